@@ -1,0 +1,60 @@
+# Thin names for the commands of the README. PYTHON is the interpreter that makes the virtual environment (3.10 to 3.13).
+# On Linux, pip takes PyTorch with CUDA from the package index; to have the smaller CPU build,
+# set PIP_EXTRA_INDEX_URL to the address of PyTorch's CPU wheels.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/demo
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SAMPLES := $(RUN)/samples/demo.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
+	@echo "make test    install with the development tools, run the tests"
+	@echo "make lint    check style and types"
+	@echo "make clean   remove $(VENV) and caches; runs stay"
+
+$(VENV)/python.stamp:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14) and "lebm-text needs Python 3.10 to 3.13; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[kjv]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev,kjv,tensorboard,viz]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp
+	@if [ -e $(RUN)/config.json ]; then \
+		$(BIN)/lebm-text train --resume --out $(RUN); \
+	else \
+		$(BIN)/lebm-text train kjv --preset demo --out $(RUN); \
+	fi
+	@$(BIN)/lebm-text generate -n 1000 --run $(RUN) -o $(SAMPLES)
+	@echo
+	@echo "Ten of the 1000 sentences:"
+	@echo
+	@head -n 10 $(SAMPLES)
+	@echo
+	@echo "All of them:    $(SAMPLES)"
+	@echo "The whole run:  $(RUN) (weights, configuration, metrics, checkpoints)"
+	@echo "More:           $(BIN)/lebm-text generate -n 10 --run $(RUN)"
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
