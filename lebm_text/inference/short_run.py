@@ -1,0 +1,69 @@
+r"""Posterior samples by a short Langevin chain.
+
+    z_0 ~ p0 (or where the sentence's last chain ended),  K1 steps on  log p_α(z) + γ log p_β(x|z)
+
+With γ = 1 and noise 1 the chain aims at p_θ(z|x) (Pang et al., NeurIPS 2020, eq. 9). γ > 1 weighs the
+likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posterior. Neither is maximum likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lebm_text.inference.base import InferenceResult
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import Prior
+from lebm_text.samplers.langevin import langevin
+from lebm_text.samplers.noise import Rng, draw_normal
+from lebm_text.text.batching import Batch
+
+__all__ = ["ShortRun"]
+
+
+@dataclass(frozen=True)
+class ShortRun:
+    """Short-run Langevin inference.
+
+    Attributes:
+        n_steps: K1.
+        step_size: s, or one a step.
+        noise_scale: n, a standard deviation.
+        likelihood_weight: γ.
+        memory: (N, D) last state of each sentence's chain, for persistent chains; rows are read and written
+            by `batch.index`. None: every chain starts from p0.
+    """
+
+    n_steps: int
+    step_size: float | Sequence[float]
+    noise_scale: float = 1.0
+    likelihood_weight: float = 1.0
+    memory: Tensor | None = None
+
+    def __call__(
+        self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng, trace: bool = False
+    ) -> InferenceResult:
+        """Draw z⁺ for each sentence of the batch, (B, D)."""
+        if self.memory is None:
+            start = draw_normal(rng, (len(batch.lengths), prior.latent_dim), batch.tokens.device)
+        else:
+            start = self.memory[batch.index].to(batch.tokens.device)
+        likelihood = generator.likelihood(batch)
+
+        def logdensity(z: Tensor) -> Tensor:
+            return prior.logdensity(z) + self.likelihood_weight * likelihood(z)
+
+        z, states = langevin(
+            logdensity,
+            start,
+            step_size=self.step_size,
+            n_steps=self.n_steps,
+            noise_scale=self.noise_scale,
+            rng=rng,
+            trace=trace,
+        )
+        if self.memory is not None:
+            self.memory[batch.index] = z.to(self.memory.device)
+        return InferenceResult(z, start, states)

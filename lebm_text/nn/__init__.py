@@ -1,0 +1,1 @@
+"""Layers shared by the generator and the LSTM judge. Imports torch alone."""

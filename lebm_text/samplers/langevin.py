@@ -1,0 +1,84 @@
+r"""Unadjusted Langevin dynamics on any log density.
+
+    z ← z + ½ s² ∇_z log p(z) + s n ε,   ε ~ N(0, I)
+
+(Pang et al., NeurIPS 2020, eq. 8 with n = 1.) `noise_scale` n is a standard deviation: such a chain samples
+p^(1/n²) up to the error of its step, so only n = 1 aims at p, and n = 0 is gradient ascent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .noise import Rng, draw_normal
+
+__all__ = ["LangevinResult", "langevin", "langevin_step"]
+
+
+class LangevinResult(NamedTuple):
+    """Where the chains ended, z (..., D), and the trace (K + 1, ..., D) if asked for; both detached."""
+
+    z: Tensor
+    trace: Tensor | None
+
+
+def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, noise_scale: float = 1.0) -> Tensor:
+    """One update, with the gradient of the log density and N(0, 1) noise given; all (..., D)."""
+    return z + (0.5 * step_size**2) * grad + (step_size * noise_scale) * noise
+
+
+def langevin(
+    logdensity: Callable[[Tensor], Tensor],
+    z: Tensor,
+    *,
+    step_size: float | Sequence[float],
+    n_steps: int,
+    noise_scale: float = 1.0,
+    rng: Rng,
+    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    trace: bool = False,
+) -> LangevinResult:
+    """Run K steps from z. Gradients are taken in z alone: no parameter gets a `.grad`.
+
+    Args:
+        logdensity: (..., D) → (...), in nats; need not be normalised.
+        z: (..., D) start.
+        step_size: s, or one for each step.
+        n_steps: K.
+        noise_scale: n, a standard deviation.
+        rng: draws the noise.
+        callback: called before each step with its number (0, 1, …), z and the gradient, both detached.
+        trace: keep every state.
+
+    Raises:
+        ValueError: a step size that is not positive, a wrong number of them, a negative n_steps or noise_scale.
+    """
+    sizes = [float(s) for s in step_size] if isinstance(step_size, Sequence) else [float(step_size)] * n_steps
+    if n_steps < 0 or len(sizes) != n_steps:
+        raise ValueError(f"n_steps must be >= 0 and match step_size, got {n_steps} and {len(sizes)} step sizes")
+    if any(not size > 0 for size in sizes):
+        raise ValueError(f"step_size must be > 0, got {step_size}")
+    if not noise_scale >= 0:
+        raise ValueError(f"noise_scale must be >= 0, got {noise_scale}")
+    z = z.detach()
+    states = [z] if trace else []
+    for step, size in enumerate(sizes):
+        grad = _gradient(logdensity, z)
+        if callback is not None:
+            callback(step, z, grad)
+        noise = draw_normal(rng, z.shape, z.device).to(z.dtype)
+        z = langevin_step(z, grad, noise, step_size=size, noise_scale=noise_scale)
+        if trace:
+            states.append(z)
+    return LangevinResult(z, torch.stack(states) if trace else None)
+
+
+def _gradient(logdensity: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(logdensity(z).sum(), z)
+    return grad
