@@ -1,0 +1,116 @@
+"""Encoded corpora in flat arrays, and length-bucketed batches in a seeded order that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Batch", "BatchPlan", "EncodedCorpus"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sentences, longest first.
+
+    Attributes:
+        tokens: (B, T) ids with the closing `</s>`, padded.
+        lengths: (B,) on the CPU, tokens with `</s>`.
+        index: (B,) on the CPU, the sentences' places in the corpus.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    index: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens with `</s>`, without padding."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tokens on `device`."""
+        return Batch(self.tokens.to(device, non_blocking=True), self.lengths, self.index)
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """N sentences as one flat array.
+
+    Attributes:
+        tokens: all ids, each sentence closed by `</s>`.
+        offsets: (N + 1,) where sentences begin.
+        pad_id: fills short rows of a batch.
+    """
+
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    pad_id: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) tokens of each sentence, with `</s>`."""
+        return np.diff(self.offsets)
+
+    def batch(self, index: NDArray[np.int64]) -> Batch:
+        """The sentences at `index`, sorted longest first (equal lengths keep their order)."""
+        lengths = self.offsets[index + 1] - self.offsets[index]
+        order = np.argsort(-lengths, kind="stable")
+        index, lengths = index[order], lengths[order]
+        inside = np.arange(lengths[0]) < lengths[:, None]  # (B, T)
+        rows = np.full(inside.shape, self.pad_id, dtype=np.int64)
+        places = (self.offsets[index][:, None] + np.arange(lengths[0]))[inside]
+        rows[inside] = self.tokens[places]
+        return Batch(torch.from_numpy(rows), torch.from_numpy(lengths), torch.from_numpy(index))
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which sentences form which batch in each epoch; every sentence exactly once an epoch.
+
+    Sentences are shuffled, then sorted by length, so that equals meet by chance; runs of them are cut into batches
+    of at most `batch_size` rows and `batch_tokens` padded tokens, and the batches are shuffled. An epoch depends on
+    (seed, epoch) alone, so it can be entered in the middle.
+    """
+
+    corpus: EncodedCorpus
+    batch_size: int
+    batch_tokens: int
+    seed: int
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Sentence indices of each batch of an epoch, in order."""
+        rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        shuffled = rng.permutation(len(self.corpus))
+        lengths = self.corpus.lengths
+        ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+        batches = [ordered[start:end] for start, end in _cuts(lengths[ordered], self.batch_size, self.batch_tokens)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch; the same in all, since cuts depend on the sorted lengths alone."""
+        return sum(1 for _ in _cuts(np.sort(self.corpus.lengths), self.batch_size, self.batch_tokens))
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Sentences a batch on average: sums over a batch are divided by it."""
+        return len(self.corpus) / self.n_batches
+
+
+def _cuts(lengths: NDArray[np.int64], batch_size: int, batch_tokens: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rising `lengths`; one of a single sentence may exceed `batch_tokens`."""
+    start = 0
+    while start < len(lengths):
+        window = lengths[start : start + batch_size]
+        fits = int((window * np.arange(1, len(window) + 1) <= batch_tokens).sum())
+        end = start + max(1, fits)
+        yield start, end
+        start = end
