@@ -1,0 +1,200 @@
+"""How training looks: a progress bar and report lines on a terminal, plain lines elsewhere, JSON on request.
+
+Everything for people goes to stderr; with `--json` stdout carries one object a line and stderr stays quiet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lebm_text.training.events import Event, Listener
+
+from .tensorboard import TensorBoardListener
+
+__all__ = ["BarListener", "JsonListener", "LineListener", "describe_event", "open_listener"]
+
+# The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
+_HEADLINES = {
+    "nll_token": "nll/token",
+    "nll_shuffled": "with another's z",
+    "gap": "gap",
+    "std_ratio": "std z⁺/z⁻",
+    "curvature": "curvature",
+    "valid_ppl_posterior": "perplexity with posterior z",
+    "valid_ppl_prior": "with prior z",
+    "valid_kn5": "KN5 reverse perplexity",
+    "tokens_per_second": "tokens/s",
+    "eta_seconds": "left",
+}
+
+
+@contextmanager
+def open_listener(*, as_json: bool, tensorboard: Path | None = None) -> Iterator[Listener]:
+    """The listener that fits this process's streams, and one for TensorBoard's directory if that is given."""
+    listeners: list[Listener] = []
+    if tensorboard is not None:
+        listeners.append(TensorBoardListener(tensorboard))
+    with ExitStack() as stack:
+        console = Console(stderr=True)
+        if as_json:
+            listeners.append(JsonListener(sys.stdout))
+        elif console.is_terminal:
+            listeners.append(stack.enter_context(BarListener(console)))
+        else:
+            listeners.append(LineListener(sys.stderr))
+
+        def broadcast(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        yield broadcast
+
+
+class LineListener:
+    """One line of text for every event worth one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        for line in describe_event(event):
+            self.stream.write(line + "\n")
+        self.stream.flush()
+
+
+class JsonListener:
+    """One JSON object a line: an event's data and its kind under `event`. Single updates get no line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if event.kind != "progress":
+            record = {"event": event.kind, **_strict(event.data)}
+            self.stream.write(json.dumps(record, allow_nan=False) + "\n")
+            self.stream.flush()
+
+
+class BarListener:
+    """A progress bar at the foot of the terminal, and above it the lines that `LineListener` writes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]:.2f}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            redirect_stdout=False,  # stdout is not this bar's
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> BarListener:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if event.kind == "start":
+            step, n_steps = event.data["step"], event.data["n_steps"]
+            epoch = step / event.data["steps_per_epoch"]
+            self._task = self._progress.add_task("", total=n_steps, completed=step, epoch=epoch)
+        elif event.kind == "progress" and self._task is not None:
+            self._progress.update(self._task, completed=event.data["step"], epoch=event.data["epoch"])
+        elif event.kind == "end":
+            self._progress.stop()
+        for line in describe_event(event):
+            style = {"warning": "yellow", "end": "bold"}.get(event.kind)
+            self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def describe_event(event: Event) -> list[str]:
+    """The lines that tell a person of `event`; none for an event that is not worth one."""
+    describe = _DESCRIPTIONS.get(event.kind)
+    return [] if describe is None else describe(event.data)
+
+
+def _start(data: Mapping[str, Any]) -> list[str]:
+    resumed = f", from update {data['step']:,} on" if data["step"] else ""
+    return [
+        f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
+        f"vocabulary {data['vocab_size']:,}",
+        f"model of {data['n_parameters']:,} parameters on {data['device']} in {data['precision']}, "
+        f"{data['threads']} thread{'s' * (data['threads'] != 1)}",
+        f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
+    ]
+
+
+def _report(data: Mapping[str, Any]) -> list[str]:
+    return [f"update {data['step']:>6,}  epoch {data['epoch']:6.2f}  {_metrics(data)}".rstrip()]
+
+
+def _validation(data: Mapping[str, Any]) -> list[str]:
+    return [f"validation after update {data['step']:,}: {_metrics(data)}"]
+
+
+def _end(data: Mapping[str, Any]) -> list[str]:
+    path, reason = data["path"], data["reason"]
+    if reason == "finished":
+        head = f"finished after {data['step']:,} updates"
+        hint = f"next: lebm-text generate -n 10 --run {path}"
+    else:
+        why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")
+        head = f"stopped after {data['step']:,} updates{why}, checkpoint written"
+        hint = f"continue: lebm-text train --resume --out {path}"
+    return [f"{head}, {_duration(data['seconds'])}; everything is in {path}", hint]
+
+
+_DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "notice": lambda data: [str(data["message"])],
+    "warning": lambda data: [f"warning: {data['message']}"],
+    "start": _start,
+    "report": _report,
+    "validation": _validation,
+    "end": _end,
+}
+
+
+def _metrics(data: Mapping[str, Any]) -> str:
+    shown = {name: label for name, label in _HEADLINES.items() if name in data}
+    return "  ".join(
+        f"{label} {_duration(data[name]) if name.endswith('_seconds') else _number(data[name])}"
+        for name, label in shown.items()
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _strict(value: Any) -> Any:
+    """`value` with null for the numbers that JSON does not have (nan, inf)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value

@@ -1,0 +1,85 @@
+"""From exceptions to exit codes: 0 fine, 1 a bug, 2 bad input, 130 interrupted, 141 broken pipe.
+
+`InputError`, click's own usage errors and what the system says of a path that the user named become one
+line on stderr. Everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from lebm_text.errors import InputError
+
+from .signals import sigterm_interrupts
+
+__all__ = ["BAD_INPUT", "BROKEN_PIPE", "INTERRUPTED", "PROGRAM", "exit_code_of"]
+
+PROGRAM = "lebm-text"
+BAD_INPUT = 2
+INTERRUPTED = 128 + 2
+BROKEN_PIPE = 128 + 13
+
+# What a path given by the user, or a disk without room, can cause; other system errors are bugs.
+_USERS_PATH = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Run `command` and return the exit code; errors of the user are reported on stderr, bugs propagate."""
+    try:
+        with sigterm_interrupts():
+            command()
+            sys.stdout.flush()
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except InputError as error:
+        return _refuse(str(error))
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except BrokenPipeError:
+        _forget_streams()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _USERS_PATH:
+            raise
+        where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        return _refuse(f"{error.strerror}{where}")
+    return 0
+
+
+def _refuse(message: str) -> int:
+    line = " ".join(message.split())
+    click.echo(f"{PROGRAM}: error: {line}", err=True)
+    return BAD_INPUT
+
+
+def _forget_streams() -> None:
+    """Send what is still buffered nowhere, or Python complains about the closed pipe while it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,103 @@
+"""The `lebm-text` command: a group whose commands are imported when they are called.
+
+`COMMANDS` is the only list of commands. A command's module is imported to run it or to show its own help;
+the overview needs the table alone and therefore neither torch nor any other large package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from lebm_text import __version__
+
+from .errors import PROGRAM, exit_code_of
+
+__all__ = ["COMMANDS", "CommandEntry", "cli", "main"]
+
+
+class CommandEntry(NamedTuple):
+    """Where a command lives (its module has an attribute `command`) and its line in the overview."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, CommandEntry] = {
+    "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run."),
+    "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model."),
+    "reconstruct": CommandEntry(
+        "lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."
+    ),
+    "fppl": CommandEntry(
+        "lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."
+    ),
+    "rppl": CommandEntry(
+        "lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."
+    ),
+    "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
+    "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by `COMMANDS` and imports one only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = importlib.import_module(entry.module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.module}.command must be a click command, got {command!r}")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            known = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {name!r}; {known}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Sentence generation with a latent-space energy-based prior.
+
+    \b
+    lebm-text train ptb                  train on a corpus; everything lands in runs/ptb
+    lebm-text generate -n 1000           write 1000 sentences from the newest run
+    lebm-text COMMAND --help             the options of a command
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line on `args` (default: those of the process) and return the exit code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+
+    def invoke() -> None:
+        with cli.make_context(PROGRAM, arguments) as context:
+            cli.invoke(context)
+
+    return exit_code_of(invoke)

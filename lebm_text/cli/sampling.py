@@ -1,0 +1,137 @@
+"""What `generate` and `reconstruct` share: which run, how ids are chosen, and the progress of long work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lebm_text.errors import InputError
+
+from .options import MAX_SEED, check_finite
+from .runs import runs_directory
+
+__all__ = ["decoding_options", "find_run", "newest_run", "progress", "run_option"]
+
+# As in `lebm_text.model`, which imports torch and is therefore not imported for a default or a help text.
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_SECONDS_BETWEEN_LINES = 10.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+run_option = click.option(
+    "--run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
+)
+
+
+def decoding_options(default: str) -> Callable[[F], F]:
+    """`--decode` (with this default), `--temperature`, `--top-k`, `--top-p`, `--seed` and `--max-length`."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(
+            [
+                click.option(
+                    "--decode",
+                    type=click.Choice(["sample", "greedy", "beam"]),
+                    default=default,
+                    show_default=True,
+                    help="How words are chosen: drawn, the most probable one each time, or beam search.",
+                ),
+                click.option(
+                    "--temperature",
+                    type=click.FloatRange(min=0, min_open=True),
+                    default=1.0,
+                    show_default=True,
+                    callback=check_finite,
+                    help="Divides the logits before sampling; below 1 is safer, above 1 wilder.",
+                ),
+                click.option(
+                    "--top-k",
+                    type=click.IntRange(min=0),
+                    default=0,
+                    show_default=True,
+                    help="Sample from the K most probable words only; 0: from all.",
+                ),
+                click.option(
+                    "--top-p",
+                    type=click.FloatRange(0, 1, min_open=True),
+                    default=1.0,
+                    show_default=True,
+                    callback=check_finite,
+                    help="Sample from the most probable words that reach this mass only; 1: from all.",
+                ),
+                click.option(
+                    "--seed",
+                    type=click.IntRange(0, MAX_SEED),
+                    default=1,
+                    show_default=True,
+                    help="The same seed gives the same output.",
+                ),
+                click.option(
+                    "--max-length",
+                    type=click.IntRange(min=1),
+                    help="Cut sentences at this many tokens.  [default: the longest in the training text]",
+                ),
+            ]
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def find_run(run: Path | None) -> Path:
+    """The run that was named, or the newest; InputError if that is none."""
+    if run is None:
+        return newest_run(runs_directory())
+    if not (run / _CONFIG).is_file():
+        raise InputError(f"{run} is no run: it holds no {_CONFIG}")
+    return run
+
+
+def newest_run(directory: Path) -> Path:
+    """The run in `directory` whose weights were written last; InputError if there is none."""
+    runs = [path.parent for path in directory.glob(f"*/{_CONFIG}")]
+    finished = [run for run in runs if (run / _WEIGHTS).is_file()]
+    if finished:
+        return max(finished, key=lambda run: ((run / _WEIGHTS).stat().st_mtime_ns, run.name))
+    if runs:
+        raise InputError(
+            f"no run in {directory} has weights yet; let the training end, "
+            f"for example with: lebm-text train --resume --out {runs[0]}"
+        )
+    raise InputError(
+        f"no run in {directory}; train one first (lebm-text train ptb), name one with --run DIR, "
+        "or set LEBM_TEXT_RUNS to where your runs are"
+    )
+
+
+@contextmanager
+def progress(total: int, what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many of `total` are done: a bar on a terminal, else a line now and then."""
+    if quiet:
+        yield lambda _done: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
+    else:
+        said = time.monotonic()
+
+        def say(done: int) -> None:
+            nonlocal said
+            if done < total and time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                click.echo(f"{what}: {done:,} of {total:,}", err=True)
+
+        yield say

@@ -1,0 +1,242 @@
+"""From the logits of an autoregressive model to sentences: greedy, ancestral sampling, beam search.
+
+    sample: p_i ∝ exp(l_i / T), first restricted to the top k, then to the nucleus of mass p
+            (Holtzman et al., 2020); id = min{i : p_1 + … + p_i > u}, u uniform on [0, 1)
+    beam:   argmax over finished hypotheses of log p(x_1..x_n </s>) / (n + 1)^length_penalty
+
+The uniforms are passed in: whoever draws them decides what a sentence's randomness depends on. Knows no
+model: a `step` callable and a state with `select` are all it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from lebm_text.errors import InputError
+
+__all__ = ["DECODERS", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits", "sample"]
+
+DECODERS = ("sample", "greedy", "beam")
+
+
+S = TypeVar("S", bound="DecoderState")
+
+
+class DecoderState(Protocol):
+    """What a model carries from one step to the next, one row a sentence."""
+
+    def select(self: S, rows: Tensor) -> S:
+        """The state of the given rows, in their order; a row may be named more than once."""
+
+
+Step = Callable[[Tensor, S], tuple[Tensor, S]]
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How the next id is chosen. Raises InputError for nonsense and for settings without effect."""
+
+    decode: str = "sample"
+    temperature: float = 1.0
+    top_k: int = 0  # 0: no restriction
+    top_p: float = 1.0  # 1: no restriction
+    beam_size: int = 5  # of decode="beam"
+    length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p a token, 0 by log p
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODERS:
+            raise InputError(f"decode must be one of {', '.join(DECODERS)}, got {self.decode!r}")
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(
+                f"temperature must be > 0 and finite, got {self.temperature:g} (decode=greedy is its limit 0)"
+            )
+        if self.top_k < 0:
+            raise InputError(f"top_k must be >= 0 (0: no restriction), got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p must be in (0, 1], got {self.top_p:g}")
+        if self.beam_size < 1:
+            raise InputError(f"beam_size must be >= 1, got {self.beam_size}")
+        if not 0 <= self.length_penalty < float("inf"):
+            raise InputError(f"length_penalty must be finite and >= 0, got {self.length_penalty:g}")
+        if self.decode != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
+            raise InputError(f"temperature, top_k and top_p belong to decode=sample, got decode={self.decode}")
+
+    def describe(self) -> str:
+        """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""
+        if self.decode == "greedy":
+            return "decode=greedy"
+        if self.decode == "beam":
+            return f"decode=beam,size={self.beam_size},length_penalty={self.length_penalty:g}"
+        top_k = f",top_k={self.top_k}" if self.top_k else ""
+        top_p = f",top_p={self.top_p:g}" if self.top_p < 1 else ""
+        return f"decode=sample,T={self.temperature:g}{top_k}{top_p}"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Ids of each sentence without `<s>` and `</s>`, and whether `max_length` cut it off."""
+
+    ids: list[list[int]]
+    truncated: list[bool]
+
+
+def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Logits (…, V) of the distribution that is sampled: scaled, and −inf outside the top k and the nucleus.
+
+    Exactly k ids survive `top_k` (the smaller id of equals that straddle the border is not guaranteed); the
+    nucleus is the smallest set of most probable ids whose probability reaches `top_p`, never empty.
+    """
+    # The largest logit becomes 0 before the division, so that a tiny T gives −inf below it and never inf.
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
+    if 0 < top_k < logits.shape[-1]:
+        values, ids = logits.topk(top_k, dim=-1)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
+    if top_p < 1:
+        ordered, ids = logits.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(dim=-1)
+        before = probabilities.cumsum(dim=-1, dtype=torch.float64) - probabilities
+        logits = logits.masked_fill(
+            torch.zeros_like(ids, dtype=torch.bool).scatter(-1, ids, before >= top_p), -torch.inf
+        )
+    return logits
+
+
+def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Ids (…) drawn from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1)."""
+    cdf = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    total = cdf[..., -1:]
+    # Strictly below the total, or rounding could pick an id of probability zero behind the last possible one.
+    target = torch.minimum(uniforms.to(torch.float64).unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cdf, target, right=True).squeeze(-1)
+
+
+@torch.no_grad()
+def decode(
+    step: Step[S],
+    state: S,
+    n: int,
+    settings: DecodeSettings,
+    *,
+    bos_id: int,
+    eos_id: int,
+    forbidden: Collection[int] = (),
+    max_length: int,
+    uniforms: Callable[[], Tensor] | None = None,
+    device: torch.device | str = "cpu",
+) -> Decoded:
+    """Decode n sentences.
+
+    Args:
+        step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first.
+        state: of n rows. Finished sentences leave it through `state.select`.
+        forbidden: ids that are never produced; the rest of the distribution is renormalised.
+        max_length: in tokens without `</s>`; a sentence is truncated if it has that many and the next one
+            would not be `</s>`.
+        uniforms: for decode="sample": called once a step, returns (n,) numbers in [0, 1), those of finished
+            sentences included, so that a sentence's draws do not depend on its neighbours.
+    """
+    if max_length < 1:
+        raise InputError(f"max_length must be >= 1, got {max_length}")
+    if n == 0:
+        return Decoded([], [])
+    banned = torch.tensor(sorted(forbidden), dtype=torch.long, device=device)
+
+    def masked(tokens: Tensor, state: S) -> tuple[Tensor, S]:
+        logits, state = step(tokens, state)
+        return logits.index_fill(-1, banned, -torch.inf), state
+
+    first = torch.full((n,), bos_id, dtype=torch.long, device=device)
+    if settings.decode == "beam":
+        return _beam_search(masked, state, first, settings, eos_id, max_length)
+
+    def choose(logits: Tensor, alive: Tensor) -> Tensor:
+        if settings.decode == "greedy":
+            return logits.argmax(dim=-1)
+        if uniforms is None:
+            raise ValueError("decode=sample needs uniforms")
+        kept = filter_logits(logits, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p)
+        return sample(kept, uniforms().to(device)[alive])
+
+    return _one_path(masked, state, first, choose, eos_id, max_length)
+
+
+def _one_path(
+    step: Step[S],
+    state: S,
+    tokens: Tensor,
+    choose: Callable[[Tensor, Tensor], Tensor],
+    eos_id: int,
+    max_length: int,
+) -> Decoded:
+    n = len(tokens)
+    out = torch.full((n, max_length + 1), eos_id, dtype=torch.long, device=tokens.device)
+    alive = torch.arange(n, device=tokens.device)
+    for t in range(max_length + 1):
+        logits, state = step(tokens, state)
+        tokens = choose(logits, alive)
+        out[alive, t] = tokens
+        going = (tokens != eos_id).nonzero().squeeze(-1)
+        if len(going) < len(alive):
+            if len(going) == 0:
+                break
+            alive, tokens, state = alive[going], tokens[going], state.select(going)
+    rows = out.tolist()
+    truncated = [row[max_length] != eos_id for row in rows]
+    ids = [row[: row.index(eos_id)] if eos_id in row else row[:max_length] for row in rows]
+    return Decoded(ids, truncated)
+
+
+def _beam_search(
+    step: Step[S], state: S, first: Tensor, settings: DecodeSettings, eos_id: int, max_length: int
+) -> Decoded:
+    """The best ended hypothesis of each sentence; the best unfinished one, truncated, if none has ended.
+
+    A sentence is done at `max_length`, or when `beam_size` hypotheses have ended, each of them among the
+    `beam_size` best of its step.
+    """
+    size, n, device = settings.beam_size, len(first), first.device
+    best: list[tuple[float, list[int]] | None] = [None] * n
+    unfinished: dict[int, list[int]] = {}
+    n_ended = torch.zeros(n, dtype=torch.long, device=device)
+    sentence = torch.arange(n, device=device)  # which sentence a block of `size` rows belongs to
+    scores = torch.full((n, size), -torch.inf, device=device)
+    scores[:, 0] = 0.0  # all beams start equal: only one may count
+    paths = first.new_empty((n, size, 0))
+    tokens = first.repeat_interleave(size)
+    state = state.select(torch.arange(n, device=device).repeat_interleave(size))
+    for t in range(max_length + 1):
+        logits, state = step(tokens, state)
+        n_ids = logits.shape[-1]
+        totals = scores.unsqueeze(-1) + logits.float().log_softmax(dim=-1).view(len(sentence), size, n_ids)
+        # Each beam has one candidate that ends, so the best 2·size hold `size` that go on (or all there are).
+        values, flat = totals.flatten(1).topk(min(2 * size, size * n_ids), dim=1)
+        beams, ids = flat // n_ids, flat % n_ids
+        ended = (ids == eos_id) & values.isfinite()
+        for block, rank in ended[:, :size].nonzero().tolist():
+            row = int(sentence[block])
+            score = float(values[block, rank]) / (t + 1) ** settings.length_penalty
+            n_ended[row] += 1
+            incumbent = best[row]
+            if incumbent is None or score > incumbent[0]:
+                best[row] = (score, paths[block, beams[block, rank]].tolist())
+        if t == max_length:
+            unfinished = dict(zip(sentence.tolist(), paths[:, 0].tolist(), strict=True))
+            break
+        values = values.masked_fill(ids == eos_id, -torch.inf)
+        scores, order = values.topk(size, dim=1)
+        beams, ids = beams.gather(1, order), ids.gather(1, order)
+        paths = torch.cat([paths.gather(1, beams.unsqueeze(-1).expand(-1, -1, t)), ids.unsqueeze(-1)], dim=-1)
+        # A sentence also ends when nothing that could go on is possible.
+        going = ((n_ended[sentence] < size) & scores[:, 0].isfinite()).nonzero().squeeze(-1)
+        if len(going) == 0:
+            break
+        rows = (torch.arange(len(sentence), device=device).unsqueeze(-1) * size + beams)[going].flatten()
+        sentence, scores, paths, tokens = sentence[going], scores[going], paths[going], ids[going].flatten()
+        state = state.select(rows)
+    found = [([*unfinished[row]] if hypothesis is None else hypothesis[1]) for row, hypothesis in enumerate(best)]
+    return Decoded(found, [hypothesis is None for hypothesis in best])

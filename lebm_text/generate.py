@@ -1,0 +1,161 @@
+"""A trained model → n sentences: z from the prior chain, each z decoded, in batches.
+
+The noise of sentence i, in the chain and in decoding, depends on (seed, i) alone: neither the batch size nor
+n changes it. (Matrix products of different shapes round differently, so a draw that falls within rounding of
+a boundary could still flip; fp32 makes that rare.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from . import __version__
+from .build import LatentModel, sample_prior
+from .config import Config
+from .decoding import Decoded, DecodeSettings, decode
+from .errors import InputError
+from .samplers.noise import KeyedRng, Rng, draw_uniform
+from .text.tokenizers import Tokenizer
+
+__all__ = ["Generated", "decode_latents", "generate", "rates_of", "signature_of"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came out, and all that says where it came from.
+
+    Attributes:
+        sentences: n texts; an empty sentence is an empty string.
+        truncated: which of them were cut at the greatest length.
+        z: (n, D) the latent vectors, on the CPU.
+        rates: see `rates_of`.
+        settings: what was asked for, ready for JSON.
+        signature: the same on one line, for reports.
+    """
+
+    sentences: list[str]
+    truncated: list[bool]
+    z: Tensor
+    rates: dict[str, float]
+    settings: dict[str, object]
+    signature: str
+
+
+def generate(
+    model: LatentModel,
+    tokenizer: Tokenizer,
+    config: Config,
+    n: int,
+    settings: DecodeSettings | None = None,
+    *,
+    seed: int = 1,
+    max_length: int | None = None,
+    batch_size: int = 256,
+    on_progress: Callable[[int], None] | None = None,
+) -> Generated:
+    """Draw n sentences.
+
+    Args:
+        config: of the model; `config.prior` is the chain.
+        settings: how ids are chosen; none: ancestral sampling at temperature 1.
+        max_length: in tokens without `</s>`; none: `config.text.max_length`.
+        batch_size: sentences at a time.
+        on_progress: called after each batch with the number of sentences done.
+
+    Raises:
+        InputError: n, seed, max_length or batch_size out of range.
+    """
+    settings = settings or DecodeSettings()
+    max_length = config.text.max_length if max_length is None else max_length
+    for name, value, least in (
+        ("n", n, 0),
+        ("seed", seed, 0),
+        ("max_length", max_length, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} must be >= {least}, got {value}")
+    device = model.generator.embedding.device
+    latents: list[Tensor] = [torch.empty(0, config.model.latent_dim)]
+    ids: list[list[int]] = []
+    truncated: list[bool] = []
+    for indices in _blocks(n, batch_size):
+        rng = KeyedRng(seed, tuple(indices))
+        z, _ = sample_prior(model.prior, config.prior, len(indices), rng=rng, device=device)
+        decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng)
+        latents.append(z.cpu())
+        ids += decoded.ids
+        truncated += decoded.truncated
+        if on_progress is not None:
+            on_progress(len(ids))
+    sentences = [tokenizer.decode(sentence) for sentence in ids]
+    return Generated(
+        sentences,
+        truncated,
+        torch.cat(latents),
+        rates_of(sentences, ids, truncated, tokenizer.unk_id),
+        {"n": n, "seed": seed, "max_length": max_length, **asdict(settings)},
+        signature_of(config, n, settings, seed=seed, max_length=max_length),
+    )
+
+
+def decode_latents(
+    model: LatentModel,
+    tokenizer: Tokenizer,
+    z: Tensor,
+    settings: DecodeSettings,
+    *,
+    max_length: int,
+    rng: Rng,
+) -> Decoded:
+    """Decode z (n, D) under p(x|z); `<pad>` and `<s>` are never produced. `rng` draws for decode="sample"."""
+    return decode(
+        model.generator.step,
+        model.generator.start(z),
+        len(z),
+        settings,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        forbidden=(tokenizer.pad_id, tokenizer.bos_id),
+        max_length=max_length,
+        uniforms=lambda: draw_uniform(rng, (len(z),)),
+        device=z.device,
+    )
+
+
+def rates_of(sentences: list[str], ids: list[list[int]], truncated: list[bool], unk_id: int) -> dict[str, float]:
+    """Shares of the n sentences that are empty, cut off, hold `<unk>`, or repeat an earlier one.
+
+    `unk_tokens` is the share of tokens (`</s>` not counted) that are `<unk>`. All are 0 if there is nothing.
+    """
+    n, n_tokens = max(len(ids), 1), max(sum(map(len, ids)), 1)
+    return {
+        "empty": sum(not sentence for sentence in ids) / n,
+        "truncated": sum(truncated) / n,
+        "unk": sum(unk_id in sentence for sentence in ids) / n,
+        "unk_tokens": sum(sentence.count(unk_id) for sentence in ids) / n_tokens,
+        "duplicate": (len(sentences) - len(set(sentences))) / n,
+    }
+
+
+def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:
+    """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|seed:1|v:0.1.0`.
+
+    The greatest length is named if it is not that of the training text, the chain's noise if it is not 1.
+    """
+    length = "" if max_length == config.text.max_length else f",max_length={max_length}"
+    chain = config.prior
+    sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
+    steps = f"{chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}"
+    noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
+    prior = "gaussian" if config.model.prior == "gaussian" else f"ebm-langevin({steps}{noise})"
+    return f"samples(n={n},{settings.describe()}{length})|prior:{prior}|seed:{seed}|v:{__version__}"
+
+
+def _blocks(n: int, size: int) -> Iterator[range]:
+    for start in range(0, n, size):
+        yield range(start, min(start + size, n))

@@ -1,0 +1,244 @@
+"""`LatentEBM`: a trained model with its tokenizer and configuration, ready for use.
+
+p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 2020)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .build import LatentModel, build_inference, build_model
+from .config import Config
+from .decoding import DecodeSettings
+from .errors import InputError
+from .files import atomic_write_text
+from .generate import Generated, decode_latents, generate
+from .nn.precision import resolve_precision
+from .samplers.noise import KeyedRng
+from .text.batching import Batch, EncodedCorpus
+from .text.tokenizers import Tokenizer, load_tokenizer
+from .training.checkpoint import load_weights, save_weights
+
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM"]
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class LatentEBM:
+    """The generator p(x|z), the prior on z, and what turns text into their ids.
+
+    Sentences are texts with blanks between tokens, as the training text has them; words outside the
+    vocabulary become `<unk>`, and the empty string is the sentence that ends at once. Everything random
+    takes a `seed`; sentence i of a call depends on (seed, i) alone.
+    """
+
+    def __init__(self, config: Config, tokenizer: Tokenizer, model: LatentModel) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.model = model
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, *, device: str | torch.device = "auto", precision: str = "fp32"
+    ) -> LatentEBM:
+        """Read a run directory, or any with config.json, a tokenizer and model.safetensors.
+
+        Args:
+            device: auto (a CUDA device if there is one), cpu, cuda, …
+            precision: of matrix products: fp32, bf16 or auto; not that of the training, so that the same
+                weights give the same sentences on machines with and without bf16.
+
+        Raises:
+            InputError: something is missing, damaged or does not belong together.
+        """
+        directory = Path(directory)
+        config = _read_config(directory)
+        tokenizer = load_tokenizer(directory)
+        path = directory / WEIGHTS_FILE
+        if not path.exists():
+            raise InputError(
+                f"{directory} has no {WEIGHTS_FILE}: training has not ended yet "
+                f"(a stopped run goes on with: lebm-text train --resume --out {directory})"
+            )
+        weights, metadata = load_weights(path)
+        if metadata.get("tokenizer", tokenizer.fingerprint()) != tokenizer.fingerprint():
+            raise InputError(f"the weights in {directory} were trained with another tokenizer than lies there")
+        device = _resolve_device(device)
+        resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
+        model = build_model(
+            resolved, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(0)
+        )
+        _check_fit(path, weights, model)
+        model.load_state_dict(weights)
+        return cls(config, tokenizer, model.to(device).requires_grad_(False))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(directory / CONFIG_FILE, json.dumps(self.config.to_dict(), indent=2) + "\n")
+        self.tokenizer.save(directory)
+        metadata = {"format": "lebm-text", "tokenizer": self.tokenizer.fingerprint()}
+        save_weights(directory / WEIGHTS_FILE, self.model.state_dict(), metadata)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.model.generator.embedding.device
+
+    def generate(
+        self,
+        n: int,
+        *,
+        decode: str = "sample",
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        beam_size: int = 5,
+        seed: int = 1,
+        max_length: int | None = None,
+        batch_size: int = 256,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Generated:
+        """Draw n sentences, z from the prior; see `lebm_text.generate.generate`.
+
+        Raises InputError for values out of range.
+        """
+        settings = DecodeSettings(decode, temperature, top_k, top_p, beam_size)
+        return generate(
+            self.model,
+            self.tokenizer,
+            self.config,
+            n,
+            settings,
+            seed=seed,
+            max_length=max_length,
+            batch_size=batch_size,
+            on_progress=on_progress,
+        )
+
+    def infer(self, sentences: Sequence[str], *, seed: int = 1, batch_size: int = 128) -> Tensor:
+        """Draw one z from the posterior of each sentence, (n, D) on the CPU.
+
+        The chain is that of `config.inference` after its anneals, from p0. Raises InputError for a sentence
+        longer than `config.text.max_length`.
+        """
+        z = torch.empty(len(sentences), self.config.model.latent_dim)
+        for batch, rng in self._batches(sentences, seed, batch_size):
+            z[batch.index] = self._infer(batch, rng).cpu()
+        return z
+
+    def reconstruct(
+        self,
+        sentences: Sequence[str],
+        *,
+        decode: str = "greedy",
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        beam_size: int = 5,
+        seed: int = 1,
+        max_length: int | None = None,
+        batch_size: int = 128,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Sentence → z from its posterior (as `infer` draws it) → sentence, in the order given.
+
+        Raises InputError as `infer` and `generate` do.
+        """
+        settings = DecodeSettings(decode, temperature, top_k, top_p, beam_size)
+        if max_length is None:
+            max_length = self.config.text.max_length
+        texts, n_done = [""] * len(sentences), 0
+        for batch, rng in self._batches(sentences, seed, batch_size):
+            z = self._infer(batch, rng)
+            decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=max_length, rng=rng)
+            for index, ids in zip(batch.index.tolist(), decoded.ids, strict=True):
+                texts[index] = self.tokenizer.decode(ids)
+            n_done += len(decoded.ids)
+            if on_progress is not None:
+                on_progress(n_done)
+        return texts
+
+    @torch.no_grad()
+    def log_joint(self, sentences: Sequence[str], z: Tensor, *, batch_size: int = 128) -> Tensor:
+        """log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
+
+        With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
+        Gaussian prior it is log p(x, z).
+        """
+        expected = (len(sentences), self.config.model.latent_dim)
+        if tuple(z.shape) != expected:
+            raise InputError(f"z must have shape {expected}, one row a sentence, got {tuple(z.shape)}")
+        total = torch.empty(len(sentences))
+        for batch, _ in self._batches(sentences, 0, batch_size):
+            rows = z[batch.index.to(z.device)].to(self.device)
+            joint = self.model.generator.likelihood(batch)(rows) + self.model.prior.logdensity(rows)
+            total[batch.index] = joint.cpu()
+        return total
+
+    def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
+        chain = build_inference(self.config.inference, epoch=math.inf)
+        return chain(batch, self.model.prior, self.model.generator, rng=rng).z
+
+    def _batches(self, sentences: Sequence[str], seed: int, batch_size: int) -> Iterator[tuple[Batch, KeyedRng]]:
+        """Batches of like lengths on the device, each with the streams of its sentences."""
+        if batch_size < 1:
+            raise InputError(f"batch_size must be >= 1, got {batch_size}")
+        corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
+        longest = self.config.text.max_length
+        too_long = np.flatnonzero(corpus.lengths - 1 > longest)
+        if len(too_long):
+            length = corpus.lengths[too_long[0]] - 1
+            raise InputError(
+                f"sentence {too_long[0] + 1} has {length:,} tokens; this model takes at most {longest:,} "
+                "(text.max_length of its training)"
+            )
+        order = np.argsort(-corpus.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            batch = corpus.batch(order[start : start + batch_size])
+            yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
+
+
+def _read_config(directory: Path) -> Config:
+    path = directory / CONFIG_FILE
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{directory} is no run: cannot read {path.name} ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold the sections of a configuration")
+    return Config.from_dict(values)
+
+
+def _resolve_device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available; use --device cpu")
+    return device
+
+
+def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if odd := sorted(set(expected.items()) ^ set(found.items())):
+        name = odd[0][0]
+        raise InputError(
+            f"{path} does not fit {CONFIG_FILE} and the tokenizer: "
+            f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
+        )

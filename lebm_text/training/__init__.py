@@ -1,0 +1,1 @@
+"""Losses, the loop, its state on disk and its watchdog."""

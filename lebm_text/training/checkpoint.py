@@ -1,0 +1,226 @@
+"""Atomic, verified, resumable state on disk: safetensors and JSON, never pickle.
+
+`root/last` and `root/previous` each hold `tensors.safetensors` and `state.json`; the latter carries the
+size and SHA-256 of the former and a digest of itself. A save writes a temporary sibling, syncs it, and
+then only renames, so that whatever moment a process dies at, one complete checkpoint has its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lebm_text.errors import InputError
+from lebm_text.files import atomic_write_bytes, fsync_directory, sha256_file
+
+__all__ = [
+    "JSON",
+    "Checkpoint",
+    "flatten",
+    "load_checkpoint",
+    "load_weights",
+    "save_checkpoint",
+    "save_weights",
+    "unflatten",
+]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+_TENSORS = "tensors.safetensors"
+_STATE = "state.json"
+_FORMAT = 1
+_METADATA_KEY = "lebm_text"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved, where it was found, and a sentence for the user if `last` could not be used."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    path: Path
+    notice: str | None = None
+
+
+def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[str, JSON]) -> None:
+    """Write `root/last`; the former `last` becomes `root/previous`.
+
+    Between any two system calls `last` or `previous` is complete: a damaged `last` (the run was resumed
+    from `previous`) is thrown away instead of taking the place of the good one. Leftovers of a process
+    that was killed while saving are removed first. One process writes at a time.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for leftover in [*root.glob(".tmp-*"), *root.glob(".old-*")]:
+        shutil.rmtree(leftover)
+    fresh, old = root / f".tmp-{os.getpid()}", root / f".old-{os.getpid()}"
+    last, previous = root / "last", root / "previous"
+    _write(fresh, tensors, state)
+
+    if last.exists():
+        try:
+            _verify(last)
+        except InputError:
+            last.rename(old)
+        else:
+            if previous.exists():
+                previous.rename(old)
+            last.rename(previous)
+    fresh.rename(last)
+    fsync_directory(root)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def load_checkpoint(root: Path) -> Checkpoint:
+    """Read `root/last`, or `root/previous` (with a `notice`) if `last` is missing or damaged.
+
+    Raises InputError if neither is complete, saying what is wrong with each. Tensors are on the CPU.
+    """
+    try:
+        return _read(root / "last", None)
+    except InputError as error:
+        problem = str(error)
+    try:
+        return _read(root / "previous", f"{problem}; going on from {root / 'previous'} instead")
+    except InputError as error:
+        raise InputError(f"no usable checkpoint in {root}: {problem}; {error}") from None
+
+
+def flatten(tree: object, prefix: str) -> tuple[dict[str, Tensor], JSON]:
+    """Split nested dicts, lists and tuples into named tensors and a JSON skeleton; `unflatten` is exact.
+
+    For `optimizer.state_dict()` (integer keys, tuples), `{"noise": rng.get_state()}` and the like. The
+    tensors are called `prefix.0`, `prefix.1`, … in the order of the walk. Raises TypeError for a leaf
+    that is neither a tensor nor JSON.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def walk(node: object) -> JSON:
+        if isinstance(node, Tensor):
+            name = f"{prefix}.{len(tensors)}"
+            tensors[name] = node.detach()
+            return {"__tensor__": name}
+        if isinstance(node, Mapping):
+            if all(isinstance(key, str) and not key.startswith("__") for key in node):
+                return {key: walk(value) for key, value in node.items()}
+            return {"__items__": [[walk(key), walk(value)] for key, value in node.items()]}
+        if isinstance(node, tuple):
+            return {"__tuple__": [walk(value) for value in node]}
+        if isinstance(node, list):
+            return [walk(value) for value in node]
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        raise TypeError(f"cannot store a {type(node).__name__} in a checkpoint: expected tensors and JSON values")
+
+    return tensors, walk(tree)
+
+
+def unflatten(skeleton: JSON, tensors: Mapping[str, Tensor]) -> Any:
+    """The tree that `flatten` took apart, from its skeleton and a dict that holds its tensors."""
+    if isinstance(skeleton, Mapping):
+        if "__tensor__" in skeleton:
+            return tensors[str(skeleton["__tensor__"])]
+        if "__tuple__" in skeleton:
+            return tuple(unflatten(skeleton["__tuple__"], tensors))
+        if "__items__" in skeleton:
+            return dict(unflatten(skeleton["__items__"], tensors))
+        return {key: unflatten(value, tensors) for key, value in skeleton.items()}
+    if isinstance(skeleton, Sequence) and not isinstance(skeleton, str):
+        return [unflatten(value, tensors) for value in skeleton]
+    return skeleton
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, JSON]) -> None:
+    """Write a safetensors file atomically; equal tensors and metadata give equal bytes.
+
+    The format stores its string metadata in no fixed order, so all of it goes under one key as one
+    sorted JSON string (and no key at all when it is empty).
+    """
+    notes = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)} if metadata else None
+    atomic_write_bytes(path, safetensors.torch.save(_separate(tensors), notes))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and metadata of a file from `save_weights`; InputError if it cannot be read."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as stream:
+            notes = (stream.metadata() or {}).get(_METADATA_KEY, "{}")
+            return {name: stream.get_tensor(name) for name in stream.keys()}, json.loads(notes)  # noqa: SIM118
+    except OSError as error:
+        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from None
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(f"cannot read the weights {path}: not a complete safetensors file ({error})") from None
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors that share no memory (the format refuses tied weights otherwise)."""
+    separate: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
+        seen.add(storage)
+    return separate
+
+
+def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, JSON]) -> None:
+    """Fill a new directory with the two files, all of it on the disk when this returns."""
+    directory.mkdir()
+    data = safetensors.torch.save(_separate(tensors))
+    # Through JSON once, so that the digest is taken of what a reader will get (string keys, lists).
+    plain = json.loads(json.dumps(state))
+    document = {
+        "format": _FORMAT,
+        "state": plain,
+        "state_sha256": _digest(plain),
+        "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)},
+    }
+    atomic_write_bytes(directory / _TENSORS, data)
+    atomic_write_bytes(directory / _STATE, json.dumps(document, indent=1, sort_keys=True).encode())
+
+
+def _verify(directory: Path) -> dict[str, Any]:
+    """The state of a complete checkpoint; InputError says what is damaged or missing."""
+    try:
+        document = json.loads((directory / _STATE).read_bytes())
+        if document["format"] != _FORMAT:
+            raise InputError(f"{directory} has checkpoint format {document['format']}, expected {_FORMAT}")
+        state, expected = document["state"], document["tensors"]
+        if _digest(state) != document["state_sha256"]:
+            raise InputError(f"{directory} is damaged: {_STATE} does not match its checksum")
+        size = (directory / _TENSORS).stat().st_size
+        if size != expected["size"]:
+            raise InputError(f"{directory} is damaged: {_TENSORS} has {size} bytes, expected {expected['size']}")
+        if sha256_file(directory / _TENSORS) != expected["sha256"]:
+            raise InputError(f"{directory} is damaged: {_TENSORS} does not match its checksum")
+    except FileNotFoundError as error:
+        missing = directory if not directory.exists() else error.filename
+        raise InputError(f"{missing} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{directory} cannot be read: {error.strerror or error}") from None
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
+    return dict(state)
+
+
+def _read(directory: Path, notice: str | None) -> Checkpoint:
+    state = _verify(directory)
+    return Checkpoint(safetensors.torch.load_file(directory / _TENSORS), state, directory, notice)
+
+
+def _digest(state: object) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
