@@ -1,0 +1,96 @@
+"""Sentence scores → one perplexity, with a bootstrap interval.
+
+ppl = exp(Σ nll / Σ tokens), one ratio for the whole text, not a mean over sentences
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lebm_text.text.errors import InputError
+
+from .base import FloatArray, IntArray, SentenceScores
+
+__all__ = ["PerplexityScore", "paired_ratio_ci95", "perplexity"]
+
+_DRAWS = 1000
+_DRAWS_AT_ONCE = 20  # bounds the memory of the index array
+
+
+@dataclass(frozen=True)
+class PerplexityScore:
+    """Perplexity of a text.
+
+    `ppl` counts words outside the judge's vocabulary at the probability the judge gives them,
+    `ppl_excluding_oov` leaves them out (None if nothing else is there). `nll` is the total in nats. `ci95`
+    is the 2.5 % to 97.5 % range over resampled sentences, judge and text fixed: `ci_scope` says so. `draws`
+    are the mean nats a token of the 1000 resampled texts, for paired comparisons.
+    """
+
+    ppl: float
+    ppl_excluding_oov: float | None
+    nll: float
+    ci95: tuple[float, float]
+    n_sentences: int
+    n_tokens: int
+    n_oov: int
+    draws: FloatArray
+    ci_scope: str = "sentences"
+
+
+def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1) -> PerplexityScore:
+    """The perplexity of all sentences together; `count_eos=False` leaves `</s>` out of both sums.
+
+    The same seed resamples the same sentences of every text of that length, so intervals of several judges
+    on one text are paired. Raises InputError if there is no token to score.
+    """
+    nll = scores.nll if count_eos else scores.nll - scores.nll_eos
+    n_tokens = scores.n_tokens if count_eos else scores.n_tokens - 1
+    total, tokens, n_oov = float(nll.sum()), int(n_tokens.sum()), int(scores.n_oov.sum())
+    if not tokens:
+        raise InputError("there is nothing to score: the text has no sentence, or only empty ones")
+    known = tokens - n_oov
+    draws = _bootstrap(nll, n_tokens, seed)
+    low, high = np.exp(np.quantile(draws, [0.025, 0.975])).tolist()
+    return PerplexityScore(
+        ppl=_exp(total / tokens),
+        ppl_excluding_oov=_exp((total - float(scores.nll_oov.sum())) / known) if known else None,
+        nll=total,
+        ci95=(low, high),
+        n_sentences=len(scores),
+        n_tokens=tokens,
+        n_oov=n_oov,
+        draws=draws,
+    )
+
+
+def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tuple[float, float]:
+    """95 % interval of ppl / reference.ppl, two judges on the same sentences, scored with the same seed."""
+    if score.n_sentences != reference.n_sentences:
+        raise ValueError(
+            f"a paired interval needs the same sentences, got {score.n_sentences} and {reference.n_sentences}"
+        )
+    low, high = np.exp(np.quantile(score.draws - reference.draws, [0.025, 0.975])).tolist()
+    return low, high
+
+
+def _bootstrap(nll: FloatArray, n_tokens: IntArray, seed: int) -> FloatArray:
+    """Mean nats a token of `_DRAWS` texts drawn from the sentences with replacement, (`_DRAWS`,)."""
+    rng = np.random.default_rng(seed)
+    draws = np.empty(_DRAWS)
+    for start in range(0, _DRAWS, _DRAWS_AT_ONCE):
+        rows = rng.integers(len(nll), size=(min(_DRAWS_AT_ONCE, _DRAWS - start), len(nll)))
+        tokens = n_tokens[rows].sum(axis=1)
+        # A draw of empty sentences alone has no perplexity; it says nothing and takes the text's own.
+        draws[start : start + len(rows)] = np.where(
+            tokens > 0, nll[rows].sum(axis=1) / np.maximum(tokens, 1), nll.sum() / n_tokens.sum()
+        )
+    return draws
+
+
+def _exp(value: float) -> float:
+    """exp without the overflow error: a text that the model excludes has an infinite perplexity."""
+    return math.exp(value) if value < 700 else math.inf
