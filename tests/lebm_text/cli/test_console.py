@@ -1,0 +1,138 @@
+"""What people and programs see of a run's events."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lebm_text.cli import console
+from lebm_text.cli.console import BarListener, JsonListener, LineListener, describe_event, open_listener
+from lebm_text.errors import InputError
+from lebm_text.training.events import Event
+
+START = Event(
+    "start",
+    {
+        "run": "runs/ptb",
+        "corpus": "ptb",
+        "n_sentences": 42068,
+        "n_tokens": 929589,
+        "vocab_size": 10001,
+        "n_parameters": 7_000_000,
+        "steps_per_epoch": 658,
+        "n_steps": 13160,
+        "step": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 2,
+    },
+)
+PROGRESS = Event("progress", {"step": 7, "n_steps": 13160, "epoch": 0.01})
+END = Event("end", {"reason": "finished", "step": 13160, "seconds": 3723.4, "path": "runs/ptb"})
+
+
+def report(**metrics: float) -> Event:
+    return Event("report", {"step": 1200, "epoch": 1.5, **metrics})
+
+
+def test_lines_tell_sizes_and_place() -> None:
+    text = "\n".join(describe_event(START))
+    for part in ("ptb", "42,068 sentences", "929,589 tokens", "7,000,000 parameters", "cpu", "fp32", "13,160 updates"):
+        assert part in text
+    assert "from update" not in text
+
+
+def test_resumed_run_says_where_it_goes_on() -> None:
+    assert "from update 500" in "\n".join(describe_event(Event("start", {**START.data, "step": 500})))
+
+
+def test_updates_get_no_line() -> None:
+    stream = io.StringIO()
+    listener = LineListener(stream)
+    listener(PROGRESS)
+    assert stream.getvalue() == ""
+    listener(Event("warning", {"message": "z is ignored"}))
+    assert stream.getvalue() == "warning: z is ignored\n"
+
+
+def test_unknown_kind_is_not_shown() -> None:
+    assert describe_event(Event("checkpoint", {"path": "x", "step": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "part"),
+    [("finished", "lebm-text generate"), ("max_steps", "--max-steps"), ("stopped", "train --resume --out runs/ptb")],
+)
+def test_end_says_what_to_do_next(reason: str, part: str) -> None:
+    text = "\n".join(describe_event(Event("end", {**END.data, "reason": reason})))
+    assert part in text
+    assert "1:02:03" in text
+
+
+def test_json_is_one_strict_object_a_line() -> None:
+    stream = io.StringIO()
+    listener = JsonListener(stream)
+    for event in (START, PROGRESS, report(nll=math.nan, gap=math.inf, norms=2.5), END):
+        listener(event)
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "report", "end"]
+    assert lines[1] == {"event": "report", "step": 1200, "epoch": 1.5, "nll": None, "gap": None, "norms": 2.5}
+
+
+def test_bar_moves_and_lines_stand_above_it() -> None:
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, width=120)
+    with BarListener(terminal) as listener:
+        for event in (START, PROGRESS, Event("warning", {"message": "[red]not markup[/red]"}), END):
+            listener(event)
+    shown = stream.getvalue()
+    assert "7/13160" in shown
+    assert "[red]not markup[/red]" in shown
+    assert "finished after 13,160 updates" in shown
+
+
+def test_no_terminal_gets_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_listener(as_json=False) as listener:
+        listener(PROGRESS)
+        listener(Event("notice", {"message": "hello"}))
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "hello\n")
+
+
+def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_listener(as_json=True) as listener:
+        listener(Event("notice", {"message": "hello"}))
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"event": "notice", "message": "hello"}
+    assert captured.err == ""
+
+
+def test_tensorboard_missing_is_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"), open_listener(as_json=True, tensorboard=tmp_path / "tb"):
+        pass
+
+
+def test_tensorboard_gets_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with open_listener(as_json=True, tensorboard=tmp_path / "tb") as listener:
+        for event in (START, report(gap=0.25), Event("validation", {"step": 1200, "nll": 5.0}), END):
+            listener(event)
+    capsys.readouterr()
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert [(s.step, s.value) for s in events.Scalars("report/gap")] == [(1200, 0.25)]
+    assert [(s.step, s.value) for s in events.Scalars("validation/nll")] == [(1200, 5.0)]
+
+
+def test_headlines_have_labels_of_their_own() -> None:
+    labels = list(console._HEADLINES.values())
+    assert len(set(labels)) == len(labels)

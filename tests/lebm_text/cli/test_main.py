@@ -1,0 +1,197 @@
+"""Exit codes and messages of the command line, with commands that fail in every way a command can."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from lebm_text import __version__
+from lebm_text.cli.errors import BROKEN_PIPE
+from lebm_text.cli.main import COMMANDS, CommandEntry, main
+from lebm_text.cli.signals import stop_on_signals
+from lebm_text.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = "lebm_text_test_command"
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `lebm-text try` with a command of one integer option and the given body."""
+
+    def run(body: Callable[[], None], *arguments: str) -> int:
+        module = types.ModuleType(MODULE)
+        module.command = click.command("try")(click.option("--count", type=int)(lambda count: body()))  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, MODULE, module)
+        monkeypatch.setitem(COMMANDS, "try", CommandEntry(MODULE, "For this test."))
+        return main(["try", *arguments])
+
+    return run
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The message on stderr, after checking that it is one line, marked as ours, and that stdout is empty."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("lebm-text: error: ")
+    return captured.err.removeprefix("lebm-text: error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_overview_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert all(f"  {name} " in captured.out for name in COMMANDS)
+    assert captured.err == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_success(call: Callable[..., int]) -> None:
+    assert call(lambda: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["trian"], "did you mean train?"),
+        (["xyzzy"], "known: train, generate"),
+        (["--no-such-option"], "--no-such-option"),
+        ([""], "no command ''"),
+        (["try", "--cuont", "1"], "--count"),
+        (["try", "--count", "many"], "'many' is not a valid integer"),
+        (["try", "--count"], "requires an argument"),
+        (["try", "stray"], "stray"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    arguments: list[str], part: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(lambda: None) == 0  # registers `try`
+    assert main(arguments) == 2
+    assert part in one_line(capsys)
+
+
+def test_input_error_is_one_line_even_if_its_message_is_not(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(raiser(InputError("the corpus\n  is empty"))) == 2
+    assert one_line(capsys) == "the corpus is empty"
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOENT, errno.EACCES, errno.ENOSPC, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG]
+)
+def test_system_error_about_a_path_is_one_line(
+    code: int, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(raiser(OSError(code, os.strerror(code), "some/file"))) == 2
+    assert one_line(capsys) == f"{os.strerror(code)}: some/file"
+
+
+def test_full_disk_without_a_name_is_one_line(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(raiser(OSError(errno.ENOSPC, "No space left on device"))) == 2
+    assert one_line(capsys) == "No space left on device"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), ValueError("a bug"), OSError(errno.EBADF, "a bug"), AssertionError("a bug")]
+)
+def test_bugs_keep_their_traceback(error: Exception, call: Callable[..., int]) -> None:
+    with pytest.raises(type(error), match="a bug"):
+        call(raiser(error))
+
+
+def test_a_bug_in_a_process_of_its_own_exits_with_1_and_a_traceback() -> None:
+    code = (
+        "import sys, types, click, lebm_text.cli.main as m\n"
+        "fake = sys.modules['fake'] = types.ModuleType('fake')\n"
+        "fake.command = click.command()(lambda: 1 / 0)\n"
+        "m.COMMANDS['try'] = m.CommandEntry('fake', '')\n"
+        "sys.exit(m.main(['try']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_exits_with_130_quietly(
+    number: signal.Signals, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    reached = []
+
+    def body() -> None:
+        os.kill(os.getpid(), number)
+        reached.append(True)
+
+    assert call(body) == 130
+    assert not reached
+    assert signal.getsignal(number) is before
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_asks_and_second_interrupts(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signals() as should_stop:
+        assert not should_stop()
+        os.kill(os.getpid(), number)
+        assert should_stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err.count("stopping") == 1
+
+
+def test_reader_that_leaves_ends_the_command_quietly() -> None:
+    """A loop of lines into a pipe that nobody reads any more, as in `lebm-text … | head`."""
+    code = (
+        "import sys, types, click, lebm_text.cli.main as m\n"
+        "fake = sys.modules['fake'] = types.ModuleType('fake')\n"
+        "fake.command = click.command()(lambda: [print('line') for _ in range(10**6)])\n"
+        "m.COMMANDS['try'] = m.CommandEntry('fake', '')\n"
+        "sys.exit(m.main(['try']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        complaint = process.stderr.read()
+        assert process.wait(timeout=60) == BROKEN_PIPE
+    assert complaint == b""
+
+
+def test_module_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lebm_text", "trian"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == "lebm-text: error: no command 'trian'; did you mean train?\n"

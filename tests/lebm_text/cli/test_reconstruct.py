@@ -1,0 +1,121 @@
+"""`lebm-text reconstruct`: every line of input comes back next to its reconstruction."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.cli.main import main
+
+from ..tiny import tiny_model
+from .test_main import one_line
+
+TEXT = "the cat sees a dog\n\n  a   dog \nan unknown é\r\na"
+LINES = ["the cat sees a dog", "", "a dog", "an unknown é", "a"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tiny_model().save_pretrained(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "tiny"
+
+
+def _read_from(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+def _call(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code = main(["reconstruct", "--device", "cpu", "--run", str(run), *arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+@pytest.mark.parametrize("how", ["stdin", "dash", "file"])
+def test_each_line_stands_next_to_its_reconstruction(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    Path("in.txt").write_bytes(TEXT.encode())
+    _read_from(monkeypatch, b"" if how == "file" else TEXT.encode())
+    out = _call(run, capsys, *{"stdin": [], "dash": ["-"], "file": ["in.txt"]}[how])
+    expected = tiny_model().reconstruct(LINES)
+    assert out == "".join(f"{a}\t{b}\n" for a, b in zip(LINES, expected, strict=True))
+
+
+def test_json_lines(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _read_from(monkeypatch, TEXT.encode())
+    records = [json.loads(line) for line in _call(run, capsys, "--json").splitlines()]
+    expected = tiny_model().reconstruct(LINES)
+    assert records == [{"input": a, "reconstruction": b} for a, b in zip(LINES, expected, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--decode", "sample"], {"decode": "sample"}),
+        (["--decode", "sample", "--temperature", "2"], {"decode": "sample", "temperature": 2.0}),
+        (["--seed", "5"], {"seed": 5}),
+        (["--max-length", "1"], {"max_length": 1}),
+    ],
+)
+def test_options_reach_the_model(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    options: dict[str, Any],
+) -> None:
+    lines = ["the cat sees a dog"] * 20
+    _read_from(monkeypatch, "\n".join(lines).encode())
+    found = [line.split("\t")[1] for line in _call(run, capsys, *arguments).splitlines()]
+    assert found == tiny_model().reconstruct(lines, **options) != tiny_model().reconstruct(lines)
+
+
+def test_no_input_is_no_output(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _read_from(monkeypatch, b"")
+    assert _call(run, capsys) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a\n\xff\n", "standard input, line 2"),
+        (b"a\0b\n", "NUL"),
+        (b"a </s> b\n", "</s>"),
+        (b"a\n" + b"a " * 9 + b"\n", "sentence 2 has 9 tokens"),
+    ],
+)
+def test_bad_text_is_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, message: str
+) -> None:
+    _read_from(monkeypatch, data)
+    assert main(["reconstruct", "--run", str(run)]) == 2
+    assert message in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nowhere.txt"],
+        ["."],
+        ["--temperature", "0.5"],
+        ["--decode", "sample", "--temperature", "0"],
+        ["--run", "nowhere"],
+        ["--max-length", "0"],
+        ["--top-p", "2"],
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    _read_from(monkeypatch, b"a\n")
+    assert main(["reconstruct", "--run", str(run), *arguments]) == 2
+    one_line(capsys)

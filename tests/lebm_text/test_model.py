@@ -1,0 +1,169 @@
+"""`LatentEBM`: what was saved comes back; posterior, reconstruction and joint are what they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import lebm_text
+from lebm_text.errors import InputError
+from lebm_text.files import sha256_file
+from lebm_text.models.priors import base_log_prob
+from lebm_text.samplers.noise import KeyedRng
+
+from .tiny import tiny_model
+
+SENTENCES = ["the cat sees a dog", "", "a dog", "the unknown é", "the cat sees a dog"]
+
+
+def test_public_name() -> None:
+    assert lebm_text.LatentEBM is type(tiny_model())
+
+
+def test_saved_model_is_the_same_model(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "one")
+    loaded = lebm_text.LatentEBM.from_pretrained(tmp_path / "one", device="cpu")
+    assert loaded.config == model.config
+    assert loaded.generate(20).sentences == model.generate(20).sentences
+    loaded.save_pretrained(tmp_path / "two")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["config.json", "model.safetensors", "tokenizer.json"]
+    for name in names:
+        assert sha256_file(tmp_path / "one" / name) == sha256_file(tmp_path / "two" / name)
+
+
+@pytest.mark.parametrize("prior", ["ebm", "gaussian"])
+def test_log_joint_is_the_sum_of_its_parts(prior: str) -> None:
+    model = tiny_model(prior=prior)
+    z = torch.randn(len(SENTENCES), 4, generator=torch.Generator().manual_seed(0))
+    found = model.log_joint(SENTENCES, z, batch_size=2)
+    for sentence, row, joint in zip(SENTENCES, z, found, strict=True):
+        # Step by step, with the decoder's own softmax.
+        state, total = model.model.generator.start(row[None]), 0.0
+        token = model.tokenizer.bos_id
+        for following in [*model.tokenizer.encode(sentence), model.tokenizer.eos_id]:
+            logits, state = model.model.generator.step(torch.tensor([token]), state)
+            total += float(logits.log_softmax(-1)[0, following])
+            token = following
+        with torch.no_grad():
+            energy = float(model.model.prior.neg_energy(row))
+        assert (energy == 0.0) == (prior == "gaussian")
+        assert float(joint) == pytest.approx(total + energy + float(base_log_prob(row)), abs=1e-4)
+
+
+def test_inference_depends_on_the_sentence_and_its_place_alone() -> None:
+    model = tiny_model()
+    z = model.infer(SENTENCES, seed=7)
+    assert z.shape == (5, 4)
+    assert not z.requires_grad
+    assert torch.allclose(model.infer(SENTENCES, seed=7, batch_size=2), z, atol=1e-5)
+    assert torch.allclose(model.infer(SENTENCES[:3], seed=7), z[:3], atol=1e-5)
+    assert not torch.isclose(model.infer(SENTENCES, seed=8), z).all(dim=1).any()
+    other = model.infer(["dog dog dog dog dog", *SENTENCES[1:]], seed=7)
+    assert torch.allclose(other[1:], z[1:], atol=1e-5)
+    assert not torch.allclose(other[0], z[0], atol=1e-3)
+
+
+def test_inference_raises_the_joint_above_that_of_its_start() -> None:
+    model = tiny_model()
+    model.config = model.config.override(["inference.n_steps=40", "inference.noise_scale=0.1"])
+    sentences = ["the cat sees a dog"] * 20
+    start = KeyedRng(1, tuple(range(20))).normal((20, 4))
+    gain = model.log_joint(sentences, model.infer(sentences, seed=1)) - model.log_joint(sentences, start)
+    assert float(gain.min()) > 0
+
+
+def test_inference_uses_the_values_after_the_anneals() -> None:
+    model = tiny_model()
+    annealed = tiny_model()
+    annealed.config = annealed.config.override(
+        ["inference.likelihood_weight_start=10", "inference.noise_scale_start=0"]
+    )
+    assert torch.allclose(model.infer(SENTENCES), annealed.infer(SENTENCES), atol=1e-5)
+
+
+@pytest.mark.parametrize("decode", ["greedy", "sample", "beam"])
+def test_reconstructions_keep_their_places(decode: str) -> None:
+    model = tiny_model()
+    found = model.reconstruct(SENTENCES, decode=decode)
+    assert len(found) == 5
+    assert model.reconstruct(SENTENCES, decode=decode, batch_size=1) == found
+    assert model.reconstruct(SENTENCES[:2], decode=decode) == found[:2]
+    assert model.reconstruct([], decode=decode) == []
+
+
+def test_reconstruction_decodes_the_inferred_latent() -> None:
+    model = tiny_model()
+    z = model.infer(SENTENCES, seed=4)
+    for row, text in zip(z, model.reconstruct(SENTENCES, seed=4), strict=True):
+        state, token, words = model.model.generator.start(row[None]), torch.tensor([2]), list[int]()
+        while len(words) < 8:
+            logits, state = model.model.generator.step(token, state)
+            logits[:, [0, 2]] = -torch.inf
+            token = logits.argmax(-1)
+            if int(token) == 3:
+                break
+            words.append(int(token))
+        assert model.tokenizer.decode(words) == text
+
+
+def test_unknown_words_are_read_as_unk() -> None:
+    model = tiny_model()
+    assert torch.equal(model.infer(["the zebra"]), model.infer(["the <unk>"]))
+    assert not torch.equal(model.infer(["the zebra"]), model.infer(["the cat"]))
+
+
+def test_too_long_a_sentence_is_named() -> None:
+    model = tiny_model()
+    model.infer(["a " * 8])
+    with pytest.raises(InputError, match="sentence 2 has 9 tokens"):
+        model.infer(["a", "a " * 9])
+
+
+def test_latents_of_the_wrong_shape_are_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(2, 4\)"):
+        tiny_model().log_joint(["a", "a"], torch.zeros(2, 3))
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    load = lebm_text.LatentEBM.from_pretrained
+
+    def refused(match: str) -> None:
+        with pytest.raises(InputError, match=match) as error:
+            load(tmp_path, device="cpu")
+        assert "\n" not in str(error.value)
+
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"hidden_dim": 6', '"hidden_dim": 5'))
+    refused("does not fit")
+    (tmp_path / "config.json").write_text(config.replace("hidden_dim", "hiden_dim"))
+    refused("unknown key")
+    (tmp_path / "config.json").write_text("{")
+    refused("not JSON")
+    (tmp_path / "config.json").write_text("[]")
+    refused("sections")
+    (tmp_path / "config.json").write_text(config)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    tokenizer["words"].reverse()
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    refused("another tokenizer")
+    tiny_model().save_pretrained(tmp_path)
+    load(tmp_path, device="cpu")
+    os.truncate(tmp_path / "model.safetensors", 100)
+    refused("cannot read the weights")
+    (tmp_path / "model.safetensors").unlink()
+    refused("training has not ended")
+    (tmp_path / "config.json").unlink()
+    refused("is no run")
+
+
+def test_unknown_device_is_refused(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="device"):
+        lebm_text.LatentEBM.from_pretrained(tmp_path, device="abacus")

@@ -1,0 +1,233 @@
+"""Fetching through `datasets`, from a server on this machine: text, CSV and generated parquet."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import datasets  # type: ignore[import-untyped]
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
+
+from lebm_text.text.corpora import find_corpus
+from lebm_text.text.errors import InputError
+from lebm_text.text.fetching import fetch, is_offline
+from lebm_text.text.registry import CorpusEntry, Expected, Source
+from lebm_text.text.storing import read_manifest
+
+from .conftest import TEXTS, expected
+
+
+class Site:
+    """A web server of the files in `root`, and the paths that were asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir()
+        self.requests: list[str] = []
+        site = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                """Write nothing to stderr."""
+
+            def do_GET(self) -> None:
+                site.requests.append(self.path)
+                super().do_GET()
+
+        self.server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(root))
+        )
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def text(self, name: str, data: bytes) -> str:
+        """Serve `data`; its address."""
+        (self.root / name).write_bytes(data)
+        return f"{self.url}/{name}"
+
+    def parquet(self, name: str, columns: Mapping[str, list[str | None]]) -> str:
+        """Serve a parquet file of string columns; its address."""
+        table = pa.table({column: pa.array(values, pa.string()) for column, values in columns.items()})
+        pq.write_table(table, self.root / name)
+        return f"{self.url}/{name}"
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The server, with `datasets` allowed to reach it: it reads its offline switch when it is imported."""
+    for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
+    served = Site(tmp_path / "site")
+    yield served
+    served.close()
+
+
+def _toy(site: Site, texts: Mapping[str, bytes] = TEXTS) -> CorpusEntry:
+    files = {split: (site.text(f"{split}.raw", data),) for split, data in texts.items()}
+    return CorpusEntry("toy", "A toy", "none", expected(), (Source("text", files),))
+
+
+def _left_in(cache: Path) -> list[str]:
+    return sorted(path.name for path in (cache / "corpora").iterdir())
+
+
+def test_text_arrives_byte_for_byte_and_verified(site: Site, cache: Path) -> None:
+    corpus = find_corpus("toy", registry={"toy": _toy(site)})
+    assert (corpus.origin, corpus.notices) == ("fetched", ())
+    for split, data in TEXTS.items():
+        assert (cache / "corpora" / "toy" / f"{split}.txt").read_bytes() == data
+    assert _left_in(cache) == ["toy"]
+
+
+def test_second_use_comes_from_the_cache_without_the_network(site: Site) -> None:
+    registry = {"toy": _toy(site)}
+    find_corpus("toy", registry=registry)
+    asked = list(site.requests)
+    assert asked
+    assert find_corpus("toy", registry=registry).origin == "cache"
+    assert find_corpus("toy", registry=registry, offline=True).origin == "cache"
+    assert site.requests == asked
+
+
+def test_several_files_of_a_split_are_joined_in_order(site: Site) -> None:
+    files = {
+        "train": (site.text("0", b"a\nb\n"), site.text("1", b"c\n")),
+        "valid": (site.text("v", b"x\n"),),
+        "test": (site.text("t", b"y\n"),),
+    }
+    entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (Source("text", files),))
+    assert list(find_corpus("toy", registry={"toy": entry}).splits["train"].sentences()) == ["a", "b", "c"]
+
+
+def test_parquet_columns_are_read_in_order_and_tokenised(site: Site) -> None:
+    files = {
+        "train": (site.parquet("a", {"label": ["0", "1"], "h": ["It's B.", None], "p": ["A!", "C\n d"]}),),
+        "valid": (site.parquet("b", {"p": ["V"], "h": ["w"]}),),
+        "test": (site.parquet("c", {"p": ["T"], "h": ["t"]}),),
+    }
+    source = Source("parquet", files, columns=("p", "h"), n_rows={"train": 2}, tokenise=True, unique=True)
+    entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (source,))
+    corpus = find_corpus("toy", registry={"toy": entry})
+    assert list(corpus.splits["train"].sentences()) == ["a !", "it's b .", "c d"]
+    assert list(corpus.splits["test"].sentences()) == ["t"]
+
+
+def test_csv_with_quotes(site: Site) -> None:
+    files = {
+        split: (site.text(split, f'mr,ref\n"a, b","Say ""{split}"", now"\n'.encode()),) for split in TEXTS
+    }
+    source = Source("csv", files, columns=("ref",), tokenise=True)
+    entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (source,))
+    corpus = find_corpus("toy", registry={"toy": entry})
+    assert list(corpus.splits["valid"].sentences()) == ['say " valid " , now']
+
+
+@pytest.mark.parametrize(
+    ("split", "data", "message"),
+    [
+        ("train", b" a b c \n a b \n d f \n", r"train\.txt has sha256"),
+        ("valid", b" a b \n", r"valid\.txt has 1 sentences instead of 2"),
+        ("test", b" c \xff \n", "cannot be read|not UTF-8"),
+        ("test", b" <s> c c \n", "holds the token <s>"),
+        ("test", b"", "cannot be read|no sentence"),
+    ],
+    ids=["other-word", "fewer-lines", "not-utf8", "reserved", "empty"],
+)
+def test_wrong_content_is_one_line_and_leaves_nothing(
+    site: Site, cache: Path, split: str, data: bytes, message: str
+) -> None:
+    entry = _toy(site, {**TEXTS, split: data})
+    with pytest.raises(InputError, match=message) as caught:
+        find_corpus("toy", registry={"toy": entry})
+    assert "\n" not in str(caught.value) and "toy" in str(caught.value)
+    assert "try: lebm-text train kjv" in str(caught.value)
+    assert _left_in(cache) == []
+
+
+def test_wrong_number_of_rows_is_said_before_anything_is_prepared(site: Site, cache: Path) -> None:
+    entry = _toy(site)
+    short = replace(entry, sources=(replace(entry.sources[0], n_rows={"train": 4}),))
+    with pytest.raises(InputError, match="has 3 rows for train instead of 4"):
+        fetch(short)
+    assert _left_in(cache) == []
+
+
+def test_column_that_is_not_there_is_named(site: Site) -> None:
+    files = {split: (site.parquet(split, {"body": ["a"]}),) for split in TEXTS}
+    entry = CorpusEntry("toy", "", "", expected(), (Source("parquet", files),))
+    with pytest.raises(InputError, match="has no column text; it has body"):
+        fetch(entry)
+
+
+def test_damaged_parquet_is_one_line(site: Site, cache: Path) -> None:
+    files = {split: (site.text(split, b"PAR1 no parquet"),) for split in TEXTS}
+    entry = CorpusEntry("toy", "", "", expected(), (Source("parquet", files),))
+    with pytest.raises(
+        InputError, match=r"cannot fetch toy: http://127\.0\.0\.1:\d+ cannot be read"
+    ) as caught:
+        fetch(entry)
+    assert "\n" not in str(caught.value)
+    assert _left_in(cache) == []
+
+
+def test_second_source_is_used_when_the_first_is_gone(site: Site) -> None:
+    good = _toy(site)
+    gone = Source("text", {split: (f"{site.url}/gone/{split}",) for split in TEXTS})
+    entry = replace(good, sources=(gone, *good.sources))
+    assert find_corpus("toy", registry={"toy": entry}).notices == ()
+
+
+def test_no_source_works_names_each(site: Site, cache: Path) -> None:
+    sources = tuple(
+        Source("text", {split: (f"{base}/{split}",) for split in TEXTS})
+        for base in (f"{site.url}/gone", "http://127.0.0.1:9/nobody")
+    )
+    with pytest.raises(
+        InputError, match=r"/gone cannot be read .*; then: http://127\.0\.0\.1:9/nobody cannot be read"
+    ):
+        fetch(CorpusEntry("toy", "", "", expected(), sources))
+    assert _left_in(cache) == []
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES"])
+def test_offline_keeps_the_network_alone(site: Site, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    entry = _toy(site)
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", value)
+    assert is_offline()
+    with pytest.raises(InputError, match="offline"):
+        fetch(entry)
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "0")
+    assert not is_offline()
+    with pytest.raises(InputError, match="offline"):
+        fetch(entry, offline=True)
+    assert site.requests == []
+
+
+def test_manifest_names_the_source(site: Site) -> None:
+    directory = fetch(_toy(site))
+    assert read_manifest(directory) is not None
+    assert site.url in (directory / "manifest.json").read_text()
+
+
+def test_progress_bars_are_put_back_and_stderr_stays_clean(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    datasets.enable_progress_bars()
+    fetch(_toy(site))
+    assert not datasets.are_progress_bars_disabled()
+    assert capfd.readouterr() == ("", "")

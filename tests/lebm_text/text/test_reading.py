@@ -1,0 +1,116 @@
+"""Lines of a file become sentences, or a message with the line number."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lebm_text.text.errors import InputError
+from lebm_text.text.reading import normalise, parse_lines, read_lines, summarise
+
+
+def _lines(data: bytes) -> list[str]:
+    return list(parse_lines(io.BytesIO(data), "text"))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b" a b \n\tc\t \t d\n", ["a b", "c d"]),
+        (b"a b\r\nc\r\n", ["a b", "c"]),
+        (b"\xef\xbb\xbfa\nb", ["a", "b"]),
+        (b"a\n\n \t\r\nb\n", ["a", "", "", "b"]),
+        ("a\u00a0b\u2028c\u0085 d\x0be\x0cf\n".encode(), ["a\u00a0b\u2028c\u0085 d\x0be\x0cf"]),
+        (b"<unk> <S> x<s>y </s>.\n", ["<unk> <S> x<s>y </s>."]),
+        (b"", []),
+    ],
+    ids=[
+        "blanks",
+        "crlf",
+        "bom",
+        "empty-lines",
+        "other-whitespace-belongs-to-tokens",
+        "near-specials",
+        "nothing",
+    ],
+)
+def test_lines_are_normalised(data: bytes, expected: list[str]) -> None:
+    assert _lines(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a\nb\xffc\n", r"text, line 2: not UTF-8 \(byte 0xff at column 2\)"),
+        (b"a\nb\nc\0\n", "text, line 3: holds a NUL byte"),
+        ("h\n".encode("utf-16"), "line 1: not UTF-8"),
+        (b"a\rb\n", "line 1: carriage return inside the line"),
+        (b"a\n<s> b\n", "line 2: holds the token <s>"),
+        (b"b </s>\n", "line 1: holds the token </s>"),
+        (b"a\n\nb <pad> c", "line 3: holds the token <pad>"),
+    ],
+    ids=["not-utf8", "nul", "utf16", "lone-cr", "bos", "eos", "pad"],
+)
+def test_broken_lines_are_refused_with_their_number(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _lines(data)
+
+
+def test_a_bom_counts_only_at_the_start() -> None:
+    assert _lines(b"a\n\xef\xbb\xbfb\n") == ["a", "\ufeffb"]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=" \tab\u00a0\x1c\u3000", max_size=30))
+def test_tokens_are_what_blanks_and_tabs_separate(line: str) -> None:
+    tokens = [token for part in line.split("\t") for token in part.split(" ") if token]
+    assert normalise(line) == " ".join(tokens)
+    assert normalise(normalise(line)) == normalise(line)
+
+
+def test_summary_counts_and_hashes_in_one_pass(tmp_path: Path) -> None:
+    data = b"\xef\xbb\xbf a  b \r\n\r\nc\n"
+    (tmp_path / "t.txt").write_bytes(data)
+    summary = summarise(tmp_path / "t.txt")
+    assert (summary.n_sentences, summary.n_words, summary.n_empty) == (2, 3, 1)
+    assert summary.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n \n\t\r\n", b"\xef\xbb\xbf"], ids=["no-bytes", "blank-lines", "bom-only"]
+)
+def test_a_file_without_a_sentence_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "t.txt").write_bytes(data)
+    with pytest.raises(InputError, match="holds no sentence"):
+        summarise(tmp_path / "t.txt")
+
+
+def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        summarise(tmp_path / "nope.txt")
+    with pytest.raises(InputError, match="cannot read"):
+        list(read_lines(tmp_path))
+
+
+def test_reading_streams(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"a\nb \xff\n")
+    lines = read_lines(tmp_path / "t.txt")
+    assert next(lines) == "a"  # the broken second line has not been looked at yet
+    with pytest.raises(InputError, match="line 2"):
+        next(lines)
+
+
+def test_a_million_tokens_on_a_line_take_linear_time(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(
+        b"a " * 1_000_000 + b"\n" + b" " * 1_000_000 + b"b" + b"\t" * 1_000_000 + b"\n"
+    )
+    start = time.process_time()
+    summary = summarise(tmp_path / "t.txt")
+    assert (summary.n_sentences, summary.n_words) == (2, 1_000_001)
+    assert time.process_time() - start < 5  # about 0.1 s; quadratic would be hours

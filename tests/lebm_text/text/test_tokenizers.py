@@ -1,0 +1,267 @@
+"""Text to ids and back, through both tokenizers; saving, loading, and what broken files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lebm_text.text.errors import InputError
+from lebm_text.text.reading import RESERVED
+from lebm_text.text.tokenizers import (
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    closed_vocabulary,
+    drop_long,
+    load_tokenizer,
+)
+from lebm_text.text.vocabulary import SPECIALS
+
+SENTENCES = [
+    "the cat sat on the mat .",
+    "the dog sat on the log .",
+    "a cat and a dog met on a mat .",
+    "naïve cats don't mind — they sit .",
+    "some dogs would rather sit on a warm mat than on a cold log .",
+    "another cat was sitting there when the other dogs came to sit .",
+]
+KNOWN = ["the", "cat", "sat", "on", "a", "mat", "dog", "<unk>", ".", "don't", "naïve", "—"]
+PIECES = SentencePieceTokenizer.train(SENTENCES, 45)
+
+words = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n\0"), min_size=1, max_size=6
+).filter(lambda word: word not in RESERVED)
+sentences = st.lists(words, max_size=8).map(" ".join)
+
+
+def test_vocabulary_of_open_text_leaves_singletons_out() -> None:
+    assert closed_vocabulary(["b a b", "c a b", "d"]) == ["<unk>", "b", "a"]
+
+
+def test_vocabulary_of_closed_text_keeps_every_type() -> None:
+    assert closed_vocabulary(["b <unk> b", "c a", "c"]) == ["<unk>", "b", "c", "a"]
+
+
+def test_vocabulary_ties_are_in_code_point_order_whatever_the_order_of_the_text() -> None:
+    text = ["é z A a", "a A z é"]
+    assert closed_vocabulary(text) == closed_vocabulary(text[::-1]) == ["<unk>", "A", "a", "z", "é"]
+
+
+@settings(deadline=None)
+@given(st.lists(sentences, max_size=6))
+def test_word_round_trip_gives_the_sentence_with_unknown_words_marked(text: list[str]) -> None:
+    tokenizer = WordTokenizer.train(text)
+    known = set(closed_vocabulary(text))
+    for sentence in text:
+        ids = tokenizer.encode(sentence)
+        expected = " ".join(w if w in known else "<unk>" for w in sentence.split(" ")) if sentence else ""
+        assert tokenizer.decode(ids) == expected
+        assert len(ids) == (len(sentence.split(" ")) if sentence else 0)
+        assert not {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id} & set(ids)
+
+
+def test_word_ids_are_specials_then_words_by_frequency() -> None:
+    tokenizer = WordTokenizer.train(["b a b c", "a b"])
+    assert [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id] == [0, 1, 2, 3]
+    assert len(tokenizer) == 6
+    assert tokenizer.encode("b a c <unk> zz") == [4, 5, 1, 1, 1]
+
+
+@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+def test_reserved_tokens_in_text_never_become_their_ids(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("<s> the </s> <pad> cat")
+    assert not {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id} & set(ids)
+
+
+@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+def test_decode_skips_structure_and_refuses_foreign_ids(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("the cat")
+    assert tokenizer.decode([2, *ids, 3, 0, 0]) == "the cat"
+    assert tokenizer.decode(np.array([2, *ids, 3], dtype=np.int64)) == "the cat"
+    for foreign in (-1, len(tokenizer)):
+        with pytest.raises(ValueError, match="outside the vocabulary"):
+            tokenizer.decode([foreign])
+
+
+def test_lowercase_is_part_of_the_tokenizer(tmp_path: Path) -> None:
+    tokenizer = WordTokenizer.train(["The the", "CAT cat"], lowercase=True)
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).encode("tHE Cat") == tokenizer.encode("the cat") == [5, 4]
+    pieces = SentencePieceTokenizer.train([s.upper() for s in SENTENCES], 45, lowercase=True)
+    assert pieces.decode(pieces.encode("The CAT")) == "the cat"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(KNOWN), max_size=10).map(" ".join))
+def test_piece_round_trip_gives_the_sentence(sentence: str) -> None:
+    assert PIECES.decode(PIECES.encode(sentence)) == sentence
+
+
+@settings(deadline=None)
+@given(sentences)
+def test_pieces_encode_any_sentence_within_the_vocabulary(sentence: str) -> None:
+    ids = PIECES.encode(sentence)
+    assert all(i == 1 or 4 <= i < len(PIECES) for i in ids)
+    PIECES.decode(ids)
+
+
+def test_pieces_have_the_ids_of_the_project_and_unk_is_one_id() -> None:
+    assert PIECES.encode("<unk>") == [1]
+    assert PIECES.decode([1]) == "<unk>"
+    assert tuple(PIECES._pieces[:4]) == SPECIALS
+
+
+def test_pieces_train_to_the_same_bytes_and_silently(capfd: pytest.CaptureFixture[str]) -> None:
+    again = SentencePieceTokenizer.train(iter(SENTENCES), 45)
+    assert again.fingerprint() == PIECES.fingerprint()
+    assert SentencePieceTokenizer.train(SENTENCES, 40).fingerprint() != PIECES.fingerprint()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_too_large_a_vocabulary_is_reduced_with_a_notice() -> None:
+    tokenizer = SentencePieceTokenizer.train(SENTENCES, 5000)
+    assert len(tokenizer) < 5000
+    assert len(tokenizer.notices) == 1 and str(len(tokenizer)) in tokenizer.notices[0]
+    assert SentencePieceTokenizer.train(SENTENCES, 40).notices == ()
+
+
+def test_too_small_a_vocabulary_says_what_is_needed() -> None:
+    with pytest.raises(InputError, match=r"vocab_size 8 is too small: .* need \d+ at least"):
+        SentencePieceTokenizer.train(SENTENCES, 8)
+
+
+def test_no_text_to_learn_pieces_from() -> None:
+    with pytest.raises(InputError, match="too short"):
+        SentencePieceTokenizer.train(["", "<unk>"], 50)
+
+
+def test_unk_teaches_no_pieces() -> None:
+    with_unk = SentencePieceTokenizer.train([s.replace("cat", "<unk>") for s in SENTENCES], 45)
+    assert not any("<" in piece for piece in with_unk._pieces[4:])
+
+
+@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+def test_saved_tokenizer_comes_back_with_its_fingerprint(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert (loaded.kind, len(loaded), loaded.fingerprint()) == (
+        tokenizer.kind,
+        len(tokenizer),
+        tokenizer.fingerprint(),
+    )
+    assert loaded.encode("a dog met zebras") == tokenizer.encode("a dog met zebras")
+
+
+_GOOD = {"format": "lebm-text word tokenizer", "version": 1, "lowercase": False, "words": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "'format' should be"),
+        ({**_GOOD, "format": "other"}, "'format' should be"),
+        ({**_GOOD, "version": 2}, "version 2; this program reads version 1"),
+        ({**_GOOD, "version": None}, "version None"),
+        ({**_GOOD, "words": "ab"}, "'words', a list of strings"),
+        ({**_GOOD, "words": ["a", 1]}, "'words', a list of strings"),
+        ({**_GOOD, "lowercase": 0}, "'lowercase'"),
+        ({**_GOOD, "words": ["a", "a"]}, "lists a word twice"),
+        ({**_GOOD, "words": ["<s>"]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a b"]}, "cannot be a word"),
+        ({**_GOOD, "words": [""]}, "cannot be a word"),
+    ],
+)
+def test_broken_word_tokenizer_says_why(
+    tmp_path: Path, content: bytes | dict[str, object], message: str
+) -> None:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (tmp_path / "tokenizer.json").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        load_tokenizer(tmp_path)
+
+
+def test_the_unbroken_form_of_those_loads(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(_GOOD))
+    assert load_tokenizer(tmp_path).encode("b a") == [5, 4]
+
+
+@pytest.mark.parametrize("cut", [0, 10, 300], ids=["empty", "stub", "truncated"])
+def test_broken_sentencepiece_model_says_so(
+    tmp_path: Path, cut: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    PIECES.save(tmp_path)
+    path = tmp_path / "spm.model"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match=r"spm\.model is broken"):
+        load_tokenizer(tmp_path)
+    assert capfd.readouterr().out == ""
+
+
+def test_foreign_sentencepiece_model_is_refused(tmp_path: Path) -> None:
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES),
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    with pytest.raises(InputError, match="as ids 0 to 3"):
+        load_tokenizer(tmp_path)
+
+
+def test_no_tokenizer_and_two_tokenizers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
+    PIECES.save(tmp_path)
+    WordTokenizer.train(SENTENCES).save(tmp_path)
+    with pytest.raises(InputError, match="one tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_saved_vocabulary_is_versioned_json_in_the_order_of_the_ids(tmp_path: Path) -> None:
+    WordTokenizer.train(["b a b ï ï ï", "a b"]).save(tmp_path)
+    stored = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert (stored["version"], stored["lowercase"], stored["words"]) == (1, False, ["b", "ï", "a"])
+
+
+@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+def test_encode_many_is_encode_with_end_of_sentence(tokenizer: Tokenizer) -> None:
+    text = [*SENTENCES, "", "zzz"]
+    tokens, offsets = tokenizer.encode_many(iter(text))
+    assert tokens.dtype == np.int32 and offsets.dtype == np.int64
+    assert offsets[0] == 0 and offsets[-1] == len(tokens) and len(offsets) == len(text) + 1
+    for i, sentence in enumerate(text):
+        assert tokens[offsets[i] : offsets[i + 1]].tolist() == [*tokenizer.encode(sentence), 3]
+
+
+def test_encode_many_of_nothing() -> None:
+    tokens, offsets = PIECES.encode_many([])
+    assert tokens.shape == (0,) and offsets.tolist() == [0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), max_size=12), st.integers(1, 6))
+def test_drop_long_keeps_exactly_the_short_sentences(lengths: list[int], max_length: int) -> None:
+    tokenizer = WordTokenizer(["a", "b", "c", "d", "e", "f"])
+    text = [" ".join("abcdef"[:length]) for length in lengths]
+    short, kept = drop_long(tokenizer.encode_many(text), max_length)
+    assert kept.tolist() == [i for i, length in enumerate(lengths) if length <= max_length]
+    expected = tokenizer.encode_many([text[i] for i in kept])
+    assert short.tokens.tolist() == expected.tokens.tolist()
+    assert short.offsets.tolist() == expected.offsets.tolist()
+
+
+def test_drop_long_refuses_a_length_that_leaves_nothing() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        drop_long(PIECES.encode_many(SENTENCES), 0)

@@ -1,0 +1,33 @@
+"""A tiny untrained model of six words, for tests of what uses a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lebm_text.build import build_model
+from lebm_text.config import Config
+from lebm_text.model import LatentEBM
+from lebm_text.text.tokenizers import WordTokenizer
+
+WORDS = ("the", "a", "cat", "dog", "sees", "é")
+
+
+def tiny_model(**model: Any) -> LatentEBM:
+    """Random weights, large enough that sentences differ and z matters."""
+    sizes = {"latent_dim": 4, "embedding_dim": 5, "hidden_dim": 6, "prior_hidden_dim": 7, "init_range": 1.0}
+    config = Config().merge(
+        {
+            "text": {"max_length": 8},
+            "model": {**sizes, **model},
+            "inference": {"n_steps": 3},
+            "prior": {"n_steps": 4},
+            "training": {"precision": "fp32"},
+        }
+    )
+    tokenizer = WordTokenizer(WORDS)
+    network = build_model(
+        config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(3)
+    )
+    return LatentEBM(config, tokenizer, network)

@@ -1,0 +1,309 @@
+"""A checkpoint comes back exactly, or its predecessor does, whatever happened to the disk or the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lebm_text.errors import InputError
+from lebm_text.training import checkpoint
+from lebm_text.training.checkpoint import (
+    flatten,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+    unflatten,
+)
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def _tensors(value: float) -> dict[str, Tensor]:
+    return {"a": torch.full((3, 2), value), "rng": torch.arange(5, dtype=torch.uint8)}
+
+
+def _save(root: Path, step: int) -> None:
+    save_checkpoint(
+        root, _tensors(step), {"step": step, "best": 0.1 * step, "name": "ä", "window": [1, None]}
+    )
+
+
+def _step(root: Path) -> int:
+    found = load_checkpoint(root)
+    step = found.state["step"]
+    assert torch.equal(found.tensors["a"], torch.full((3, 2), float(step)))
+    return int(step)
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    tensors = {
+        "half": torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).bfloat16(),
+        "scalar": torch.tensor(3.0),
+        "bytes": torch.Generator().manual_seed(7).get_state(),
+        "transposed": torch.arange(6.0).view(2, 3).T,
+    }
+    state: dict[str, Any] = {"step": 3, "rate": 0.1 + 0.2, "nested": {"list": [1, 2.5, None, True, "x"]}}
+    save_checkpoint(tmp_path, tensors, state)
+    found = load_checkpoint(tmp_path)
+    assert found.state == state
+    assert found.notice is None
+    assert found.path == tmp_path / "last"
+    assert set(found.tensors) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found.tensors[name].dtype == tensor.dtype
+        assert torch.equal(found.tensors[name], tensor)
+
+
+def test_former_last_is_kept_as_previous_and_nothing_else(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        _save(tmp_path, step)
+    assert _names(tmp_path) == ["last", "previous"]
+    assert checkpoint._verify(tmp_path / "last")["step"] == 3
+    assert checkpoint._verify(tmp_path / "previous")["step"] == 2
+
+
+def _cut_tensors(last: Path) -> None:
+    os.truncate(last / "tensors.safetensors", 50)
+
+
+def _flip_byte(last: Path) -> None:
+    data = bytearray((last / "tensors.safetensors").read_bytes())
+    data[-1] ^= 1
+    (last / "tensors.safetensors").write_bytes(data)
+
+
+def _cut_state(last: Path) -> None:
+    os.truncate(last / "state.json", 40)
+
+
+def _edit_state(last: Path) -> None:
+    text = (last / "state.json").read_text()
+    assert '"step": 2' in text
+    (last / "state.json").write_text(text.replace('"step": 2', '"step": 9'))
+
+
+def _drop_tensors(last: Path) -> None:
+    (last / "tensors.safetensors").unlink()
+
+
+def _drop_all(last: Path) -> None:
+    for file in last.iterdir():
+        file.unlink()
+    last.rmdir()
+
+
+DAMAGES = [_cut_tensors, _flip_byte, _cut_state, _edit_state, _drop_tensors, _drop_all]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_last_falls_back_to_previous_and_says_so(tmp_path: Path, damage: Any) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    damage(tmp_path / "last")
+    found = load_checkpoint(tmp_path)
+    assert found.state["step"] == 1
+    assert found.path == tmp_path / "previous"
+    assert found.notice is not None
+    assert str(tmp_path / "last") in found.notice
+    assert "previous" in found.notice
+    assert "\n" not in found.notice
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_last_never_replaces_a_good_previous(tmp_path: Path, damage: Any) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    damage(tmp_path / "last")
+    _save(tmp_path, 3)
+    assert checkpoint._verify(tmp_path / "last")["step"] == 3
+    assert checkpoint._verify(tmp_path / "previous")["step"] == 1
+
+
+def test_nothing_usable_is_one_line_of_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no usable checkpoint") as error:
+        load_checkpoint(tmp_path / "nowhere")
+    assert "\n" not in str(error.value)
+    _save(tmp_path, 1)
+    _cut_tensors(tmp_path / "last")
+    with pytest.raises(InputError, match="damaged"):
+        load_checkpoint(tmp_path)
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_dying_at_any_system_call_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every call that changes the disk is counted; the k-th raises before it acts, for each k. In the second
+    # round `last` is damaged beforehand, so that only `previous` stands between the user and nothing.
+    calls = ("mkdir", "open", "fsync", "rename", "replace", "unlink", "rmdir")
+    for damaged in (False, True):
+        for k in range(1, 1000):
+            root = tmp_path / f"{damaged}-{k}"
+            _save(root, 1)
+            _save(root, 2)
+            if damaged:
+                _cut_tensors(root / "last")
+            left = k
+
+            def counted(call: Any) -> Any:
+                def replacement(*arguments: Any, **options: Any) -> Any:
+                    nonlocal left
+                    left -= 1
+                    if left <= 0:  # a dead process does nothing afterwards either: no clean-up may succeed
+                        raise _Killed
+                    return call(*arguments, **options)
+
+                return replacement
+
+            with monkeypatch.context() as patch:
+                for name in calls:
+                    patch.setattr(os, name, counted(getattr(os, name)))
+                try:
+                    _save(root, 3)
+                    survived = True
+                except _Killed:
+                    survived = False
+            assert _step(root) in ((1, 3) if damaged else (2, 3)), f"call {k}"
+            _save(root, 4)
+            assert _step(root) == 4
+            assert _names(root) == ["last", "previous"], f"leftovers after call {k}"
+            if survived:
+                break
+        assert survived
+        assert k > 15
+
+
+def test_kill_9_while_saving_leaves_a_checkpoint(tmp_path: Path) -> None:
+    program = (
+        "import sys, itertools, pathlib, torch\n"
+        "from lebm_text.training.checkpoint import save_checkpoint\n"
+        "for step in itertools.count(1):\n"
+        "    tensors = {'a': torch.full((3, 2), float(step)), 'big': torch.full((200_000,), float(step))}\n"
+        "    save_checkpoint(pathlib.Path(sys.argv[1]), tensors, {'step': step})\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "previous").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.0137)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    before = _step(tmp_path)
+    assert before >= 1
+    _save(tmp_path, before + 1)
+    assert _step(tmp_path) == before + 1
+    assert _names(tmp_path) == ["last", "previous"]
+
+
+def _model() -> tuple[nn.Linear, torch.optim.Adam]:
+    torch_weights = nn.Linear(3, 2)
+    with torch.no_grad():
+        torch_weights.weight.copy_(torch.arange(6.0).view(2, 3) / 7)
+        torch_weights.bias.zero_()
+    parameters: list[dict[str, Any]] = [
+        {"params": [torch_weights.weight], "lr": 0.1},
+        {"params": [torch_weights.bias], "betas": (0.5, 0.9)},
+    ]
+    return torch_weights, torch.optim.Adam(parameters, lr=0.01)
+
+
+def _update(model: nn.Linear, optimizer: torch.optim.Adam, rng: torch.Generator) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(5, 3, generator=rng)).square().mean().backward()
+    optimizer.step()
+
+
+def test_optimizer_and_rng_continue_bit_for_bit(tmp_path: Path) -> None:
+    model, optimizer = _model()
+    rng = torch.Generator().manual_seed(3)
+    for _ in range(3):
+        _update(model, optimizer, rng)
+    tree = {
+        "optimizer": optimizer.state_dict(),
+        "rng": {"noise": rng.get_state()},
+        "weights": model.state_dict(),
+    }
+    tensors, skeleton = flatten(tree, "training")
+    save_checkpoint(tmp_path, tensors, {"training": skeleton})
+    for _ in range(4):
+        _update(model, optimizer, rng)
+
+    found = load_checkpoint(tmp_path)
+    restored = unflatten(found.state["training"], found.tensors)
+    other, other_optimizer = _model()
+    other_rng = torch.Generator()
+    other.load_state_dict(restored["weights"])
+    other_optimizer.load_state_dict(restored["optimizer"])
+    other_rng.set_state(restored["rng"]["noise"])
+    assert other_optimizer.param_groups[1]["betas"] == (0.5, 0.9)
+    for _ in range(4):
+        _update(other, other_optimizer, other_rng)
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(rng.get_state(), other_rng.get_state())
+
+
+def test_flatten_keeps_types_and_refuses_others() -> None:
+    tree = {
+        "t": (1, [2.5, None]),
+        "ints": {0: "a", 10: True},
+        "__tensor__": "not a tensor",
+        "x": torch.ones(2),
+    }
+    tensors, skeleton = flatten(tree, "p")
+    assert list(tensors) == ["p.0"]
+    back = unflatten(skeleton, tensors)
+    assert torch.equal(back.pop("x"), tree.pop("x"))  # type: ignore[arg-type]
+    assert back == tree
+    assert isinstance(back["t"], tuple)
+    with pytest.raises(TypeError, match="set"):
+        flatten({"s": {1, 2}}, "p")
+
+
+def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    weights = {"b": torch.ones(2), "a": torch.zeros(3)}
+    save_weights(tmp_path / "one", weights, {"x": 1, "y": {"b": 1, "a": 2}, "z": 0.1})
+    save_weights(tmp_path / "two", dict(reversed(weights.items())), {"z": 0.1, "y": {"a": 2, "b": 1}, "x": 1})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    with safe_open(tmp_path / "one", framework="pt") as stream:
+        assert len(stream.metadata()) == 1
+    tensors, metadata = load_weights(tmp_path / "one")
+    assert metadata == {"x": 1, "y": {"a": 2, "b": 1}, "z": 0.1}
+    assert torch.equal(tensors["b"], weights["b"])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_tied_weights_can_be_saved(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    save_weights(tmp_path / "w", {"in": shared, "out": shared, "part": shared[1:3]}, {})
+    tensors, metadata = load_weights(tmp_path / "w")
+    assert torch.equal(tensors["in"], shared)
+    assert torch.equal(tensors["out"], shared)
+    assert torch.equal(tensors["part"], shared[1:3])
+    assert metadata == {}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"12345678901234567890", b"\x80\x04pickle"])
+def test_unreadable_weights_are_input_errors(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "w").write_bytes(content)
+    with pytest.raises(InputError, match="cannot read the weights"):
+        load_weights(tmp_path / "w")

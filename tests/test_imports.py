@@ -1,0 +1,135 @@
+"""The rules that keep the parts apart, read off the syntax trees: who imports whom, and what no part does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_LINES = 400
+FILES = sorted(path for package in ("lebm_text", "lm_eval") for path in (ROOT / package).rglob("*.py"))
+
+# Importing from the first column, a module may import none of the second.
+FORBIDDEN = [
+    ("lebm_text.samplers", ("lebm_text.models", "lebm_text.config", "lebm_text.text")),
+    ("lebm_text.models", ("lebm_text.samplers", "lebm_text.config", "lebm_text.inference")),
+    ("lebm_text.inference", ("lebm_text.config", "lebm_text.build")),
+    ("lebm_text.text", ("torch.nn", "lebm_text.models", "lebm_text.config")),
+    ("lebm_text", ("lebm_text.cli",)),
+    ("lebm_text", ("lm_eval",)),
+    ("", ("pickle", "dill", "cloudpickle", "joblib")),
+]
+EXCEPTIONS = {
+    "lebm_text.cli": ("lebm_text.cli", "lm_eval"),
+    "lebm_text.__main__": ("lebm_text.cli",),
+    "lebm_text.experiments": ("lm_eval",),
+}
+JUDGES_MAY_IMPORT = ("lebm_text.text", "lebm_text.nn", "lebm_text.decoding")
+GLOBAL_STATE = {
+    "print",
+    "sys.exit",
+    "torch.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.set_default_dtype",
+    "random.seed",
+    "np.random.seed",
+    "numpy.random.seed",
+    "os.putenv",
+    "torch.load",
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of all that `path` imports, at the top or inside functions."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def allowed(importer: str, imported: str) -> bool:
+    excepted = any(within(importer, (part,)) and within(imported, names) for part, names in EXCEPTIONS.items())
+    if within(importer, ("lm_eval",)) and within(imported, ("lebm_text",)):
+        return within(imported, JUDGES_MAY_IMPORT)
+    return excepted or not any(
+        (not part or within(importer, (part,))) and within(imported, names) for part, names in FORBIDDEN
+    )
+
+
+def identifier(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=identifier)
+def test_imports_only_what_its_part_may(path: Path) -> None:
+    name = module_name(path)
+    assert [imported for imported in imports(path) if not allowed(name, imported)] == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("lebm_text.models.generator", "lebm_text.samplers.langevin"),
+        ("lebm_text.samplers.langevin", "lebm_text.models"),
+        ("lebm_text.samplers.langevin", "lebm_text.config.Config"),
+        ("lebm_text.training.loop", "lm_eval.ngram"),
+        ("lebm_text.model", "lebm_text.cli.main"),
+        ("lm_eval.lstm", "lebm_text.build"),
+        ("lebm_text.training.checkpoint", "pickle"),
+    ],
+)
+def test_the_rules_refuse_what_they_are_for(importer: str, imported: str) -> None:
+    assert not allowed(importer, imported)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "lm_eval")], ids=identifier)
+def test_judges_name_their_package_by_dots_alone(path: Path) -> None:
+    """Another distribution has the import name `lm_eval`, too: relative imports cannot reach it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    absolute = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    absolute += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    assert not [name for name in absolute if within(name, ("lm_eval",))]
+
+
+def test_relative_imports_are_resolved() -> None:
+    assert "lebm_text.text.errors.InputError" in set(imports(ROOT / "lebm_text" / "errors.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=identifier)
+def test_file_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", FILES, ids=identifier)
+def test_module_imports(path: Path) -> None:
+    importlib.import_module(module_name(path))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "cli"], ids=identifier)
+def test_library_leaves_the_process_alone(path: Path) -> None:
+    """No printing, no exit, no global seed, nothing loaded by pickle."""
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert calls & GLOBAL_STATE == ({"sys.exit"} if path.name == "__main__.py" else set())
