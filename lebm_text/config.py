@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,18 +17,22 @@ from lebm_text.errors import InputError
 
 __all__ = ["Config", "InferenceConfig", "ModelConfig", "PriorConfig", "TextConfig", "TrainingConfig"]
 
+MAX_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class TextConfig:
     """How text becomes ids."""
 
     tokenizer: str = "word"  # word | sentencepiece
-    vocab_size: int = 8000  # pieces of the sentencepiece model; `word` takes the closed vocabulary
+    vocab_size: int | None = None  # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
+    lowercase: bool = False
     max_length: int = 200  # tokens without </s>; longer sentences are left out and counted
 
     def __post_init__(self) -> None:
         _one_of("text.tokenizer", self.tokenizer, ("word", "sentencepiece"))
-        _at_least("text.vocab_size", self.vocab_size, 5)
+        if self.vocab_size is not None:
+            _at_least("text.vocab_size", self.vocab_size, 5)
         _at_least("text.max_length", self.max_length, 1)
 
 
@@ -126,8 +130,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size", "batch_tokens", "report_every", "checkpoint_every"):
             _at_least(f"training.{name}", getattr(self, name), 1)
-        for name in ("validation_sentences", "n_threads", "seed"):
+        for name in ("validation_sentences", "seed"):
             _at_least(f"training.{name}", getattr(self, name), 0)
+        _in_range("training.n_threads", self.n_threads, 0, MAX_THREADS)
         for name in ("learning_rate", "clip_norm", "prior_clip_norm"):
             _positive(f"training.{name}", getattr(self, name))
         for name in ("prior_learning_rate", "prior_weight_decay", "prior_start_epoch"):
@@ -201,7 +206,7 @@ def _value(text: str) -> Any:
         return None
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also for thousands of digits or of brackets
         return text
 
 
@@ -213,14 +218,14 @@ def _typed(name: str, value: Any, annotation: str) -> Any:
     if annotation.startswith("float"):
         if "tuple" in annotation and isinstance(value, (list, tuple)):
             return tuple(_typed(name, v, "float") for v in value)
-        if number and math.isfinite(value):
+        if number and abs(value) <= sys.float_info.max:
             return float(value)
         wanted = "a finite number" + (" or a list of numbers" if "tuple" in annotation else "")
         wanted += " or none" if "None" in annotation else ""
-    elif annotation == "int":
-        if number and value == int(value):
+    elif annotation.startswith("int"):
+        if number and value % 1 == 0:  # neither nan nor inf
             return int(value)
-        wanted = "a whole number"
+        wanted = "a whole number" + (" or none" if "None" in annotation else "")
     elif annotation == "bool":
         if isinstance(value, bool):
             return value

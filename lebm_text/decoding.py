@@ -109,9 +109,8 @@ def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, t
 def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Ids (…) drawn from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1)."""
     cdf = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    total = cdf[..., -1:]
-    # Strictly below the total, or rounding could pick an id of probability zero behind the last possible one.
-    target = torch.minimum(uniforms.to(torch.float64).unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total)))
+    # A double below 1 times the total rounds to less than the total, so some id of probability > 0 lies beyond.
+    target = uniforms.to(torch.float64).unsqueeze(-1) * cdf[..., -1:]
     return torch.searchsorted(cdf, target, right=True).squeeze(-1)
 
 

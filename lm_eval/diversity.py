@@ -119,7 +119,9 @@ def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
 def _corpus_bleu(hypotheses: list[str], references: list[list[str]], label: str) -> BleuScore:
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU(tokenize="none", force=True)
     streams = [list(stream) for stream in zip(*references, strict=True)]
-    score = metric.corpus_score(hypotheses, streams).score if streams else 0.0
+    if not streams:
+        return BleuScore(0.0, label)
+    metric = BLEU(tokenize="none", force=True)
+    score = metric.corpus_score(hypotheses, streams).score
     return BleuScore(float(score), f"{label}|{metric.get_signature()}")

@@ -48,9 +48,7 @@ class KneserNeySettings:
         if not MIN_ORDER <= self.order <= MAX_ORDER:
             raise InputError(f"order must be {MIN_ORDER} to {MAX_ORDER}, got {self.order}")
         if len(self.prune) > self.order:
-            raise InputError(
-                f"prune takes at most {self.order} thresholds (one an order), got {len(self.prune)}"
-            )
+            raise InputError(f"prune takes at most {self.order} thresholds (one an order), got {len(self.prune)}")
         if any(threshold < 0 for threshold in self.prune) or list(self.prune) != sorted(self.prune):
             raise InputError(f"prune thresholds must be at least 0 and must not decrease, got {self.prune}")
         if self.vocab_pad < 0:
@@ -117,9 +115,7 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
         spent = np.array([0.0, *order_discounts.values])[np.minimum(a, 3)]
         total = np.bincount(table.prefix, weights=a, minlength=len(prob))
         # A pruned n-gram leaves all its mass to the order below, a kept one its discount.
-        gamma = np.bincount(table.prefix, weights=np.where(keep, spent, a), minlength=len(prob)).astype(
-            np.float64
-        )
+        gamma = np.bincount(table.prefix, weights=np.where(keep, spent, a), minlength=len(prob)).astype(np.float64)
         np.divide(gamma, total, out=gamma, where=total > 0)
         gamma[total == 0] = 1.0
         if tables:
@@ -132,9 +128,7 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
         else:
             prob = _unigram_probs((a - spent) / total[0], gamma[0], int(keep.sum()), settings)
         no_backoff = np.zeros(len(table), dtype=np.float32)
-        tables.append(
-            NgramTable(table.prefix, table.suffix, table.word, _log10(prob, of_zero=-np.inf), no_backoff)
-        )
+        tables.append(NgramTable(table.prefix, table.suffix, table.word, _log10(prob, of_zero=-np.inf), no_backoff))
     if all(keep.all() for keep in kept):
         return NgramModel(words, tables, discounts)
     kept_words = [word for word, keep in zip(words, kept[0], strict=True) if keep]
@@ -214,9 +208,7 @@ def _closed_form(n_with: list[int]) -> tuple[float, float, float]:
     values = [j - (j + 1) * y * n_with[j + 1] / n_with[j] for j in (1, 2, 3)]
     for j, value in enumerate(values, 1):
         if not 0 <= value <= j:
-            raise _NoEstimate(
-                f"the discount of the adjusted count {j} would be {value:.4g}, outside [0, {j}]"
-            )
+            raise _NoEstimate(f"the discount of the adjusted count {j} would be {value:.4g}, outside [0, {j}]")
     return values[0], values[1], values[2]
 
 

@@ -24,9 +24,7 @@ def find_lmplz() -> str:
     """Path of the binary. Raises InputError if there is none."""
     found = shutil.which("lmplz")
     if found is None:
-        raise InputError(
-            "lmplz is not on PATH; build it from https://github.com/kpu/kenlm, or use the numpy backend"
-        )
+        raise InputError("lmplz is not on PATH; build it from https://github.com/kpu/kenlm, or use the numpy backend")
     return found
 
 

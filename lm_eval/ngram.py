@@ -96,9 +96,7 @@ class KenlmJudge:
                 logs.append(log)
                 oov.append(is_oov)
             lengths.append(len(logs) - before)
-        return _sentence_scores(
-            np.array(logs), np.array(oov, dtype=np.bool_), np.array(lengths, dtype=np.int64)
-        )
+        return _sentence_scores(np.array(logs), np.array(oov, dtype=np.bool_), np.array(lengths, dtype=np.int64))
 
 
 class InMemoryJudge:

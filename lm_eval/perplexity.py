@@ -54,12 +54,11 @@ def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1)
         raise InputError("there is nothing to score: the text has no sentence, or only empty ones")
     known = tokens - n_oov
     draws = _bootstrap(nll, n_tokens, seed)
-    low, high = np.exp(np.quantile(draws, [0.025, 0.975])).tolist()
     return PerplexityScore(
         ppl=_exp(total / tokens),
         ppl_excluding_oov=_exp((total - float(scores.nll_oov.sum())) / known) if known else None,
         nll=total,
-        ci95=(low, high),
+        ci95=_range95(draws),
         n_sentences=len(scores),
         n_tokens=tokens,
         n_oov=n_oov,
@@ -73,8 +72,7 @@ def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tup
         raise ValueError(
             f"a paired interval needs the same sentences, got {score.n_sentences} and {reference.n_sentences}"
         )
-    low, high = np.exp(np.quantile(score.draws - reference.draws, [0.025, 0.975])).tolist()
-    return low, high
+    return _range95(score.draws - reference.draws)
 
 
 def _bootstrap(nll: FloatArray, n_tokens: IntArray, seed: int) -> FloatArray:
@@ -89,6 +87,12 @@ def _bootstrap(nll: FloatArray, n_tokens: IntArray, seed: int) -> FloatArray:
             tokens > 0, nll[rows].sum(axis=1) / np.maximum(tokens, 1), nll.sum() / n_tokens.sum()
         )
     return draws
+
+
+def _range95(log_draws: FloatArray) -> tuple[float, float]:
+    ordered = np.sort(log_draws)
+    cut = round(0.025 * (len(ordered) - 1))
+    return _exp(float(ordered[cut])), _exp(float(ordered[-1 - cut]))
 
 
 def _exp(value: float) -> float:

@@ -137,7 +137,7 @@ class Evaluator:
         if score.ppl < self.real_score.ppl:
             warnings.append(
                 f"the FPPL {score.ppl:.2f} lies below the real-data row {self.real_score.ppl:.2f}: the "
-                "samples are easier than real text, as memorised, short or repeated sentences are; this is no win"
+                "samples are easier than real text, as copied, short or repeated ones are; this is no win"
             )
         return self._result("fppl", samples, score, text, outside, fallback_orders, extra, warnings)
 
@@ -176,9 +176,7 @@ class Evaluator:
         self._on_stage(f"training kn{settings.order} on {what}")
         if generated and settings.convention.vocabulary_lines:
             sentences = [*self._vocabulary, *sentences]
-        options = KneserNeySettings(
-            order=settings.order, vocab_pad=self._n_types if settings.convention.closed else 0
-        )
+        options = KneserNeySettings(order=settings.order, vocab_pad=self._n_types if settings.convention.closed else 0)
         return train_judge(sentences, options, backend=settings.backend)
 
     @property
@@ -201,12 +199,10 @@ class Evaluator:
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
-                "sentences give 2.9 times the RPPL of all 42,068); generate as many as there are training sentences"
+                "sentences give 2.9 times the RPPL of all 42,068); generate as many as the training text has"
             )
         if list(samples.sentences) == list(self._real.held_out):
-            warnings.append(
-                f"the samples are {self._real.name} {self._real.split} itself: this is the real-data row"
-            )
+            warnings.append(f"the samples are {self._real.name} {self._real.split} itself: this is the real-data row")
         if fallback_orders:
             warnings.append(
                 f"the discounts of orders {', '.join(map(str, fallback_orders))} could not be estimated and "

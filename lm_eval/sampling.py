@@ -16,9 +16,7 @@ from .lookup import NgramIndex
 __all__ = ["sample_sentences"]
 
 
-def sample_sentences(
-    model: NgramModel, n: int, rng: np.random.Generator, *, max_length: int = 200
-) -> list[str]:
+def sample_sentences(model: NgramModel, n: int, rng: np.random.Generator, *, max_length: int = 200) -> list[str]:
     """Draw `n` sentences of the model's own words; one that reaches `max_length` words is cut."""
     index = NgramIndex(model)
     own = [_own_mass(lower, table) for lower, table in zip(model.tables, model.tables[1:], strict=False)]

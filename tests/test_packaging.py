@@ -46,7 +46,7 @@ def imported_by(code: str) -> set[str]:
     """Top-level packages in `sys.modules` of a fresh interpreter after `code`."""
     script = f"import json, sys\n{code}\njson.dump(sorted(sys.modules), sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
     )
     return {name.partition(".")[0] for name in json.loads(done.stderr)}
 

@@ -91,9 +91,7 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
             click.echo("not in the registry: nothing to compare with")
         elif not wrong:
             hashed = all(expected.sha256 for expected in entry.expected.values())
-            click.echo(
-                "identical to the registry" if hashed else "agrees with the registry, which lists no hashes"
-            )
+            click.echo("identical to the registry" if hashed else "agrees with the registry, which lists no hashes")
     if wrong:
         raise InputError(f"{name} differs from the registry: {'; '.join(wrong)}")
 
@@ -133,6 +131,5 @@ def _counts(row: dict[str, Any]) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
     )

@@ -22,9 +22,7 @@ __all__ = ["command"]
 
 
 @click.command("generate")
-@click.option(
-    "-n", "n", type=click.IntRange(min=0), default=10, show_default=True, help="How many sentences."
-)
+@click.option("-n", "n", type=click.IntRange(min=0), default=10, show_default=True, help="How many sentences.")
 @run_option
 @click.option(
     "-o",

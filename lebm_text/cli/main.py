@@ -31,16 +31,11 @@ class CommandEntry(NamedTuple):
 COMMANDS: dict[str, CommandEntry] = {
     "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run."),
     "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model."),
-    "reconstruct": CommandEntry(
-        "lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."
-    ),
-    "fppl": CommandEntry(
-        "lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."
-    ),
-    "rppl": CommandEntry(
-        "lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."
-    ),
+    "reconstruct": CommandEntry("lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."),
+    "fppl": CommandEntry("lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."),
+    "rppl": CommandEntry("lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
+    "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
 }
 
@@ -75,9 +70,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
-@click.group(
-    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:

@@ -17,9 +17,7 @@ __all__ = ["command"]
 
 
 @click.command("reconstruct")
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-)
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @run_option
 @decoding_options(default="greedy")
 @device_option

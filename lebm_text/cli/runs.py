@@ -56,11 +56,14 @@ def remove_run(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file of a run; InputError if there is none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run; InputError if there is none."""
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no run: {path} does not exist") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: expected a JSON object")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
 from .errors import INTERRUPTED
+from .judging import check_judges
 from .options import MAX_SEED, check_finite, data_dir_option, device_option, json_option
 from .runs import check_free, read_json, remove_run, runs_directory
 from .signals import stop_on_signals
@@ -45,9 +47,7 @@ _RESOLVED_AT_START = {("training", "precision"): "auto", ("training", "n_threads
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
-@click.option(
-    "--max-steps", type=click.IntRange(min=1), help="Stop after update N, counted from the run's first."
-)
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after update N, counted from the run's first.")
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -56,9 +56,7 @@ _RESOLVED_AT_START = {("training", "precision"): "auto", ("training", "n_threads
 )
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Short for --set training.seed=…")
 @device_option
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16", "auto"]), help="Short for --set training.precision=…"
-)
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "auto"]), help="Short for --set training.precision=…")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too.")
 @json_option
 def command(
@@ -98,10 +96,12 @@ def command(
         overrides.append(f"training.precision={precision}")
 
     if resume:
-        _check_same_run(out, corpus, preset_name, overrides)
+        config = _stored_config(out, corpus, preset_name, overrides)
     else:
         config = preset(preset_name or DEFAULT_PRESET).override(overrides)
         check_free(out, overwrite=overwrite)
+    if config.training.select == "valid_kn5":
+        check_judges()
 
     from lebm_text.text.corpora import find_corpus
     from lebm_text.training import run
@@ -124,15 +124,21 @@ def command(
                 max_minutes=max_minutes,
                 on_event=listener,
                 should_stop=should_stop,
+                sample_score=_reverse_perplexity,
             )
     if summary.reason == "stopped":
         raise click.exceptions.Exit(INTERRUPTED)
 
 
-def _check_same_run(
-    directory: Path, corpus: str | None, preset_name: str | None, overrides: list[str]
-) -> None:
-    """Raise InputError if what was asked for besides --resume is not what the run in `directory` is."""
+def _reverse_perplexity(samples: Sequence[str], real: Sequence[str], vocabulary: Sequence[str]) -> float:
+    """RPPL of samples on real held-out sentences under KN5; what training.select = valid_kn5 makes small."""
+    from lm_eval.protocol import kn_rppl
+
+    return kn_rppl(samples, real, vocabulary)
+
+
+def _stored_config(directory: Path, corpus: str | None, preset_name: str | None, overrides: list[str]) -> Config:
+    """The configuration of the run in `directory`; InputError if what was asked for beside --resume differs."""
     stored = Config.from_dict(read_json(directory / "config.json"))
     if corpus is not None:
         trained_on = read_json(directory / "env.json")["corpus"]["name"]
@@ -148,3 +154,4 @@ def _check_same_run(
                     f"--resume keeps the configuration of {directory}: {section}.{key} is {value}, not {wanted}; "
                     "for another one start a new run"
                 )
+    return stored

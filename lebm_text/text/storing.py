@@ -106,11 +106,7 @@ def read_manifest(directory: Path) -> dict[str, str] | None:
     """Split → sha256 of the files that `store` wrote into `directory`; None without a record of it."""
     try:
         stored = json.loads((directory / _MANIFEST).read_bytes())
-        return (
-            {split: str(stored["sha256"][split]) for split in SPLITS}
-            if stored["version"] == _VERSION
-            else None
-        )
+        return {split: str(stored["sha256"][split]) for split in SPLITS} if stored["version"] == _VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

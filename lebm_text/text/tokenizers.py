@@ -59,9 +59,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """Read the tokenizer saved in `directory`. Raises InputError if there is none, or a broken one."""
     word, piece = (directory / WORD_FILE).exists(), (directory / PIECE_FILE).exists()
     if word and piece:
-        raise InputError(
-            f"{directory} holds {WORD_FILE} and {PIECE_FILE}; a run has one tokenizer, remove the other"
-        )
+        raise InputError(f"{directory} holds {WORD_FILE} and {PIECE_FILE}; a run has one tokenizer, remove the other")
     if piece:
         return SentencePieceTokenizer.load(directory)
     if word:

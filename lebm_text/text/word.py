@@ -45,11 +45,18 @@ class WordTokenizer:
         self._ids[UNK] = self.unk_id
 
     @classmethod
-    def train(cls, sentences: Iterable[str], *, lowercase: bool = False) -> WordTokenizer:
-        """The tokenizer of `closed_vocabulary(sentences)`; `sentences` are read once."""
+    def train(
+        cls, sentences: Iterable[str], vocab_size: int | None = None, *, lowercase: bool = False
+    ) -> WordTokenizer:
+        """The tokenizer of `closed_vocabulary(sentences)`, or of its most frequent words.
+
+        `vocab_size` is the greatest number of ids, the special ones included. `sentences` are read once.
+        """
         if lowercase:
             sentences = (sentence.lower() for sentence in sentences)
-        return cls(closed_vocabulary(sentences)[1:], lowercase=lowercase)
+        words = closed_vocabulary(sentences)[1:]
+        kept = words if vocab_size is None else words[: max(0, vocab_size - len(SPECIALS))]
+        return cls(kept, lowercase=lowercase)
 
     @classmethod
     def load(cls, directory: Path) -> WordTokenizer:
@@ -68,14 +75,8 @@ class WordTokenizer:
                 f"{path} has format version {stored.get('version')!r}; this program reads version {_VERSION}"
             )
         words, lowercase = stored.get("words"), stored.get("lowercase")
-        if (
-            not isinstance(words, list)
-            or not all(isinstance(w, str) for w in words)
-            or not isinstance(lowercase, bool)
-        ):
-            raise InputError(
-                f"{path} is broken: it needs 'words', a list of strings, and 'lowercase', true or false"
-            )
+        if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or not isinstance(lowercase, bool):
+            raise InputError(f"{path} is broken: it needs 'words', a list of strings, and 'lowercase', true or false")
         try:
             return cls(words, lowercase=lowercase)
         except InputError as error:

@@ -15,6 +15,7 @@ from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTok
 
 __all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
 
+PIECES = 8000  # of a sentencepiece model, unless text.vocab_size says otherwise
 VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all runs on a corpus
 
 
@@ -33,8 +34,8 @@ def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
     """The tokenizer that `config` asks for, learned from the training split."""
     sentences = corpus.splits["train"].sentences()
     if config.tokenizer == "word":
-        return WordTokenizer.train(sentences)
-    return SentencePieceTokenizer.train(sentences, vocab_size=config.vocab_size)
+        return WordTokenizer.train(sentences, config.vocab_size, lowercase=config.lowercase)
+    return SentencePieceTokenizer.train(sentences, config.vocab_size or PIECES, lowercase=config.lowercase)
 
 
 def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_validation: int) -> PreparedText:

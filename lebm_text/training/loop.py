@@ -91,6 +91,10 @@ class TrainingLoop:
         self.watchdog.active = set(self.progress.warnings)
         self.metrics.truncate_after(self.progress.step)
 
+    def begin_again(self) -> None:
+        """Stand before the first update, without the metrics of a run that was killed before its first checkpoint."""
+        self.metrics.truncate_after(0)
+
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
         with self.metrics:
@@ -107,6 +111,11 @@ class TrainingLoop:
                         self._save()
                 self._finish_epoch()
             return "finished"
+
+    def finish(self) -> None:
+        """Mark the run as finished, once all that it leaves is written: a finished run is never touched again."""
+        self.progress.finished = True
+        self._save()
 
     def _update(self, index: Any) -> None:
         progress, started = self.progress, time.monotonic()
@@ -147,7 +156,6 @@ class TrainingLoop:
         record = {"step": progress.step, "epoch": progress.epoch, **self.end_of_epoch(progress)}
         self.metrics.append(record)
         self.on_event(Event("validation", record))
-        progress.finished = progress.epoch == self.trainer.config.training.n_epochs
         self._save()
 
     def _due(self, setting: str) -> bool:

@@ -42,13 +42,15 @@ def spread(z: Tensor) -> float:
 
 
 def z_usage(likelihood: Callable[[Tensor], Tensor], z: Tensor, z_prior: Tensor) -> dict[str, float]:
-    """Mean log p(x|z) in nats a sentence with z⁺, with z⁺ of the next sentence, and with z from the prior."""
+    """Mean log p(x|z) in nats a sentence with z⁺, with z⁺ of another sentence, and with z from the prior.
+
+    A batch of one has no other sentence, and then no figure `shuffled`.
+    """
+    candidates = {"posterior": z, "shuffled": z.roll(1, 0), "prior": z_prior}
+    if len(z) == 1:
+        del candidates["shuffled"]
     with torch.no_grad():
-        return {
-            "posterior": float(likelihood(z).mean()),
-            "shuffled": float(likelihood(z.roll(1, 0)).mean()),
-            "prior": float(likelihood(z_prior).mean()),
-        }
+        return {name: float(likelihood(candidate).mean()) for name, candidate in candidates.items()}
 
 
 def largest_curvature(
@@ -94,11 +96,12 @@ def require_finite(step: int, values: Mapping[str, float]) -> None:
 
 
 class Watchdog:
-    """Warnings for the signs of collapse and of divergence, each said when it begins, not at every report.
+    """Warnings for the signs of collapse and of divergence, said when a sign begins, not at every report.
 
-    Thresholds: z counts as ignored where the posterior's z makes a token less than 1 % more probable than another
-    sentence's z; the step as too long where curvature × s²/4 exceeds 1/2, half-way to instability; the phases as
-    apart where the energy gap exceeds D nats or the ratio of their spreads leaves [1/2, 2].
+    Each sign is a number that is 1 at its threshold; it is over once it has fallen to 1/2. z counts as ignored where
+    its own z makes a token less than 1 % more probable than another sentence's; a step as too long where curvature ×
+    s²/4 reaches 1/2, half-way to instability; the phases as apart where the energy gap reaches D nats, or one
+    spreads twice as wide as the other.
     """
 
     def __init__(self, latent_dim: int, active: Sequence[str] = ()) -> None:
@@ -107,27 +110,32 @@ class Watchdog:
 
     def check(self, report: Mapping[str, float]) -> list[str]:
         """New warnings for one report (keys as in metrics.jsonl; missing keys are not checked)."""
-        signs = {
-            "collapse": (
-                math.exp(report.get("nll_shuffled", math.inf) - report.get("nll_posterior", 0.0)) < 1.01,
-                "z is ignored: another sentence's z explains a sentence as well as its own "
-                "(raise inference.likelihood_weight)",
-            ),
-            "curvature": (
-                report.get("curvature", 0.0) > 0.5,
-                "a Langevin step is close to instability: curvature x s^2/4 = {curvature:.2f}, unstable above 1 "
-                "(lower the step size)",
-            ),
-            "gap": (
-                abs(report.get("gap", 0.0)) > self.latent_dim,
-                "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "
-                "training.prior_learning_rate)",
-            ),
-            "spread": (
-                not 0.5 <= report.get("std_ratio", 1.0) <= 2.0,
-                "the posterior's z spread {std_ratio:.2f} times as wide as the prior's",
-            ),
-        }
-        begun = [name for name, (present, _) in signs.items() if present and name not in self.active]
-        self.active = {name for name, (present, _) in signs.items() if present}
-        return [signs[name][1].format(**report) for name in begun]
+        levels = self._levels(report)
+        begun = [name for name, level in levels.items() if level >= 1 and name not in self.active]
+        going_on = {name for name in self.active if levels.get(name, 1.0) > 0.5}
+        self.active = going_on | set(begun)
+        return [_WARNINGS[name].format(**report) for name in begun]
+
+    def _levels(self, report: Mapping[str, float]) -> dict[str, float]:
+        levels = {}
+        if "nll_shuffled" in report:
+            gain = math.expm1(report["nll_shuffled"] - report["nll_posterior"])
+            levels["collapse"] = 0.01 / max(gain, 1e-9)
+        if "curvature" in report:
+            levels["curvature"] = report["curvature"] / 0.5
+        if "gap" in report:
+            levels["gap"] = abs(report["gap"]) / self.latent_dim
+        if "std_ratio" in report:
+            levels["spread"] = abs(math.log2(max(report["std_ratio"], 1e-9)))
+        return levels
+
+
+_WARNINGS = {
+    "collapse": "z is ignored: another sentence's z explains a sentence as well as its own "
+    "(raise inference.likelihood_weight)",
+    "curvature": "a Langevin step is close to instability: curvature x s^2/4 = {curvature:.2f}, unstable above 1 "
+    "(lower the step size)",
+    "gap": "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "
+    "training.prior_learning_rate)",
+    "spread": "the posterior's z spread {std_ratio:.2f} times as wide as the prior's",
+}

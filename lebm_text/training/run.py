@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lebm_text.build import LatentModel, build_model
 from lebm_text.config import Config
@@ -21,7 +22,7 @@ from lebm_text.generate import generate
 from lebm_text.nn.precision import resolve_precision
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
-from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.text.tokenizers import closed_vocabulary, load_tokenizer
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener
@@ -74,6 +75,7 @@ def train(
         InputError: an unavailable device, unusable text, or numbers that stopped being finite.
     """
     deadline = _deadline(max_minutes)
+    _check_judge(config, sample_score)
     where = _device(device)
     config = _resolve(config, where)
     tokenizer = train_tokenizer(corpus, config.text)
@@ -120,6 +122,7 @@ def resume(
         step = checkpoint.state["progress"]["step"]
         on_event(Event("notice", {"message": f"{out} is finished ({step} updates); nothing to do"}))
         return Summary("finished", step, out)
+    _check_judge(config, sample_score)
     corpus = _same_corpus(_read_json(out / "env.json")["corpus"], data_dir)
     text = prepare_text(corpus, config.text, load_tokenizer(out), config.training.validation_sentences)
     run = _Run(out, config, corpus, text, _device(device), on_event, sample_score)
@@ -143,8 +146,6 @@ class _Run:
         on_event: Listener,
         sample_score: SampleScore | None,
     ) -> None:
-        if config.training.select == "valid_kn5" and sample_score is None:
-            raise InputError("training.select = valid_kn5 needs a judge; pass sample_score, or select = last")
         self.out, self.config, self.corpus, self.text = out, config, corpus, text
         self.device, self.on_event, self.sample_score = device, on_event, sample_score
 
@@ -163,7 +164,9 @@ class _Run:
                 mean_batch_size=plan.mean_batch_size,
             )
             loop = TrainingLoop(trainer, plan, self.out, on_event=self.on_event, end_of_epoch=self._end_of_epoch)
-            if checkpoint is not None:
+            if checkpoint is None:
+                loop.begin_again()
+            else:
                 loop.restore(checkpoint)
             self._announce(loop)
             try:
@@ -174,6 +177,8 @@ class _Run:
                     "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
                 ) from None
             self._publish(loop.progress)
+            if reason == "finished":
+                loop.finish()
         step = loop.progress.step
         seconds = time.monotonic() - started
         end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.out)}
@@ -218,11 +223,11 @@ class _Run:
         """Judge samples of the present weights, and keep the weights if there were none better."""
         assert self.sample_score is not None
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
-        vocabulary = _words(self.text.tokenizer)
+        vocabulary = closed_vocabulary(self.corpus.splits["train"].sentences())
         score = self.sample_score([line.rstrip("\n") for line in samples], self.text.valid_sentences, vocabulary)
         if progress.best is None or score < progress.best:
             progress.best = score
-            self._save(_made(self.out / "checkpoints" / "best") / "model.safetensors")
+            self._save(_made(self.out / "checkpoints" / "best") / "model.safetensors", self.model.state_dict())
         return score
 
     def _sample(self, n: int) -> list[str]:
@@ -232,12 +237,12 @@ class _Run:
     def _publish(self, progress: Progress) -> None:
         """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""
         best = self.out / "checkpoints" / "best" / "model.safetensors"
-        if self.config.training.select == "valid_kn5" and progress.best is not None:
-            self.model.load_state_dict(load_weights(best)[0])
-        self._save(self.out / "model.safetensors")
+        selected = self.config.training.select == "valid_kn5" and progress.best is not None
+        # The model keeps its own: a checkpoint may follow.
+        self._save(self.out / "model.safetensors", load_weights(best)[0] if selected else self.model.state_dict())
 
-    def _save(self, path: Path) -> None:
-        save_weights(path, self.model.state_dict(), {"format": "lebm-text", "corpus": self.corpus.name})
+    def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
+        save_weights(path, weights, {"format": "lebm-text", "corpus": self.corpus.name})
 
 
 def _resolve(config: Config, device: torch.device) -> Config:
@@ -246,6 +251,11 @@ def _resolve(config: Config, device: torch.device) -> Config:
     n_threads = settings.n_threads or torch.get_num_threads()
     resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
     return dataclasses.replace(config, training=resolved)
+
+
+def _check_judge(config: Config, sample_score: SampleScore | None) -> None:
+    if config.training.select == "valid_kn5" and sample_score is None:
+        raise InputError("training.select = valid_kn5 needs a judge; pass sample_score, or select = last")
 
 
 def _device(name: str) -> torch.device:
@@ -295,10 +305,6 @@ def _same_corpus(described: dict[str, Any], data_dir: Path | None) -> Corpus:
                 f"expected {before['sha256'][:12]}…); give the directory of that text with --data-dir"
             )
     return corpus
-
-
-def _words(tokenizer: Tokenizer) -> list[str]:
-    return [tokenizer.decode([i]) for i in range(len(tokenizer))]
 
 
 def _made(directory: Path) -> Path:

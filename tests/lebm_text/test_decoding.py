@@ -21,13 +21,13 @@ PAD, BOS, EOS, N_IDS = 0, 2, 3, 7
 
 @dataclass(frozen=True)
 class Rows:
-    """The state of the toy model: the id of each sentence and how many tokens it has read."""
+    """The state of the toy model: which sentence each row belongs to, and the sum of the ids it has read."""
 
     row: Tensor
-    time: Tensor
+    total: Tensor
 
     def select(self, rows: Tensor) -> Rows:
-        return Rows(self.row[rows], self.time[rows])
+        return Rows(self.row[rows], self.total[rows])
 
 
 def _start(n: int) -> Rows:
@@ -35,7 +35,7 @@ def _start(n: int) -> Rows:
 
 
 def _tables(n: int, seed: int = 0, eos: float = 0.0) -> Tensor:
-    """Logits (n, N_IDS previous, N_IDS next): a Markov chain of its own for each sentence."""
+    """Logits (n, N_IDS sum of the ids read modulo N_IDS, N_IDS next): a law of its own for each sentence."""
     tables = torch.randn(n, N_IDS, N_IDS, generator=torch.Generator().manual_seed(seed)) * 1.5
     tables[..., EOS] += eos
     return tables
@@ -44,7 +44,8 @@ def _tables(n: int, seed: int = 0, eos: float = 0.0) -> Tensor:
 def _stepper(tables: Tensor) -> Any:
     def step(tokens: Tensor, state: Rows) -> tuple[Tensor, Rows]:
         assert tokens.shape == state.row.shape
-        return tables[state.row, tokens], Rows(state.row, state.time + 1)
+        total = state.total + tokens
+        return tables[state.row, total % N_IDS], Rows(state.row, total)
 
     return step
 
@@ -101,10 +102,10 @@ def test_truncated_says_exactly_which_sentences_were_cut(settings: DecodeSetting
 
 @EVERY
 def test_sentence_of_exactly_max_length_is_whole(settings: DecodeSettings) -> None:
-    # 2 → 4 → 5 → end, with certainty.
+    # 4, 5, end, with certainty; the sums are 2, 6, 11.
     tables = torch.zeros(1, N_IDS, N_IDS)
-    tables[0, [BOS, 4, 5]] = -torch.inf
-    tables[0, BOS, 4] = tables[0, 4, 5] = tables[0, 5, EOS] = 0.0
+    tables[0, [2, 6, 4]] = -torch.inf
+    tables[0, 2, 4] = tables[0, 6, 5] = tables[0, 11 % N_IDS, EOS] = 0.0
     assert _run(tables, settings, max_length=2) == Decoded([[4, 5]], [False])
     assert _run(tables, settings, max_length=1) == Decoded([[4]], [True])
 
@@ -164,8 +165,8 @@ def _log_probability(table: Tensor, ids: tuple[int, ...]) -> float:
     allowed = table.clone()
     allowed[:, [PAD, BOS]] = -torch.inf
     logs = allowed.log_softmax(-1)
-    path = (BOS, *ids, EOS)
-    return sum(float(logs[a, b]) for a, b in itertools.pairwise(path))
+    sums = itertools.accumulate((BOS, *ids))
+    return sum(float(logs[total % N_IDS, following]) for total, following in zip(sums, (*ids, EOS), strict=True))
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
@@ -177,17 +178,14 @@ def test_wide_beam_finds_the_best_of_all_sentences(length_penalty: float) -> Non
     settings = DecodeSettings("beam", beam_size=len(candidates) + 1, length_penalty=length_penalty)
     found = _run(tables, settings, max_length=3)
     for row, table in enumerate(tables):
-        best = max(
-            candidates, key=lambda ids: _log_probability(table, ids) / (len(ids) + 1) ** length_penalty
-        )
+        best = max(candidates, key=lambda ids: _log_probability(table, ids) / (len(ids) + 1) ** length_penalty)
         assert tuple(found.ids[row]) == best
 
 
 def test_length_penalty_lengthens() -> None:
     tables = _tables(60, seed=1, eos=1.0)
     lengths = [
-        sum(map(len, _run(tables, DecodeSettings("beam", length_penalty=penalty)).ids))
-        for penalty in (0.0, 1.0)
+        sum(map(len, _run(tables, DecodeSettings("beam", length_penalty=penalty)).ids)) for penalty in (0.0, 1.0)
     ]
     assert lengths[0] < lengths[1]
 
@@ -204,9 +202,7 @@ def test_sample_never_picks_the_impossible(seed: int, uniform: float) -> None:
     logits = torch.randn(4, 50, generator=rng) * 5
     impossible = torch.rand(4, 50, generator=rng) < 0.8
     impossible[:, 25] = False
-    picked = sample(
-        logits.masked_fill(impossible, -torch.inf), torch.full((4,), uniform, dtype=torch.float64)
-    )
+    picked = sample(logits.masked_fill(impossible, -torch.inf), torch.full((4,), uniform, dtype=torch.float64))
     assert not impossible.gather(1, picked.unsqueeze(1)).any()
 
 

@@ -23,9 +23,7 @@ def test_text_is_written_as_it_is(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["a"]
 
 
-def test_failure_before_the_rename_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_before_the_rename_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     atomic_write_text(tmp_path / "a", "old")
 
     def full(_: int) -> None:

@@ -109,9 +109,7 @@ def test_check_of_a_directory_of_ones_own(tmp_path: Path, capsys: pytest.Capture
     ("content", "message"),
     [(b"", "holds no sentence"), (b"\xff\n", "line 1: not UTF-8"), (b"a\0\n", "NUL byte")],
 )
-def test_check_of_broken_text(
-    data: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
-) -> None:
+def test_check_of_broken_text(data: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
     (data / "toy" / "train.txt").write_bytes(content)
     assert main(["data", "check", "toy"]) == 2
     assert message in _error(capsys)
@@ -132,9 +130,7 @@ def test_check_of_broken_text(
         (["list", "--jsno"], "No such option"),
     ],
 )
-def test_wrong_arguments_are_one_line(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_arguments_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", *arguments]) == 2
     assert message in _error(capsys)
 

@@ -40,9 +40,7 @@ def test_prints_exactly_n_sentences(run: Path, capsys: pytest.CaptureFixture[str
     assert "" in out.split("\n")[:-1]  # an empty sentence is an empty line
     assert out.endswith("\n")
     assert err.count("\n") == 1
-    assert all(
-        word in err for word in ("40 sentences", str(run), "empty", "truncated", "<unk>", "duplicates")
-    )
+    assert all(word in err for word in ("40 sentences", str(run), "empty", "truncated", "<unk>", "duplicates"))
 
 
 def test_no_sentences_are_no_lines(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,9 +49,7 @@ def test_no_sentences_are_no_lines(run: Path, capsys: pytest.CaptureFixture[str]
 
 def test_file_and_sidecar(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "out.txt"
-    out, err = _out(
-        capsys, "-n", "25", "--run", str(run), "-o", str(file), "--seed", "9", "--max-length", "3"
-    )
+    out, err = _out(capsys, "-n", "25", "--run", str(run), "-o", str(file), "--seed", "9", "--max-length", "3")
     assert out == ""
     assert str(file) in err
     data = file.read_bytes()
@@ -169,9 +165,7 @@ def test_unfinished_runs_are_not_used(run: Path, tmp_path: Path, capsys: pytest.
         ["--unknown"],
     ],
 )
-def test_wrong_arguments_are_one_line(
-    run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
+def test_wrong_arguments_are_one_line(run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(["generate", "--run", str(run), *arguments]) == 2
     one_line(capsys)
     assert list(Path().iterdir()) == []

@@ -77,9 +77,7 @@ def test_options_reach_the_model(
     assert found == tiny_model().reconstruct(lines, **options) != tiny_model().reconstruct(lines)
 
 
-def test_no_input_is_no_output(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_input_is_no_output(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _read_from(monkeypatch, b"")
     assert _call(run, capsys) == ""
 

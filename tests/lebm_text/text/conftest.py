@@ -43,9 +43,7 @@ def write_corpus(directory: Path, texts: Mapping[str, bytes] = TEXTS) -> Path:
 
 def expected() -> dict[str, Expected]:
     """What a registry would say of `TEXTS`."""
-    return {
-        split: Expected(*COUNTS[split], hashlib.sha256(data).hexdigest()) for split, data in TEXTS.items()
-    }
+    return {split: Expected(*COUNTS[split], hashlib.sha256(data).hexdigest()) for split, data in TEXTS.items()}
 
 
 @pytest.fixture

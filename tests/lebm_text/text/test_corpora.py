@@ -58,9 +58,7 @@ def test_empty_lines_are_left_out_and_said(tmp_path: Path) -> None:
 
 def test_windows_line_ends_give_the_same_sentences(tmp_path: Path) -> None:
     unix = find_corpus(str(write_corpus(tmp_path / "unix")))
-    dos = find_corpus(
-        str(write_corpus(tmp_path / "dos", {k: v.replace(b"\n", b"\r\n") for k, v in TEXTS.items()}))
-    )
+    dos = find_corpus(str(write_corpus(tmp_path / "dos", {k: v.replace(b"\n", b"\r\n") for k, v in TEXTS.items()})))
     for split in SPLITS:
         assert list(dos.splits[split].sentences()) == list(unix.splits[split].sentences())
         assert dos.splits[split].n_words == unix.splits[split].n_words
@@ -84,9 +82,7 @@ def test_missing_files_are_named(tmp_path: Path, origin: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        InputError, match=r"neither a directory nor a known corpus.*ptb, snli, yelp, e2e, agnews, kjv"
-    ):
+    with pytest.raises(InputError, match=r"neither a directory nor a known corpus.*ptb, snli, yelp, e2e, agnews, kjv"):
         find_corpus("ptv")
 
 
@@ -188,9 +184,7 @@ def test_offline_and_not_found_is_one_helpful_line(
 def test_cached_copy_that_was_changed_is_refused(registry: Registry) -> None:
     directory = store(registry["toy"], _decoded(), "here")
     (directory / "test.txt").write_bytes(b"c c\n")
-    with pytest.raises(
-        InputError, match="changed since it was written; run: lebm-text data fetch toy --force"
-    ):
+    with pytest.raises(InputError, match="changed since it was written; run: lebm-text data fetch toy --force"):
         find_corpus("toy", registry=registry)
     (directory / "test.txt").write_bytes(b"\xff")
     with pytest.raises(InputError, match="changed since it was written"):
@@ -216,19 +210,13 @@ def test_store_writes_lines_and_manifest_and_nothing_else(cache: Path, registry:
     assert {p.name: p.read_bytes() for p in directory.iterdir() if p.suffix == ".txt"} == {
         f"{split}.txt": data for split, data in TEXTS.items()
     }
-    assert read_manifest(directory) == {
-        split: hashlib.sha256(data).hexdigest() for split, data in TEXTS.items()
-    }
+    assert read_manifest(directory) == {split: hashlib.sha256(data).hexdigest() for split, data in TEXTS.items()}
     assert [p.name for p in (cache / "corpora").iterdir()] == ["toy"]
 
 
-def test_store_refuses_what_the_registry_does_not_list_and_keeps_the_old_copy(
-    cache: Path, registry: Registry
-) -> None:
+def test_store_refuses_what_the_registry_does_not_list_and_keeps_the_old_copy(cache: Path, registry: Registry) -> None:
     store(registry["toy"], _decoded(), "here")
-    with pytest.raises(
-        InputError, match=r"toy from there is not what.*valid\.txt has 1 sentences.*nothing was kept"
-    ):
+    with pytest.raises(InputError, match=r"toy from there is not what.*valid\.txt has 1 sentences.*nothing was kept"):
         store(registry["toy"], {**_decoded(), "valid": ["a b"]}, "there")
     assert find_corpus("toy", registry=registry).splits["valid"].n_sentences == 2
     assert [p.name for p in (cache / "corpora").iterdir()] == ["toy"]

@@ -40,9 +40,7 @@ class Site:
                 site.requests.append(self.path)
                 super().do_GET()
 
-        self.server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Handler, directory=str(root))
-        )
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
@@ -128,9 +126,7 @@ def test_parquet_columns_are_read_in_order_and_tokenised(site: Site) -> None:
 
 
 def test_csv_with_quotes(site: Site) -> None:
-    files = {
-        split: (site.text(split, f'mr,ref\n"a, b","Say ""{split}"", now"\n'.encode()),) for split in TEXTS
-    }
+    files = {split: (site.text(split, f'mr,ref\n"a, b","Say ""{split}"", now"\n'.encode()),) for split in TEXTS}
     source = Source("csv", files, columns=("ref",), tokenise=True)
     entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (source,))
     corpus = find_corpus("toy", registry={"toy": entry})
@@ -177,9 +173,7 @@ def test_column_that_is_not_there_is_named(site: Site) -> None:
 def test_damaged_parquet_is_one_line(site: Site, cache: Path) -> None:
     files = {split: (site.text(split, b"PAR1 no parquet"),) for split in TEXTS}
     entry = CorpusEntry("toy", "", "", expected(), (Source("parquet", files),))
-    with pytest.raises(
-        InputError, match=r"cannot fetch toy: http://127\.0\.0\.1:\d+ cannot be read"
-    ) as caught:
+    with pytest.raises(InputError, match=r"cannot fetch toy: http://127\.0\.0\.1:\d+ cannot be read") as caught:
         fetch(entry)
     assert "\n" not in str(caught.value)
     assert _left_in(cache) == []
@@ -197,9 +191,7 @@ def test_no_source_works_names_each(site: Site, cache: Path) -> None:
         Source("text", {split: (f"{base}/{split}",) for split in TEXTS})
         for base in (f"{site.url}/gone", "http://127.0.0.1:9/nobody")
     )
-    with pytest.raises(
-        InputError, match=r"/gone cannot be read .*; then: http://127\.0\.0\.1:9/nobody cannot be read"
-    ):
+    with pytest.raises(InputError, match=r"/gone cannot be read .*; then: http://127\.0\.0\.1:9/nobody cannot be read"):
         fetch(CorpusEntry("toy", "", "", expected(), sources))
     assert _left_in(cache) == []
 
@@ -224,9 +216,7 @@ def test_manifest_names_the_source(site: Site) -> None:
     assert site.url in (directory / "manifest.json").read_text()
 
 
-def test_progress_bars_are_put_back_and_stderr_stays_clean(
-    site: Site, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_bars_are_put_back_and_stderr_stays_clean(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     datasets.enable_progress_bars()
     fetch(_toy(site))
     assert not datasets.are_progress_bars_disabled()

@@ -65,9 +65,7 @@ def test_valid_is_taken_from_train_evenly() -> None:
 
 def test_at_most_thins_evenly_and_in_order() -> None:
     source = Source("text", {}, at_most={"train": 4, "valid": 9})
-    prepared = prepare(
-        {"train": _rows(*"abcdefghij"), "valid": _rows("x", "y"), "test": _rows(*"zzz")}, source
-    )
+    prepared = prepare({"train": _rows(*"abcdefghij"), "valid": _rows("x", "y"), "test": _rows(*"zzz")}, source)
     assert prepared == {"train": ["a", "c", "f", "h"], "valid": ["x", "y"], "test": ["z", "z", "z"]}
 
 
@@ -126,6 +124,4 @@ def test_king_james_text_of_the_installed_package_is_the_registered_one() -> Non
             expected.n_words,
             expected.sha256,
         )
-    assert (
-        next(corpus.splits["train"].sentences()) == "in the beginning god created the heaven and the earth ."
-    )
+    assert next(corpus.splits["train"].sentences()) == "in the beginning god created the heaven and the earth ."

@@ -82,9 +82,7 @@ def test_summary_counts_and_hashes_in_one_pass(tmp_path: Path) -> None:
     assert summary.sha256 == hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\n \n\t\r\n", b"\xef\xbb\xbf"], ids=["no-bytes", "blank-lines", "bom-only"]
-)
+@pytest.mark.parametrize("data", [b"", b"\n \n\t\r\n", b"\xef\xbb\xbf"], ids=["no-bytes", "blank-lines", "bom-only"])
 def test_a_file_without_a_sentence_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "t.txt").write_bytes(data)
     with pytest.raises(InputError, match="holds no sentence"):
@@ -107,9 +105,7 @@ def test_reading_streams(tmp_path: Path) -> None:
 
 
 def test_a_million_tokens_on_a_line_take_linear_time(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_bytes(
-        b"a " * 1_000_000 + b"\n" + b" " * 1_000_000 + b"b" + b"\t" * 1_000_000 + b"\n"
-    )
+    (tmp_path / "t.txt").write_bytes(b"a " * 1_000_000 + b"\n" + b" " * 1_000_000 + b"b" + b"\t" * 1_000_000 + b"\n")
     start = time.process_time()
     summary = summarise(tmp_path / "t.txt")
     assert (summary.n_sentences, summary.n_words) == (2, 1_000_001)

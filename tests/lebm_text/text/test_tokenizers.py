@@ -180,9 +180,7 @@ _GOOD = {"format": "lebm-text word tokenizer", "version": 1, "lowercase": False,
         ({**_GOOD, "words": [""]}, "cannot be a word"),
     ],
 )
-def test_broken_word_tokenizer_says_why(
-    tmp_path: Path, content: bytes | dict[str, object], message: str
-) -> None:
+def test_broken_word_tokenizer_says_why(tmp_path: Path, content: bytes | dict[str, object], message: str) -> None:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     (tmp_path / "tokenizer.json").write_bytes(data)
     with pytest.raises(InputError, match=message):
@@ -195,9 +193,7 @@ def test_the_unbroken_form_of_those_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300], ids=["empty", "stub", "truncated"])
-def test_broken_sentencepiece_model_says_so(
-    tmp_path: Path, cut: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_sentencepiece_model_says_so(tmp_path: Path, cut: int, capfd: pytest.CaptureFixture[str]) -> None:
     PIECES.save(tmp_path)
     path = tmp_path / "spm.model"
     path.write_bytes(path.read_bytes()[:cut])

@@ -36,9 +36,7 @@ def _tensors(value: float) -> dict[str, Tensor]:
 
 
 def _save(root: Path, step: int) -> None:
-    save_checkpoint(
-        root, _tensors(step), {"step": step, "best": 0.1 * step, "name": "ä", "window": [1, None]}
-    )
+    save_checkpoint(root, _tensors(step), {"step": step, "best": 0.1 * step, "name": "ä", "window": [1, None]})
 
 
 def _step(root: Path) -> int:
@@ -91,7 +89,6 @@ def _cut_state(last: Path) -> None:
 
 def _edit_state(last: Path) -> None:
     text = (last / "state.json").read_text()
-    assert '"step": 2' in text
     (last / "state.json").write_text(text.replace('"step": 2', '"step": 9'))
 
 
@@ -142,13 +139,10 @@ def test_nothing_usable_is_one_line_of_input_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-class _Killed(BaseException):
-    pass
+class _Killed(BaseException): ...
 
 
-def test_dying_at_any_system_call_leaves_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dying_at_any_system_call_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every call that changes the disk is counted; the k-th raises before it acts, for each k. In the second
     # round `last` is damaged beforehand, so that only `previous` stands between the user and nothing.
     calls = ("mkdir", "open", "fsync", "rename", "replace", "unlink", "rmdir")
@@ -207,22 +201,19 @@ def test_kill_9_while_saving_leaves_a_checkpoint(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         child.wait()
     before = _step(tmp_path)
-    assert before >= 1
     _save(tmp_path, before + 1)
     assert _step(tmp_path) == before + 1
     assert _names(tmp_path) == ["last", "previous"]
 
 
 def _model() -> tuple[nn.Linear, torch.optim.Adam]:
-    torch_weights = nn.Linear(3, 2)
-    with torch.no_grad():
-        torch_weights.weight.copy_(torch.arange(6.0).view(2, 3) / 7)
-        torch_weights.bias.zero_()
+    linear = nn.Linear(3, 2)
+    linear.load_state_dict({"weight": torch.arange(6.0).view(2, 3) / 7, "bias": torch.zeros(2)})
     parameters: list[dict[str, Any]] = [
-        {"params": [torch_weights.weight], "lr": 0.1},
-        {"params": [torch_weights.bias], "betas": (0.5, 0.9)},
+        {"params": [linear.weight], "lr": 0.1},
+        {"params": [linear.bias], "betas": (0.5, 0.9)},
     ]
-    return torch_weights, torch.optim.Adam(parameters, lr=0.01)
+    return linear, torch.optim.Adam(parameters, lr=0.01)
 
 
 def _update(model: nn.Linear, optimizer: torch.optim.Adam, rng: torch.Generator) -> None:

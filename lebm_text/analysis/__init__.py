@@ -1,0 +1,1 @@
+"""Looking at trained models and at runs."""

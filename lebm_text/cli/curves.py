@@ -1,0 +1,31 @@
+"""`lebm-text curves RUN...`: the training curves of runs as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("curves")
+@click.argument(
+    "runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("curves.png"),
+    show_default=True,
+    help="The picture; its suffix decides the format (png, svg, pdf).",
+)
+def command(*, runs: tuple[Path, ...], output: Path) -> None:
+    """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
+    from lebm_text.analysis.curves import plot_curves
+    from lebm_text.files import check_writable
+
+    check_writable(output)
+    plot_curves({str(run): run for run in runs}, output)
+    click.echo(f"wrote {output}", err=True)

@@ -1,0 +1,27 @@
+"""`lebm-text fppl`: forward perplexity: a judge trained on the real training text reads the samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .judging import judge_options
+
+__all__ = ["command"]
+
+
+@click.command("fppl")
+@judge_options
+def command(**options: Any) -> None:
+    """Forward perplexity: a judge trained on the real training text reads the samples.
+
+    Low is fluent, but copied, short and repeated sentences are low too: a value below the real-data row is a
+    warning. Read it together with rppl.
+
+    Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
+    lacks are generated. docs/which-perplexity.md says what exactly is counted.
+    """
+    from .evaluation import Request, judge
+
+    judge("fppl", Request(**options))

@@ -1,0 +1,27 @@
+"""`lebm-text rppl`: reverse perplexity: a judge trained on the samples reads real held-out text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .judging import judge_options
+
+__all__ = ["command"]
+
+
+@click.command("rppl")
+@judge_options
+def command(**options: Any) -> None:
+    """Reverse perplexity: a judge trained on the samples reads real held-out text.
+
+    Low is close to the real distribution, in quality and in variety. It falls with the number of samples: the
+    standard is as many as the training text has.
+
+    Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
+    lacks are generated. docs/which-perplexity.md says what exactly is counted.
+    """
+    from .evaluation import Request, judge
+
+    judge("rppl", Request(**options))

@@ -1,0 +1,141 @@
+"""`lebm-text ngram train` and `score`, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lebm_text.cli.main import main
+from lebm_text.files import sha256_file
+
+from ...lm_eval.grammar import grammar_sentences
+from ...lm_eval.reference import TINY, parse_arpa
+from .test_main import one_line
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "train.txt"
+    path.write_text("".join(f"{line}\n" for line in grammar_sentences(300, 1)))
+    return path
+
+
+def test_train_and_score(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.arpa"
+    assert main(["ngram", "train", str(text), "-o", str(model), "--order", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n_sentences"] == 300
+    assert report["sha256"] == {"text": sha256_file(text), "model": sha256_file(model)}
+    assert main(["ngram", "score", str(model), str(text), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["order"] == 3
+    assert scored["n_sentences"] == 300
+    assert scored["n_tokens"] == sum(len(line.split()) + 1 for line in text.read_text().splitlines())
+    assert main(["ngram", "score", str(model), str(text)]) == 0
+    assert f"{scored['ppl']:.4f}" in capsys.readouterr().out
+    assert main(["ngram", "score", str(model), str(text), "--per-sentence"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 300
+    assert sum(float(line.split("\t")[0]) for line in lines) == pytest.approx(scored["nll"], abs=1e-3)
+
+
+def test_options_reach_the_estimator(tmp_path: Path) -> None:
+    for number, reference in enumerate(TINY):
+        text, model = tmp_path / f"{number}.txt", tmp_path / f"{number}.arpa"
+        text.write_text(reference["text"])
+        options = reference["options"].replace("(default)", "").replace("--discount_fallback", "").split()
+        if "--prune" in options:
+            options = ["--prune", ",".join(options[1:])]
+        if "--interpolate_unigrams" in options:
+            options = ["--no-interpolate-unigrams"]
+        options = [option.replace("--vocab_pad", "--vocab-pad") for option in options]
+        arguments = ["ngram", "train", str(text), "-o", str(model), "--order", str(reference["order"])]
+        assert main([*arguments, *options]) == 0
+        found, expected = parse_arpa(model.read_text()), parse_arpa(reference["arpa"])
+        assert found.keys() == expected.keys()
+        for gram, values in expected.items():
+            assert found[gram] == pytest.approx(values, abs=1e-6)
+
+
+def test_fallback_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text").write_text("a\n")
+    arguments = ["ngram", "train", str(tmp_path / "text"), "-o", str(tmp_path / "model"), "--order", "2"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.count("are the fallback 0.5, 1, 1.5") == 2
+    (tmp_path / "model").unlink()
+    assert main([*arguments, "--no-fallback"]) == 2
+    assert "discounts of the 1-grams" in one_line(capsys)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"fine\nnot <s> fine\n", "line 2"),
+        (b"fine\nnot <UNK> fine\n", "line 2"),
+        (b"fine\nfine\nnot \0 fine\n", "line 3"),
+        (b"fine\n\xff\n", "line 2"),
+        (b"", "empty"),
+    ],
+)
+def test_text_that_cannot_be_used(
+    content: bytes, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
+    message = one_line(capsys)
+    assert part in message
+    assert str(text) in message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--order", "1"],
+        ["--order", "7"],
+        ["--prune", "1,0"],
+        ["--prune", "some"],
+        ["--prune", "-1"],
+        ["--vocab-pad", "-5"],
+        ["--vocab-pad", "9", "--no-interpolate-unigrams"],
+        ["--ngram-backend", "other"],
+        ["-o", "absent/model.arpa"],
+        ["-o", "."],
+    ],
+)
+def test_wrong_options_are_one_line(
+    arguments: list[str], text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa"), *arguments]) == 2
+    one_line(capsys)
+
+
+def test_lmplz_is_used_only_if_it_is_there(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arguments = ["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa"), "--ngram-backend", "lmplz"]
+    assert main(arguments) == 2
+    assert "lmplz is not on PATH" in one_line(capsys)
+
+
+def test_text_beyond_memory_is_refused_before_it_is_read(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lm_eval.memory.machine_bytes", lambda: 1000)
+    monkeypatch.setattr("lebm_text.cli.ngram.read_text", lambda _path: pytest.fail("was read"))
+    assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
+    assert "--ngram-backend lmplz" in one_line(capsys)
+
+
+def test_file_that_is_no_model(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ngram", "score", str(text), str(text)]) == 2
+    assert "cannot load" in one_line(capsys)
+
+
+def test_two_kinds_of_output_are_one_too_many(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ngram", "score", str(text), str(text), "--json", "--per-sentence"]) == 2
+    one_line(capsys)

@@ -1,0 +1,229 @@
+"""p(x|z): equal to a plain nn.LSTM with log_softmax, in values and gradients, however it is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.text.batching import Batch
+
+from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_generator
+
+LENGTHS = (7, 5, 5, 2, 1)
+TIED = [pytest.param({}, id="untied"), pytest.param({"tied": True, "embedding_dim": 6}, id="tied")]
+
+
+def _plain(generator: LSTMGenerator, batch: Batch, z: Tensor) -> Tensor:
+    """log p(x|z) through nn.LSTM and log_softmax on padded rows; its gates stand in the order i, f, g, o."""
+    width, length = generator.hidden_dim, batch.tokens.shape[1]
+    lstm = torch.nn.LSTM(generator.embedding.shape[1] + z.shape[1], width, batch_first=True).double()
+
+    def reorder(weight: Tensor) -> Tensor:
+        i, f, o, g = weight.split(width)
+        return torch.cat([i, f, g, o])
+
+    weights = {
+        "weight_ih_l0": torch.cat([reorder(generator.token_weight), reorder(generator.latent_weight)], 1),
+        "weight_hh_l0": reorder(generator.recurrent_weight),
+        "bias_ih_l0": reorder(generator.gate_bias),
+        "bias_hh_l0": torch.zeros(4 * width, dtype=z.dtype),
+    }
+    inputs = F.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=generator.bos_id), generator.embedding)
+    inputs = torch.cat([inputs, z[:, None].expand(-1, length, -1)], -1)
+    start = (generator.initial_h(z)[None], generator.initial_c(z)[None])
+    hidden, _ = torch.func.functional_call(lstm, weights, (inputs, start))
+    output = generator.embedding if generator.output_weight is None else generator.output_weight
+    log_probs = (hidden @ output.T + generator.output_bias).log_softmax(-1)
+    chosen = log_probs.gather(-1, batch.tokens[..., None])[..., 0]
+    return (chosen * (torch.arange(length) < batch.lengths[:, None])).sum(1)
+
+
+@pytest.mark.parametrize("options", TIED)
+@pytest.mark.parametrize("lengths", [LENGTHS, (4,), (1,), (3, 3, 3)])
+def test_both_likelihoods_are_the_plain_one(options: dict[str, int], lengths: tuple[int, ...]) -> None:
+    generator, batch, z = toy_generator(**options), toy_batch(lengths), normal(len(lengths), LATENT)
+    wanted = _plain(generator, batch, z)
+    assert gap(generator.log_likelihood(batch, z), wanted) < 1e-12
+    assert gap(generator.likelihood(batch)(z), wanted) < 1e-12
+
+
+@pytest.mark.parametrize("options", TIED)
+def test_gradients_in_z_and_in_every_parameter_are_the_plain_ones(options: dict[str, int]) -> None:
+    generator, batch, pull = toy_generator(**options), toy_batch(LENGTHS), normal(len(LENGTHS), seed=5)
+    z = normal(len(LENGTHS), LATENT).requires_grad_()
+    leaves = {"z": z, **dict(generator.named_parameters())}
+    wanted = torch.autograd.grad((_plain(generator, batch, z) * pull).sum(), list(leaves.values()))
+    found = torch.autograd.grad((generator.log_likelihood(batch, z) * pull).sum(), list(leaves.values()))
+    for name, mine, theirs in zip(leaves, found, wanted, strict=True):
+        assert gap(mine, theirs) < 1e-12, name
+        assert bool(theirs.any()), name
+    (in_chain,) = torch.autograd.grad((generator.likelihood(batch)(z) * pull).sum(), z)
+    assert gap(in_chain, wanted[0]) < 1e-12
+
+
+@pytest.mark.parametrize("options", TIED)
+@pytest.mark.parametrize("axes", [(1,), (4,), (2, 3)])
+def test_leading_axes_are_independent_sets_of_z(options: dict[str, int], axes: tuple[int, ...]) -> None:
+    generator, batch = toy_generator(**options), toy_batch(LENGTHS)
+    z = normal(*axes, len(LENGTHS), LATENT).requires_grad_()
+    pull = normal(*axes, len(LENGTHS), seed=3)
+    found = generator.likelihood(batch)(z)
+    wanted = torch.stack([_plain(generator, batch, some) for some in z.flatten(0, -3)]).view(found.shape)
+    assert gap(found, wanted) < 1e-12
+    mine, theirs = (torch.autograd.grad((value * pull).sum(), z)[0] for value in (found, wanted))
+    assert gap(mine, theirs) < 1e-12
+
+
+def test_step_by_step_is_the_same_distribution() -> None:
+    generator, batch, z = toy_generator(), toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    state, token = generator.start(z), torch.full((len(LENGTHS),), BOS)
+    total = torch.zeros(len(LENGTHS), dtype=torch.float64)
+    for t in range(LENGTHS[0]):
+        logits, state = generator.step(token, state)
+        assert logits.shape == (len(LENGTHS), VOCABULARY)
+        token = batch.tokens[:, t]
+        running = t < batch.lengths
+        total += torch.where(running, logits.log_softmax(-1).gather(1, token[:, None])[:, 0], 0.0)
+    assert gap(total, generator.log_likelihood(batch, z)) < 1e-12
+    assert not logits.requires_grad
+
+
+def test_selected_rows_go_on_as_before() -> None:
+    generator, z = toy_generator(), normal(3, LATENT)
+    rows = torch.tensor([2, 0, 2])
+    _, state = generator.step(torch.tensor([BOS] * 3), generator.start(z))
+    tokens = torch.tensor([4, 5, 6])
+    everything, _ = generator.step(tokens, state)
+    some, _ = generator.step(tokens[rows], state.select(rows))
+    assert gap(some, everything[rows]) < 1e-14
+    assert gap(everything[0], everything[2]) > 1e-3
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    width=st.integers(0, 4),
+    fill=st.integers(0, VOCABULARY - 1),
+)
+def test_padding_never_changes_a_likelihood(lengths: list[int], width: int, fill: int) -> None:
+    """Neither more columns of it, nor what stands there, nor longer neighbours."""
+    generator, batch = toy_generator(), toy_batch(lengths)
+    z = normal(len(lengths), LATENT)
+    padding = torch.arange(batch.tokens.shape[1] + width) >= batch.lengths[:, None]
+    tokens = F.pad(batch.tokens, (0, width)).masked_fill(padding, fill)
+    changed = dataclasses.replace(batch, tokens=tokens)
+    found = generator.likelihood(batch)(z)
+    assert torch.equal(generator.likelihood(changed)(z), found)
+    assert torch.equal(generator.log_likelihood(changed, z), generator.log_likelihood(batch, z))
+    for row, n in enumerate(batch.lengths.tolist()):
+        alone = Batch(batch.tokens[row : row + 1, :n], batch.lengths[row : row + 1], batch.index[row : row + 1])
+        assert gap(generator.likelihood(alone)(z[row : row + 1]), found[row : row + 1]) < 1e-12
+
+
+def test_likelihood_gives_no_parameter_a_gradient() -> None:
+    generator, batch = toy_generator(), toy_batch(LENGTHS)
+    z = normal(len(LENGTHS), LATENT).requires_grad_()
+    torch.autograd.backward(generator.likelihood(batch)(z).sum())
+    assert z.grad is not None
+    assert all(parameter.grad is None for parameter in generator.parameters())
+
+
+@pytest.mark.parametrize("change", ["optimizer", "load", "in place"])
+def test_likelihood_of_changed_parameters_is_an_error(change: str) -> None:
+    generator, batch, z = toy_generator(), toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    likelihood = generator.likelihood(batch)
+    likelihood(z)
+    if change == "optimizer":
+        torch.autograd.backward(generator.log_likelihood(batch, z).sum())
+        likelihood(z)  # a backward pass alone changes nothing
+        torch.optim.Adam(generator.parameters(), lr=0.01).step()
+    elif change == "load":
+        generator.load_state_dict(toy_generator(seed=5).state_dict())
+    else:
+        with torch.no_grad():
+            generator.output_bias[0] += 1
+    with pytest.raises(RuntimeError, match="parameters changed"):
+        likelihood(z)
+    assert gap(generator.likelihood(batch)(z), generator.log_likelihood(batch, z)) < 1e-12
+
+
+class TestDropout:
+    """Masks come from the generator passed in, and from nowhere else."""
+
+    def test_masks_follow_their_stream(self) -> None:
+        generator, batch, z = toy_generator(dropout=0.4), toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+        before = torch.get_rng_state()
+        first, again, other = (generator.log_likelihood(batch, z, rng=seeded(s)) for s in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert gap(first, other) > 1e-3
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_without_a_stream_or_a_rate_there_is_none(self) -> None:
+        batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+        wanted = _plain(toy_generator(), batch, z)
+        assert gap(toy_generator(dropout=0.4).log_likelihood(batch, z), wanted) < 1e-12
+        assert gap(toy_generator(dropout=0.4).likelihood(batch)(z), wanted) < 1e-12
+        assert gap(toy_generator(dropout=0.0).log_likelihood(batch, z, rng=seeded()), wanted) < 1e-12
+
+    def test_values_are_zeroed_at_the_rate_and_scaled_up(self) -> None:
+        ones = torch.ones(200, 100, dtype=torch.float64)
+        dropped = toy_generator(dropout=0.3)._drop(ones, seeded())
+        values = dropped.unique()
+        assert gap(values, torch.tensor([0.0, 1 / 0.7])) < 1e-6
+        # A share of n Bernoulli draws has standard error √(p(1−p)/n).
+        assert abs(float((dropped == 0).double().mean()) - 0.3) < 4 * (0.3 * 0.7 / ones.numel()) ** 0.5
+
+    def test_embeddings_and_outputs_are_both_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        widths = []
+        generator, batch = toy_generator(dropout=0.3), toy_batch(LENGTHS)
+        drop = generator._drop
+
+        def watched(values: Tensor, rng: torch.Generator | None) -> Tensor:
+            widths.append(values.shape)
+            return drop(values, rng)
+
+        monkeypatch.setattr(generator, "_drop", watched)
+        generator.log_likelihood(batch, normal(len(LENGTHS), LATENT), rng=seeded())
+        assert widths == [(batch.n_tokens, 5), (batch.n_tokens, 6)]
+
+
+def test_bfloat16_stays_close_to_float64() -> None:
+    """A token's log-probability is off by at most its logit's rounding: operands ≤ 2⁻⁸ each over E + H terms ≤ 0.8."""
+    exact = toy_generator(dtype=torch.float64)
+    half = toy_generator(dtype=torch.float32, compute_dtype=torch.bfloat16)
+    batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    wanted = exact.log_likelihood(batch, z)
+    for found in (half.log_likelihood(batch, z.float()), half.likelihood(batch)(z.float())):
+        assert found.dtype == torch.float32
+        error = (found.double() - wanted).detach().abs() / batch.lengths
+        assert 0 < float(error.max()) < 0.05
+    assert gap(toy_generator(dtype=torch.float32).likelihood(batch)(z.float()), wanted) < 1e-5
+
+
+def test_bfloat16_gradient_points_the_same_way() -> None:
+    batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    gradients = []
+    for dtype, compute in ((torch.float64, torch.float32), (torch.float32, torch.bfloat16)):
+        at = z.to(dtype, copy=True).requires_grad_()
+        likelihood = toy_generator(dtype=dtype, compute_dtype=compute).likelihood(batch)
+        gradients.append(torch.autograd.grad(likelihood(at).sum(), at)[0].double())
+    assert gap(gradients[1], gradients[0]) < 0.05 * float(gradients[0].norm(dim=1).max())
+
+
+def test_initial_parameters_come_from_the_stream_within_their_range() -> None:
+    same, again, other = (toy_generator(seed=s, init_range=0.2) for s in (1, 1, 2))
+    for (name, one), two, three in zip(same.named_parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two), name
+        assert gap(one, three) > 0, name
+        assert 0.05 < float(one.detach().abs().max()) <= 0.2, name
+
+
+def test_tied_output_has_no_weight_of_its_own() -> None:
+    names = {name for name, _ in toy_generator(tied=True, embedding_dim=6).named_parameters()}
+    assert {name for name, _ in toy_generator().named_parameters()} - names == {"output_weight"}

@@ -1,0 +1,63 @@
+"""Priors: densities against torch.distributions and the written formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.models.priors import EBMPrior, GaussianPrior, base_log_prob
+
+from ..toy import LATENT, gap, normal, seeded, toy_prior
+
+
+def _network(prior: EBMPrior, z: Tensor) -> Tensor:
+    """The MLP by hand, GELU in its exact form."""
+    for i, layer in enumerate(prior.layers):
+        z = z @ layer.weight.T + layer.bias
+        if i < 2:
+            z = 0.5 * z * (1 + torch.erf(z / 2**0.5))
+    return z[..., 0]
+
+
+@pytest.mark.parametrize("axes", [(5,), (1,), (2, 4), ()])
+def test_base_is_the_standard_normal(axes: tuple[int, ...]) -> None:
+    z = normal(*axes, LATENT)
+    wanted = torch.distributions.Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
+    assert gap(base_log_prob(z), wanted) < 1e-12
+    assert gap(GaussianPrior(LATENT).logdensity(z), wanted) < 1e-12
+
+
+def test_gaussian_has_no_tilt() -> None:
+    assert torch.equal(GaussianPrior(LATENT).neg_energy(normal(4, LATENT)), torch.zeros(4, dtype=torch.float64))
+    assert list(GaussianPrior(LATENT).parameters()) == []
+
+
+@pytest.mark.parametrize("axes", [(5,), (1,), (2, 4)])
+def test_ebm_is_the_network_on_top_of_the_base(axes: tuple[int, ...]) -> None:
+    prior, z = toy_prior(), normal(*axes, LATENT)
+    found = prior.neg_energy(z)
+    assert found.shape == axes
+    assert gap(found, _network(prior, z)) < 1e-12
+    assert gap(prior.logdensity(z), found + base_log_prob(z)) < 1e-12
+
+
+def test_energy_bound_squashes_the_network() -> None:
+    prior, z = toy_prior(energy_bound=0.3, init_range=2.0), 3 * normal(200, LATENT)
+    inner, found = _network(prior, z), prior.neg_energy(z)
+    assert float(inner.detach().abs().max()) > 1
+    assert float(found.detach().abs().max()) <= 0.3
+    assert gap(found, 0.3 * torch.tanh(inner / 0.3)) < 1e-12
+
+
+def test_rows_are_independent() -> None:
+    prior, z = toy_prior(), normal(4, LATENT)
+    assert gap(prior.neg_energy(z[2:3]), prior.neg_energy(z)[2:3]) < 1e-12
+
+
+def test_initial_parameters_come_from_the_stream_within_their_range() -> None:
+    one, two, other = (EBMPrior(2, hidden_dim=9, init_range=0.2, rng=seeded(s)) for s in (1, 1, 2))
+    for first, second, third in zip(one.parameters(), two.parameters(), other.parameters(), strict=True):
+        assert torch.equal(first, second)
+        assert gap(first, third) > 0
+        assert 0 < float(first.detach().abs().max()) <= 0.2

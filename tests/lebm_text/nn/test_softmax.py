@@ -1,0 +1,159 @@
+"""Chunked log-probabilities: those of log_softmax, exact gradients, sound in bfloat16 and for huge logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lebm_text.nn import softmax
+from lebm_text.nn.softmax import target_log_probs
+
+from ..toy import gap, normal, seeded
+
+H, V = 3, 7
+
+
+def _problem(n: int = 70, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """hidden, weight, bias, targets; logits grow with `scale`."""
+    targets = torch.randint(V, (n,), generator=seeded(4))
+    return normal(n, H, seed=1), scale * normal(V, H, seed=2), normal(V, seed=3), targets
+
+
+def _plain(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    return (hidden @ weight.T + bias).log_softmax(1).gather(1, targets[:, None])[:, 0]
+
+
+@pytest.fixture(params=[1, 40 * V, 1 << 20], ids=["32 rows", "40 rows", "all"])
+def chunked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 32 rows (the least), of 40, and one of all."""
+    monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", request.param)
+
+
+@pytest.mark.usefixtures("chunked")
+@pytest.mark.parametrize("trained", [False, True])
+def test_values_and_gradients_are_those_of_log_softmax(trained: bool) -> None:
+    *given_, targets = _problem()
+    leaves = [t.requires_grad_() for t in (given_ if trained else given_[:1])]
+    pull = normal(len(targets), seed=8)
+    found, wanted = target_log_probs(*given_, targets), _plain(*given_, targets)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    gradients = zip(
+        torch.autograd.grad((found * pull).sum(), leaves),
+        torch.autograd.grad((wanted * pull).sum(), leaves),
+        strict=True,
+    )
+    for mine, theirs in gradients:
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_gradcheck_over_two_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", 1)
+    *given_, targets = _problem(n=35)
+    assert len(softmax._chunks(35, V)) == 2
+    leaves = [t.requires_grad_(trained or i == 0) for i, t in enumerate(given_)]
+    assert torch.autograd.gradcheck(lambda *some: target_log_probs(*some, targets), leaves)
+
+
+@pytest.mark.parametrize("learns", ["weight", "bias"])
+def test_one_trained_part_of_the_head_is_enough(learns: str) -> None:
+    hidden, weight, bias, targets = _problem(n=5)
+    leaf = {"weight": weight, "bias": bias}[learns].requires_grad_()
+    (found,) = torch.autograd.grad(target_log_probs(hidden, weight, bias, targets).sum(), leaf)
+    (wanted,) = torch.autograd.grad(_plain(hidden, weight, bias, targets).sum(), leaf)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_without_grad_mode_nothing_is_recorded() -> None:
+    hidden, weight, bias, targets = _problem(n=5)
+    weight.requires_grad_()
+    with torch.no_grad():
+        assert not target_log_probs(hidden, weight, bias, targets).requires_grad
+
+
+@given(n_rows=st.integers(1, 5000), n_columns=st.integers(1, 60_000), elements=st.integers(1, 1 << 20))
+def test_chunks_cover_every_row_once_and_stay_small(n_rows: int, n_columns: int, elements: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(softmax, "CHUNK_ELEMENTS", elements)
+        chunks = softmax._chunks(n_rows, n_columns)
+    assert [i for chunk in chunks for i in range(n_rows)[chunk]] == list(range(n_rows))
+    for chunk in chunks:
+        rows = chunk.stop - chunk.start
+        assert rows <= 32 or rows * n_columns <= elements
+
+
+def test_logits_of_all_rows_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", 40 * V)
+    rows: list[int] = []
+    exponentials = softmax._exponentials
+
+    def watched(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows.append(len(hidden))
+        return exponentials(hidden, weight, bias)
+
+    monkeypatch.setattr(softmax, "_exponentials", watched)
+    hidden, weight, bias, targets = _problem(n=100)
+    target_log_probs(hidden, weight.requires_grad_(), bias, targets).sum().backward()  # type: ignore[no-untyped-call]
+    assert rows == [40, 40, 20] * 2  # forward, and again backward
+
+
+def _in_bfloat16(scale: float, shift: float = 0.0) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """A problem in bfloat16 and the same numbers in float64."""
+    hidden, weight, bias, targets = _problem(scale=scale)
+    half = [t.bfloat16() for t in (hidden, weight, bias + shift)]
+    return half, [t.double() for t in half], targets
+
+
+# bfloat16 rounds to nearest with relative error 2⁻⁹. A logit l is thus off by |l| 2⁻⁹, its exponential by as much
+# relatively and 2⁻⁹ more; a weighted mean of such errors is no larger, nor is its logarithm. Twice that is allowed.
+def _bound(wide: list[Tensor]) -> float:
+    return float(((wide[0] @ wide[1].T + wide[2]).detach().abs().max() + 1) * 2**-8)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_bfloat16_stays_within_its_rounding(trained: bool) -> None:
+    half, wide, targets = _in_bfloat16(scale=1.0)
+    for tensors in (half, wide):
+        for tensor in tensors[: 3 if trained else 1]:
+            tensor.requires_grad_()
+    found, wanted = target_log_probs(*half, targets), _plain(*wide, targets)
+    assert found.dtype == torch.float32
+    error = gap(found, wanted)
+    assert 0 < error < _bound(wide)
+    (mine,) = torch.autograd.grad(found.sum(), half[:1])
+    (theirs,) = torch.autograd.grad(wanted.sum(), wide[:1])
+    # ∂/∂h = w_t − Σ p w: probabilities are off by twice the bound relatively, sums of |w| by their own rounding.
+    assert gap(mine, theirs) < 3 * _bound(wide) * float(wide[1].detach().abs().max())
+
+
+def test_moderate_logits_are_not_shifted() -> None:
+    half, _, _ = _in_bfloat16(scale=1.0)
+    assert not softmax._exponentials(*half)[2].any()
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(100.0, 0.0), (1.0, -200.0), (1.0, 200.0)])
+def test_logits_out_of_range_take_the_shifted_fallback(scale: float, shift: float) -> None:
+    half, wide, targets = _in_bfloat16(scale, shift)
+    weights, total, taken = softmax._exponentials(*half)
+    assert bool(taken.any())
+    assert bool(torch.isfinite(weights).all())
+    assert bool((total >= 0.99).all())  # the largest term is exp(0)
+    found, wanted = target_log_probs(*half, targets), _plain(*wide, targets)
+    assert gap(found, wanted) < 2 * _bound(wide)  # the difference is rounded again
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_huge_logits_are_finite(dtype: torch.dtype) -> None:
+    hidden, weight, bias, targets = _problem(scale=1e4)
+    found = target_log_probs(hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), _plain(hidden, weight, bias, targets), rtol=1e-4, atol=1e-2)
+
+
+def test_probabilities_sum_to_one() -> None:
+    hidden, weight, bias, _ = _problem(n=4)
+    total = sum(target_log_probs(hidden, weight, bias, torch.full((4,), v)).exp() for v in range(V))
+    torch.testing.assert_close(total, torch.ones(4, dtype=torch.float64))

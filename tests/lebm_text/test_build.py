@@ -1,0 +1,119 @@
+"""From configuration to modules: every size arrives, every anneal is applied, the prior is sampled as it should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.build import build_inference, build_model, sample_prior
+from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.models.priors import EBMPrior, GaussianPrior
+from lebm_text.samplers.langevin import langevin
+from lebm_text.samplers.noise import KeyedRng
+
+from .toy import LATENT, gap, normal, seeded, toy_config, toy_prior
+
+CPU = torch.device("cpu")
+
+
+def _build(**model: Any) -> Any:
+    config = toy_config({"model": model})
+    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "shape"),
+    [
+        ({}, "generator.embedding", (9, 6)),
+        ({"embedding_dim": 4}, "generator.token_weight", (24, 4)),
+        ({"hidden_dim": 5}, "generator.recurrent_weight", (20, 5)),
+        ({"latent_dim": 2}, "generator.latent_weight", (24, 2)),
+        ({"latent_dim": 2}, "prior.layers.0.weight", (5, 2)),
+        ({"prior_hidden_dim": 8}, "prior.layers.1.weight", (8, 8)),
+        ({}, "generator.output_weight", (9, 6)),
+    ],
+)
+def test_sizes(changes: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
+    assert tuple(_build(**changes).state_dict()[name].shape) == shape
+
+
+def test_everything_else_of_the_model() -> None:
+    model = _build(tied=True, dropout=0.35, energy_bound=2.5, init_range=0.03)
+    assert model.generator.output_weight is None
+    assert model.generator.dropout == 0.35
+    assert model.generator.bos_id == 2
+    assert model.prior.energy_bound == 2.5
+    largest = max(float(p.detach().abs().max()) for p in model.parameters())
+    assert 0.02 < largest <= 0.03
+    assert isinstance(_build(prior="gaussian").prior, GaussianPrior)
+    assert isinstance(_build().prior, EBMPrior)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_that_of_the_products_only(precision: str, dtype: torch.dtype) -> None:
+    config = toy_config({"training": {"precision": precision}})
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
+    assert model.generator.compute_dtype == dtype
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_initial_weights_follow_the_stream() -> None:
+    one, two = _build(), _build()
+    other = build_model(toy_config(), vocab_size=9, bos_id=2, rng=seeded(5))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "noise", "weight"), [(0.0, 0.2, 16.0), (1.5, 0.6, 4.0), (3.0, 1.0, 1.0), (50.0, 1.0, 1.0)]
+)
+def test_anneals(epoch: float, noise: float, weight: float) -> None:
+    """Noise along a line, the likelihood's weight along equal ratios, both over anneal_epochs."""
+    config = InferenceConfig(noise_scale_start=0.2, likelihood_weight_start=16.0, anneal_epochs=3.0)
+    chain = build_inference(config, epoch=epoch)
+    assert chain.noise_scale == pytest.approx(noise)
+    assert chain.likelihood_weight == pytest.approx(weight)
+
+
+def test_without_starts_nothing_is_annealed() -> None:
+    memory = normal(4, 2)
+    config = InferenceConfig(n_steps=2, step_size=(0.1, 0.2), noise_scale=0.7, likelihood_weight=3.0)
+    for epoch in (0.0, 2.0, 100.0):
+        chain = build_inference(config, epoch=epoch, memory=memory)
+        assert (chain.n_steps, chain.step_size) == (2, (0.1, 0.2))
+        assert (chain.noise_scale, chain.likelihood_weight) == (0.7, 3.0)
+        assert chain.memory is memory
+
+
+def test_ebm_prior_is_sampled_by_its_chain() -> None:
+    prior = toy_prior(dtype=torch.float32)
+    config = PriorConfig(n_steps=4, step_size=(0.5, 0.4, 0.3, 0.2), noise_scale=0.6)
+    seen: list[int] = []
+
+    def callback(step: int, _z: Tensor, _grad: Tensor) -> None:
+        seen.append(step)
+
+    z, start = sample_prior(prior, config, 5, rng=seeded(2), device=CPU, callback=callback)
+    rng = seeded(2)
+    wanted = torch.randn(5, LATENT, generator=rng)
+    assert torch.equal(start, wanted)
+    chain = langevin(prior.logdensity, wanted, step_size=config.step_size, n_steps=4, noise_scale=0.6, rng=rng)  # type: ignore[arg-type]
+    assert torch.equal(z, chain.z)
+    assert seen == [0, 1, 2, 3]
+    assert all(p.grad is None for p in prior.parameters())
+
+
+def test_gaussian_prior_is_sampled_exactly() -> None:
+    z, start = sample_prior(GaussianPrior(LATENT), PriorConfig(), 5, rng=seeded(2), device=CPU)
+    assert torch.equal(z, torch.randn(5, LATENT, generator=seeded(2)))
+    assert torch.equal(z, start)
+
+
+def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:
+    prior = toy_prior(dtype=torch.float32)
+    many, _ = sample_prior(prior, Config().prior, 6, rng=KeyedRng(1, tuple(range(6))), device=CPU)
+    few, _ = sample_prior(prior, Config().prior, 2, rng=KeyedRng(1, (4, 1)), device=CPU)
+    assert gap(few, many[[4, 1]]) < 1e-4

@@ -1,0 +1,195 @@
+"""Configuration: JSON round trip, overrides, and a refusal for every value that cannot be meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+
+# Every field: values that it takes, values that it refuses (all by --set, as text).
+FIELDS: dict[str, tuple[list[str], list[str]]] = {
+    "text.tokenizer": (["word", "sentencepiece"], ["words", "1", "none"]),
+    "text.vocab_size": (["5", "32000"], ["4", "-1", "8000.5", "many"]),
+    "text.max_length": (["1", "1e3"], ["0", "1.5", "none"]),
+    "text.lowercase": (["true", "false"], ["1", "yes"]),
+    "model.prior": (["ebm", "gaussian"], ["vamp"]),
+    "model.latent_dim": (["1", "64"], ["0", "2.5"]),
+    "model.embedding_dim": (["1"], ["0"]),
+    "model.hidden_dim": (["1"], ["-3"]),
+    "model.dropout": (["0", "0.99"], ["1", "-0.1", "nan", "high"]),
+    "model.tied": (["true", "false"], ["1", "yes", "none"]),
+    "model.prior_hidden_dim": (["1"], ["0"]),
+    "model.energy_bound": (["0", "5"], ["-1", "Infinity"]),
+    "model.init_range": (["0.01"], ["0", "-0.1"]),
+    "inference.kind": (["short_run"], ["amortized_run"]),
+    "inference.n_steps": (["1"], ["0"]),
+    "inference.step_size": (["0.1", str([0.1] * 20)], ["0", "-0.1", "[0.1]", "[]", str([0.1] * 19 + [0]), "[[0.1]]"]),
+    "inference.noise_scale": (["0", "0.5"], ["-0.1", "none"]),
+    "inference.noise_scale_start": (["0", "none"], ["-0.1", "x"]),
+    "inference.likelihood_weight": (["0.1", "10"], ["0", "-1", "none"]),
+    "inference.likelihood_weight_start": (["0.1", "none"], ["0", "x"]),
+    "inference.anneal_epochs": (["0.5"], ["0", "-1"]),
+    "inference.persistent": (["true", "false"], ["0", "1"]),
+    "prior.n_steps": (["1"], ["0"]),
+    "prior.step_size": (["0.1", str([0.1] * 40)], ["0", "[0.1]", "true"]),
+    "prior.noise_scale": (["0", "2"], ["-1"]),
+    "training.n_epochs": (["1"], ["0", "NaN", "Infinity", "1e400", "0.5"]),
+    "training.batch_size": (["1"], ["0"]),
+    "training.batch_tokens": (["1"], ["0"]),
+    "training.learning_rate": (["1e-5"], ["0", "-1", "1" + 400 * "0"]),
+    "training.learning_rate_decay": (["1", "0.5"], ["0", "1.01"]),
+    "training.prior_learning_rate": (["0", "0.1"], ["-1"]),
+    "training.prior_weight_decay": (["0", "0.1"], ["-1"]),
+    "training.prior_start_epoch": (["0", "2.5"], ["-1"]),
+    "training.clip_norm": (["0.1"], ["0"]),
+    "training.prior_clip_norm": (["0.1"], ["0"]),
+    "training.seed": (["0", str(2**63 - 1)], ["-1", str(2**63), "1.5"]),
+    "training.precision": (["fp32", "bf16", "auto"], ["fp16"]),
+    "training.n_threads": (["0", "8"], ["-1", "100000", "1" + 30 * "0"]),
+    "training.report_every": (["1"], ["0", "1" + 5000 * "0"]),
+    "training.checkpoint_every": (["1"], ["0"]),
+    "training.validation_sentences": (["0", "500"], ["-1"]),
+    "training.select": (["last", "valid_kn5"], ["best"]),
+}
+
+
+def _names(config: Config) -> list[str]:
+    return [f"{section}.{key}" for section, values in config.to_dict().items() for key in values]
+
+
+def test_every_field_is_listed_here() -> None:
+    assert set(FIELDS) >= set(_names(Config()))
+    assert set(FIELDS) - set(_names(Config())) <= {"text.lowercase"}
+
+
+@pytest.mark.parametrize("name", _names(Config()))
+def test_every_field_takes_its_values(name: str) -> None:
+    section, key = name.split(".")
+    for text in FIELDS[name][0]:
+        config = Config().override([f"{name}={text}"])
+        value = config.to_dict()[section][key]
+        assert str(value) == text or value is None or float(json.loads(text)) == value or value == json.loads(text)
+
+
+@pytest.mark.parametrize("name", _names(Config()))
+def test_every_field_refuses_the_rest_by_its_name(name: str) -> None:
+    for text in [*FIELDS[name][1], "{}", '"a b"', "[[" * 50_000]:
+        with pytest.raises(InputError) as error:
+            Config().override([f"{name}={text}"])
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", _names(Config()))
+def test_types_are_never_guessed(name: str) -> None:
+    section, key = name.split(".")
+    default = Config().to_dict()[section][key]
+    wrong = 3 if isinstance(default, (str, bool)) else "3"
+    for value in (wrong, {"a": 1}, [wrong]):
+        with pytest.raises(InputError, match=name):
+            Config.from_dict({section: {key: value}})
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["training.seed", "training=3", "seed=3", "=3", "training.=3", ".seed=3", "", "training seed=3", "."],
+)
+def test_overrides_of_another_form_are_refused(assignment: str) -> None:
+    with pytest.raises(InputError, match=r"section\.key=value"):
+        Config().override([assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "part"),
+    [
+        ("trainin.seed=3", "did you mean training?"),
+        ("training.sed=3", "did you mean training.seed?"),
+        ("xyzzy.a=1", "known: text, model, inference, prior, training"),
+        ("prior.xyzzy=1", "prior.n_steps"),
+        ("training.a.b=1", "training.a.b"),
+    ],
+)
+def test_unknown_names_come_with_a_hint(assignment: str, part: str) -> None:
+    with pytest.raises(InputError, match="unknown") as error:
+        Config().override([assignment])
+    assert part in str(error.value)
+
+
+def test_unknown_keys_of_a_file_are_refused() -> None:
+    for values in ({"trainings": {}}, {"training": {"sede": 1}}, {"training": 3}, {"training": [1]}):
+        with pytest.raises(InputError, match=r"training|configuration"):
+            Config.from_dict(values)
+
+
+def test_overrides_apply_together_and_the_last_wins() -> None:
+    config = Config().override(
+        ["prior.step_size=[0.1, 0.2]", "prior.n_steps=2", "training.seed=3", " training.seed = 4 "]
+    )
+    assert config.prior.step_size == (0.1, 0.2)
+    assert config.training.seed == 4
+    assert Config() == Config().override([])
+    assert config.override(["inference.noise_scale_start=0.1", "inference.noise_scale_start=none"]) == config
+
+
+def test_step_sizes_must_fit_the_steps_also_later() -> None:
+    config = Config().override(["inference.n_steps=2", "inference.step_size=[0.1, 0.2]"])
+    with pytest.raises(InputError, match="2 values for 3 steps"):
+        config.override(["inference.n_steps=3"])
+
+
+def test_tied_weights_need_equal_widths() -> None:
+    with pytest.raises(InputError, match="256 and 128"):
+        Config().override(["model.tied=true", "model.hidden_dim=128"])
+    assert Config().override(["model.tied=true"]).model.tied
+
+
+def test_integers_pass_as_floats_and_whole_floats_as_integers() -> None:
+    config = Config().override(["training.clip_norm=3", "training.seed=1e3"])
+    assert isinstance(config.training.clip_norm, float)
+    assert isinstance(config.training.seed, int)
+    assert config.training.seed == 1000
+
+
+def test_configurations_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().training.seed = 2  # type: ignore[misc]
+
+
+assignments = st.lists(
+    st.sampled_from([(name, text) for name in _names(Config()) for text in FIELDS[name][0]]), max_size=12
+)
+
+
+@given(chosen=assignments)
+def test_json_round_trip(chosen: list[tuple[str, str]]) -> None:
+    try:
+        config = Config().override(f"{name}={text}" for name, text in chosen)
+    except InputError:  # values that are right alone need not fit together
+        return
+    stored = json.loads(json.dumps(config.to_dict(), allow_nan=False))
+    assert Config.from_dict(stored) == config
+    assert Config.from_dict(stored).to_dict() == stored
+
+
+positive = st.floats(1e-6, 1e6)
+
+
+@given(sizes=st.lists(positive, min_size=1, max_size=8), weight=positive, noise=st.none() | positive)
+def test_numbers_survive_exactly(sizes: list[float], weight: float, noise: float | None) -> None:
+    values: dict[str, Any] = {
+        "n_steps": len(sizes),
+        "step_size": sizes,
+        "likelihood_weight": weight,
+        "noise_scale_start": noise,
+    }
+    config = Config.from_dict({"inference": values})
+    assert config.inference.step_size == tuple(sizes)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert Config().override([f"inference.{k}={json.dumps(v)}" for k, v in values.items()]) == config

@@ -1,0 +1,55 @@
+"""env.json: that it says what ran, in plain JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import torch
+
+from lebm_text import __version__, environment
+from lebm_text.environment import describe_environment
+
+CPU = torch.device("cpu")
+
+
+def test_names_versions_machine_and_corpus() -> None:
+    found = describe_environment(device=CPU, n_threads=3, precision="fp32", corpus={"name": "ptb"})
+    assert json.loads(json.dumps(found)) == found
+    assert found["lebm_text"] == __version__
+    assert found["python"] == platform.python_version()
+    assert found["packages"]["torch"] == torch.__version__
+    assert (found["device"], found["threads"], found["precision"]) == ("cpu", 3, "fp32")
+    assert found["device_name"]
+    assert found["corpus"] == {"name": "ptb"}
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(found["date"])
+    assert 0 <= age.total_seconds() < 60
+
+
+def test_package_that_is_not_installed_is_null() -> None:
+    assert environment._version("lebm-text-no-such-distribution") is None
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_commit_is_that_of_the_checkout_the_code_runs_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "lebm_text" / "environment.py"
+    module.parent.mkdir()
+    module.write_text("first")
+    monkeypatch.setattr(environment, "__file__", str(module))
+    assert environment._git_state() is None
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert environment._git_state() == {"commit": commit, "changed": False}
+    module.write_text("second")
+    assert environment._git_state() == {"commit": commit, "changed": True}

@@ -1,0 +1,91 @@
+"""Batches: they partition the corpus, keep their limits, and come in an order of (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lebm_text.text.batching import BatchPlan
+
+from ..toy import EOS, toy_corpus
+
+many_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=80)
+plans = st.builds(
+    lambda lengths, size, tokens, seed: BatchPlan(toy_corpus(lengths), size, tokens, seed),
+    many_lengths,
+    st.integers(1, 20),
+    st.integers(1, 100),
+    st.integers(0, 2**63 - 1),
+)
+
+
+@given(plan=plans, epoch=st.integers(0, 1000))
+def test_batches_partition_the_corpus(plan: BatchPlan, epoch: int) -> None:
+    batches = plan.epoch(epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(plan.corpus)))
+    assert len(batches) == plan.n_batches
+    assert plan.mean_batch_size * len(batches) == np.float64(len(plan.corpus)) or np.isclose(
+        plan.mean_batch_size * len(batches), len(plan.corpus)
+    )
+
+
+@given(plan=plans, epoch=st.integers(0, 3))
+def test_limits_are_kept(plan: BatchPlan, epoch: int) -> None:
+    lengths = plan.corpus.lengths
+    for index in plan.epoch(epoch):
+        assert 1 <= len(index) <= plan.batch_size
+        # A sentence longer than the limit has a batch of its own.
+        assert len(index) == 1 or len(index) * lengths[index].max() <= plan.batch_tokens
+
+
+@given(plan=plans)
+def test_batches_are_as_large_as_the_limits_let_them(plan: BatchPlan) -> None:
+    """In the order of lengths, no batch could take the next sentence, too."""
+    lengths = plan.corpus.lengths
+    batches = sorted((lengths[index] for index in plan.epoch(0)), key=lambda rows: (rows.max(), rows.min()))
+    for rows, following in zip(batches, batches[1:], strict=False):
+        more = len(rows) + 1
+        assert more > plan.batch_size or more * following.min() > plan.batch_tokens or rows.max() == following.max()
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    corpus = toy_corpus([3, 4, 5, 6, 7] * 8)
+
+    def order(seed: int, *epochs: int) -> list[list[int]]:
+        plan = BatchPlan(corpus, 4, 100, seed)
+        for epoch in epochs[:-1]:
+            plan.epoch(epoch)
+        return [index.tolist() for index in plan.epoch(epochs[-1])]
+
+    assert order(1, 3) == order(1, 0, 1, 2, 3) == order(1, 3, 3)
+    assert len({str(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+def test_equals_meet_by_chance_and_lengths_come_in_no_order() -> None:
+    plan = BatchPlan(toy_corpus([2, 3, 4, 5] * 50), 10, 1000, 1)
+    first, second = plan.epoch(0), plan.epoch(1)
+    assert {frozenset(index.tolist()) for index in first}.isdisjoint(frozenset(index.tolist()) for index in second)
+    longest = [int(plan.corpus.lengths[index].max()) for index in first]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+
+
+@given(lengths=many_lengths, data=st.data())
+def test_a_batch_holds_its_sentences_longest_first(lengths: list[int], data: st.DataObject) -> None:
+    corpus = toy_corpus(lengths)
+    index = np.array(data.draw(st.permutations(range(len(lengths))))[: data.draw(st.integers(1, len(lengths)))])
+    batch = corpus.batch(index)
+    assert sorted(batch.index.tolist()) == sorted(index.tolist())
+    assert batch.lengths.tolist() == sorted((lengths[i] for i in index), reverse=True)
+    assert batch.tokens.dtype == torch.int64
+    assert batch.tokens.shape == (len(index), max(lengths[i] for i in index))
+    assert batch.n_tokens == sum(lengths[i] for i in index)
+    for row, length, i in zip(batch.tokens.tolist(), batch.lengths.tolist(), batch.index.tolist(), strict=True):
+        assert row[:length] == corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
+        assert row[length - 1] == EOS
+        assert set(row[length:]) <= {corpus.pad_id}
+
+
+def test_equal_lengths_keep_their_order() -> None:
+    assert toy_corpus([2, 3, 2, 3]).batch(np.array([2, 3, 0, 1])).index.tolist() == [3, 1, 2, 0]

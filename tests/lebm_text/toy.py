@@ -1,0 +1,105 @@
+"""Small modules, batches and corpora of random ids, for tests of what computes; float64 unless asked otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lebm_text.config import Config
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import EBMPrior
+from lebm_text.text.batching import Batch, EncodedCorpus
+from lebm_text.text.corpora import Corpus, find_corpus
+
+VOCABULARY = 12
+LATENT = 3
+BOS, EOS = 2, 3
+WORDS = ("the", "a", "cat", "dog", "sees", "likes", "red", "big")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A stream of its own."""
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """N(0, 1) draws in float64."""
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def gap(found: Tensor, wanted: Tensor) -> float:
+    """Largest absolute difference."""
+    return float((found.detach().double() - wanted.detach().double()).abs().max())
+
+
+def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **options: Any) -> LSTMGenerator:
+    """V = 12, D = 3, E = 5, H = 6, with weights so large that every term counts."""
+    sizes = {"latent_dim": LATENT, "embedding_dim": 5, "hidden_dim": 6, "init_range": 0.8} | options
+    return LSTMGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **sizes).to(dtype)
+
+
+def toy_prior(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: Any) -> EBMPrior:
+    """D = 3 and 7 hidden units."""
+    return EBMPrior(LATENT, **{"hidden_dim": 7, "init_range": 0.8, "rng": seeded(seed)} | options).to(dtype)
+
+
+def toy_corpus(lengths: Sequence[int], *, seed: int = 0, vocab_size: int = VOCABULARY) -> EncodedCorpus:
+    """Sentences of random words, `</s>` included in their lengths."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.random.default_rng(seed).integers(4, vocab_size, int(offsets[-1])).astype(np.int32)
+    tokens[offsets[1:] - 1] = EOS
+    return EncodedCorpus(tokens, offsets)
+
+
+def toy_batch(lengths: Sequence[int], *, seed: int = 0) -> Batch:
+    """All sentences of such a corpus, longest first."""
+    return toy_corpus(lengths, seed=seed).batch(np.arange(len(lengths)))
+
+
+def toy_config(changes: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """A training of seconds in which no mechanism is idle."""
+    base: dict[str, dict[str, Any]] = {
+        "text": {"max_length": 10},
+        "model": {
+            "latent_dim": LATENT,
+            "embedding_dim": 6,
+            "hidden_dim": 6,
+            "prior_hidden_dim": 5,
+            "init_range": 0.5,
+        },
+        "inference": {"n_steps": 2, "step_size": 0.4, "likelihood_weight_start": 4.0, "anneal_epochs": 1.5},
+        "prior": {"n_steps": 3},
+        "training": {
+            "n_epochs": 2,
+            "batch_size": 8,
+            "batch_tokens": 64,
+            "learning_rate": 0.01,
+            "prior_learning_rate": 0.01,
+            "precision": "fp32",
+            "n_threads": 1,
+            "report_every": 2,
+            "checkpoint_every": 3,
+            "validation_sentences": 6,
+        },
+    }
+    return Config().merge(base).merge(changes or {})
+
+
+def write_text_corpus(directory: Path, *, n_train: int = 40) -> Path:
+    """Train, valid and test files of random sentences of 1 to 7 words."""
+    directory.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for split, n in (("train", n_train), ("valid", 10), ("test", 5)):
+        lines = [" ".join(draw.choice(WORDS, draw.integers(1, 8))) + "\n" for _ in range(n)]
+        (directory / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    return directory
+
+
+def text_corpus(directory: Path, **options: Any) -> Corpus:
+    """That corpus as `train` takes it."""
+    return find_corpus(str(write_text_corpus(directory, **options)))

@@ -1,0 +1,55 @@
+"""Rates, distinct-n, repetition and BLEU on texts whose values are known."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from lm_eval.diversity import bleu_against, distinct_n, self_bleu, sequence_repetition, summarise
+
+from .strategies import sentences
+
+
+def test_rates() -> None:
+    summary = summarise(["a b", "", "a  b", "c <unk> d e"], train=["a b", "x"])
+    assert summary.n_sentences == 4
+    assert summary.mean_length == 2
+    assert summary.empty_rate == 0.25
+    assert summary.duplicate_rate == 0.25  # blanks make no other sentence
+    assert summary.in_train_rate == 0.5
+    assert summary.unk_rate == 0.25
+    assert summary.length_quantiles[2] == 2
+
+
+@given(sentences)
+def test_distinct_n_is_types_over_tokens(lines: list[str]) -> None:
+    for n, share in enumerate(distinct_n(lines), 1):
+        grams = [tuple(words[i : i + n]) for words in map(str.split, lines) for i in range(len(words) - n + 1)]
+        assert share == pytest.approx(len(set(grams)) / len(grams) if grams else 0)
+
+
+def test_repetition_within_a_sentence() -> None:
+    assert sequence_repetition(["a b c d e f"]) == 0
+    assert sequence_repetition(["a a a a a"]) == 0.5  # two 4-grams, one of them new
+    assert sequence_repetition(["a b"]) == 0
+    assert sequence_repetition(["a a a a a", "a b c d"]) == 0.25
+
+
+def test_self_bleu_of_one_sentence_repeated_is_100_and_of_unlike_sentences_near_0() -> None:
+    same = self_bleu(["the cat sat on the mat"] * 20)
+    assert same.score == pytest.approx(100)
+    unlike = self_bleu([" ".join(f"w{i}-{j}" for j in range(6)) for i in range(20)])
+    assert unlike.score < 5
+    for part in ("n:20", "refs:all-others", "seed:1", "tok:none"):
+        assert part in same.signature
+
+
+def test_bleu_of_references_is_100_and_samples_are_drawn_by_seed() -> None:
+    lines = [f"the number {i} is not {i + 1} but {i}" for i in range(80)]
+    assert bleu_against(lines, lines, n=80).score == pytest.approx(100)
+    assert self_bleu(lines, n=30, seed=1) == self_bleu(lines, n=30, seed=1)
+    assert self_bleu(lines, n=30, seed=1).signature != self_bleu(lines, n=30, seed=2).signature
+
+
+def test_too_few_sentences_have_no_self_bleu() -> None:
+    assert self_bleu(["alone here"]).score == 0

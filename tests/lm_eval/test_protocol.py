@@ -1,0 +1,191 @@
+"""FPPL and RPPL: what they tell apart, how vocabularies close, what is warned of, what signatures say."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lebm_text.text.errors import InputError
+from lebm_text.text.vocabulary import closed_vocabulary
+from lm_eval.calibration import calibration_texts
+from lm_eval.conventions import CONVENTIONS, close_vocabulary
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.ngram import InMemoryJudge, train_ngram
+from lm_eval.perplexity import perplexity
+from lm_eval.protocol import Evaluator, JudgeSettings, RealText, Samples, kn_rppl
+from lm_eval.sampling import sample_sentences
+
+from .grammar import grammar_sentences
+
+N = 3000
+TRAIN, TEST = grammar_sentences(N, 1), grammar_sentences(800, 2)
+REAL = RealText("grammar", TRAIN, "test", TEST)
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> Evaluator:
+    return Evaluator(REAL)
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, list[str]]:
+    """Texts of falling quality, as many sentences as the training text has."""
+    rng = np.random.default_rng(5)
+    words = np.array([word for line in TRAIN for word in line.split()])
+    lengths = [len(line.split()) for line in TRAIN]
+    types = np.unique(words)
+
+    def of(stream: list[str]) -> list[str]:
+        parts = iter(stream)
+        return [" ".join(itertools.islice(parts, length)) for length in lengths]
+
+    return {
+        "repeat": [TRAIN[0]] * N,
+        "real": grammar_sentences(N, 3),
+        "5-gram": sample_sentences(train_ngram(TRAIN, KneserNeySettings(order=5)), N, rng),
+        "shuffled": of(rng.permutation(words).tolist()),
+        "uniform": of(rng.choice(types, len(words)).tolist()),
+    }
+
+
+def test_fppl_orders_texts_and_takes_repetition_for_quality(evaluator: Evaluator, texts: dict[str, list[str]]) -> None:
+    ppl = {name: evaluator.fppl(Samples(text)).ppl for name, text in texts.items()}
+    assert ppl["repeat"] < ppl["real"] < ppl["5-gram"] < ppl["shuffled"] < ppl["uniform"]
+
+
+def test_rppl_orders_texts_and_sees_repetition(evaluator: Evaluator, texts: dict[str, list[str]]) -> None:
+    ppl = {name: evaluator.rppl(Samples(text)).ppl for name, text in texts.items()}
+    assert ppl["real"] < ppl["5-gram"] < ppl["shuffled"] < min(ppl["uniform"], ppl["repeat"])
+
+
+def test_rppl_excluding_unknown_words_would_reward_few_samples(evaluator: Evaluator) -> None:
+    """Why the vocabulary is closed: with fewer samples the text gets harder, the part that is known easier."""
+    few, many = (evaluator.rppl(Samples(TRAIN[:n])) for n in (40, 400))
+    assert few.ppl > many.ppl
+    assert few.n_oov > many.n_oov
+    assert few.ppl_excluding_oov is not None
+    assert few.ppl_excluding_oov < few.ppl / 1.2
+
+
+def test_held_out_text_as_samples_is_the_real_row(evaluator: Evaluator) -> None:
+    result = evaluator.fppl(Samples(TEST))
+    assert result.ppl == result.real_ppl
+    assert result.ratio == 1
+    assert result.ci95 == result.real_ci95
+    assert any("this is the real-data row" in warning for warning in result.warnings)
+
+
+def test_training_text_as_samples_gives_the_real_row_of_rppl_and_a_warning_of_fppl(
+    evaluator: Evaluator,
+) -> None:
+    reverse, forward = evaluator.rppl(Samples(TRAIN)), evaluator.fppl(Samples(TRAIN))
+    assert reverse.ppl == pytest.approx(reverse.real_ppl)
+    assert reverse.ratio_ci95 == pytest.approx((1, 1))
+    assert not any("below" in warning for warning in reverse.warnings)
+    assert forward.ppl < forward.real_ppl
+    assert any("lies below the real-data row" in warning for warning in forward.warnings)
+
+
+def test_few_samples_are_warned_of_and_compared_with_as_many_real_sentences(evaluator: Evaluator) -> None:
+    result = evaluator.rppl(Samples(TRAIN[:300]))
+    assert any("300 samples are few" in warning for warning in result.warnings)
+    assert result.extra["real_ppl_at_n"] == pytest.approx(result.ppl, rel=0.1)
+    assert result.real_ppl < result.ppl
+
+
+def test_closed_vocabulary_reads_singletons_as_unk() -> None:
+    vocabulary = closed_vocabulary(["a a b", "c c"])
+    assert close_vocabulary(["a b", "new a <unk>", ""], vocabulary) == (["a <oov>", "<oov> a <oov>", ""], 2)
+
+
+def test_words_outside_the_vocabulary_are_counted() -> None:
+    result = Evaluator(REAL).fppl(Samples(["the noun0.0 verb0.0 a never-seen", "the noun1.0"]))
+    assert result.n_outside_vocabulary == 1
+    assert result.n_tokens == 9
+
+
+def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
+    """Under the judge of the samples the closed vocabulary has total probability 1, seen and unseen words."""
+    vocabulary = ["a", "b", "c", "d", "e", "<unk>"]
+    model = train_ngram(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
+    judge = InMemoryJudge(model)
+    # <unk> of the text, and one more type for all that no text of this vocabulary holds
+    words = [*vocabulary, "type-outside"]
+    scores = judge.score([word for word in words])
+    first = np.exp(-(scores.nll - scores.nll_eos)).sum() + np.exp(-judge.score([""]).nll[0])
+    assert first == pytest.approx(1, abs=1e-6)
+
+
+def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
+    arae = Evaluator(REAL, JudgeSettings(convention=CONVENTIONS["arae"]))
+    forward, reverse = arae.fppl(Samples(TEST)), arae.rppl(Samples(TRAIN[:500]))
+    assert forward.n_tokens == sum(len(line.split()) for line in TEST)
+    model = train_ngram(TRAIN, KneserNeySettings(order=5))
+    expected = perplexity(InMemoryJudge(model).score(TEST), count_eos=False).ppl
+    assert forward.ppl == pytest.approx(expected, rel=1e-6)
+    assert forward.extra["ppl_with_vocabulary_lines"] != pytest.approx(forward.ppl, rel=0.01)
+    assert forward.signature.endswith("|vocab:open|eos:no|unk:word")
+    vocabulary = closed_vocabulary(TRAIN)
+    with_lines = train_ngram([*vocabulary, *TRAIN[:500]], KneserNeySettings(order=5))
+    expected = perplexity(InMemoryJudge(with_lines).score(TEST), count_eos=False).ppl
+    assert reverse.ppl == pytest.approx(expected, rel=1e-6)
+    assert f"vocab:open+lines-{len(vocabulary)}|" in reverse.signature
+
+
+def test_signatures_say_what_was_trained_and_read(evaluator: Evaluator) -> None:
+    samples = Samples(TRAIN[:1500], "decode=sample,T=1", ("seed:7",))
+    types = len(closed_vocabulary(TRAIN)) + 2
+    tail = f"|vocab:closed-{types}|eos:yes|unk:word|seed:7"
+    drawn = "samples(n=1500,decode=sample,T=1)"
+    assert evaluator.fppl(samples).signature == f"FPPL|lm:kn5|train:grammar-train|test:{drawn}{tail}"
+    assert evaluator.rppl(samples).signature == f"RPPL|lm:kn5|train:{drawn}|test:grammar-test{tail}"
+
+
+def test_collapsed_samples_fall_back_and_the_orders_are_told(evaluator: Evaluator) -> None:
+    result = evaluator.rppl(Samples([TRAIN[0]] * N))
+    assert result.fallback_orders == [1, 2, 3, 4, 5]
+    assert any("fallback" in warning for warning in result.warnings)
+    assert np.isfinite(result.ppl)
+
+
+@pytest.mark.parametrize("metric", ["fppl", "rppl"])
+def test_empty_samples(evaluator: Evaluator, metric: str) -> None:
+    """No sentence is an error; empty sentences are sentences."""
+    with pytest.raises(InputError):
+        getattr(evaluator, metric)(Samples([]))
+    assert np.isfinite(getattr(evaluator, metric)(Samples([""] * 10)).ppl)
+
+
+def test_refused_words_name_the_text(evaluator: Evaluator) -> None:
+    with pytest.raises(InputError, match="samples: line 2 contains a reserved word, '<UNK>'"):
+        evaluator.fppl(Samples(["fine", "<UNK>"]))
+    with pytest.raises(InputError, match="grammar test: line 1"):
+        Evaluator(RealText("grammar", TRAIN, "test", ["</s>"]))
+
+
+def test_stages_are_told_once_each() -> None:
+    stages: list[str] = []
+    evaluator = Evaluator(REAL, on_stage=stages.append)
+    evaluator.fppl(Samples(TEST))
+    evaluator.fppl(Samples(TEST))
+    assert [stage.split(" ")[0] for stage in stages] == ["training", "reading", "reading"]
+
+
+@pytest.mark.parametrize("order", [2, 5])
+def test_kn_rppl_is_the_rppl_of_the_default_protocol(order: int) -> None:
+    samples = [line.replace("noun1.0 ", "unheard ") for line in grammar_sentences(1200, 9)]
+    expected = Evaluator(REAL, JudgeSettings(order=order)).rppl(Samples(samples)).ppl
+    assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN), order) == pytest.approx(expected, rel=1e-6)
+    assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN)[1:], order) == pytest.approx(expected, rel=1e-6)
+
+
+def test_calibration_texts_have_the_length_asked_for_and_the_order_expected(evaluator: Evaluator) -> None:
+    texts = dict(calibration_texts(TRAIN, 2000, seed=1))
+    assert {len(text) for text in texts.values()} == {2000}
+    forward = {name: evaluator.fppl(Samples(text)).ppl for name, text in texts.items()}
+    assert forward["training text"] < evaluator.real_score.ppl < forward["5-gram samples"]
+    assert forward["3-gram samples"] < forward["2-gram samples"] < forward["training text, words shuffled"]
+    assert forward["500 sentences repeated"] < evaluator.real_score.ppl
+    assert texts == dict(calibration_texts(TRAIN, 2000, seed=1))

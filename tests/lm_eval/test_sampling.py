@@ -1,0 +1,60 @@
+"""Sentences drawn from an n-gram model follow its probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm_eval.arpa import write_arpa
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.ngram import train_ngram
+from lm_eval.sampling import sample_sentences
+
+from .reference import log_prob, parse_arpa
+
+N = 4000
+
+
+@pytest.mark.parametrize("prune", [(), (0, 1)])
+def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Path) -> None:
+    """First words, and words after one context, within 4.5 standard errors of p(w|h), `<unk>` set aside."""
+    model = train_ngram(["a b", "a c a", "b", "c a b b", "<unk> a", "b a c"], KneserNeySettings(3, prune))
+    write_arpa(model, tmp_path / "model.arpa")
+    arpa = parse_arpa((tmp_path / "model.arpa").read_text())
+    drawn = [
+        ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"]
+        for line in sample_sentences(model, N, np.random.default_rng(1))
+    ]
+    words = [gram[0] for gram in arpa if len(gram) == 1 and gram[0] not in ("<s>", "<unk>")]
+    for context in (("<s>",), ("<s>", "a"), ("a", "b"), ("b", "b")):
+        k = len(context)
+        following = Counter(
+            line[i + k] for line in drawn for i in range(len(line) - k) if tuple(line[i : i + k]) == context
+        )
+        n = following.total()
+        assert n > 20
+        for word in words:
+            p = 10 ** log_prob(arpa, context, word)
+            unk = 10 ** log_prob(arpa, context, "<unk>")
+            # The mass of <unk>, which is not drawn, goes to the words of the unigrams.
+            assert abs(following[word] / n - p) <= 4.5 * math.sqrt(p * (1 - p) / n) + unk
+
+
+def test_length_is_bounded_and_seed_decides() -> None:
+    model = train_ngram(["a a a a a a a a"] * 9, KneserNeySettings(order=2))
+    first = sample_sentences(model, 50, np.random.default_rng(2), max_length=5)
+    assert max(len(line.split()) for line in first) == 5
+    assert first == sample_sentences(model, 50, np.random.default_rng(2), max_length=5)
+    assert first != sample_sentences(model, 50, np.random.default_rng(3), max_length=5)
+
+
+def test_unk_of_the_text_is_drawn_as_such() -> None:
+    model = train_ngram(["<unk> a"] * 30, KneserNeySettings(order=2))
+    text = " ".join(sample_sentences(model, 200, np.random.default_rng(1)))
+    assert "<unk>" in text
+    assert "<oov>" not in text
+    assert "<s>" not in text
