@@ -18,6 +18,8 @@ from lebm_text.errors import InputError
 __all__ = ["Config", "InferenceConfig", "ModelConfig", "PriorConfig", "TextConfig", "TrainingConfig"]
 
 MAX_THREADS = 1024
+MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
+MAX_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _one_of("model.prior", self.prior, ("ebm", "gaussian"))
         for name in ("latent_dim", "embedding_dim", "hidden_dim", "prior_hidden_dim"):
-            _at_least(f"model.{name}", getattr(self, name), 1)
+            _in_range(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
         _in_range("model.dropout", self.dropout, 0.0, 1.0, open_end=True)
         _at_least("model.energy_bound", self.energy_bound, 0.0)
         _positive("model.init_range", self.init_range)
@@ -80,7 +82,7 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         _one_of("inference.kind", self.kind, ("short_run",))
-        _at_least("inference.n_steps", self.n_steps, 1)
+        _in_range("inference.n_steps", self.n_steps, 1, MAX_STEPS)
         _step_size("inference.step_size", self.step_size, self.n_steps)
         for name in ("noise_scale", "noise_scale_start"):
             if (value := getattr(self, name)) is not None:
@@ -100,7 +102,7 @@ class PriorConfig:
     noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _at_least("prior.n_steps", self.n_steps, 1)
+        _in_range("prior.n_steps", self.n_steps, 1, MAX_STEPS)
         _step_size("prior.step_size", self.step_size, self.n_steps)
         _at_least("prior.noise_scale", self.noise_scale, 0.0)
 
@@ -266,7 +268,7 @@ def _in_range(
     inside = (low < value if open_start else low <= value) and (value < high if open_end else value <= high)
     if not inside:
         left, right = "(" if open_start else "[", ")" if open_end else "]"
-        raise InputError(f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value}")
+        raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {value}")
 
 
 def _step_size(name: str, value: float | tuple[float, ...], n_steps: int) -> None:

@@ -7,12 +7,22 @@ same directory, reach the disk, and take the name in one `rename`. Imports the s
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from lebm_text.errors import InputError
 
-__all__ = ["atomic_write_bytes", "atomic_write_text", "check_writable", "fsync_directory", "sha256_file"]
+__all__ = [
+    "atomic_write_bytes",
+    "atomic_write_json",
+    "atomic_write_text",
+    "check_writable",
+    "fsync_directory",
+    "read_json",
+    "sha256_file",
+]
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -44,6 +54,24 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 def atomic_write_text(path: Path, text: str) -> None:
     """`atomic_write_bytes` of `text` in UTF-8, line ends as they are in `text`."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """`atomic_write_text` of `value` as indented JSON."""
+    atomic_write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run. Raises InputError if there is none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path.parent} is no run: cannot read {path.name} ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged: it should hold a JSON object")
+    return values
 
 
 def check_writable(path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import __version__
 from .build import LatentModel, sample_prior
-from .config import Config
+from .config import Config, InferenceConfig
 from .decoding import Decoded, DecodeSettings, decode
 from .errors import InputError
 from .samplers.noise import KeyedRng, Rng, draw_uniform
@@ -143,9 +143,10 @@ def rates_of(sentences: list[str], ids: list[list[int]], truncated: list[bool], 
 
 
 def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:
-    """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|seed:1|v:0.1.0`.
+    """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
 
-    The greatest length is named if it is not that of the training text, the chain's noise if it is not 1.
+    The greatest length is named if it is not that of the training text, the prior chain's noise if it is not 1, and
+    how training bent the posterior if it did (then the weights are no maximum likelihood estimate).
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"
     chain = config.prior
@@ -153,7 +154,18 @@ def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int,
     steps = f"{chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}"
     noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
     prior = "gaussian" if config.model.prior == "gaussian" else f"ebm-langevin({steps}{noise})"
-    return f"samples(n={n},{settings.describe()}{length})|prior:{prior}|seed:{seed}|v:{__version__}"
+    bent = _posterior(config.inference)
+    return f"samples(n={n},{settings.describe()}{length})|prior:{prior}{bent}|seed:{seed}|v:{__version__}"
+
+
+def _posterior(inference: InferenceConfig) -> str:
+    """How the posterior that training ended with differs from p(z|x): tempered by its noise, weighted by γ."""
+    bent = []
+    if inference.noise_scale != 1:
+        bent.append(f"tempered({inference.noise_scale:g})")
+    if inference.likelihood_weight != 1:
+        bent.append(f"weighted({inference.likelihood_weight:g})")
+    return f"|posterior:{','.join(bent)}" if bent else ""
 
 
 def _blocks(n: int, size: int) -> Iterator[range]:

@@ -5,7 +5,6 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ from torch import Tensor
 from .build import LatentModel, build_inference, build_model
 from .config import Config
 from .decoding import DecodeSettings
+from .devices import resolve_device
 from .errors import InputError
-from .files import atomic_write_text
+from .files import atomic_write_json, read_json
 from .generate import Generated, decode_latents, generate
 from .nn.precision import resolve_precision
 from .samplers.noise import KeyedRng
@@ -60,7 +60,7 @@ class LatentEBM:
             InputError: something is missing, damaged or does not belong together.
         """
         directory = Path(directory)
-        config = _read_config(directory)
+        config = Config.from_dict(read_json(directory / CONFIG_FILE))
         tokenizer = load_tokenizer(directory)
         path = directory / WEIGHTS_FILE
         if not path.exists():
@@ -71,7 +71,7 @@ class LatentEBM:
         weights, metadata = load_weights(path)
         if metadata.get("tokenizer", tokenizer.fingerprint()) != tokenizer.fingerprint():
             raise InputError(f"the weights in {directory} were trained with another tokenizer than lies there")
-        device = _resolve_device(device)
+        device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
         model = build_model(
             resolved, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(0)
@@ -84,7 +84,7 @@ class LatentEBM:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(directory / CONFIG_FILE, json.dumps(self.config.to_dict(), indent=2) + "\n")
+        atomic_write_json(directory / CONFIG_FILE, self.config.to_dict())
         self.tokenizer.save(directory)
         metadata = {"format": "lebm-text", "tokenizer": self.tokenizer.fingerprint()}
         save_weights(directory / WEIGHTS_FILE, self.model.state_dict(), metadata)
@@ -206,31 +206,6 @@ class LatentEBM:
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
             yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
-
-
-def _read_config(directory: Path) -> Config:
-    path = directory / CONFIG_FILE
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{directory} is no run: cannot read {path.name} ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold the sections of a configuration")
-    return Config.from_dict(values)
-
-
-def _resolve_device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available; use --device cpu")
-    return device
 
 
 def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> None:

@@ -199,7 +199,7 @@ class Evaluator:
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
-                "sentences give 2.9 times the RPPL of all 42,068); generate as many as the training text has"
+                "sentences give 3.0 times the RPPL of all 42,068); generate as many as the training text has"
             )
         if list(samples.sentences) == list(self._real.held_out):
             warnings.append(f"the samples are {self._real.name} {self._real.split} itself: this is the real-data row")

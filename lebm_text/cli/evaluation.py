@@ -15,11 +15,10 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_text, check_writable, sha256_file
+from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
 
 from .evaluation_table import show_report
 from .judging import check_judges
-from .runs import read_json
 from .sample_files import SampleFile, named_samples, samples_of_run
 from .sampling import find_run
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lebm_text.errors import InputError
 
-__all__ = ["check_free", "read_json", "remove_run", "runs_directory"]
+__all__ = ["check_free", "replacing", "runs_directory"]
 
 # All that a run directory holds (tensorboard: an extra; the others: see the README).
 _ENTRIES = (
@@ -46,24 +46,30 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
         )
 
 
-def remove_run(directory: Path) -> None:
-    """Delete the run in `directory`, and nothing that a run does not consist of."""
-    for name in _ENTRIES:
-        path = directory / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+@contextmanager
+def replacing(directory: Path) -> Iterator[Callable[[], None]]:
+    """Inside, `directory` is free for a new run: the old one is set aside, and comes back on leaving.
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run; InputError if there is none."""
+    Unless the yielded function was called: it deletes the old run, once the new one has begun. Nothing that a run
+    does not consist of is touched.
+    """
+    aside = directory / ".replaced"
+    _move_run(directory, aside)
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} is no run: {path} does not exist") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: expected a JSON object")
-    return value
+        yield lambda: shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        if aside.exists():
+            unfinished = directory / ".unfinished"
+            _move_run(directory, unfinished)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _move_run(aside, directory)
+            aside.rmdir()
+
+
+def _move_run(source: Path, target: Path) -> None:
+    """Rename what belongs to the run in `source`, within one file system."""
+    entries = [source / name for name in _ENTRIES if (source / name).exists()]
+    if entries:
+        target.mkdir(exist_ok=True)
+    for entry in entries:
+        entry.rename(target / entry.name)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
+from lebm_text.files import read_json, sha256_file
 
 from .judging import read_text
-from .runs import read_json
 
 if TYPE_CHECKING:
     from lm_eval.protocol import Samples

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import click
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.files import read_json
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.training.events import Event, Listener
 
 from .errors import INTERRUPTED
 from .judging import check_judges
 from .options import MAX_SEED, check_finite, data_dir_option, device_option, json_option
-from .runs import check_free, read_json, remove_run, runs_directory
+from .runs import check_free, replacing, runs_directory
 from .signals import stop_on_signals
 
 __all__ = ["command"]
@@ -109,25 +112,36 @@ def command(
     from .console import open_listener
 
     board = out / "tensorboard" if tensorboard else None
-    with open_listener(as_json=as_json, tensorboard=board) as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(open_listener(as_json=as_json, tensorboard=board))
         if corpus is not None and not resume:
-            found = find_corpus(corpus, data_dir=data_dir)
-            start = partial(run.train, config, found, out)
+            start = partial(run.train, config, find_corpus(corpus, data_dir=data_dir), out)
             if overwrite:
-                remove_run(out)
+                listener = _once_started(listener, stack.enter_context(replacing(out)))
         else:
             start = partial(run.resume, out, data_dir=data_dir)
-        with stop_on_signals() as should_stop:
-            summary = start(
-                device=device,
-                max_steps=max_steps,
-                max_minutes=max_minutes,
-                on_event=listener,
-                should_stop=should_stop,
-                sample_score=_reverse_perplexity,
-            )
+        should_stop = stack.enter_context(stop_on_signals())
+        summary = start(
+            device=device,
+            max_steps=max_steps,
+            max_minutes=max_minutes,
+            on_event=listener,
+            should_stop=should_stop,
+            sample_score=_reverse_perplexity,
+        )
     if summary.reason == "stopped":
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _once_started(listener: Listener, act: Callable[[], None]) -> Listener:
+    """`listener`, and `act` before it hears that training starts."""
+
+    def hear(event: Event) -> None:
+        if event.kind == "start":
+            act()
+        listener(event)
+
+    return hear
 
 
 def _reverse_perplexity(samples: Sequence[str], real: Sequence[str], vocabulary: Sequence[str]) -> float:

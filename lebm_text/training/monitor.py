@@ -119,7 +119,7 @@ class Watchdog:
     def _levels(self, report: Mapping[str, float]) -> dict[str, float]:
         levels = {}
         if "nll_shuffled" in report:
-            gain = math.expm1(report["nll_shuffled"] - report["nll_posterior"])
+            gain = math.expm1(min(report["nll_shuffled"] - report["nll_posterior"], 1.0))
             levels["collapse"] = 0.01 / max(gain, 1e-9)
         if "curvature" in report:
             levels["curvature"] = report["curvature"] / 0.5

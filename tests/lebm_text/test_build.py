@@ -100,7 +100,7 @@ def test_ebm_prior_is_sampled_by_its_chain() -> None:
     rng = seeded(2)
     wanted = torch.randn(5, LATENT, generator=rng)
     assert torch.equal(start, wanted)
-    chain = langevin(prior.logdensity, wanted, step_size=config.step_size, n_steps=4, noise_scale=0.6, rng=rng)  # type: ignore[arg-type]
+    chain = langevin(prior.logdensity, wanted, step_size=config.step_size, n_steps=4, noise_scale=0.6, rng=rng)
     assert torch.equal(z, chain.z)
     assert seen == [0, 1, 2, 3]
     assert all(p.grad is None for p in prior.parameters())

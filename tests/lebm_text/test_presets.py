@@ -18,19 +18,6 @@ def test_preset_is_its_difference_from_the_defaults(name: str) -> None:
             assert value == changes.get(section, {}).get(key, base[section][key])
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_preset_says_only_what_it_changes(name: str) -> None:
-    """A value that is the default anyway would hide which presets follow a change of it."""
-    base = Config().to_dict()
-    same = [
-        f"{section}.{key}"
-        for section, values in PRESETS[name][1].items()
-        for key, value in values.items()
-        if base[section][key] == value
-    ]
-    assert same == []
-
-
 def test_names_that_people_script_against() -> None:
     assert {"quick", "paper", "demo"} <= set(PRESETS)
     assert DEFAULT_PRESET in PRESETS

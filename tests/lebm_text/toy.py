@@ -45,7 +45,8 @@ def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **option
 
 def toy_prior(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: Any) -> EBMPrior:
     """D = 3 and 7 hidden units."""
-    return EBMPrior(LATENT, **{"hidden_dim": 7, "init_range": 0.8, "rng": seeded(seed)} | options).to(dtype)
+    settings: dict[str, Any] = {"hidden_dim": 7, "init_range": 0.8} | options
+    return EBMPrior(LATENT, rng=seeded(seed), **settings).to(dtype)
 
 
 def toy_corpus(lengths: Sequence[int], *, seed: int = 0, vocab_size: int = VOCABULARY) -> EncodedCorpus:

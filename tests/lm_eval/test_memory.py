@@ -42,7 +42,7 @@ def test_positions_are_extrapolated(tmp_path: Path) -> None:
 def test_refusal_says_need_and_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine_bytes", lambda: 16_000_000_000)
     check_memory(22_000_000, 5)
-    with pytest.raises(InputError, match="need 180 GB for order 5, and this machine has 16 GB.*lmplz"):
+    with pytest.raises(InputError, match=r"need 180 GB for order 5, and this machine has 16 GB.*lmplz"):
         check_memory(1_000_000_000, 5)
     monkeypatch.setattr(memory, "machine_bytes", lambda: None)
     check_memory(1_000_000_000, 5)

@@ -61,7 +61,7 @@ def test_rppl_orders_texts_and_sees_repetition(evaluator: Evaluator, texts: dict
 
 
 def test_rppl_excluding_unknown_words_would_reward_few_samples(evaluator: Evaluator) -> None:
-    """Why the vocabulary is closed: with fewer samples the text gets harder, the part that is known easier."""
+    """Why the vocabulary is closed: with fewer samples the text gets harder, its known part easier."""
     few, many = (evaluator.rppl(Samples(TRAIN[:n])) for n in (40, 400))
     assert few.ppl > many.ppl
     assert few.n_oov > many.n_oov
@@ -113,7 +113,7 @@ def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
     judge = InMemoryJudge(model)
     # <unk> of the text, and one more type for all that no text of this vocabulary holds
     words = [*vocabulary, "type-outside"]
-    scores = judge.score([word for word in words])
+    scores = judge.score(words)
     first = np.exp(-(scores.nll - scores.nll_eos)).sum() + np.exp(-judge.score([""]).nll[0])
     assert first == pytest.approx(1, abs=1e-6)
 

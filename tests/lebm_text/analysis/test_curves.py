@@ -21,7 +21,7 @@ def run_with(directory: Path, records: list[dict[str, float]]) -> Path:
 
 def test_every_figure_of_every_panel_is_drawn(tmp_path: Path) -> None:
     keys = [key for names, _ in PANELS.values() for key in names]
-    records = [{"step": n, "epoch": n / 10, **{key: 1.0 + n for key in keys}} for n in range(3)]
+    records = [{"step": n, "epoch": n / 10, **dict.fromkeys(keys, 1.0 + n)} for n in range(3)]
     full, empty = run_with(tmp_path / "full", records), run_with(tmp_path / "bare", [{"step": 1, "epoch": 1.0}])
     plot_curves({"a": full}, tmp_path / "full.svg")
     plot_curves({"a": empty}, tmp_path / "empty.svg")

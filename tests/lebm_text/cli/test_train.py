@@ -1,10 +1,10 @@
-"""`lebm-text train`: what it refuses, what it hands on, how it ends; and one small run from start to finish."""
+"""`lebm-text train` from end to end: stops and kills of every kind, resumed to the bytes of an unbroken run."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,203 +13,354 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lebm_text.cli.main import main
-from lebm_text.training import run as run_module
+from lebm_text.files import sha256_file
+from lebm_text.training.checkpoint import load_checkpoint
+from lebm_text.training.metrics import read_metrics
+
+from ..toy import write_text_corpus
+from .test_main import one_line
 
 ROOT = Path(__file__).resolve().parents[3]
-TINY = [
-    "--set=text.max_length=8",
-    "--set=model.embedding_dim=8",
-    "--set=model.hidden_dim=8",
-    "--set=model.latent_dim=2",
-    "--set=model.prior_hidden_dim=4",
-    "--set=inference.n_steps=2",
-    "--set=prior.n_steps=2",
-    "--set=training.batch_size=8",
-    "--set=training.report_every=2",
-    "--set=training.n_epochs=2",
-    "--set=training.n_threads=1",
-    "--precision=fp32",
-    "--device=cpu",
-]
+SETTINGS = (
+    "text.max_length=8",
+    "model.latent_dim=3",
+    "model.embedding_dim=6",
+    "model.hidden_dim=6",
+    "model.prior_hidden_dim=5",
+    "inference.n_steps=2",
+    "inference.step_size=0.3",
+    "inference.persistent=true",
+    "prior.n_steps=2",
+    "training.n_epochs=12",
+    "training.batch_size=8",
+    "training.n_threads=1",
+    "training.report_every=3",
+    "training.checkpoint_every=4",
+    "training.validation_sentences=5",
+)
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A directory with 32 + 8 + 8 short sentences."""
-    directory = tmp_path / "verses"
-    directory.mkdir()
-    for split, n in (("train", 32), ("valid", 8), ("test", 8)):
-        lines = [f"{('a', 'the')[i % 2]} {('cat', 'dog', 'bird')[i % 3]} sat down .\n" for i in range(n)]
-        (directory / f"{split}.txt").write_text("".join(lines))
-    return directory
+def _arguments(corpus: Path, out: Path, *more: str) -> list[str]:
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    return ["train", str(corpus), "--out", str(out), "--device", "cpu", "--precision", "fp32", *settings, *more]
 
 
-@pytest.fixture
-def finished(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A run that has done all its updates."""
-    out = tmp_path / "run"
-    assert main(["train", str(corpus), "--out", str(out), *TINY]) == 0
-    capsys.readouterr()
+def _resume(out: Path, *more: str) -> int:
+    return main(["train", "--resume", "--out", str(out), "--device", "cpu", *more])
+
+
+def _result(out: Path) -> tuple[str, list[dict[str, Any]]]:
+    """What must be equal after any interruption: the weights' hash, the metrics without times."""
+    times = ("tokens_per_second", "eta_seconds")
+    records = [{k: v for k, v in r.items() if k not in times} for r in read_metrics(out / "metrics.jsonl")]
+    return sha256_file(out / "model.safetensors"), records
+
+
+def _files(directory: Path) -> dict[str, tuple[str, int]]:
+    """Hash and time of change of every file."""
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): (sha256_file(path), path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=24)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    assert main(_arguments(corpus, out)) == 0
     return out
 
 
-def digests(directory: Path) -> dict[str, str]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory without a corpus of its own."""
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one line on stderr with which these arguments are refused."""
-    assert main(["train", *map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        ([], "missing CORPUS"),
-        (["--resume"], "--out DIR"),
-        (["--resume", "--out", "nowhere"], "is no run"),
-        (["--resume", "--overwrite", "--out", "x"], "give one of them"),
-        (["no-such-corpus"], "neither a directory nor a known corpus"),
-        (["verses", "stray"], "stray"),
-        (["verses", "--preset", "dmo"], "did you mean demo?"),
-        (["verses", "--set", "model.hiden_dim=3"], "did you mean model.hidden_dim?"),
-        (["verses", "--set", "hidden_dim=3"], "section.key=value"),
-        (["verses", "--set", "model.hidden_dim=wide"], "model.hidden_dim must be a whole number"),
-        (["verses", "--seed", "-1"], "--seed"),
-        (["verses", "--seed", str(2**63)], "--seed"),
-        (["verses", "--max-steps", "0"], "--max-steps"),
-        (["verses", "--max-minutes", "0"], "--max-minutes"),
-        (["verses", "--max-minutes", "nan"], "finite"),
-        (["verses", "--device", "abacus"], "--device"),
-        (["verses", "--precision", "fp7"], "--precision"),
-        (["verses", "--data-dir", "nowhere"], "nowhere"),
-        (["verses", "--out", "verses"], "neither empty nor a run"),
-        (["verses", "--out", "verses/train.txt"], "is a file"),
-        (["verses", "--out", "verses/train.txt/run"], "Not a directory"),
-    ],
-)
-def test_wrong_arguments_are_one_line(
-    arguments: list[str],
-    part: str,
-    corpus: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_stopped_by_max_steps_and_resumed(
+    corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(corpus.parent)
-    before = digests(corpus.parent)
-    assert part in refusal(capsys, *arguments)
-    assert digests(corpus.parent) == before
+    out = tmp_path / "run"
+    assert main(_arguments(corpus, out, "--max-steps", "5")) == 0
+    assert (out / "model.safetensors").exists()
+    assert load_checkpoint(out / "checkpoints").state["progress"]["step"] == 5
+    assert f"train --resume --out {out}" in capsys.readouterr().err
+    assert _result(out) != _result(finished)
+    assert _resume(out, "--max-steps", "14") == 0
+    assert _resume(out) == 0
+    assert "from update 14 on" in capsys.readouterr().err
+    assert _result(out) == _result(finished)
 
 
-def test_options_reach_the_call(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def train(config: Any, found: Any, out: Path, **options: Any) -> run_module.Summary:
-        calls.append({"config": config, "corpus": found, "out": out, **options})
-        return run_module.Summary("stopped", 3, out)
-
-    monkeypatch.setattr(run_module, "train", train)
-    monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path / "kept"))
-    options = ["--seed", "7", "--precision", "bf16", "--max-steps", "3", "--max-minutes", "1.5", "--device", "cpu"]
-    assert main(["train", str(corpus), "--preset", "demo", "--set", "prior.n_steps=11", *options]) == 130
-    (call,) = calls
-    assert call["out"] == tmp_path / "kept" / "verses"
-    assert call["config"].training.seed == 7
-    assert call["config"].training.precision == "bf16"
-    assert call["config"].prior.n_steps == 11
-    assert (call["max_steps"], call["max_minutes"], call["device"]) == (3, 1.5, "cpu")
-    assert call["corpus"].splits["train"].n_sentences == 32
-    assert not call["should_stop"]()
+def _start(arguments: list[str]) -> subprocess.Popen[str]:
+    """A process of its own that has begun to train when this returns."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lebm_text", *arguments, "--json"],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "start":
+            return process
+    raise AssertionError(process.communicate()[1])
 
 
-def test_finished_run_is_left_as_it_is(finished: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = digests(finished)
-    assert {path.name for path in finished.iterdir()} >= {
-        "config.json",
-        "env.json",
-        "metrics.jsonl",
-        "model.safetensors",
-    }
-    assert main(["train", "--resume", "--out", str(finished)]) == 0
-    assert main(["train", str(corpus), *TINY, "--resume", "--out", str(finished)]) == 0
-    assert digests(finished) == before
+@pytest.mark.slow
+def test_kill_9_at_random_moments_and_resumed(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = _arguments(corpus, out)
+    for _ in range(2):
+        with _start(command) as process:
+            time.sleep(random.SystemRandom().uniform(0.0, 0.15))
+            process.kill()
+            assert process.wait(timeout=60) == -signal.SIGKILL
+        command = ["train", "--resume", "--out", str(out), "--device", "cpu"]
+    assert _resume(out) == 0
+    assert _result(out) == _result(finished)
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["last", "previous"]
 
 
-def test_existing_run_is_kept_unless_told(finished: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = digests(finished)
-    message = refusal(capsys, corpus, "--out", finished, *TINY)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_write_a_checkpoint(
+    number: signal.Signals, corpus: Path, tmp_path: Path, finished: Path
+) -> None:
+    out = tmp_path / "run"
+    with _start(_arguments(corpus, out, "--set", "training.checkpoint_every=100000")) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "report":
+                break
+        process.send_signal(number)
+        events, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in complaints
+    assert json.loads(events.splitlines()[-1])["reason"] == "stopped"
+    step = load_checkpoint(out / "checkpoints").state["progress"]["step"]
+    assert step >= 3
+    assert (out / "model.safetensors").exists()
+    assert _resume(out) == 0
+    assert _result(out) == _result(finished)
+
+
+def test_truncated_checkpoint_gives_way_to_its_predecessor_and_it_is_said(
+    corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(_arguments(corpus, out, "--max-steps", "6")) == 0
+    os.truncate(out / "checkpoints" / "last" / "tensors.safetensors", 300)
+    capsys.readouterr()
+    assert _resume(out) == 0
+    said = capsys.readouterr().err
+    assert str(out / "checkpoints" / "last") in said
+    assert "is damaged" in said
+    assert "previous instead" in said
+    assert _result(out) == _result(finished)
+
+
+def test_a_run_without_a_usable_checkpoint_is_one_line(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(_arguments(corpus, out, "--max-steps", "1")) == 0
+    for path in (out / "checkpoints").iterdir():
+        os.truncate(path / "tensors.safetensors", 300)
+    capsys.readouterr()
+    assert _resume(out) == 2
+    assert "no usable checkpoint" in one_line(capsys)
+
+
+def test_finished_run_is_left_as_it_is(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _files(finished)
+    assert _resume(finished) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert _files(finished) == before
+
+
+def test_a_run_is_not_overwritten_unless_told_to(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(_arguments(corpus, out, "--max-steps", "1", "--seed", "8")) == 0
+    (out / "notes.txt").write_text("mine")
+    before = _files(out)
+    capsys.readouterr()
+    assert main(_arguments(corpus, out)) == 2
+    message = one_line(capsys)
     assert "--resume" in message
     assert "--overwrite" in message
-    assert digests(finished) == before
-    (finished / "notes.txt").write_text("mine")
-    assert main(["train", str(corpus), "--out", str(finished), *TINY, "--seed", "2", "--overwrite"]) == 0
-    assert json.loads((finished / "config.json").read_text())["training"]["seed"] == 2
-    assert (finished / "notes.txt").read_text() == "mine"
+    assert _files(out) == before
+    assert main(_arguments(corpus, out, "--max-steps", "1", "--overwrite")) == 0
+    assert json.loads((out / "config.json").read_text())["training"]["seed"] == 1
+    assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_resume_refuses_another_configuration_or_corpus(
-    finished: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+def test_a_directory_of_something_else_is_never_touched(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    resume = ("--resume", "--out", finished)
-    assert "training.n_epochs is 2, not 3" in refusal(capsys, *resume, "--set", "training.n_epochs=3")
-    assert "training.seed is 1, not 5" in refusal(capsys, *resume, "--seed", "5")
-    assert "text.max_length is 8, not 200" in refusal(capsys, *resume, "--preset", "paper")
-    assert "trained on verses, not on ptb" in refusal(capsys, "ptb", *resume)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        assert main(_arguments(corpus, tmp_path / "mine", *more)) == 2
+        assert "neither empty nor a run" in one_line(capsys)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["model.safetensors"]
 
 
-def test_damaged_configuration_is_one_line(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for content in ("[]", "{", ""):
-        (finished / "config.json").write_text(content)
-        assert "config.json is damaged" in refusal(capsys, "--resume", "--out", finished)
-
-
-def test_best_weights_are_those_of_the_lowest_score(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["no corpus", "half a corpus", "no device", "long sentences"])
+def test_overwrite_keeps_the_old_run_if_the_new_one_cannot_begin(
+    fault: str, corpus: Path, tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
-    assert main(["train", str(corpus), "--out", str(out), *TINY, "--set=training.select=valid_kn5"]) == 0
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    scores = [record["valid_kn5"] for record in records if "valid_kn5" in record]
-    assert len(scores) == 2
-    assert all(score > 1 for score in scores)
-    best = out / "checkpoints" / "best" / "model.safetensors"
-    assert best.read_bytes() == (out / "model.safetensors").read_bytes()
+    assert main(_arguments(corpus, out, "--max-steps", "1")) == 0
+    before = _files(out)
+    where, more = corpus, ["--overwrite"]
+    if fault == "no corpus":
+        where = tmp_path / "nowhere"
+    elif fault == "half a corpus":
+        where = tmp_path / "half"
+        where.mkdir()
+        (where / "train.txt").write_text("a\n")
+    elif fault == "no device":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        more += ["--device", "cuda"]
+    else:
+        where = write_text_corpus(tmp_path / "long", n_train=3)
+        (where / "train.txt").write_text("a " * 50 + "\n")
+    assert main(_arguments(where, out, *more)) == 2
+    assert _files(out) == before
 
 
-def test_json_is_all_that_stdout_gets(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", str(corpus), "--out", str(tmp_path / "run"), *TINY, "--json", "--max-steps", "5"]) == 0
+def test_short_options_and_default_directory(corpus: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = _arguments(corpus, here, "--max-steps", "1", "--seed", "5")
+    place = arguments.index("--out")
+    del arguments[place : place + 2]
+    assert main(arguments) == 0
+    stored = json.loads((here / "runs" / "toy" / "config.json").read_text())
+    assert stored["training"]["seed"] == 5
+    assert stored["training"]["precision"] == "fp32"
+    monkeypatch.setenv("LEBM_TEXT_RUNS", str(here / "kept"))
+    assert main(arguments) == 0
+    assert (here / "kept" / "toy" / "config.json").exists()
+
+
+def test_json_lines(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_arguments(corpus, tmp_path / "run", "--json", "--max-steps", "3")) == 0
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
     assert captured.err == ""
-    kinds = [event["event"] for event in events]
-    assert kinds[-1] == "end"
-    assert {"start", "report", "checkpoint"} <= set(kinds)
+    assert list(dict.fromkeys(e["event"] for e in events if e["event"] not in ("warning", "validation"))) == [
+        "start",
+        "report",
+        "checkpoint",
+        "end",
+    ]
     assert events[-1]["reason"] == "max_steps"
-    assert events[-1]["step"] == 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_writes_a_checkpoint_and_exits_with_130(number: signal.Signals, corpus: Path, tmp_path: Path) -> None:
+def test_resume_takes_back_what_the_run_was_begun_with_and_nothing_else(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
-    arguments = ["train", str(corpus), "--out", str(out), *TINY, "--set=training.n_epochs=100000"]
-    with subprocess.Popen([sys.executable, "-m", "lebm_text", *arguments], cwd=ROOT, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 300
-        # The first line of metrics means that updates are under way.
-        while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").stat().st_size:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.kill(process.pid, number)
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-        assert process.wait(timeout=300) == 130
-    assert "Traceback" not in said
-    assert f"lebm-text train --resume --out {out}" in said
-    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
-    assert main(["train", "--resume", "--out", str(out), "--max-steps", str(last + 6)]) == 0
-    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"] > last
+    assert main(_arguments(corpus, out, "--max-steps", "1")) == 0
+    before = _files(out)
+    capsys.readouterr()
+    for more in (["--seed", "9"], ["--precision", "bf16"], ["--set", "model.latent_dim=4"], ["--preset", "paper"]):
+        assert _resume(out, *more) == 2
+        assert "--resume keeps the configuration" in one_line(capsys)
+    assert main(["train", "ptb", "--resume", "--out", str(out)]) == 2
+    assert "not on ptb" in one_line(capsys)
+    assert _files(out) == before
+    assert main(_arguments(corpus, out, "--resume", "--max-steps", "2")) == 0
+
+
+WRONG = [
+    [],
+    ["--max-steps", "0"],
+    ["--max-steps", "1.5"],
+    ["--max-steps", "many"],
+    ["--max-minutes", "0"],
+    ["--max-minutes", "-1"],
+    ["--max-minutes", "nan"],
+    ["--max-minutes", "inf"],
+    ["--seed", "-1"],
+    ["--seed", str(2**63)],
+    ["--device", "abacus"],
+    ["--precision", "fp16"],
+    ["--preset", "qiuck"],
+    ["--set", "model.latent_dim"],
+    ["--set", "latent_dim=3"],
+    ["--set", "model.latentdim=3"],
+    ["--set", "modle.latent_dim=3"],
+    ["--set", "model.latent_dim=0"],
+    ["--set", "model.latent_dim=many"],
+    ["--set", "training.n_epochs=Infinity"],
+    ["--set", "training.learning_rate=nan"],
+    ["--set", "training.n_threads=99999999999999999999"],
+    ["--set", "inference.step_size=[0.1]"],
+    ["--set", ""],
+    ["--set"],
+    ["--data-dir", "nowhere"],
+    ["--resume"],
+    ["--overwrite", "--resume"],
+    ["--unknown"],
+    ["stray"],
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=" ".join)
+def test_wrong_arguments_are_one_line_and_write_nothing(
+    wrong: list[str], corpus: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train", str(corpus), "--out", "run", *wrong] if wrong else ["train"]
+    assert main(given) == 2
+    one_line(capsys)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere", "", ".", "ptb/", "pbt"])
+def test_a_corpus_that_is_none_is_one_line(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", name, "--out", "run"]) == 2
+    one_line(capsys)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"", "no sentence"), (b"\xff\xfe\n", "UTF-8"), (b"a\0b\n", "NUL")],
+)
+def test_unreadable_text_is_one_line(content: bytes, part: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "text").mkdir()
+    for split in ("train", "valid", "test"):
+        (here / "text" / f"{split}.txt").write_bytes(content)
+    assert main(["train", "text", "--out", "run"]) == 2
+    assert part.lower() in one_line(capsys).lower()
+    assert not (here / "run").exists()
+
+
+def test_out_below_a_file_is_one_line(corpus: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "file").write_text("")
+    for out in ("file", "file/run"):
+        assert main(_arguments(corpus, Path(out))) == 2
+        one_line(capsys)
+
+
+def test_divergence_is_one_line(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--set", "inference.step_size=1e20", "--json"]
+    assert main(_arguments(corpus, tmp_path / "run", *more)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "training diverged" in captured.err

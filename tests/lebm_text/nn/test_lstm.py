@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,8 +24,14 @@ def _arguments(seed: int = 0, batch_sizes: tuple[int, ...] = SIZES) -> list[Tens
     return [normal(*shape, seed=seed + i).requires_grad_() for i, shape in enumerate(shapes)]
 
 
-def _textbook(inputs: Tensor, offset: Tensor, weight: Tensor, h: Tensor, c: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _scan(arguments: Sequence[Tensor], sizes: tuple[int, ...] = SIZES) -> Tensor:
+    inputs, offset, weight, h0, c0 = arguments
+    return lstm_scan(inputs, offset, weight, h0, c0, sizes)
+
+
+def _textbook(arguments: Sequence[Tensor], sizes: tuple[int, ...] = SIZES) -> Tensor:
     """The equations as they are written, by autograd; the g block of the arguments is doubled."""
+    inputs, offset, weight, h, c = arguments
     steps = []
     for now in torch.split_with_sizes(inputs, list(sizes)):
         n = len(now)
@@ -37,28 +45,28 @@ def _textbook(inputs: Tensor, offset: Tensor, weight: Tensor, h: Tensor, c: Tens
 @pytest.mark.parametrize("sizes", [SIZES, (1, 1, 1), (1,), (5,), (2, 2)])
 def test_scan_is_the_textbook_lstm(sizes: tuple[int, ...]) -> None:
     arguments = _arguments(batch_sizes=sizes)
-    torch.testing.assert_close(lstm_scan(*arguments, sizes), _textbook(*arguments, sizes), rtol=0, atol=1e-12)
+    torch.testing.assert_close(_scan(arguments, sizes), _textbook(arguments, sizes), rtol=0, atol=1e-12)
 
 
 def test_scan_gradients_are_those_of_the_textbook() -> None:
     arguments = _arguments(3)
     pull = normal(N, H, seed=9)
-    found = torch.autograd.grad((lstm_scan(*arguments, SIZES) * pull).sum(), arguments)
-    wanted = torch.autograd.grad((_textbook(*arguments, SIZES) * pull).sum(), arguments)
+    found = torch.autograd.grad((_scan(arguments) * pull).sum(), arguments)
+    wanted = torch.autograd.grad((_textbook(arguments) * pull).sum(), arguments)
     for mine, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
 def test_scan_passes_gradcheck() -> None:
     arguments = _arguments(5)
-    assert torch.autograd.gradcheck(lambda *given: lstm_scan(*given, SIZES), arguments)
+    assert torch.autograd.gradcheck(lambda *given: _scan(given), arguments)
 
 
 def test_gradient_of_the_latent_alone_needs_no_weight_gradient() -> None:
     """The path of a Langevin step: tokens and weight constant, offset and initial state not."""
     arguments = _arguments(7)
     pull = normal(N, H, seed=2)
-    everything = torch.autograd.grad((lstm_scan(*arguments, SIZES) * pull).sum(), arguments)
+    everything = torch.autograd.grad((_scan(arguments) * pull).sum(), arguments)
     inputs, offset, weight, h0, c0 = arguments
     output = lstm_scan(inputs.detach(), offset, weight.detach(), h0, c0, SIZES)
     found = torch.autograd.grad((output * pull).sum(), [offset, h0, c0])

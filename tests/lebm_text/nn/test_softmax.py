@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +24,13 @@ def _problem(n: int = 70, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, T
     return normal(n, H, seed=1), scale * normal(V, H, seed=2), normal(V, seed=3), targets
 
 
-def _plain(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def _chunked(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+    hidden, weight, bias = inputs
+    return target_log_probs(hidden, weight, bias, targets)
+
+
+def _plain(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+    hidden, weight, bias = inputs
     return (hidden @ weight.T + bias).log_softmax(1).gather(1, targets[:, None])[:, 0]
 
 
@@ -35,10 +43,10 @@ def chunked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("chunked")
 @pytest.mark.parametrize("trained", [False, True])
 def test_values_and_gradients_are_those_of_log_softmax(trained: bool) -> None:
-    *given_, targets = _problem()
-    leaves = [t.requires_grad_() for t in (given_ if trained else given_[:1])]
+    *inputs, targets = _problem()
+    leaves = [t.requires_grad_() for t in (inputs if trained else inputs[:1])]
     pull = normal(len(targets), seed=8)
-    found, wanted = target_log_probs(*given_, targets), _plain(*given_, targets)
+    found, wanted = _chunked(inputs, targets), _plain(inputs, targets)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
     gradients = zip(
         torch.autograd.grad((found * pull).sum(), leaves),
@@ -52,10 +60,10 @@ def test_values_and_gradients_are_those_of_log_softmax(trained: bool) -> None:
 @pytest.mark.parametrize("trained", [False, True])
 def test_gradcheck_over_two_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", 1)
-    *given_, targets = _problem(n=35)
+    *inputs, targets = _problem(n=35)
     assert len(softmax._chunks(35, V)) == 2
-    leaves = [t.requires_grad_(trained or i == 0) for i, t in enumerate(given_)]
-    assert torch.autograd.gradcheck(lambda *some: target_log_probs(*some, targets), leaves)
+    leaves = [t.requires_grad_(trained or i == 0) for i, t in enumerate(inputs)]
+    assert torch.autograd.gradcheck(lambda *some: _chunked(some, targets), leaves)
 
 
 @pytest.mark.parametrize("learns", ["weight", "bias"])
@@ -63,7 +71,7 @@ def test_one_trained_part_of_the_head_is_enough(learns: str) -> None:
     hidden, weight, bias, targets = _problem(n=5)
     leaf = {"weight": weight, "bias": bias}[learns].requires_grad_()
     (found,) = torch.autograd.grad(target_log_probs(hidden, weight, bias, targets).sum(), leaf)
-    (wanted,) = torch.autograd.grad(_plain(hidden, weight, bias, targets).sum(), leaf)
+    (wanted,) = torch.autograd.grad(_plain((hidden, weight, bias), targets).sum(), leaf)
     torch.testing.assert_close(found, wanted)
 
 
@@ -119,7 +127,7 @@ def test_bfloat16_stays_within_its_rounding(trained: bool) -> None:
     for tensors in (half, wide):
         for tensor in tensors[: 3 if trained else 1]:
             tensor.requires_grad_()
-    found, wanted = target_log_probs(*half, targets), _plain(*wide, targets)
+    found, wanted = _chunked(half, targets), _plain(wide, targets)
     assert found.dtype == torch.float32
     error = gap(found, wanted)
     assert 0 < error < _bound(wide)
@@ -141,7 +149,7 @@ def test_logits_out_of_range_take_the_shifted_fallback(scale: float, shift: floa
     assert bool(taken.any())
     assert bool(torch.isfinite(weights).all())
     assert bool((total >= 0.99).all())  # the largest term is exp(0)
-    found, wanted = target_log_probs(*half, targets), _plain(*wide, targets)
+    found, wanted = _chunked(half, targets), _plain(wide, targets)
     assert gap(found, wanted) < 2 * _bound(wide)  # the difference is rounded again
 
 
@@ -150,7 +158,7 @@ def test_huge_logits_are_finite(dtype: torch.dtype) -> None:
     hidden, weight, bias, targets = _problem(scale=1e4)
     found = target_log_probs(hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets)
     assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), _plain(hidden, weight, bias, targets), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(found.double(), _plain((hidden, weight, bias), targets), rtol=1e-4, atol=1e-2)
 
 
 def test_probabilities_sum_to_one() -> None:

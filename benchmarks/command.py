@@ -1,0 +1,70 @@
+"""The command line that all benchmarks share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.report import Report, as_text
+from benchmarks.sizes import FULL, SMOKE, Sizes
+from benchmarks.trained import Trained, corpus_of, run_directory, trained_model
+from lebm_text import __version__
+from lebm_text.text.corpora import Corpus
+
+__all__ = ["Setting", "main"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a benchmark is given: sizes, repetitions, a corpus, and a trained model with the directory it lies in."""
+
+    sizes: Sizes
+    repetitions: int
+    corpus: Corpus
+    run: Path
+    trained: Trained
+
+
+def main(description: str, measure: Callable[[Setting], Report], argv: Sequence[str] | None = None) -> None:
+    """Parse the options, measure, print the report and what its figures depend on."""
+    options = _parser(description).parse_args(argv)
+    torch.set_num_threads(options.threads)
+    sizes = SMOKE if options.smoke else FULL
+    corpus = corpus_of(options.corpus, options.data_dir, options.run)
+    with run_directory(options.run, corpus, sizes) as run:
+        trained = trained_model(run, corpus, sizes)
+        report = measure(Setting(sizes, options.repetitions, corpus, run, trained))
+    report |= {
+        "errors_from": {"corpus": corpus.name, **trained.describe()},
+        "smoke": options.smoke,
+        "threads": options.threads,
+        "repetitions": options.repetitions,
+        "torch": torch.__version__,
+        "lebm_text": __version__,
+    }
+    sys.stdout.write((json.dumps(report) if options.json else as_text(report)) + "\n")
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that everything works")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="take this run's model instead of training one")
+    parser.add_argument("--corpus", metavar="NAME", help="name or directory of its text; the run's own, else kjv")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where corpora lie")
+    parser.add_argument("--threads", type=_positive, default=torch.get_num_threads(), metavar="N")
+    parser.add_argument("--repetitions", type=_positive, default=5, metavar="N", help="of which medians are taken")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value

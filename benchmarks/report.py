@@ -1,0 +1,57 @@
+"""How figures are said: rows of a table, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["COLUMNS", "Report", "as_text", "table"]
+
+Report = dict[str, Any]
+
+# Of a row, in the order of the table; see docs/performance.md.
+COLUMNS = (
+    "batch",
+    "precision",
+    "baseline",
+    "baseline_autograd",
+    "ours",
+    "ratio",
+    "ratio_autograd",
+    "peak_share",
+    "grad_error",
+    "grad_cosine",
+    "nll_bias",
+    "nll_error",
+    "baseline_memory",
+    "ours_memory",
+    "memory_ratio",
+)
+
+
+def as_text(report: Report) -> str:
+    """The rows, the epochs if there are any, then everything else."""
+    tables = ("results", "epochs")
+    rows = report["results"]
+    named = ("benchmark",) if "benchmark" in rows[0] else ()
+    parts = [table(rows, (*named, *COLUMNS))]
+    if "epochs" in report:
+        parts.append(table(report["epochs"], tuple(report["epochs"][0])))
+    parts.append("\n".join(f"{key}: {json.dumps(value)}" for key, value in report.items() if key not in tables))
+    return "\n\n".join(parts)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as aligned text, a dash where there is nothing to say."""
+    cells = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,31 @@
+"""All benchmarks with one trained model, in one table.
+
+python benchmarks/table.py [--json] [--run DIR] [--data-dir DIR] [--smoke]; see docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import generate, posterior, train_epoch
+from benchmarks.command import Setting, main
+from benchmarks.report import Report
+
+BENCHMARKS = {"posterior": posterior.measure, "generate": generate.measure, "train_epoch": train_epoch.measure}
+
+
+def measure(setting: Setting) -> Report:
+    """One after the other; rows say which benchmark they belong to, `unit` is a map from its name."""
+    reports = {name: run(setting) for name, run in BENCHMARKS.items()}
+    return {
+        "results": [{"benchmark": name, **row} for name, report in reports.items() for row in report["results"]],
+        "epochs": reports["train_epoch"]["epochs"],
+        "unit": {name: report["unit"] for name, report in reports.items()},
+    }
+
+
+if __name__ == "__main__":
+    main("All benchmarks in one table.", measure)

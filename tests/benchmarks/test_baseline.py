@@ -1,0 +1,66 @@
+"""The plain model is the same model: given the generator's weights it computes the generator's numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.baseline import PlainGenerator, PlainTrainer, posterior_chain, sample_ids
+from lebm_text.inference.short_run import ShortRun
+
+from ..lebm_text.toy import EOS, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
+
+LENGTHS = (5, 4, 4, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True, "embedding_dim": 6}], ids=["untied", "tied"])
+def test_same_log_likelihood_and_gradient_in_z(options: dict[str, object]) -> None:
+    generator, batch = toy_generator(**options), toy_batch(LENGTHS)
+    plain = PlainGenerator.like(generator)
+    z = normal(len(LENGTHS), 3).requires_grad_()
+    ours, theirs = generator.likelihood(batch)(z), plain.log_likelihood(batch, z)
+    assert gap(ours, theirs) < 1e-12
+    (found,) = torch.autograd.grad(ours.sum(), z)
+    (wanted,) = torch.autograd.grad(theirs.sum(), z)
+    assert float(wanted.norm()) > 0.1
+    assert gap(found, wanted) < 1e-12
+
+
+@pytest.mark.parametrize("through_everything", [False, True])
+def test_same_posterior_chain(through_everything: bool) -> None:
+    """Both draw the start and then one noise a step from their stream."""
+    generator, prior, batch = toy_generator(dtype=torch.float32), toy_prior(dtype=torch.float32), toy_batch(LENGTHS)
+    config = toy_config({"inference": {"likelihood_weight": 2.0, "noise_scale": 0.7}}).inference
+    ours = ShortRun(config.n_steps, config.step_size, config.noise_scale, config.likelihood_weight)(
+        batch, prior, generator, rng=seeded(3)
+    )
+    plain = PlainGenerator.like(generator)
+    z = posterior_chain(plain, prior, batch, config, through_everything=through_everything, rng=seeded(3))
+    assert gap(z, ours.z) < 1e-5
+    assert gap(z, ours.start) > 0.1
+    assert (plain.output.weight.grad is not None) == through_everything
+
+
+def test_update_moves_every_parameter() -> None:
+    generator, prior = toy_generator(dtype=torch.float32, dropout=0.2), toy_prior(dtype=torch.float32)
+    plain = PlainGenerator.like(generator)
+    modules = (plain, prior)
+    before = [p.detach().clone() for module in modules for p in module.parameters()]
+    PlainTrainer(plain, prior, toy_config()).update(toy_batch((6,) * 30))
+    after = [p for module in modules for p in module.parameters()]
+    # The last bias of f is the same constant in both phases.
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [False] * (len(after) - 1) + [True]
+
+
+def test_samples_follow_the_model() -> None:
+    """First words of many samples at one z, against the probabilities that scoring gives them."""
+    plain, n = PlainGenerator.like(toy_generator()), 4000
+    z = normal(1, 3).expand(n, 3)
+    ids = sample_ids(plain, z, eos_id=EOS, max_length=6, rng=seeded(5))
+    assert ids.shape[0] == n
+    assert ids.shape[1] <= 7
+    batch = toy_batch((1,))
+    (log_p,) = plain.log_likelihood(batch, z[:1])
+    p = float(log_p.exp())
+    share = float((ids[:, 0] == EOS).double().mean())
+    assert abs(share - p) < 4 * (p * (1 - p) / n) ** 0.5

@@ -1,0 +1,94 @@
+"""Text as training takes it: which tokenizer, which sentences stay, which are validated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lebm_text.config import TextConfig
+from lebm_text.errors import InputError
+from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.training.data import prepare_text, train_tokenizer
+
+from ..toy import EOS, WORDS, text_corpus
+
+
+def _corpus(directory: Path, **texts: str) -> Corpus:
+    directory.mkdir()
+    for split in ("train", "valid", "test"):
+        (directory / f"{split}.txt").write_text(texts.get(split, "a b\n"), encoding="utf-8")
+    return find_corpus(str(directory))
+
+
+def test_word_tokenizer_has_the_closed_vocabulary(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(text_corpus(tmp_path / "c"), TextConfig())
+    assert tokenizer.kind == "word"
+    assert len(tokenizer) == 4 + len(WORDS)
+
+
+def test_lower_case_and_a_smaller_vocabulary_are_passed_on(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "c", train="The the THE cat cat Cat dog dog\n")
+    plain = train_tokenizer(corpus, TextConfig())
+    lower = train_tokenizer(corpus, TextConfig(lowercase=True))
+    small = train_tokenizer(corpus, TextConfig(lowercase=True, vocab_size=6))
+    assert [plain.decode([i]) for i in range(4, len(plain))] == ["cat", "dog"]
+    assert {lower.decode([i]) for i in range(4, len(lower))} == {"the", "cat", "dog"}
+    assert {small.decode([i]) for i in range(4, len(small))} == {"the", "cat"}
+
+
+def test_sentencepiece_tokenizer_has_the_size_asked_for(tmp_path: Path) -> None:
+    config = TextConfig(tokenizer="sentencepiece", vocab_size=20)
+    tokenizer = train_tokenizer(text_corpus(tmp_path / "c"), config)
+    assert tokenizer.kind == "sentencepiece"
+    assert len(tokenizer) == 20
+
+
+def test_training_text_is_all_of_it_encoded(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "c", train="a b a\nb\nb b a b\n")
+    tokenizer = train_tokenizer(corpus, TextConfig())
+    text = prepare_text(corpus, TextConfig(), tokenizer, 5)
+    rows = [text.train.tokens[i:j].tolist() for i, j in zip(text.train.offsets, text.train.offsets[1:], strict=False)]
+    assert [tokenizer.decode(row) for row in rows] == ["a b a", "b", "b b a b"]
+    assert all(row[-1] == EOS for row in rows)
+    assert text.notices == ()
+
+
+def test_longer_sentences_are_left_out_and_counted(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "c", train="a b a\nb b\nb b a b\nb a\n", valid="a a a\na b\nb\n")
+    config = TextConfig(max_length=2)
+    text = prepare_text(corpus, config, train_tokenizer(corpus, config), 10)
+    assert text.train.lengths.tolist() == [3, 3]  # with </s>
+    assert text.notices == ("left out 2 of 4 train sentences: longer than 2 tokens",)
+    assert text.valid_sentences == ["a b", "b"]
+    assert text.valid.lengths.tolist() == [3, 2]
+
+
+def test_nothing_left_is_an_input_error(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "c", train="a b a\nb b a b\n")
+    config = TextConfig(max_length=2)
+    with pytest.raises(InputError, match=r"text\.max_length = 2"):
+        prepare_text(corpus, config, train_tokenizer(corpus, config), 10)
+
+
+def test_validation_sentences_are_a_fixed_choice_in_their_order(tmp_path: Path) -> None:
+    lines = [f"a b {'a ' * (i % 4)}b".strip() for i in range(40)]
+    corpus = _corpus(tmp_path / "c", train="a b\n" * 3, valid="".join(f"{line}\n" for line in lines))
+    tokenizer = train_tokenizer(corpus, TextConfig())
+
+    def chosen(n: int) -> list[str]:
+        text = prepare_text(corpus, TextConfig(), tokenizer, n)
+        decoded = [
+            tokenizer.decode(text.valid.tokens[i:j])
+            for i, j in zip(text.valid.offsets, text.valid.offsets[1:], strict=False)
+        ]
+        assert decoded == text.valid_sentences
+        return decoded
+
+    assert chosen(12) == chosen(12)
+    assert len(chosen(12)) == 12
+    remaining = iter(lines)
+    assert all(sentence in remaining for sentence in chosen(12))  # a subsequence
+    assert chosen(12) != lines[:12]
+    assert chosen(40) == chosen(1000) == lines
+    assert chosen(0) == []

@@ -1,0 +1,220 @@
+"""The loop: resumed at any update it is the uninterrupted one; reports and checkpoints come when they are due."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.build import build_model
+from lebm_text.text.batching import BatchPlan
+from lebm_text.training.checkpoint import load_checkpoint
+from lebm_text.training.events import Event
+from lebm_text.training.loop import Limits, Progress, TrainingLoop
+from lebm_text.training.metrics import read_metrics
+from lebm_text.training.trainer import Trainer
+
+from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
+
+CORPUS = toy_corpus([5, 3, 4, 2, 6, 1, 3, 3, 7, 2, 4, 5])
+STEPS = 6  # two epochs of three batches
+RESTLESS: dict[str, dict[str, Any]] = {
+    "model": {"dropout": 0.3},
+    "inference": {"persistent": True},
+    "training": {"learning_rate_decay": 0.5},
+}
+
+
+def _loop(directory: Path, events: list[Event] | None = None, **training: Any) -> TrainingLoop:
+    directory.mkdir(exist_ok=True)
+    settings = {"batch_size": 4, "batch_tokens": 100, **training}
+    config = toy_config(RESTLESS).merge({"training": settings})
+    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    plan = BatchPlan(CORPUS, config.training.batch_size, config.training.batch_tokens, config.training.seed)
+    trainer = Trainer(model, config, n_sentences=len(CORPUS), mean_batch_size=plan.mean_batch_size)
+
+    def end_of_epoch(progress: Progress) -> dict[str, float]:
+        return {"weight": float(model.generator.output_bias.detach()[5]), "epochs": progress.epoch}
+
+    return TrainingLoop(
+        trainer,
+        plan,
+        directory,
+        on_event=(events if events is not None else []).append,
+        end_of_epoch=end_of_epoch,
+    )
+
+
+def _result(loop: TrainingLoop, directory: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    times = ("tokens_per_second", "eta_seconds")
+    records = [{k: v for k, v in r.items() if k not in times} for r in read_metrics(directory / "metrics.jsonl")]
+    trainer = loop.trainer
+    assert trainer.memory is not None
+    state = {**trainer.model.state_dict(), "memory": trainer.memory, "noise": trainer.noise.get_state()}
+    for name, optimizer in trainer.optimizers.items():
+        for i, values in optimizer.state_dict()["state"].items():
+            state |= {f"{name}.{i}.{key}": value for key, value in values.items()}
+    return {name: tensor.clone() for name, tensor in state.items()}, records
+
+
+def _assert_same(one: tuple[dict[str, Tensor], Any], two: tuple[dict[str, Tensor], Any]) -> None:
+    assert one[1] == two[1]
+    assert one[0].keys() == two[0].keys()
+    assert [name for name in one[0] if not torch.equal(one[0][name], two[0][name])] == []
+
+
+def test_resumed_after_any_update_it_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    whole = _loop(tmp_path / "whole")
+    assert whole.run(Limits()) == "finished"
+    wanted = _result(whole, tmp_path / "whole")
+    assert [r["step"] for r in wanted[1]] == [2, 3, 4, 6, 6]
+    for stop in range(STEPS):
+        directory = tmp_path / f"stopped-{stop}"
+        assert _loop(directory).run(Limits(max_steps=stop)) == "max_steps"
+        again = _loop(directory)
+        again.restore(load_checkpoint(directory / "checkpoints"))
+        assert again.progress.step == stop
+        assert again.run(Limits()) == "finished"
+        _assert_same(_result(again, directory), wanted)
+
+
+def test_stopped_at_every_update_it_is_still_the_same(tmp_path: Path) -> None:
+    whole = _loop(tmp_path / "whole")
+    whole.run(Limits())
+    directory = tmp_path / "stopped"
+    loop = _loop(directory)
+    for stop in range(STEPS + 1):
+        if stop:
+            loop = _loop(directory)
+            loop.restore(load_checkpoint(directory / "checkpoints"))
+        reason = loop.run(Limits(max_steps=stop))
+    assert reason == "finished"  # its last update was done, so was the run
+    _assert_same(_result(loop, directory), _result(whole, tmp_path / "whole"))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    whole = _loop(tmp_path / "whole")
+    whole.run(Limits())
+    directory = tmp_path / "killed"
+    first = _loop(directory, report_every=2)
+    first.metrics.append({"step": 2, "nll_token": 1.0})  # a report of the killed process
+    first.metrics.close()
+    again = _loop(directory)
+    again.begin_again()
+    again.run(Limits())
+    _assert_same(_result(again, directory), _result(whole, tmp_path / "whole"))
+
+
+def test_report_frequency_does_not_change_what_is_learned(tmp_path: Path) -> None:
+    results = {}
+    for every in (1, 7):
+        loop = _loop(tmp_path / str(every), report_every=every, n_epochs=3)
+        loop.run(Limits())
+        results[every] = _result(loop, tmp_path / str(every))
+    assert [name for name, value in results[1][0].items() if not torch.equal(value, results[7][0][name])] == []
+    assert [r["step"] for r in results[1][1] if "nll_token" in r] == list(range(1, 10))
+    assert [r["step"] for r in results[7][1] if "nll_token" in r] == [7]
+    interval = [r["nll_token"] for r in results[1][1] if "nll_token" in r][:7]
+    (seventh,) = (r for r in results[7][1] if "nll_token" in r)
+    assert seventh["nll_token"] == pytest.approx(sum(interval) / 7)
+
+
+def test_reports_hold_what_the_documentation_promises(tmp_path: Path) -> None:
+    _loop(tmp_path / "run").run(Limits(max_steps=2))
+    (report,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    promised = (
+        "step epoch nll_token f_positive f_negative gap norm_positive norm_negative move_positive move_negative "
+        "grad_generator grad_prior std_positive std_negative std_ratio curvature curvature_posterior curvature_prior "
+        "nll_posterior nll_shuffled nll_prior likelihood_weight noise_scale tokens_per_second eta_seconds"
+    )
+    assert set(report) == set(promised.split())
+    assert report["std_ratio"] == pytest.approx(report["std_positive"] / report["std_negative"])
+    assert report["curvature"] == max(report["curvature_posterior"], report["curvature_prior"])
+    assert report["tokens_per_second"] > 0
+    assert report["eta_seconds"] > 0
+
+
+def test_a_report_on_a_single_sentence_leaves_out_what_needs_two(tmp_path: Path) -> None:
+    events: list[Event] = []
+    _loop(tmp_path / "run", events, batch_size=1, report_every=1).run(Limits(max_steps=1))
+    (report,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert not {"std_ratio", "nll_shuffled"} & set(report)
+    assert [e for e in events if e.kind == "warning" and "z is ignored" in e.data["message"]] == []
+
+
+def test_checkpoints_come_when_due_at_the_end_of_epochs_and_on_a_stop(tmp_path: Path) -> None:
+    events: list[Event] = []
+    _loop(tmp_path / "a", events, checkpoint_every=2).run(Limits(max_steps=5))
+    assert [e.data["step"] for e in events if e.kind == "checkpoint"] == [2, 3, 4, 5]
+    events = []
+    loop = _loop(tmp_path / "b", events, checkpoint_every=3)
+    loop.run(Limits())
+    # Not a second one before the validation of the epoch that ends there.
+    assert [e.data["step"] for e in events if e.kind == "checkpoint"] == [3, 6]
+    assert not load_checkpoint(tmp_path / "b" / "checkpoints").state["progress"]["finished"]
+    loop.finish()
+    assert load_checkpoint(tmp_path / "b" / "checkpoints").state["progress"]["finished"]
+
+
+def test_every_update_and_epoch_is_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+    loop = _loop(tmp_path / "run", events)
+    loop.run(Limits())
+    progress = [e.data for e in events if e.kind == "progress"]
+    assert [p["step"] for p in progress] == list(range(1, STEPS + 1))
+    assert {p["n_steps"] for p in progress} == {STEPS}
+    assert progress[3]["epoch"] == pytest.approx(4 / 3)
+    validations = [e.data for e in events if e.kind == "validation"]
+    assert [(v["step"], v["epoch"], v["epochs"]) for v in validations] == [(3, 1, 1), (6, 2, 2)]
+    assert validations == [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "weight" in r]
+
+
+def test_warnings_in_force_are_not_repeated_after_a_resume(tmp_path: Path) -> None:
+    loop = _loop(tmp_path / "run")
+    loop.watchdog.active = {"gap", "spread"}
+    loop.run(Limits(max_steps=1))
+    again = _loop(tmp_path / "run")
+    again.restore(load_checkpoint(tmp_path / "run" / "checkpoints"))
+    again.metrics.close()
+    assert again.watchdog.active == {"gap", "spread"}
+
+
+def test_progress_of_a_newer_program_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    _loop(tmp_path / "run").run(Limits(max_steps=1))
+    found = load_checkpoint(tmp_path / "run" / "checkpoints")
+    found.state["progress"]["mood"] = "good"
+    again = _loop(tmp_path / "run")
+    again.restore(found)
+    again.metrics.close()
+    assert again.progress.step == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "step", "reason"),
+    [
+        (Limits(), 10**9, None),
+        (Limits(max_steps=3), 2, None),
+        (Limits(max_steps=3), 3, "max_steps"),
+        (Limits(max_steps=3), 4, "max_steps"),
+        (Limits(deadline=time.monotonic() - 1), 0, "max_minutes"),
+        (Limits(deadline=time.monotonic() + 1e6), 0, None),
+        (Limits(should_stop=lambda: True), 0, "stopped"),
+        (Limits(max_steps=1, should_stop=lambda: True), 5, "stopped"),
+    ],
+)
+def test_limits(limits: Limits, step: int, reason: str | None) -> None:
+    assert limits.reached(step) == reason
+
+
+def test_a_stop_between_updates_is_heard_before_the_next(tmp_path: Path) -> None:
+    events: list[Event] = []
+
+    def should_stop() -> bool:
+        return sum(e.kind == "progress" for e in events) >= 2
+
+    assert _loop(tmp_path / "run", events).run(Limits(should_stop=should_stop)) == "stopped"
+    assert load_checkpoint(tmp_path / "run" / "checkpoints").state["progress"]["step"] == 2

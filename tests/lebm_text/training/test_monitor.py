@@ -1,0 +1,215 @@
+"""The monitor: figures against known answers; warnings for sick models and none for a healthy one."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lebm_text.build import LatentModel, build_model
+from lebm_text.text.batching import BatchPlan, EncodedCorpus
+from lebm_text.training.events import Event
+from lebm_text.training.loop import Limits, TrainingLoop
+from lebm_text.training.monitor import Averages, Watchdog, largest_curvature, require_finite, spread, z_usage
+from lebm_text.training.trainer import Trainer
+
+from ..toy import BOS, EOS, LATENT, VOCABULARY, normal, seeded, toy_config
+
+figures = st.dictionaries(st.sampled_from("abcd"), st.floats(-1e6, 1e6), max_size=4)
+
+
+@given(updates=st.lists(figures, max_size=8), split=st.integers(0, 8))
+def test_averages_survive_a_checkpoint(updates: list[dict[str, float]], split: int) -> None:
+    whole, first = Averages(), Averages()
+    for values in updates:
+        whole.add(values)
+    for values in updates[:split]:
+        first.add(values)
+    second = Averages(json.loads(json.dumps(first.sums)))
+    for values in updates[split:]:
+        second.add(values)
+    means = second.flush()
+    assert means == whole.flush()
+    assert second.flush() == {}
+    for name, mean in means.items():
+        given_ = [values[name] for values in updates if name in values]
+        assert mean == pytest.approx(sum(given_) / len(given_), abs=1e-6)
+
+
+def test_spread_is_the_standard_deviation_over_the_batch() -> None:
+    scales = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    z = normal(20_000, 3) * scales + torch.tensor([5.0, 0.0, -5.0])
+    assert spread(z) == pytest.approx(math.sqrt(14 / 3), rel=0.02)
+    assert spread(torch.ones(4, 3)) == 0
+
+
+def test_z_usage_tells_own_from_anothers() -> None:
+    centres, z = normal(4, 3), normal(4, 3, seed=2)
+
+    def likelihood(at: Tensor) -> Tensor:
+        return -(at - centres).square().sum(-1)
+
+    usage = z_usage(likelihood, centres, z)
+    assert usage["posterior"] == 0
+    assert usage["shuffled"] == pytest.approx(float(likelihood(centres[[3, 0, 1, 2]]).mean()))
+    assert usage["prior"] == pytest.approx(float(likelihood(z).mean()))
+
+
+def test_a_single_sentence_has_no_other_to_take_z_from() -> None:
+    usage = z_usage(lambda z: z.sum(-1), normal(1, 3), normal(1, 3, seed=1))
+    assert set(usage) == {"posterior", "prior"}
+
+
+@pytest.mark.parametrize("eigenvalues", [(0.5, 2.0, 7.0), (-9.0, 1.0, 2.0), (3.0, 3.0, 3.0), (0.0, 0.0, 4.0)])
+def test_largest_curvature_of_a_quadratic(eigenvalues: tuple[float, ...]) -> None:
+    """−log density ½ zᵀ A z with eigenvalues as given, in turned axes: the largest magnitude comes out."""
+    axes, _ = torch.linalg.qr(normal(3, 3, seed=3))
+    matrix = axes @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ axes.T
+
+    def logdensity(z: Tensor) -> Tensor:
+        return -0.5 * torch.einsum("bi,ij,bj->b", z, matrix, z)
+
+    # Many rows, so that one begins near the wanted axis; power iteration comes from below.
+    found = largest_curvature(logdensity, normal(200, 3, seed=4), rng=seeded(1))
+    largest = max(map(abs, eigenvalues))
+    assert 0.99 * largest < found < largest * (1 + 1e-6)
+
+
+def test_largest_curvature_is_that_of_the_worst_row() -> None:
+    def logdensity(z: Tensor) -> Tensor:
+        return -0.5 * torch.tensor([1.0, 50.0, 2.0]) * z.square().sum(-1)
+
+    assert largest_curvature(logdensity, normal(3, 2), rng=seeded()) == pytest.approx(50.0, rel=1e-4)
+
+
+def test_largest_curvature_of_a_flat_density_is_zero() -> None:
+    assert largest_curvature(lambda z: z.sum(-1), normal(3, 2), rng=seeded()) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_are_named_with_the_step(value: float) -> None:
+    require_finite(3, {"a": 1.0, "b": -2.5})
+    with pytest.raises(FloatingPointError, match=r"non-finite b at step 3 \(a 1, b .*\)"):
+        require_finite(3, {"a": 1.0, "b": value})
+
+
+HEALTHY = {
+    "nll_posterior": 2.0,
+    "nll_shuffled": 2.5,
+    "curvature": 0.2,
+    "gap": 1.0,
+    "std_ratio": 0.9,
+}
+
+
+@pytest.mark.parametrize(
+    ("sign", "part"),
+    [
+        ({"nll_shuffled": 2.0099}, "z is ignored"),
+        ({"nll_shuffled": 1.0}, "z is ignored"),
+        ({"curvature": 0.51}, "instability"),
+        ({"gap": 32.1}, "drift apart"),
+        ({"gap": -32.1}, "drift apart"),
+        ({"std_ratio": 0.49}, "spread"),
+        ({"std_ratio": 2.01}, "spread"),
+    ],
+)
+def test_each_sign_is_said_once_and_again_when_it_comes_back(sign: dict[str, float], part: str) -> None:
+    watchdog = Watchdog(latent_dim=32)
+    assert watchdog.check(HEALTHY) == []
+    (message,) = watchdog.check(HEALTHY | sign)
+    assert part in message
+    assert watchdog.check(HEALTHY | sign) == []
+    assert watchdog.check(HEALTHY) == []
+    assert watchdog.check(HEALTHY | sign) == [message]
+    assert Watchdog(32, sorted(watchdog.active)).check(HEALTHY | sign) == []  # as after a resume
+
+
+def test_short_of_the_thresholds_nothing_is_said() -> None:
+    short = {"nll_posterior": 2.0, "nll_shuffled": 2.01, "curvature": 0.49, "gap": 31.9, "std_ratio": 0.51}
+    assert Watchdog(32).check(short) == []
+    assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99}) == []
+    assert Watchdog(32).check({}) == []
+
+
+def test_a_sign_that_wavers_is_not_repeated() -> None:
+    watchdog = Watchdog(32)
+    assert len(watchdog.check(HEALTHY | {"curvature": 0.6})) == 1
+    for curvature in (0.45, 0.6, 0.3, 0.51):
+        assert watchdog.check(HEALTHY | {"curvature": curvature}) == []
+    assert watchdog.check({}) == []  # nothing measured, nothing over
+    assert watchdog.check(HEALTHY | {"curvature": 0.6}) == []
+
+
+def test_hopeless_figures_are_no_error() -> None:
+    """A z of another sentence may cost thousands of nats a token without the watchdog failing."""
+    assert Watchdog(32).check(HEALTHY | {"nll_shuffled": 1e6}) == []
+
+
+def _spoken(model: LatentModel, n: int) -> EncodedCorpus:
+    """n sentences that the generator itself says, each under a z of its own: z is worth knowing."""
+    z, rng, state_tokens = normal(n, LATENT, seed=3).float(), seeded(4), torch.full((n,), BOS)
+    state, rows = model.generator.start(z), []
+    for _ in range(6):
+        logits, state = model.generator.step(state_tokens, state)
+        logits[:, :4] = -math.inf
+        state_tokens = torch.multinomial(logits.softmax(-1), 1, generator=rng)[:, 0]
+        rows.append(state_tokens)
+    tokens = torch.stack([*rows, torch.full((n,), EOS)], 1).numpy()
+    return EncodedCorpus(tokens.astype(np.int32).ravel(), np.arange(0, 7 * n + 1, 7))
+
+
+def _warnings(directory: Path, sickness: str) -> list[str]:
+    """What the loop warns of in three updates of a model that speaks with z, before or after it fell ill."""
+    config = toy_config(
+        {
+            "model": {"dropout": 0.0, "init_range": 1.3},
+            "inference": {"n_steps": 20, "step_size": 0.15, "likelihood_weight_start": None},
+            "training": {"n_epochs": 1, "batch_size": 32, "batch_tokens": 1000, "report_every": 1}
+            | {"learning_rate": 1e-9, "prior_learning_rate": 0.0},
+        }
+    )
+    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(5))
+    corpus = _spoken(model, 96)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.mul_(0.05)
+        if sickness == "collapsed":
+            for path in ("latent_weight", "initial_h.weight", "initial_c.weight"):
+                model.generator.get_parameter(path).zero_()
+        if sickness == "runaway":  # an energy that pays for leaving the centre, and steeply
+            for parameter in model.prior.parameters():
+                parameter.mul_(20 * 4)
+    plan = BatchPlan(corpus, 32, 1000, seed=1)
+    trainer = Trainer(model, config, n_sentences=len(corpus), mean_batch_size=plan.mean_batch_size)
+    warnings: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "warning":
+            warnings.append(event.data["message"])
+
+    def nothing(_progress: Any) -> dict[str, float]:
+        return {}
+
+    directory.mkdir()
+    assert TrainingLoop(trainer, plan, directory, on_event=listen, end_of_epoch=nothing).run(Limits()) == "finished"
+    return warnings
+
+
+def test_collapsed_and_runaway_models_are_reported_and_a_healthy_one_is_not(tmp_path: Path) -> None:
+    assert _warnings(tmp_path / "healthy", "none") == []
+    collapsed = _warnings(tmp_path / "collapsed", "collapsed")
+    assert len(collapsed) == 1
+    assert "z is ignored" in collapsed[0]
+    assert collapsed[0].startswith("step 1: ")
+    runaway = " ".join(_warnings(tmp_path / "runaway", "runaway"))
+    assert "drift apart" in runaway or "spread" in runaway
+    assert "instability" in runaway

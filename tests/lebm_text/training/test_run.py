@@ -1,0 +1,396 @@
+"""A run directory: what is in it, what each setting does to it, and how it is taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.files import sha256_file
+from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.training import session
+from lebm_text.training.checkpoint import load_checkpoint, load_weights
+from lebm_text.training.events import Event
+from lebm_text.training.metrics import read_metrics
+from lebm_text.training.run import Summary, resume, train
+
+from ..toy import text_corpus, toy_config
+
+TIMES = ("tokens_per_second", "eta_seconds", "seconds")
+
+
+def _improving() -> Callable[[Sequence[str], Sequence[str], Sequence[str]], float]:
+    """A judge who finds each epoch worse than the one before."""
+    seen: list[int] = []
+
+    def score(_samples: Sequence[str], _real: Sequence[str], _vocabulary: Sequence[str]) -> float:
+        seen.append(1)
+        return float(len(seen))
+
+    return score
+
+
+def _train(corpus: Corpus, out: Path, config: Config, **options: Any) -> tuple[Summary, list[Event]]:
+    events: list[Event] = []
+    options.setdefault("sample_score", _improving())
+    summary = train(config, corpus, out, device="cpu", on_event=events.append, **options)
+    return summary, events
+
+
+def _metrics(out: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in read_metrics(out / "metrics.jsonl")]
+
+
+def _notices(events: list[Event]) -> str:
+    return "\n".join(e.data["message"] for e in events if e.kind == "notice")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Sixteen training sentences."""
+    return text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=16)
+
+
+@pytest.fixture(scope="module")
+def base(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A finished run of two epochs of two updates or more, and what it told."""
+    out = tmp_path_factory.mktemp("runs") / "base"
+    summary, events = _train(corpus, out, toy_config())
+    assert summary == Summary("finished", summary.step, out)
+    return out, events
+
+
+def test_files_of_a_run(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
+    out, events = base
+    names = ["checkpoints", "config.json", "env.json", "metrics.jsonl", "model.safetensors", "samples"]
+    assert sorted(p.name for p in out.iterdir()) == [*names, "tokenizer.json"]
+    assert Config.from_dict(json.loads((out / "config.json").read_text())) == toy_config()
+    environment = json.loads((out / "env.json").read_text())
+    assert environment["corpus"]["splits"]["train"]["sha256"] == corpus.splits["train"].sha256
+    assert sorted(p.name for p in (out / "samples").iterdir()) == ["epoch-0001.txt", "epoch-0002.txt"]
+    assert (out / "samples" / "epoch-0002.txt").read_text().count("\n") == session.SHOWN_SAMPLES
+    with safe_open(out / "model.safetensors", framework="pt") as stream:
+        assert len(stream.metadata()) == 1
+    assert events[0].kind == "start"
+    assert events[-1].kind == "end"
+    assert events[-1].data["reason"] == "finished"
+
+
+def test_published_weights_are_those_of_the_last_checkpoint(base: tuple[Path, list[Event]]) -> None:
+    found = load_checkpoint(base[0] / "checkpoints")
+    weights, _ = load_weights(base[0] / "model.safetensors")
+    saved = found.state["trainer"]["model"]
+    assert set(saved) == set(weights)
+    assert all(torch.equal(found.tensors[saved[name]["__tensor__"]], weights[name]) for name in weights)
+
+
+def test_equal_runs_are_equal_bytes_and_global_state_is_left_alone(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+) -> None:
+    threads = torch.get_num_threads()
+    torch.manual_seed(99)
+    _train(corpus, tmp_path / "again", toy_config())
+    assert torch.get_num_threads() == threads
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "samples/epoch-0001.txt"):
+        assert sha256_file(tmp_path / "again" / name) == sha256_file(base[0] / name)
+    assert _metrics(tmp_path / "again") == _metrics(base[0])
+
+
+# What changing a field must change: the weights; reports alone; the number of updates; the checkpoints alone; the
+# number of threads told; which weights are published.
+EFFECTS: dict[str, tuple[Any, str]] = {
+    "text.tokenizer": ("sentencepiece", "weights"),
+    "text.vocab_size": (9, "weights"),
+    "text.lowercase": (True, "vocabulary"),
+    "text.max_length": (5, "weights"),
+    "model.prior": ("gaussian", "weights"),
+    "model.latent_dim": (2, "weights"),
+    "model.embedding_dim": (5, "weights"),
+    "model.hidden_dim": (5, "weights"),
+    "model.dropout": (0.5, "weights"),
+    "model.tied": (True, "weights"),
+    "model.prior_hidden_dim": (4, "weights"),
+    "model.energy_bound": (0.5, "weights"),
+    "model.init_range": (0.4, "weights"),
+    "inference.kind": ("short_run", "one choice"),
+    "inference.n_steps": (3, "weights"),
+    "inference.step_size": ([0.4, 0.3], "weights"),
+    "inference.noise_scale": (0.5, "weights"),
+    "inference.noise_scale_start": (0.1, "weights"),
+    "inference.likelihood_weight": (2.0, "weights"),
+    "inference.likelihood_weight_start": (3.0, "weights"),
+    "inference.anneal_epochs": (1.0, "weights"),
+    "inference.persistent": (True, "weights"),
+    "prior.n_steps": (2, "weights"),
+    "prior.step_size": ([0.5, 0.4, 0.3], "weights"),
+    "prior.noise_scale": (0.5, "weights"),
+    "training.n_epochs": (3, "steps"),
+    "training.batch_size": (3, "steps"),
+    "training.batch_tokens": (12, "steps"),
+    "training.learning_rate": (0.02, "weights"),
+    "training.learning_rate_decay": (0.5, "weights"),
+    "training.prior_learning_rate": (0.02, "weights"),
+    "training.prior_weight_decay": (0.5, "weights"),
+    "training.prior_start_epoch": (1.0, "weights"),
+    "training.clip_norm": (0.01, "weights"),
+    "training.prior_clip_norm": (1e-4, "weights"),
+    "training.seed": (2, "weights"),
+    "training.precision": ("bf16", "weights"),
+    "training.n_threads": (2, "threads"),
+    "training.report_every": (1, "reports"),
+    "training.checkpoint_every": (1, "checkpoints"),
+    "training.validation_sentences": (3, "reports"),
+    "training.select": ("valid_kn5", "published"),
+}
+
+
+def test_every_field_is_checked() -> None:
+    fields = [f"{section}.{key}" for section, values in Config().to_dict().items() for key in values]
+    assert sorted(EFFECTS) == sorted(fields)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_every_field_changes_something(
+    name: str, base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+) -> None:
+    value, effect = EFFECTS[name]
+    section, key = name.split(".")
+    before = toy_config()
+    if effect == "one choice":
+        with pytest.raises(InputError, match=f"must be {value}, got"):
+            before.override([f"{name}=other"])
+        return
+    assert before.to_dict()[section][key] != value
+    changes = {section: {key: value}}
+    if name == "text.tokenizer":
+        changes["text"]["vocab_size"] = 20
+    if name == "text.lowercase":  # has an effect on capitals alone
+        corpus = _with_capitals(tmp_path / "capitals")
+    stop = {"max_minutes": 1e-9} if effect == "threads" else {}  # more threads than free cores would take long
+    _, events = _train(corpus, tmp_path / "run", before.merge(changes), **stop)
+
+    old, new = base[0], tmp_path / "run"
+    same_weights = sha256_file(old / "model.safetensors") == sha256_file(new / "model.safetensors")
+    start, former = ({**next(e for e in some if e.kind == "start").data, "run": ""} for some in (events, base[1]))
+    saved, formerly = ([e.data["step"] for e in some if e.kind == "checkpoint"] for some in (events, base[1]))
+    if effect == "weights":
+        assert not same_weights
+        assert _metrics(new) != _metrics(old)
+    elif effect == "steps":
+        assert start["n_steps"] > former["n_steps"]
+    elif effect == "vocabulary":
+        assert start["vocab_size"] == former["vocab_size"]  # capitals would have made words of their own
+    elif effect == "threads":
+        assert (start["threads"], former["threads"]) == (2, 1)
+    elif effect == "reports":
+        assert same_weights
+        assert _metrics(new) != _metrics(old)
+    elif effect == "checkpoints":
+        assert same_weights
+        assert _metrics(new) == _metrics(old)
+        assert set(saved) > set(formerly)
+    else:
+        assert effect == "published"
+        assert not same_weights
+
+
+def _with_capitals(directory: Path) -> Corpus:
+    corpus = text_corpus(directory, n_train=16)
+    path = corpus.splits["train"].path
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line.upper() if i % 2 else line}\n" for i, line in enumerate(lines)))
+    return find_corpus(str(directory))
+
+
+def test_open_settings_are_resolved_and_kept(corpus: Corpus, tmp_path: Path) -> None:
+    config = toy_config({"training": {"precision": "auto", "n_threads": 0}})
+    _, events = _train(corpus, tmp_path / "run", config, max_steps=1)
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert stored["precision"] in ("fp32", "bf16")
+    assert stored["n_threads"] == torch.get_num_threads()
+    assert next(e for e in events if e.kind == "start").data["precision"] == stored["precision"]
+
+
+def test_stopped_run_has_a_checkpoint_and_weights_and_resumes_to_the_same(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    summary, _ = _train(corpus, out, toy_config(), max_steps=1)
+    assert (summary.reason, summary.step) == ("max_steps", 1)
+    assert sha256_file(out / "model.safetensors") != sha256_file(base[0] / "model.safetensors")
+    events: list[Event] = []
+    assert resume(out, device="cpu", on_event=events.append).reason == "finished"
+    assert _notices(events) == ""
+    assert next(e for e in events if e.kind == "start").data["step"] == 1
+    assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
+    assert _metrics(out) == _metrics(base[0])
+
+
+def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
+    summary, _ = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
+    assert (summary.reason, summary.step) == ("max_minutes", 0)
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_killed_before_the_first_checkpoint(base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(event: Event) -> None:
+        if event.kind == "report":
+            raise Killed
+
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(toy_config(), corpus, out, device="cpu", on_event=kill)
+    assert len(_metrics(out)) == 1
+    assert not (out / "checkpoints").exists()
+    events: list[Event] = []
+    resume(out, device="cpu", on_event=events.append)
+    assert "no checkpoint yet" in _notices(events)
+    assert _metrics(out) == _metrics(base[0])
+    assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
+
+
+def test_killed_between_the_last_checkpoint_and_the_weights(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of an earlier stop must not pass for those of the finished run."""
+    out = tmp_path / "run"
+    _train(corpus, out, toy_config(), max_steps=1)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "save_weights", kill)
+        with pytest.raises(Killed):
+            resume(out, device="cpu", on_event=lambda event: None)
+    assert sha256_file(out / "model.safetensors") != sha256_file(base[0] / "model.safetensors")
+    assert resume(out, device="cpu", on_event=lambda event: None).reason == "finished"
+    assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
+
+
+def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]]) -> None:
+    files = [path for path in base[0].rglob("*") if path.is_file()]
+    before = {path: (sha256_file(path), path.stat().st_mtime_ns) for path in files}
+    events: list[Event] = []
+    assert resume(base[0], on_event=events.append).reason == "finished"
+    assert "nothing to do" in _notices(events)
+    assert {path: (sha256_file(path), path.stat().st_mtime_ns) for path in before} == before
+    assert [path for path in base[0].rglob("*") if path.is_file()] == files
+
+
+def test_truncated_checkpoint_is_replaced_by_its_predecessor(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    _train(corpus, out, toy_config({"training": {"checkpoint_every": 2}}), max_steps=3)
+    os.truncate(out / "checkpoints" / "last" / "tensors.safetensors", 100)
+    events: list[Event] = []
+    resume(out, device="cpu", on_event=events.append)
+    assert "previous" in _notices(events)
+    assert "damaged" in _notices(events)
+    assert next(e for e in events if e.kind == "start").data["step"] == 2
+    assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
+    assert _metrics(out) == _metrics(base[0])
+
+
+def test_changed_text_is_refused(tmp_path: Path) -> None:
+    corpus = text_corpus(tmp_path / "toy", n_train=16)
+    _train(corpus, tmp_path / "run", toy_config(), max_steps=1)
+    with (tmp_path / "toy" / "valid.txt").open("a") as stream:
+        stream.write("the dog\n")
+    with pytest.raises(InputError, match=r"valid\.txt is not the text"):
+        resume(tmp_path / "run", on_event=lambda event: None)
+
+
+def test_text_that_was_moved_is_found_in_the_data_directory(tmp_path: Path) -> None:
+    corpus = text_corpus(tmp_path / "toy", n_train=16)
+    _train(corpus, tmp_path / "run", toy_config(), max_steps=1)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "toy").rename(tmp_path / "elsewhere" / "toy")
+    with pytest.raises(InputError, match="toy"):
+        resume(tmp_path / "run", on_event=lambda event: None)
+    summary = resume(tmp_path / "run", data_dir=tmp_path / "elsewhere", max_steps=2, on_event=lambda event: None)
+    assert summary.step == 2
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"training": {"sede": 1}}'])
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json|sede"):
+        resume(tmp_path, on_event=lambda event: None)
+
+
+def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_path: Path) -> None:
+    config = toy_config({"inference": {"step_size": 1e20}})
+    with pytest.raises(InputError, match=r"diverged: non-finite .* at step 1 .*inference\.step_size") as error:
+        _train(corpus, tmp_path / "run", config)
+    assert "\n" not in str(error.value)
+
+
+def test_left_out_sentences_are_said(corpus: Corpus, tmp_path: Path) -> None:
+    _, events = _train(corpus, tmp_path / "run", toy_config({"text": {"max_length": 4}}), max_steps=1)
+    assert "longer than 4 tokens" in _notices(events)
+
+
+class TestSelection:
+    """training.select = valid_kn5."""
+
+    def test_lowest_score_is_published_and_training_goes_on(self, corpus: Corpus, tmp_path: Path) -> None:
+        scores = iter([3.0, 1.0, 2.0, 5.0])
+        settings = {"select": "valid_kn5", "n_epochs": 4}
+        weights: list[dict[str, torch.Tensor]] = []
+
+        def remember(event: Event) -> None:
+            if event.kind == "checkpoint":
+                found = load_checkpoint(tmp_path / "run" / "checkpoints")
+                saved = found.state["trainer"]["model"]
+                weights.append({name: found.tensors[place["__tensor__"]] for name, place in saved.items()})
+
+        config = toy_config({"training": {**settings, "checkpoint_every": 1000}})
+        judged: list[tuple[Sequence[str], Sequence[str], Sequence[str]]] = []
+
+        def score(*texts: Sequence[str]) -> float:
+            judged.append(texts)  # type: ignore[arg-type]
+            return next(scores)
+
+        train(config, corpus, tmp_path / "run", device="cpu", on_event=remember, sample_score=score)
+        published, _ = load_weights(tmp_path / "run" / "model.safetensors")
+        second, last = weights[1], weights[-1]
+        assert all(torch.equal(published[name], second[name]) for name in second)
+        assert any(not torch.equal(published[name], last[name]) for name in last)
+        values = [r["valid_kn5"] for r in _metrics(tmp_path / "run") if "valid_kn5" in r]
+        assert values == [3.0, 1.0, 2.0, 5.0]
+        samples, real, vocabulary = judged[0]
+        assert len(samples) == 16  # as many as were trained on
+        assert len(real) == 6
+        assert set(" ".join(real).split()) <= set(vocabulary)
+
+    def test_without_a_judge_nothing_is_begun(self, corpus: Corpus, tmp_path: Path) -> None:
+        config = toy_config({"training": {"select": "valid_kn5"}})
+        with pytest.raises(InputError, match="needs a judge"):
+            train(config, corpus, tmp_path / "run", on_event=lambda event: None)
+        assert not (tmp_path / "run").exists()
+
+
+def test_unavailable_device_is_bad_input_and_nothing_is_begun(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="CUDA"):
+        train(toy_config(), corpus, tmp_path / "run", device="cuda", on_event=lambda event: None)
+    assert not (tmp_path / "run").exists()

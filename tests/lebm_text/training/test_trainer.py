@@ -1,0 +1,192 @@
+"""One learner: its update is Algorithm 1, its randomness its own, its state complete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
+from lebm_text.text.batching import Batch
+from lebm_text.training.objectives import generator_loss, prior_loss
+from lebm_text.training.trainer import Trainer
+
+from ..toy import BOS, LATENT, VOCABULARY, gap, seeded, toy_batch, toy_config, toy_corpus
+
+N = 12
+MEAN = 5.5
+CPU = torch.device("cpu")
+
+
+def _trainer(**changes: dict[str, Any]) -> Trainer:
+    config = toy_config(changes)
+    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    return Trainer(model, config, n_sentences=N, mean_batch_size=MEAN)
+
+
+def _batches() -> list[Batch]:
+    corpus = toy_corpus([5, 3, 4, 2, 6, 1, 3, 3, 7, 2, 4, 5])
+    return [corpus.batch(index) for index in _three_of_four()]
+
+
+def _three_of_four() -> list[Any]:
+    return list(torch.arange(N).view(3, 4).numpy())
+
+
+def _weights(model: LatentModel) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _differ(one: dict[str, Tensor], two: dict[str, Tensor]) -> list[str]:
+    return [name for name in one if not torch.equal(one[name], two[name])]
+
+
+def test_update_is_algorithm_1() -> None:
+    """Both chains from the noise stream, both losses, clipping, Adam: written out once more."""
+    changes = {
+        "model": {"dropout": 0.3},
+        "training": {"clip_norm": 0.05, "prior_clip_norm": 0.01, "prior_weight_decay": 0.2},
+    }
+    trainer, batch = _trainer(**changes), toy_batch([6, 4, 4, 1])
+    config, model = trainer.config, _trainer(**changes).model
+    noise = torch.Generator().manual_seed(config.training.seed)
+    chain = build_inference(config.inference, epoch=0.7)
+    positive = chain(batch, model.prior, model.generator, rng=noise).z
+    negative, _ = sample_prior(model.prior, config.prior, 4, rng=noise, device=CPU)
+    dropout = torch.Generator().manual_seed(config.training.seed + 1)
+    log_likelihood = model.generator.log_likelihood(batch, positive, rng=dropout)
+    torch.autograd.backward(generator_loss(log_likelihood, MEAN))
+    torch.autograd.backward(prior_loss(model.prior, positive, negative, MEAN))
+    for module, limit, rate, decay in ((model.generator, 0.05, 0.01, 0.0), (model.prior, 0.01, 0.01, 0.2)):
+        parameters = list(module.parameters())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        assert norm > limit
+        torch.optim.Adam(parameters, lr=rate, weight_decay=decay).step()
+
+    figures = trainer.update(batch, epoch=0.7, step=1)
+    assert _differ(_weights(trainer.model), _weights(model)) == []
+    assert figures["nll_token"] == pytest.approx(-float(log_likelihood.detach().sum()) / batch.n_tokens)
+    assert figures["gap"] == pytest.approx(figures["f_positive"] - figures["f_negative"])
+    assert figures["likelihood_weight"] == chain.likelihood_weight
+    assert figures["grad_generator"] > 0.05  # before clipping
+
+
+def test_updates_raise_the_likelihood() -> None:
+    trainer, batch = _trainer(), toy_batch([6, 4, 4, 1])
+    losses = [trainer.update(batch, epoch=0.0, step=step)["nll_token"] for step in range(1, 41)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_prior_waits_for_its_start() -> None:
+    trainer = _trainer(training={"prior_start_epoch": 1.0})
+    before = _weights(trainer.model)
+    trainer.update(_batches()[0], epoch=0.99, step=1)
+    changed = _differ(before, _weights(trainer.model))
+    assert changed
+    assert all(name.startswith("generator.") for name in changed)
+    trainer.update(_batches()[1], epoch=1.0, step=2)
+    assert any(name.startswith("prior.") for name in _differ(before, _weights(trainer.model)))
+
+
+def test_gaussian_prior_has_nothing_to_learn() -> None:
+    trainer = _trainer(model={"prior": "gaussian"})
+    assert set(trainer.optimizers) == {"generator"}
+    figures = trainer.update(_batches()[0], epoch=0.0, step=1, probe=True)
+    assert figures["gap"] == figures["move_negative"] == 0
+    assert "grad_prior" not in figures
+    assert figures["curvature_prior"] == pytest.approx(0.5**2 / 4, rel=1e-3)  # N(0, 1) has curvature 1
+
+
+def test_a_batch_of_one() -> None:
+    trainer = _trainer()
+    figures = trainer.update(toy_batch([5]), epoch=0.0, step=1, probe=True)
+    assert not {"std_positive", "std_negative", "nll_shuffled"} & set(figures)  # these need another sentence
+    assert {"nll_posterior", "nll_prior", "curvature_posterior"} <= set(figures)
+
+
+def test_a_probe_changes_nothing_that_is_learned() -> None:
+    one, two = _trainer(model={"dropout": 0.3}), _trainer(model={"dropout": 0.3})
+    for step, batch in enumerate(_batches(), 1):
+        plain = one.update(batch, epoch=0.0, step=step)
+        probed = two.update(batch, epoch=0.0, step=step, probe=True)
+        assert plain.items() <= probed.items()
+        assert {"nll_posterior", "nll_shuffled", "curvature_prior"} <= set(probed) - set(plain)
+    assert _differ(_weights(one.model), _weights(two.model)) == []
+
+
+def test_global_randomness_is_neither_used_nor_changed() -> None:
+    results = []
+    for seed in (1, 2):
+        trainer = _trainer(model={"dropout": 0.3}, inference={"persistent": True})
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        trainer.update(_batches()[0], epoch=0.0, step=1, probe=True)
+        assert torch.equal(torch.get_rng_state(), before)
+        results.append(_weights(trainer.model))
+    assert _differ(*results) == []
+
+
+def test_persistent_chains_go_on_where_their_sentence_was_left() -> None:
+    trainer = _trainer(inference={"persistent": True})
+    assert trainer.memory is not None
+    assert trainer.memory.shape == (N, LATENT)
+    start = trainer.memory.clone()
+    first, second, _ = _batches()
+    trainer.update(first, epoch=0.0, step=1)
+    visited = trainer.memory.clone()
+    assert bool((visited[first.index] != start[first.index]).all())
+    assert torch.equal(visited[second.index], start[second.index])
+    figures = trainer.update(first, epoch=0.0, step=2)
+    moved = (trainer.memory[first.index] - visited[first.index]).norm(dim=1).mean()
+    assert figures["move_positive"] == pytest.approx(float(moved), rel=1e-5)
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_stop_before_the_parameters_move(damage: float) -> None:
+    trainer = _trainer()
+    with torch.no_grad():
+        trainer.model.generator.output_bias[4] = damage
+    before = _weights(trainer.model)
+    with pytest.raises(FloatingPointError, match="step 7"):
+        trainer.update(_batches()[0], epoch=0.0, step=7)
+    after = _weights(trainer.model)
+    assert all(torch.equal(before[name], after[name]) or before[name].isnan().any() for name in before)
+
+
+def test_learning_rates_decay_with_the_epochs() -> None:
+    trainer = _trainer(training={"learning_rate_decay": 0.5, "prior_learning_rate": 0.08})
+    trainer.end_epoch()
+    trainer.end_epoch()
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
+    assert rates == pytest.approx({"generator": 0.0025, "prior": 0.02})
+
+
+@pytest.mark.parametrize("prior", ["ebm", "gaussian"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_state_is_all_that_the_next_updates_depend_on(prior: str, persistent: bool) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "model": {"prior": prior, "dropout": 0.3},
+        "inference": {"persistent": persistent},
+        "training": {"learning_rate_decay": 0.5},
+    }
+    trainer = _trainer(**changes)
+    batches = _batches()
+    for step, batch in enumerate(batches, 1):
+        trainer.update(batch, epoch=0.0, step=step)
+    trainer.end_epoch()
+    tensors, skeleton = trainer.state()
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+
+    other = _trainer(**changes)
+    other.update(batches[1], epoch=0.0, step=1)  # whatever it was before
+    other.load_state(tensors, skeleton)
+    for step, batch in enumerate(batches, 4):
+        mine = trainer.update(batch, epoch=1.2, step=step, probe=True)
+        assert other.update(batch, epoch=1.2, step=step, probe=True) == mine
+    assert _differ(_weights(trainer.model), _weights(other.model)) == []
+    if persistent:
+        assert trainer.memory is not None
+        assert other.memory is not None
+        assert gap(trainer.memory, other.memory) == 0

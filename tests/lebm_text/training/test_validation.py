@@ -1,0 +1,85 @@
+"""Validation figures: an oracle, a sum by hand, and noise that is the same each time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
+from lebm_text.config import Config
+from lebm_text.training.validation import validate
+
+from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
+
+CORPUS = toy_corpus([5, 2, 3, 1, 7, 4])
+
+
+def _model(config: Config) -> LatentModel:
+    return build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+
+
+def test_a_uniform_generator_has_the_vocabulary_as_its_perplexity() -> None:
+    model = _model(toy_config())
+    with torch.no_grad():
+        for parameter in model.generator.parameters():
+            parameter.zero_()
+    figures = validate(model, toy_config(), CORPUS, epoch=0.0)
+    for name in ("posterior", "prior"):
+        assert figures[f"valid_ppl_{name}"] == pytest.approx(VOCABULARY, rel=1e-5)
+        assert figures[f"valid_nll_{name}"] == pytest.approx(math.log(VOCABULARY), rel=1e-5)
+
+
+def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
+    """In two batches by hand: shortest sentences first, the posterior's noise before the prior's."""
+    config = toy_config({"training": {"batch_size": 4}})
+    model, rng = _model(config), torch.Generator().manual_seed(config.training.seed)
+    chain = build_inference(config.inference, epoch=0.5)
+    nll, energy = dict.fromkeys(("posterior", "prior"), 0.0), dict.fromkeys(("posterior", "prior"), 0.0)
+    for index in ([3, 1, 2, 5], [0, 4]):
+        batch = CORPUS.batch(np.array(index))
+        drawn = {
+            "posterior": chain(batch, model.prior, model.generator, rng=rng).z,
+            "prior": sample_prior(model.prior, config.prior, len(index), rng=rng, device=torch.device("cpu"))[0],
+        }
+        with torch.no_grad():
+            for name, z in drawn.items():
+                nll[name] -= float(model.generator.log_likelihood(batch, z).sum())
+                energy[name] += float(model.prior.neg_energy(z).sum())
+    figures = validate(model, config, CORPUS, epoch=0.5)
+    for name in nll:
+        assert figures[f"valid_nll_{name}"] == pytest.approx(nll[name] / len(CORPUS.tokens), rel=1e-5)
+        assert figures[f"valid_ppl_{name}"] == pytest.approx(math.exp(nll[name] / len(CORPUS.tokens)), rel=1e-5)
+        assert figures[f"valid_f_{name}"] == pytest.approx(energy[name] / len(CORPUS), rel=1e-5)
+    assert nll["posterior"] != nll["prior"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"inference": {"persistent": True}}])
+def test_noise_is_fixed_and_nothing_is_left_behind(changes: dict[str, Any]) -> None:
+    config = toy_config({"model": {"dropout": 0.5}} | changes)
+    model = _model(config)
+    before = torch.get_rng_state()
+    first = validate(model, config, CORPUS, epoch=1.0)
+    torch.manual_seed(77)
+    torch.randn(5)
+    assert validate(model, config, CORPUS, epoch=1.0) == first
+    torch.set_rng_state(before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_chain_is_the_one_of_its_epoch_and_its_seed() -> None:
+    config = toy_config()
+    model = _model(config)
+    first = validate(model, config, CORPUS, epoch=0.0)
+    assert validate(model, config, CORPUS, epoch=9.0)["valid_nll_posterior"] != first["valid_nll_posterior"]
+    assert validate(model, config.override(["training.seed=5"]), CORPUS, epoch=0.0) != first
+
+
+def test_a_hopeless_model_has_a_finite_perplexity() -> None:
+    model = _model(toy_config())
+    with torch.no_grad():
+        model.generator.output_bias.zero_()[0] = 5000.0
+    assert math.isfinite(validate(model, toy_config(), CORPUS, epoch=0.0)["valid_ppl_prior"])
