@@ -24,9 +24,9 @@ from .nn.precision import resolve_precision
 from .samplers.noise import KeyedRng
 from .text.batching import Batch, EncodedCorpus
 from .text.tokenizers import Tokenizer, load_tokenizer
-from .training.checkpoint import load_weights, save_weights
+from .training.checkpoint import JSON, load_weights, save_weights
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM"]
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM", "weights_metadata"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -86,8 +86,7 @@ class LatentEBM:
         directory.mkdir(parents=True, exist_ok=True)
         atomic_write_json(directory / CONFIG_FILE, self.config.to_dict())
         self.tokenizer.save(directory)
-        metadata = {"format": "lebm-text", "tokenizer": self.tokenizer.fingerprint()}
-        save_weights(directory / WEIGHTS_FILE, self.model.state_dict(), metadata)
+        save_weights(directory / WEIGHTS_FILE, self.model.state_dict(), weights_metadata(self.tokenizer))
 
     @property
     def device(self) -> torch.device:
@@ -206,6 +205,11 @@ class LatentEBM:
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
             yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
+
+
+def weights_metadata(tokenizer: Tokenizer) -> dict[str, JSON]:
+    """What a weights file says of itself: enough to refuse the ids of another tokenizer."""
+    return {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
 
 
 def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> None:

@@ -16,6 +16,7 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text
 from lebm_text.generate import generate
+from lebm_text.model import WEIGHTS_FILE, weights_metadata
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.tokenizers import closed_vocabulary
@@ -138,7 +139,7 @@ class Session:
         score = self.sample_score([line.rstrip("\n") for line in samples], self.text.valid_sentences, vocabulary)
         if progress.best is None or score < progress.best:
             progress.best = score
-            self._save(_made(self.out / "checkpoints" / "best") / "model.safetensors", self.model.state_dict())
+            self._save(_made(self.out / "checkpoints" / "best") / WEIGHTS_FILE, self.model.state_dict())
         return score
 
     def _sample(self, n: int) -> list[str]:
@@ -147,13 +148,13 @@ class Session:
 
     def _publish(self, progress: Progress) -> None:
         """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""
-        best = self.out / "checkpoints" / "best" / "model.safetensors"
+        best = self.out / "checkpoints" / "best" / WEIGHTS_FILE
         selected = self.config.training.select == "valid_kn5" and progress.best is not None
         # The model keeps its own: a checkpoint may follow.
-        self._save(self.out / "model.safetensors", load_weights(best)[0] if selected else self.model.state_dict())
+        self._save(self.out / WEIGHTS_FILE, load_weights(best)[0] if selected else self.model.state_dict())
 
     def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
-        save_weights(path, weights, {"format": "lebm-text", "corpus": self.corpus.name})
+        save_weights(path, weights, weights_metadata(self.text.tokenizer))
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     refused("not JSON")
     (tmp_path / "config.json").write_text("[]")
-    refused("sections")
+    refused("JSON object")
     (tmp_path / "config.json").write_text(config)
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
     tokenizer["words"].reverse()
