@@ -5,18 +5,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/demo
+# Options of the benchmarks, such as BENCH="--run runs/ptb --threads 2".
+BENCH ?=
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
 	@echo "make test    install with the development tools, run the tests"
 	@echo "make lint    check style and types"
+	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
 	@echo "make clean   remove $(VENV) and caches; runs stay"
 
 $(VENV)/python.stamp:
@@ -55,6 +58,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/table.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -58,21 +58,20 @@ class PlainGenerator(nn.Module):
         if output is None:
             plain.output.weight = plain.embedding.weight
             output = embedding
-        inputs = torch.cat([generator.token_weight, generator.latent_weight], dim=1)
-        for mine, theirs in (
-            (plain.embedding.weight, embedding),
-            (plain.initial_h.weight, generator.initial_h.weight),
-            (plain.initial_h.bias, generator.initial_h.bias),
-            (plain.initial_c.weight, generator.initial_c.weight),
-            (plain.initial_c.bias, generator.initial_c.bias),
-            (plain.lstm.weight_ih_l0, _torch_order(inputs)),
-            (plain.lstm.weight_hh_l0, _torch_order(generator.recurrent_weight)),
-            (plain.lstm.bias_ih_l0, _torch_order(generator.gate_bias)),
-            (plain.lstm.bias_hh_l0, torch.zeros_like(generator.gate_bias)),
-            (plain.output.weight, output),
-            (plain.output.bias, generator.output_bias),
-        ):
-            mine.copy_(theirs)
+        weights = {
+            "embedding.weight": embedding,
+            "initial_h.weight": generator.initial_h.weight,
+            "initial_h.bias": generator.initial_h.bias,
+            "initial_c.weight": generator.initial_c.weight,
+            "initial_c.bias": generator.initial_c.bias,
+            "lstm.weight_ih_l0": _torch_order(torch.cat([generator.token_weight, generator.latent_weight], dim=1)),
+            "lstm.weight_hh_l0": _torch_order(generator.recurrent_weight),
+            "lstm.bias_ih_l0": _torch_order(generator.gate_bias),
+            "lstm.bias_hh_l0": torch.zeros_like(generator.gate_bias),
+            "output.weight": output,
+            "output.bias": generator.output_bias,
+        }
+        plain.load_state_dict(weights)
         return plain.eval()
 
     def start(self, z: Tensor) -> tuple[Tensor, Tensor]:

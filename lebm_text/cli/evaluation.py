@@ -115,24 +115,11 @@ def _check(request: Request) -> Path | None:
 
 def _corpus(request: Request, run: Path | None) -> Corpus:
     """The corpus that was named, or the run's own, which must still be what the run began with."""
-    from lebm_text.text.corpora import find_corpus
+    from lebm_text.text.corpora import find_again, find_corpus
 
     if request.corpus is not None or run is None:
         return find_corpus(request.corpus or "", data_dir=request.data_dir)
-    described = read_json(run / "env.json")["corpus"]
-    name, data_dir = described["name"], request.data_dir
-    trained_on = Path(described["splits"]["train"]["path"])
-    if described["origin"] == "directory":
-        name = str(trained_on.parent)
-    elif described["origin"] == "data-dir" and data_dir is None:
-        data_dir = trained_on.parents[1]
-    corpus = find_corpus(name, data_dir=data_dir)
-    if corpus.splits["train"].sha256 != described["splits"]["train"]["sha256"]:
-        raise InputError(
-            f"{corpus.splits['train'].path} is not the text that {run} was trained on; name the corpus with "
-            "--corpus or its place with --data-dir"
-        )
-    return corpus
+    return find_again(read_json(run / "env.json")["corpus"], data_dir=request.data_dir)
 
 
 def _lowercase(run: Path | None) -> bool:

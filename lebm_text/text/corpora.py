@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .fetching import fetch, is_offline
@@ -104,6 +105,28 @@ def find_corpus(
         return open_cached(entry, location.directory, offline=offline)
     name = location.directory.resolve().name if location.origin == "directory" else name_or_directory
     return open_corpus(name, location, entry)
+
+
+def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) -> Corpus:
+    """The corpus of a run, from what `Corpus.describe` wrote of it: found where it was, and unchanged.
+
+    `data_dir` is where to look instead; a corpus that was a directory is then looked for there by its name.
+    Raises InputError if a split is gone or no longer the same text.
+    """
+    name, before = described["name"], Path(described["splits"]["train"]["path"]).parent
+    if described["origin"] == "directory":
+        name = str(before if data_dir is None else data_dir / name)
+    elif described["origin"] == "data-dir" and data_dir is None:
+        data_dir = before.parent
+    corpus = find_corpus(name, data_dir=data_dir)
+    for split, recorded in described["splits"].items():
+        found = corpus.splits[split]
+        if found.sha256 != recorded["sha256"]:
+            raise InputError(
+                f"{found.path} is not the text that the run began with (sha256 {found.sha256[:12]}…, expected "
+                f"{recorded['sha256'][:12]}…); give the directory that holds {described['name']} with --data-dir"
+            )
+    return corpus
 
 
 def locate(

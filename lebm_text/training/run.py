@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json, read_json
 from lebm_text.nn.precision import resolve_precision
-from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.corpora import Corpus, find_again
 from lebm_text.text.tokenizers import load_tokenizer
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
 from lebm_text.training.data import prepare_text, train_tokenizer
@@ -102,7 +101,7 @@ def resume(
         on_event(Event("notice", {"message": f"{out} is finished ({step} updates); nothing to do"}))
         return Summary("finished", step, out)
     _check_judge(config, sample_score)
-    corpus = _same_corpus(read_json(out / "env.json")["corpus"], data_dir)
+    corpus = find_again(read_json(out / "env.json")["corpus"], data_dir=data_dir)
     text = prepare_text(corpus, config.text, load_tokenizer(out), config.training.validation_sentences)
     session = Session(out, config, corpus, text, resolve_device(device), on_event, sample_score)
     if checkpoint is None:
@@ -135,22 +134,3 @@ def _last_checkpoint(out: Path) -> Checkpoint | None:
     if not (root / "last").exists() and not (root / "previous").exists():
         return None
     return load_checkpoint(root)
-
-
-def _same_corpus(described: dict[str, Any], data_dir: Path | None) -> Corpus:
-    """The corpus that env.json describes, found again and unchanged."""
-    before = Path(described["splits"]["train"]["path"]).parent
-    name = described["name"]
-    if described["origin"] == "directory":
-        name = str(before if data_dir is None else data_dir / name)
-    elif described["origin"] == "data-dir" and data_dir is None:
-        data_dir = before.parent
-    corpus = find_corpus(name, data_dir=data_dir)
-    for split, recorded in described["splits"].items():
-        found = corpus.splits[split]
-        if found.sha256 != recorded["sha256"]:
-            raise InputError(
-                f"{found.path} is not the text that the run began with (sha256 {found.sha256[:12]}…, expected "
-                f"{recorded['sha256'][:12]}…); give the directory that holds {described['name']} with --data-dir"
-            )
-    return corpus
