@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["target_log_probs"]
 
-# Greatest rows × V of a chunk: 4 MB in bfloat16, so that it stays in a shared cache; half as much makes its matrix
-# products so flat that they slow down by a sixth.
+# rows × V of a chunk: about 4 MB in bfloat16, so that it stays in a shared cache; with fewer rows its matrix
+# products are so flat that they slow down.
 CHUNK_ELEMENTS = 1 << 21
 
 
@@ -42,8 +42,7 @@ def target_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tens
 
 
 def _chunks(n_rows: int, n_columns: int) -> list[slice]:
-    largest = max(32, CHUNK_ELEMENTS // n_columns)
-    size = -(-n_rows // max(1, -(-n_rows // largest)))  # as many chunks as needed, nearly equal: no thin last one
+    size = max(32, CHUNK_ELEMENTS // n_columns)
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
