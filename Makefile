@@ -41,7 +41,7 @@ demo: $(VENV)/demo.stamp
 	else \
 		$(BIN)/lebm-text train kjv --preset demo --out $(RUN); \
 	fi
-	@$(BIN)/lebm-text generate -n 1000 --run $(RUN) -o $(SAMPLES)
+	@$(BIN)/lebm-text generate -n 1000 --temperature 0.8 --run $(RUN) -o $(SAMPLES)
 	@echo
 	@echo "Ten of the 1000 sentences:"
 	@echo

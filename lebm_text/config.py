@@ -20,6 +20,7 @@ __all__ = ["Config", "InferenceConfig", "ModelConfig", "PriorConfig", "TextConfi
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_STEPS = 1_000_000
+MAX_RATE = 10.0
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,11 @@ class TrainingConfig:
         for name in ("validation_sentences", "seed"):
             _at_least(f"training.{name}", getattr(self, name), 0)
         _in_range("training.n_threads", self.n_threads, 0, MAX_THREADS)
-        for name in ("learning_rate", "clip_norm", "prior_clip_norm"):
+        for name in ("clip_norm", "prior_clip_norm"):
             _positive(f"training.{name}", getattr(self, name))
-        for name in ("prior_learning_rate", "prior_weight_decay", "prior_start_epoch"):
+        _in_range("training.learning_rate", self.learning_rate, 0.0, MAX_RATE, open_start=True)
+        _in_range("training.prior_learning_rate", self.prior_learning_rate, 0.0, MAX_RATE)
+        for name in ("prior_weight_decay", "prior_start_epoch"):
             _at_least(f"training.{name}", getattr(self, name), 0.0)
         _in_range("training.learning_rate_decay", self.learning_rate_decay, 0.0, 1.0, open_start=True)
         if self.seed >= 2**63:

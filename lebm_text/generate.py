@@ -145,7 +145,7 @@ def rates_of(sentences: list[str], ids: list[list[int]], truncated: list[bool], 
 def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:
     """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
 
-    The greatest length is named if it is not that of the training text, the prior chain's noise if it is not 1, and
+    The greatest length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and
     how training bent the posterior if it did (then the weights are no maximum likelihood estimate).
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"

@@ -190,6 +190,8 @@ class LatentEBM:
 
     def _batches(self, sentences: Sequence[str], seed: int, batch_size: int) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
+        if isinstance(sentences, str):
+            raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
         if batch_size < 1:
             raise InputError(f"batch_size must be >= 1, got {batch_size}")
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)

@@ -39,8 +39,8 @@ PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
         "short verses in minutes",
         {
             "text": {"max_length": 20, "vocab_size": 4000},
-            "inference": {"n_steps": 4, **_WEIGHTED},
-            "training": {"n_epochs": 7, "learning_rate": 2e-3},
+            "inference": {"n_steps": 5, **_WEIGHTED},
+            "training": {"n_epochs": 6, "learning_rate": 3e-3, "learning_rate_decay": 0.85},
         },
     ),
 }

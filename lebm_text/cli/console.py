@@ -20,7 +20,7 @@ from lebm_text.training.events import Event, Listener
 
 from .tensorboard import TensorBoardListener
 
-__all__ = ["BarListener", "JsonListener", "LineListener", "describe_event", "open_listener"]
+__all__ = ["BarListener", "Broadcast", "JsonListener", "LineListener", "describe_event", "open_listener"]
 
 # The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
 _HEADLINES = {
@@ -37,8 +37,25 @@ _HEADLINES = {
 }
 
 
+class Broadcast:
+    """Tells several listeners. One whose reader went away (`| head`) is dropped and noted in `reader_gone`."""
+
+    def __init__(self, listeners: list[Listener]) -> None:
+        self.listeners = listeners
+        self.reader_gone = False
+
+    def __call__(self, event: Event) -> None:
+        """Pass on one event."""
+        for listener in [*self.listeners]:
+            try:
+                listener(event)
+            except BrokenPipeError:
+                self.listeners.remove(listener)
+                self.reader_gone = True
+
+
 @contextmanager
-def open_listener(*, as_json: bool, tensorboard: Path | None = None) -> Iterator[Listener]:
+def open_listener(*, as_json: bool, tensorboard: Path | None = None) -> Iterator[Broadcast]:
     """The listener that fits this process's streams, and one for TensorBoard's directory if that is given."""
     listeners: list[Listener] = []
     if tensorboard is not None:
@@ -51,12 +68,7 @@ def open_listener(*, as_json: bool, tensorboard: Path | None = None) -> Iterator
             listeners.append(stack.enter_context(BarListener(console)))
         else:
             listeners.append(LineListener(sys.stderr))
-
-        def broadcast(event: Event) -> None:
-            for listener in listeners:
-                listener(event)
-
-        yield broadcast
+        yield Broadcast(listeners)
 
 
 class LineListener:

@@ -77,7 +77,7 @@ def decoding_options(default: str) -> Callable[[F], F]:
                 click.option(
                     "--max-length",
                     type=click.IntRange(min=1),
-                    help="Cut sentences at this many tokens.  [default: the longest in the training text]",
+                    help="Cut sentences at this many tokens.  [default: the run's text.max_length]",
                 ),
             ]
         ):

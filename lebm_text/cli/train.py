@@ -113,22 +113,25 @@ def command(
 
     board = out / "tensorboard" if tensorboard else None
     with ExitStack() as stack:
-        listener = stack.enter_context(open_listener(as_json=as_json, tensorboard=board))
+        broadcast = stack.enter_context(open_listener(as_json=as_json, tensorboard=board))
+        listener: Listener = broadcast
         if corpus is not None and not resume:
             start = partial(run.train, config, find_corpus(corpus, data_dir=data_dir), out)
             if overwrite:
                 listener = _once_started(listener, stack.enter_context(replacing(out)))
         else:
             start = partial(run.resume, out, data_dir=data_dir)
-        should_stop = stack.enter_context(stop_on_signals())
+        signalled = stack.enter_context(stop_on_signals())
         summary = start(
             device=device,
             max_steps=max_steps,
             max_minutes=max_minutes,
             on_event=listener,
-            should_stop=should_stop,
+            should_stop=lambda: signalled() or broadcast.reader_gone,
             sample_score=_reverse_perplexity,
         )
+    if broadcast.reader_gone:
+        raise BrokenPipeError
     if summary.reason == "stopped":
         raise click.exceptions.Exit(INTERRUPTED)
 

@@ -12,6 +12,7 @@ from lebm_text.errors import InputError
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer, drop_long
+from lebm_text.text.vocabulary import SPECIALS
 
 __all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
 
@@ -31,10 +32,17 @@ class PreparedText:
 
 
 def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
-    """The tokenizer that `config` asks for, learned from the training split."""
+    """The tokenizer that `config` asks for, learned from the training split.
+
+    Raises:
+        InputError: a closed vocabulary without a word.
+    """
     sentences = corpus.splits["train"].sentences()
     if config.tokenizer == "word":
-        return WordTokenizer.train(sentences, config.vocab_size, lowercase=config.lowercase)
+        tokenizer = WordTokenizer.train(sentences, config.vocab_size, lowercase=config.lowercase)
+        if len(tokenizer) == len(SPECIALS):
+            raise InputError(f"{corpus.name} repeats no word, so all of it would be <unk>; give more text")
+        return tokenizer
     return SentencePieceTokenizer.train(sentences, config.vocab_size or PIECES, lowercase=config.lowercase)
 
 

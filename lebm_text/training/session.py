@@ -84,8 +84,9 @@ class Session:
             try:
                 reason = loop.run(limits)
             except FloatingPointError as error:
+                self._publish(loop.progress)  # the weights are those of before the update
                 raise InputError(
-                    f"training diverged: {error}; checkpoints in {self.out} are from before. Start anew with a "
+                    f"training diverged: {error}; the weights in {self.out} are from before. Start anew with a "
                     "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
                 ) from None
             self._publish(loop.progress)

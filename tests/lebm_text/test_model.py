@@ -167,3 +167,10 @@ def test_unknown_device_is_refused(tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="device"):
         lebm_text.LatentEBM.from_pretrained(tmp_path, device="abacus")
+
+
+def test_one_string_is_not_taken_for_its_letters() -> None:
+    model = tiny_model()
+    for call in (model.infer, model.reconstruct):
+        with pytest.raises(InputError, match="expected a list of sentences"):
+            call("a a")

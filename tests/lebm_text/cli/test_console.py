@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lebm_text.cli import console
-from lebm_text.cli.console import BarListener, JsonListener, LineListener, describe_event, open_listener
+from lebm_text.cli.console import BarListener, Broadcast, JsonListener, LineListener, describe_event, open_listener
 from lebm_text.errors import InputError
 from lebm_text.training.events import Event
 
@@ -136,3 +136,17 @@ def test_tensorboard_gets_every_number(tmp_path: Path, capsys: pytest.CaptureFix
 def test_headlines_have_labels_of_their_own() -> None:
     labels = list(console._HEADLINES.values())
     assert len(set(labels)) == len(labels)
+
+
+def test_a_reader_that_went_away_is_dropped_and_noted() -> None:
+    heard: list[Event] = []
+
+    def gone(_event: Event) -> None:
+        raise BrokenPipeError
+
+    broadcast = Broadcast([gone, heard.append])
+    for _ in range(2):
+        broadcast(Event("notice", {"message": "still here"}))
+    assert broadcast.reader_gone
+    assert broadcast.listeners == [heard.append]
+    assert len(heard) == 2

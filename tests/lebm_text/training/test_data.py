@@ -92,3 +92,8 @@ def test_validation_sentences_are_a_fixed_choice_in_their_order(tmp_path: Path) 
     assert chosen(12) != lines[:12]
     assert chosen(40) == chosen(1000) == lines
     assert chosen(0) == []
+
+
+def test_a_text_that_repeats_no_word_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="repeats no word"):
+        train_tokenizer(_corpus(tmp_path / "c", train="a b\nc d\n"), TextConfig())

@@ -340,6 +340,8 @@ def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_pat
     with pytest.raises(InputError, match=r"diverged: non-finite .* at step 1 .*inference\.step_size") as error:
         _train(corpus, tmp_path / "run", config)
     assert "\n" not in str(error.value)
+    weights, _ = load_weights(tmp_path / "run" / "model.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
 def test_left_out_sentences_are_said(corpus: Corpus, tmp_path: Path) -> None:

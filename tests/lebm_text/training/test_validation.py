@@ -28,7 +28,7 @@ def test_a_uniform_generator_has_the_vocabulary_as_its_perplexity() -> None:
         for parameter in model.generator.parameters():
             parameter.zero_()
     figures = validate(model, toy_config(), CORPUS, epoch=0.0)
-    for name in ("posterior", "prior"):
+    for name in ("posterior", "shuffled", "prior"):
         assert figures[f"valid_ppl_{name}"] == pytest.approx(VOCABULARY, rel=1e-5)
         assert figures[f"valid_nll_{name}"] == pytest.approx(math.log(VOCABULARY), rel=1e-5)
 
@@ -38,7 +38,7 @@ def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
     config = toy_config({"training": {"batch_size": 4}})
     model, rng = _model(config), torch.Generator().manual_seed(config.training.seed)
     chain = build_inference(config.inference, epoch=0.5)
-    nll, energy = dict.fromkeys(("posterior", "prior"), 0.0), dict.fromkeys(("posterior", "prior"), 0.0)
+    nll, energy = dict.fromkeys(("posterior", "prior", "shuffled"), 0.0), dict.fromkeys(("posterior", "prior"), 0.0)
     for index in ([3, 1, 2, 5], [0, 4]):
         batch = CORPUS.batch(np.array(index))
         drawn = {
@@ -47,14 +47,16 @@ def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
         }
         with torch.no_grad():
             for name, z in drawn.items():
-                nll[name] -= float(model.generator.log_likelihood(batch, z).sum())
                 energy[name] += float(model.prior.neg_energy(z).sum())
+            for name, z in {**drawn, "shuffled": drawn["posterior"].roll(1, 0)}.items():
+                nll[name] -= float(model.generator.log_likelihood(batch, z).sum())
     figures = validate(model, config, CORPUS, epoch=0.5)
     for name in nll:
         assert figures[f"valid_nll_{name}"] == pytest.approx(nll[name] / len(CORPUS.tokens), rel=1e-5)
         assert figures[f"valid_ppl_{name}"] == pytest.approx(math.exp(nll[name] / len(CORPUS.tokens)), rel=1e-5)
+    for name in energy:
         assert figures[f"valid_f_{name}"] == pytest.approx(energy[name] / len(CORPUS), rel=1e-5)
-    assert nll["posterior"] != nll["prior"]
+    assert len(set(nll.values())) == 3
 
 
 @pytest.mark.parametrize("changes", [{}, {"inference": {"persistent": True}}])
