@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -136,7 +136,16 @@ def test_a_bug_in_a_process_of_its_own_exits_with_1_and_a_traceback() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as an interactive shell leaves it: scripts start background processes with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("interruptible")
 def test_signal_exits_with_130_quietly(
     number: signal.Signals, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

