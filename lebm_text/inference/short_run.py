@@ -8,7 +8,7 @@ likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posteri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -50,13 +50,8 @@ class ShortRun:
             start = draw_normal(rng, (len(batch.lengths), prior.latent_dim), batch.tokens.device)
         else:
             start = self.memory[batch.index].to(batch.tokens.device)
-        likelihood = generator.likelihood(batch)
-
-        def logdensity(z: Tensor) -> Tensor:
-            return prior.logdensity(z) + self.likelihood_weight * likelihood(z)
-
         z, states = langevin(
-            logdensity,
+            self.target(prior, generator.likelihood(batch)),
             start,
             step_size=self.step_size,
             n_steps=self.n_steps,
@@ -67,3 +62,7 @@ class ShortRun:
         if self.memory is not None:
             self.memory[batch.index] = z.to(self.memory.device)
         return InferenceResult(z, start, states)
+
+    def target(self, prior: Prior, likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The log density that the chain aims at, (B, D) → (B,), for `likelihood` = log p(x|·) of a batch."""
+        return lambda z: prior.logdensity(z) + self.likelihood_weight * likelihood(z)

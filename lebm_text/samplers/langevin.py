@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .noise import Rng, draw_normal
 
-__all__ = ["LangevinResult", "langevin", "langevin_step"]
+__all__ = ["LangevinResult", "gradient", "langevin", "langevin_step"]
 
 
 class LangevinResult(NamedTuple):
@@ -67,7 +67,7 @@ def langevin(
     z = z.detach()
     states = [z] if trace else []
     for step, size in enumerate(sizes):
-        grad = _gradient(logdensity, z)
+        grad = gradient(logdensity, z)
         if callback is not None:
             callback(step, z, grad)
         noise = draw_normal(rng, z.shape, z.device).to(z.dtype)
@@ -77,7 +77,8 @@ def langevin(
     return LangevinResult(z, torch.stack(states) if trace else None)
 
 
-def _gradient(logdensity: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+def gradient(logdensity: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """∇_z of a log density, (..., D) → (..., D), in z alone: no parameter gets a `.grad`."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         (grad,) = torch.autograd.grad(logdensity(z).sum(), z)

@@ -88,7 +88,7 @@ class TrainingLoop:
         self.progress = Progress(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
         self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
         self.averages = Averages(self.progress.sums)
-        self.watchdog.active = set(self.progress.warnings)
+        self.watchdog = Watchdog(self.watchdog.latent_dim, self.progress.warnings)
         self.metrics.truncate_after(self.progress.step)
 
     def begin_again(self) -> None:
@@ -98,8 +98,8 @@ class TrainingLoop:
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
         with self.metrics:
-            progress = self.progress
-            while progress.epoch < self.trainer.config.training.n_epochs:
+            progress, settings = self.progress, self.trainer.config.training
+            while progress.epoch < settings.n_epochs:
                 batches = self.plan.epoch(progress.epoch)
                 while progress.batch < len(batches):
                     if reason := limits.reached(progress.step):
@@ -107,7 +107,7 @@ class TrainingLoop:
                         return reason
                     self._update(batches[progress.batch])
                     # After an epoch's last batch the checkpoint waits for the validation that belongs to it.
-                    if self._due("checkpoint_every") and progress.batch < len(batches):
+                    if progress.step % settings.checkpoint_every == 0 and progress.batch < len(batches):
                         self._save()
                 self._finish_epoch()
             return "finished"
@@ -157,9 +157,6 @@ class TrainingLoop:
         self.metrics.append(record)
         self.on_event(Event("validation", record))
         self._save()
-
-    def _due(self, setting: str) -> bool:
-        return self.progress.step % int(getattr(self.trainer.config.training, setting)) == 0
 
     def _save(self) -> None:
         self.progress.sums = {name: list(pair) for name, pair in self.averages.sums.items()}

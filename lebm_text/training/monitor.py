@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lebm_text.samplers.langevin import gradient
 from lebm_text.samplers.noise import draw_normal
 
 __all__ = ["Averages", "Watchdog", "largest_curvature", "require_finite", "spread", "z_usage"]
@@ -67,18 +68,12 @@ def largest_curvature(
     Langevin step of size s is unstable where it exceeds 4/s².
     """
 
-    def gradient(at: Tensor) -> Tensor:
-        with torch.enable_grad():
-            at = at.detach().requires_grad_()
-            (grad,) = torch.autograd.grad(logdensity(at).sum(), at)
-        return grad
-
     direction = draw_normal(rng, z.shape, z.device)
     curvature = z.new_zeros(z.shape[0])
     for _ in range(n_iterations):
         direction = direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-30)
         step = radius * direction
-        direction = (gradient(z + step) - gradient(z - step)) / (2 * radius)
+        direction = (gradient(logdensity, z + step) - gradient(logdensity, z - step)) / (2 * radius)
         curvature = direction.norm(dim=1)
     return float(curvature.max())
 

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -126,8 +127,8 @@ class Session:
         figures: dict[str, float] = {}
         if len(self.text.valid):
             figures |= validate(self.model, self.config, self.text.valid, epoch=progress.epoch)
-        samples = self._sample(SHOWN_SAMPLES)
-        atomic_write_text(_made(self.out / "samples") / f"epoch-{progress.epoch:04d}.txt", "".join(samples))
+        samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
+        atomic_write_text(_made(self.out / "samples") / f"epoch-{progress.epoch:04d}.txt", samples)
         if self.config.training.select == "valid_kn5":
             figures["valid_kn5"] = self._select(progress)
         return figures
@@ -136,8 +137,7 @@ class Session:
         """Judge samples of the present weights, and keep the weights if there were none better."""
         assert self.sample_score is not None
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
-        vocabulary = closed_vocabulary(self.corpus.splits["train"].sentences())
-        score = self.sample_score([line.rstrip("\n") for line in samples], self.text.valid_sentences, vocabulary)
+        score = self.sample_score(samples, self.text.valid_sentences, self._vocabulary)
         if progress.best is None or score < progress.best:
             progress.best = score
             self._save(_made(self.out / "checkpoints" / "best") / WEIGHTS_FILE, self.model.state_dict())
@@ -145,7 +145,12 @@ class Session:
 
     def _sample(self, n: int) -> list[str]:
         drawn = generate(self.model, self.text.tokenizer, self.config, n, seed=self.config.training.seed)
-        return [sentence + "\n" for sentence in drawn.sentences]
+        return drawn.sentences
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        """The closed vocabulary by which judges read."""
+        return closed_vocabulary(self.corpus.splits["train"].sentences())
 
     def _publish(self, progress: Progress) -> None:
         """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""

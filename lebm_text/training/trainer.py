@@ -133,10 +133,7 @@ class Trainer:
         likelihood, prior = self.model.generator.likelihood(batch), self.model.prior
         usage = z_usage(likelihood, z, z_prior)
         per_token = len(batch.lengths) / batch.n_tokens
-
-        def posterior(at: Tensor) -> Tensor:
-            return prior.logdensity(at) + infer.likelihood_weight * likelihood(at)
-
+        posterior = infer.target(prior, likelihood)
         # A stream of its own: how often a run reports must not change what it learns.
         rng = torch.Generator().manual_seed(self.config.training.seed)
         return {
