@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lebm_text.nn.lstm import gate_scale, lstm_scan, lstm_step
 from lebm_text.nn.packing import Packing
-from lebm_text.nn.softmax import target_log_probs
+from lebm_text.nn.softmax import OutputLayer
 from lebm_text.text.batching import Batch
 
 __all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]
@@ -100,7 +100,7 @@ class LSTMGenerator(nn.Module):
         embedded = self._drop(F.embedding(inputs, self.embedding), rng)
         weights = _Weights.of(self)
         hidden = self._drop(weights.scan(weights.project(embedded), z, packing), rng)
-        return packing.sum_by_row(weights.log_probs(hidden, targets))
+        return packing.sum_by_row(weights.output.log_probs(hidden, targets))
 
     def start(self, z: Tensor) -> DecoderState:
         """State before the first token, z (B, D). It keeps the weights as they are now."""
@@ -121,8 +121,8 @@ class LSTMGenerator(nn.Module):
         gates = weights.project(F.embedding(tokens, self.embedding.detach())).add_(state.offset)
         gates += F.linear(state.h.to(weights.recurrent.dtype), weights.recurrent)
         h, c = lstm_step(gates, state.c)
-        logits = F.linear(h.to(weights.output.dtype), weights.output, weights.output_bias)
-        return logits.to(self.embedding.dtype), DecoderState(h, c, state.offset, weights)
+        logits = F.linear(h.to(weights.output.weight.dtype), weights.output.weight).to(self.embedding.dtype)
+        return logits.add_(weights.output.bias), DecoderState(h, c, state.offset, weights)
 
     def _inputs_and_targets(self, batch: Batch, packing: Packing) -> tuple[Tensor, Tensor]:
         inputs = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
@@ -139,7 +139,7 @@ class LSTMGenerator(nn.Module):
 
 @dataclass(frozen=True)
 class _Weights:
-    """The generator's weights as the scan wants them: gates scaled, matrix operands cast."""
+    """The generator's weights as the scan wants them: gates scaled, operands of large matrix products cast."""
 
     token: Tensor
     latent: Tensor
@@ -149,8 +149,7 @@ class _Weights:
     initial_h_bias: Tensor
     initial_c: Tensor
     initial_c_bias: Tensor
-    output: Tensor
-    output_bias: Tensor
+    output: OutputLayer
 
     @classmethod
     def of(cls, generator: LSTMGenerator) -> _Weights:
@@ -167,8 +166,7 @@ class _Weights:
             initial_h_bias=generator.initial_h.bias,
             initial_c=generator.initial_c.weight,
             initial_c_bias=generator.initial_c.bias,
-            output=output.to(dtype),
-            output_bias=generator.output_bias.to(dtype),
+            output=OutputLayer.of(output.to(dtype), generator.output_bias),
         )
 
     def detached(self) -> _Weights:
@@ -192,10 +190,6 @@ class _Weights:
         """Packed hidden states (N, H) of projected tokens (N, 4H) under z (B, D)."""
         h0, c0, offset = self.start(z)
         return lstm_scan(inputs, offset, self.recurrent, h0, c0, packing.batch_sizes)
-
-    def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """log p of each packed target, (N,)."""
-        return target_log_probs(hidden, self.output, self.output_bias, targets)
 
 
 class Likelihood:
@@ -221,7 +215,7 @@ class Likelihood:
             inputs, targets = inputs.repeat_interleave(copies, 0), targets.repeat_interleave(copies, 0)
         side_by_side = z.reshape(copies, rows, -1).transpose(0, 1).reshape(rows * copies, -1)
         hidden = self._weights.scan(inputs, side_by_side, packing)
-        log_probs = packing.sum_by_row(self._weights.log_probs(hidden, targets))
+        log_probs = packing.sum_by_row(self._weights.output.log_probs(hidden, targets))
         return log_probs.reshape(rows, copies).T.reshape(z.shape[:-1])
 
 

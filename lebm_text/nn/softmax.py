@@ -2,90 +2,149 @@ r"""Log-probabilities of targets under a softmax, in chunks.
 
     log p_n = w_{t_n}·h_n + b_{t_n} − log Σ_v exp(w_v·h_n + b_v)
 
-The (N × V) logits never exist: each chunk of rows is projected, reduced and dropped. Where only h asks for
-a gradient, ∂ log p/∂h = w_t − Σ_v p_v w_v is formed in the same pass, so a Langevin step projects once.
+The (N × V) logits never exist: each chunk of rows is projected, reduced and overwritten by the next. Where only h
+asks for a gradient, ∂ log p/∂h = w_t − Σ_v p_v w_v is formed in the same pass, so a Langevin step projects once.
 Sums are in float32 (float64 for float64 input); only matrix operands may be bfloat16.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["target_log_probs"]
+__all__ = ["OutputLayer", "target_log_probs"]
 
-# rows × V of a chunk: about 4 MB in bfloat16, so that it stays in a shared cache; with fewer rows its matrix
-# products are so flat that they slow down.
-CHUNK_ELEMENTS = 1 << 21
+# rows × V of a chunk: as large as a shared cache holds in bfloat16, since products of fewer rows are slower; a GPU
+# needs more rows to be busy.
+CPU_CHUNK, GPU_CHUNK = 1 << 22, 1 << 27
+WIDE_ROWS = 64  # rows that are widened at a time to be summed
+COLUMNS = 64  # V is padded to a multiple of this: unaligned rows slow float32 products by a tenth
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """The weights of a softmax, laid out for its products.
+
+    Attributes:
+        weight: (V, H) output embeddings, in the type of the matrix products.
+        bias: (V,) in any type.
+        joint: (H + 2, V') the transposed weight, and below it the bias as a sum of two rows, so that a product with
+            [h, 1, 1] yields logits: a bfloat16 row alone would round the bias, and adding it later is another pass
+            over the logits. V' ≥ V; the probability of the columns beyond V is 0.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    joint: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, weight: Tensor, bias: Tensor) -> OutputLayer:
+        """From weight (V, H) and bias (V,); the layout is a constant, as it is at this moment."""
+        n_types, width = weight.shape
+        joint = weight.new_zeros(width + 2, -(-n_types // COLUMNS) * COLUMNS)
+        joint[:width, :n_types] = weight.t()
+        joint[width, :n_types] = bias
+        joint[width + 1, :n_types] = bias - joint[width, :n_types].to(bias.dtype)
+        joint[width, n_types:] = -torch.inf
+        return cls(weight, bias, joint)
+
+    def detach(self) -> OutputLayer:
+        """The same weights as constants."""
+        return OutputLayer(self.weight.detach(), self.bias.detach(), self.joint)
+
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """The type of sums and log-probabilities."""
+        return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+
+    def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """log p(target) in nats for each row; gradients reach what asks for them.
+
+        Args:
+            hidden: (N, H); rounded to the dtype of `weight`.
+            targets: (N,) ids.
+
+        Returns:
+            (N,) in float32, or float64 if `weight` is.
+        """
+        if torch.is_grad_enabled() and (self.weight.requires_grad or self.bias.requires_grad):
+            log_probs: Tensor = _TrainedHead.apply(hidden, self.weight, self.bias, self, targets)  # type: ignore[no-untyped-call]
+        else:
+            log_probs = _FrozenHead.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
+        return log_probs
+
+    def target_logits(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The targets' output embeddings (N, H) and logits (N,), free of the rounding of a bfloat16 product."""
+        rows = self.weight.detach().index_select(0, targets).to(self.sum_dtype)
+        return rows, (rows * hidden.to(rows.dtype)).sum(1).add_(self.bias.detach().index_select(0, targets))
+
+    def expected_weight(self, weights: Tensor) -> Tensor:
+        """Σ_v weights_v w_v, (n, V') → (n, H)."""
+        return torch.mm(weights, self.joint[:-2].t())
 
 
 def target_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """log p(target) in nats for each row.
-
-    Args:
-        hidden: (N, H), in the dtype of `weight`.
-        weight: (V, H) output embeddings.
-        bias: (V,), in the dtype of `weight`.
-        targets: (N,) ids.
-
-    Returns:
-        (N,) in float32, or float64 if `weight` is.
-    """
-    differentiable = weight.requires_grad or bias.requires_grad
-    function = _TrainedHead if differentiable and torch.is_grad_enabled() else _FrozenHead
-    log_probs: Tensor = function.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
-    return log_probs
+    """`OutputLayer.log_probs` with weights that serve once."""
+    return OutputLayer.of(weight, bias).log_probs(hidden, targets)
 
 
-def _chunks(n_rows: int, n_columns: int) -> list[slice]:
-    size = max(32, CHUNK_ELEMENTS // n_columns)
-    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+class _Chunks:
+    """Exponentials of the logits of some rows at a time, all in one buffer."""
 
+    def __init__(self, hidden: Tensor, layer: OutputLayer) -> None:
+        n_rows, n_columns = len(hidden), layer.joint.shape[1]
+        elements = CPU_CHUNK if hidden.device.type == "cpu" else GPU_CHUNK
+        size = max(32, elements // n_columns)
+        self.slices = [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+        self._buffer = hidden.new_empty(min(size, n_rows), n_columns)
+        self._wide = hidden.new_empty(min(WIDE_ROWS, len(self._buffer)), n_columns, dtype=layer.sum_dtype)
+        self._hidden = torch.cat([hidden, hidden.new_ones(n_rows, 2)], dim=1)
+        self._layer = layer
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    def exponentials(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """(e, Σe, shift) with e = exp(logits − shift) of some rows: (n, V'), (n,), (n,); e lasts until the next."""
+        wide, joint = self._layer.sum_dtype, self._layer.joint
+        logits = torch.mm(self._hidden[rows], joint, out=self._buffer[: rows.stop - rows.start])
+        if logits.device.type == "cpu":
+            # Subtracting the maximum is a pass more, and in bfloat16 rounds large logits a second time. The plain
+            # exponential is sound unless it leaves the range of the type, which the sums show.
+            weights = logits.exp_()
+            total = self._sums(weights)
+            if bool((total.amin() > 1e-30) & (total.amax() < 1e30)):
+                return weights, total, torch.zeros_like(total)
+            logits = torch.mm(self._hidden[rows], joint, out=logits)
+        exact = logits.to(wide)
+        shift = exact.amax(dim=1, keepdim=True)
+        exact = (exact - shift).exp_()
+        return logits.copy_(exact), exact.sum(1), shift.squeeze(1)
 
-
-def _target_logits(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The targets' output embeddings (N, H) and logits (N,), free of the rounding of a bfloat16 product."""
-    wide = _sum_dtype(weight.dtype)
-    rows = weight.index_select(0, targets).to(wide)
-    logits = (rows * hidden.to(wide)).sum(1).add_(bias.index_select(0, targets))
-    return rows, logits
-
-
-def _exponentials(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(e, Σe, shift) with e = exp(logits − shift), for one chunk of rows: (n, V), (n,), (n,)."""
-    wide = _sum_dtype(weight.dtype)
-    if weight.dtype == torch.bfloat16:
-        # Subtracting the maximum would round large logits a second time, at 1/32 near 10. bfloat16 has float32's
-        # range, so the plain exponential is sound unless it leaves that range, which the sums show.
-        weights = F.linear(hidden, weight, bias).exp_()
-        total = weights.sum(1, dtype=wide)
-        if bool((total.amin() > 1e-30) & (total.amax() < 1e30)):
-            return weights, total, torch.zeros_like(total)
-    logits = F.linear(hidden, weight, bias)
-    shift = logits.amax(dim=1, keepdim=True)
-    weights = logits.sub_(shift).exp_()
-    return weights, weights.sum(1, dtype=wide), shift.squeeze(1).to(wide)
+    def _sums(self, weights: Tensor) -> Tensor:
+        """Σ of each row, (n, V') → (n,). Sums of bfloat16 are taken of a wide copy, here of few rows at a time."""
+        if weights.dtype == self._wide.dtype:
+            return weights.sum(1)
+        parts = [self._wide[: len(part)].copy_(part).sum(1) for part in torch.split(weights, WIDE_ROWS)]
+        return torch.cat(parts)
 
 
 class _FrozenHead(torch.autograd.Function):
     """Gradient in `hidden` alone, formed in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        rows, log_probs = _target_logits(hidden, weight, bias, targets)
+    def forward(ctx: Any, hidden: Tensor, layer: OutputLayer, targets: Tensor) -> Tensor:
+        hidden = hidden.to(layer.weight.dtype)
+        rows, log_probs = layer.target_logits(hidden, targets)
         need_grad = ctx.needs_input_grad[0]
-        for chunk in _chunks(hidden.shape[0], weight.shape[0]):
-            weights, total, shift = _exponentials(hidden[chunk], weight, bias)
+        chunks = _Chunks(hidden, layer)
+        for chunk in chunks.slices:
+            weights, total, shift = chunks.exponentials(chunk)
             log_probs[chunk].sub_(total.log().add_(shift))
             if need_grad:
-                rows[chunk].sub_(torch.mm(weights, weight).to(rows.dtype).div_(total.unsqueeze(1)))
+                rows[chunk].addcdiv_(layer.expected_weight(weights).to(rows.dtype), total.unsqueeze(1), value=-1.0)
         ctx.save_for_backward(rows)
         return log_probs
 
@@ -93,33 +152,40 @@ class _FrozenHead(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (rows,) = ctx.saved_tensors
-        return rows * grad.unsqueeze(1), None, None, None
+        return rows * grad.unsqueeze(1), None, None
 
 
 class _TrainedHead(torch.autograd.Function):
     """Gradients in everything; the logits are formed again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        _, log_probs = _target_logits(hidden, weight, bias, targets)
-        for chunk in _chunks(hidden.shape[0], weight.shape[0]):
-            _, total, shift = _exponentials(hidden[chunk], weight, bias)
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, layer: OutputLayer, targets: Tensor) -> Tensor:
+        ctx.layer, ctx.hidden_dtype = layer, hidden.dtype
+        hidden = hidden.to(layer.weight.dtype)
+        _, log_probs = layer.target_logits(hidden, targets)
+        chunks = _Chunks(hidden, layer)
+        for chunk in chunks.slices:
+            _, total, shift = chunks.exponentials(chunk)
             log_probs[chunk].sub_(total.log_().add_(shift))
-        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.save_for_backward(hidden, targets)
         return log_probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets = ctx.saved_tensors
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros(weight.shape, dtype=grad.dtype, device=weight.device)
-        grad_bias = torch.zeros(bias.shape, dtype=grad.dtype, device=bias.device)
-        for chunk in _chunks(hidden.shape[0], weight.shape[0]):
-            weights, total, _ = _exponentials(hidden[chunk], weight, bias)
+        hidden, targets = ctx.saved_tensors
+        layer: OutputLayer = ctx.layer
+        n_types, n_columns = len(layer.bias), layer.joint.shape[1]
+        grad_hidden = torch.empty_like(hidden, dtype=ctx.hidden_dtype)
+        grad_weight = grad.new_zeros(n_columns, hidden.shape[1])
+        grad_bias = grad.new_zeros(n_columns)
+        chunks = _Chunks(hidden, layer)
+        for chunk in chunks.slices:
+            weights, total, _ = chunks.exponentials(chunk)
             pull = weights.mul_((-grad[chunk] / total).unsqueeze(1))  # ∂/∂logits of Σ grad · log p
             pull.scatter_add_(1, targets[chunk, None], grad[chunk, None].to(pull.dtype))
-            grad_hidden[chunk] = torch.mm(pull, weight)
+            grad_hidden[chunk] = layer.expected_weight(pull)
             grad_weight.add_(torch.mm(pull.t(), hidden[chunk]))
             grad_bias.add_(pull.sum(0, dtype=grad.dtype))
-        return grad_hidden, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None
+        weight_dtype, bias_dtype = layer.weight.dtype, layer.bias.dtype
+        return grad_hidden, grad_weight[:n_types].to(weight_dtype), grad_bias[:n_types].to(bias_dtype), None, None

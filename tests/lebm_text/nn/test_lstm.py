@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lebm_text.nn import lstm
 from lebm_text.nn.lstm import gate_scale, lstm_scan, lstm_step
 
 from ..toy import gap, normal
@@ -57,6 +58,21 @@ def test_scan_gradients_are_those_of_the_textbook() -> None:
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("elements", [1, 5 * 4 * H, 8 * 4 * H])
+def test_blocks_of_steps_do_not_change_the_gradients(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, pull = _arguments(3), normal(N, H, seed=9)
+    wanted = torch.autograd.grad((_scan(arguments) * pull).sum(), arguments)
+    monkeypatch.setattr(lstm, "BLOCK_ELEMENTS", elements)
+    found = torch.autograd.grad((_scan(arguments) * pull).sum(), arguments)
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-14)
+
+
+def test_blocks_cover_every_step_once_from_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lstm, "BLOCK_ELEMENTS", 7)
+    assert list(lstm._blocks_backward(SIZES, 1)) == [(1, 4, 4, 11), (0, 1, 0, 4)]
+
+
 def test_scan_passes_gradcheck() -> None:
     arguments = _arguments(5)
     assert torch.autograd.gradcheck(lambda *given: _scan(given), arguments)
@@ -93,5 +109,5 @@ def test_bfloat16_weight_stays_close() -> None:
     rounded = weight.bfloat16()
     found = lstm_scan(inputs.float(), offset.float(), rounded, h0.float(), c0.float(), SIZES)
     wanted = lstm_scan(inputs, offset, rounded.double(), h0, c0, SIZES)
-    assert found.dtype == torch.bfloat16
+    assert found.dtype == torch.float32
     assert 0 < gap(found, wanted) < len(SIZES) * H * float(weight.abs().max()) * 2**-8
