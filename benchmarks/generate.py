@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -28,7 +29,8 @@ def contestant(run: Path, n: int, name: str) -> Callable[[], object]:
     """n sentences in one batch, of at most as many tokens as the model was trained on."""
     if name in PRECISIONS:
         ours = LatentEBM.from_pretrained(run, device="cpu", precision=PRECISIONS[name])
-        return lambda: ours.generate(n, batch_size=n).sentences
+        seeds = count(1)  # other sentences each time, as the baseline has them: a batch lasts as long as its longest
+        return lambda: ours.generate(n, batch_size=n, seed=next(seeds)).sentences
     model = LatentEBM.from_pretrained(run, device="cpu")
     prior, tokenizer, config = model.model.prior, model.tokenizer, model.config
     plain, rng = PlainGenerator.like(model.model.generator), torch.Generator().manual_seed(1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lebm_text.errors import InputError
@@ -22,6 +23,7 @@ from lebm_text.errors import InputError
 __all__ = ["DECODERS", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits", "sample"]
 
 DECODERS = ("sample", "greedy", "beam")
+BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
 
 
 S = TypeVar("S", bound="DecoderState")
@@ -91,8 +93,9 @@ def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, t
     Exactly k ids survive `top_k` (the smaller id of equals that straddle the border is not guaranteed); the
     nucleus is the smallest set of most probable ids whose probability reaches `top_p`, never empty.
     """
-    # The largest logit becomes 0 before the division, so that a tiny T gives −inf below it and never inf.
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
+    if temperature != 1:
+        # The largest logit becomes 0 before the division, so that a tiny T gives −inf below it and never inf.
+        logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if 0 < top_k < logits.shape[-1]:
         values, ids = logits.topk(top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, ids, values)
@@ -107,11 +110,24 @@ def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, t
 
 
 def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Ids (…) drawn from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1)."""
-    cdf = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    # A double below 1 times the total rounds to less than the total, so some id of probability > 0 lies beyond.
+    """Ids (…) drawn from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1).
+
+    First a block of ids is drawn, then an id of the block: sums over V need no double precision then.
+    """
+    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
+    blocks = F.pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    mass = blocks.sum(-1)
+    cdf = mass.cumsum(dim=-1, dtype=torch.float64)
+    # A double below 1 times the total rounds to less than the total, so some block of mass > 0 lies beyond.
     target = uniforms.to(torch.float64).unsqueeze(-1) * cdf[..., -1:]
-    return torch.searchsorted(cdf, target, right=True).squeeze(-1)
+    block = torch.searchsorted(cdf, target, right=True)
+    before = cdf.gather(-1, block) - mass.gather(-1, block)
+    of_block = block.unsqueeze(-1).expand(*block.shape, BLOCK)
+    inner = blocks.gather(-2, of_block).squeeze(-2).cumsum(dim=-1, dtype=torch.float64)
+    # The block's mass was rounded, so what is left of the target may reach beyond its last id.
+    last = inner[..., -1:]
+    rest = (target - before).clamp_min(0.0).minimum(last.nextafter(torch.zeros_like(last)))
+    return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(-1)
 
 
 @torch.no_grad()

@@ -121,8 +121,7 @@ class LSTMGenerator(nn.Module):
         gates = weights.project(F.embedding(tokens, self.embedding.detach())).add_(state.offset)
         gates += F.linear(state.h.to(weights.recurrent.dtype), weights.recurrent)
         h, c = lstm_step(gates, state.c)
-        logits = F.linear(h.to(weights.output.weight.dtype), weights.output.weight).to(self.embedding.dtype)
-        return logits.add_(weights.output.bias), DecoderState(h, c, state.offset, weights)
+        return weights.output.logits(h), DecoderState(h, c, state.offset, weights)
 
     def _inputs_and_targets(self, batch: Batch, packing: Packing) -> tuple[Tensor, Tensor]:
         inputs = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
@@ -176,7 +175,7 @@ class _Weights:
     def project(self, embedded: Tensor) -> Tensor:
         """(N, E) embeddings → (N, 4H) scaled pre-activations."""
         product = F.linear(embedded.to(self.token.dtype), self.token)
-        return product.to(self.gate_bias.dtype) + self.gate_bias
+        return product + self.gate_bias
 
     def start(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h0, c0 (B, H) and z's share of the gates (B, 4H)."""

@@ -78,6 +78,12 @@ class OutputLayer:
             log_probs = _FrozenHead.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
         return log_probs
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """All logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation."""
+        weight, bias = self.weight.detach(), self.bias.detach()
+        product = torch.mm(weight, hidden.to(weight.dtype).t())  # for few rows faster than hidden · weightᵀ
+        return torch.add(product.t(), bias, out=bias.new_empty(len(hidden), len(bias), dtype=self.sum_dtype))
+
     def target_logits(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The targets' output embeddings (N, H) and logits (N,), free of the rounding of a bfloat16 product."""
         rows = self.weight.detach().index_select(0, targets).to(self.sum_dtype)

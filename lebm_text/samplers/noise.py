@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 __all__ = ["KeyedRng", "Rng", "draw_normal", "draw_uniform"]
 
+STOCK = 256  # numbers a stream draws at a time; part of what a seed means
 
-@dataclass(frozen=True)
+
 class KeyedRng:
-    """One stream an item, keyed by (seed, index): what an item draws does not depend on its neighbours.
+    """One stream of each kind an item, keyed by (seed, index): what an item draws does not depend on its neighbours.
 
-    Draws have the items on their first axis and are made on the CPU.
+    Draws have the items on their first axis and are made on the CPU, many at a time: small draws from each of
+    many generators would cost more than a step of a small model.
     """
 
-    seed: int
-    indices: tuple[int, ...]
-    _streams: list[torch.Generator] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        streams = [torch.Generator().manual_seed(_mix(self.seed, index)) for index in self.indices]
-        object.__setattr__(self, "_streams", streams)
+    def __init__(self, seed: int, indices: Sequence[int]) -> None:
+        self._normal = _Streams([_mix(seed, 2 * index) for index in indices], torch.randn)
+        self._uniform = _Streams([_mix(seed, 2 * index + 1) for index in indices], torch.rand)
 
     def normal(self, shape: Iterable[int]) -> Tensor:
         """N(0, 1) draws of `shape`, whose first axis is the items."""
-        return self._draw(tuple(shape), torch.randn)
+        return self._normal.draw(tuple(shape))
 
     def uniform(self, shape: Iterable[int]) -> Tensor:
         """Uniform draws on [0, 1) of `shape`, whose first axis is the items."""
-        return self._draw(tuple(shape), torch.rand)
+        return self._uniform.draw(tuple(shape))
 
-    def _draw(self, shape: tuple[int, ...], function: Callable[..., Tensor]) -> Tensor:
-        if not shape or shape[0] != len(self.indices):
-            raise ValueError(f"the first axis must be the {len(self.indices)} items, got shape {shape}")
-        return torch.stack([function(shape[1:], generator=stream) for stream in self._streams])
+
+class _Streams:
+    """Generators side by side, each with a stock of `STOCK` numbers that is drawn at once."""
+
+    def __init__(self, keys: Sequence[int], function: Callable[..., Tensor]) -> None:
+        self._generators = [torch.Generator().manual_seed(key) for key in keys]
+        self._function = function
+        self._stock = torch.empty(len(keys), 0)
+
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        if not shape or shape[0] != len(self._generators):
+            raise ValueError(f"the first axis must be the {len(self._generators)} items, got shape {shape}")
+        n = math.prod(shape[1:])
+        parts = [self._stock]
+        while sum(part.shape[1] for part in parts) < n:
+            parts.append(torch.stack([self._function(STOCK, generator=generator) for generator in self._generators]))
+        stock = torch.cat(parts, dim=1) if len(parts) > 1 else self._stock
+        self._stock = stock[:, n:]
+        return stock[:, :n].reshape(shape)
 
 
 Rng = torch.Generator | KeyedRng
