@@ -115,7 +115,8 @@ def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
     First a block of ids is drawn, then an id of the block: sums over V need no double precision then.
     """
     weights = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
-    blocks = F.pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    padded = F.pad(weights, (0, -weights.shape[-1] % BLOCK))
+    blocks = padded.view(*padded.shape[:-1], -1, BLOCK)
     mass = blocks.sum(-1)
     cdf = mass.cumsum(dim=-1, dtype=torch.float64)
     # A double below 1 times the total rounds to less than the total, so some block of mass > 0 lies beyond.

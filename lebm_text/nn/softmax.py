@@ -20,7 +20,7 @@ __all__ = ["OutputLayer", "target_log_probs"]
 
 # rows × V of a chunk: as large as a shared cache holds in bfloat16, since products of fewer rows are slower; a GPU
 # needs more rows to be busy.
-CPU_CHUNK, GPU_CHUNK = 1 << 22, 1 << 27
+CPU_CHUNK, GPU_CHUNK = 1 << 22, 1 << 25
 WIDE_ROWS = 64  # rows that are widened at a time to be summed
 COLUMNS = 64  # V is padded to a multiple of this: unaligned rows slow float32 products by a tenth
 

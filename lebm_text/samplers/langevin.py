@@ -9,14 +9,19 @@ p^(1/n²) up to the error of its step, so only n = 1 aims at p, and n = 0 is gra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lebm_text.nn.graphs import captured
+
 from .noise import Rng, draw_normal
 
 __all__ = ["LangevinResult", "gradient", "langevin", "langevin_step"]
+
+WORTH_CAPTURING = 4  # steps; recording a CUDA graph costs about two
 
 
 class LangevinResult(NamedTuple):
@@ -66,8 +71,11 @@ def langevin(
         raise ValueError(f"noise_scale must be >= 0, got {noise_scale}")
     z = z.detach()
     states = [z] if trace else []
+    grad_of = (
+        captured(partial(gradient, logdensity), z) if n_steps >= WORTH_CAPTURING else partial(gradient, logdensity)
+    )
     for step, size in enumerate(sizes):
-        grad = gradient(logdensity, z)
+        grad = grad_of(z)
         if callback is not None:
             callback(step, z, grad)
         noise = draw_normal(rng, z.shape, z.device).to(z.dtype)
