@@ -17,7 +17,7 @@ from benchmarks.trained import Trained, corpus_of, run_directory, trained_model
 from lebm_text import __version__
 from lebm_text.text.corpora import Corpus
 
-__all__ = ["Setting", "main"]
+__all__ = ["Setting", "main", "positive"]
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--run", type=Path, metavar="DIR", help="take this run's model instead of training one")
     parser.add_argument("--corpus", metavar="NAME", help="name or directory of its text; the run's own, else kjv")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where corpora lie")
-    parser.add_argument("--threads", type=_positive, default=torch.get_num_threads(), metavar="N")
-    parser.add_argument("--repetitions", type=_positive, default=5, metavar="N", help="of which medians are taken")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
+    parser.add_argument("--repetitions", type=positive, default=5, metavar="N", help="of which medians are taken")
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The type of options that count something."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")

@@ -30,14 +30,13 @@ COLUMNS = (
 )
 
 
-def as_text(report: Report) -> str:
-    """The rows, the epochs if there are any, then everything else."""
-    tables = ("results", "epochs")
+def as_text(report: Report, columns: Sequence[str] = COLUMNS) -> str:
+    """The rows with these columns, further tables if there are any, then everything else."""
+    tables = ("results", "epochs", "ngram")
     rows = report["results"]
     named = ("benchmark",) if "benchmark" in rows[0] else ()
-    parts = [table(rows, (*named, *COLUMNS))]
-    if "epochs" in report:
-        parts.append(table(report["epochs"], tuple(report["epochs"][0])))
+    parts = [table(rows, (*named, *columns))]
+    parts += [table(report[name], tuple(report[name][0])) for name in tables[1:] if name in report]
     parts.append("\n".join(f"{key}: {json.dumps(value)}" for key, value in report.items() if key not in tables))
     return "\n\n".join(parts)
 

@@ -16,8 +16,22 @@ from .kneser_ney import Float32Array, NgramModel
 
 __all__ = ["write_arpa"]
 
-_CHUNK = 1 << 17  # n-grams formatted at a time; bounds the memory, not the result
-_DECIMALS = 8
+Pieces = npt.NDArray[np.object_]
+
+_CHUNK = 1 << 13  # n-grams formatted at a time: few, so that their pieces stay in the cache
+_GROUP = 4  # decimals that are looked up together; a number has two such groups
+_LARGEST = 100  # logs lie above minus this
+_ZERO, _IMPOSSIBLE, _NOTHING = _LARGEST, _LARGEST + 1, 10**_GROUP  # rows after the numbers of the tables below
+
+
+def _table(texts: list[bytes]) -> Pieces:
+    return np.array(texts, dtype=object)
+
+
+_WHOLE = _table([*(b"-%d." % i for i in range(_LARGEST)), b"0", b"-inf"])
+_DECIMALS = [b"%0*d" % (_GROUP, i) for i in range(10**_GROUP)] + [b""]
+_FIRST_GROUP = _table(_DECIMALS)
+_LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end in (b"\t", b"\n")}
 
 
 def write_arpa(model: NgramModel, path: Path) -> None:
@@ -36,45 +50,40 @@ def _pieces(model: NgramModel) -> Iterator[bytes]:
     yield b"\\data\\\n"
     for n, table in enumerate(model.tables, 1):
         yield b"ngram %d=%d\n" % (n, len(table))
-    words = np.array([word.encode("utf-8") for word in model.words], dtype=object)
+    words = [word.encode("utf-8") for word in model.words]
+    followed = {end: _table([word + end for word in words]) for end in (b" ", b"\t", b"\n")}
     for n, table in enumerate(model.tables, 1):
         yield b"\n\\%d-grams:\n" % n
+        has_backoff = n < model.order
         for start in range(0, len(table), _CHUNK):
             part = slice(start, start + _CHUNK)
-            columns = [_decimal(table.log_prob[part]), _words(model, words, n, part)]
-            if n < model.order:
-                columns.append(_decimal(table.log_backoff[part]))
-            yield b"\n".join(map(b"\t".join, zip(*columns, strict=True)))
-            yield b"\n"
+            columns = _numbers(table.log_prob[part], b"\t")
+            columns += _words(model, followed, n, part, b"\t" if has_backoff else b"\n")
+            if has_backoff:
+                columns += _numbers(table.log_backoff[part], b"\n")
+            yield b"".join(np.stack(columns, axis=1).ravel().tolist())
     yield b"\n\\end\\\n"
 
 
-def _words(model: NgramModel, words: npt.NDArray[np.object_], n: int, part: slice) -> list[bytes]:
-    """The words of a range of n-grams of order `n`, each n-gram's joined by blanks."""
-    columns = []
+def _words(model: NgramModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
+    """The words of a range of n-grams of order `n`, a column a place, blanks between and `end` after the last."""
+    columns: list[Pieces] = []
     rows: slice | npt.NDArray[np.int32] = part
     for table in reversed(model.tables[:n]):
-        columns.append(words[table.word[rows]].tolist())
+        columns.append(followed[b" " if columns else end][table.word[rows]])
         rows = table.prefix[rows]
-    return columns[0] if n == 1 else list(map(b" ".join, zip(*reversed(columns), strict=True)))
+    return columns[::-1]
 
 
-def _decimal(logs: Float32Array) -> list[bytes]:
-    """Fixed-point text of values in [-99, 0]; 0 and minus infinity as lmplz writes them.
+def _numbers(logs: Float32Array, end: bytes) -> list[Pieces]:
+    """Fixed-point text of values in [-99, 0] and `end`, in three columns; 0 and minus infinity as lmplz writes them.
 
-    One vector operation a digit: to format millions of numbers one by one would take most of the time.
+    Digits are looked up, four at a time: to format millions of numbers one by one would take most of the time.
     """
-    impossible = np.isneginf(logs)
+    impossible, zero = np.isneginf(logs), logs == 0
     sizes = np.where(impossible, 0.0, -logs.astype(np.float64))
-    rest = np.rint(sizes * 10**_DECIMALS).astype(np.int64)
-    text = np.full((len(logs), _DECIMALS + 4), ord("-"), dtype=np.uint8)  # "-dd." and the decimals
-    text[:, 3] = ord(".")
-    for column in (*range(_DECIMALS + 3, 3, -1), 2):
-        rest, digit = np.divmod(rest, 10)
-        text[:, column] = digit + ord("0")
-    numbers = np.ascontiguousarray(text[:, 1:]).view(f"S{_DECIMALS + 3}").ravel()
-    if rest.any():
-        text[:, 1] = rest + ord("0")
-        numbers = np.where(rest > 0, text.view(f"S{_DECIMALS + 4}").ravel(), numbers)
-    result: list[bytes] = np.select([logs == 0, impossible], [b"0", b"-inf"], numbers).tolist()
-    return result
+    rest, last = np.divmod(np.rint(sizes * 10 ** (2 * _GROUP)).astype(np.int64), 10**_GROUP)
+    whole, first = np.divmod(rest, 10**_GROUP)
+    whole[zero], whole[impossible] = _ZERO, _IMPOSSIBLE
+    first[zero | impossible] = last[zero | impossible] = _NOTHING
+    return [_WHOLE[whole], _FIRST_GROUP[first], _LAST_GROUP[end][last]]

@@ -1,7 +1,8 @@
 """Text → word ids → counts of all n-grams, without a Python loop over n-grams.
 
 A sentence is `<s> w1 … wm </s>`. The n-grams of an order are numbered by sorting the pairs (number of the
-first n-1 words, last word), packed into one int64, so each order costs one sort of the corpus positions.
+first n-1 words, last word), packed into one int64. Positions stay sorted by their n-gram from one order to the
+next, so that only those whose first n-1 words occur more than once need sorting again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from lebm_text.text.errors import InputError
 
-from .base import split_words
+from .base import IntArray, split_words
 
 __all__ = [
     "BOS",
@@ -138,25 +139,27 @@ def count_ngrams(text: EncodedText, n_words: int, order: int) -> list[NgramCount
     nothing = np.zeros(n_words, dtype=np.int32)
     tables = [NgramCounts(nothing, nothing, np.arange(n_words, dtype=np.int32), unigrams)]
     at = tokens  # number of the (n-1)-gram that starts at each position
-    starts = np.arange(len(tokens), dtype=np.int32)
+    starts = np.arange(len(tokens), dtype=np.int32)  # of n-grams; from order 3 on sorted by `prefix`
     for n in range(2, order + 1):
         starts = starts[tokens[starts + (n - 2)] != EOS]
-        key = at[starts].astype(np.int64)
+        prefix = at[starts]
+        word = tokens[starts + (n - 1)]
+        rows = np.arange(len(starts)) if n == 2 else _in_groups(prefix)
+        key = prefix[rows].astype(np.int64)
         key *= n_words
-        key += tokens[starts + (n - 1)]
-        by_key = np.argsort(key)
-        key = key[by_key]
-        first = np.empty(len(key), dtype=np.bool_)
-        first[:1] = True
-        np.not_equal(key[1:], key[:-1], out=first[1:])
+        key += word[rows]
+        by_key = rows[np.argsort(key)]
+        for column in (starts, prefix, word):
+            column[rows] = column[by_key]
+        del key, rows, by_key
+        first = np.ones(len(starts), dtype=np.bool_)
+        first[1:] = (prefix[1:] != prefix[:-1]) | (word[1:] != word[:-1])
         edges = np.flatnonzero(first)
-        key = key[edges]
-        prefix = key // n_words
         tables.append(
             NgramCounts(
-                prefix=prefix.astype(np.int32),
-                suffix=at[starts[by_key[edges]] + 1],
-                word=(key - prefix * n_words).astype(np.int32),
+                prefix=prefix[edges],
+                suffix=at[starts[edges] + 1],
+                word=word[edges],
                 count=np.diff(edges, append=len(first)).astype(np.int32),
             )
         )
@@ -164,5 +167,14 @@ def count_ngrams(text: EncodedText, n_words: int, order: int) -> list[NgramCount
             numbers = np.cumsum(first, dtype=np.int32)
             numbers -= 1
             at = np.zeros(len(tokens), dtype=np.int32)
-            at[starts[by_key]] = numbers
+            at[starts] = numbers
     return tables
+
+
+def _in_groups(values: Int32Array) -> IntArray:
+    """Where a neighbour has the same value, in sorted `values`."""
+    same = values[1:] == values[:-1]
+    grouped = np.zeros(len(values), dtype=np.bool_)
+    grouped[1:] = same
+    grouped[:-1] |= same
+    return np.flatnonzero(grouped)

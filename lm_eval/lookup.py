@@ -34,7 +34,7 @@ class NgramIndex:
         return prefix.astype(np.int64) * self._n_words + word
 
 
-def token_log_probs(model: NgramModel, text: EncodedText) -> FloatArray:
+def token_log_probs(model: NgramModel, index: NgramIndex, text: EncodedText) -> FloatArray:
     """log10 p of every token of `text` given its predecessors, (P,); 0 for each `<s>`.
 
     `text` is encoded with the model's own word ids; unknown words have the id of `<unk>`. All tokens are
@@ -42,7 +42,6 @@ def token_log_probs(model: NgramModel, text: EncodedText) -> FloatArray:
     first n-1 words, which was found for the token before.
     """
     tokens = text.tokens
-    index = NgramIndex(model)
     logs: FloatArray = model.tables[0].log_prob[tokens].astype(np.float64)
     below = tokens  # number of the (n-1)-gram that ends at each position; -1 if the model does not have it
     ends = np.flatnonzero(tokens != BOS)  # where n-grams end that lie within a sentence

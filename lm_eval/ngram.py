@@ -1,4 +1,7 @@
-"""n-gram judges: text → model → ARPA file → kenlm → sentence scores; alone in turning log10 to nats."""
+"""n-gram judges: text → model → sentence scores, in memory or through a file and kenlm.
+
+Alone in turning log10 to nats.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ import numpy.typing as npt
 from lebm_text.text.errors import InputError
 
 from .arpa import write_arpa
-from .base import FloatArray, IntArray, SentenceScores
+from .base import FloatArray, IntArray, LanguageModel, SentenceScores
 from .counts import BOS, UNK, WordIds, canonical_sentences, count_ngrams, encode
 from .kneser_ney import KneserNeySettings, NgramModel, estimate
 from .lmplz import train_with_lmplz
-from .lookup import token_log_probs
+from .lookup import NgramIndex, token_log_probs
 from .memory import check_memory
 
 __all__ = ["BACKENDS", "InMemoryJudge", "KenlmJudge", "train_arpa", "train_judge", "train_ngram"]
@@ -59,8 +62,15 @@ def train_arpa(
 
 def train_judge(
     sentences: Iterable[str], settings: KneserNeySettings, *, backend: str = "numpy"
-) -> tuple[KenlmJudge, list[int]]:
-    """`train_arpa` into a temporary file that kenlm loads; the judge and the fallback orders."""
+) -> tuple[LanguageModel, list[int]]:
+    """A judge of `sentences` and its fallback orders.
+
+    Our own model stays in memory: it gives kenlm's scores without the seconds that a file takes to be written and
+    read. That of lmplz is loaded by kenlm. Raises InputError as `train_arpa` and `KenlmJudge` do.
+    """
+    if backend == "numpy":
+        model = train_ngram(sentences, settings)
+        return InMemoryJudge(model), model.fallback_orders
     with tempfile.TemporaryDirectory(prefix="lm_eval-") as scratch:
         path = Path(scratch, "model.arpa")
         fallback_orders = train_arpa(sentences, settings, path, backend=backend)
@@ -104,13 +114,14 @@ class InMemoryJudge:
 
     def __init__(self, model: NgramModel) -> None:
         self._model = model
+        self._index = NgramIndex(model)
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         """As `LanguageModel.score`."""
         ids = WordIds(self._model.words, growing=False)
         text = encode(sentences, ids)
         scored = text.tokens != BOS
-        logs = token_log_probs(self._model, text)[scored]
+        logs = token_log_probs(self._model, self._index, text)[scored]
         lengths = np.diff(np.flatnonzero(~scored), append=len(scored)) - 1
         return _sentence_scores(logs, text.tokens[scored] == UNK, lengths)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,7 +127,8 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
     """Perplexity of TEXT, one sentence a line, under MODEL, an ARPA file or a kenlm binary.
 
     Tokens are the words and </s>. Unknown words count at the probability of <unk>; the second figure leaves
-    them out.
+    them out. JSON knows no infinity: where MODEL holds the text to be impossible, "infinite" is true and the
+    figures that this concerns are null.
     """
     check_judges()
     from lm_eval.base import naming
@@ -135,9 +137,9 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
 
     if per_sentence and as_json:
         raise InputError("--per-sentence prints lines, not JSON; leave out one of the two")
-    judge = KenlmJudge(model)
+    sentences, judge = read_text(text), KenlmJudge(model)
     with naming(str(text)):
-        scores = judge.score(read_text(text))
+        scores = judge.score(sentences)
         result = perplexity(scores)
     if per_sentence:
         for nll, n_tokens, n_oov in zip(scores.nll, scores.n_tokens, scores.n_oov, strict=True):
@@ -145,18 +147,19 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
         return
     if as_json:
         report = {
-            "ppl": result.ppl,
-            "ppl_excluding_oov": result.ppl_excluding_oov,
-            "ci95": result.ci95,
+            "ppl": _finite(result.ppl),
+            "ppl_excluding_oov": _finite(result.ppl_excluding_oov),
+            "ci95": [_finite(end) for end in result.ci95],
             "ci_scope": result.ci_scope,
-            "nll": result.nll,
+            "nll": _finite(result.nll),
+            "infinite": not math.isfinite(result.ppl),
             "n_sentences": result.n_sentences,
             "n_tokens": result.n_tokens,
             "n_oov": result.n_oov,
             "order": judge.order,
             "sha256": {"text": sha256_file(text), "model": sha256_file(model)},
         }
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(report, allow_nan=False))
         return
     low, high = result.ci95
     excluding = "none" if result.ppl_excluding_oov is None else f"{result.ppl_excluding_oov:.4f}"
@@ -164,3 +167,7 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
     click.echo(f"without unknown  {excluding}")
     click.echo(f"tokens           {result.n_tokens:,} in {result.n_sentences:,} sentences, </s> counted")
     click.echo(f"unknown words    {result.n_oov:,}")
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

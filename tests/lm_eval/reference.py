@@ -1,19 +1,25 @@
-"""Models of KenLM's lmplz 0.3.0 to compare with, a reader of ARPA text, and a plain query of what it read."""
+"""Models of KenLM's lmplz 0.3.0 to compare with, a reader of ARPA text, a plain query of what it read; lmplz itself."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lm_eval.kneser_ney import KneserNeySettings
 
-__all__ = ["PTB", "TINY", "Arpa", "log_prob", "parse_arpa", "settings_of"]
+__all__ = ["PTB", "TINY", "Arpa", "log_prob", "needs_lmplz", "parse_arpa", "settings_of"]
 
 HERE = Path(__file__).parent
 # Whole models of small texts, and of the Penn Treebank a sample of n-grams by word id (its text is not free).
 TINY: list[dict[str, Any]] = json.loads((HERE / "lmplz_tiny.json").read_bytes())
 PTB: list[dict[str, Any]] = json.loads((HERE / "lmplz_ptb.json").read_bytes())
+
+# Looked for while tests are collected, where PATH is still the user's.
+needs_lmplz = pytest.mark.skipif(shutil.which("lmplz") is None, reason="needs KenLM's lmplz on PATH")
 
 Arpa = dict[tuple[str, ...], tuple[float, float]]
 

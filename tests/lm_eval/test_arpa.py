@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lm_eval import arpa
@@ -15,21 +16,21 @@ from lm_eval.ngram import train_ngram
 from .reference import parse_arpa
 
 
-def test_numbers() -> None:
-    logs = np.array([-np.inf, 0, -1.5, -99, -12.25, -0.000125], dtype=np.float32)
-    assert arpa._decimal(logs) == [
-        b"-inf",
-        b"0",
-        b"-1.50000000",
-        b"-99.00000000",
-        b"-12.25000000",
-        b"-0.00012500",
-    ]
+def texts(logs: list[float] | npt.NDArray[np.float32], end: bytes = b"\t") -> list[bytes]:
+    columns = arpa._numbers(np.asarray(logs, dtype=np.float32), end)
+    return [b"".join(parts) for parts in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize("end", [b"\t", b"\n"])
+def test_numbers(end: bytes) -> None:
+    found = texts([-np.inf, 0, -1.5, -99, -12.25, -0.000125, -0.99999999, -3.2e-10], end)
+    expected = ["-inf", "0", "-1.50000000", "-99.00000000", "-12.25000000", "-0.00012500", "-1.00000000", "-0.00000000"]
+    assert found == [text.encode() + end for text in expected]
 
 
 def test_numbers_are_exact_in_single_precision() -> None:
     logs = -np.random.default_rng(1).exponential(2, 10_000).astype(np.float32)
-    read = np.array([float(text) for text in arpa._decimal(logs)])
+    read = np.array([float(text) for text in texts(logs)])
     assert np.abs(read - logs).max() <= 5.1e-9
 
 
@@ -55,10 +56,10 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     model = train_ngram(["a"], KneserNeySettings(order=2))
     (tmp_path / "model.arpa").write_text("old")
 
-    def interrupt(_logs: object) -> None:
+    def interrupt(_logs: object, _end: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(arpa, "_decimal", interrupt)
+    monkeypatch.setattr(arpa, "_numbers", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_arpa(model, tmp_path / "model.arpa")
     assert [path.name for path in tmp_path.iterdir()] == ["model.arpa"]

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from lebm_text.text.errors import InputError
 from lm_eval.arpa import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.lmplz import find_lmplz
-from lm_eval.ngram import InMemoryJudge, KenlmJudge, train_arpa, train_judge, train_ngram
+from lm_eval.lmplz import _memory, find_lmplz
+from lm_eval.ngram import BACKENDS, InMemoryJudge, KenlmJudge, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
 from .grammar import grammar_sentences
-from .reference import log_prob, parse_arpa
+from .reference import log_prob, needs_lmplz, parse_arpa
 from .strategies import sentences, settings
 
 UNIFORM = """\\data\\
@@ -107,6 +109,20 @@ def test_missing_kenlm_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         KenlmJudge(tmp_path / "model.arpa")
 
 
+def test_judging_needs_no_kenlm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    judge, _ = train_judge(["a b"], KneserNeySettings(order=2))
+    assert len(judge.score(["a", "b"])) == 2
+
+
+@pytest.mark.parametrize(("n_bytes", "machine", "expected"), [(5, 24e9, 300e6), (1e8, 24e9, 4e9), (1e12, 24e9, 12e9)])
+def test_lmplz_gets_memory_as_the_text_needs_and_the_machine_has(
+    n_bytes: float, machine: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: int(machine))
+    assert _memory(int(n_bytes)) == expected
+
+
 def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.arpa").write_text("hello\n")
     with pytest.raises(InputError, match="cannot load"):
@@ -173,21 +189,60 @@ def test_lmplz_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch, t
         find_lmplz()
 
 
-def _real_lmplz() -> bool:
-    try:
-        find_lmplz()
-    except InputError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _real_lmplz(), reason="needs KenLM's lmplz on PATH")
-@pytest.mark.parametrize("options", [KneserNeySettings(3), KneserNeySettings(5, (0, 0, 1), 500)])
-def test_every_entry_is_that_of_lmplz(options: KneserNeySettings, tmp_path: Path) -> None:
-    lines = grammar_sentences(2000, 5)
-    for backend in ("numpy", "lmplz"):
-        train_arpa(lines, options, tmp_path / backend, backend=backend)
-    ours, theirs = (parse_arpa((tmp_path / backend).read_text()) for backend in ("numpy", "lmplz"))
+def assert_same_entries(lines: list[str], options: KneserNeySettings, directory: Path) -> None:
+    """Both estimators give the same n-grams, probabilities and back-offs, or both refuse the text."""
+    fallback_orders: list[list[int] | None] = []
+    for backend in BACKENDS:
+        try:
+            fallback_orders.append(train_arpa(lines, options, directory / backend, backend=backend))
+        except InputError:
+            fallback_orders.append(None)
+    assert fallback_orders[0] == fallback_orders[1]
+    if fallback_orders[0] is None:
+        return
+    ours, theirs = (parse_arpa((directory / backend).read_text(encoding="utf-8")) for backend in BACKENDS)
     assert ours.keys() == theirs.keys()
-    for gram, values in theirs.items():
-        assert ours[gram] == pytest.approx(values, abs=1e-5)
+    found, expected = (np.array([arpa[gram] for gram in ours]) for arpa in (ours, theirs))
+    expected[:, 1] = np.maximum(expected[:, 1], -99)  # ours for minus infinity, which kenlm does not read
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@needs_lmplz
+@pytest.mark.parametrize(
+    "options",
+    [
+        KneserNeySettings(2),
+        KneserNeySettings(3),
+        KneserNeySettings(6),
+        KneserNeySettings(3, prune=(0, 0, 1)),
+        KneserNeySettings(4, prune=(1, 1, 2)),
+        KneserNeySettings(5, prune=(0, 0, 1), vocab_pad=50_000),
+        KneserNeySettings(3, interpolate_unigrams=False),
+        KneserNeySettings(4, prune=(0, 1), interpolate_unigrams=False, fallback=False),
+    ],
+    ids=str,
+)
+def test_every_entry_is_that_of_lmplz(options: KneserNeySettings, tmp_path: Path) -> None:
+    assert_same_entries(grammar_sentences(2000, 5), options, tmp_path)
+
+
+@needs_lmplz
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(sentences, settings(), st.booleans())
+def test_every_entry_of_small_texts_is_that_of_lmplz(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], options: KneserNeySettings, fallback: bool
+) -> None:
+    assume(options.threshold(1) < len(lines))  # lmplz would prune `</s>`, and its model is nonsense then
+    assert_same_entries(lines, replace(options, fallback=fallback), tmp_path_factory.mktemp("models"))
+
+
+@needs_lmplz
+def test_lmplz_judges_as_we_do() -> None:
+    train, test = grammar_sentences(2000, 5), [*grammar_sentences(50, 6), "never seen <unk>", ""]
+    scores = []
+    for backend in BACKENDS:
+        judge, fallback_orders = train_judge(train, KneserNeySettings(order=4), backend=backend)
+        assert not fallback_orders
+        scores.append(judge.score(test))
+    np.testing.assert_allclose(scores[0].nll, scores[1].nll, rtol=1e-5)
+    assert scores[0].n_oov.tolist() == scores[1].n_oov.tolist()

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ngram import compare
 from lebm_text.text.reading import read_lines
 from lm_eval.arpa import write_arpa
-from lm_eval.kneser_ney import NgramModel
-from lm_eval.ngram import InMemoryJudge, KenlmJudge, train_ngram
+from lm_eval.kneser_ney import KneserNeySettings, NgramModel
+from lm_eval.ngram import BACKENDS, InMemoryJudge, KenlmJudge, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
-from .reference import PTB, settings_of
+from .reference import PTB, needs_lmplz, settings_of
 
 # Read while tests are collected: they themselves run without the user's settings.
 DIRECTORY = Path(os.environ.get("LEBM_TEXT_DATA") or "absent") / "ptb"
@@ -62,3 +63,23 @@ def test_kenlm_reads_the_same_perplexity(tmp_path: Path) -> None:
     score = perplexity(KenlmJudge(tmp_path / "ptb.arpa").score(lines_of("test")))
     assert score.ppl == pytest.approx(141.1862071, rel=1e-6)
     assert (score.n_tokens, score.n_sentences) == (82430, 3761)
+
+
+@needs_lmplz
+@pytest.mark.parametrize(
+    "options",
+    [*map(KneserNeySettings, (2, 3, 4, 5)), KneserNeySettings(3, (0, 0, 1)), KneserNeySettings(5, (0, 1), 50_000)],
+    ids=str,
+)
+def test_every_entry_is_that_of_lmplz(options: KneserNeySettings, tmp_path: Path) -> None:
+    for backend in BACKENDS:
+        assert train_arpa(lines_of("train"), options, tmp_path / backend, backend=backend) == []
+    difference, n_ngrams = compare(*(tmp_path / backend for backend in BACKENDS))
+    assert difference < 1e-5
+    assert n_ngrams > 150_000
+
+
+@needs_lmplz
+def test_lmplz_s_judge_reads_the_same_perplexity() -> None:
+    judge, _ = train_judge(lines_of("train"), KneserNeySettings(order=5), backend="lmplz")
+    assert perplexity(judge.score(lines_of("test"))).ppl == pytest.approx(141.1862071, rel=1e-6)

@@ -9,10 +9,29 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.files import sha256_file
+from lm_eval.arpa import write_arpa
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.ngram import train_ngram
 
 from ...lm_eval.grammar import grammar_sentences
 from ...lm_eval.reference import TINY, parse_arpa
 from .test_main import one_line
+
+# `a` has probability 0, unknown words 0.1.
+EXCLUDES_A = """\\data\\
+ngram 1=4
+ngram 2=0
+
+\\1-grams:
+-99\t<s>\t0
+-1\t<unk>
+-0.3\t</s>
+-inf\ta
+
+\\2-grams:
+
+\\end\\
+"""
 
 
 @pytest.fixture
@@ -74,6 +93,7 @@ def test_fallback_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ("content", "part"),
     [
         (b"fine\nnot <s> fine\n", "line 2"),
+        (b"fine\n\nnot </s> fine\n", "line 3"),
         (b"fine\nnot <UNK> fine\n", "line 2"),
         (b"fine\nfine\nnot \0 fine\n", "line 3"),
         (b"fine\n\xff\n", "line 2"),
@@ -85,10 +105,45 @@ def test_text_that_cannot_be_used(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_bytes(content)
-    assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
-    message = one_line(capsys)
-    assert part in message
-    assert str(text) in message
+    model = tmp_path / "model.arpa"
+    assert main(["ngram", "train", str(text), "-o", str(model)]) == 2
+    trained = one_line(capsys)
+    assert not model.exists()
+    write_arpa(train_ngram(["fine"], KneserNeySettings(order=2)), model)
+    assert main(["ngram", "score", str(model), str(text)]) == 2
+    for message in (trained, one_line(capsys)):
+        assert part in message
+        assert message.count(str(text)) == 1
+
+
+def test_empty_lines_are_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text").write_text("\na b\n\n\n")
+    model = str(tmp_path / "model.arpa")
+    assert main(["ngram", "train", str(tmp_path / "text"), "-o", model, "--order", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_sentences"] == 4
+    assert ("<s>", "</s>") in parse_arpa(Path(model).read_text())
+    assert main(["ngram", "score", model, str(tmp_path / "text"), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert (scored["n_sentences"], scored["n_tokens"]) == (4, 6)
+
+
+def test_infinite_figures_are_valid_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.arpa").write_text(EXCLUDES_A)
+    (tmp_path / "text").write_text("a b\nb\n")
+    assert main(["ngram", "score", str(tmp_path / "model.arpa"), str(tmp_path / "text"), "--json"]) == 0
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    scored = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert scored["infinite"] is True
+    assert scored["ppl"] is scored["nll"] is scored["ci95"][1] is None
+    assert scored["n_tokens"] == 5
+    (tmp_path / "text").write_text("b\n")
+    assert main(["ngram", "score", str(tmp_path / "model.arpa"), str(tmp_path / "text"), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["infinite"] is False
+    assert scored["ppl"] == pytest.approx(10**0.65)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The perplexity of a text under an n-gram model: python -m benchmarks.ngram_judge MODEL TEST, or ORDER TRAIN TEST.
+
+A model file is read by kenlm; else the model is estimated from TRAIN and stays in this process. Imports nothing that
+judges do not need, since the memory of this process is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lebm_text.text.reading import read_lines
+from lm_eval.base import LanguageModel
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.ngram import KenlmJudge, train_judge
+from lm_eval.perplexity import perplexity
+
+__all__ = ["judge_of"]
+
+
+def judge_of(model: str, *train: str) -> LanguageModel:
+    """The judge in the file `model`, or the one of order `model` for the text `train`."""
+    if not train:
+        return KenlmJudge(Path(model))
+    judge, _ = train_judge(read_lines(Path(*train)), KneserNeySettings(int(model)))
+    return judge
+
+
+if __name__ == "__main__":
+    *arguments, test = sys.argv[1:]
+    sys.stdout.write(f"{perplexity(judge_of(*arguments).score(read_lines(Path(test)))).ppl}\n")
