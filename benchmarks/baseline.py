@@ -148,8 +148,8 @@ class PlainTrainer:
             ),
         )
 
-    def update(self, batch: Batch) -> None:
-        """Both chains, then one step of both optimisers."""
+    def update(self, batch: Batch) -> float:
+        """Both chains, then one step of both optimisers; returns −log p(x|z) in nats a token, under dropout."""
         generator, prior, n = self.generator.eval(), self.prior, len(batch.lengths)
         z_positive = posterior_chain(
             generator, prior, batch, self.config.inference, through_everything=self.through_everything, rng=self.rng
@@ -157,12 +157,14 @@ class PlainTrainer:
         z_negative = prior_chain(prior, n, self.config.prior, rng=self.rng)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        (-generator.train().log_likelihood(batch, z_positive).sum() / n).backward()  # type: ignore[no-untyped-call]
+        nll = -generator.train().log_likelihood(batch, z_positive).sum()
+        (nll / n).backward()  # type: ignore[no-untyped-call]
         (prior.neg_energy(z_negative) - prior.neg_energy(z_positive)).mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(generator.parameters(), self.config.training.clip_norm)
         nn.utils.clip_grad_norm_(prior.parameters(), self.config.training.prior_clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
+        return float(nll.detach()) / batch.n_tokens
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from benchmarks.trained import Trained, corpus_of, run_directory, trained_model
 from lebm_text import __version__
 from lebm_text.text.corpora import Corpus
 
-__all__ = ["Setting", "main", "positive"]
+__all__ = ["Setting", "add_corpus", "basic_parser", "main", "positive"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,28 @@ def main(description: str, measure: Callable[[Setting], Report], argv: Sequence[
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
+    parser = basic_parser(description)
+    parser.add_argument("--run", type=Path, metavar="DIR", help="take this run's model instead of training one")
+    add_corpus(parser, "the run's own, else kjv")
+    return parser
+
+
+def basic_parser(description: str, repetitions: int = 5) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that everything works")
-    parser.add_argument("--run", type=Path, metavar="DIR", help="take this run's model instead of training one")
-    parser.add_argument("--corpus", metavar="NAME", help="name or directory of its text; the run's own, else kjv")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where corpora lie")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
-    parser.add_argument("--repetitions", type=positive, default=5, metavar="N", help="of which medians are taken")
+    parser.add_argument(
+        "--repetitions", type=positive, default=repetitions, metavar="N", help="of which medians are taken"
+    )
     return parser
+
+
+def add_corpus(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options of benchmarks that read text."""
+    parser.add_argument("--corpus", metavar="NAME", help=f"name or directory of its text; {default}")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where corpora lie")
 
 
 def positive(text: str) -> int:

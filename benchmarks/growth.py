@@ -5,7 +5,6 @@ python benchmarks/growth.py [--json] [--smoke] [--threads N] [--repetitions N]; 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import replace
@@ -16,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.command import positive
+from benchmarks.command import basic_parser
 from benchmarks.measure import interleaved
 from benchmarks.posterior import contestant
 from benchmarks.report import Report, table
@@ -78,12 +77,7 @@ def _base(base: Sizes) -> dict[str, int]:
 
 def main() -> None:
     """Parse the options, measure, print."""
-    parser = argparse.ArgumentParser(description="How the posterior chain's cost grows with its sizes.")
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that everything works")
-    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), metavar="N")
-    parser.add_argument("--repetitions", type=positive, default=3, metavar="N", help="of which medians are taken")
-    options = parser.parse_args()
+    options = basic_parser("How the posterior chain's cost grows with its sizes.", repetitions=3).parse_args()
     torch.set_num_threads(options.threads)
     found = measure(options.repetitions, smoke=options.smoke) | {"threads": options.threads, "smoke": options.smoke}
     sys.stdout.write((json.dumps(found) if options.json else table(found["results"], COLUMNS)) + "\n")

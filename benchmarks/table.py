@@ -10,11 +10,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import generate, posterior, train_epoch
+from benchmarks import generate, judge, ngram, posterior, train_epoch
 from benchmarks.command import Setting, main
 from benchmarks.report import Report
+from benchmarks.sizes import SMOKE
 
-BENCHMARKS = {"posterior": posterior.measure, "generate": generate.measure, "train_epoch": train_epoch.measure}
+BENCHMARKS = {
+    "posterior": posterior.measure,
+    "generate": generate.measure,
+    "train_epoch": train_epoch.measure,
+    "judge": judge.measure,
+}
 
 
 def measure(setting: Setting) -> Report:
@@ -23,7 +29,8 @@ def measure(setting: Setting) -> Report:
     return {
         "results": [{"benchmark": name, **row} for name, report in reports.items() for row in report["results"]],
         "epochs": reports["train_epoch"]["epochs"],
-        "unit": {name: report["unit"] for name, report in reports.items()},
+        "ngram": ngram.measure(setting.corpus, setting.repetitions, smoke=setting.sizes is SMOKE),
+        "unit": {name: report["unit"] for name, report in reports.items()} | {"ngram": ngram.UNIT},
     }
 
 

@@ -15,16 +15,22 @@ from .base import split_words
 from .counts import BOS, EOS, WordIds, count_ngrams, encode
 
 __all__ = [
+    "QUANTILES",
     "BleuScore",
+    "Diversity",
     "SampleSummary",
     "bleu_against",
+    "compare",
     "distinct_n",
+    "length_distance",
     "self_bleu",
     "sequence_repetition",
     "summarise",
 ]
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
+_ORDERS = 4
 
 
 @dataclass(frozen=True)
@@ -32,38 +38,57 @@ class SampleSummary:
     """Rates are shares of the sentences, lengths are in words without `</s>`.
 
     `duplicate_rate` counts the sentences that repeat an earlier one, `in_train_rate` those that stand
-    verbatim in the training text, `unk_rate` those with an `<unk>`. `length_quantiles` are the 5, 25, 50, 75
-    and 95 % points.
+    verbatim in the training text, `unk_rate` those with an `<unk>`, `truncated_rate` those that their generator
+    cut at its greatest length (None: not known). `unk_token_rate` is the share of words that are `<unk>`.
+    `length_quantiles` are the points `QUANTILES`.
     """
 
     n_sentences: int
     mean_length: float
     length_quantiles: tuple[float, ...]
     empty_rate: float
+    truncated_rate: float | None
     duplicate_rate: float
     in_train_rate: float
     unk_rate: float
+    unk_token_rate: float
 
 
-def summarise(sentences: Sequence[str], train: Iterable[str]) -> SampleSummary:
-    """Rates and lengths of `sentences`, at least one, beside the text that their generator learned from."""
+def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate: float | None = None) -> SampleSummary:
+    """Rates and lengths of `sentences`, at least one, beside the text that their generator learned from.
+
+    A text does not tell where it was cut: `truncated_rate` is handed through.
+    """
     words = [split_words(sentence) for sentence in sentences]
     plain = [" ".join(sentence) for sentence in words]
     known = set(train)
-    lengths = np.array([len(sentence) for sentence in words])
+    lengths = _lengths(sentences)
     n = len(sentences)
     return SampleSummary(
         n_sentences=n,
         mean_length=float(lengths.mean()),
-        length_quantiles=tuple(np.quantile(lengths, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()),
+        length_quantiles=tuple(np.quantile(lengths, QUANTILES).tolist()),
         empty_rate=float((lengths == 0).mean()),
+        truncated_rate=truncated_rate,
         duplicate_rate=(n - len(set(plain))) / n,
         in_train_rate=sum(sentence in known for sentence in plain) / n,
         unk_rate=sum("<unk>" in sentence for sentence in words) / n,
+        unk_token_rate=sum(sentence.count("<unk>") for sentence in words) / max(int(lengths.sum()), 1),
     )
 
 
-def distinct_n(sentences: Iterable[str], order: int = 4) -> list[float]:
+def length_distance(sentences: Sequence[str], others: Sequence[str]) -> float:
+    """Earth mover's distance between two distributions of sentence lengths, in words: ∫ |F(l) − G(l)| dl."""
+    a, b = (np.bincount(_lengths(text)) / len(text) for text in (sentences, others))
+    a, b = (np.pad(share, (0, max(len(a), len(b)) - len(share))) for share in (a, b))
+    return float(np.abs(np.cumsum(a - b)).sum())
+
+
+def _lengths(sentences: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array([len(split_words(sentence)) for sentence in sentences], dtype=np.int64)
+
+
+def distinct_n(sentences: Iterable[str], order: int = _ORDERS) -> list[float]:
     """Distinct n-grams over all n-grams, n = 1..`order`; falls with the size of the text."""
     ids = WordIds()
     text = encode(sentences, ids)
@@ -76,7 +101,7 @@ def distinct_n(sentences: Iterable[str], order: int = 4) -> list[float]:
     return shares
 
 
-def sequence_repetition(sentences: Iterable[str], n: int = 4) -> float:
+def sequence_repetition(sentences: Iterable[str], n: int = _ORDERS) -> float:
     """seq-rep-n: share of n-grams that their sentence had before, mean over sentences of n words or more."""
     shares = []
     for sentence in sentences:
@@ -108,6 +133,41 @@ def bleu_against(
     """Corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text."""
     chosen, real = _choose(sentences, n, seed), _choose(references, n, seed)
     return _corpus_bleu(chosen, [real] * len(chosen), f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Figures of the samples, each beside that of real text; `signature` says how all but BLEU were made.
+
+    `distinct_n` are for n = 1 to 4 over as many sentences of either text, drawn where one has more; `bleu` is
+    against held-out text, for `real_bleu` of training text.
+    """
+
+    distinct_n: list[float]
+    real_distinct_n: list[float]
+    sequence_repetition_4: float
+    real_sequence_repetition_4: float
+    self_bleu: BleuScore
+    real_self_bleu: BleuScore
+    bleu: BleuScore
+    real_bleu: BleuScore
+    signature: str
+
+
+def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1) -> Diversity:
+    """`Diversity` of `sentences` beside the held-out and the training text; `seed` draws what is sampled."""
+    n = min(len(sentences), len(held_out))
+    return Diversity(
+        distinct_n=distinct_n(_choose(sentences, n, seed)),
+        real_distinct_n=distinct_n(_choose(held_out, n, seed)),
+        sequence_repetition_4=sequence_repetition(sentences),
+        real_sequence_repetition_4=sequence_repetition(held_out),
+        self_bleu=self_bleu(sentences, seed=seed),
+        real_self_bleu=self_bleu(held_out, seed=seed),
+        bleu=bleu_against(sentences, held_out, seed=seed),
+        real_bleu=bleu_against(train, held_out, seed=seed),
+        signature=f"distinct|n:{n}|orders:1-{_ORDERS}|seed:{seed};seq-rep-{_ORDERS}|n:all",
+    )
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:

@@ -10,62 +10,26 @@ convention and its reasons.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from lebm_text.text.vocabulary import closed_vocabulary
-
-from .base import LanguageModel, SentenceScores, naming
-from .conventions import CONVENTIONS, Convention, close_vocabulary
-from .counts import canonical_sentences
+from .base import SentenceScores, naming
+from .conventions import close_vocabulary
+from .judges import JudgeSpec, KneserNeySpec, TrainedJudge
 from .kneser_ney import KneserNeySettings
-from .ngram import InMemoryJudge, train_judge, train_ngram
+from .ngram import InMemoryJudge, train_ngram
 from .perplexity import PerplexityScore, paired_ratio_ci95, perplexity
+from .signature import signature
+from .texts import Reference, Samples
 
-__all__ = [
-    "METRICS",
-    "Evaluator",
-    "JudgeResult",
-    "JudgeSettings",
-    "RealText",
-    "Samples",
-    "kn_rppl",
-]
+__all__ = ["METRICS", "Evaluator", "JudgeResult", "kn_rppl"]
 
 METRICS = ("fppl", "rppl")
 FEW_SAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """Which judge reads, and how: order of the n-gram model, convention, estimator, seed of the bootstrap."""
-
-    order: int = 5
-    convention: Convention = CONVENTIONS["default"]
-    backend: str = "numpy"
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class RealText:
-    """A corpus: the text to train on and the held-out `split` (test or valid)."""
-
-    name: str
-    train: Sequence[str]
-    split: str
-    held_out: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Generated sentences and, for signatures, how they came about: `decode=sample,T=1` and `seed:1`, say."""
-
-    sentences: Sequence[str]
-    decoding: str = ""
-    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,12 +39,15 @@ class JudgeResult:
     `ci95` is over resampled sentences of the scored text; `ratio` is ppl / real_ppl, its interval is paired
     and given for RPPL alone, where both judges read one text. `n_*` count the scored text; `n_oov` are the
     tokens whose type the judge's training text lacks, `n_outside_vocabulary` those read as `<unk>` because
-    they are not in the closed vocabulary. `bits_per_byte` is the text's code length over its UTF-8 bytes, one
-    byte a sentence end. `extra` holds numbers that only some conventions have.
+    they are not in the closed vocabulary. `bits_per_byte` is the code length of the text as it was read over its
+    UTF-8 bytes, one byte a sentence end if that is counted. `extra` holds numbers that only some conventions
+    have; `training` and `real_training` what the judge and that of real text say of their training, if they are
+    trained in epochs.
     """
 
     metric: str
     judge: str
+    judge_seed: int | None
     ppl: float
     ppl_excluding_oov: float | None
     real_ppl: float
@@ -90,6 +57,7 @@ class JudgeResult:
     real_ci95: tuple[float, float]
     ratio_ci95: tuple[float, float] | None
     bits_per_byte: float
+    real_bits_per_byte: float
     n_sentences: int
     n_tokens: int
     n_oov: int
@@ -97,116 +65,124 @@ class JudgeResult:
     fallback_orders: list[int]
     signature: str
     extra: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
+    real_training: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
 
 class Evaluator:
-    """Judges samples against one corpus; what depends on the corpus alone is computed once, when needed."""
+    """One judge and one corpus; what depends on these alone is computed once, when needed."""
 
     def __init__(
         self,
-        real: RealText,
-        settings: JudgeSettings | None = None,
+        reference: Reference,
+        spec: JudgeSpec | None = None,
         *,
+        seed: int = 1,
         on_stage: Callable[[str], None] = lambda _stage: None,
+        on_progress: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        """`on_stage` is told what begins, in words. Raises InputError for words that no judge may read."""
-        self._real = real
-        self._settings = settings or JudgeSettings()
+        """`spec`: the judge, by default Kneser-Ney of order 5. `seed`: of the bootstrap.
+
+        `on_stage` is told what begins, in words; `on_progress` instead of it what takes minutes, and how that goes.
+        """
+        self.spec = spec or KneserNeySpec()
+        self._reference = reference
+        self._seed = seed
         self._on_stage = on_stage
-        self._vocabulary = closed_vocabulary(real.train)
-        self._train, _ = self._read(real.train, f"{real.name} train")
-        self._held_out, self._held_out_outside = self._read(real.held_out, f"{real.name} {real.split}")
+        self._on_progress = on_progress
+        self._real_ppl_at: dict[int, float] = {}  # by number of real sentences
 
     @cached_property
     def real_score(self) -> PerplexityScore:
         """The real-data row: the judge of the real training text reads the real held-out text."""
-        return self._perplexity(self._real_judge[0].score(self._held_out))
+        return self._perplexity(self._real_judge.model.score(self._reference.held_out))
 
     def fppl(self, samples: Samples) -> JudgeResult:
         """Forward perplexity. Raises InputError for no samples and for words that no judge may read."""
-        text, outside = self._read(samples.sentences, "samples")
-        judge, fallback_orders = self._real_judge
-        self._on_stage(f"reading {len(text):,} samples")
-        score = self._perplexity(judge.score(text))
+        reference = self._reference
+        text, outside = reference.read(samples.sentences, "samples")
+        judge = self._real_judge
+        self._on_stage(f"reading {len(text):,} samples …")
+        score = self._perplexity(judge.model.score(text))
         extra = {}
-        if self._settings.convention.vocabulary_lines:
+        if reference.convention.vocabulary_lines:
             # The published script scores the file that it trains on, vocabulary lines included.
-            extra["ppl_with_vocabulary_lines"] = self._perplexity(judge.score([*self._vocabulary, *text])).ppl
-        warnings = self._warnings(samples, fallback_orders)
+            with_lines = judge.model.score([*reference.vocabulary, *text])
+            extra["ppl_with_vocabulary_lines"] = self._perplexity(with_lines).ppl
+        warnings = self._warnings(samples, judge)
         if score.ppl < self.real_score.ppl:
             warnings.append(
                 f"the FPPL {score.ppl:.2f} lies below the real-data row {self.real_score.ppl:.2f}: the "
                 "samples are easier than real text, as copied, short or repeated ones are; this is no win"
             )
-        return self._result("fppl", samples, score, text, outside, fallback_orders, extra, warnings)
+        return self._result("fppl", samples, judge, score, text, outside, extra, warnings)
 
     def rppl(self, samples: Samples) -> JudgeResult:
         """Reverse perplexity. Raises InputError as `fppl` does."""
-        text, _ = self._read(samples.sentences, "samples")
+        reference = self._reference
+        text, _ = reference.read(samples.sentences, "samples")
         with naming("samples"):
-            judge, fallback_orders = self._judge_of(text, f"{len(text):,} samples", generated=True)
-        score = self._perplexity(judge.score(self._held_out))
+            judge = self._judge_of(text, f"{len(text):,} samples", generated=True)
+        score = self._perplexity(judge.model.score(reference.held_out))
         extra = {}
-        n, n_real = len(text), len(self._train)
-        warnings = self._warnings(samples, fallback_orders)
-        if n < n_real:
-            rows = np.random.default_rng(self._settings.seed).permutation(n_real)[:n]
-            fewer = [self._train[row] for row in np.sort(rows).tolist()]
-            real_judge, _ = self._judge_of(fewer, f"{n:,} real sentences, as many as samples", generated=True)
-            extra["real_ppl_at_n"] = self._perplexity(real_judge.score(self._held_out)).ppl
+        n, n_real = len(text), len(reference.train)
+        warnings = self._warnings(samples, judge)
+        if n < n_real and self.spec.cheap:
+            if n not in self._real_ppl_at:
+                self._real_ppl_at[n] = self._real_ppl_of(n)
+            extra["real_ppl_at_n"] = self._real_ppl_at[n]
         if n != n_real:
             warnings.append(
                 f"{n:,} samples stand against {n_real:,} real training sentences: RPPL falls with the number "
                 "of samples, so compare it only at equal numbers"
             )
-        return self._result(
-            "rppl", samples, score, self._held_out, self._held_out_outside, fallback_orders, extra, warnings
-        )
+        return self._result("rppl", samples, judge, score, reference.held_out, reference.n_outside, extra, warnings)
 
     @cached_property
-    def _real_judge(self) -> tuple[LanguageModel, list[int]]:
-        return self._judge_of(self._train, f"{len(self._train):,} sentences of {self._real.name} train")
+    def _real_judge(self) -> TrainedJudge:
+        reference = self._reference
+        return self._judge_of(reference.train, f"{len(reference.train):,} sentences of {reference.real.name} train")
 
-    def _judge_of(
-        self, sentences: Sequence[str], what: str, *, generated: bool = False
-    ) -> tuple[LanguageModel, list[int]]:
-        """A judge of `sentences` and its fallback orders; `generated`: they stand in the samples' place."""
-        settings = self._settings
-        self._on_stage(f"training kn{settings.order} on {what}")
-        if generated and settings.convention.vocabulary_lines:
-            sentences = [*self._vocabulary, *sentences]
-        options = KneserNeySettings(order=settings.order, vocab_pad=self._n_types if settings.convention.closed else 0)
-        return train_judge(sentences, options, backend=settings.backend)
+    def _real_ppl_of(self, n: int) -> float:
+        """RPPL of `n` sentences drawn from the real training text."""
+        train = self._reference.train
+        rows = np.random.default_rng(self._seed).permutation(len(train))[:n]
+        fewer = [train[row] for row in np.sort(rows).tolist()]
+        judge = self._judge_of(fewer, f"{n:,} real sentences, as many as samples", generated=True)
+        return self._perplexity(judge.model.score(self._reference.held_out)).ppl
 
-    @property
-    def _n_types(self) -> int:
-        return len(self._vocabulary) + 2  # `</s>`, and the out-of-vocabulary type of n-gram models
-
-    def _read(self, sentences: Iterable[str], source: str) -> tuple[list[str], int]:
-        """Checked sentences, closed if the convention says so, and how many tokens that mapped to `<unk>`."""
-        with naming(source):
-            if self._settings.convention.closed:
-                return close_vocabulary(sentences, self._vocabulary)
-            return list(canonical_sentences(sentences)), 0
+    def _judge_of(self, sentences: Sequence[str], what: str, *, generated: bool = False) -> TrainedJudge:
+        """A judge of `sentences`; `generated`: they stand in the samples' place."""
+        seed = "" if self.spec.seed is None else f" (seed {self.spec.seed})"
+        tell = self._on_stage if self.spec.cheap else self._on_progress
+        tell(f"training {self.spec.name}{seed} on {what} …")
+        if generated and self._reference.convention.vocabulary_lines:
+            sentences = [*self._reference.vocabulary, *sentences]
+        return self.spec.train(sentences, self._reference, on_progress=self._on_progress)
 
     def _perplexity(self, scores: SentenceScores) -> PerplexityScore:
-        return perplexity(scores, count_eos=self._settings.convention.count_eos, seed=self._settings.seed)
+        return perplexity(scores, count_eos=self._reference.convention.count_eos, seed=self._seed)
 
-    def _warnings(self, samples: Samples, fallback_orders: list[int]) -> list[str]:
-        n = len(samples.sentences)
+    def _warnings(self, samples: Samples, judge: TrainedJudge) -> list[str]:
+        real, n = self._reference.real, len(samples.sentences)
         warnings = []
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
                 "sentences give 3.0 times the RPPL of all 42,068); generate as many as the training text has"
             )
-        if list(samples.sentences) == list(self._real.held_out):
-            warnings.append(f"the samples are {self._real.name} {self._real.split} itself: this is the real-data row")
-        if fallback_orders:
+        if list(samples.sentences) == list(real.held_out):
+            warnings.append(f"the samples are {real.name} {real.split} itself: this is the real-data row")
+        if judge.fallback_orders:
             warnings.append(
-                f"the discounts of orders {', '.join(map(str, fallback_orders))} could not be estimated and "
+                f"the discounts of orders {', '.join(map(str, judge.fallback_orders))} could not be estimated and "
                 "took the fallback 0.5, 1, 1.5: the judge's training text is small or repeats itself"
+            )
+        if real.split == "valid" and self.spec.stop == "real-valid":
+            warnings.append(
+                "the LSTM judge stopped on the validation text and is scored on it: a little low; use --split test "
+                "for figures to report"
             )
         return warnings
 
@@ -214,18 +190,18 @@ class Evaluator:
         self,
         metric: str,
         samples: Samples,
+        judge: TrainedJudge,
         score: PerplexityScore,
         text: Sequence[str],
         n_outside: int,
-        fallback_orders: list[int],
         extra: dict[str, float],
         warnings: list[str],
     ) -> JudgeResult:
         real = self.real_score
-        n_bytes = sum(len(sentence.encode()) + 1 for sentence in text)
         return JudgeResult(
             metric=metric,
-            judge=f"kn{self._settings.order}",
+            judge=self.spec.name,
+            judge_seed=self.spec.seed,
             ppl=score.ppl,
             ppl_excluding_oov=score.ppl_excluding_oov,
             real_ppl=real.ppl,
@@ -234,38 +210,23 @@ class Evaluator:
             ci_scope=score.ci_scope,
             real_ci95=real.ci95,
             ratio_ci95=paired_ratio_ci95(score, real) if metric == "rppl" else None,
-            bits_per_byte=score.nll / math.log(2) / n_bytes,
+            bits_per_byte=self._bits_per_byte(score, text),
+            real_bits_per_byte=self._bits_per_byte(real, self._reference.held_out),
             n_sentences=score.n_sentences,
             n_tokens=score.n_tokens,
             n_oov=score.n_oov,
             n_outside_vocabulary=n_outside,
-            fallback_orders=fallback_orders,
-            signature=self._signature(metric, samples),
+            fallback_orders=judge.fallback_orders,
+            signature=signature(metric, self.spec, judge, self._reference, samples),
             extra=extra,
+            training=judge.training,
+            real_training=self._real_judge.training,
             warnings=tuple(warnings),
         )
 
-    def _signature(self, metric: str, samples: Samples) -> str:
-        """E.g. `RPPL|lm:kn5|train:samples(n=42068)|test:ptb-test|vocab:closed-10001|eos:yes|unk:word`."""
-        convention, real = self._settings.convention, self._real
-        drawn = ",".join(filter(None, [f"n={len(samples.sentences)}", samples.decoding]))
-        train, test = f"{real.name}-train", f"samples({drawn})"
-        if metric == "rppl":
-            train, test = test, f"{real.name}-{real.split}"
-        vocabulary = f"closed-{self._n_types}" if convention.closed else "open"
-        if convention.vocabulary_lines and metric == "rppl":
-            vocabulary += f"+lines-{len(self._vocabulary)}"
-        parts = (
-            metric.upper(),
-            f"lm:kn{self._settings.order}",
-            f"train:{train}",
-            f"test:{test}",
-            f"vocab:{vocabulary}",
-            f"eos:{'yes' if convention.count_eos else 'no'}",
-            "unk:word",
-            *samples.details,
-        )
-        return "|".join(parts)
+    def _bits_per_byte(self, score: PerplexityScore, text: Sequence[str]) -> float:
+        n_ends = len(text) if self._reference.convention.count_eos else 0
+        return score.nll / math.log(2) / (sum(len(sentence.encode()) for sentence in text) + n_ends)
 
 
 def kn_rppl(samples: Sequence[str], real: Sequence[str], vocabulary: Sequence[str], order: int = 5) -> float:

@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the user's shell that the program reads must not change what a test sees."""
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Settings of the user's shell that the program reads must not change what a test sees, nor tests his cache."""
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("LEBM_TEXT_DATA", "LEBM_TEXT_RUNS", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)

@@ -1,34 +1,30 @@
-"""`fppl` and `rppl`, from what the user named to the report: which samples, which real text, judged how."""
+"""From what the user named to the report: which samples, which real text, judged by whom, written where."""
 
 from __future__ import annotations
 
 import json
-import platform
-import sys
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
 
+from .evaluation_rows import Look, calibrate, record, spreads, versions
 from .evaluation_table import show_report
-from .judging import check_judges
-from .sample_files import SampleFile, named_samples, samples_of_run
+from .judging import check_judges, show_progress, show_stage
+from .sample_files import Decoding, SampleFile, named_samples, samples_of_run
 from .sampling import find_run
 
 if TYPE_CHECKING:
     from lebm_text.text.corpora import Corpus
-    from lm_eval.protocol import Evaluator, JudgeResult, RealText
+    from lm_eval.protocol import Evaluator
+    from lm_eval.texts import RealText
 
-__all__ = ["Request", "judge"]
-
-_PACKAGES = ("numpy", "ufal-kenlm", "kenlm", "sacrebleu")
+__all__ = ["Request", "Setting", "judge", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -39,67 +35,136 @@ class Request:
     run: Path | None
     corpus: str | None
     data_dir: Path | None
-    lm: str
+    lm: str | None
     protocol: str
     split: str
     n: int | None
     temperatures: tuple[float, ...]
-    seed: int | None
-    calibrate: bool
-    diversity: bool
+    seeds: tuple[int, ...]
+    judge_seeds: int
     ngram_backend: str
+    device: str
     as_json: bool
     output: Path | None
 
+    @property
+    def seed(self) -> int:
+        """Of the bootstrap and of whatever else is drawn here."""
+        return self.seeds[0] if self.seeds else 1
 
-def judge(metric: str, request: Request) -> None:
+
+@dataclass(frozen=True)
+class Setting:
+    """What is judged, and by whom: one evaluator a judge and judge seed. `run`: whose samples these are, if any."""
+
+    request: Request
+    run: Path | None
+    corpus: Corpus
+    real: RealText
+    texts: list[SampleFile]
+    evaluators: list[Evaluator]
+
+    def results(self, metrics: Sequence[str], *, diversity: bool = False) -> list[dict[str, Any]]:
+        """Every metric of every text by every judge, ready for JSON."""
+        rows = []
+        looks = Look.of_all(self.texts, self.real, diversity_seed=self.request.seed if diversity else None)
+        for text, look in zip(self.texts, looks, strict=True):
+            for evaluator in self.evaluators:
+                rows += [record(text, getattr(evaluator, metric)(text.samples), look) for metric in metrics]
+        return rows
+
+    def report(self, metric: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+        """The JSON object that the commands print and write."""
+        splits = ("train", *(["valid"] if any(row["training"] for row in results) else []), self.request.split)
+        return {
+            "metric": metric,
+            "results": results,
+            "spread": spreads(results),
+            "sha256": {split: self.corpus.splits[split].sha256 for split in splits}
+            | {text.label: sha256_file(text.path) for text in self.texts},
+            "versions": versions(),
+            "corpus": {"name": self.corpus.name, "split": self.request.split},
+        }
+
+    def default_file(self, metric: str, suffix: str) -> Path | None:
+        """Where in the run's eval/ something of this metric goes; None for a text that was named."""
+        if self.run is None:
+            return None
+        directory = self.run / "eval"
+        directory.mkdir(exist_ok=True)
+        judges = "-".join(dict.fromkeys(evaluator.spec.name for evaluator in self.evaluators))
+        return directory / f"{metric}-{judges}-{self.request.protocol}-{self.request.split}{suffix}"
+
+
+def judge(metric: str, options: Mapping[str, Any]) -> None:
     """Run the command `metric` (fppl or rppl): print the result, write the report."""
-    check_judges()
-    from lm_eval.conventions import CONVENTIONS
-    from lm_eval.protocol import Evaluator, JudgeSettings
+    chosen = dict(options)
+    diversity, calibration = chosen.pop("diversity"), chosen.pop("calibrate")
+    request = Request(**chosen)
+    setting = prepare(request, [Decoding(temperature=temperature) for temperature in request.temperatures])
+    report = setting.report(metric, setting.results([metric], diversity=diversity))
+    n = len(setting.texts[0].samples.sentences)
+    report["calibration"] = calibrate(setting.evaluators, metric, setting.real, n, request.seed) if calibration else []
+    file = write_report(report, setting)
+    if request.as_json:
+        click.echo(json.dumps(report))
+        return
+    show_report(report)
+    if file is not None:
+        click.echo(f"report: {file}", err=True)
 
+
+def write_report(report: dict[str, Any], setting: Setting) -> Path | None:
+    """Write the report where the user said, else into the run; returns the file, if there is one."""
+    file = setting.request.output or setting.default_file(report["metric"], ".json")
+    if file is not None:
+        atomic_write_text(file, json.dumps(report, indent=2) + "\n")
+    return file
+
+
+def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
+    """Find and read all texts, generating those that the run lacks; nothing is judged yet.
+
+    Raises InputError for whatever the user named that is not there, cannot be read, or does not go together.
+    """
+    check_judges()
+    from lebm_text.text.storing import cache_directory
+    from lm_eval.conventions import CONVENTIONS
+    from lm_eval.judges import LSTMSpec, judge_specs
+    from lm_eval.protocol import Evaluator
+    from lm_eval.texts import Reference
+
+    convention = CONVENTIONS[request.protocol]
+    specs = judge_specs(
+        request.lm,
+        convention,
+        backend=request.ngram_backend,
+        n_seeds=request.judge_seeds,
+        cache=cache_directory() / "judges",
+    )
+    if any(isinstance(spec, LSTMSpec) for spec in specs):
+        from lebm_text.devices import resolve_device
+
+        device = str(resolve_device(request.device))
+        specs = [replace(spec, device=device) if isinstance(spec, LSTMSpec) else spec for spec in specs]
     run = _check(request)
     if request.output is not None:
         check_writable(request.output)
     corpus = _corpus(request, run)
     real = _real_text(corpus, request.split, lowercase=_lowercase(run))
-    texts = _texts(request, run, len(real.train))
+    if request.samples is not None:
+        texts = [named_samples(request.samples, request.n)]
+    else:
+        n = request.n or len(real.train)
+        texts = list(samples_of_run(find_run(run), n, decodings, request.seeds, device=request.device))
     for notice in corpus.notices:
         click.echo(notice, err=True)
-    evaluator = Evaluator(
-        real,
-        JudgeSettings(
-            order=int(request.lm.removeprefix("kn")),
-            convention=CONVENTIONS[request.protocol],
-            backend=request.ngram_backend,
-            seed=_seed(request),
-        ),
-        on_stage=lambda stage: click.echo(f"{stage} …", err=True) if sys.stderr.isatty() else None,
-    )
-    judged = [(text, getattr(evaluator, metric)(text.samples)) for text in texts]
-    report = {
-        "metric": metric,
-        "results": [_record(text, result, real, request) for text, result in judged],
-        "sha256": {
-            "train": corpus.splits["train"].sha256,
-            request.split: corpus.splits[request.split].sha256,
-            **{text.label: sha256_file(text.path) for text in texts},
-        },
-        "versions": _versions(),
-        "corpus": {"name": corpus.name, "split": request.split},
-        "calibration": _calibration(evaluator, metric, real, texts[0], request) if request.calibrate else [],
-    }
-    report_file = request.output
-    if report_file is None and run is not None and request.samples is None:
-        report_file = _in_run(run, metric, request)
-    if report_file is not None:
-        atomic_write_text(report_file, json.dumps(report, indent=2) + "\n")
-    if request.as_json:
-        click.echo(json.dumps(report))
-    else:
-        show_report(report)
-        if report_file is not None:
-            click.echo(f"report: {report_file}", err=True)
+    reference = Reference(real, convention)
+    progress = show_progress(quiet=request.as_json)
+    evaluators = [
+        Evaluator(reference, spec, seed=request.seed, on_stage=show_stage, on_progress=progress) for spec in specs
+    ]
+    return Setting(request, run if request.samples is None else None, corpus, real, texts, evaluators)
 
 
 def _check(request: Request) -> Path | None:
@@ -110,6 +175,8 @@ def _check(request: Request) -> Path | None:
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
     if request.temperatures:
         raise InputError("--temperature decodes a run again; a text from --samples is judged as it is")
+    if len(request.seeds) > 1:
+        raise InputError("several --seed draw a run's samples again; a text from --samples is judged as it is")
     return None if request.corpus is not None else find_run(None)
 
 
@@ -127,71 +194,11 @@ def _lowercase(run: Path | None) -> bool:
 
 
 def _real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
-    from lm_eval.protocol import RealText
+    from lm_eval.texts import RealText
 
     def sentences(name: str) -> list[str]:
         lines = corpus.splits[name].sentences()
         return [line.lower() for line in lines] if lowercase else list(lines)
 
     name = f"{corpus.name}-lower" if lowercase else corpus.name
-    return RealText(name, sentences("train"), split, sentences(split))
-
-
-def _texts(request: Request, run: Path | None, n_train: int) -> list[SampleFile]:
-    if request.samples is not None:
-        return [named_samples(request.samples, request.n)]
-    return list(samples_of_run(find_run(run), request.n, n_train, request.temperatures, request.seed))
-
-
-def _seed(request: Request) -> int:
-    return 1 if request.seed is None else request.seed
-
-
-def _record(text: SampleFile, result: JudgeResult, real: RealText, request: Request) -> dict[str, Any]:
-    """One result, ready for JSON, with what the samples look like beside it."""
-    from lm_eval import diversity
-
-    sentences = text.samples.sentences
-    record = asdict(result)
-    record["signature"] += f"|v:{__version__}"
-    record |= {name: text.settings[name] for name in ("temperature", "seed") if name in text.settings}
-    record["samples"] = {"path": str(text.path), **asdict(diversity.summarise(sentences, real.train))}
-    record["real"] = asdict(diversity.summarise(real.held_out, real.train))
-    if request.diversity:
-        record["diversity"] = {
-            "distinct_n": diversity.distinct_n(sentences),
-            "real_distinct_n": diversity.distinct_n(real.held_out),
-            "sequence_repetition_4": diversity.sequence_repetition(sentences),
-            "self_bleu": asdict(diversity.self_bleu(sentences, seed=_seed(request))),
-            "real_self_bleu": asdict(diversity.self_bleu(real.held_out, seed=_seed(request))),
-            "bleu": asdict(diversity.bleu_against(sentences, real.held_out, seed=_seed(request))),
-        }
-    return record
-
-
-def _calibration(
-    evaluator: Evaluator, metric: str, real: RealText, text: SampleFile, request: Request
-) -> list[dict[str, Any]]:
-    """The metric of texts of known quality, as many sentences as samples."""
-    from lm_eval.calibration import calibration_texts
-    from lm_eval.protocol import Samples
-
-    rows = []
-    for label, sentences in calibration_texts(real.train, len(text.samples.sentences), _seed(request)):
-        result = getattr(evaluator, metric)(Samples(sentences, label))
-        rows.append({"text": label, "ppl": result.ppl, "ratio": result.ratio, "signature": result.signature})
-    return rows
-
-
-def _versions() -> dict[str, str]:
-    found = {"lebm-text": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def _in_run(run: Path, metric: str, request: Request) -> Path:
-    directory = run / "eval"
-    directory.mkdir(exist_ok=True)
-    return directory / f"{metric}-{request.lm}-{request.protocol}-{request.split}.json"
+    return RealText(name, sentences("train"), split, sentences(split), sentences("valid"))

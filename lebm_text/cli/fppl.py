@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from .judging import judge_options
+from .judging import metric_options
 
 __all__ = ["command"]
 
 
 @click.command("fppl")
-@judge_options
+@metric_options
 def command(**options: Any) -> None:
     """Forward perplexity: a judge trained on the real training text reads the samples.
 
@@ -20,8 +20,9 @@ def command(**options: Any) -> None:
     warning. Read it together with rppl.
 
     Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
-    lacks are generated. docs/which-perplexity.md says what exactly is counted.
+    lacks are generated. An LSTM judge is trained once for a corpus and kept in the cache.
+    docs/which-perplexity.md says what exactly is counted.
     """
-    from .evaluation import Request, judge
+    from .evaluation import judge
 
-    judge("fppl", Request(**options))
+    judge("fppl", options)

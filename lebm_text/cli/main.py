@@ -34,6 +34,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "reconstruct": CommandEntry("lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."),
     "fppl": CommandEntry("lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."),
     "rppl": CommandEntry("lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."),
+    "evaluate": CommandEntry("lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from .judging import judge_options
+from .judging import metric_options
 
 __all__ = ["command"]
 
 
 @click.command("rppl")
-@judge_options
+@metric_options
 def command(**options: Any) -> None:
     """Reverse perplexity: a judge trained on the samples reads real held-out text.
 
@@ -20,8 +20,9 @@ def command(**options: Any) -> None:
     standard is as many as the training text has.
 
     Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
-    lacks are generated. docs/which-perplexity.md says what exactly is counted.
+    lacks are generated. The LSTM judge is trained on the samples, which takes minutes; --lm kn5 takes seconds.
+    docs/which-perplexity.md says what exactly is counted.
     """
-    from .evaluation import Request, judge
+    from .evaluation import judge
 
-    judge("rppl", Request(**options))
+    judge("rppl", options)

@@ -12,14 +12,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks import generate, posterior, rows, table, train_epoch
+from benchmarks import generate, judge, ngram, posterior, rows, table, train_epoch
+from benchmarks.child import Finished
 from benchmarks.command import Setting, main
 from benchmarks.report import Report
 
 from ..lebm_text.toy import write_text_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURES = {"posterior": posterior.measure, "generate": generate.measure, "train_epoch": train_epoch.measure}
+MEASURES = {
+    "posterior": posterior.measure,
+    "generate": generate.measure,
+    "train_epoch": train_epoch.measure,
+    "judge": judge.measure,
+}
 NUMBERS = ("baseline", "ours", "ratio", "peak_share", "nll_bias", "nll_error", "baseline_memory", "ours_memory")
 OF_GRADIENTS = ("baseline_autograd", "grad_error", "grad_cosine")
 
@@ -57,7 +63,7 @@ def test_json_has_a_full_row_for_each_batch_and_precision(
     for row in report["results"]:
         assert all(math.isfinite(row[key]) for key in NUMBERS)
         for key in OF_GRADIENTS:
-            assert row[key] is None if name == "generate" else math.isfinite(row[key])
+            assert row[key] is None if name in ("generate", "judge") else math.isfinite(row[key])
         assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"])
     assert report["errors_from"]["updates"] == 3
     assert report["errors_from"]["sentences"] == 8
@@ -83,14 +89,19 @@ def test_epochs_of_presets_are_measured(capsys: pytest.CaptureFixture[str], corp
         assert epoch["posterior_share"] + epoch["prior_share"] + epoch["rest_share"] == pytest.approx(1)
 
 
-def test_one_table_holds_all(capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
+def test_one_table_holds_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
+    monkeypatch.setattr(ngram, "run", lambda *_commands: Finished(80.0, "12.5"))
+    monkeypatch.setenv("PATH", "")
     main("", table.measure, ["--smoke", "--corpus", str(corpus), "--repetitions", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["benchmark", "batch", "precision", "baseline"]
-    assert [line.split()[0] for line in lines[1:13]] == [name for name in MEASURES for _ in range(4)]
+    assert [line.split()[0] for line in lines[1 : 1 + 4 * len(MEASURES)]] == [
+        name for name in MEASURES for _ in range(4)
+    ]
+    assert [row.split()[0] for row in lines if row.split()[-1:] == ["12.5"]] == ["3", "5"]  # n-gram models
 
 
-@pytest.mark.parametrize("name", [*MEASURES, "table"])
+@pytest.mark.parametrize("name", [*MEASURES, "ngram", "table"])
 def test_scripts_start_from_anywhere(name: str, tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)

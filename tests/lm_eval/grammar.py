@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 
-__all__ = ["grammar_sentences"]
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.ngram import train_ngram
+from lm_eval.sampling import sample_sentences
+
+__all__ = ["grammar_sentences", "texts_of_falling_quality"]
 
 _N_TOPICS, _N_WORDS = 40, 30
 
@@ -35,3 +42,23 @@ def grammar_sentences(n: int, seed: int) -> list[str]:
             words += [draw("noun", topic), "and", subject, draw("verb", topic)]
         sentences.append(" ".join([*words, "again"]))
     return sentences
+
+
+def texts_of_falling_quality(train: Sequence[str]) -> dict[str, list[str]]:
+    """Texts of as many sentences as the training text `train`, which came from `grammar_sentences`."""
+    rng = np.random.default_rng(5)
+    words = np.array([word for line in train for word in line.split()])
+    lengths = [len(line.split()) for line in train]
+    n = len(train)
+
+    def of(stream: Sequence[str]) -> list[str]:
+        parts = iter(stream)
+        return [" ".join(itertools.islice(parts, length)) for length in lengths]
+
+    return {
+        "repeat": [train[0]] * n,
+        "real": grammar_sentences(n, 3),
+        "5-gram": sample_sentences(train_ngram(train, KneserNeySettings(order=5)), n, rng),
+        "shuffled": of(rng.permutation(words).tolist()),
+        "uniform": of(rng.choice(np.unique(words), len(words)).tolist()),
+    }

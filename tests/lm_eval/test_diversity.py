@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from lm_eval.diversity import bleu_against, distinct_n, self_bleu, sequence_repetition, summarise
+from lm_eval.diversity import (
+    bleu_against,
+    compare,
+    distinct_n,
+    length_distance,
+    self_bleu,
+    sequence_repetition,
+    summarise,
+)
 
+from .grammar import grammar_sentences
 from .strategies import sentences
 
 
@@ -18,7 +27,16 @@ def test_rates() -> None:
     assert summary.duplicate_rate == 0.25  # blanks make no other sentence
     assert summary.in_train_rate == 0.5
     assert summary.unk_rate == 0.25
+    assert summary.unk_token_rate == 1 / 8
     assert summary.length_quantiles[2] == 2
+    assert summary.truncated_rate is None
+    assert summarise(["a"], [], truncated_rate=0.5).truncated_rate == 0.5
+
+
+def test_length_distance_is_the_mean_number_of_words_to_move() -> None:
+    assert length_distance(["a b", "a b c d"], ["x", "x y z"]) == 1
+    assert length_distance(["a b", ""], ["", "a b", "a b", ""]) == 0
+    assert length_distance([""], ["a b c"]) == 3
 
 
 @given(sentences)
@@ -53,3 +71,16 @@ def test_bleu_of_references_is_100_and_samples_are_drawn_by_seed() -> None:
 
 def test_too_few_sentences_have_no_self_bleu() -> None:
     assert self_bleu(["alone here"]).score == 0
+
+
+def test_comparison_puts_texts_of_one_size_side_by_side() -> None:
+    """distinct-n falls with the size of a text, so that of 50 sentences is not compared with that of 800."""
+    train, held_out = grammar_sentences(800, 1), grammar_sentences(50, 2)
+    found = compare(train, held_out, train)
+    assert found.real_distinct_n == distinct_n(held_out)
+    assert found.distinct_n != distinct_n(train)
+    assert found.distinct_n[1] == pytest.approx(found.real_distinct_n[1], rel=0.15)
+    assert "n:50|" in found.signature
+    assert found.sequence_repetition_4 == sequence_repetition(train)
+    assert found.bleu == found.real_bleu
+    assert compare(held_out, held_out, train).bleu.score == pytest.approx(100)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -11,17 +9,18 @@ from lebm_text.text.errors import InputError
 from lebm_text.text.vocabulary import closed_vocabulary
 from lm_eval.calibration import calibration_texts
 from lm_eval.conventions import CONVENTIONS, close_vocabulary
+from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import InMemoryJudge, train_ngram
 from lm_eval.perplexity import perplexity
-from lm_eval.protocol import Evaluator, JudgeSettings, RealText, Samples, kn_rppl
-from lm_eval.sampling import sample_sentences
+from lm_eval.protocol import Evaluator, kn_rppl
+from lm_eval.texts import RealText, Reference, Samples
 
-from .grammar import grammar_sentences
+from .grammar import grammar_sentences, texts_of_falling_quality
 
 N = 3000
 TRAIN, TEST = grammar_sentences(N, 1), grammar_sentences(800, 2)
-REAL = RealText("grammar", TRAIN, "test", TEST)
+REAL = Reference(RealText("grammar", TRAIN, "test", TEST))
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +30,7 @@ def evaluator() -> Evaluator:
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, list[str]]:
-    """Texts of falling quality, as many sentences as the training text has."""
-    rng = np.random.default_rng(5)
-    words = np.array([word for line in TRAIN for word in line.split()])
-    lengths = [len(line.split()) for line in TRAIN]
-    types = np.unique(words)
-
-    def of(stream: list[str]) -> list[str]:
-        parts = iter(stream)
-        return [" ".join(itertools.islice(parts, length)) for length in lengths]
-
-    return {
-        "repeat": [TRAIN[0]] * N,
-        "real": grammar_sentences(N, 3),
-        "5-gram": sample_sentences(train_ngram(TRAIN, KneserNeySettings(order=5)), N, rng),
-        "shuffled": of(rng.permutation(words).tolist()),
-        "uniform": of(rng.choice(types, len(words)).tolist()),
-    }
+    return texts_of_falling_quality(TRAIN)
 
 
 def test_fppl_orders_texts_and_takes_repetition_for_quality(evaluator: Evaluator, texts: dict[str, list[str]]) -> None:
@@ -97,13 +80,23 @@ def test_few_samples_are_warned_of_and_compared_with_as_many_real_sentences(eval
 
 def test_closed_vocabulary_reads_singletons_as_unk() -> None:
     vocabulary = closed_vocabulary(["a a b", "c c"])
-    assert close_vocabulary(["a b", "new a <unk>", ""], vocabulary) == (["a <oov>", "<oov> a <oov>", ""], 2)
+    closed = (["a <unk>", "<unk> a <unk>", "", "<unk>"], 2)
+    assert close_vocabulary(["a b", "new  a <unk>", "", "<oov>"], vocabulary) == closed
 
 
 def test_words_outside_the_vocabulary_are_counted() -> None:
     result = Evaluator(REAL).fppl(Samples(["the noun0.0 verb0.0 a never-seen", "the noun1.0"]))
     assert result.n_outside_vocabulary == 1
     assert result.n_tokens == 9
+
+
+@pytest.mark.parametrize(("name", "n_ends"), [("default", len(TEST)), ("arae", 0)])
+def test_bits_a_byte_are_the_code_length_over_what_is_counted(name: str, n_ends: int) -> None:
+    reference = Reference(REAL.real, CONVENTIONS[name])
+    result = Evaluator(reference).fppl(Samples(TEST))
+    n_bytes = len("".join(reference.held_out)) + n_ends
+    assert result.bits_per_byte == pytest.approx(np.log2(result.ppl) * result.n_tokens / n_bytes)
+    assert result.bits_per_byte == result.real_bits_per_byte
 
 
 def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
@@ -119,14 +112,15 @@ def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
 
 
 def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
-    arae = Evaluator(REAL, JudgeSettings(convention=CONVENTIONS["arae"]))
+    arae = Evaluator(Reference(REAL.real, CONVENTIONS["arae"]))
     forward, reverse = arae.fppl(Samples(TEST)), arae.rppl(Samples(TRAIN[:500]))
     assert forward.n_tokens == sum(len(line.split()) for line in TEST)
     model = train_ngram(TRAIN, KneserNeySettings(order=5))
     expected = perplexity(InMemoryJudge(model).score(TEST), count_eos=False).ppl
     assert forward.ppl == pytest.approx(expected, rel=1e-6)
     assert forward.extra["ppl_with_vocabulary_lines"] != pytest.approx(forward.ppl, rel=0.01)
-    assert forward.signature.endswith("|vocab:open|eos:no|unk:word")
+    assert forward.signature.startswith("FPPL|protocol:arae|lm:kn5|")
+    assert forward.signature.endswith("|vocab:open|eos:no|unk:word|tok:word")
     vocabulary = closed_vocabulary(TRAIN)
     with_lines = train_ngram([*vocabulary, *TRAIN[:500]], KneserNeySettings(order=5))
     expected = perplexity(InMemoryJudge(with_lines).score(TEST), count_eos=False).ppl
@@ -135,9 +129,9 @@ def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
 
 
 def test_signatures_say_what_was_trained_and_read(evaluator: Evaluator) -> None:
-    samples = Samples(TRAIN[:1500], "decode=sample,T=1", ("seed:7",))
+    samples = Samples(TRAIN[:1500], "decode=sample,T=1", ("seed:7",), "sentencepiece>word")
     types = len(closed_vocabulary(TRAIN)) + 2
-    tail = f"|vocab:closed-{types}|eos:yes|unk:word|seed:7"
+    tail = f"|vocab:closed-{types}|eos:yes|unk:word|tok:sentencepiece>word|seed:7"
     drawn = "samples(n=1500,decode=sample,T=1)"
     assert evaluator.fppl(samples).signature == f"FPPL|lm:kn5|train:grammar-train|test:{drawn}{tail}"
     assert evaluator.rppl(samples).signature == f"RPPL|lm:kn5|train:{drawn}|test:grammar-test{tail}"
@@ -162,7 +156,7 @@ def test_refused_words_name_the_text(evaluator: Evaluator) -> None:
     with pytest.raises(InputError, match="samples: line 2 contains a reserved word, '<UNK>'"):
         evaluator.fppl(Samples(["fine", "<UNK>"]))
     with pytest.raises(InputError, match="grammar test: line 1"):
-        Evaluator(RealText("grammar", TRAIN, "test", ["</s>"]))
+        Reference(RealText("grammar", TRAIN, "test", ["</s>"]))
 
 
 def test_stages_are_told_once_each() -> None:
@@ -176,7 +170,7 @@ def test_stages_are_told_once_each() -> None:
 @pytest.mark.parametrize("order", [2, 5])
 def test_kn_rppl_is_the_rppl_of_the_default_protocol(order: int) -> None:
     samples = [line.replace("noun1.0 ", "unheard ") for line in grammar_sentences(1200, 9)]
-    expected = Evaluator(REAL, JudgeSettings(order=order)).rppl(Samples(samples)).ppl
+    expected = Evaluator(REAL, KneserNeySpec(order)).rppl(Samples(samples)).ppl
     assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN), order) == pytest.approx(expected, rel=1e-6)
     assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN)[1:], order) == pytest.approx(expected, rel=1e-6)
 

@@ -1,0 +1,98 @@
+"""FPPL against RPPL over decodings, with the point of real text: what a lucky decoding would hide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lebm_text.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["picture_formats", "plot_frontier"]
+
+
+def picture_formats() -> frozenset[str]:
+    """The suffixes that can be drawn, without the point; none if matplotlib is not installed."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        return frozenset()
+    return frozenset(FigureCanvasBase.get_supported_filetypes())
+
+
+def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw one panel a judge; the suffix of `path` decides the format.
+
+    Args:
+        points: with judge, fppl, rppl, and decode, temperature and seed where they are known. Those of one decoding
+            (several seeds) are drawn faintly and their mean fully; means are joined in the order of temperature.
+        real: with judge and ppl, one a judge seed, and rppl_at_n if the samples are fewer than training sentences.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
+    judges = list(dict.fromkeys(point["judge"] for point in points))
+    figure = Figure(figsize=(6 * len(judges), 5), layout="constrained")
+    for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
+        rows = [row for row in real if row["judge"] == judge]
+        _draw_real(axes, rows)
+        _draw(axes, [point for point in points if point["judge"] == judge])
+        axes.set_title(f"judge: {judge}", fontsize="medium")
+    figure.savefig(path)
+
+
+def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    real = sum(row["ppl"] for row in rows) / len(rows)
+    stars = {"real text": (real, real, "C3")}
+    fewer = [row["rppl_at_n"] for row in rows if "rppl_at_n" in row]
+    if fewer:
+        stars["real text, as many sentences"] = (real, sum(fewer) / len(fewer), "none")
+    for label, (x, y, fill) in stars.items():
+        axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small", color="C3")
+        axes.axhline(y, color="C3", linewidth=0.5)
+    axes.axvline(real, color="C3", linewidth=0.5)
+
+
+def _draw(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for point in sorted(points, key=lambda point: point.get("temperature", 0.0)):
+        groups.setdefault(_label(point), []).append((point["fppl"], point["rppl"]))
+    means = {label: _mean(group) for label, group in groups.items()}
+    drawn = [mean for label, mean in means.items() if label.startswith("T")]
+    if drawn:
+        axes.plot(*zip(*drawn, strict=True), color="C0", linewidth=1)
+    for label, group in groups.items():
+        if len(group) > 1:
+            axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
+        axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
+        axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.margins(0.15)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("FPPL (fluency; left of real text is no win)")
+    axes.set_ylabel("RPPL (coverage and quality)")
+    axes.grid(alpha=0.3)
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    if point.get("decode") == "greedy":
+        return "greedy"
+    return f"T = {point['temperature']:g}" if "temperature" in point else "samples"
+
+
+def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)

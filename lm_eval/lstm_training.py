@@ -1,0 +1,228 @@
+"""Training of the LSTM judge: Adam, dropout, and a learning rate that falls when validation text asks for it.
+
+The judge of samples stops on real validation text: held-out samples repeat those of the training text when a
+generator collapses, and would never stop it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lebm_text.nn.packing import Packing
+from lebm_text.nn.precision import resolve_precision
+from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
+from lebm_text.text.errors import InputError
+
+from .base import naming
+from .lstm import LSTMJudge, TrainingReport, score_text
+from .lstm_cache import Entry, JudgeCache, training_key
+from .lstm_network import LSTMNetwork, OutputVocabulary
+from .lstm_recipe import LSTMRecipe
+
+__all__ = ["adam", "train_lstm", "update"]
+
+_INITIAL_WEIGHTS, _DROPOUT = 0, 1  # streams of a seed
+
+
+def train_lstm(
+    train: Sequence[str],
+    valid: Sequence[str],
+    vocabulary: Sequence[str],
+    *,
+    recipe: LSTMRecipe,
+    seed: int,
+    precision: str = "auto",
+    cache: Path | None = None,
+    device: str = "cpu",
+    on_progress: Callable[[str], None] = lambda _message: None,
+) -> LSTMJudge:
+    """A judge of `train`; one machine with one number of threads always gives the same.
+
+    Args:
+        train, valid: sentences; words outside `vocabulary` are read as `<unk>`.
+        vocabulary: the closed vocabulary, frequent words first.
+        precision: "fp32", "bf16", or "auto" for what the machine has.
+        cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
+            after each epoch, from which an interrupted training goes on.
+        on_progress: is told of every epoch, and of what is wrong with the cache, in words.
+
+    Raises:
+        InputError: no sentence in either text, or words that no judge may read (with the line number).
+    """
+    types = OutputVocabulary(vocabulary)
+    text = types.encode(train)
+    with naming("validation text"):
+        held_out = types.encode(valid)
+    for name, encoded in (("text to train on", text), ("validation text", held_out)):
+        if not len(encoded):
+            raise InputError(f"the {name} is empty; give at least one line")
+    precision = resolve_precision(precision, torch.device(device))
+    stored = JudgeCache(cache, training_key(text, held_out, types, recipe, seed, precision), on_progress)
+    counts = np.bincount(text.tokens, minlength=len(types))
+    network = LSTMNetwork(len(types), recipe, precision, rng=_generator(seed, _INITIAL_WEIGHTS))
+    seen = torch.from_numpy(counts > 0)
+    if found := stored.finished():
+        network.load_state_dict(found.tensors)
+        return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": True}))
+    network.start_from(counts)
+    training = _Training(network.to(device), text, held_out, seed)
+    if interrupted := stored.unfinished():
+        training.load(interrupted)
+        on_progress(f"going on after epoch {training.progress.n_epochs}")
+    while not training.ended:
+        message = training.epoch()
+        stored.keep_unfinished(training.state())
+        on_progress(message)
+    network.load_state_dict(training.best)
+    progress = training.progress
+    report = TrainingReport(
+        progress.n_epochs, progress.best_epoch, progress.seconds, _ppl(progress.best_nll), precision
+    )
+    stored.keep_finished(Entry(training.best, asdict(report)))
+    return LSTMJudge(network, types, seen, report)
+
+
+def adam(network: LSTMNetwork, learning_rate: float) -> torch.optim.Adam:
+    """A fresh optimiser of all weights."""
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+
+
+def update(
+    network: LSTMNetwork, optimizer: torch.optim.Optimizer, batch: Batch, mean_tokens: float, *, rng: torch.Generator
+) -> Tensor:
+    """One step on the NLL of a batch under dropout, which is returned in nats, summed up.
+
+    It is divided by the tokens of the mean batch, not of this one: a token counts the same in all batches.
+    """
+    nll = -network.log_probs(batch, Packing.of(batch.lengths, batch.tokens.device), rng=rng).sum()
+    optimizer.zero_grad(set_to_none=True)
+    (nll / mean_tokens).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), network.recipe.clip_norm)
+    optimizer.step()
+    return nll.detach()
+
+
+@dataclass
+class _Progress:
+    """Numbers of a training; `best_nll` is the lowest validation NLL a token."""
+
+    learning_rate: float
+    best_nll: float = math.inf
+    best_epoch: int = 0
+    n_epochs: int = 0
+    n_decays: int = 0
+    seconds: float = 0.0
+
+
+class _Training:
+    """A training between two epochs."""
+
+    def __init__(self, network: LSTMNetwork, train: EncodedCorpus, valid: EncodedCorpus, seed: int) -> None:
+        recipe = network.recipe
+        self._network, self._recipe, self._train, self._valid, self._seed = network, recipe, train, valid, seed
+        self._plan = BatchPlan(train, recipe.batch_size, recipe.batch_tokens, seed)
+        self._passes = -(-recipe.min_updates // self._plan.n_batches)
+        self._mean_tokens = len(train.tokens) / self._plan.n_batches
+        self.progress = _Progress(recipe.learning_rate, best_nll=self._valid_nll())
+        self._optimizer = adam(network, recipe.learning_rate)
+        self.best = self._parameters()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the recipe asks for no further epoch."""
+        progress = self.progress
+        return progress.n_epochs >= self._recipe.max_epochs or progress.n_decays > self._recipe.n_decays
+
+    def epoch(self) -> str:
+        """One more epoch; says how it went."""
+        start, progress = time.perf_counter(), self.progress
+        rate = progress.learning_rate
+        train_nll = self._pass_over_text()
+        valid_nll = self._valid_nll()
+        progress.n_epochs += 1
+        self._judge_epoch(valid_nll)
+        seconds = time.perf_counter() - start
+        progress.seconds += seconds
+        return (
+            f"epoch {progress.n_epochs}: perplexity {_ppl(train_nll):.2f} in training, {_ppl(valid_nll):.2f} on "
+            f"validation text, learning rate {rate:.2g}, {seconds:.0f} s"
+        )
+
+    def state(self) -> Entry:
+        """All that the epochs to come depend on."""
+        tensors = {f"last.{name}": tensor for name, tensor in self._parameters().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for number, moments in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor.cpu() for name, tensor in moments.items()}
+        return Entry(tensors, asdict(self.progress))
+
+    def load(self, entry: Entry) -> None:
+        """The inverse of `state`."""
+        self.progress = _Progress(**entry.notes)
+        groups: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "optimizer": {}}
+        for key, tensor in entry.tensors.items():
+            group, name = key.split(".", 1)
+            groups[group][name] = tensor
+        self._network.load_state_dict(groups["last"])
+        self.best = groups["best"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in groups["optimizer"].items():
+            number, name = key.split(".")
+            moments.setdefault(int(number), {})[name] = tensor
+        self._optimizer = adam(self._network, self.progress.learning_rate)
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+
+    def _pass_over_text(self) -> float:
+        """The updates of one epoch; their mean NLL a token, under dropout."""
+        network, n_epochs = self._network, self.progress.n_epochs
+        device = network.embedding.device
+        dropout = _generator(self._seed, _DROPOUT, n_epochs, device=device)
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for one_pass in range(n_epochs * self._passes, (n_epochs + 1) * self._passes):
+            for index in self._plan.epoch(one_pass):
+                batch = self._train.batch(index).to(device)
+                total += update(network, self._optimizer, batch, self._mean_tokens, rng=dropout)
+        return float(total) / (self._passes * len(self._train.tokens))
+
+    def _judge_epoch(self, valid_nll: float) -> None:
+        """Keep the best epoch, and lower the learning rate, as the recipe says."""
+        progress, recipe = self.progress, self._recipe
+        better = valid_nll < progress.best_nll
+        enough = valid_nll <= progress.best_nll + math.log1p(-recipe.min_gain)
+        if better or not recipe.early_stopping:
+            progress.best_nll, progress.best_epoch = valid_nll, progress.n_epochs
+            self.best = self._parameters()
+        if recipe.early_stopping and not (better and enough):
+            progress.n_decays += 1
+            progress.learning_rate *= recipe.decay
+            if not better:
+                self._network.load_state_dict(self.best)
+                self._optimizer = adam(self._network, self.progress.learning_rate)
+            for group in self._optimizer.param_groups:
+                group["lr"] = progress.learning_rate
+
+    def _valid_nll(self) -> float:
+        scores = score_text(self._network, self._valid)
+        return float(scores.nll.sum() / scores.n_tokens.sum())
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._network.state_dict().items()}
+
+
+def _generator(*stream: int, device: Any = "cpu") -> torch.Generator:
+    """A generator of its own for every tuple of numbers."""
+    (seed,) = np.random.SeedSequence(stream).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
+
+
+def _ppl(nll: float) -> float:
+    return math.exp(min(nll, 700.0))

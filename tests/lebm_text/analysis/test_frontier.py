@@ -1,0 +1,42 @@
+"""The picture of the frontier: every decoding is named, every judge has a panel, real text has its point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.analysis.frontier import picture_formats, plot_frontier
+
+pytest.importorskip("matplotlib")
+
+REAL: list[dict[str, Any]] = [
+    {"judge": "kn5", "judge_seed": None, "ppl": 140.0},
+    {"judge": "lstm", "judge_seed": 1, "ppl": 100.0, "rppl_at_n": 120.0},
+]
+
+
+def point(judge: str, fppl: float, rppl: float, **made: Any) -> dict[str, Any]:
+    return {"judge": judge, "fppl": fppl, "rppl": rppl, **made}
+
+
+def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
+    path = tmp_path / "frontier.svg"
+    points = [
+        point("kn5", 200.0, 180.0, decode="sample", temperature=1.0, seed=1),
+        point("kn5", 210.0, 182.0, decode="sample", temperature=1.0, seed=2),
+        point("kn5", 90.0, 320.0, decode="sample", temperature=0.6, seed=1),
+        point("kn5", 30.0, 900.0, decode="greedy", seed=1),
+        point("lstm", 120.0, 150.0),
+    ]
+    plot_frontier(points, REAL, path)
+    picture = path.read_text()
+    for text in ("T = 1", "T = 0.6", "greedy", "samples", "judge: kn5", "judge: lstm"):
+        assert picture.count(f"<!-- {text} -->") == 1
+    assert picture.count("<!-- real text -->") == 2
+    assert picture.count("<!-- real text, as many sentences -->") == 1
+
+
+def test_formats_are_those_of_matplotlib() -> None:
+    assert {"png", "svg", "pdf"} <= picture_formats()

@@ -1,0 +1,109 @@
+"""`lebm-text evaluate`: a point a decoding, the real-data point, and a picture where matplotlib is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lebm_text.cli.main import main
+
+from .conftest import Report
+from .test_main import one_line
+
+ARGUMENTS = ("evaluate", "-n", "50", "--temperature", "1", "--temperature", "0.5")
+
+
+def test_every_decoding_is_judged_both_ways(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = report_of(*ARGUMENTS)
+    assert report["metric"] == "frontier"
+    points = report["points"]
+    assert [(point["decode"], point.get("temperature")) for point in points] == [
+        ("sample", 1.0),
+        ("sample", 0.5),
+        ("greedy", None),
+    ]
+    by_text = {(row["text"], row["metric"]): row for row in report["results"]}
+    assert len(by_text) == 6
+    for point in points:
+        assert point["fppl"] == by_text[point["text"], "fppl"]["ppl"]
+        assert point["rppl"] == by_text[point["text"], "rppl"]["ppl"]
+        assert point["judge"] == "kn5"
+    (real,) = report["real"]
+    assert real["ppl"] == report["results"][0]["real_ppl"]
+    assert real["ppl"] < real["rppl_at_n"] == by_text["samples,greedy", "rppl"]["extra"]["real_ppl_at_n"]
+    assert "decode=greedy" in by_text["samples,greedy", "fppl"]["signature"]
+    assert {path.name for path in (grammar_run / "samples").glob("*.txt")} == {
+        "n50-T1-seed1.txt",
+        "n50-T0.5-seed1.txt",
+        "n50-greedy-seed1.txt",
+    }
+    assert json.loads((grammar_run / "eval" / "frontier-kn5-default-test.json").read_text()) == report
+    assert main([*ARGUMENTS]) == 0
+    table = capsys.readouterr().out
+    for part in ("T = 0.5", "greedy", "real data, 50 sentences", "dupl.", "RPPL|lm:kn5|"):
+        assert part in table
+
+
+def test_greedy_samples_are_not_what_the_bare_commands_judge(grammar_run: Path, report_of: Report) -> None:
+    report_of("evaluate", "-n", "50", "--temperature", "1")
+    (result,) = report_of("fppl", "-n", "50", "--lm", "kn5")["results"]
+    assert result["decode"] == "sample"
+
+
+def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of: Report) -> None:
+    arguments = ("evaluate", "-n", "50", "--temperature", "1", "--no-greedy", "--seed", "1", "--seed", "2")
+    report = report_of(*arguments, "--lm", "both")
+    assert [(point["seed"], point["judge"]) for point in report["points"]] == [
+        (1, "kn5"),
+        (1, "lstm"),
+        (2, "kn5"),
+        (2, "lstm"),
+    ]
+    assert {(row["metric"], row["judge"]) for row in report["spread"]} == {
+        (metric, judge) for metric in ("fppl", "rppl") for judge in ("kn5", "lstm")
+    }
+    assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test.json").exists()
+
+
+def test_a_named_text_is_one_point(grammar_corpus: Path, tmp_path: Path, report_of: Report) -> None:
+    samples = str(grammar_corpus / "valid.txt")
+    report = report_of("evaluate", "--samples", samples, "--corpus", str(grammar_corpus))
+    (point,) = report["points"]
+    assert point["text"] == "samples"
+    assert list(tmp_path.rglob("frontier*")) == []
+
+
+def test_picture_is_drawn_beside_the_report_or_where_it_was_asked_for(
+    grammar_run: Path, tmp_path: Path, report_of: Report
+) -> None:
+    pytest.importorskip("matplotlib")
+    report_of(*ARGUMENTS)
+    assert (grammar_run / "eval" / "frontier-kn5-default-test.png").read_bytes().startswith(b"\x89PNG")
+    report_of(*ARGUMENTS, "--picture", str(tmp_path / "here.svg"))
+    assert "T = 0.5" in (tmp_path / "here.svg").read_text()
+
+
+def test_without_matplotlib_the_picture_alone_is_missing(
+    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert main([*ARGUMENTS]) == 0
+    captured = capsys.readouterr()
+    assert "pip install 'lebm-text[viz]'" in captured.err
+    assert "greedy" in captured.out
+    assert {path.suffix for path in (grammar_run / "eval").iterdir()} == {".json"}
+
+
+@pytest.mark.parametrize(("picture", "part"), [("out.nonsense", "suffix"), ("absent/out.png", "absent")])
+def test_picture_that_cannot_be_drawn_is_refused_before_the_work(
+    picture: str, part: str, grammar_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert main([*ARGUMENTS, "--picture", picture]) == 2
+    assert part in one_line(capsys)
+    assert not (grammar_run / "samples").exists()

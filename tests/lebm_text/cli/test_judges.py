@@ -1,0 +1,135 @@
+"""`--lm`, `--judge-seeds`, several `--seed` and `--protocol`: a row for each, their spread, one training each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import torch
+
+from lebm_text.cli.errors import INTERRUPTED
+from lebm_text.cli.main import main
+from lebm_text.files import sha256_file
+from lm_eval import lstm_training
+from lm_eval.lstm_recipe import RECIPES
+
+from .conftest import Report
+from .test_main import one_line
+
+
+@pytest.fixture
+def valid(grammar_corpus: Path) -> tuple[str, ...]:
+    """The options that judge the validation text as samples."""
+    return ("--samples", str(grammar_corpus / "valid.txt"), "--corpus", str(grammar_corpus))
+
+
+def test_both_judges_by_default(
+    valid: tuple[str, ...], grammar_corpus: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = report_of("fppl", *valid)
+    assert [row["judge"] for row in report["results"]] == ["kn5", "lstm"]
+    ngram, lstm = report["results"]
+    assert (ngram["training"], ngram["judge_seed"], lstm["judge_seed"]) == (None, None, 1)
+    assert lstm["training"]["n_epochs"] == 2
+    assert ngram["n_tokens"] == lstm["n_tokens"]
+    assert "|lm:lstm-brief|train:grammar-train|stop:real-valid|" in lstm["signature"]
+    assert report["sha256"]["valid"] == sha256_file(grammar_corpus / "valid.txt")  # what training stopped on
+    assert main(["fppl", *valid]) == 0
+    captured = capsys.readouterr()
+    assert "judge lstm of real text: 2 epochs" in captured.out
+    assert ", from the cache" in captured.out
+    assert "epoch 1" not in captured.err
+
+
+def test_trained_judges_are_kept_and_epochs_are_shown(
+    valid: tuple[str, ...], tmp_path: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rppl", "--lm", "lstm", *valid]) == 0
+    captured = capsys.readouterr()
+    assert "training lstm (seed 1) on 60 samples" in captured.err
+    assert captured.err.count("epoch 2: ") == 2  # of the samples' judge and of that of real text
+    assert len(list((tmp_path / "cache" / "judges").glob("*.safetensors"))) == 2
+    (result,) = report_of("rppl", "--lm", "lstm", *valid)["results"]
+    assert result["training"]["cached"]
+    assert result["real_training"]["cached"]
+
+
+def test_seeds_of_judge_and_samples_give_a_row_each_and_a_spread(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("rppl", "-n", "50", "--seed", "4", "--seed", "2", "--judge-seeds", "2")
+    report = report_of(*arguments)
+    rows = [(row["seed"], row["judge"], row["judge_seed"]) for row in report["results"]]
+    assert rows == [
+        (4, "kn5", None),
+        (4, "lstm", 1),
+        (4, "lstm", 2),
+        (2, "kn5", None),
+        (2, "lstm", 1),
+        (2, "lstm", 2),
+    ]
+    assert set(report["sha256"]) == {"train", "valid", "test", "samples,T=1,seed=4", "samples,T=1,seed=2"}
+    ngram, lstm = report["spread"]
+    ppl = [row["ppl"] for row in report["results"] if row["judge"] == "kn5"]
+    assert ngram["ppl"]["mean"] == pytest.approx(fmean(ppl))
+    assert ngram["ppl"]["sd_over_sample_seeds"] == pytest.approx(stdev(ppl))
+    assert ngram["ppl"]["sd_over_judge_seeds"] is None
+    assert lstm["ppl"]["n_judge_seeds"] == lstm["ppl"]["n_sample_seeds"] == 2
+    assert lstm["ppl"]["sd_over_judge_seeds"] > 0
+    real = {row["judge_seed"]: row["real_ppl"] for row in report["results"] if row["judge"] == "lstm"}
+    assert lstm["real_ppl"]["sd_over_judge_seeds"] == pytest.approx(stdev(real.values()))
+    assert main(list(arguments)) == 0
+    table = capsys.readouterr().out
+    assert "samples, T = 1, seed 4        lstm #2" in table
+    assert "over 2 judge seeds, sd" in table
+
+
+def test_calibration_of_rppl_trains_no_lstm_where_an_n_gram_judge_is_there(
+    valid: tuple[str, ...], report_of: Report
+) -> None:
+    judges = {row["judge"] for row in report_of("rppl", *valid, "--calibrate")["calibration"]}
+    assert judges == {"kn5"}
+    judges = {row["judge"] for row in report_of("fppl", *valid, "--calibrate")["calibration"]}
+    assert judges == {"kn5", "lstm"}
+
+
+def test_protocols_choose_their_judge(
+    valid: tuple[str, ...], grammar_run: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = report_of("fppl", *valid, "--protocol", "arae")["results"]
+    assert result["signature"].startswith("FPPL|protocol:arae|lm:kn5|")
+    assert result["n_tokens"] == sum(len(line.split()) for line in Path(valid[1]).read_text().splitlines())
+    monkeypatch.setitem(RECIPES, "lebm", RECIPES["default"])
+    report = report_of("fppl", "-n", "40", "--protocol", "lebm")
+    assert report["results"][0]["signature"].startswith("FPPL|protocol:lebm|lm:lstm-brief|")
+    assert json.loads((grammar_run / "eval" / "fppl-lstm-lebm-test.json").read_text()) == report
+
+
+def test_an_interrupted_training_goes_on_where_it_was(
+    valid: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    epoch = lstm_training._Training.epoch
+
+    def interrupted(training: lstm_training._Training) -> str:
+        if training.progress.n_epochs == 1:
+            raise KeyboardInterrupt
+        return epoch(training)
+
+    arguments = ["fppl", "--lm", "lstm", *valid]
+    with monkeypatch.context() as patch:
+        patch.setattr(lstm_training._Training, "epoch", interrupted)
+        assert main(arguments) == INTERRUPTED
+    assert "epoch 1: " in capsys.readouterr().err
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "going on after epoch 1" in said
+    assert "epoch 1: " not in said
+
+
+def test_a_device_that_is_not_there_is_refused(valid: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert main(["fppl", *valid, "--device", "cuda"]) == 2
+    assert "no CUDA device" in one_line(capsys)

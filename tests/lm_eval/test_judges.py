@@ -1,0 +1,96 @@
+"""Which judges a name stands for, and what each is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lebm_text.text.errors import InputError
+from lm_eval import lstm_training
+from lm_eval.conventions import CONVENTIONS
+from lm_eval.judges import JUDGES, KneserNeySpec, LSTMSpec, judge_specs
+from lm_eval.lstm_recipe import RECIPES
+from lm_eval.texts import RealText, Reference, Samples
+
+DEFAULT, ARAE, LEBM = (CONVENTIONS[name] for name in ("default", "arae", "lebm"))
+
+
+def names(lm: str | None, convention: str = "default", n_seeds: int = 1) -> list[str]:
+    return [
+        spec.lm + ("" if spec.seed is None else f"#{spec.seed}")
+        for spec in judge_specs(lm, CONVENTIONS[convention], n_seeds=n_seeds)
+    ]
+
+
+def test_names() -> None:
+    lstm = RECIPES["default"].name
+    assert names("kn3") == ["kn3"]
+    assert names("lstm", n_seeds=3) == [f"{lstm}#1", f"{lstm}#2", f"{lstm}#3"]
+    assert names("both", n_seeds=2) == ["kn5", f"{lstm}#1", f"{lstm}#2"]
+    assert all(judge_specs(lm, DEFAULT) for lm in JUDGES)
+
+
+def test_every_protocol_has_a_judge_of_its_own_choice() -> None:
+    assert names(None) == names("both")
+    assert names(None, "arae") == ["kn5"]
+    assert names(None, "lebm") == [f"{RECIPES['lebm'].name}#1"]
+
+
+@pytest.mark.parametrize(
+    ("lm", "convention", "n_seeds", "part"),
+    [
+        ("lstm", "arae", 1, "an LSTM needs a closed vocabulary"),
+        ("both", "arae", 1, "no judge both"),
+        ("kn5", "lebm", 1, "only lstm"),
+        ("both", "lebm", 1, "only lstm"),
+        ("kn5", "default", 2, "no seeds"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(lm: str, convention: str, n_seeds: int, part: str) -> None:
+    with pytest.raises(InputError, match=part):
+        judge_specs(lm, CONVENTIONS[convention], n_seeds=n_seeds)
+
+
+def test_what_training_stops_on() -> None:
+    assert LSTMSpec(RECIPES["default"]).stop == "real-valid"
+    assert LSTMSpec(RECIPES["lebm"]).stop == "epoch-8"
+    assert KneserNeySpec().stop is None
+
+
+def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also the judge of samples: what is held out of a collapsed generator's samples would never stop it."""
+
+    class Asked(Exception):
+        pass
+
+    def train_lstm(*texts: list[str], **settings: object) -> None:
+        raise Asked(texts, settings)
+
+    monkeypatch.setattr(lstm_training, "train_lstm", train_lstm)
+    reference = Reference(RealText("toy", ["a a b", "a c c"], "test", ["a"], valid=["a b c"]))
+    samples = reference.read(["b a", "c"], "samples")[0]
+    with pytest.raises(Asked) as asked:
+        LSTMSpec(seed=4, cache=tmp_path).train(samples, reference, on_progress=print)
+    texts, settings = asked.value.args
+    assert texts == (["<unk> a", "c"], ["a <unk> c"], ["<unk>", "a", "c"])
+    rest = {"cache": tmp_path, "device": "cpu", "on_progress": print}
+    assert settings == {"recipe": RECIPES["default"], "seed": 4, **rest}
+
+
+def test_lstm_needs_validation_text() -> None:
+    reference = Reference(RealText("toy", ["a a"], "test", ["a"]))
+    with pytest.raises(InputError, match="toy has no validation text"):
+        LSTMSpec().train(["a"], reference, on_progress=print)
+
+
+def test_held_out_validation_text_is_read_once() -> None:
+    reference = Reference(RealText("toy", ["a a"], "valid", ["a b"]))
+    assert reference.valid is reference.held_out
+    assert reference.n_outside == 1
+
+
+def test_samples_carry_the_tokenizer_that_they_came_from() -> None:
+    assert Samples(["a"]).tokenizer == "word"
