@@ -1,21 +1,29 @@
-"""Many sentences as two arrays: all ids in a row, and where each sentence starts."""
+"""Many sentences as two arrays, all ids in a row and where each sentence starts: in memory, or mapped from files."""
 
 from __future__ import annotations
 
+import json
+import os
 from array import array
 from collections.abc import Iterable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EncodedSentences", "drop_long", "pack"]
+__all__ = ["EncodedSentences", "TokenArray", "map_encoded", "pack", "write_encoded"]
+
+TokenArray: TypeAlias = "npt.NDArray[np.int32] | npt.NDArray[np.uint16]"
+
+_TOKENS, _OFFSETS, _META = "tokens.bin", "offsets.bin", "meta.json"
+_BUFFERED = 1 << 18  # tokens held in memory before they are written
 
 
 class EncodedSentences(NamedTuple):
     """Sentence i is `tokens[offsets[i]:offsets[i + 1]]`, its last token `</s>`."""
 
-    tokens: npt.NDArray[np.int32]  # (total tokens,)
+    tokens: TokenArray  # (total tokens,)
     offsets: npt.NDArray[np.int64]  # (n_sentences + 1,), from 0 to the total
 
 
@@ -30,19 +38,50 @@ def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
     return EncodedSentences(np.array(tokens, dtype=np.int32), np.array(ends, dtype=np.int64))
 
 
-def drop_long(sentences: EncodedSentences, max_length: int) -> tuple[EncodedSentences, npt.NDArray[np.int64]]:
-    """Leave out the sentences of more than `max_length` tokens, `</s>` not counted.
+def write_encoded(directory: Path, encoded: Iterable[list[int]], eos_id: int, vocab_size: int) -> None:
+    """`pack` into files of an existing directory, for `map_encoded`; what it holds in memory does not grow.
 
-    Returns the rest and `kept`, the indices of the sentences that stayed, in order; the number dropped is
-    the difference of the lengths. Raises ValueError for max_length < 1.
+    Ids take two bytes where `vocab_size` allows it. All is on the disk when this returns; raises OSError.
     """
-    if max_length < 1:
-        raise ValueError(f"max_length must be at least 1 token, got {max_length}")
-    tokens, offsets = sentences
-    lengths = np.diff(offsets)
-    stays = lengths - 1 <= max_length
-    kept = np.flatnonzero(stays).astype(np.int64)
-    if kept.size == lengths.size:
-        return sentences, kept
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[stays], dtype=np.int64)])
-    return EncodedSentences(tokens[np.repeat(stays, lengths)], starts), kept
+    dtype = "<u2" if vocab_size <= 1 << 16 else "<i4"
+    tokens, ends = array("i"), array("q", [0])
+    n_tokens = n_sentences = 0
+    with (directory / _TOKENS).open("wb") as token_file, (directory / _OFFSETS).open("wb") as offset_file:
+
+        def flush() -> None:
+            token_file.write(np.asarray(tokens).astype(dtype).tobytes())
+            offset_file.write(np.asarray(ends).astype("<i8").tobytes())
+            del tokens[:], ends[:]
+
+        for ids in encoded:
+            tokens.extend(ids)
+            tokens.append(eos_id)
+            n_tokens += len(ids) + 1
+            n_sentences += 1
+            ends.append(n_tokens)
+            if len(tokens) >= _BUFFERED:
+                flush()
+        flush()
+        for stream in (token_file, offset_file):
+            stream.flush()
+            os.fsync(stream.fileno())
+    meta = {"dtype": dtype, "n_tokens": n_tokens, "n_sentences": n_sentences}
+    (directory / _META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
+
+
+def map_encoded(directory: Path) -> EncodedSentences | None:
+    """What `write_encoded` left, read-only and read from the disk as it is used; None if it is not all there."""
+    try:
+        meta = json.loads((directory / _META).read_bytes())
+        tokens = _map(directory / _TOKENS, meta["dtype"], meta["n_tokens"])
+        offsets = _map(directory / _OFFSETS, "<i8", meta["n_sentences"] + 1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return EncodedSentences(tokens, offsets) if offsets[-1] == len(tokens) else None
+
+
+def _map(path: Path, dtype: str, n: int) -> npt.NDArray[Any]:
+    if path.stat().st_size != n * np.dtype(dtype).itemsize:
+        raise ValueError(f"{path} does not hold {n} numbers")
+    # The system maps no empty file.
+    return np.asarray(np.memmap(path, dtype, mode="r")) if n else np.zeros(0, dtype)

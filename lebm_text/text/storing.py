@@ -1,4 +1,4 @@
-"""Prepared corpora in the user's cache: complete or absent, and known to be what was written.
+"""The user's cache: directories that are complete or absent, and prepared corpora among them.
 
 `<cache>/corpora/<name>/` holds the three splits and `manifest.json` with their hashes.
 """
@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,15 @@ from .errors import InputError
 from .reading import summarise
 from .registry import SPLITS, CorpusEntry
 
-__all__ = ["Counted", "cache_directory", "corpora_directory", "differences", "read_manifest", "store"]
+__all__ = [
+    "Counted",
+    "cache_directory",
+    "corpora_directory",
+    "differences",
+    "fresh_directory",
+    "read_manifest",
+    "store",
+]
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
@@ -75,10 +84,7 @@ def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: st
     corpora = corpora_directory()
     target = corpora / entry.name
     try:
-        corpora.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{entry.name}-", dir=corpora) as scratch:
-            fresh = Path(scratch) / "fresh"
-            fresh.mkdir()
+        with fresh_directory(target) as fresh:
             for split in SPLITS:
                 _write_lines(fresh / f"{split}.txt", splits[split])
             summaries = {split: summarise(fresh / f"{split}.txt") for split in SPLITS}
@@ -93,13 +99,26 @@ def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: st
                 "sha256": {split: summaries[split].sha256 for split in SPLITS},
             }
             (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-            _replace_directory(fresh, target, Path(scratch) / "old")
     except OSError as error:
         raise InputError(
             f"cannot write the cache {corpora}: {error.strerror or error}; "
             "set LEBM_TEXT_CACHE to a directory that can be written"
         ) from error
     return target
+
+
+@contextmanager
+def fresh_directory(target: Path) -> Iterator[Path]:
+    """An empty directory that becomes `target` when the block ends well, and is deleted when it does not.
+
+    What had that name before is replaced. Raises OSError if that cannot be done.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        yield fresh
+        _replace_directory(fresh, target, Path(scratch) / "old")
 
 
 def read_manifest(directory: Path) -> dict[str, str] | None:

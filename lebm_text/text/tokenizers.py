@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from .encoding import EncodedSentences, drop_long
+from .encoding import EncodedSentences
 from .errors import InputError
 from .sentencepieces import PIECE_FILE, SentencePieceTokenizer
 from .vocabulary import closed_vocabulary
@@ -18,7 +18,6 @@ __all__ = [
     "Tokenizer",
     "WordTokenizer",
     "closed_vocabulary",
-    "drop_long",
     "load_tokenizer",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "closed_vocabulary"]
 
@@ -19,9 +20,7 @@ def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
     seen at least twice, so that the singletons, read as `<unk>`, make it a trained word. `<unk>` is listed
     in either case; the other three special tokens never are. `sentences` are normalised lines.
     """
-    counts: Counter[str] = Counter()
-    for sentence in sentences:
-        counts.update(sentence.split(" "))
+    counts = Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))
     least = 1 if UNK in counts else 2
     for special in ("", *SPECIALS):
         counts.pop(special, None)

@@ -35,7 +35,7 @@ class WordTokenizer:
         self.lowercase = lowercase
         self.notices = tuple(notices)
         self._tokens = [*SPECIALS, *words]
-        self._ids = {word: i for i, word in enumerate(self._tokens) if i >= len(SPECIALS)}
+        self._ids = _Ids((word, i) for i, word in enumerate(self._tokens) if i >= len(SPECIALS))
         if len(self._ids) != len(words):
             raise InputError("the vocabulary lists a word twice")
         for word in words:
@@ -98,8 +98,7 @@ class WordTokenizer:
         sentence = normalise(sentence.lower() if self.lowercase else sentence)
         if not sentence:
             return []
-        ids, unk = self._ids, self.unk_id
-        return [ids.get(word, unk) for word in sentence.split(" ")]
+        return list(map(self._ids.__getitem__, sentence.split(" ")))
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
         """All `sentences` in one flat array, each closed by `</s>`: see `EncodedSentences`."""
@@ -126,3 +125,10 @@ class WordTokenizer:
             "words": self._tokens[len(SPECIALS) :],
         }
         return (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode("utf-8")
+
+
+class _Ids(dict[str, int]):
+    """Word → id, `unk_id` for all others."""
+
+    def __missing__(self, _word: str) -> int:
+        return WordTokenizer.unk_id

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 
 import numpy as np
 
 from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
 from lebm_text.text.batching import EncodedCorpus
-from lebm_text.text.corpora import Corpus
-from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer, drop_long
+from lebm_text.text.corpora import Corpus, Split
+from lebm_text.text.derived import encode_split, learn_tokenizer
+from lebm_text.text.encoding import pack
+from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer
 from lebm_text.text.vocabulary import SPECIALS
 
 __all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
 
 PIECES = 8000  # of a sentencepiece model, unless text.vocab_size says otherwise
+PIECES_FROM = 500_000  # sentences at most, at even distances: the library holds in memory what it learns from, 20-fold
 VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all runs on a corpus
 
 
@@ -32,18 +37,24 @@ class PreparedText:
 
 
 def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
-    """The tokenizer that `config` asks for, learned from the training split.
+    """The tokenizer that `config` asks for, learned from the training split or from the cache.
 
     Raises:
         InputError: a closed vocabulary without a word.
     """
-    sentences = corpus.splits["train"].sentences()
-    if config.tokenizer == "word":
-        tokenizer = WordTokenizer.train(sentences, config.vocab_size, lowercase=config.lowercase)
-        if len(tokenizer) == len(SPECIALS):
-            raise InputError(f"{corpus.name} repeats no word, so all of it would be <unk>; give more text")
-        return tokenizer
-    return SentencePieceTokenizer.train(sentences, config.vocab_size or PIECES, lowercase=config.lowercase)
+    split = corpus.splits["train"]
+
+    def learn() -> Tokenizer:
+        if config.tokenizer == "word":
+            return WordTokenizer.train(split.sentences(), config.vocab_size, lowercase=config.lowercase)
+        sample = islice(split.sentences(), 0, None, math.ceil(split.n_sentences / PIECES_FROM))
+        return SentencePieceTokenizer.train(sample, config.vocab_size or PIECES, lowercase=config.lowercase)
+
+    settings = [config.vocab_size, config.lowercase, PIECES, PIECES_FROM]
+    tokenizer = learn_tokenizer(split, config.tokenizer, settings, learn)
+    if len(tokenizer) == len(SPECIALS):
+        raise InputError(f"{corpus.name} repeats no word, so all of it would be <unk>; give more text")
+    return tokenizer
 
 
 def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_validation: int) -> PreparedText:
@@ -52,23 +63,27 @@ def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_val
     Raises:
         InputError: every sentence is longer than `config.max_length`.
     """
-    train, notices = _encode(corpus, "train", tokenizer, config.max_length)
-    lines = list(corpus.splits["valid"].sentences())
-    chosen = np.random.Generator(np.random.PCG64(VALIDATION_SEED)).permutation(len(lines))[:n_validation]
-    sample = [lines[i] for i in np.sort(chosen)]
-    encoded, kept = drop_long(tokenizer.encode_many(sample), config.max_length)
-    valid = EncodedCorpus(encoded.tokens, encoded.offsets, tokenizer.pad_id)
-    stays = np.isin(np.arange(len(sample)), kept)
-    return PreparedText(tokenizer, train, valid, list(compress(sample, stays)), notices)
+    split = corpus.splits["train"]
+    encoded, notices = encode_split(split, tokenizer, config.max_length)
+    train = EncodedCorpus(*encoded, tokenizer.pad_id)
+    if not len(train):
+        raise InputError(f"no train sentence of {corpus.name} has at most text.max_length = {config.max_length} tokens")
+    if left_out := split.n_sentences - len(train):
+        notices = (
+            *notices,
+            f"left out {left_out} of {split.n_sentences} train sentences: longer than {config.max_length} tokens",
+        )
+    sample = [
+        (line, ids)
+        for line in _choose(corpus.splits["valid"], n_validation)
+        if len(ids := tokenizer.encode(line)) <= config.max_length
+    ]
+    valid = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), tokenizer.pad_id)
+    return PreparedText(tokenizer, train, valid, [line for line, _ in sample], notices)
 
 
-def _encode(corpus: Corpus, split: str, tokenizer: Tokenizer, max_length: int) -> tuple[EncodedCorpus, tuple[str, ...]]:
-    everything = tokenizer.encode_many(corpus.splits[split].sentences())
-    encoded, kept = drop_long(everything, max_length)
-    total = len(everything.offsets) - 1
-    if not len(kept):
-        raise InputError(f"no {split} sentence of {corpus.name} has at most text.max_length = {max_length} tokens")
-    notices: tuple[str, ...] = ()
-    if len(kept) < total:
-        notices = (f"left out {total - len(kept)} of {total} {split} sentences: longer than {max_length} tokens",)
-    return EncodedCorpus(encoded.tokens, encoded.offsets, tokenizer.pad_id), notices
+def _choose(split: Split, n: int) -> Iterator[str]:
+    """`n` sentences, or all, in their order: the same ones each time."""
+    chosen = np.zeros(split.n_sentences, dtype=bool)
+    chosen[np.random.Generator(np.random.PCG64(VALIDATION_SEED)).permutation(split.n_sentences)[:n]] = True
+    return compress(split.sentences(), chosen)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lebm_text.text.batching import BatchPlan
+from lebm_text.text.batching import Batch, BatchPlan
+from lebm_text.text.prefetch import prefetch
 from lebm_text.training.checkpoint import Checkpoint, save_checkpoint
 from lebm_text.training.events import Event, Listener
 from lebm_text.training.metrics import MetricsLog
@@ -100,15 +102,16 @@ class TrainingLoop:
         with self.metrics:
             progress, settings = self.progress, self.trainer.config.training
             while progress.epoch < settings.n_epochs:
-                batches = self.plan.epoch(progress.epoch)
-                while progress.batch < len(batches):
-                    if reason := limits.reached(progress.step):
-                        self._save()
-                        return reason
-                    self._update(batches[progress.batch])
-                    # After an epoch's last batch the checkpoint waits for the validation that belongs to it.
-                    if progress.step % settings.checkpoint_every == 0 and progress.batch < len(batches):
-                        self._save()
+                indices = self.plan.epoch(progress.epoch)
+                with closing(prefetch(self.plan.corpus.batch, indices[progress.batch :])) as batches:
+                    while progress.batch < len(indices):
+                        if reason := limits.reached(progress.step):
+                            self._save()
+                            return reason
+                        self._update(batches)
+                        # After an epoch's last batch the checkpoint waits for the validation that belongs to it.
+                        if progress.step % settings.checkpoint_every == 0 and progress.batch < len(indices):
+                            self._save()
                 self._finish_epoch()
             return "finished"
 
@@ -117,9 +120,9 @@ class TrainingLoop:
         self.progress.finished = True
         self._save()
 
-    def _update(self, index: Any) -> None:
+    def _update(self, batches: Iterator[Batch]) -> None:
         progress, started = self.progress, time.monotonic()
-        batch = self.plan.corpus.batch(index).to(self.trainer.device)
+        batch = next(batches).to(self.trainer.device)
         epoch = progress.epoch + progress.batch / self.steps_per_epoch
         step = progress.step + 1
         probe = step % self.trainer.config.training.report_every == 0

@@ -14,6 +14,7 @@ from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.samplers.noise import draw_normal
 from lebm_text.text.batching import Batch
+from lebm_text.training.adam import Adam
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
 from lebm_text.training.monitor import largest_curvature, require_finite, spread, z_usage
 from lebm_text.training.objectives import generator_loss, prior_loss
@@ -37,9 +38,9 @@ class Trainer:
         settings = config.training
         self.noise = torch.Generator().manual_seed(settings.seed)
         self.dropout = torch.Generator(self.device).manual_seed(settings.seed + 1)
-        self.optimizers = {"generator": torch.optim.Adam(model.generator.parameters(), lr=settings.learning_rate)}
+        self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate)}
         if isinstance(model.prior, EBMPrior):
-            self.optimizers["prior"] = torch.optim.Adam(
+            self.optimizers["prior"] = Adam(
                 model.prior.parameters(),
                 lr=settings.prior_learning_rate,
                 weight_decay=settings.prior_weight_decay,
@@ -90,8 +91,7 @@ class Trainer:
     def end_epoch(self) -> None:
         """Decay the learning rates."""
         for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] *= self.config.training.learning_rate_decay
+            optimizer.lr *= self.config.training.learning_rate_decay
 
     def state(self) -> tuple[dict[str, Tensor], JSON]:
         """All that the next update depends on, but for its batch: tensors and their JSON skeleton."""
@@ -145,7 +145,7 @@ class Trainer:
 
     def _backward(self, log_likelihood: Tensor, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
         for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         settings, norms = self.config.training, {}
         generator_loss(log_likelihood, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
         norms["grad_generator"] = _clip(self.model.generator, settings.clip_norm)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.text.batching import BatchPlan
+from lebm_text.text.batching import BatchPlan, EncodedCorpus
+from lebm_text.text.encoding import map_encoded, write_encoded
 
-from ..toy import EOS, toy_corpus
+from ..toy import EOS, VOCABULARY, toy_corpus
 
 many_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=80)
 plans = st.builds(
@@ -63,6 +66,28 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({str(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
 
 
+def test_order_is_that_of_every_earlier_version() -> None:
+    """A run that is resumed after an upgrade must see the sentences that are left, and each once."""
+    plan = BatchPlan(toy_corpus([3, 1, 2, 2, 4, 1, 3, 2]), 3, 8, 5)
+    assert [index.tolist() for index in plan.epoch(0)] == [[1, 5, 2], [4], [6, 0], [3, 7]]
+    assert [index.tolist() for index in plan.epoch(7)] == [[1, 5, 7], [0, 6], [4], [3, 2]]
+
+
+@pytest.mark.parametrize("longest", [254, 255, 256, 257, 65_535, 65_536, 65_537])
+def test_lengths_and_places_of_any_size_are_told_apart(longest: int) -> None:
+    """They are held in few bytes: neither they nor their products may be cut off."""
+    lengths = [longest, longest - 1, *[2] * 300, longest - 2]
+    limit = 2 * longest
+    sizes = [0]
+    for length in sorted(lengths):
+        if sizes[-1] and (sizes[-1] + 1) * length > limit:
+            sizes.append(0)
+        sizes[-1] += 1
+    batches = BatchPlan(toy_corpus(lengths), 1000, limit, 1).epoch(0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert sorted(len(index) for index in batches) == sorted(sizes)
+
+
 def test_equals_meet_by_chance_and_lengths_come_in_no_order() -> None:
     plan = BatchPlan(toy_corpus([2, 3, 4, 5] * 50), 10, 1000, 1)
     first, second = plan.epoch(0), plan.epoch(1)
@@ -85,6 +110,36 @@ def test_a_batch_holds_its_sentences_longest_first(lengths: list[int], data: st.
         assert row[:length] == corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
         assert row[length - 1] == EOS
         assert set(row[length:]) <= {corpus.pad_id}
+
+
+def test_a_mapped_corpus_gives_the_same_batches(tmp_path: Path) -> None:
+    corpus = toy_corpus([5, 3, 300, 2, 6, 1, 3])
+    rows = [corpus.tokens[i : j - 1].tolist() for i, j in itertools.pairwise(corpus.offsets)]
+    write_encoded(tmp_path, rows, EOS, VOCABULARY)
+    found = map_encoded(tmp_path)
+    assert found is not None
+    mapped = EncodedCorpus(*found)
+    assert mapped.tokens.dtype == np.uint16
+    for index in BatchPlan(corpus, 3, 1000, 1).epoch(0):
+        one, two = corpus.batch(index), mapped.batch(index)
+        assert torch.equal(one.tokens, two.tokens)
+        assert one.tokens.dtype == two.tokens.dtype
+        assert torch.equal(one.lengths, two.lengths)
+        assert torch.equal(one.index, two.index)
+
+
+def test_a_batch_on_the_cpu_is_not_copied() -> None:
+    batch = toy_corpus([2, 3]).batch(np.arange(2))
+    assert batch.to(torch.device("cpu")).tokens.data_ptr() == batch.tokens.data_ptr()
+
+
+@pytest.mark.gpu
+def test_a_batch_on_a_gpu_is_the_same() -> None:
+    batch = toy_corpus([2, 3, 9, 4]).batch(np.arange(4))
+    moved = batch.to(torch.device("cuda"))
+    assert moved.tokens.device.type == "cuda"
+    assert moved.lengths.device.type == moved.index.device.type == "cpu"
+    assert torch.equal(moved.tokens.cpu(), batch.tokens)
 
 
 def test_equal_lengths_keep_their_order() -> None:

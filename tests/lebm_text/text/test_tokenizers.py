@@ -17,7 +17,6 @@ from lebm_text.text.tokenizers import (
     Tokenizer,
     WordTokenizer,
     closed_vocabulary,
-    drop_long,
     load_tokenizer,
 )
 from lebm_text.text.vocabulary import SPECIALS
@@ -244,20 +243,3 @@ def test_encode_many_is_encode_with_end_of_sentence(tokenizer: Tokenizer) -> Non
 def test_encode_many_of_nothing() -> None:
     tokens, offsets = PIECES.encode_many([])
     assert tokens.shape == (0,) and offsets.tolist() == [0]
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 6), max_size=12), st.integers(1, 6))
-def test_drop_long_keeps_exactly_the_short_sentences(lengths: list[int], max_length: int) -> None:
-    tokenizer = WordTokenizer(["a", "b", "c", "d", "e", "f"])
-    text = [" ".join("abcdef"[:length]) for length in lengths]
-    short, kept = drop_long(tokenizer.encode_many(text), max_length)
-    assert kept.tolist() == [i for i, length in enumerate(lengths) if length <= max_length]
-    expected = tokenizer.encode_many([text[i] for i in kept])
-    assert short.tokens.tolist() == expected.tokens.tolist()
-    assert short.offsets.tolist() == expected.offsets.tolist()
-
-
-def test_drop_long_refuses_a_length_that_leaves_nothing() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        drop_long(PIECES.encode_many(SENTENCES), 0)

@@ -8,7 +8,9 @@ import pytest
 
 from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
+from lebm_text.text import derived
 from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.training import data
 from lebm_text.training.data import prepare_text, train_tokenizer
 
 from ..toy import EOS, WORDS, text_corpus
@@ -42,6 +44,37 @@ def test_sentencepiece_tokenizer_has_the_size_asked_for(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(text_corpus(tmp_path / "c"), config)
     assert tokenizer.kind == "sentencepiece"
     assert len(tokenizer) == 20
+
+
+def test_pieces_of_a_long_text_are_learned_from_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = _corpus(tmp_path / "c", train="ab ba\ncd dc\n" * 15)
+    config = TextConfig(tokenizer="sentencepiece", vocab_size=8)
+    monkeypatch.setattr(data, "PIECES_FROM", 15)
+    part = train_tokenizer(corpus, config)  # every second sentence
+    monkeypatch.setattr(data, "PIECES_FROM", 30)
+    with pytest.raises(InputError, match="too small"):
+        train_tokenizer(corpus, config)
+    assert part.unk_id in part.encode("cd")
+    assert part.unk_id not in part.encode("ab ba")
+
+
+def test_what_the_cache_keeps_of_a_text_is_what_is_computed_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, config = text_corpus(tmp_path / "c"), TextConfig(max_length=5)
+
+    def prepared() -> tuple[str, list[int], list[int], list[str], tuple[str, ...]]:
+        tokenizer = train_tokenizer(corpus, config)
+        text = prepare_text(corpus, config, tokenizer, 5)
+        encoded = text.train.tokens.tolist(), text.train.offsets.tolist()
+        return tokenizer.fingerprint(), *encoded, text.valid_sentences, text.notices
+
+    anew = prepared()
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(derived, "KEPT_FROM", 1)
+    assert prepared() == prepared() == anew
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["encoded", "tokenizers"]
+    assert "left out" in anew[-1][0]
 
 
 def test_training_text_is_all_of_it_encoded(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lebm_text.build import build_model
-from lebm_text.text.batching import BatchPlan
+from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.events import Event
 from lebm_text.training.loop import Limits, Progress, TrainingLoop
@@ -217,4 +219,63 @@ def test_a_stop_between_updates_is_heard_before_the_next(tmp_path: Path) -> None
         return sum(e.kind == "progress" for e in events) >= 2
 
     assert _loop(tmp_path / "run", events).run(Limits(should_stop=should_stop)) == "stopped"
+    assert load_checkpoint(tmp_path / "run" / "checkpoints").state["progress"]["step"] == 2
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_updates_see_the_batches_of_the_plan_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def spy(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
+        seen.append(batch.index.tolist())
+        return update(trainer, batch, **options)
+
+    update = Trainer.update
+    monkeypatch.setattr(Trainer, "update", spy)
+    _loop(tmp_path / "run").run(Limits(max_steps=2))
+    again = _loop(tmp_path / "run")
+    again.restore(load_checkpoint(tmp_path / "run" / "checkpoints"))
+    again.run(Limits())
+    plan = again.plan
+    assert seen == [plan.corpus.batch(index).index.tolist() for epoch in (0, 1) for index in plan.epoch(epoch)]
+
+
+@pytest.mark.parametrize("reason", ["finished", "max_steps"])
+def test_no_thread_is_left(tmp_path: Path, reason: str) -> None:
+    assert _loop(tmp_path / "run").run(Limits(max_steps=2 if reason == "max_steps" else None)) == reason
+    assert _threads() == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, FloatingPointError])
+def test_no_thread_is_left_by_an_update_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "update", fail)
+    with pytest.raises(error):
+        _loop(tmp_path / "run").run(Limits())
+    assert _threads() == []
+
+
+def test_a_batch_that_cannot_be_made_stops_the_run_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = _loop(tmp_path / "run", checkpoint_every=1)
+    third = loop.plan.epoch(0)[2]
+
+    def fail(corpus: EncodedCorpus, index: Any) -> Batch:
+        if np.array_equal(index, third):
+            raise OSError("the disk is gone")
+        return batch(corpus, index)
+
+    batch = EncodedCorpus.batch
+    monkeypatch.setattr(EncodedCorpus, "batch", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        loop.run(Limits())
+    assert _threads() == []
     assert load_checkpoint(tmp_path / "run" / "checkpoints").state["progress"]["step"] == 2

@@ -63,7 +63,7 @@ def test_update_is_algorithm_1() -> None:
         parameters = list(module.parameters())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         assert norm > limit
-        torch.optim.Adam(parameters, lr=rate, weight_decay=decay).step()
+        torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True).step()
 
     figures = trainer.update(batch, epoch=0.7, step=1)
     assert _differ(_weights(trainer.model), _weights(model)) == []
@@ -159,7 +159,7 @@ def test_learning_rates_decay_with_the_epochs() -> None:
     trainer = _trainer(training={"learning_rate_decay": 0.5, "prior_learning_rate": 0.08})
     trainer.end_epoch()
     trainer.end_epoch()
-    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
+    rates = {name: optimizer.lr for name, optimizer in trainer.optimizers.items()}
     assert rates == pytest.approx({"generator": 0.0025, "prior": 0.02})
 
 
