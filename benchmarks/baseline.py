@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lebm_text.config import Config, InferenceConfig, PriorConfig
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
+from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import Batch
 
 __all__ = ["PlainGenerator", "PlainTrainer", "posterior_chain", "prior_chain", "sample_ids"]
@@ -139,7 +140,7 @@ class PlainTrainer:
     ) -> None:
         self.generator, self.prior, self.config = generator, prior, config
         self.through_everything = through_everything
-        self.rng = torch.Generator().manual_seed(config.training.seed)
+        self.rng = stream(config.training.seed, "chains")
         settings = config.training
         self.optimizers = (
             torch.optim.Adam(generator.parameters(), lr=settings.learning_rate),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["KeyedRng", "Rng", "draw_normal", "draw_uniform"]
+__all__ = ["KeyedRng", "Rng", "draw_normal", "draw_uniform", "stream"]
 
 STOCK = 256  # numbers a stream draws at a time; part of what a seed means
 
@@ -54,6 +55,11 @@ class _Streams:
 
 
 Rng = torch.Generator | KeyedRng
+
+
+def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one purpose, independent of those that the same seed gives for others."""
+    return torch.Generator(device).manual_seed(_mix(seed, zlib.crc32(purpose.encode())))
 
 
 def draw_normal(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:

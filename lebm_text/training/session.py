@@ -18,6 +18,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text
 from lebm_text.generate import generate
 from lebm_text.model import WEIGHTS_FILE, weights_metadata
+from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.tokenizers import closed_vocabulary
@@ -100,7 +101,7 @@ class Session:
         return Summary(reason, step, self.out)
 
     def _model(self) -> LatentModel:
-        rng = torch.Generator().manual_seed(self.config.training.seed)
+        rng = stream(self.config.training.seed, "weights")
         tokenizer = self.text.tokenizer
         model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
         return model.to(self.device)

@@ -12,7 +12,7 @@ from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
-from lebm_text.samplers.noise import draw_normal
+from lebm_text.samplers.noise import draw_normal, stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.adam import Adam
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
@@ -36,8 +36,8 @@ class Trainer:
         self.model, self.config, self.mean_batch_size = model, config, mean_batch_size
         self.device = model.generator.embedding.device
         settings = config.training
-        self.noise = torch.Generator().manual_seed(settings.seed)
-        self.dropout = torch.Generator(self.device).manual_seed(settings.seed + 1)
+        self.noise = stream(settings.seed, "chains")
+        self.dropout = stream(settings.seed, "dropout", self.device)
         self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate)}
         if isinstance(model.prior, EBMPrior):
             self.optimizers["prior"] = Adam(
@@ -135,7 +135,7 @@ class Trainer:
         per_token = len(batch.lengths) / batch.n_tokens
         posterior = infer.target(prior, likelihood)
         # A stream of its own: how often a run reports must not change what it learns.
-        rng = torch.Generator().manual_seed(self.config.training.seed)
+        rng = stream(self.config.training.seed, "probe")
         return {
             **{f"nll_{name}": -value * per_token for name, value in usage.items()},
             "curvature_posterior": largest_curvature(posterior, z, rng=rng) * _quarter_square(infer.step_size),

@@ -9,6 +9,7 @@ import torch
 
 from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
+from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import EncodedCorpus
 
 __all__ = ["validate"]
@@ -25,7 +26,7 @@ def validate(model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch
         valid_f_posterior and valid_f_prior.
     """
     device = model.generator.embedding.device
-    rng = torch.Generator().manual_seed(config.training.seed)
+    rng = stream(config.training.seed, "validation")
     infer = build_inference(config.inference, epoch=epoch)
     nll = dict.fromkeys(("posterior", "shuffled", "prior"), 0.0)
     energy = dict.fromkeys(("posterior", "prior"), 0.0)

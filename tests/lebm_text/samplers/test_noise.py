@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.samplers.noise import KeyedRng, draw_normal, draw_uniform
+from lebm_text.samplers.noise import KeyedRng, draw_normal, draw_uniform, stream
 
 from ..toy import seeded
 
@@ -70,3 +70,10 @@ def test_global_state_is_left_alone() -> None:
     draw_normal(seeded(), (3,))
     draw_uniform(KeyedRng(1, (1,)), (1, 2))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_seed_has_a_stream_for_each_purpose() -> None:
+    keys = [(1, "chains"), (1, "dropout"), (2, "chains"), (2, "dropout")]
+    draws = {tuple(torch.randn(4, generator=stream(seed, purpose)).tolist()) for seed, purpose in keys}
+    assert len(draws) == len(keys)
+    assert torch.equal(torch.randn(4, generator=stream(5, "a")), torch.randn(4, generator=stream(5, "a")))

@@ -172,7 +172,7 @@ def _warnings(directory: Path, sickness: str) -> list[str]:
     config = toy_config(
         {
             "model": {"dropout": 0.0, "init_range": 1.3},
-            "inference": {"n_steps": 20, "step_size": 0.15, "likelihood_weight_start": None},
+            "inference": {"n_steps": 60, "step_size": 0.15, "likelihood_weight_start": None},
             "training": {"n_epochs": 1, "batch_size": 32, "batch_tokens": 1000, "report_every": 1}
             | {"learning_rate": 1e-9, "prior_learning_rate": 0.0},
         }

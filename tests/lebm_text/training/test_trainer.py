@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
+from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.objectives import generator_loss, prior_loss
 from lebm_text.training.trainer import Trainer
@@ -51,11 +52,11 @@ def test_update_is_algorithm_1() -> None:
     }
     trainer, batch = _trainer(**changes), toy_batch([6, 4, 4, 1])
     config, model = trainer.config, _trainer(**changes).model
-    noise = torch.Generator().manual_seed(config.training.seed)
+    noise = stream(config.training.seed, "chains")
     chain = build_inference(config.inference, epoch=0.7)
     positive = chain(batch, model.prior, model.generator, rng=noise).z
     negative, _ = sample_prior(model.prior, config.prior, 4, rng=noise, device=CPU)
-    dropout = torch.Generator().manual_seed(config.training.seed + 1)
+    dropout = stream(config.training.seed, "dropout")
     log_likelihood = model.generator.log_likelihood(batch, positive, rng=dropout)
     torch.autograd.backward(generator_loss(log_likelihood, MEAN))
     torch.autograd.backward(prior_loss(model.prior, positive, negative, MEAN))

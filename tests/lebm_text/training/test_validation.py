@@ -11,6 +11,7 @@ import torch
 
 from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
 from lebm_text.config import Config
+from lebm_text.samplers.noise import stream
 from lebm_text.training.validation import validate
 
 from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
@@ -36,7 +37,7 @@ def test_a_uniform_generator_has_the_vocabulary_as_its_perplexity() -> None:
 def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
     """In two batches by hand: shortest sentences first, the posterior's noise before the prior's."""
     config = toy_config({"training": {"batch_size": 4}})
-    model, rng = _model(config), torch.Generator().manual_seed(config.training.seed)
+    model, rng = _model(config), stream(config.training.seed, "validation")
     chain = build_inference(config.inference, epoch=0.5)
     nll, energy = dict.fromkeys(("posterior", "prior", "shuffled"), 0.0), dict.fromkeys(("posterior", "prior"), 0.0)
     for index in ([3, 1, 2, 5], [0, 4]):
