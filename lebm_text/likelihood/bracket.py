@@ -1,0 +1,109 @@
+r"""log p(x) between two bounds, for sentences of the model's own (bidirectional Monte Carlo: Grosse et al., 2015).
+
+    z* ~ p_α,  x ~ p(x|z*)   ⇒   z* is a sample of p(z|x), from which AIS can run backwards
+
+On real text no exact posterior sample is known, hence no upper bound. How far the bounds lie apart here says how tight
+the lower one is likely to be there, for sentences like the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lebm_text.decoding import DecodeSettings, decode
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import Prior
+from lebm_text.samplers.noise import KeyedRng, draw_uniform
+from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.encoding import pack
+
+from .ais import anneal, lower_bound, upper_bound
+from .sentences import ROWS, AISSettings, batches, begin, keyed
+
+__all__ = ["Bracket", "Simulated", "bracket", "simulate"]
+
+
+class Simulated(NamedTuple):
+    """Sentences drawn from p_θ and the z (N, D) that each came from."""
+
+    corpus: EncodedCorpus
+    z: Tensor
+
+
+class Bracket(NamedTuple):
+    """Bounds on log A(x) in nats and their standard errors, each (n,), and the mean acceptance probability."""
+
+    lower: Tensor
+    upper: Tensor
+    lower_error: Tensor
+    upper_error: Tensor
+    acceptance: float
+
+
+def simulate(generator: LSTMGenerator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
+    """Draw a sentence from p(x|z) at temperature 1 for each z (N, D).
+
+    Sentences that `max_length` cuts and those with a `<pad>` or `<s>` inside are left out, with their z: whether x is
+    left out depends on x alone, so that the z of the others are still samples of p(z|x).
+    """
+    rng = KeyedRng(seed, range(len(z)))
+    decoded = decode(
+        generator.step,
+        generator.start(z.to(generator.embedding.device)),
+        len(z),
+        DecodeSettings(),
+        bos_id=generator.bos_id,
+        eos_id=eos_id,
+        max_length=max_length,
+        uniforms=lambda: draw_uniform(rng, (len(z),)),
+        device=generator.embedding.device,
+    )
+    odd = {pad_id, generator.bos_id}
+    kept = [
+        i
+        for i, (ids, cut) in enumerate(zip(decoded.ids, decoded.truncated, strict=True))
+        if not cut and odd.isdisjoint(ids)
+    ]
+    return Simulated(EncodedCorpus(*pack((decoded.ids[i] for i in kept), eos_id), pad_id), z[kept])
+
+
+def bracket(
+    prior: Prior,
+    generator: LSTMGenerator,
+    simulated: Simulated,
+    settings: AISSettings,
+    *,
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Bracket:
+    """Forward AIS from the base and reverse AIS from the z that wrote each sentence, under one schedule.
+
+    `on_progress` is called with the annealing steps done, summed over sentences: twice `n · n_steps` at the end.
+    """
+    corpus, chains = simulated.corpus, settings.n_chains
+    figures = torch.empty(4, len(corpus), dtype=torch.float64)
+    done, accepted = 0, 0.0
+    for rows, batch in batches(corpus, np.arange(len(corpus)), max(1, ROWS // chains), generator):
+
+        def on_step(size: int = len(rows)) -> None:
+            nonlocal done
+            done += size
+            if on_progress is not None:
+                on_progress(done)
+
+        rng, likelihood = keyed(seed, batch, 2), generator.likelihood(batch)
+        exact = simulated.z[rows].to(generator.embedding).expand(chains, -1, -1)
+        path, schedule, start = begin(prior, likelihood, torch.zeros_like(exact), settings, rng)
+        forward = anneal(path, start(), schedule, rng=rng, on_step=on_step)
+        reverse = anneal(path, exact, schedule, rng=rng, reverse=True, on_step=on_step)
+        lower, upper = lower_bound(forward), upper_bound(reverse)
+        columns = (lower.value, upper.value, lower.standard_error, upper.standard_error)
+        figures[:, rows] = torch.stack([column.cpu() for column in columns])
+        accepted += float((forward.acceptance + reverse.acceptance).sum()) / 2
+    low, high, low_error, high_error = figures
+    return Bracket(low, high, low_error, high_error, accepted / len(corpus))

@@ -1,0 +1,131 @@
+r"""log ∫ exp(l(z)) dz by importance sampling, with a Gaussian proposal fitted to each target by gradient steps.
+
+    q = N(μ, L Lᵀ) = argmax E_q[l(z)] + H(q);   proposal r = (1 − ε) N(μ, w² L Lᵀ) + ε p0
+    log (1/K) Σ_k exp(l(z_k)) / r(z_k),   z_k ~ r
+
+The gradient is that of l − log q along the path z = μ + L η alone (Roeder et al., 2017): its noise goes to 0 as q nears
+the target. A Gaussian that maximises this bound is narrower than its target, so it is widened by w; the share ε of the
+prior's base keeps the weights bounded (a defensive mixture: Hesterberg, 1995). With l = log p0 + f + log p(x|·) the
+integral is A(x).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lebm_text.models.priors import base_log_prob
+from lebm_text.samplers.hmc import normal_noise, uniform_noise
+from lebm_text.samplers.langevin import gradient
+from lebm_text.samplers.noise import Rng
+
+from .estimates import LogMean, log_mean_exp
+
+__all__ = ["MIN_ESS", "Gaussian", "fit_proposal", "importance_sample"]
+
+MIN_ESS = 100.0  # a value from a smaller effective sample size is not to be given
+BASE_SHARE = 0.05  # ε
+WIDENING = 1.1  # w
+START_SCALE = 0.7  # of L = σI before it is fitted
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(mean, factor factorᵀ) for each of B targets: mean (B, D), factor (B, D, D) lower triangular."""
+
+    mean: Tensor
+    factor: Tensor
+
+    def at(self, noise: Tensor) -> Tensor:
+        """Samples from N(0, 1) noise (C, B, D)."""
+        z: Tensor = self.mean + torch.einsum("bij,cbj->cbi", self.factor, noise)
+        return z
+
+    def noise_of(self, z: Tensor) -> Tensor:
+        """The inverse of `at`."""
+        centred = (z - self.mean).permute(1, 2, 0)
+        noise: Tensor = torch.linalg.solve_triangular(self.factor, centred, upper=False)
+        return noise.permute(2, 0, 1)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(C, B, D) → (C, B) in nats."""
+        return base_log_prob(self.noise_of(z)) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def widened(self, by: float) -> Gaussian:
+        """The same with `by` times the standard deviation in every direction."""
+        return Gaussian(self.mean, by * self.factor)
+
+
+def fit_proposal(
+    logdensity: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    n_ascent: int = 20,
+    n_steps: int = 100,
+    n_samples: int = 8,
+    learning_rate: float = 0.05,
+    rng: Rng,
+) -> Gaussian:
+    """Fit a Gaussian to each target: ascent to a mode, then the evidence lower bound, both by Adam; then widen it.
+
+    Args:
+        logdensity: (C, B, D) → (C, B) in nats, not normalised.
+        start: (B, D).
+        n_ascent, n_steps: steps of the mean alone, then of mean and covariance; in both the rate falls to 0.
+        n_samples: draws a step, half of them the mirror images of the others; even.
+    """
+    mean, lower = start.clone(), torch.zeros(*start.shape, start.shape[-1]).to(start)
+    log_diagonal = torch.full_like(start, math.log(START_SCALE))
+    for step in _falling(torch.optim.Adam([mean], betas=(0.9, 0.99)), n_ascent, learning_rate):
+        mean.grad = -gradient(logdensity, mean.unsqueeze(0)).squeeze(0)
+        step()
+    q = Gaussian(mean, torch.diag_embed(log_diagonal.exp()))
+    for step in _falling(torch.optim.Adam([mean, lower, log_diagonal], betas=(0.9, 0.99)), n_steps, learning_rate):
+        half = normal_noise(rng, start.expand(n_samples // 2, *start.shape))
+        noise = torch.cat([half, -half])
+        # −∇ log q(z) = L⁻ᵀ η
+        score = torch.linalg.solve_triangular(q.factor.mT, noise.permute(1, 2, 0), upper=True).permute(2, 0, 1)
+        path = gradient(logdensity, q.at(noise)) + score
+        outer = torch.einsum("cbi,cbj->bij", path, noise) / len(noise)
+        mean.grad = -path.mean(0)
+        lower.grad = -outer.tril(-1)
+        log_diagonal.grad = -outer.diagonal(dim1=-2, dim2=-1) * log_diagonal.exp()
+        step()
+        q = Gaussian(mean, torch.diag_embed(log_diagonal.exp()) + lower)
+    return Gaussian(mean.detach(), q.factor.detach()).widened(WIDENING)
+
+
+@torch.no_grad()
+def importance_sample(
+    logdensity: Callable[[Tensor], Tensor],
+    proposal: Gaussian,
+    *,
+    n_samples: int,
+    at_once: int = 16,
+    rng: Rng,
+) -> LogMean:
+    """log ∫ exp(logdensity) of each target by K = `n_samples` draws, `at_once` at a time, with its ess.
+
+    A value whose ess is below `MIN_ESS` should not be given.
+    """
+    log_weights = []
+    for start in range(0, n_samples, at_once):
+        like = proposal.mean.expand(min(at_once, n_samples - start), *proposal.mean.shape)
+        noise, from_base = normal_noise(rng, like), uniform_noise(rng, like) < BASE_SHARE
+        z = torch.where(from_base.unsqueeze(-1), noise, proposal.at(noise))
+        mixture = torch.logaddexp(
+            proposal.log_prob(z) + math.log1p(-BASE_SHARE), base_log_prob(z) + math.log(BASE_SHARE)
+        )
+        log_weights.append((logdensity(z) - mixture).double())
+    return log_mean_exp(torch.cat(log_weights))
+
+
+def _falling(optimizer: torch.optim.Optimizer, n_steps: int, learning_rate: float) -> Iterator[Callable[[], object]]:
+    """The optimizer's step, `n_steps` times, at a rate that falls to 0."""
+    for i in range(n_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * (1 - i / n_steps)
+        yield optimizer.step

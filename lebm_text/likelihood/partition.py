@@ -1,0 +1,173 @@
+r"""log Z(α) = log E_{p0}[exp f(z)], three ways that have to agree.
+
+    forward AIS from p0 (too low in expectation), reverse AIS from samples of p_α (too high if they are exact),
+    and plain importance sampling, log mean exp f of many p0 draws
+
+The samples of p_α are p0 draws resampled with weights exp f and moved by MALA, or, where too few weights carry all,
+long MALA chains of their own. Z needs no sentence, so thousands of chains cost seconds; a Gaussian prior has log Z = 0.
+Taking the reverse value makes log A(x) − log Z no larger than it is, the forward value no smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lebm_text.errors import InputError
+from lebm_text.models.priors import base_log_prob
+from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
+from lebm_text.samplers.noise import Rng, draw_normal, draw_uniform
+
+from .ais import Annealed, Path, anneal, lower_bound, tune, upper_bound
+from .estimates import Estimate, LogMean, log_mean_exp
+
+__all__ = ["TOLERANCE", "LogPartition", "gaussian_partition", "log_partition"]
+
+TOLERANCE = 0.02  # nats by which the ways may differ, and the largest standard error that counts as agreement
+MIN_DRAWS_ESS = 10_000  # of plain importance sampling that takes part: a standard error of 0.01 or less
+AT_ONCE = 1 << 15  # p0 draws a product
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """Estimates of log Z in nats and samples of the prior (N, D).
+
+    Attributes:
+        forward, reverse: by AIS.
+        importance: by plain importance sampling; None where its ess is too small to say anything.
+        importance_ess: its effective sample size.
+        samples: (N, D), where the reverse chains began.
+        samples_from: how they were made.
+        acceptance: mean acceptance probability of the annealed chains.
+    """
+
+    forward: Estimate
+    reverse: Estimate
+    importance: Estimate | None
+    importance_ess: float
+    samples: Tensor
+    samples_from: str
+    acceptance: float
+
+    @property
+    def disagreement(self) -> float:
+        """Largest difference between two of the estimates, or the largest standard error if that is larger; or nan."""
+        known = [self.forward, self.reverse] + ([self.importance] if self.importance is not None else [])
+        values = [estimate.value for estimate in known]
+        found = [max(values) - min(values), *(estimate.standard_error for estimate in known)]
+        return max(found) if all(map(math.isfinite, [*values, *found])) else math.nan
+
+    def check(self, tolerance: float = TOLERANCE) -> None:
+        """Raise InputError unless the estimates agree: there is no likelihood without log Z."""
+        if not self.disagreement <= tolerance:
+            plain = "" if self.importance is None else f", importance sampling {_show(self.importance)}"
+            raise InputError(
+                f"log Z is not known to {tolerance:g} nat: forward AIS {_show(self.forward)}, reverse AIS "
+                f"{_show(self.reverse)}{plain}; raise --partition-steps or --partition-chains"
+            )
+
+
+def gaussian_partition(latent_dim: int, n: int, *, rng: Rng) -> LogPartition:
+    """Of f = 0: exactly 0, and n exact samples."""
+    zero = Estimate(0.0, 0.0)
+    return LogPartition(zero, zero, zero, float(n), draw_normal(rng, (n, latent_dim)), "exact", 1.0)
+
+
+def log_partition(
+    neg_energy: Callable[[Tensor], Tensor],
+    like: Tensor,
+    *,
+    n_steps: int = 200,
+    n_chains: int = 4096,
+    n_draws: int = 1 << 20,
+    n_moves: int = 100,
+    n_long: int = 2000,
+    rng: torch.Generator,
+    on_step: Callable[[], None] | None = None,
+) -> LogPartition:
+    """Estimate log E_{p0}[exp f].
+
+    Args:
+        neg_energy: f, (..., D) → (...) in nats.
+        like: (D,), for the latent dimension, type and device.
+        n_steps: T of both AIS runs; twice `n_steps` calls of `on_step`.
+        n_chains: N of both.
+        n_draws: p0 draws of importance sampling, also those that are resampled.
+        n_moves, n_long: MALA proposals after resampling, or of the chains that take its place.
+    """
+    path = Path(base_log_prob, (neg_energy,))
+    z = _noise(rng, n_chains, like)
+    schedule = tune(path, z, n_steps=n_steps, n_pilot=max(n_steps // 4, 10), rng=rng)
+    forward = anneal(path, _noise(rng, n_chains, like), schedule, rng=rng, on_step=on_step)
+    plain, resampled = _resample(neg_energy, like, n_draws, n_chains, rng)
+    # A resampled draw that stands for many others would make chains that are no longer independent.
+    enough = float(plain.ess) >= n_chains
+    moved = hmc(
+        path.terms,
+        path.weights(1.0),
+        evaluate(path.terms, resampled if enough else _noise(rng, n_chains, like)),
+        step_size=schedule.step_sizes[-1],
+        n_steps=n_moves if enough else n_long,
+        rng=rng,
+    ).place.z
+    reverse = anneal(path, moved, schedule, rng=rng, reverse=True, on_step=on_step)
+    return LogPartition(
+        forward=_only(lower_bound(forward)),
+        reverse=_only(upper_bound(reverse)),
+        importance=_only(plain) if float(plain.ess) >= MIN_DRAWS_ESS else None,
+        importance_ess=float(plain.ess),
+        samples=moved[:, 0],
+        samples_from=f"resampled p0 draws and {n_moves} MALA steps" if enough else f"{n_long} MALA steps from p0",
+        acceptance=_acceptance(forward, reverse),
+    )
+
+
+@torch.no_grad()
+def _resample(
+    neg_energy: Callable[[Tensor], Tensor], like: Tensor, n_draws: int, n: int, rng: torch.Generator
+) -> tuple[LogMean, Tensor]:
+    """log mean exp f of `n_draws` p0 draws, and n of them (n, 1, D) drawn with weights exp f.
+
+    The draws are made a second time rather than kept: they are many times what is chosen of them.
+    """
+    state = rng.get_state()
+    tilt = torch.cat([neg_energy(block).double() for block in _blocks(rng, n_draws, like)])
+    mass = (tilt - tilt.max()).exp().cumsum(0)
+    # One uniform in each of n equal parts of the mass: systematic resampling adds the least noise.
+    places = (torch.arange(n, device=mass.device) + draw_uniform(rng, (1,), mass.device)) * (mass[-1] / n)
+    chosen = torch.searchsorted(mass, places, right=True).clamp(max=n_draws - 1)
+    after = rng.get_state()
+    rng.set_state(state)
+    parts, start = [], 0
+    for block in _blocks(rng, n_draws, like):
+        inside = (chosen >= start) & (chosen < start + len(block))
+        parts.append(block[chosen[inside] - start])
+        start += len(block)
+    rng.set_state(after)
+    return log_mean_exp(tilt.unsqueeze(1)), torch.cat(parts).unsqueeze(1)
+
+
+def _blocks(rng: torch.Generator, n: int, like: Tensor) -> Iterator[Tensor]:
+    for start in range(0, n, AT_ONCE):
+        yield draw_normal(rng, (min(AT_ONCE, n - start), len(like)), like.device).to(like.dtype)
+
+
+def _noise(rng: torch.Generator, n: int, like: Tensor) -> Tensor:
+    """(n, 1, D): n chains of one target."""
+    return normal_noise(rng, like.expand(n, 1, len(like)))
+
+
+def _only(mean: LogMean) -> Estimate:
+    return Estimate(float(mean.value), float(mean.standard_error))
+
+
+def _acceptance(*runs: Annealed) -> float:
+    return math.fsum(float(run.acceptance) for run in runs) / len(runs)
+
+
+def _show(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ± {estimate.standard_error:.4f}"

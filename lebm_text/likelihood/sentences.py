@@ -1,0 +1,190 @@
+r"""log p(x) of many sentences, batch by batch: a lower bound by AIS, and importance sampling.
+
+    log p(x) = log A(x) − log Z(α),   A(x) = ∫ p0(z) exp(f(z)) p(x|z) dz
+
+Only A(x) is estimated here. The density is p_θ at temperature 1 without dropout: none of the training chain's noise,
+weights or steps enters. What a sentence draws depends on (seed, its index) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import Prior, base_log_prob
+from lebm_text.samplers.hmc import normal_noise
+from lebm_text.samplers.noise import KeyedRng, Rng
+from lebm_text.text.batching import Batch, EncodedCorpus
+
+from .ais import Path, Schedule, anneal, lower_bound, tune
+from .diagnostics import posterior_chains
+from .estimates import LogMean
+from .importance import Gaussian, fit_proposal, importance_sample
+
+__all__ = ["AISBounds", "AISSettings", "ais_bounds", "begin", "importance_values", "joint", "keyed", "sentence_path"]
+
+ROWS = 256  # chains side by side: enough to keep the products large, few enough to stay in memory
+STREAMS = 4  # of each sentence, so that no two uses share their noise
+
+
+@dataclass(frozen=True)
+class AISSettings:
+    """How log A(x) is annealed.
+
+    Attributes:
+        n_steps: T.
+        n_chains: C of each sentence.
+        start: "prior": from p0; "proposal": from the Gaussian that importance sampling uses.
+        n_leapfrog: of a proposal; 1 is MALA.
+        n_moves: further steps at β = 1, of which the second half is averaged.
+    """
+
+    n_steps: int = 500
+    n_chains: int = 8
+    start: str = "prior"
+    n_leapfrog: int = 1
+    n_moves: int = 100
+
+
+class AISBounds(NamedTuple):
+    """Of n sentences, in the order asked for, on the CPU.
+
+    log_a: bounds on log A(x), their standard errors and the chains' ess, each (n,); acceptance (n,);
+    z (C, n, D) and log_likelihood (n,): averages over the posterior chains that went on.
+    """
+
+    log_a: LogMean
+    acceptance: Tensor
+    z: Tensor
+    log_likelihood: Tensor
+
+
+def joint(prior: Prior, likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """log p0(z) + f(z) + log p(x|z) in nats, (C, B, D) → (C, B)."""
+    return lambda z: prior.logdensity(z) + likelihood(z)
+
+
+def sentence_path(prior: Prior, likelihood: Callable[[Tensor], Tensor], proposal: Gaussian | None = None) -> Path:
+    """From p0, or the proposal, to p0 exp f p(x|·); the last tilt is log p(x|·)."""
+    if proposal is None:
+        return Path(base_log_prob, (prior.neg_energy, likelihood))
+    return Path(proposal.log_prob, (lambda z: prior.logdensity(z) - proposal.log_prob(z), likelihood))
+
+
+def begin(
+    prior: Prior, likelihood: Callable[[Tensor], Tensor], like: Tensor, settings: AISSettings, rng: Rng
+) -> tuple[Path, Schedule, Callable[[], Tensor]]:
+    """The path of a batch, its schedule from a pilot run, and a function that draws starts (C, B, D)."""
+    proposal = fit_proposal(joint(prior, likelihood), like[0], rng=rng) if settings.start == "proposal" else None
+    path = sentence_path(prior, likelihood, proposal)
+
+    def start() -> Tensor:
+        noise = normal_noise(rng, like)
+        return noise if proposal is None else proposal.at(noise)
+
+    schedule = tune(
+        path,
+        start(),
+        n_steps=settings.n_steps,
+        n_pilot=max(settings.n_steps // 4, 10),
+        n_leapfrog=settings.n_leapfrog,
+        rng=rng,
+    )
+    return path, schedule, start
+
+
+def ais_bounds(
+    prior: Prior,
+    generator: LSTMGenerator,
+    corpus: EncodedCorpus,
+    index: NDArray[np.int64],
+    settings: AISSettings,
+    *,
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> AISBounds:
+    """Bounds on log A(x) from below, and posterior chains from where the annealing ended.
+
+    Args:
+        index: which sentences.
+        on_progress: called with the annealing steps done, summed over sentences; `len(index) · n_steps` at the end.
+    """
+    n, chains = len(index), settings.n_chains
+    figures = torch.empty(5, n, dtype=torch.float64)
+    z = torch.empty(chains, n, prior.latent_dim)
+    done = 0
+    for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator):
+
+        def on_step(size: int = len(rows)) -> None:
+            nonlocal done
+            done += size
+            if on_progress is not None:
+                on_progress(done)
+
+        rng, likelihood = keyed(seed, batch, 0), generator.likelihood(batch)
+        path, schedule, start = begin(prior, likelihood, _like(prior, generator, chains, batch), settings, rng)
+        annealed = anneal(path, start(), schedule, rng=rng, on_step=on_step)
+        posterior = posterior_chains(
+            path,
+            annealed.place,
+            step_size=schedule.step_sizes[-1],
+            n_steps=settings.n_moves,
+            n_leapfrog=settings.n_leapfrog,
+            rng=rng,
+        )
+        columns = (*lower_bound(annealed), annealed.acceptance, posterior.log_likelihood.mean(0))
+        figures[:, rows] = torch.stack([column.double().cpu() for column in columns])
+        z[:, rows] = posterior.z.float().cpu()
+    value, error, ess, acceptance, log_likelihood = figures
+    return AISBounds(LogMean(value, error, ess), acceptance, z, log_likelihood)
+
+
+def importance_values(
+    prior: Prior,
+    generator: LSTMGenerator,
+    corpus: EncodedCorpus,
+    index: NDArray[np.int64],
+    *,
+    n_samples: int,
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> LogMean:
+    """log A(x) by importance sampling, with ess: each (n,) on the CPU, in the order of `index`."""
+    at_once = min(16, n_samples)
+    figures = torch.empty(3, len(index), dtype=torch.float64)
+    done = 0
+    for rows, batch in batches(corpus, index, max(1, ROWS // at_once), generator):
+        rng, target = keyed(seed, batch, 1), joint(prior, generator.likelihood(batch))
+        proposal = fit_proposal(target, _like(prior, generator, 1, batch)[0], rng=rng)
+        found = importance_sample(target, proposal, n_samples=n_samples, at_once=at_once, rng=rng)
+        figures[:, rows] = torch.stack([column.cpu() for column in found])
+        done += len(rows)
+        if on_progress is not None:
+            on_progress(done)
+    return LogMean(*figures)
+
+
+def batches(
+    corpus: EncodedCorpus, index: NDArray[np.int64], size: int, generator: LSTMGenerator
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Batches of like lengths on the generator's device, each with its rows' places in `index`."""
+    order = np.argsort(-corpus.lengths[index], kind="stable")
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]  # longest first, so that the batch keeps this order
+        yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.embedding.device)
+
+
+def keyed(seed: int, batch: Batch, stream: int) -> KeyedRng:
+    """The noise of a batch's sentences for one of `STREAMS` uses."""
+    return KeyedRng(seed, [STREAMS * int(i) + stream for i in batch.index])
+
+
+def _like(prior: Prior, generator: LSTMGenerator, chains: int, batch: Batch) -> Tensor:
+    return generator.embedding.new_zeros(chains, len(batch.lengths), prior.latent_dim)

@@ -1,0 +1,71 @@
+"""`lebm-text likelihood`: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lebm_text.cli.main import main
+
+from ..tiny import tiny_model
+from .conftest import Report
+from .test_main import one_line
+
+QUICK = ["likelihood", "--device", "cpu", "-n", "3", "--ais-steps", "10", "--importance-samples", "200"]
+QUICK += ["--partition-steps", "20"]
+
+
+def test_the_object_and_the_file_are_the_same(grammar_run: Path, report_of: Report) -> None:
+    found = report_of(*QUICK, "--importance-n", "4", "--bracket")
+    assert json.loads((grammar_run / "eval" / "likelihood-test.json").read_text()) == found
+    assert found["corpus"]["split"] == "test"
+    assert found["ais"]["n_sentences"] == 3
+    assert found["importance"]["n_sentences"] == 4
+    assert found["bracket"] is not None
+    assert "lower:ais(10x8,mala,from=prior,n=3)" in found["signature"]
+    assert found["ais"]["bits_per_byte"] is None
+
+
+def test_options_reach_the_estimators(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:
+    tiny_model(prior="gaussian").save_pretrained(grammar_run)  # log Z is exact, so that only sentences cost
+    base = report_of(*QUICK, "-o", str(tmp_path / "a.json"))
+    assert (tmp_path / "a.json").exists()
+    assert not (grammar_run / "eval" / "likelihood-test.json").exists()
+    assert report_of(*QUICK)["ais"] == base["ais"]
+    for options in (["--seed", "2"], ["--split", "valid"], ["--ais-start", "proposal"], ["--leapfrog", "2"]):
+        assert report_of(*QUICK, *options)["ais"]["nll"] != base["ais"]["nll"], options
+    assert (
+        report_of(*QUICK, "--ais-chains", "2")["latent"]["active_units"] is None is not base["latent"]["active_units"]
+    )
+    none = report_of(*QUICK, "-n", "0", "--importance-n", "0")
+    assert none["ais"] is none["importance"] is none["latent"] is None
+
+
+def test_lines_for_people(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--bracket"]) == 0
+    out = capsys.readouterr().out
+    for part in ("log Z: forward", "from below, by AIS (3 sentences)", "information", "simulated", "log_p|density"):
+        assert part in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--split", "train"],
+        ["-n", "-1"],
+        ["--ais-steps", "0"],
+        ["--ais-chains", "0"],
+        ["--bracket", "-n", "0"],
+        ["--run", "nowhere"],
+        ["--partition-steps", "2", "--partition-chains", "4"],
+        ["--importance-samples", "1"],
+        ["--output", "nowhere/at/all.json"],
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main([*QUICK, "--json", *arguments]) == 2
+    assert one_line(capsys)

@@ -1,0 +1,113 @@
+"""log Z: closed forms, the grid, agreement demanded, the prior's samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.errors import InputError
+from lebm_text.likelihood.estimates import Estimate
+from lebm_text.likelihood.partition import LogPartition, gaussian_partition, log_partition
+
+from ..toy import seeded
+from .oracles import grid_log_z, text_model
+
+LIKE = torch.zeros(3, dtype=torch.float64)
+SIZES: dict[str, Any] = {"n_steps": 40, "n_chains": 1500, "n_draws": 100_000, "n_moves": 10}
+
+
+def _quadratic(z: Tensor) -> Tensor:
+    """f with log Z = ½ Σ_d [b² / (1 + a) − log(1 + a)], a = (0.5, −0.2, 1), b = (0.6, 0.3, −0.5)."""
+    a, b = z.new_tensor([0.5, -0.2, 1.0]), z.new_tensor([0.6, 0.3, -0.5])
+    return (b * z - 0.5 * a * z.square()).sum(-1)
+
+
+QUADRATIC = 0.5 * sum(
+    b * b / (1 + a) - math.log(1 + a) for a, b in zip([0.5, -0.2, 1.0], [0.6, 0.3, -0.5], strict=True)
+)
+
+
+def _each(partition: LogPartition) -> list[Estimate]:
+    assert partition.importance is not None
+    return [partition.forward, partition.reverse, partition.importance]
+
+
+def test_quadratic_f_in_closed_form() -> None:
+    found = log_partition(_quadratic, LIKE, rng=seeded(1), **SIZES)
+    for estimate in _each(found):
+        assert estimate.standard_error < 0.01
+        assert abs(estimate.value - QUADRATIC) < 4 * estimate.standard_error
+    found.check()
+    assert abs(QUADRATIC) > 0.1
+
+
+def test_mlp_prior_against_a_grid_to_a_hundredth_nat() -> None:
+    prior, _, _ = text_model()
+    found = log_partition(
+        prior.neg_energy, LIKE[:2], n_steps=60, n_chains=4000, n_draws=200_000, n_moves=10, rng=seeded(1)
+    )
+    wanted = float(grid_log_z(prior))
+    for estimate in _each(found):
+        assert abs(estimate.value - wanted) < 0.01
+    assert abs(wanted) > 0.1
+
+
+def test_samples_are_of_the_tilted_density() -> None:
+    samples = log_partition(_quadratic, LIKE, rng=seeded(1), **SIZES).samples
+    assert samples.shape == (1500, 3)
+    variance = 1 / (1 + LIKE.new_tensor([0.5, -0.2, 1.0]))
+    mean = variance * LIKE.new_tensor([0.6, 0.3, -0.5])
+    assert bool(((samples.mean(0) - mean).abs() < 4 * (variance / 1500).sqrt()).all())
+    assert bool(((samples.var(0) - variance).abs() < 4 * variance * math.sqrt(2 / 1500)).all())
+
+
+def test_long_chains_take_over_where_few_draws_carry_all() -> None:
+    """f = 4 Σ z has log Z = 24 and weights that 2,000 draws do not cover."""
+    found = log_partition(
+        lambda z: 4 * z.sum(-1), LIKE, n_steps=150, n_chains=800, n_draws=2000, n_long=60, rng=seeded(1)
+    )
+    assert "from p0" in found.samples_from
+    assert found.importance is None
+    assert found.importance_ess < 50
+    for estimate in (found.forward, found.reverse):
+        assert abs(estimate.value - 24) < 4 * estimate.standard_error < 0.5
+
+
+def test_zero_f_is_exactly_zero() -> None:
+    found = log_partition(lambda z: torch.zeros_like(z[..., 0]), LIKE, rng=seeded(1), **SIZES)
+    assert found.forward.value == found.reverse.value == 0
+    exact = gaussian_partition(3, 50, rng=seeded(2))
+    assert _each(exact) == [Estimate(0.0, 0.0)] * 3
+    assert torch.equal(exact.samples, torch.randn(50, 3, generator=seeded(2)))
+    exact.check()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"forward": Estimate(-0.03, 0.001)},
+        {"reverse": Estimate(0.03, 0.001)},
+        {"importance": Estimate(0.03, 0.001)},
+        {"forward": Estimate(0.0, 0.03)},
+        {"reverse": Estimate(math.nan, 0.001)},
+        {"forward": Estimate(0.0, math.nan)},
+    ],
+)
+def test_disagreement_is_refused_with_both_values_and_what_to_raise(change: dict[str, Estimate]) -> None:
+    fine = LogPartition(Estimate(0.0, 0.001), Estimate(0.01, 0.001), None, 5.0, torch.zeros(1, 1), "", 0.6)
+    fine.check()
+    with pytest.raises(InputError, match=r"forward AIS .*reverse AIS .*--partition-steps") as error:
+        replace(fine, **change).check()  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_seed_gives_the_same_values() -> None:
+    small: dict[str, Any] = {"n_steps": 5, "n_chains": 20, "n_draws": 500, "n_moves": 2}
+    first, again = (log_partition(_quadratic, LIKE, rng=seeded(4), **small) for _ in range(2))
+    assert first.forward == again.forward
+    assert torch.equal(first.samples, again.samples)

@@ -1,0 +1,92 @@
+"""Bounds of a text model of two dimensions against a grid integral; order, seeds and batches do not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.likelihood import sentences
+from lebm_text.likelihood.ais import anneal, lower_bound
+from lebm_text.likelihood.sentences import AISSettings, ais_bounds, begin, importance_values, keyed
+
+from ..toy import gap
+from .oracles import LENGTHS, grid_log_a, text_model
+
+ALL = np.arange(len(LENGTHS))
+QUICK = AISSettings(n_steps=15, n_chains=8, n_moves=4)
+
+
+@pytest.mark.parametrize(("start", "n_steps", "error"), [("prior", 60, 0.0075), ("proposal", 30, 0.0025)])
+def test_ais_against_a_grid(start: str, n_steps: int, error: float) -> None:
+    """Within 4 standard errors: 0.01 nat from the proposal."""
+    prior, generator, corpus = text_model()
+    batch = corpus.batch(ALL)
+    like = torch.zeros(1800, len(LENGTHS), 2, dtype=torch.float64)
+    settings = AISSettings(n_steps=n_steps, start=start)
+    rng = keyed(1, batch, 0)
+    path, schedule, draw = begin(prior, generator.likelihood(batch), like, settings, rng)
+    found = lower_bound(anneal(path, draw(), schedule, rng=rng))
+    assert gap(found.value, grid_log_a(prior, generator, corpus)[batch.index]) < 4 * error
+    assert float(found.standard_error.max()) < error
+
+
+def test_bounds_come_in_the_order_asked_for_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, generator, corpus = text_model()
+    together = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1)
+    monkeypatch.setattr(sentences, "ROWS", 8)  # one sentence a batch
+    alone = ais_bounds(prior, generator, corpus, ALL[::-1].copy(), QUICK, seed=1)
+    assert gap(together.log_a.value.flip(0), alone.log_a.value) < 1e-9
+    assert gap(together.z.flip(1), alone.z) < 1e-6
+    assert gap(together.log_likelihood.flip(0), alone.log_likelihood) < 1e-9
+    other = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=2)
+    assert gap(together.log_a.value, other.log_a.value) > 1e-3
+
+
+def test_importance_values_are_near_the_grid_and_keep_their_order() -> None:
+    """Within 4 standard errors, in float32 as the command runs it."""
+    wanted = grid_log_a(*text_model())
+    prior, generator, corpus = text_model(dtype=torch.float32)
+    done: list[int] = []
+    found = importance_values(
+        prior, generator, corpus, ALL[::-1].copy(), n_samples=600, seed=1, on_progress=done.append
+    )
+    assert bool(((found.value.flip(0) - wanted).abs() < 4 * found.standard_error.flip(0) + 1e-4).all())
+    assert done[-1] == len(LENGTHS)
+    assert float(found.ess.min()) > 100
+
+
+def test_chains_go_on_at_the_posterior() -> None:
+    """E log p(x|z) of the chains is that of the grid's posterior, within the spread of the chains."""
+    prior, generator, corpus = text_model()
+    settings = AISSettings(n_steps=40, n_chains=200, n_moves=60)
+    found = ais_bounds(prior, generator, corpus, ALL, settings, seed=1)
+    axis = torch.linspace(-6, 6, 61, dtype=torch.float64)
+    points = torch.cartesian_prod(axis, axis).unsqueeze(1).expand(-1, len(LENGTHS), -1)
+    batch = corpus.batch(ALL)
+    with torch.no_grad():
+        likelihood = generator.likelihood(batch)(points)
+        weights = (prior.logdensity(points) + likelihood).softmax(0)
+    wanted = torch.empty(len(LENGTHS), dtype=torch.float64)
+    wanted[batch.index] = (weights * likelihood).sum(0)
+    means: Tensor = (weights.unsqueeze(-1) * points).sum(0)
+    assert gap(found.log_likelihood, wanted) < 0.1
+    assert gap(found.z.mean(0)[batch.index], means) < 4 * float(found.z.std(0).max()) / 200**0.5
+    assert float(likelihood.std(0).max()) > 0.5
+
+
+def test_progress_counts_steps_of_sentences() -> None:
+    prior, generator, corpus = text_model()
+    said: list[int] = []
+    ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1, on_progress=said.append)
+    assert said == sorted(said)
+    assert said[-1] == len(LENGTHS) * QUICK.n_steps
+
+
+def test_dropout_never_enters() -> None:
+    prior, generator, corpus = text_model()
+    generator.dropout = 0.5
+    with_dropout = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1)
+    generator.dropout = 0.0
+    assert gap(with_dropout.log_a.value, ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1).log_a.value) == 0
