@@ -145,12 +145,12 @@ class TrainingConfig:
     n_epochs: int = 20
     batch_size: int = 64  # at most so many sentences a batch
     batch_tokens: int = 2048  # at most so many tokens a batch, padding included
-    learning_rate: float = 1e-3  # Adam, generator
+    learning_rate: float = 1e-3  # Adam, generator and encoder
     learning_rate_decay: float = 1.0  # both rates are multiplied by this after each epoch
     prior_learning_rate: float = 1e-4  # Adam, prior
     prior_weight_decay: float = 1e-3
     prior_start_epoch: float = 0.0  # the prior stays as it is before this epoch
-    clip_norm: float = 5.0  # largest norm of the generator's gradient
+    clip_norm: float = 5.0  # largest norm of the generator's gradient, and of the encoder's
     prior_clip_norm: float = 1.0
     seed: int = 1
     precision: str = "auto"  # fp32 | bf16 | auto; resolved when a run starts
