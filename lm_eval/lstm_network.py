@@ -141,10 +141,10 @@ class LSTMNetwork(nn.Module):
 
     def _target_log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         table, n = self.embedding if self.output_weight is None else self.output_weight, self.n_first
-        # `split` and not slices, each of which would fill a gradient of the whole table with zeros first.
+        # Split, not sliced: each slice would fill a gradient of the whole table with zeros first.
         sizes = [min(n + 1, len(table)), max(0, len(table) - n - 1)]
-        first_weight, second_weight = table.to(self._dtype).split(sizes)
-        first_bias, second_bias = self.output_bias.to(self._dtype).split(sizes)
+        first_weight, second_weight = table.to(self._dtype).split_with_sizes(sizes)
+        first_bias, second_bias = self.output_bias.to(self._dtype).split_with_sizes(sizes)
         first = target_log_probs(hidden, first_weight, first_bias, targets.clamp(max=n))
         rare = (targets >= n).nonzero().squeeze(1)
         if not len(rare):

@@ -44,7 +44,7 @@ class LSTMRecipe:
     decay: float = 0.3
     n_decays: int = 2
     min_gain: float = 0.02
-    min_updates: int = 100
+    min_updates: int = 25
 
 
 RECIPES: dict[str, LSTMRecipe] = {

@@ -101,7 +101,7 @@ def test_dropout_keeps_the_mean_and_drops_the_rate(rate: float) -> None:
     dropped = _drop(values, rate, torch.Generator().manual_seed(0))
     assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.006)
     assert float(dropped.mean()) == pytest.approx(2.0, rel=0.03)
-    assert len(dropped.unique()) == (1 if rate == 0 else 2)
+    assert len(set(dropped.flatten().tolist())) == (1 if rate == 0 else 2)
     columns, rows = (dropped == 0).float().mean(0), (dropped == 0).float().mean(1)
     assert float((columns - rate).abs().max()) < 0.15
     assert float((rows - rate).abs().max()) < 0.15
