@@ -34,7 +34,7 @@ _HEADLINES = {
     "valid_ppl_posterior": "perplexity with posterior z",
     "valid_ppl_prior": "with prior z",
     "valid_ppl_bound": "at most",
-    "valid_kl": "KL",
+    "valid_kl": "held-out KL",
     "valid_kn5": "KN5 reverse perplexity",
     "tokens_per_second": "tokens/s",
     "eta_seconds": "left",

@@ -156,8 +156,10 @@ class Trainer:
         if isinstance(infer, ShortRun):
             curvature = largest_curvature(infer.target(prior, likelihood), z, rng=rng)
             figures["curvature_posterior"] = curvature * _quarter_square(infer.step_size)
-        curvature = largest_curvature(prior.logdensity, z_prior, rng=rng)
-        return figures | {"curvature_prior": curvature * _quarter_square(self.config.prior.step_size)}
+        if isinstance(infer, ShortRun) or isinstance(prior, EBMPrior):  # else there is no chain
+            curvature = largest_curvature(prior.logdensity, z_prior, rng=rng)
+            figures["curvature_prior"] = curvature * _quarter_square(self.config.prior.step_size)
+        return figures
 
     def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
         """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters."""
