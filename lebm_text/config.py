@@ -6,13 +6,12 @@ One section a concern; `Config.override` applies `section.key=value` strings fro
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lebm_text.checks import at_least, check_step_size, hint, in_range, one_of, parse_value, positive, typed
 from lebm_text.errors import InputError
 
 __all__ = ["Config", "InferenceConfig", "ModelConfig", "PriorConfig", "TextConfig", "TrainingConfig"]
@@ -21,6 +20,23 @@ MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_STEPS = 1_000_000
 MAX_RATE = 10.0
+
+# inference.kind → the settings of its section that it reads; those of a prior that is learned.
+_ANNEALS = ("anneal_epochs", "anneal_start_epoch")
+_STEPS = ("n_steps", "step_size")
+_CHAIN = (*_STEPS, "noise_scale", "noise_scale_start", "likelihood_weight", "likelihood_weight_start", "persistent")
+_ENCODER = ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "short_run": (*_CHAIN, *_ANNEALS),
+    "amortized": (*_ENCODER, *_ANNEALS),
+    "semi_amortized": (*_STEPS, *_ENCODER, *_ANNEALS),
+    "no_latent": (),
+}
+_OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
+    "model": ("prior_hidden_dim", "energy_bound"),
+    "prior": ("n_steps", "step_size", "noise_scale"),
+    "training": ("prior_learning_rate", "prior_weight_decay", "prior_start_epoch", "prior_clip_norm"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +49,10 @@ class TextConfig:
     max_length: int = 200  # tokens without </s>; longer sentences are left out and counted
 
     def __post_init__(self) -> None:
-        _one_of("text.tokenizer", self.tokenizer, ("word", "sentencepiece"))
+        one_of("text.tokenizer", self.tokenizer, ("word", "sentencepiece"))
         if self.vocab_size is not None:
-            _at_least("text.vocab_size", self.vocab_size, 5)
-        _at_least("text.max_length", self.max_length, 1)
+            at_least("text.vocab_size", self.vocab_size, 5)
+        at_least("text.max_length", self.max_length, 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class ModelConfig:
     """Sizes of p(x|z) and of the prior on z."""
 
     prior: str = "ebm"  # ebm | gaussian
-    latent_dim: int = 32  # D
+    latent_dim: int = 32  # D; 0: no z, a language model
     embedding_dim: int = 256  # E
     hidden_dim: int = 256  # H
     dropout: float = 0.2  # on embeddings and on LSTM outputs, in the generator's update only
@@ -54,12 +70,13 @@ class ModelConfig:
     init_range: float = 0.1  # every parameter starts uniform in ±init_range
 
     def __post_init__(self) -> None:
-        _one_of("model.prior", self.prior, ("ebm", "gaussian"))
-        for name in ("latent_dim", "embedding_dim", "hidden_dim", "prior_hidden_dim"):
-            _in_range(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
-        _in_range("model.dropout", self.dropout, 0.0, 1.0, open_end=True)
-        _at_least("model.energy_bound", self.energy_bound, 0.0)
-        _positive("model.init_range", self.init_range)
+        one_of("model.prior", self.prior, ("ebm", "gaussian"))
+        in_range("model.latent_dim", self.latent_dim, 0, MAX_SIZE)
+        for name in ("embedding_dim", "hidden_dim", "prior_hidden_dim"):
+            in_range(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
+        in_range("model.dropout", self.dropout, 0.0, 1.0, open_end=True)
+        at_least("model.energy_bound", self.energy_bound, 0.0)
+        positive("model.init_range", self.init_range)
         if self.tied and self.embedding_dim != self.hidden_dim:
             raise InputError(
                 "model.tied needs model.embedding_dim = model.hidden_dim, "
@@ -69,9 +86,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """The posterior chain, x → z⁺. `*_start` values move to their final ones over `anneal_epochs` epochs."""
+    """The way from x to z⁺. `*_start` values move to their final ones over `anneal_epochs` epochs.
 
-    kind: str = "short_run"
+    The posterior chain of short_run has the settings down to `persistent`; the encoder of amortized those from
+    `kl_weight` on, and the anneals; semi_amortized, which refines what the encoder says, n_steps and step_size besides.
+    """
+
+    kind: str = "short_run"  # short_run | amortized | semi_amortized | no_latent (if D = 0)
     n_steps: int = 20  # K1
     step_size: float | tuple[float, ...] = 0.3  # s, or one a step
     noise_scale: float = 1.0  # n, a standard deviation; 1 samples the target, less is tempered
@@ -79,19 +100,28 @@ class InferenceConfig:
     likelihood_weight: float = 1.0  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
     likelihood_weight_start: float | None = None  # none: no annealing; geometric otherwise
     anneal_epochs: float = 6.0
+    anneal_start_epoch: float = 0.0  # until then the start values hold; counted from the end of pretraining
     persistent: bool = False  # chains continue from their last visit instead of from p0
+    kl_weight: float = 1.0  # β of the evidence bound; 1 is the bound, 0 an autoencoder
+    kl_weight_start: float | None = None  # none: no warm-up; linear otherwise
+    free_bits: float = 0.0  # nats of KL(q‖p0) a sentence that cost nothing
+    free_bits_kind: str = "dimension"  # dimension: each of D has its share free | total: their sum
+    pretrain_epochs: int = 0  # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
 
     def __post_init__(self) -> None:
-        _one_of("inference.kind", self.kind, ("short_run",))
-        _in_range("inference.n_steps", self.n_steps, 1, MAX_STEPS)
-        _step_size("inference.step_size", self.step_size, self.n_steps)
-        for name in ("noise_scale", "noise_scale_start"):
+        one_of("inference.kind", self.kind, tuple(_READ_BY))
+        in_range("inference.n_steps", self.n_steps, 1, MAX_STEPS)
+        check_step_size("inference.step_size", self.step_size, self.n_steps)
+        for name in ("noise_scale", "noise_scale_start", "kl_weight", "kl_weight_start"):
             if (value := getattr(self, name)) is not None:
-                _at_least(f"inference.{name}", value, 0.0)
+                at_least(f"inference.{name}", value, 0.0)
         for name in ("likelihood_weight", "likelihood_weight_start"):
             if (value := getattr(self, name)) is not None:
-                _positive(f"inference.{name}", value)
-        _positive("inference.anneal_epochs", self.anneal_epochs)
+                positive(f"inference.{name}", value)
+        positive("inference.anneal_epochs", self.anneal_epochs)
+        for name in ("anneal_start_epoch", "free_bits", "pretrain_epochs"):
+            at_least(f"inference.{name}", getattr(self, name), 0)
+        one_of("inference.free_bits_kind", self.free_bits_kind, ("dimension", "total"))
 
 
 @dataclass(frozen=True)
@@ -103,9 +133,9 @@ class PriorConfig:
     noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _in_range("prior.n_steps", self.n_steps, 1, MAX_STEPS)
-        _step_size("prior.step_size", self.step_size, self.n_steps)
-        _at_least("prior.noise_scale", self.noise_scale, 0.0)
+        in_range("prior.n_steps", self.n_steps, 1, MAX_STEPS)
+        check_step_size("prior.step_size", self.step_size, self.n_steps)
+        at_least("prior.noise_scale", self.noise_scale, 0.0)
 
 
 @dataclass(frozen=True)
@@ -115,12 +145,12 @@ class TrainingConfig:
     n_epochs: int = 20
     batch_size: int = 64  # at most so many sentences a batch
     batch_tokens: int = 2048  # at most so many tokens a batch, padding included
-    learning_rate: float = 1e-3  # Adam, generator
+    learning_rate: float = 1e-3  # Adam, generator and encoder
     learning_rate_decay: float = 1.0  # both rates are multiplied by this after each epoch
     prior_learning_rate: float = 1e-4  # Adam, prior
     prior_weight_decay: float = 1e-3
     prior_start_epoch: float = 0.0  # the prior stays as it is before this epoch
-    clip_norm: float = 5.0  # largest norm of the generator's gradient
+    clip_norm: float = 5.0  # largest norm of the generator's gradient, and of the encoder's
     prior_clip_norm: float = 1.0
     seed: int = 1
     precision: str = "auto"  # fp32 | bf16 | auto; resolved when a run starts
@@ -132,21 +162,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size", "batch_tokens", "report_every", "checkpoint_every"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
+            at_least(f"training.{name}", getattr(self, name), 1)
         for name in ("validation_sentences", "seed"):
-            _at_least(f"training.{name}", getattr(self, name), 0)
-        _in_range("training.n_threads", self.n_threads, 0, MAX_THREADS)
+            at_least(f"training.{name}", getattr(self, name), 0)
+        in_range("training.n_threads", self.n_threads, 0, MAX_THREADS)
         for name in ("clip_norm", "prior_clip_norm"):
-            _positive(f"training.{name}", getattr(self, name))
-        _in_range("training.learning_rate", self.learning_rate, 0.0, MAX_RATE, open_start=True)
-        _in_range("training.prior_learning_rate", self.prior_learning_rate, 0.0, MAX_RATE)
+            positive(f"training.{name}", getattr(self, name))
+        in_range("training.learning_rate", self.learning_rate, 0.0, MAX_RATE, open_start=True)
+        in_range("training.prior_learning_rate", self.prior_learning_rate, 0.0, MAX_RATE)
         for name in ("prior_weight_decay", "prior_start_epoch"):
-            _at_least(f"training.{name}", getattr(self, name), 0.0)
-        _in_range("training.learning_rate_decay", self.learning_rate_decay, 0.0, 1.0, open_start=True)
+            at_least(f"training.{name}", getattr(self, name), 0.0)
+        in_range("training.learning_rate_decay", self.learning_rate_decay, 0.0, 1.0, open_start=True)
         if self.seed >= 2**63:
             raise InputError(f"training.seed must be below 2**63, got {self.seed}")
-        _one_of("training.precision", self.precision, ("fp32", "bf16", "auto"))
-        _one_of("training.select", self.select, ("last", "valid_kn5"))
+        one_of("training.precision", self.precision, ("fp32", "bf16", "auto"))
+        one_of("training.select", self.select, ("last", "valid_kn5"))
 
 
 @dataclass(frozen=True)
@@ -159,6 +189,18 @@ class Config:
     prior: PriorConfig = field(default_factory=PriorConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        prior, kind, latent_dim = self.model.prior, self.inference.kind, self.model.latent_dim
+        if (latent_dim == 0) != (kind == "no_latent"):
+            raise InputError(f"inference.kind = no_latent belongs to model.latent_dim = 0, got {kind} and {latent_dim}")
+        if latent_dim == 0 and prior != "gaussian":
+            raise InputError(f"model.latent_dim = 0 leaves no z to learn a prior of: no model.prior = {prior}")
+        if self.training.n_epochs <= self.inference.pretrain_epochs:
+            raise InputError(
+                f"inference.pretrain_epochs must be below training.n_epochs = {self.training.n_epochs}, "
+                f"got {self.inference.pretrain_epochs}"
+            )
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested dictionaries, ready for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
@@ -166,28 +208,43 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise InputError."""
-        return cls().merge(values)
+        return cls()._replace(values, asked=False)
 
     def merge(self, values: Mapping[str, Any]) -> Config:
         """A copy with some values replaced, given as {section: {key: value}}.
 
+        What the resulting kinds of prior and of inference do not read returns to its default, so that a
+        configuration says nothing that is not so. `model.latent_dim = 0` brings the kinds that belong to it.
+
         Raises:
-            InputError: unknown section or key, wrong type, or a value out of range.
+            InputError: unknown section or key, wrong type, a value out of range, or one that has no effect.
         """
-        sections: dict[str, Any] = {}
+        return self._replace(values, asked=True)
+
+    def _replace(self, values: Mapping[str, Any], *, asked: bool) -> Config:
+        """`merge`; a value without effect is refused if a person `asked` for it, not if a file holds it."""
+        sections: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for section, changes in values.items():
-            names = [f.name for f in dataclasses.fields(self)]
-            if section not in names:
-                raise InputError(f"unknown configuration section {section!r}{_hint(section, names)}")
+            if section not in sections:
+                raise InputError(f"unknown configuration section {section!r}{hint(section, list(sections))}")
             if not isinstance(changes, Mapping):
                 raise InputError(f"configuration section {section!r} must hold keys, got {changes!r}")
-            current = getattr(self, section)
+            current = sections[section]
             fields = {f.name: str(f.type) for f in dataclasses.fields(current)}
             for key in changes:
                 if key not in fields:
-                    raise InputError(f"unknown key {section}.{key}{_hint(key, list(fields), section)}")
-            checked = {k: _typed(f"{section}.{k}", v, fields[k]) for k, v in changes.items()}
+                    raise InputError(f"unknown key {section}.{key}{hint(key, list(fields), section)}")
+            checked = {k: typed(f"{section}.{k}", v, fields[k]) for k, v in changes.items()}
             sections[section] = dataclasses.replace(current, **checked)
+        if sections["model"].latent_dim == 0:
+            for section, key, wanted in (("model", "prior", "gaussian"), ("inference", "kind", "no_latent")):
+                if key not in values.get(section, {}):
+                    sections[section] = dataclasses.replace(sections[section], **{key: wanted})
+        for section, keys, reason in _unread(sections["model"], sections["inference"]):
+            if asked and (idle := [key for key in values.get(section, {}) if key in keys]):
+                raise InputError(f"{section}.{idle[0]} has no effect with {reason}")
+            defaults = {key: getattr(type(sections[section]), key) for key in keys}
+            sections[section] = dataclasses.replace(sections[section], **defaults)
         return dataclasses.replace(self, **sections)
 
     def override(self, assignments: Iterable[str]) -> Config:
@@ -202,81 +259,15 @@ class Config:
             section, dot, key = path.strip().partition(".")
             if not (separator and dot and section and key):
                 raise InputError(f"expected section.key=value, got {assignment!r}")
-            changes.setdefault(section, {})[key] = _value(text.strip())
+            changes.setdefault(section, {})[key] = parse_value(text.strip())
         return self.merge(changes)
 
 
-def _value(text: str) -> Any:
-    if text == "none":
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # also for thousands of digits or of brackets
-        return text
-
-
-def _typed(name: str, value: Any, annotation: str) -> Any:
-    """`value` as the annotated type, or InputError. Integers pass as floats, nothing else is converted."""
-    if value is None and "None" in annotation:
-        return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation.startswith("float"):
-        if "tuple" in annotation and isinstance(value, (list, tuple)):
-            return tuple(_typed(name, v, "float") for v in value)
-        if number and abs(value) <= sys.float_info.max:
-            return float(value)
-        wanted = "a finite number" + (" or a list of numbers" if "tuple" in annotation else "")
-        wanted += " or none" if "None" in annotation else ""
-    elif annotation.startswith("int"):
-        if number and value % 1 == 0:  # neither nan nor inf
-            return int(value)
-        wanted = "a whole number" + (" or none" if "None" in annotation else "")
-    elif annotation == "bool":
-        if isinstance(value, bool):
-            return value
-        wanted = "true or false"
-    else:
-        if isinstance(value, str):
-            return value
-        wanted = "a word"
-    raise InputError(f"{name} must be {wanted}, got {value!r}")
-
-
-def _hint(name: str, known: list[str], section: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    prefix = f"{section}." if section else ""
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known: {', '.join(prefix + k for k in known)}"
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise InputError(f"{name} must be at least {least:g}, got {value}")
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"{name} must be > 0, got {value}")
-
-
-def _in_range(
-    name: str, value: float, low: float, high: float, *, open_start: bool = False, open_end: bool = False
-) -> None:
-    inside = (low < value if open_start else low <= value) and (value < high if open_end else value <= high)
-    if not inside:
-        left, right = "(" if open_start else "[", ")" if open_end else "]"
-        raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {value}")
-
-
-def _step_size(name: str, value: float | tuple[float, ...], n_steps: int) -> None:
-    sizes = value if isinstance(value, tuple) else (value,)
-    for size in sizes:
-        _positive(name, size)
-    if isinstance(value, tuple) and len(value) != n_steps:
-        raise InputError(f"{name} has {len(value)} values for {n_steps} steps; give one a step, or one number")
+def _unread(model: ModelConfig, inference: InferenceConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """(section, keys, why) of the settings that these kinds of prior and of inference never read."""
+    if model.prior == "gaussian":
+        for section, keys in _OF_A_LEARNED_PRIOR.items():
+            yield section, keys, "model.prior = gaussian"
+    read = _READ_BY[inference.kind]
+    others = dict.fromkeys(key for keys in _READ_BY.values() for key in keys if key not in read)
+    yield "inference", tuple(others), f"inference.kind = {inference.kind}"

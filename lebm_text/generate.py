@@ -1,4 +1,4 @@
-"""A trained model → n sentences: z from the prior chain, each z decoded, in batches.
+"""A trained model → n sentences: z from the prior, each z decoded, in batches.
 
 The noise of sentence i, in the chain and in decoding, depends on (seed, i) alone: neither the batch size nor
 n changes it. (Matrix products of different shapes round differently, so a draw that falls within rounding of
@@ -145,26 +145,39 @@ def rates_of(sentences: list[str], ids: list[list[int]], truncated: list[bool], 
 def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:
     """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
 
-    The greatest length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and
-    how training bent the posterior if it did (then the weights are no maximum likelihood estimate).
+    The greatest length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and the
+    posterior of training if it was not a chain on p(z|x) itself: if it was bent, the weights are no maximum
+    likelihood estimate.
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"
+    bent = _posterior(config.inference)
+    return f"samples(n={n},{settings.describe()}{length})|prior:{_prior(config)}{bent}|seed:{seed}|v:{__version__}"
+
+
+def _prior(config: Config) -> str:
+    if config.model.latent_dim == 0:
+        return "none"
+    if config.model.prior == "gaussian":
+        return "gaussian"
     chain = config.prior
     sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
-    steps = f"{chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}"
     noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
-    prior = "gaussian" if config.model.prior == "gaussian" else f"ebm-langevin({steps}{noise})"
-    bent = _posterior(config.inference)
-    return f"samples(n={n},{settings.describe()}{length})|prior:{prior}{bent}|seed:{seed}|v:{__version__}"
+    return f"ebm-langevin({chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}{noise})"
 
 
 def _posterior(inference: InferenceConfig) -> str:
-    """How the posterior that training ended with differs from p(z|x): tempered by its noise, weighted by γ."""
+    """How the posterior that training ended with differs from p(z|x): by an encoder, its noise, a weight, free bits."""
     bent = []
+    if inference.kind in ("amortized", "semi_amortized"):
+        bent.append(inference.kind.replace("_", "-"))
     if inference.noise_scale != 1:
         bent.append(f"tempered({inference.noise_scale:g})")
     if inference.likelihood_weight != 1:
         bent.append(f"weighted({inference.likelihood_weight:g})")
+    if inference.kl_weight != 1:
+        bent.append(f"kl-weighted({inference.kl_weight:g})")
+    if inference.free_bits:
+        bent.append(f"free-bits({inference.free_bits:g},{inference.free_bits_kind})")
     return f"|posterior:{','.join(bent)}" if bent else ""
 
 

@@ -127,9 +127,10 @@ class LatentEBM:
     def infer(self, sentences: Sequence[str], *, seed: int = 1, batch_size: int = 128) -> Tensor:
         """Draw one z from the posterior of each sentence, (n, D) on the CPU.
 
-        The chain is that of `config.inference` after its anneals, from p0. Raises InputError for a sentence
-        longer than `config.text.max_length`.
+        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0. Raises
+        InputError for a sentence longer than `config.text.max_length`, and of a language model, which has no z.
         """
+        self._require_latent()
         z = torch.empty(len(sentences), self.config.model.latent_dim)
         for batch, rng in self._batches(sentences, seed, batch_size):
             z[batch.index] = self._infer(batch, rng).cpu()
@@ -153,6 +154,7 @@ class LatentEBM:
 
         Raises InputError as `infer` and `generate` do.
         """
+        self._require_latent()
         settings = DecodeSettings(decode, temperature, top_k, top_p, beam_size)
         if max_length is None:
             max_length = self.config.text.max_length
@@ -172,7 +174,7 @@ class LatentEBM:
         """log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
 
         With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
-        Gaussian prior it is log p(x, z).
+        Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
         """
         expected = (len(sentences), self.config.model.latent_dim)
         if tuple(z.shape) != expected:
@@ -185,8 +187,14 @@ class LatentEBM:
         return total
 
     def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
-        chain = build_inference(self.config.inference, epoch=math.inf)
-        return chain(batch, self.model.prior, self.model.generator, rng=rng).z
+        infer = build_inference(self.config.inference, epoch=math.inf, encoder=self.model.encoder)
+        return infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach()
+
+    def _require_latent(self) -> None:
+        if self.config.model.latent_dim == 0:
+            raise InputError(
+                "this is a language model (model.latent_dim = 0): it has no latent vector to infer or reconstruct from"
+            )
 
     def _batches(self, sentences: Sequence[str], seed: int, batch_size: int) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""

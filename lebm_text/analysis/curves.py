@@ -17,13 +17,16 @@ __all__ = ["PANELS", "plot_curves"]
 # title → (keys of metrics.jsonl and their labels, logarithmic axis)
 PANELS: dict[str, tuple[Mapping[str, str], bool]] = {
     "training NLL, nats a token": ({"nll_posterior": "own z", "nll_shuffled": "another's z"}, False),
-    "validation perplexity": ({"valid_ppl_posterior": "posterior z", "valid_ppl_prior": "prior z"}, True),
+    "validation perplexity": (
+        {"valid_ppl_posterior": "posterior z", "valid_ppl_prior": "prior z", "valid_ppl": "language model"},
+        True,
+    ),
     "energy gap f(z⁺) − f(z⁻), nats": ({"gap": ""}, False),
     "norms": ({"norm_positive": "‖z⁺‖", "norm_negative": "‖z⁻‖"}, False),
     "std(z⁺) / std(z⁻)": ({"std_ratio": ""}, False),
     "largest curvature × s²/4": ({"curvature_posterior": "posterior", "curvature_prior": "prior"}, True),
 }
-_STYLES = ("-", "--")
+_STYLES = ("-", "--", "-.")
 
 
 def plot_curves(runs: Mapping[str, Path], path: Path) -> None:

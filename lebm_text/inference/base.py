@@ -4,27 +4,42 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
+from lebm_text.samplers.noise import Rng
 from lebm_text.text.batching import Batch
 
 __all__ = ["Inference", "InferenceResult"]
 
 
 class InferenceResult(NamedTuple):
-    """z⁺ (B, D), where its chain began (B, D), and the chain's trace (K1 + 1, B, D) if kept."""
+    """What is known of z given each sentence of a batch.
+
+    Attributes:
+        z: (B, D) z⁺, detached if a chain drew it, differentiable in the encoder if that did.
+        start: (B, D) where its chain began, or the mean of q(z|x).
+        trace: (K1 + 1, B, D) the chain's states, if kept.
+        log_q: (B,) log q(z|x) in nats, where q has a density.
+        base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats, where q has a density.
+    """
 
     z: Tensor
     start: Tensor
     trace: Tensor | None = None
+    log_q: Tensor | None = None
+    base_kl: Tensor | None = None
 
 
 class Inference(Protocol):
-    """x → z⁺ for one batch."""
+    """x → z⁺ for one batch, and what follows from it for the loss."""
 
-    def __call__(
-        self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: torch.Generator
-    ) -> InferenceResult: ...
+    def __call__(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> InferenceResult:
+        """Draw z⁺ for each sentence of the batch."""
+
+    def penalty(self, result: InferenceResult, prior: Prior) -> Tensor | float:
+        """(B,) nats that the loss adds to −log p(x|z⁺)."""
+
+    def figures(self, result: InferenceResult) -> dict[str, float]:
+        """What a report says of this batch's inference."""

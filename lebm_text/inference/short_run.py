@@ -63,6 +63,18 @@ class ShortRun:
             self.memory[batch.index] = z.to(self.memory.device)
         return InferenceResult(z, start, states)
 
+    def penalty(self, result: InferenceResult, prior: Prior) -> float:
+        """None: the update of the generator takes z⁺ as given."""
+        return 0.0
+
+    def figures(self, result: InferenceResult) -> dict[str, float]:
+        """The annealed values, and how far the chains went."""
+        return {
+            "likelihood_weight": self.likelihood_weight,
+            "noise_scale": self.noise_scale,
+            "move_positive": float((result.z - result.start).norm(dim=-1).mean()),
+        }
+
     def target(self, prior: Prior, likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The log density that the chain aims at, (B, D) → (B,), for `likelihood` = log p(x|·) of a batch."""
         return lambda z: prior.logdensity(z) + self.likelihood_weight * likelihood(z)

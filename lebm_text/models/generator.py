@@ -3,7 +3,8 @@ r"""The generator p(x|z): an LSTM with z in its initial state and at every input
     h_0 = W_h z + b_h,  c_0 = W_c z + b_c,  input_t = [embedding(x_{t-1}); z],  x_0 = <s>
     log p(x|z) = Σ_t log softmax(W_o h_t + b_o)[x_t],  x_T = </s>
 
-(Pang et al., NeurIPS 2020, text experiments; Bowman et al., 2016, for z as the decoder's state.)
+(Pang et al., NeurIPS 2020, text experiments; Bowman et al., 2016, for z as the decoder's state.) With D = 0, z is the
+empty vector and this is an LSTM language model with a learned initial state.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class LSTMGenerator(nn.Module):
 
     Args:
         vocab_size: V, with the special ids.
-        latent_dim, embedding_dim, hidden_dim: D, E, H.
+        latent_dim, embedding_dim, hidden_dim: D (0: a language model), E, H.
         bos_id: first input of every sentence.
         dropout: rate on embeddings and LSTM outputs, used by `log_likelihood` alone.
         tied: the output weights are the embeddings (E = H).
@@ -72,13 +73,18 @@ class LSTMGenerator(nn.Module):
         self.latent_weight = nn.Parameter(torch.empty(4 * hidden_dim, latent_dim))
         self.recurrent_weight = nn.Parameter(torch.empty(4 * hidden_dim, hidden_dim))
         self.gate_bias = nn.Parameter(torch.empty(4 * hidden_dim))
-        self.initial_h = nn.Linear(latent_dim, hidden_dim)
-        self.initial_c = nn.Linear(latent_dim, hidden_dim)
+        self.initial_h = _Affine(latent_dim, hidden_dim)
+        self.initial_c = _Affine(latent_dim, hidden_dim)
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocab_size, hidden_dim))
         self.output_bias = nn.Parameter(torch.empty(vocab_size))
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.uniform_(-init_range, init_range, generator=rng)
+        self.init_range = init_range
+        self.initialise(rng)
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator) -> None:
+        """Draw all parameters anew."""
+        for parameter in self.parameters():
+            parameter.uniform_(-self.init_range, self.init_range, generator=rng)
 
     def likelihood(self, batch: Batch) -> Likelihood:
         """log p(x|z) of one batch as a function of z, with everything that z does not touch done once."""
@@ -134,6 +140,13 @@ class LSTMGenerator(nn.Module):
         keep = 1.0 - self.dropout
         mask = torch.empty(values.shape, device=values.device).bernoulli_(keep, generator=rng).div_(keep)
         return values * mask.to(values.dtype)
+
+
+class _Affine(nn.Linear):
+    """`nn.Linear` draws its initial values from torch's global stream and warns of a width of 0; this one has none."""
+
+    def reset_parameters(self) -> None:
+        """Leave them to `LSTMGenerator.initialise`."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +225,7 @@ class Likelihood:
         packing, inputs, targets = self._packing.repeat(copies), self._inputs, self._targets
         if copies > 1:
             inputs, targets = inputs.repeat_interleave(copies, 0), targets.repeat_interleave(copies, 0)
-        side_by_side = z.reshape(copies, rows, -1).transpose(0, 1).reshape(rows * copies, -1)
+        side_by_side = z.reshape(copies, rows, z.shape[-1]).transpose(0, 1).reshape(rows * copies, z.shape[-1])
         hidden = self._weights.scan(inputs, side_by_side, packing)
         log_probs = packing.sum_by_row(self._weights.output.log_probs(hidden, targets))
         return log_probs.reshape(rows, copies).T.reshape(z.shape[:-1])

@@ -37,14 +37,14 @@ class Prior(Protocol):
 
 
 class GaussianPrior(nn.Module):
-    """p0 itself: f = 0 and log Z = 0."""
+    """p0 itself: f = 0 and log Z = 0. With D = 0 there is one z, the empty vector, of probability 1."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
 
     def neg_energy(self, z: Tensor) -> Tensor:
-        return torch.zeros_like(z[..., 0])
+        return z.new_zeros(z.shape[:-1])
 
     def logdensity(self, z: Tensor) -> Tensor:
         return base_log_prob(z)

@@ -47,8 +47,8 @@ class Packing:
         return padded[self.row, self.time]
 
     def sum_by_row(self, values: Tensor) -> Tensor:
-        """Sum (N,) values over each row, (B · copies,)."""
-        return values.new_zeros(self.n_rows * self.copies).index_add(0, self.row, values)
+        """Sum (N, …) values over each row, (B · copies, …)."""
+        return values.new_zeros(self.n_rows * self.copies, *values.shape[1:]).index_add(0, self.row, values)
 
     def repeat(self, copies: int) -> Packing:
         """The packing in which `copies` copies of each row stand side by side."""

@@ -142,7 +142,8 @@ class TrainingLoop:
         report: dict[str, Any] = {"step": progress.step, "epoch": round(epoch, 4), **means}
         if "std_positive" in means:
             report["std_ratio"] = means["std_positive"] / max(means["std_negative"], 1e-30)
-        report["curvature"] = max(means["curvature_posterior"], means["curvature_prior"])
+        if curvatures := [value for name, value in means.items() if name.startswith("curvature_")]:
+            report["curvature"] = max(curvatures)
         speed = progress.tokens / max(progress.interval_seconds, 1e-9)
         left = (self.n_steps - progress.step) * progress.seconds / progress.step
         report |= {"tokens_per_second": speed, "eta_seconds": left}

@@ -127,7 +127,7 @@ class Watchdog:
 
 _WARNINGS = {
     "collapse": "z is ignored: another sentence's z explains a sentence as well as its own "
-    "(raise inference.likelihood_weight)",
+    "(raise inference.likelihood_weight, or with an encoder inference.free_bits)",
     "curvature": "a Langevin step is close to instability: curvature x s^2/4 = {curvature:.2f}, unstable above 1 "
     "(lower the step size)",
     "gap": "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "

@@ -1,4 +1,7 @@
-r"""The two losses of learning by short-run MCMC (Pang et al., NeurIPS 2020, Algorithm 1).
+r"""The two losses of learning by short-run MCMC (Pang et al., NeurIPS 2020, Algorithm 1) or by an encoder.
+
+With an encoder the first is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α) (`inference.amortized`), and
+moves the encoder, too; with D = 0 it is −log p(x).
 
 Both are sums over a batch divided by the corpus-average batch size. With batches cut by tokens, dividing by a
 batch's own size would weigh sentences by how many share their batch.
@@ -13,9 +16,12 @@ from lebm_text.models.priors import Prior
 __all__ = ["generator_loss", "prior_loss"]
 
 
-def generator_loss(log_likelihood: Tensor, mean_batch_size: float) -> Tensor:
-    """−Σ_i log p_β(x_i|z_i⁺) / mean batch size, from (B,) nats; its gradient moves β up the likelihood."""
-    return -log_likelihood.sum() / mean_batch_size
+def generator_loss(log_likelihood: Tensor, mean_batch_size: float, penalty: Tensor | float = 0.0) -> Tensor:
+    """−Σ_i [log p_β(x_i|z_i⁺) − penalty_i] / mean batch size, from (B,) nats; its gradient moves β up the likelihood.
+
+    The penalty is what inference adds (`Inference.penalty`): an encoder's KL, nothing for a chain.
+    """
+    return -(log_likelihood - penalty).sum() / mean_batch_size
 
 
 def prior_loss(prior: Prior, z_positive: Tensor, z_negative: Tensor, mean_batch_size: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
+from lebm_text.inference.base import Inference
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.samplers.noise import draw_normal, stream
@@ -23,7 +24,7 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Algorithm 1 of Pang et al. (NeurIPS 2020), one batch at a time.
+    """Algorithm 1 of Pang et al. (NeurIPS 2020), one batch at a time; z⁺ from whatever the inference is.
 
     Args:
         model: on its device.
@@ -38,7 +39,10 @@ class Trainer:
         settings = config.training
         self.noise = stream(settings.seed, "chains")
         self.dropout = stream(settings.seed, "dropout", self.device)
+        self.pretraining = config.inference.pretrain_epochs > 0
         self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate)}
+        if model.encoder is not None:
+            self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate)
         if isinstance(model.prior, EBMPrior):
             self.optimizers["prior"] = Adam(
                 model.prior.parameters(),
@@ -49,12 +53,12 @@ class Trainer:
         if config.inference.persistent:
             self.memory = draw_normal(self.noise, (n_sentences, config.model.latent_dim))
 
-    def inference(self, epoch: float) -> ShortRun:
-        """The posterior chain as it is after `epoch` epochs."""
-        return build_inference(self.config.inference, epoch=epoch, memory=self.memory)
+    def inference(self, epoch: float) -> Inference:
+        """The way to z⁺ as it is after `epoch` epochs."""
+        return build_inference(self.config.inference, epoch=epoch, memory=self.memory, encoder=self.model.encoder)
 
     def update(self, batch: Batch, *, epoch: float, step: int, probe: bool = False) -> dict[str, float]:
-        """One step of both optimisers; returns what it saw, in nats and norms.
+        """One step of all optimisers; returns what it saw, in nats and norms.
 
         Args:
             batch: on the device.
@@ -65,26 +69,27 @@ class Trainer:
         Raises:
             FloatingPointError: a figure is not finite; the parameters are then as before the update.
         """
+        if self.pretraining and epoch >= self.config.inference.pretrain_epochs:
+            self._end_pretraining()
         infer = self.inference(epoch)
         positive = infer(batch, self.model.prior, self.model.generator, rng=self.noise)
         z_negative, negative_start = sample_prior(
             self.model.prior, self.config.prior, len(batch.lengths), rng=self.noise, device=self.device
         )
-        figures = {
-            "likelihood_weight": infer.likelihood_weight,
-            "noise_scale": infer.noise_scale,
-            **self._phases(positive.z, z_negative),
-            "move_positive": _mean_norm(positive.z - positive.start),
-            "move_negative": _mean_norm(z_negative - negative_start),
-        }
-        if probe:
-            figures |= self._probe(batch, infer, positive.z, z_negative)
+        z_positive, figures = positive.z.detach(), infer.figures(positive)
+        if self.config.model.latent_dim > 0:
+            figures |= self._phases(z_positive, z_negative)
+            figures["move_negative"] = _mean_norm(z_negative - negative_start)
+            if probe:
+                figures |= self._probe(batch, infer, z_positive, z_negative)
         log_likelihood = self.model.generator.log_likelihood(batch, positive.z, rng=self.dropout)
         figures["nll_token"] = float(-log_likelihood.detach().sum()) / batch.n_tokens
-        norms = self._backward(log_likelihood, positive.z, z_negative)
+        penalty = infer.penalty(positive, self.model.prior)
+        loss = generator_loss(log_likelihood, self.mean_batch_size, penalty)
+        norms = self._backward(loss, z_positive, z_negative)
         require_finite(step, figures | norms)
         for name, optimizer in self.optimizers.items():
-            if name != "prior" or epoch >= self.config.training.prior_start_epoch:
+            if name != "prior" or self._prior_learns(epoch):
                 optimizer.step()
         return figures | norms
 
@@ -101,6 +106,7 @@ class Trainer:
             "noise": self.noise.get_state(),
             "dropout": self.dropout.get_state(),
             "memory": self.memory,
+            "pretraining": self.pretraining,
         }
         return flatten(tree, "trainer")
 
@@ -113,6 +119,17 @@ class Trainer:
         self.noise.set_state(tree["noise"])
         self.dropout.set_state(tree["dropout"])
         self.memory = tree["memory"]
+        self.pretraining = tree.get("pretraining", False)  # checkpoints of earlier versions do not say
+
+    def _end_pretraining(self) -> None:
+        """Keep the encoder that the autoencoder has learned, and begin its generator anew (Li et al., EMNLP 2019)."""
+        self.pretraining = False
+        generator = self.model.generator
+        generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
+        self.optimizers["generator"] = Adam(generator.parameters(), lr=self.optimizers["generator"].lr)
+
+    def _prior_learns(self, epoch: float) -> bool:
+        return not self.pretraining and epoch >= self.config.training.prior_start_epoch
 
     def _phases(self, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
         with torch.no_grad():
@@ -129,34 +146,36 @@ class Trainer:
             figures |= {"std_positive": spread(z_positive), "std_negative": spread(z_negative)}
         return figures
 
-    def _probe(self, batch: Batch, infer: ShortRun, z: Tensor, z_prior: Tensor) -> dict[str, float]:
+    def _probe(self, batch: Batch, infer: Inference, z: Tensor, z_prior: Tensor) -> dict[str, float]:
         likelihood, prior = self.model.generator.likelihood(batch), self.model.prior
         usage = z_usage(likelihood, z, z_prior)
         per_token = len(batch.lengths) / batch.n_tokens
-        posterior = infer.target(prior, likelihood)
         # A stream of its own: how often a run reports must not change what it learns.
         rng = stream(self.config.training.seed, "probe")
-        return {
-            **{f"nll_{name}": -value * per_token for name, value in usage.items()},
-            "curvature_posterior": largest_curvature(posterior, z, rng=rng) * _quarter_square(infer.step_size),
-            "curvature_prior": largest_curvature(prior.logdensity, z_prior, rng=rng)
-            * _quarter_square(self.config.prior.step_size),
-        }
+        figures = {f"nll_{name}": -value * per_token for name, value in usage.items()}
+        if isinstance(infer, ShortRun):
+            curvature = largest_curvature(infer.target(prior, likelihood), z, rng=rng)
+            figures["curvature_posterior"] = curvature * _quarter_square(infer.step_size)
+        if isinstance(infer, ShortRun) or isinstance(prior, EBMPrior):  # else there is no chain
+            curvature = largest_curvature(prior.logdensity, z_prior, rng=rng)
+            figures["curvature_prior"] = curvature * _quarter_square(self.config.prior.step_size)
+        return figures
 
-    def _backward(self, log_likelihood: Tensor, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
+    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
+        """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        settings, norms = self.config.training, {}
-        generator_loss(log_likelihood, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
-        norms["grad_generator"] = _clip(self.model.generator, settings.clip_norm)
+        settings = self.config.training
+        limits = {name: settings.clip_norm for name in self.optimizers if name != "prior"}
+        loss.backward(inputs=[p for name in limits for p in self.optimizers[name].parameters])  # type: ignore[no-untyped-call]
         if "prior" in self.optimizers:
+            limits["prior"] = settings.prior_clip_norm
             prior_loss(self.model.prior, z_positive, z_negative, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
-            norms["grad_prior"] = _clip(self.model.prior, settings.prior_clip_norm)
-        return norms
+        return {f"grad_{name}": _clip(self.optimizers[name].parameters, limit) for name, limit in limits.items()}
 
 
-def _clip(module: torch.nn.Module, limit: float) -> float:
-    return float(torch.nn.utils.clip_grad_norm_(module.parameters(), limit))
+def _clip(parameters: list[Tensor], limit: float) -> float:
+    return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
 
 def _mean_norm(z: Tensor) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
+from lebm_text.models.priors import GaussianPrior
 from lebm_text.samplers.noise import stream
-from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.batching import Batch, EncodedCorpus
 
 __all__ = ["validate"]
 
@@ -18,34 +20,63 @@ __all__ = ["validate"]
 def validate(model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch: float) -> dict[str, float]:
     """Held-out sentences with z from their own posterior, from another sentence's, and from the prior.
 
-    Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. The chain
+    Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. A chain
     starts cold, also where training keeps persistent ones.
 
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
-        valid_f_posterior and valid_f_prior.
+        valid_f_posterior and valid_f_prior. With an encoder also valid_kl, KL(q‖p0) in nats a sentence, and with it
+        and a Gaussian prior valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0
+        there is no z, and all there is are valid_nll and valid_ppl, those of a language model.
     """
-    device = model.generator.embedding.device
+    if config.model.latent_dim == 0:
+        return _perplexity("", _language_model_nll(model, config, corpus) / len(corpus.tokens))
     rng = stream(config.training.seed, "validation")
-    infer = build_inference(config.inference, epoch=epoch)
+    infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
     nll = dict.fromkeys(("posterior", "shuffled", "prior"), 0.0)
     energy = dict.fromkeys(("posterior", "prior"), 0.0)
-    order = np.argsort(corpus.lengths, kind="stable")
-    for start in range(0, len(order), config.training.batch_size):
-        batch = corpus.batch(order[start : start + config.training.batch_size]).to(device)
-        z = {
-            "posterior": infer(batch, model.prior, model.generator, rng=rng).z,
-            "prior": sample_prior(model.prior, config.prior, len(batch.lengths), rng=rng, device=device)[0],
-        }
-        z["shuffled"] = z["posterior"].roll(1, 0)
-        likelihood = model.generator.likelihood(batch)
+    kl = 0.0
+    for batch in _batches(model, config, corpus):
+        device, n = batch.tokens.device, len(batch.lengths)
         with torch.no_grad():
+            positive = infer(batch, model.prior, model.generator, rng=rng)
+            z = {
+                "posterior": positive.z,
+                "prior": sample_prior(model.prior, config.prior, n, rng=rng, device=device)[0],
+                "shuffled": positive.z.roll(1, 0),
+            }
+            likelihood = model.generator.likelihood(batch)
             for name in nll:
                 nll[name] -= float(likelihood(z[name]).sum())
             for name in energy:
                 energy[name] += float(model.prior.neg_energy(z[name]).sum())
+            if positive.base_kl is not None:
+                kl += float(positive.base_kl.sum())
     figures = {f"valid_f_{name}": total / len(corpus) for name, total in energy.items()}
     for name, total in nll.items():
-        per_token = total / len(corpus.tokens)
-        figures |= {f"valid_nll_{name}": per_token, f"valid_ppl_{name}": math.exp(min(per_token, 700.0))}
+        figures |= _perplexity(f"_{name}", total / len(corpus.tokens))
+    if model.encoder is not None:
+        figures["valid_kl"] = kl / len(corpus)
+        if isinstance(model.prior, GaussianPrior):
+            figures |= _perplexity("_bound", (nll["posterior"] + kl) / len(corpus.tokens))
     return figures
+
+
+def _language_model_nll(model: LatentModel, config: Config, corpus: EncodedCorpus) -> float:
+    total = 0.0
+    for batch in _batches(model, config, corpus):
+        empty = model.generator.embedding.new_empty(len(batch.lengths), 0)
+        with torch.no_grad():
+            total -= float(model.generator.likelihood(batch)(empty).sum())
+    return total
+
+
+def _batches(model: LatentModel, config: Config, corpus: EncodedCorpus) -> Iterator[Batch]:
+    """All sentences, the shortest first, on the model's device."""
+    order, size = np.argsort(corpus.lengths, kind="stable"), config.training.batch_size
+    for start in range(0, len(order), size):
+        yield corpus.batch(order[start : start + size]).to(model.generator.embedding.device)
+
+
+def _perplexity(name: str, per_token: float) -> dict[str, float]:
+    return {f"valid_nll{name}": per_token, f"valid_ppl{name}": math.exp(min(per_token, 700.0))}

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from lebm_text.build import build_inference, build_model, sample_prior
 from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.inference.amortized import Amortized, FreeBits
+from lebm_text.inference.no_latent import NoLatent
+from lebm_text.inference.semi_amortized import SemiAmortized
+from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.samplers.langevin import langevin
 from lebm_text.samplers.noise import KeyedRng
@@ -74,6 +78,7 @@ def test_anneals(epoch: float, noise: float, weight: float) -> None:
     """Noise along a line, the likelihood's weight along equal ratios, both over anneal_epochs."""
     config = InferenceConfig(noise_scale_start=0.2, likelihood_weight_start=16.0, anneal_epochs=3.0)
     chain = build_inference(config, epoch=epoch)
+    assert isinstance(chain, ShortRun)
     assert chain.noise_scale == pytest.approx(noise)
     assert chain.likelihood_weight == pytest.approx(weight)
 
@@ -83,9 +88,71 @@ def test_without_starts_nothing_is_annealed() -> None:
     config = InferenceConfig(n_steps=2, step_size=(0.1, 0.2), noise_scale=0.7, likelihood_weight=3.0)
     for epoch in (0.0, 2.0, 100.0):
         chain = build_inference(config, epoch=epoch, memory=memory)
+        assert isinstance(chain, ShortRun)
         assert (chain.n_steps, chain.step_size) == (2, (0.1, 0.2))
         assert (chain.noise_scale, chain.likelihood_weight) == (0.7, 3.0)
         assert chain.memory is memory
+
+
+def test_anneals_may_wait() -> None:
+    config = InferenceConfig(noise_scale=0.2, noise_scale_start=0.05, anneal_start_epoch=5.0, anneal_epochs=1.0)
+    for epoch, noise in ((0.0, 0.05), (5.0, 0.05), (5.5, 0.125), (6.0, 0.2), (20.0, 0.2)):
+        chain = build_inference(config, epoch=epoch)
+        assert isinstance(chain, ShortRun)
+        assert chain.noise_scale == pytest.approx(noise)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "weight"), [(0.0, 0.0), (1.99, 0.0), (2.0, 0.1), (3.0, 0.1), (5.0, 0.5), (7.0, 0.9), (50.0, 0.9)]
+)
+@pytest.mark.parametrize("kind", ["amortized", "semi_amortized"])
+def test_kl_weight_warms_up_after_pretraining(kind: str, epoch: float, weight: float) -> None:
+    """An autoencoder for two epochs, the start value for one more, then a line over four."""
+    changes = {
+        "kind": kind,
+        "kl_weight": 0.9,
+        "kl_weight_start": 0.1,
+        "pretrain_epochs": 2,
+        "anneal_start_epoch": 1.0,
+        "anneal_epochs": 4.0,
+        "free_bits": 3.0,
+        "free_bits_kind": "total",
+    }
+    config = Config().merge({"inference": changes})
+    encoder = build_model(config.override(["training.precision=fp32"]), vocab_size=9, bos_id=2, rng=seeded()).encoder
+    infer = build_inference(config.inference, epoch=epoch, encoder=encoder)
+    assert isinstance(infer, Amortized)
+    assert infer.kl_weight == pytest.approx(weight)
+    assert infer.free_bits == FreeBits(3.0, "total")
+    assert infer.encoder is encoder
+    if isinstance(infer, SemiAmortized):
+        assert (infer.n_steps, infer.step_size) == (20, 0.3)
+    assert isinstance(infer, SemiAmortized) == (kind == "semi_amortized")
+
+
+def test_an_encoder_comes_with_its_kinds_alone() -> None:
+    plain = _build()
+    assert plain.encoder is None
+    for kind in ("amortized", "semi_amortized"):
+        config = toy_config().override([f"inference.kind={kind}"])
+        model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+        assert model.encoder is not None
+        shapes = {name: tuple(value.shape) for name, value in model.encoder.named_parameters()}
+        assert (shapes["embedding"], shapes["moments_weight"]) == ((9, 6), (2 * LATENT, 6))
+        weights = model.state_dict()
+        for name, value in plain.state_dict().items():  # what both have begins alike
+            assert torch.equal(value, weights[name])
+
+
+def test_without_z_there_is_nothing_to_infer() -> None:
+    config = toy_config().override(["model.latent_dim=0"])
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+    assert isinstance(model.prior, GaussianPrior)
+    assert isinstance(build_inference(config.inference, epoch=0.0), NoLatent)
+    rng = seeded(3)
+    z, start = sample_prior(model.prior, config.prior, 5, rng=rng, device=CPU)
+    assert z.shape == start.shape == (5, 0)
+    assert torch.equal(rng.get_state(), seeded(3).get_state())
 
 
 def test_ebm_prior_is_sampled_by_its_chain() -> None:

@@ -20,7 +20,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "text.lowercase": (["true", "false"], ["1", "yes"]),
     "text.max_length": (["1", "1e3"], ["0", "1.5", "none"]),
     "model.prior": (["ebm", "gaussian"], ["vamp"]),
-    "model.latent_dim": (["1", "64"], ["0", "2.5", "1e11"]),
+    "model.latent_dim": (["1", "64", "0"], ["-1", "2.5", "1e11"]),
     "model.embedding_dim": (["1"], ["0"]),
     "model.hidden_dim": (["1"], ["-3"]),
     "model.dropout": (["0", "0.99"], ["1", "-0.1", "nan", "high"]),
@@ -28,7 +28,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "model.prior_hidden_dim": (["1"], ["0"]),
     "model.energy_bound": (["0", "5"], ["-1", "Infinity"]),
     "model.init_range": (["0.01"], ["0", "-0.1"]),
-    "inference.kind": (["short_run"], ["amortized_run"]),
+    "inference.kind": (["short_run", "amortized", "semi_amortized"], ["amortized_run", "no_latent", "none"]),
     "inference.n_steps": (["1"], ["0", "1e14"]),
     "inference.step_size": (["0.1", str([0.1] * 20)], ["0", "-0.1", "[0.1]", "[]", str([0.1] * 19 + [0]), "[[0.1]]"]),
     "inference.noise_scale": (["0", "0.5"], ["-0.1", "none"]),
@@ -36,7 +36,13 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "inference.likelihood_weight": (["0.1", "10"], ["0", "-1", "none"]),
     "inference.likelihood_weight_start": (["0.1", "none"], ["0", "x"]),
     "inference.anneal_epochs": (["0.5"], ["0", "-1"]),
+    "inference.anneal_start_epoch": (["0", "2.5"], ["-1"]),
     "inference.persistent": (["true", "false"], ["0", "1"]),
+    "inference.kl_weight": (["0", "1.5"], ["-0.1", "none"]),
+    "inference.kl_weight_start": (["0", "0.1", "none"], ["-0.1", "x"]),
+    "inference.free_bits": (["0", "8"], ["-1", "none"]),
+    "inference.free_bits_kind": (["dimension", "total"], ["batch"]),
+    "inference.pretrain_epochs": (["0", "5"], ["-1", "0.5", "20"]),
     "prior.n_steps": (["1"], ["0", "1e14"]),
     "prior.step_size": (["0.1", str([0.1] * 40)], ["0", "[0.1]", "true"]),
     "prior.noise_scale": (["0", "2"], ["-1"]),
@@ -59,6 +65,12 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "training.select": (["last", "valid_kn5"], ["best"]),
 }
 
+# What other settings these need to have an effect.
+NEEDS = {
+    f"inference.{key}": ["inference.kind=amortized"]
+    for key in ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
+}
+
 
 def _names(config: Config) -> list[str]:
     return [f"{section}.{key}" for section, values in config.to_dict().items() for key in values]
@@ -72,7 +84,7 @@ def test_every_field_is_listed_here() -> None:
 def test_every_field_takes_its_values(name: str) -> None:
     section, key = name.split(".")
     for text in FIELDS[name][0]:
-        config = Config().override([f"{name}={text}"])
+        config = Config().override([*NEEDS.get(name, []), f"{name}={text}"])
         value = config.to_dict()[section][key]
         assert str(value) == text or value is None or float(json.loads(text)) == value or value == json.loads(text)
 
@@ -81,7 +93,7 @@ def test_every_field_takes_its_values(name: str) -> None:
 def test_every_field_refuses_the_rest_by_its_name(name: str) -> None:
     for text in [*FIELDS[name][1], "{}", '"a b"', "[[" * 50_000]:
         with pytest.raises(InputError) as error:
-            Config().override([f"{name}={text}"])
+            Config().override([*NEEDS.get(name, []), f"{name}={text}"])
         assert name in str(error.value)
         assert "\n" not in str(error.value)
 
@@ -148,6 +160,62 @@ def test_tied_weights_need_equal_widths() -> None:
     with pytest.raises(InputError, match="256 and 128"):
         Config().override(["model.tied=true", "model.hidden_dim=128"])
     assert Config().override(["model.tied=true"]).model.tied
+
+
+@pytest.mark.parametrize(
+    ("kinds", "idle", "reason"),
+    [
+        ([], "inference.kl_weight=0.5", "inference.kind = short_run"),
+        ([], "inference.free_bits_kind=total", "inference.kind = short_run"),
+        (["inference.kind=amortized"], "inference.n_steps=5", "inference.kind = amortized"),
+        (["inference.kind=amortized"], "inference.persistent=false", "inference.kind = amortized"),
+        (["inference.kind=semi_amortized"], "inference.noise_scale=0.5", "inference.kind = semi_amortized"),
+        (["model.prior=gaussian"], "prior.n_steps=5", "model.prior = gaussian"),
+        (["model.prior=gaussian"], "training.prior_learning_rate=0.1", "model.prior = gaussian"),
+        (["model.prior=gaussian"], "model.energy_bound=3", "model.prior = gaussian"),
+        (["model.latent_dim=0"], "prior.noise_scale=0.1", "model.prior = gaussian"),
+        (["model.latent_dim=0"], "inference.anneal_epochs=2", "inference.kind = no_latent"),
+    ],
+)
+def test_settings_without_effect_are_refused(kinds: list[str], idle: str, reason: str) -> None:
+    with pytest.raises(InputError) as error:
+        Config().override([*kinds, idle])
+    assert str(error.value) == f"{idle.partition('=')[0]} has no effect with {reason}"
+    with pytest.raises(InputError, match="has no effect"):  # nor once the kinds are chosen
+        Config().override(kinds).override([idle])
+
+
+def test_settings_that_lose_their_effect_return_to_their_defaults() -> None:
+    config = Config().override(["inference.n_steps=3", "inference.noise_scale=0.5", "prior.n_steps=4"])
+    encoder = config.override(["inference.kind=amortized", "model.prior=gaussian"])
+    assert encoder == Config().override(["inference.kind=amortized", "model.prior=gaussian"])
+    refined = config.override(["inference.kind=semi_amortized"])
+    assert (refined.inference.n_steps, refined.inference.noise_scale, refined.prior.n_steps) == (3, 1.0, 4)
+    stored = config.to_dict()  # of a version that kept what has no effect
+    stored["model"]["prior"] = "gaussian"
+    assert Config.from_dict(stored) == config.override(["model.prior=gaussian"])
+
+
+def test_a_language_model_is_one_setting() -> None:
+    config = Config().override(["model.latent_dim=0"])
+    assert (config.model.prior, config.inference.kind) == ("gaussian", "no_latent")
+    again = Config().override(["model.latent_dim=0", "model.prior=gaussian", "inference.kind=no_latent"])
+    assert again == config == Config.from_dict(config.to_dict())
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["model.latent_dim=0", "model.prior=ebm"],
+        ["model.latent_dim=0", "inference.kind=short_run"],
+        ["inference.kind=no_latent"],
+    ],
+)
+def test_a_language_model_has_no_z(assignments: list[str]) -> None:
+    with pytest.raises(InputError, match=r"model\.latent_dim = 0"):
+        Config().override(assignments)
+    with pytest.raises(InputError, match=r"model\.latent_dim = 0"):  # nor is one made to have z again by half
+        Config().override(["model.latent_dim=0"]).override(["model.latent_dim=8"])
 
 
 def test_integers_pass_as_floats_and_whole_floats_as_integers() -> None:

@@ -20,12 +20,13 @@ def tiny_model(**model: Any) -> LatentEBM:
     config = Config().merge(
         {
             "text": {"max_length": 8},
-            "model": {**sizes, **model},
+            "model": sizes,
             "inference": {"n_steps": 3},
             "prior": {"n_steps": 4},
             "training": {"precision": "fp32"},
         }
     )
+    config = config.merge({"model": model})
     tokenizer = WordTokenizer(WORDS)
     network = build_model(
         config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(3)

@@ -48,6 +48,13 @@ def test_each_line_stands_next_to_its_reconstruction(
     assert out == "".join(f"{a}\t{b}\n" for a, b in zip(LINES, expected, strict=True))
 
 
+def test_a_language_model_has_nothing_to_reconstruct_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_model(latent_dim=0).save_pretrained(tmp_path / "lm")
+    (tmp_path / "in.txt").write_text("the cat\n")
+    assert main(["reconstruct", "--device", "cpu", "--run", str(tmp_path / "lm"), str(tmp_path / "in.txt")]) == 2
+    assert "language model" in one_line(capsys)
+
+
 def test_json_lines(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _read_from(monkeypatch, TEXT.encode())
     records = [json.loads(line) for line in _call(run, capsys, "--json").splitlines()]

@@ -228,3 +228,16 @@ def test_initial_parameters_come_from_the_stream_within_their_range() -> None:
 def test_tied_output_has_no_weight_of_its_own() -> None:
     names = {name for name, _ in toy_generator(tied=True, embedding_dim=6).named_parameters()}
     assert {name for name, _ in toy_generator().named_parameters()} - names == {"output_weight"}
+
+
+@pytest.mark.parametrize("options", TIED)
+def test_without_a_latent_vector_it_is_a_plain_language_model(options: dict[str, Any]) -> None:
+    generator, batch = toy_generator(latent_dim=0, **options), toy_batch(LENGTHS)
+    empty = torch.empty(len(LENGTHS), 0, dtype=torch.float64)
+    wanted = _plain(generator, batch, empty)
+    assert gap(generator.log_likelihood(batch, empty), wanted) < 1e-12
+    assert gap(generator.likelihood(batch)(empty.expand(2, -1, -1)), wanted.expand(2, -1)) < 1e-12
+    found = torch.autograd.grad(generator.log_likelihood(batch, empty).sum(), list(generator.parameters()))
+    theirs = torch.autograd.grad(wanted.sum(), list(generator.parameters()), allow_unused=True)
+    for one, two in zip(found, theirs, strict=True):
+        assert one.numel() == 0 or gap(one, torch.zeros_like(one) if two is None else two) < 1e-10

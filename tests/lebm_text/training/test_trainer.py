@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
+from lebm_text.inference.short_run import ShortRun
 from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.objectives import generator_loss, prior_loss
@@ -70,8 +71,83 @@ def test_update_is_algorithm_1() -> None:
     assert _differ(_weights(trainer.model), _weights(model)) == []
     assert figures["nll_token"] == pytest.approx(-float(log_likelihood.detach().sum()) / batch.n_tokens)
     assert figures["gap"] == pytest.approx(figures["f_positive"] - figures["f_negative"])
+    assert isinstance(chain, ShortRun)
     assert figures["likelihood_weight"] == chain.likelihood_weight
     assert figures["grad_generator"] > 0.05  # before clipping
+
+
+@pytest.mark.parametrize("prior", ["ebm", "gaussian"])
+def test_update_with_an_encoder_is_the_evidence_bounds_and_the_contrastive_one(prior: str) -> None:
+    """Encoder and generator by −log p(x|z) + β (KL' − f(z)), the prior by the phases alone: written out once more."""
+    inference = {"kind": "amortized", "kl_weight": 0.7, "free_bits": 0.15}
+    changes: dict[str, dict[str, Any]] = {"model": {"prior": prior, "dropout": 0.3}, "inference": inference}
+    trainer, batch = _trainer(**changes), toy_batch([6, 4, 4, 1])
+    config, model = trainer.config, _trainer(**changes).model
+    assert model.encoder is not None
+    noise = stream(config.training.seed, "chains")
+    moments = model.encoder(batch)
+    epsilon = torch.randn(4, LATENT, generator=noise)
+    positive = moments.mean + (0.5 * moments.log_variance).exp() * epsilon
+    negative, _ = sample_prior(model.prior, config.prior, 4, rng=noise, device=CPU)
+    log_likelihood = model.generator.log_likelihood(batch, positive, rng=stream(config.training.seed, "dropout"))
+    kl = 0.5 * (moments.mean**2 + moments.log_variance.exp() - 1 - moments.log_variance)
+    penalty = 0.7 * (kl.clamp_min(0.05).sum(1) - model.prior.neg_energy(positive))
+    assert 0 < int((kl < 0.05).sum()) < kl.numel()
+    loss = -(log_likelihood - penalty).sum() / MEAN
+    groups = [list(model.generator.parameters()), list(model.encoder.parameters())]
+    gradients = [list(torch.autograd.grad(loss, group, retain_graph=True)) for group in groups]
+    if prior == "ebm":
+        groups.append(list(model.prior.parameters()))
+        contrast = prior_loss(model.prior, positive.detach(), negative, MEAN)
+        gradients.append(list(torch.autograd.grad(contrast, groups[-1], allow_unused=True)))
+    for number, (group, gradient) in enumerate(zip(groups, gradients, strict=True)):
+        for parameter, value in zip(group, gradient, strict=True):
+            parameter.grad = value
+        torch.nn.utils.clip_grad_norm_(group, config.training.clip_norm if number < 2 else 1.0)
+        torch.optim.Adam(group, lr=0.01, weight_decay=0.0 if number < 2 else 1e-3, fused=True).step()
+
+    figures = trainer.update(batch, epoch=0.7, step=1)
+    for name, value in _weights(trainer.model).items():
+        assert gap(value, model.state_dict()[name]) < 1e-6, name
+    assert figures["kl"] == pytest.approx(float(kl.detach().sum(1).mean()), rel=1e-5)
+    assert figures["kl_weight"] == 0.7
+
+
+def test_after_pretraining_the_encoder_stays_and_the_generator_begins_anew() -> None:
+    inference = {"kind": "amortized", "pretrain_epochs": 1, "kl_weight_start": 0.5}
+    trainer, batches = _trainer(inference=inference), _batches()
+    first = _weights(trainer.model)
+    figures = [trainer.update(batch, epoch=step / 3, step=step + 1) for step, batch in enumerate(batches)]
+    assert {f["kl_weight"] for f in figures} == {0.0}
+    before = _weights(trainer.model)
+    assert not [name for name in _differ(first, before) if name.startswith("prior.")]
+    trainer.end_epoch()
+    seen: list[dict[str, Tensor]] = []
+
+    def watch(epoch: float) -> Any:
+        seen.append(_weights(trainer.model))
+        return infer(epoch)
+
+    infer = trainer.inference
+    trainer.inference = watch  # type: ignore[method-assign]
+    assert trainer.update(batches[0], epoch=1.0, step=4)["kl_weight"] == 0.5
+    trainer.update(batches[1], epoch=4 / 3, step=5)
+    anew, later = seen
+    generator = {name for name in first if name.startswith("generator.")}
+    assert set(_differ(before, anew)) == generator
+    assert set(_differ(first, anew)) >= generator  # nor is it the one that was drawn first
+    moved = [gap(later[name], anew[name]) for name in generator]
+    assert max(moved) == pytest.approx(0.01, rel=1e-3)  # the first step of a new Adam has the learning rate's length
+    assert any(name.startswith("prior.") for name in _differ(anew, later))
+
+
+def test_a_language_model_learns_log_p_of_x() -> None:
+    trainer, batch = _trainer(model={"latent_dim": 0}), toy_batch([6, 4, 4, 1])
+    chains = trainer.noise.get_state()
+    losses = [trainer.update(batch, epoch=0.0, step=step, probe=True) for step in range(1, 41)]
+    assert set(losses[0]) == {"nll_token", "grad_generator"}
+    assert losses[-1]["nll_token"] < 0.9 * losses[0]["nll_token"]
+    assert torch.equal(trainer.noise.get_state(), chains)
 
 
 def test_updates_raise_the_likelihood() -> None:

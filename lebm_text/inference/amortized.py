@@ -1,0 +1,104 @@
+r"""Posterior samples from an encoder.
+
+    z = μ(x) + σ(x) ε,  ε ~ N(0, I),   q(z|x) = N(μ, diag σ²)
+    KL(q‖p0) = Σ_d ½ (μ_d² + σ_d² − 1 − log σ_d²)
+
+It is trained by the evidence bound log p(x|z) − KL(q‖p_α) (Kingma and Welling, ICLR 2014). With an energy-based prior
+KL(q‖p_α) = KL(q‖p0) − E_q f + log Z(α); log Z does not depend on the encoder, and the prior has a loss of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lebm_text.inference.base import InferenceResult
+from lebm_text.models.encoder import LSTMEncoder, Moments
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import Prior
+from lebm_text.samplers.noise import Rng, draw_normal
+from lebm_text.text.batching import Batch
+
+__all__ = ["Amortized", "FreeBits", "base_kl", "log_density", "sample"]
+
+
+@dataclass(frozen=True)
+class FreeBits:
+    """The part of KL(q‖p0) that costs nothing: what lies below a threshold has no gradient.
+
+    Attributes:
+        nats: λ, for a sentence.
+        kind: `dimension`: each of the D dimensions has λ/D free, Σ_d max(λ/D, KL_d); `total`: max(λ, Σ_d KL_d).
+            Both sentence by sentence, as Li et al. (EMNLP 2019) have it; Kingma et al. (NeurIPS 2016) compare the
+            mean of a batch with the threshold.
+    """
+
+    nats: float = 0.0
+    kind: str = "dimension"
+
+    def __call__(self, base_kl: Tensor) -> Tensor:
+        """(B, D) → (B,)"""
+        if self.kind == "total":
+            return base_kl.sum(-1).clamp_min(self.nats)
+        return base_kl.clamp_min(self.nats / base_kl.shape[-1]).sum(-1)
+
+
+def sample(moments: Moments, noise: Tensor) -> Tensor:
+    """μ + σ ε, (B, D), differentiable in the moments."""
+    return moments.mean + (0.5 * moments.log_variance).exp() * noise
+
+
+def log_density(moments: Moments, z: Tensor) -> Tensor:
+    """log q(z|x) in nats, (B,)."""
+    square = (z - moments.mean).square() * (-moments.log_variance).exp()
+    return -0.5 * (square + moments.log_variance + math.log(2 * math.pi)).sum(-1)
+
+
+def base_kl(moments: Moments) -> Tensor:
+    """KL(q‖p0) of each dimension in nats, (B, D)."""
+    return 0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance)
+
+
+@dataclass(frozen=True)
+class Amortized:
+    """Inference by an encoder.
+
+    Attributes:
+        encoder: q(z|x).
+        kl_weight: β of the KL term; 1 is the evidence bound, 0 an autoencoder.
+        free_bits: how much of KL(q‖p0) is free.
+    """
+
+    encoder: LSTMEncoder
+    kl_weight: float = 1.0
+    free_bits: FreeBits = FreeBits()
+
+    def moments(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> Moments:
+        """Those of q(z|x), differentiable in the encoder."""
+        moments: Moments = self.encoder(batch)
+        return moments
+
+    def __call__(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> InferenceResult:
+        """Draw z⁺ for each sentence from q(z|x), differentiable in the encoder."""
+        moments = self.moments(batch, prior, generator, rng=rng)
+        noise = draw_normal(rng, moments.mean.shape, moments.mean.device).to(moments.mean.dtype)
+        z = sample(moments, noise)
+        return InferenceResult(z, moments.mean, None, log_density(moments, z), base_kl(moments))
+
+    def penalty(self, result: InferenceResult, prior: Prior) -> Tensor:
+        """β (KL(q‖p0) − f(z⁺)), the KL flat where it is free, (B,): β KL(q‖p_α) up to log Z, E_q f by one sample."""
+        assert result.base_kl is not None
+        return self.weighted_kl(result.base_kl, result.z, prior)
+
+    def weighted_kl(self, base_kl: Tensor, z: Tensor, prior: Prior) -> Tensor:
+        """β (Σ_d KL_d − f(z)), from (B, D) each: (B,)."""
+        return self.kl_weight * (self.free_bits(base_kl) - prior.neg_energy(z))
+
+    def figures(self, result: InferenceResult) -> dict[str, float]:
+        """The annealed weight, and KL(q‖p0) a sentence."""
+        assert result.base_kl is not None
+        with torch.no_grad():
+            return {"kl_weight": self.kl_weight, "kl": float(result.base_kl.sum(-1).mean())}
