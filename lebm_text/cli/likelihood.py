@@ -114,6 +114,11 @@ def command(
     if output is not None:
         check_writable(output)
     config = Config.from_dict(read_json(run / "config.json"))
+    if config.model.latent_dim == 0:
+        raise InputError(
+            f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, no estimate is needed; "
+            "metrics.jsonl has it as valid_nll and valid_ppl"
+        )
     corpus = find_again(read_json(run / "env.json")["corpus"], data_dir=data_dir)
     model = LatentEBM.from_pretrained(run, device=device)
     text, described = _read(corpus, split, config, model.tokenizer)

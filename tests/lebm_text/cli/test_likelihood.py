@@ -69,3 +69,12 @@ def test_wrong_arguments_are_one_line(
 ) -> None:
     assert main([*QUICK, "--json", *arguments]) == 2
     assert one_line(capsys)
+
+
+def test_a_language_model_needs_no_estimate(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((grammar_run / "config.json").read_text())
+    config["model"] |= {"latent_dim": 0, "prior": "gaussian"}
+    config["inference"]["kind"] = "no_latent"
+    (grammar_run / "config.json").write_text(json.dumps(config))
+    assert main(QUICK) == 2
+    assert "likelihood is exact" in one_line(capsys)
