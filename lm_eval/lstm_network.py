@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lebm_text.nn.lstm import gate_scale, lstm_scan
 from lebm_text.nn.packing import Packing
-from lebm_text.nn.precision import compute_dtype
+from lebm_text.nn.precision import compute_dtype, operand_dtype
 from lebm_text.nn.softmax import target_log_probs
 from lebm_text.text.batching import Batch, EncodedCorpus
 
@@ -133,8 +133,7 @@ class LSTMNetwork(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        own = self.embedding.dtype
-        return own if self.compute_dtype == torch.float32 else self.compute_dtype
+        return operand_dtype(self.embedding.dtype, self.compute_dtype)
 
     def _rows(self, ids: Tensor) -> Tensor:
         return ids + (ids >= self.n_first)

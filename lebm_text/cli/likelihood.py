@@ -162,15 +162,15 @@ def _read(corpus: Corpus, split: str, config: Config, tokenizer: Tokenizer) -> t
 
     from lebm_text.likelihood.report import Sentences
     from lebm_text.text.batching import EncodedCorpus
+    from lebm_text.text.encoding import pack
 
     lines = list(corpus.splits[split].sentences())
     order = np.random.Generator(np.random.PCG64(ORDER_SEED)).permutation(len(lines))
-    shuffled = [lines[i] for i in order]
-    lengths = EncodedCorpus(*tokenizer.encode_many(shuffled)).lengths
-    kept = [line for line, length in zip(shuffled, lengths, strict=True) if length - 1 <= config.text.max_length]
-    if not kept:
+    sample = [(lines[i], ids) for i in order if len(ids := tokenizer.encode(lines[i])) <= config.text.max_length]
+    if not sample:
         raise InputError(f"no {split} sentence of {corpus.name} has at most {config.text.max_length} tokens")
-    encoded = EncodedCorpus(*tokenizer.encode_many(kept), pad_id=tokenizer.pad_id)
+    kept = [line for line, _ in sample]
+    encoded = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), pad_id=tokenizer.pad_id)
     words = np.array([len(line.split()) + 1 for line in kept])
     n_bytes = np.array([len(line.encode()) + 1 for line in kept])
     described = {

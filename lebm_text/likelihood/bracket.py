@@ -9,6 +9,7 @@ the lower one is likely to be there, for sentences like the model's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.encoding import pack
 
 from .ais import anneal, lower_bound, upper_bound
-from .sentences import ROWS, AISSettings, batches, begin, keyed
+from .sentences import ROWS, AISSettings, batches, begin, counter, keyed
 
 __all__ = ["Bracket", "Simulated", "bracket", "simulate"]
 
@@ -87,15 +88,9 @@ def bracket(
     """
     corpus, chains = simulated.corpus, settings.n_chains
     figures = torch.empty(4, len(corpus), dtype=torch.float64)
-    done, accepted = 0, 0.0
+    accepted, count = 0.0, counter(on_progress)
     for rows, batch in batches(corpus, np.arange(len(corpus)), max(1, ROWS // chains), generator):
-
-        def on_step(size: int = len(rows)) -> None:
-            nonlocal done
-            done += size
-            if on_progress is not None:
-                on_progress(done)
-
+        on_step = partial(count, len(rows))
         rng, likelihood = keyed(seed, batch, 2), generator.likelihood(batch)
         exact = simulated.z[rows].to(generator.embedding).expand(chains, -1, -1)
         path, schedule, start = begin(prior, likelihood, torch.zeros_like(exact), settings, rng)

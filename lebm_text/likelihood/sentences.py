@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -119,15 +120,9 @@ def ais_bounds(
     n, chains = len(index), settings.n_chains
     figures = torch.empty(5, n, dtype=torch.float64)
     z = torch.empty(chains, n, prior.latent_dim)
-    done = 0
+    count = counter(on_progress)
     for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator):
-
-        def on_step(size: int = len(rows)) -> None:
-            nonlocal done
-            done += size
-            if on_progress is not None:
-                on_progress(done)
-
+        on_step = partial(count, len(rows))
         rng, likelihood = keyed(seed, batch, 0), generator.likelihood(batch)
         path, schedule, start = begin(prior, likelihood, _like(prior, generator, chains, batch), settings, rng)
         annealed = anneal(path, start(), schedule, rng=rng, on_step=on_step)
@@ -159,15 +154,13 @@ def importance_values(
     """log A(x) by importance sampling, with ess: each (n,) on the CPU, in the order of `index`."""
     at_once = min(16, n_samples)
     figures = torch.empty(3, len(index), dtype=torch.float64)
-    done = 0
+    count = counter(on_progress)
     for rows, batch in batches(corpus, index, max(1, ROWS // at_once), generator):
         rng, target = keyed(seed, batch, 1), joint(prior, generator.likelihood(batch))
         proposal = fit_proposal(target, _like(prior, generator, 1, batch)[0], rng=rng)
         found = importance_sample(target, proposal, n_samples=n_samples, at_once=at_once, rng=rng)
         figures[:, rows] = torch.stack([column.cpu() for column in found])
-        done += len(rows)
-        if on_progress is not None:
-            on_progress(done)
+        count(len(rows))
     return LogMean(*figures)
 
 
@@ -179,6 +172,19 @@ def batches(
     for start in range(0, len(order), size):
         rows = order[start : start + size]  # longest first, so that the batch keeps this order
         yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.embedding.device)
+
+
+def counter(on_progress: Callable[[int], None] | None) -> Callable[[int], None]:
+    """A function that is told how much more is done and tells `on_progress` how much that is in all."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if on_progress is not None:
+            on_progress(done)
+
+    return count
 
 
 def keyed(seed: int, batch: Batch, stream: int) -> KeyedRng:

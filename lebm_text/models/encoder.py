@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lebm_text.nn.lstm import gate_scale, lstm_scan
 from lebm_text.nn.packing import Packing
+from lebm_text.nn.precision import operand_dtype
 from lebm_text.text.batching import Batch
 
 __all__ = ["LSTMEncoder", "Moments"]
@@ -67,8 +68,7 @@ class LSTMEncoder(nn.Module):
     def forward(self, batch: Batch) -> Moments:
         """Mean and log variance of z for each sentence, differentiable in the parameters."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
-        own = self.embedding.dtype
-        dtype = own if self.compute_dtype == torch.float32 else self.compute_dtype
+        dtype = operand_dtype(self.embedding.dtype, self.compute_dtype)
         scale = gate_scale(self.hidden_dim, self.gate_bias)
         embedded = F.embedding(packing.pack(batch.tokens), self.embedding)
         inputs = F.linear(embedded.to(dtype), (self.token_weight * scale).to(dtype)) + self.gate_bias * scale.squeeze(1)

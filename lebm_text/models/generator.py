@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lebm_text.nn.lstm import gate_scale, lstm_scan, lstm_step
 from lebm_text.nn.packing import Packing
+from lebm_text.nn.precision import operand_dtype
 from lebm_text.nn.softmax import OutputLayer
 from lebm_text.text.batching import Batch
 
@@ -166,8 +167,7 @@ class _Weights:
     @classmethod
     def of(cls, generator: LSTMGenerator) -> _Weights:
         scale = gate_scale(generator.hidden_dim, generator.gate_bias)
-        own = generator.embedding.dtype
-        dtype = own if generator.compute_dtype == torch.float32 else generator.compute_dtype
+        dtype = operand_dtype(generator.embedding.dtype, generator.compute_dtype)
         output = generator.embedding if generator.output_weight is None else generator.output_weight
         return cls(
             token=(generator.token_weight * scale).to(dtype),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["compute_dtype", "resolve_precision"]
+__all__ = ["compute_dtype", "operand_dtype", "resolve_precision"]
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -24,3 +24,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def compute_dtype(precision: str) -> torch.dtype:
     """The type of matrix operands for a resolved precision, "fp32" or "bf16"."""
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def operand_dtype(own: torch.dtype, wanted: torch.dtype) -> torch.dtype:
+    """The type of a module's matrix operands, its parameters being in `own`: a float64 module keeps its own."""
+    return own if wanted == torch.float32 else wanted
