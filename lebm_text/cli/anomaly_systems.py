@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import read_json, sha256_file
+from lebm_text.files import atomic_write_json, read_json, sha256_file
+from lebm_text.text.storing import cache_directory
 
 from .judging import check_judges, show_stage
 from .sampling import find_run, progress
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lebm_text.analysis.scores import ScoreSettings, SentenceScore
+    from lebm_text.analysis.scores import Scorer, ScoreSettings, SentenceScore
 
     Floats = NDArray[np.float64]
 
@@ -28,7 +34,7 @@ Texts = Mapping[str, Sequence[str]]
 """Name → sentences; those of `NORMAL` are the normal ones."""
 
 NORMAL = "normal"
-_CHUNK = 256
+_CHUNK = 64  # sentences whose scores are kept together
 
 
 @dataclass(frozen=True)
@@ -85,27 +91,54 @@ class Run:
         """Read the model and score all texts, none of whose sentences may be too long."""
         import numpy as np
 
-        from lebm_text.analysis.scores import Scorer
-        from lebm_text.model import LatentEBM
-
-        scorer = Scorer(LatentEBM.from_pretrained(self.directory, device=device, precision=precision), settings)
         parts = _parts(self.config)
         values: dict[str, dict[str, Floats]] = {name: {} for name in parts}
         lengths, done = {}, 0
+        scorer = _KeptScorer(self.directory, settings, device=device, precision=precision)
         with progress(sum(map(len, texts.values())), f"scores of {self.label}", quiet=quiet) as say:
             for text, sentences in texts.items():
                 scores: list[SentenceScore] = []
                 for start in range(0, len(sentences), _CHUNK):
                     # Texts go on numbering where the last one ended, so that no two share their noise.
-                    found = scorer(sentences[start : start + _CHUNK], first=done)
-                    scores += [score for score in found if score is not None]
-                    done += len(found)
+                    scores += scorer(sentences[start : start + _CHUNK], done)
+                    done += len(sentences[start : start + _CHUNK])
                     say(done)
                 for name, attribute in parts.items():
                     sign = 1.0 if attribute == "score" else -1.0
                     values[name][text] = np.array([sign * getattr(score, attribute) for score in scores])
                 lengths[text] = np.array([float(score.n_tokens) for score in scores])
         return SystemScores(self.label, self.config.model.prior == "ebm", next(iter(parts)), values, lengths)
+
+
+class _KeptScorer:
+    """A scorer whose results are kept in the user's cache: chains are slow, and a comparison grows by and by."""
+
+    def __init__(self, directory: Path, settings: ScoreSettings, *, device: str, precision: str) -> None:
+        self._directory, self._settings, self._device, self._precision = directory, settings, device, precision
+        self._weights = sha256_file(directory / "model.safetensors")
+
+    def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
+        """The scores of sentences none of which is too long."""
+        from lebm_text.analysis.scores import SentenceScore
+
+        key = [__version__, self._weights, asdict(self._settings), self._precision, first, list(sentences)]
+        path = cache_directory() / "scores" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+        with suppress(InputError):
+            return [SentenceScore(**record) for record in read_json(path)["scores"]]
+        scores = [score for score in self._scorer(sentences, first=first) if score is not None]
+        with suppress(OSError):  # a cache that cannot be written costs time alone
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_json(path, {"scores": [asdict(score) for score in scores]})
+        return scores
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        from lebm_text.analysis.scores import Scorer
+        from lebm_text.model import LatentEBM
+
+        return Scorer(
+            LatentEBM.from_pretrained(self._directory, device=self._device, precision=self._precision), self._settings
+        )
 
 
 def find_runs(directories: Sequence[Path]) -> list[Run]:
