@@ -122,7 +122,7 @@ def prepare(
     "--anomalous",
     metavar="FILE|CORPUS",
     multiple=True,
-    help="Anomalies: a text, or a corpus's test split; repeatable.  [default: anomalies.txt in CORPUS]",
+    help="Anomalies: a text, or a corpus's test split; repeatable. anomalies.txt in CORPUS takes part anyway.",
 )
 @click.option(
     "--swap", "swaps", **_STRENGTH, help="Normal sentences with this share of their words permuted; repeatable."

@@ -47,7 +47,7 @@ def scoring_options(command: F) -> F:
                 type=click.Choice(["fp32", "bf16", "auto"]),
                 default="fp32",
                 show_default=True,
-                help="Of matrix products; bf16 is faster and rounds log p(x|z) to about 0.1 nat.",
+                help="Of matrix products; bf16 is faster and coarser.",
             ),
         ]
     ):
