@@ -124,7 +124,7 @@ def _carry_out(experiment: Experiment, root: Path, budget: float | None, jobs: i
         raise
     if runner.failures:
         last = runner.failures[-1]
-        raise InputError(f"{len(runner.failures)} steps failed, the last: {last.command}: {last.said}")
+        raise InputError(f"{len(runner.failures)} step(s) failed, the last: {last.command}: {last.said}")
 
 
 def _write(experiment: Experiment, root: Path) -> Results:

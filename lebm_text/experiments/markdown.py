@@ -50,9 +50,9 @@ def _main(results: Results) -> str:
         cells.append(_value(likelihood.get("active_units"), 1))
         lines.append(cells)
     note = (
-        "Test text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % intervals (Student's t "
-        "over seeds; of perplexities in logarithms). nll and perplexity are exact for a language model, else the stochastic "
-        "bounds of `lebm-text likelihood`."
+        "Test text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % intervals (Student's "
+        "t over seeds; of perplexities in logarithms). nll and perplexity are exact for a language model, else the "
+        "stochastic bounds of `lebm-text likelihood`."
     )
     return f"## The table\n\n{_table(header, lines)}\n\n{note}"
 
@@ -98,8 +98,8 @@ def _tuning(results: Results) -> str:
             lines.append([name, changed, f"{trial['epochs']:g}", f"{trial['seconds'] / 60:.1f}", *figures, mark])
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "√(FPPL·RPPL)", ""]
     return (
-        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5, T = 1. The same number of trials for every row; "
-        "the least √(FPPL·RPPL) is taken."
+        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5, T = 1. The same number of trials for every "
+        "row; the least √(FPPL·RPPL) is taken."
     )
 
 

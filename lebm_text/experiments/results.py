@@ -26,7 +26,7 @@ class Results:
 
     Attributes:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
-            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (bound, reconstruction nll, information, active units, …).
+            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, active units, …).
         real: by judge, perplexity of real held-out text.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
@@ -147,14 +147,16 @@ def _likelihood(run: Path, sources: _Sources) -> dict[str, float]:
         return {}
     report = read_json(path)
     sources.signatures[report["signature"]] = None
-    if (exact := report.get("exact")) is not None:
-        return {"nll": exact["nll"], "perplexity": exact["perplexity"]}
+    if (whole := report.get("exact_of_all")) is not None:
+        exact = report["exact"]
+        return {key: exact[key] for key in ("nll", "perplexity")} | {"perplexity_of_all": whole["perplexity"]}
     found = {"nll": report["ais"]["nll"], "perplexity": report["ais"]["perplexity"]}
     found["chain_gap"] = report["chain_gap"]["value"]
     latent = report["latent"]
-    for key in ("reconstruction_nll", "information", "kl"):
-        if latent.get(key) is not None:
-            found[key] = latent[key]["value"]
+    for key in ("reconstruction_nll", "information"):
+        found[key] = latent[key]["value"]
+    if report.get("encoder_kl") is not None:
+        found["encoder_kl"] = report["encoder_kl"]["value"]
     if latent["active_units"] is not None:
         found["active_units"] = latent["active_units"]
     return found

@@ -55,7 +55,7 @@ class Step:
         return weights.is_file() and (progress["finished"] or spent)
 
     def command(self) -> tuple[str, ...]:
-        """The arguments of `lebm-text` as they must be now: what has begun is resumed, with what is left of its budget."""
+        """The arguments of `lebm-text` now: what has begun is resumed, with what is left of its budget."""
         if self.output is not None:
             return self.arguments
         resume = ("--resume",) if (self.run / "config.json").is_file() else ()
