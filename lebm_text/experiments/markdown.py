@@ -40,6 +40,11 @@ def _main(results: Results) -> str:
     header = ["row", "seeds", "epochs", "FPPL, LSTM", "RPPL, LSTM", "FPPL, KN5", "RPPL, KN5", "distinct, greedy"]
     header += ["log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
     lines = [_real_row(results, len(header))]
+    for text, figures in results.known.items():
+        if text.endswith("-gram samples"):
+            kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in ("fppl", "rppl")]
+            cells = [text, *[_MISSING] * 4, *kn5]
+            lines.append(cells + [_MISSING] * (len(header) - len(cells)))
     for row in results.rows.values():
         lstm, likelihood = row["lstm"], row["likelihood"]
         kn5, greedy = row["kn5"].get("T=1", {}), row["kn5"].get(GREEDY, {})

@@ -28,6 +28,7 @@ class Results:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
             rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, active units, …).
         real: by judge, perplexity of real held-out text.
+        known: by name, fppl and rppl of texts of known quality under KN5.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
         log: every step with its command, status and seconds.
@@ -38,6 +39,7 @@ class Results:
     corpus: str
     rows: dict[str, dict[str, Any]]
     real: dict[str, dict[str, float]]
+    known: dict[str, dict[str, float]]
     comparisons: list[dict[str, Any]]
     tuning: dict[str, Any]
     signatures: list[str]
@@ -74,6 +76,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.corpus,
         rows,
         sources.real,
+        _known(run_directory(root, experiment.rows[0], experiment.seeds[0])),
         [_comparison(pair, points) for pair in experiment.compare],
         read_json(root / "tuning.json") if (root / "tuning.json").is_file() else {},
         list(sources.signatures),
@@ -122,6 +125,16 @@ def _points(run: Path, sources: _Sources) -> dict[str, dict[str, float]]:
     for real in report["real"]:
         sources.real[real["judge"]] = {key: real[key] for key in ("ppl", "rppl_at_n") if key in real}
     return points
+
+
+def _known(run: Path) -> dict[str, dict[str, float]]:
+    """Text → fppl and rppl, of a run's calibrated reports."""
+    found: dict[str, dict[str, float]] = {}
+    for metric in ("fppl", "rppl"):
+        path = run / "eval" / f"{metric}-calibrated.json"
+        for row in read_json(path)["calibration"] if path.is_file() else ():
+            found.setdefault(row["text"], {})[metric] = row["ppl"]
+    return found
 
 
 def _lstm(runs: Sequence[Path], sources: _Sources) -> dict[str, Any]:

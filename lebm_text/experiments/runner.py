@@ -22,7 +22,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json
 
 from .plan import Experiment, Row
-from .steps import Step, judging, run_directory, training, trial_directory, trying
+from .steps import Step, calibrating, judging, run_directory, training, trial_directory, trying
 from .tuning import Choice, choose
 
 __all__ = ["Failure", "Runner"]
@@ -91,12 +91,14 @@ class Runner:
         return [train, trying(self.experiment, run)]
 
     def run_steps(self, row: Row, choices: dict[str, Choice], seed: int) -> list[Step]:
-        """A row's training from a seed and all its judgements."""
+        """A row's training from a seed and all its judgements; with the first run, those of texts of known quality."""
         chosen = {name: choice.number for name, choice in choices.items()}
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
-        return [train, *judging(self.experiment, run, seed)]
+        first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
+        calibration = calibrating(self.experiment, run) if first else []
+        return [train, *judging(self.experiment, run, seed), *calibration]
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
         """Chains side by side, the steps of a chain in turn; a failure ends its chain. Ctrl-C ends all."""

@@ -19,6 +19,7 @@ from .plan import Experiment, Row
 
 __all__ = [
     "Step",
+    "calibrating",
     "differences",
     "judging",
     "run_directory",
@@ -89,6 +90,12 @@ def trying(experiment: Experiment, run: Path) -> Step:
     """Judge a trial on validation text."""
     options = ("--temperature", "1", "--no-greedy", "-n", str(experiment.tuning.n_samples))
     return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *options)
+
+
+def calibrating(experiment: Experiment, run: Path) -> list[Step]:
+    """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports."""
+    options = ("--lm", "kn5", "-n", str(experiment.n_samples), "--temperature", "1", "--calibrate")
+    return [_report(run, metric, f"{metric}-calibrated", *options) for metric in ("fppl", "rppl")]
 
 
 def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:

@@ -48,7 +48,8 @@ def test_from_nothing_to_the_table(file: Path, report_of: Report, capsys: pytest
     assert figures["fppl"]["value"] == pytest.approx(report["fppl"])
     assert json.loads((out / "results.json").read_text()) == results
     assert (out / "frontiers.png").stat().st_size > 1000
-    assert [entry["status"] for entry in results["log"]] == [0, 0]
+    assert [entry["status"] for entry in results["log"]] == [0, 0, 0, 0]
+    assert results["known"]["5-gram samples"]["rppl"] < figures["rppl"]["value"]
     assert main(["experiment", str(file), "--table"]) == 0
     assert capsys.readouterr().out == (out / "results.md").read_text()
 

@@ -115,8 +115,9 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     (comparison,) = results.comparisons
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
     assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
+    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
     text = markdown(results, "lebm-text experiment tiny")
-    for part in ("LEBM", "a language model", "10.49 [", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
+    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
