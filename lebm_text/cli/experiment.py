@@ -18,8 +18,11 @@ from .options import MAX_SEED, check_finite, data_dir_option, json_option
 from .runs import runs_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lebm_text.experiments.plan import Experiment
     from lebm_text.experiments.results import Results
+    from lebm_text.experiments.runner import Runner
 
 __all__ = ["command"]
 
@@ -41,6 +44,11 @@ __all__ = ["command"]
 @click.option(
     "--skip", type=click.Choice(["lstm", "likelihood"]), multiple=True, help="Leave these judges out; repeatable."
 )
+@click.option(
+    "--choices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the trials that this tuning.json chose, such as another corpus's, and tune nothing.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Steps at a time.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Where all goes.  [default: runs/NAME-CORPUS]"
@@ -57,6 +65,7 @@ def command(
     seeds: tuple[int, ...],
     rows: tuple[str, ...],
     skip: tuple[str, ...],
+    choices: Path | None,
     jobs: int,
     out: Path | None,
     plan_only: bool,
@@ -70,20 +79,29 @@ def command(
     """
     check_judges()
     from lebm_text.experiments.plan import read_experiment
+    from lebm_text.experiments.tuning import read_choices
 
     experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip)
+    chosen = None
+    if choices is not None:
+        chosen = read_choices(choices, {row.name: len(row.trials) for row in experiment.rows if row.trials})
     if budget_minutes is None and plan_only is False and table_only is False and not as_json:
         click.echo("no --budget-minutes: every row is trained for all of its epochs", err=True)
     if jobs > (os.cpu_count() or 1):
         raise InputError(f"--jobs {jobs} is more than this machine's {os.cpu_count()} processors")
     root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
     if not as_json:
-        for line in _plan(experiment, root, budget_minutes, jobs):
+        for line in _plan(experiment, root, budget_minutes, jobs, tuned=chosen is not None):
             click.echo(line, err=not plan_only)
     if plan_only:
         return
     if not table_only:
-        _carry_out(experiment, root, budget_minutes, jobs, data_dir)
+        from lebm_text.experiments.runner import Runner
+
+        def say(line: str) -> None:
+            click.echo(line, err=True)
+
+        _carry_out(Runner(experiment, root, budget_minutes, jobs, data_dir, say), chosen)
     results = _write(experiment, root)
     if as_json:
         click.echo(json.dumps(results.record()))
@@ -91,17 +109,17 @@ def command(
         click.echo((root / "results.md").read_text(encoding="utf-8"), nl=False)
 
 
-def _plan(experiment: Experiment, root: Path, budget: float | None, jobs: int) -> list[str]:
-    """What will be done, with the sum of its budgets."""
-    n_trials = sum(len(row.trials) for row in experiment.rows)
+def _plan(experiment: Experiment, root: Path, budget: float | None, jobs: int, *, tuned: bool) -> list[str]:
+    """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""
+    trials = [(row, n) for row in experiment.rows for n in range(1, len(row.trials) + 1) if not tuned]
     n_runs = len(experiment.rows) * len(experiment.seeds)
     seeds = ", ".join(map(str, experiment.seeds))
     lines = [
         f"{experiment.title}: corpus {experiment.corpus}, rows {', '.join(row.name for row in experiment.rows)}",
-        f"{n_trials} trials, then {n_runs} runs (seeds {seeds}), in {root}",
+        f"{len(trials)} trials, then {n_runs} runs (seeds {seeds}), in {root}",
     ]
     if budget is not None:
-        share = sum(experiment.share(row, n) for row in experiment.rows for n in range(1, len(row.trials) + 1))
+        share = sum(experiment.share(row, number) for row, number in trials)
         hours = budget * (n_runs + share) / 60
         lines.append(
             f"training takes at most {hours:.1f} h of processes ({budget:g} minutes a run), {jobs} at a time: "
@@ -110,15 +128,13 @@ def _plan(experiment: Experiment, root: Path, budget: float | None, jobs: int) -
     return lines
 
 
-def _carry_out(experiment: Experiment, root: Path, budget: float | None, jobs: int, data_dir: Path | None) -> None:
-    from lebm_text.experiments.runner import Runner
+def _carry_out(runner: Runner, chosen: Mapping[str, int] | None) -> None:
     from lebm_text.text.corpora import find_corpus
 
-    find_corpus(experiment.corpus, data_dir=data_dir)  # before anything begins
-    root.mkdir(parents=True, exist_ok=True)
-    runner = Runner(experiment, root, budget, jobs, data_dir, on_line=lambda line: click.echo(line, err=True))
+    find_corpus(runner.experiment.corpus, data_dir=runner.data_dir)  # before anything begins
+    runner.root.mkdir(parents=True, exist_ok=True)
     try:
-        runner.train_and_judge(runner.tune())
+        runner.train_and_judge(runner.tune() if chosen is None else chosen)
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on", err=True)
         raise

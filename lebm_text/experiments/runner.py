@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from lebm_text.files import atomic_write_json
 
 from .plan import Experiment, Row
 from .steps import Step, calibrating, judging, run_directory, training, trial_directory, trying
-from .tuning import Choice, choose
+from .tuning import choose
 
 __all__ = ["Failure", "Runner"]
 
@@ -60,8 +60,8 @@ class Runner:
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _stopped: bool = False
 
-    def tune(self) -> dict[str, Choice]:
-        """Carry out all trials; returns the choice of each row that has several. Writes tuning.json.
+    def tune(self) -> dict[str, int]:
+        """Carry out all trials; returns the number of each row's chosen one. Writes tuning.json.
 
         Raises InputError if a row's trials could not be finished, since nothing can be chosen then.
         """
@@ -75,12 +75,12 @@ class Runner:
             choices[row.name] = choose(runs, row.trials)
         record = {name: choice.record() for name, choice in choices.items()}
         atomic_write_json(self.root / "tuning.json", record)
-        return choices
+        return {name: choice.number for name, choice in choices.items()}
 
-    def train_and_judge(self, choices: dict[str, Choice]) -> None:
+    def train_and_judge(self, chosen: Mapping[str, int]) -> None:
         """Train and judge every row from every seed, the first seed of all rows first."""
         self._carry_out(
-            [self.run_steps(row, choices, seed) for seed in self.experiment.seeds for row in self.experiment.rows]
+            [self.run_steps(row, chosen, seed) for seed in self.experiment.seeds for row in self.experiment.rows]
         )
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
@@ -90,9 +90,8 @@ class Runner:
         train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
         return [train, trying(self.experiment, run)]
 
-    def run_steps(self, row: Row, choices: dict[str, Choice], seed: int) -> list[Step]:
+    def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
         """A row's training from a seed and all its judgements; with the first run, those of texts of known quality."""
-        chosen = {name: choice.number for name, choice in choices.items()}
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lebm_text.errors import InputError
 from lebm_text.files import read_json
 
 from .steps import seconds_trained
 
-__all__ = ["Choice", "Trial", "choose"]
+__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,20 @@ def choose(runs: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> Choic
     trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
     best = min(range(len(trials)), key=lambda index: trials[index].score)
     return Choice(trials, best + 1)
+
+
+def read_choices(path: Path, n_trials: Mapping[str, int]) -> dict[str, int]:
+    """Row → number of its chosen trial, from the tuning.json of another corpus; `n_trials`: of the rows there must be.
+
+    Raises InputError if a row is missing, or was chosen among another number of trials.
+    """
+    record = read_json(path)
+    for name, n in n_trials.items():
+        if name not in record:
+            raise InputError(f"{path} has no choice for row {name}")
+        if len(record[name]["trials"]) != n:
+            raise InputError(f"{path} chose among {len(record[name]['trials'])} trials of row {name}, here are {n}")
+    return {name: int(record[name]["chosen"]) for name in n_trials}
 
 
 def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:

@@ -11,6 +11,7 @@ from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner
+from lebm_text.experiments.tuning import read_choices
 
 from .program import REAL, Program, experiment
 
@@ -87,6 +88,18 @@ def test_a_failure_ends_its_own_chain_alone(tmp_path: Path, monkeypatch: pytest.
     assert [(failure.status, failure.said) for failure in made.failures] == [(2, "it went wrong")]
     assert not (tmp_path / "lebm-seed1" / "eval" / "likelihood.json").exists()
     assert (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").exists()
+
+
+def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path / "one", Program(), monkeypatch)
+    choices = tmp_path / "one" / "tuning.json"
+    assert read_choices(choices, {"lebm": 2, "lm": 2}) == {"lebm": 2, "lm": 2}
+    program = Program()
+    runner(tmp_path / "two", program, monkeypatch).train_and_judge(read_choices(choices, {"lebm": 2, "lm": 2}))
+    assert not [call for call in program.calls if "trials" in " ".join(call)]
+    for wrong in ({"vae": 2}, {"lm": 3}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            read_choices(choices, wrong)
 
 
 def test_nothing_is_chosen_from_trials_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
