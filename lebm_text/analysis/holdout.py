@@ -82,6 +82,7 @@ def hold_out(corpus: Labelled, held_out: str, *, min_count: int = 3, max_length:
     facts |= {
         "n_anomalies": len(anomalies),
         "n_words": len(known),
+        "n_rare_words": len(counts) - len(known),
         "n_too_long": sum(sum(map(bool, lines)) - len(kept[split]) for split, (lines, _) in corpus.items()),
     }
     return HeldOut(closed, [_close(line, known) for line in anomalies], facts)

@@ -140,6 +140,13 @@ def prepare(
     "-n", "n", type=click.IntRange(2), help="Sentences of each kind at most, a seeded choice.  [default: all]"
 )
 @scoring_options
+@click.option(
+    "--rare-words",
+    type=click.IntRange(2),
+    metavar="N",
+    help="How many words <unk> stands for; scores where each <unk> costs log N nats more stand beside the plain ones.  "
+    "[default: n_rare_words in CORPUS's protocol.json]",
+)
 @click.option("--resamples", type=click.IntRange(20, 100_000), default=500, show_default=True, help="Of the bootstrap.")
 @device_option
 @json_option

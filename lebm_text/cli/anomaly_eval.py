@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, check_writable
+from lebm_text.files import atomic_write_json, check_writable, read_json
 
 from .anomaly_systems import NORMAL, SystemScores, baselines, find_runs
 from .anomaly_texts import Anomalies, Choice, read_anomalies
@@ -44,6 +46,7 @@ class Request:
     steps: int | None
     seed: int
     precision: str
+    rare_words: int | None
     resamples: int
     device: str
     as_json: bool
@@ -63,7 +66,9 @@ def evaluate(request: Request) -> None:
     corpus = find_corpus(request.corpus, data_dir=request.data_dir)
     output = _output(request, corpus)
     normal, sets = _texts(request, corpus, runs)
-    systems = _systems(request, corpus, runs, {NORMAL: normal, **{each.name: each.sentences for each in sets}})
+    rare_words = _rare_words(request, corpus)
+    texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
+    systems = _systems(request, corpus, runs, texts, rare_words)
     reports, pictures, shares = [], {}, {}
     for each in sets:
         rows = list(range(len(normal))) if each.of is None else each.of
@@ -80,6 +85,7 @@ def evaluate(request: Request) -> None:
         "runs": [run.describe() for run in runs],
         "draws": request.draws,
         "steps": request.steps,
+        "rare_words": rare_words,
         "precision": request.precision,
         "seed": request.seed,
         "resamples": request.resamples,
@@ -147,7 +153,7 @@ def _texts(request: Request, corpus: Corpus, runs: Sequence[Run]) -> tuple[list[
 
 
 def _systems(
-    request: Request, corpus: Corpus, runs: Sequence[Run], texts: Mapping[str, Sequence[str]]
+    request: Request, corpus: Corpus, runs: Sequence[Run], texts: Mapping[str, Sequence[str]], rare_words: int | None
 ) -> list[SystemScores]:
     from lebm_text.analysis.scores import ScoreSettings
 
@@ -157,7 +163,19 @@ def _systems(
         scored.append(
             run.score(texts, settings, device=request.device, precision=request.precision, quiet=request.as_json)
         )
-    return [*scored, *baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)]
+    length, unknown, ngram = baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)
+    judged = [*scored, ngram]
+    if rare_words is not None:
+        judged = [each.with_price(unknown.values[unknown.main], math.log(rare_words)) for each in judged]
+    return [*judged, unknown, length]
+
+
+def _rare_words(request: Request, corpus: Corpus) -> int | None:
+    """How many words `<unk>` stands for, as asked for or as `anomaly prepare` counted them; None: not known."""
+    protocol = corpus.splits["test"].path.with_name("protocol.json")
+    if request.rare_words is not None or not protocol.is_file():
+        return request.rare_words
+    return read_json(protocol).get("n_rare_words") or None
 
 
 def _contrast(
@@ -173,10 +191,10 @@ def _contrast(
             for name in ("auroc", "auprc"):
                 row |= {name: getattr(found, name).value, f"{name}_ci95": getattr(found, name).ci95}
             results.append(row)
-            if score == system.main:
-                measured[system.label, a_token] = found
-                if not a_token:
-                    curves[f"{system.label} {score}"] = contrast.curves(*both)
+            if score in (system.main, system.priced):
+                measured[system.label, score == system.priced, a_token] = found
+            if score == system.main and not a_token:
+                curves[f"{system.label} {score}"] = contrast.curves(*both)
     return {
         "anomalies": anomalies.name,
         "anomalies_sha256": anomalies.sha256,
@@ -189,28 +207,37 @@ def _contrast(
 
 
 def _comparisons(
-    systems: Sequence[SystemScores], measured: Mapping[tuple[str, bool], Measured]
+    systems: Sequence[SystemScores], measured: Mapping[tuple[str, bool, bool], Measured]
 ) -> list[dict[str, Any]]:
-    """AUROC of each model's main score less that of each baseline's, whole or a token; length is what it is."""
+    """AUROC of each model's main score less that of each baseline's: `<unk>` priced or not, whole or a token.
+
+    Where a baseline has no such score, its plain one takes part.
+    """
     from lebm_text.analysis.anomaly import difference, verdict
 
     compared = []
-    for model in (system for system in systems if system.is_model):
-        for other in (system for system in systems if not system.is_model):
-            for a_token in (False, True):
-                rival = measured.get((other.label, a_token), measured[other.label, False])
-                value, ci95 = difference(measured[model.label, a_token].auroc, rival.auroc)
-                compared.append(
-                    {
-                        "model": model.label,
-                        "score": model.main,
-                        "baseline": other.label,
-                        "per_token": a_token,
-                        "auroc_difference": value,
-                        "ci95": ci95,
-                        "model_is": verdict(ci95),
-                    }
-                )
+    for model, other, priced, a_token in product(
+        [system for system in systems if system.is_model],
+        [system for system in systems if not system.is_model],
+        (False, True),
+        (False, True),
+    ):
+        if priced and model.priced is None:
+            continue
+        forms = [(other.label, priced, a_token), (other.label, False, a_token), (other.label, False, False)]
+        rival = next(measured[form] for form in forms if form in measured)
+        value, ci95 = difference(measured[model.label, priced, a_token].auroc, rival.auroc)
+        compared.append(
+            {
+                "model": model.label,
+                "score": model.priced if priced else model.main,
+                "baseline": other.label,
+                "per_token": a_token,
+                "auroc_difference": value,
+                "ci95": ci95,
+                "model_is": verdict(ci95),
+            }
+        )
     return compared
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class SystemScores:
     Attributes:
         label: of the system.
         is_model: it has a learned prior; all others are baselines.
-        main: the score that it is compared by.
+        main: the score that it is compared by; `priced`: the same where each `<unk>` has its price, if there is one.
         values: score → text → (n,).
         lengths: text → (n,) what values are divided by for figures a token; None: there are no such figures.
     """
@@ -54,6 +54,13 @@ class SystemScores:
     main: str
     values: dict[str, dict[str, Floats]]
     lengths: dict[str, Floats] | None
+    priced: str | None = None
+
+    def with_price(self, unknown: Mapping[str, Floats], price: float) -> SystemScores:
+        """Besides, the main score where each `<unk>` costs `price` nats more; `unknown`: text → how many (n,)."""
+        name = f"{self.main} + <unk>"
+        dearer = {text: values + price * unknown[text] for text, values in self.values[self.main].items()}
+        return replace(self, values={**self.values, name: dearer}, priced=name)
 
     def columns(self) -> dict[tuple[str, bool], dict[str, Floats]]:
         """(score, a token?) → text → (n,)."""
@@ -164,7 +171,7 @@ def _parts(config: Config) -> dict[str, str]:
     return parts if config.inference.kind == "short_run" else {"-ELBO": "elbo", **parts}
 
 
-def baselines(corpus: str, train: Sequence[str], texts: Texts) -> list[SystemScores]:
+def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemScores, SystemScores, SystemScores]:
     """Length, `<unk>`, and a Kneser-Ney model of order 5 of the training text, closed as that of the judges."""
     import numpy as np
 
@@ -183,8 +190,8 @@ def baselines(corpus: str, train: Sequence[str], texts: Texts) -> list[SystemSco
         name: np.array([float(sentence.split(" ").count(UNK)) for sentence in sentences])
         for name, sentences in closed.items()
     }
-    return [
+    return (
         SystemScores("length", False, "tokens", {"tokens": lengths}, None),
         SystemScores("unknown words", False, UNK, {UNK: unknown}, lengths),
         SystemScores("kn5", False, "-log p(x)", {"-log p(x)": {n: s.nll for n, s in scores.items()}}, lengths),
-    ]
+    )

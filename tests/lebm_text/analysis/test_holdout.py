@@ -45,6 +45,7 @@ def test_words_are_known_by_the_normal_training_text_alone() -> None:
         "n_test": 1,
         "n_anomalies": 2,
         "n_words": 2,
+        "n_rare_words": 1,
         "n_too_long": 2,
     }
 

@@ -103,6 +103,24 @@ def test_the_report_has_every_system_and_compares_models_with_baselines(
     assert "positive:swap 0.5" in swapped["signature"]
 
 
+def test_unknown_words_have_the_price_of_the_rare_words_that_they_stand_for(
+    grammar_corpus: Path, runs: list[str], report_of: Report
+) -> None:
+    (grammar_corpus / "anomalies.txt").write_text("<unk> " * 6 + "\n" + "<unk> " * 7)  # normal ones have 4 at most
+    arguments = ["anomaly", "eval", str(grammar_corpus), *runs[:2], *runs[4:], "-n", "20", "-o", "report.json"]
+    (plain,) = report_of(*arguments)["contrasts"]
+    assert not any("+ <unk>" in row["score"] for row in plain["results"])
+    (grammar_corpus / "protocol.json").write_text(json.dumps({"n_rare_words": 10**100}))
+    (priced,) = report_of(*arguments)["contrasts"]
+    assert report_of(*arguments, "--rare-words", str(10**100))["contrasts"] == [priced]
+    rows = {(row["system"], row["score"], row["per_token"]): row["auroc"] for row in priced["results"]}
+    assert rows["kn5", "-log p(x) + <unk>", False] == rows["ebm", "-log p(x,z) + <unk>", False] == 1.0
+    assert rows["ebm", "-log p(x,z)", False] < 1.0
+    assert [row for row in priced["results"] if "+ <unk>" not in row["score"]] == plain["results"]
+    scores = {(compared["score"], compared["baseline"]) for compared in priced["comparisons"]}
+    assert {("-log p(x,z) + <unk>", "kn5"), ("-log p(x,z)", "kn5"), ("-log p(x,z) + <unk>", "length")} <= scores
+
+
 def test_the_table_says_where_a_model_stands(
     grammar_corpus: Path, runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
