@@ -179,7 +179,7 @@ class _Weights:
             initial_h_bias=generator.initial_h.bias,
             initial_c=generator.initial_c.weight,
             initial_c_bias=generator.initial_c.bias,
-            output=OutputLayer.of(output.to(dtype), generator.output_bias),
+            output=OutputLayer(output.to(dtype), generator.output_bias),
         )
 
     def detached(self) -> _Weights:
