@@ -32,7 +32,7 @@ def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
     tokens = array("i")
     ends = array("q", [0])
     for ids in encoded:
-        tokens.extend(ids)
+        tokens.fromlist(ids)
         tokens.append(eos_id)
         ends.append(len(tokens))
     return EncodedSentences(np.array(tokens, dtype=np.int32), np.array(ends, dtype=np.int64))
@@ -54,7 +54,7 @@ def write_encoded(directory: Path, encoded: Iterable[list[int]], eos_id: int, vo
             del tokens[:], ends[:]
 
         for ids in encoded:
-            tokens.extend(ids)
+            tokens.fromlist(ids)
             tokens.append(eos_id)
             n_tokens += len(ids) + 1
             n_sentences += 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,9 @@ __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", 
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
+
+_BLOCK = 1 << 18  # bytes that are read and looked through at a time
+_CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def parse_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     Raises InputError, with the line number, for bytes that are not UTF-8, NUL bytes, carriage returns
     inside a line, and the reserved tokens `<pad>`, `<s>` and `</s>`.
     """
-    for number, raw in enumerate(stream, 1):
-        yield _parse_line(raw, name, number)
+    for _, lines in _parsed_blocks(stream, name):
+        yield from lines
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -73,19 +77,46 @@ def summarise(path: Path) -> TextSummary:
     n_sentences = n_words = n_empty = 0
     try:
         with open(path, "rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                digest.update(raw)
-                line = _parse_line(raw, str(path), number)
-                if line:
-                    n_sentences += 1
-                    n_words += line.count(" ") + 1
-                else:
-                    n_empty += 1
+            for block, lines in _parsed_blocks(stream, str(path)):
+                digest.update(block)
+                found = list(lines)
+                sentences = list(filter(None, found))
+                n_sentences += len(sentences)
+                n_words += len(sentences) + sum(line.count(" ") for line in sentences)
+                n_empty += len(found) - len(sentences)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not n_sentences:
         raise InputError(f"{path} holds no sentence; it needs at least one line with one word")
     return TextSummary(digest.hexdigest(), n_sentences, n_words, n_empty)
+
+
+def _parsed_blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, Iterable[str]]]:
+    """Blocks of whole lines and the lines in them, normalised; bad ones raise when they are asked for."""
+    number, full = 1, True
+    while full and (block := stream.read(_BLOCK)):
+        full = len(block) == _BLOCK  # a shorter one is the last: a terminal must not be asked again for its end
+        if full:
+            block += stream.readline()
+        lines = _plain_lines(block, first=number == 1)
+        yield block, _parse_each(block, name, number) if lines is None else lines
+        number += block.count(b"\n")
+
+
+def _plain_lines(block: bytes, *, first: bool) -> list[str] | None:
+    """The lines of a block in which nothing calls for a closer look, as nearly all are; None for others."""
+    try:
+        text = (block.removeprefix(codecs.BOM_UTF8) if first else block).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if any(sign in text for sign in _CLOSER_LOOK):
+        return None
+    return [line.strip(" ") for line in text.removesuffix("\n").split("\n")]
+
+
+def _parse_each(block: bytes, name: str, first_number: int) -> Iterator[str]:
+    for number, raw in enumerate(io.BytesIO(block), first_number):
+        yield _parse_line(raw, name, number)
 
 
 def _parse_line(raw: bytes, name: str, number: int) -> str:
