@@ -41,8 +41,10 @@ def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
     # Between parallel vectors both are the same; between opposite ones no great circle is distinguished.
     if kind == "straight" or torch.sin(angle) < 1e-6:
         return torch.lerp(a, b, t)
-    direction = (torch.sin((1 - t) * angle) * a / lengths[0] + torch.sin(t * angle) * b / lengths[1]) / torch.sin(angle)
-    return torch.lerp(lengths[0], lengths[1], t) * direction
+    shares = torch.sin((1 - t) * angle) / lengths[0], torch.sin(t * angle) / lengths[1]
+    radius = (1 - t) * lengths[0] + t * lengths[1]
+    z: Tensor = radius * (shares[0] * a + shares[1] * b) / torch.sin(angle)
+    return z
 
 
 def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str, *, seed: int) -> list[Point]:

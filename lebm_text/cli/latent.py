@@ -38,7 +38,7 @@ __all__ = [
 draws_option = click.option(
     "--draws",
     type=click.IntRange(1, 4096),
-    default=8,
+    default=4,
     show_default=True,
     help="Posterior draws of a sentence, whose mean is its place.",
 )

@@ -38,6 +38,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "likelihood": CommandEntry("lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z."),
     "trajectories": CommandEntry("lebm_text.cli.trajectories", "Langevin chains of the prior, step by step."),
     "neighbours": CommandEntry("lebm_text.cli.neighbours", "Nearest sentences of a corpus in the latent space."),
+    "directions": CommandEntry("lebm_text.cli.directions", "The direction of an attribute, from labelled sentences."),
     "views": CommandEntry("lebm_text.cli.views", "Prior, posterior and N(0, I) in one picture."),
     "interpolate": CommandEntry("lebm_text.cli.interpolate", "Sentences between two sentences."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
