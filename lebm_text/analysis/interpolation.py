@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lebm_text.model import LatentEBM
@@ -36,10 +37,9 @@ def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
     """n points from a to b, (n, D), the ends included."""
     t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
     lengths = a.norm(), b.norm()
-    cosine = (a @ b / (lengths[0] * lengths[1]).clamp_min(1e-12)).clamp(-1, 1)
-    angle = torch.arccos(cosine)
-    # Between parallel vectors both are the same; between opposite ones no great circle is distinguished.
-    if kind == "straight" or torch.sin(angle) < 1e-6:
+    angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))
+    # Between parallel vectors both are the same; between opposite ones, and from 0, no great circle is distinguished.
+    if kind == "straight" or torch.sin(angle) < 1e-6 or min(lengths) == 0:
         return torch.lerp(a, b, t)
     shares = torch.sin((1 - t) * angle) / lengths[0], torch.sin(t * angle) / lengths[1]
     radius = (1 - t) * lengths[0] + t * lengths[1]

@@ -33,7 +33,7 @@ def posterior_means(
     """
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     z = model.infer(repeated, seed=seed, on_progress=on_progress)
-    return z.view(len(sentences), n_draws, -1).mean(1)
+    return z.view(len(sentences), n_draws, z.shape[1]).mean(1)
 
 
 def that_fit(model: LatentEBM, sentences: Iterable[str]) -> list[str]:

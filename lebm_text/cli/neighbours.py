@@ -55,6 +55,8 @@ def command(
         raise InputError("sentences are named both as arguments and by --file: give one of them")
     run = find_latent_run(run)
     queries = [parse_argument(text, f"argument {i}") for i, text in enumerate(sentences, 1)] or read_sentences(file)
+    if not queries:
+        return
 
     from lebm_text.analysis.neighbours import nearest
     from lebm_text.analysis.posterior import posterior_means, that_fit
@@ -64,8 +66,6 @@ def command(
     model = LatentEBM.from_pretrained(run, device=device)
     with progress(draws * len(queries), "posterior draws", quiet=as_json) as say:
         places = posterior_means(model, queries, n_draws=draws, seed=seed, on_progress=say)
-    if not queries:
-        return
     lines = that_fit(model, dict.fromkeys(corpus.splits[split].sentences()))
     means = kept_posterior_means(model, run, lines, n_draws=draws, seed=seed, quiet=as_json)
     found = nearest(places, means, k, metric)
