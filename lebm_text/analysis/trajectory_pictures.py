@@ -53,7 +53,7 @@ def _judged(panel: Axes, report: Mapping[str, Any], metric: str) -> None:
         places = range(len(rows))
         panel.errorbar(places, ppl, yerr=errors, fmt="o-", markersize=3, color=f"C{number}", label=f"decode={decode}")
         panel.set_xticks(places, [f"{row['step']:,}" for row in rows])
-    panel.axhline(report["real"]["ppl"], color="C3", linewidth=0.8, label="real text")
+    panel.axhline(report["real"][metric]["ppl"], color="C3", linewidth=0.8, label="real text")
     logarithmic(panel)
     panel.set_xlabel("step, not to scale")
 

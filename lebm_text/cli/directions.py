@@ -120,7 +120,7 @@ def command(
         }.items()
     }
     probe = fit_probe(means["train"], truth["train"])
-    often = truth["train"].mean() >= 0.5
+    share = float(truth[split][:n].mean())
     facts = f"directions(M={draws},repeats={repeats})|text:{corpus.name}-{split}|positive:{positive}"
     report: dict[str, Any] = {
         "metric": "directions",
@@ -128,7 +128,7 @@ def command(
         "positive": positive,
         "n_labelled": {name: len(rows) for name, rows in labelled.items()},
         "n_held_out": n,
-        "majority": float((truth[split][:n] == often).mean()),
+        "majority": max(share, 1 - share),
         "accuracy": [
             {"n": size} | {name: _scores(rows[i], n) for name, rows in scores.items()} for i, size in enumerate(sizes)
         ],

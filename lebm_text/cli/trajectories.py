@@ -94,7 +94,7 @@ def command(
         "bands": {name: band[: chain.n_steps + 1].tolist() for name, band in chains.bands.items()},
         "long": asdict(long) | {"curve": _curve(chains, n_long)},
         "judged": judged,
-        "real": {"ppl": evaluator.real_score.ppl, "ci95": evaluator.real_score.ci95},
+        "real": _real(evaluator, judged[0]),
         "statements": [*statements(long, chain.n_steps, n_long), *_quality(judged, chain.n_steps, n_long)],
         "sentences": [
             {"chain": i, "decode": decode, "step": step, "f": float(chains.neg_energy[step, i]), "text": sentences[i]}
@@ -132,6 +132,13 @@ def _judge(evaluator: Evaluator, texts: dict[tuple[str, int], list[str]]) -> lis
             row[result.metric] = figures | result.extra
         rows.append(row)
     return rows
+
+
+def _real(evaluator: Evaluator, row: dict[str, Any]) -> dict[str, Any]:
+    """FPPL of the held-out text; RPPL of as many real training sentences as there are chains, where they are fewer."""
+    real = {"ppl": evaluator.real_score.ppl, "ci95": evaluator.real_score.ci95}
+    fewer = row["rppl"].get("real_ppl_at_n")
+    return {"fppl": real, "rppl": real if fewer is None else {"ppl": fewer}}
 
 
 def _curve(chains: Chains, n_long: int) -> dict[str, Any]:
@@ -179,7 +186,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += [f"{'step':>6} {'decode':>8}{'FPPL':>26}{'RPPL':>26}"]
     for row in report["judged"]:
         lines.append(f"{row['step']:>6} {row['decode']:>8}{_ppl(row['fppl']):>26}{_ppl(row['rppl']):>26}")
-    lines += [f"real text has {_ppl(report['real'])}", "mean f in parts of the long run:"]
+    for metric, real in report["real"].items():
+        lines.append(f"real text: {metric.upper()} {_ppl(real) if 'ci95' in real else format(real['ppl'], '.2f')}")
+    lines.append("mean f in parts of the long run:")
     lines += [
         f"  steps {first:>6,} to {last:>6,}: {value:.4f} ± {error:.4f}"
         for first, last, (value, error) in report["long"]["windows"]

@@ -46,7 +46,8 @@ def test_ends_on_one_line_have_one_path(factor: float) -> None:
 def test_figures_belong_to_the_points() -> None:
     model = tiny_model()
     points = interpolate(model, (A, B), 4, "straight", seed=2)
-    z = path(*model.infer([A, B], seed=2), 4, "straight")
+    a, b = model.infer([A, B], seed=2)
+    z = path(a, b, 4, "straight")
     assert [point.sentence for point in points] == model.decode(z)
     for sentence, found in zip((A, B), ("log_likelihood_a", "log_likelihood_b"), strict=True):
         corpus = EncodedCorpus(*model.tokenizer.encode_many([sentence] * 4), pad_id=model.tokenizer.pad_id)

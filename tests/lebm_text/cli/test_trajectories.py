@@ -33,6 +33,7 @@ def test_the_report(grammar_run: Path, report_of: Report) -> None:
     generated = tiny_model().generate(2, seed=3).sentences
     ends = [row["text"] for row in report["sentences"] if row["decode"] == "sample" and row["step"] == 4]
     assert ends == generated
+    assert report["real"]["fppl"]["ppl"] < report["real"]["rppl"]["ppl"] == report["judged"][0]["rppl"]["real_ppl_at_n"]
     for row in report["judged"]:
         low, high = row["fppl"]["ci95"]
         assert low <= row["fppl"]["ppl"] <= high
