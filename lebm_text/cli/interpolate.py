@@ -51,8 +51,9 @@ def command(a: str, b: str, run: Path | None, n: int, kind: str, seed: int, devi
         click.echo(json.dumps(report | {"a": sentences[0], "b": sentences[1], "paths": points}))
         return
     for each, found in paths.items():
-        click.echo(f"{each}\n{'t':>5}{'f':>8}{'‖z‖':>7}{'log p(A|z)':>12}{'log p(B|z)':>12}")
+        lines = [each, f"{'t':>5}{'f':>8}{'‖z‖':>7}{'log p(A|z)':>12}{'log p(B|z)':>12}"]
         for point in found:
             figures = f"{point.t:5.2f}{point.neg_energy:8.2f}{point.norm:7.2f}"
             likelihoods = f"{point.log_likelihood_a:12.1f}{point.log_likelihood_b:12.1f}"
-            click.echo(f"{figures}{likelihoods}  {point.sentence}".encode())  # UTF-8, whatever the locale
+            lines.append(f"{figures}{likelihoods}  {point.sentence}")
+        click.echo("\n".join(lines).encode())  # UTF-8, whatever the locale

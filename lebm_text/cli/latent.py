@@ -78,6 +78,8 @@ def report_file(run: Path, name: str, output: Path | None) -> Path:
     if output is None:
         output = run / "eval" / f"{name}.json"
         output.parent.mkdir(exist_ok=True)
+    if output.suffix.lower() in (".png", ".svg"):
+        raise InputError(f"the report {output} is JSON; pictures lie beside it under the same name")
     check_writable(output)
     return output
 
@@ -112,7 +114,8 @@ def publish(
     if picture_formats():
         for ending, plot in plots.items():
             pictures += plot(file.with_name(file.stem + ending))
-    click.echo(json.dumps(report) if as_json else "\n".join([*lines, report["signature"]]))
+    shown = json.dumps(report) if as_json else "\n".join([*lines, report["signature"]])
+    click.echo(shown.encode())  # UTF-8, whatever the locale
     if not picture_formats():
         click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
     elif not as_json:

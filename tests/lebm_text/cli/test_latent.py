@@ -125,6 +125,7 @@ def test_a_language_model_has_no_latent_space(
         (["views", "-n", "10000"], "fewer than"),
         (["views", "--run", "nowhere"], "nowhere"),
         (["views", "-o", "nowhere/at/all.json"], "nowhere"),
+        (["views", "-o", "v.png"], "is JSON"),
     ],
 )
 def test_wrong_arguments_are_one_line(
