@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_lines_for_people_and_a_named_file(
     [({"prior": "gaussian"}, "Gaussian"), ({"prior": "gaussian", "latent_dim": 0}, "language model")],
 )
 def test_models_without_such_chains_are_refused(
-    grammar_run: Path, capsys: pytest.CaptureFixture[str], sizes: dict[str, object], part: str
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], sizes: dict[str, Any], part: str
 ) -> None:
     tiny_model(**sizes).save_pretrained(grammar_run)
     assert main([*QUICK]) == 2
