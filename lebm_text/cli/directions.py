@@ -12,6 +12,7 @@ import click
 from lebm_text.errors import InputError
 from lebm_text.files import sha256_file
 
+from .labelled import choose, label_file, labelled_split, positive_label
 from .latent import draws_option, find_latent_run, publish, report_file, report_option, run_corpus, sources
 from .options import MAX_SEED, data_dir_option, device_option, json_option
 from .posterior_files import kept_posterior_means
@@ -20,7 +21,6 @@ from .sampling import run_option
 if TYPE_CHECKING:
     from lebm_text.analysis.directions import Labels, Probe, Scores
     from lebm_text.model import LatentEBM
-    from lebm_text.text.corpora import Corpus
     from lebm_text.text.labels import Labelled
 
 __all__ = ["command"]
@@ -90,12 +90,13 @@ def command(
 
     file = report_file(run, "directions", output)
     corpus = run_corpus(run, data_dir)
-    labelled = {name: _read(corpus, name, label_dir) for name in ("train", split)}
-    positive = _positive(labelled["train"], positive)
+    labelled = {name: labelled_split(corpus, name, label_dir) for name in ("train", split)}
+    positive = positive_label(labelled["train"], positive)
     model = LatentEBM.from_pretrained(run, device=device)
+    sizes = tuple(sorted(set(sizes)))
     longest = max(sizes, default=_SIZES[-1])
     chosen = {
-        name: _choose(model, labelled[name], n, seed) for name, n in (("train", longest), (split, max(held_out, moved)))
+        name: choose(model, labelled[name], n, seed) for name, n in (("train", longest), (split, max(held_out, moved)))
     }
     train, tests = chosen["train"], chosen[split]
     if len(train) < max(sizes, default=2):
@@ -111,13 +112,13 @@ def command(
         for name, sentences in texts.items()
     }
     n = min(held_out, len(tests))
-    words = bag_of_words(texts["train"], texts[split][:n])
+    features = {
+        "probe": (means["train"].numpy(), means[split][:n].numpy()),
+        "bag_of_words": bag_of_words(texts["train"], texts[split][:n]),
+    }
     scores = {
         name: accuracy_by_size((learned, truth["train"]), (tested, truth[split][:n]), sizes, repeats, seed=seed)
-        for name, (learned, tested) in {
-            "probe": (means["train"].numpy(), means[split][:n].numpy()),
-            "bag_of_words": words,
-        }.items()
+        for name, (learned, tested) in features.items()
     }
     probe = fit_probe(means["train"], truth["train"])
     share = float(truth[split][:n].mean())
@@ -139,46 +140,9 @@ def command(
     for name in chosen:
         report["sha256"] |= {
             name: corpus.splits[name].sha256,
-            f"{name}.label": sha256_file(_label_file(corpus, name, label_dir)),
+            f"{name}.label": sha256_file(label_file(corpus, name, label_dir)),
         }
     publish(report, file, {"": partial(plot_directions, report)}, _lines(report), as_json=as_json)
-
-
-def _label_file(corpus: Corpus, split: str, directory: Path | None) -> Path:
-    text = corpus.splits[split].path
-    return (directory or text.parent) / f"{text.stem}.label"
-
-
-def _read(corpus: Corpus, split: str, directory: Path | None) -> list[Labelled]:
-    from lebm_text.text.labels import read_labelled
-
-    labels = _label_file(corpus, split, directory)
-    if not labels.is_file():
-        raise InputError(
-            f"{labels} does not exist: an attribute needs labels, one a line as in {split}.txt; "
-            "give the directory that holds them with --labels"
-        )
-    return read_labelled(corpus.splits[split].path, labels)
-
-
-def _positive(rows: list[Labelled], asked: str | None) -> str:
-    """The label that counts as positive: the one asked for, or the later of two."""
-    known = sorted({row.label for row in rows})
-    listed = ", ".join(known[:20])
-    if asked is not None and asked not in known:
-        raise InputError(f"no sentence has the label {asked!r}; the labels are: {listed}")
-    if asked is None and len(known) != 2:
-        raise InputError(f"there are {len(known)} labels, not two; name one with --positive: {listed}")
-    return asked or known[1]
-
-
-def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
-    """At most n that are not too long for the model, in an order of their own."""
-    from lebm_text.analysis.posterior import shuffled, that_fit
-
-    fitting = set(that_fit(model, {row.sentence for row in rows}))
-    usable = [row for row in rows if row.sentence in fitting]
-    return [usable[i] for i in shuffled(len(usable), seed)[:n]]
 
 
 def _scores(scores: Scores, n: int) -> dict[str, Any]:
