@@ -41,6 +41,8 @@ COMMANDS: dict[str, CommandEntry] = {
     "interpolate": CommandEntry("lebm_text.cli.interpolate", "Sentences between two sentences."),
     "neighbours": CommandEntry("lebm_text.cli.neighbours", "Nearest sentences of a corpus in the latent space."),
     "directions": CommandEntry("lebm_text.cli.directions", "The direction of an attribute, from labelled sentences."),
+    "score": CommandEntry("lebm_text.cli.score", "How anomalous each sentence of a text is under a model."),
+    "anomaly": CommandEntry("lebm_text.cli.anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
     "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
