@@ -38,6 +38,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "likelihood": CommandEntry("lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
+    "report": CommandEntry("lebm_text.cli.report", "One HTML page about a run: curves, samples, evaluations."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
 }
 
