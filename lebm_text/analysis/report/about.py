@@ -62,7 +62,7 @@ def about(run: RunFiles) -> Section:
         (f"{part}.{key}", value, default[part][key]) for part, keys in stored.items() for key, value in keys.items()
     ]
     changed = [(name, _setting(value), _setting(usual)) for name, value, usual in every if value != usual]
-    parts = [element("p", kind_of(run.config) + ".")]
+    parts = []
     if changed:
         parts.append(table("Settings that differ from the defaults", ["setting", "here", "default"], changed))
     else:

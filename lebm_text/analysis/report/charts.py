@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .html import Html, element, figure_of, join, number
+from .html import Html, element, figure_of, number
 from .labels import place_labels
 from .scales import Scale
 
@@ -75,9 +75,10 @@ def draw(chart: Chart) -> Html:
     """The figure: title, legend, picture, caption. Series without points are left out; there must be one with some."""
     shown = [series for series in chart.series if series.points]
     frame = _frame(chart, shown)
-    parts = [*_axes(frame, chart), *_levels(frame, chart)]
+    parts = [*_axes(frame, chart)]
     for index, series in enumerate(shown):
         parts.append(element("g", *_series(frame, series), class_=f"s{index % 6}"))
+    parts += _levels(frame, chart)  # over the lines, so that they can be read
     parts += place_labels(
         [
             (*frame.at(*point), name)
@@ -89,7 +90,7 @@ def draw(chart: Chart) -> Html:
     )
     described = ". ".join([f"{chart.title}: {chart.y_label} by {chart.x_label}", *map(_describe, shown)])
     svg = element("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=described)
-    return figure_of(chart.title, join(_legend(shown), svg), chart.caption)
+    return figure_of(chart.title, _legend(shown), svg, chart.caption)
 
 
 def _frame(chart: Chart, shown: Sequence[Series]) -> _Frame:

@@ -15,7 +15,13 @@ __all__ = ["training_curves"]
 
 @dataclass(frozen=True)
 class _Panel:
-    """keys: of metrics.jsonl, with the labels of their lines. `moving`: shown only if a value changes."""
+    """A chart to be.
+
+    Attributes:
+        keys: of metrics.jsonl, with the labels of their lines.
+        moving: shown only if a value changes.
+        of_energy: shown only where there is a learned f; a Gaussian prior's is 0.
+    """
 
     title: str
     unit: str
@@ -24,6 +30,7 @@ class _Panel:
     levels: tuple[tuple[str, float], ...] = ()
     logarithmic: bool | None = None
     moving: bool = False
+    of_energy: bool = False
 
 
 _PANELS = (
@@ -37,7 +44,7 @@ _PANELS = (
             "valid_ppl": "language model",
         },
         "Held-out sentences after each epoch; lower is better. A gap between z inferred and z from the prior says that "
-        "z carries something, and none of the two is a likelihood.",
+        "z carries something; neither of the two is a likelihood.",
     ),
     _Panel(
         "Training loss",
@@ -58,12 +65,14 @@ _PANELS = (
         "How far the energy tells inferred z⁺ from z⁻ of the prior chain; it should stay near 0, and endless growth "
         "is the sign of a runaway prior.",
         levels=(("", 0.0),),
+        of_energy=True,
     ),
     _Panel(
         "Energy",
         "mean f, nats",
         {"f_positive": "f(z⁺), inferred", "f_negative": "f(z⁻), prior chain"},
         "The learned part of the prior at both kinds of z; the two lines should move together.",
+        of_energy=True,
     ),
     _Panel(
         "Norms of z",
@@ -140,6 +149,8 @@ def training_curves(run: RunFiles) -> Section | None:
 
 def _charts(run: RunFiles) -> Iterator[Chart]:
     for panel in _PANELS:
+        if panel.of_energy and run.config.model.prior == "gaussian":
+            continue
         series = []
         for key, label in panel.keys.items():
             points = [(record["epoch"], record[key]) for record in run.metrics if key in record]

@@ -19,6 +19,7 @@ _VOID = frozenset({"meta", "br", "hr"})
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Line structure, and the joiners that some scripts and emoji are written with.
 _PLAIN = frozenset("\n\t\u200c\u200d")
+_LONG = 40  # characters of a table's cell from which it may take several lines
 
 
 class Html(str):
@@ -61,11 +62,11 @@ def join(*children: str) -> Html:
 
 def number(value: float) -> str:
     """A figure for people: four digits that count, thousands apart."""
-    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
-        return f"{int(value):,}"
     if not math.isfinite(value):
         return "not finite"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace("-", "−")
+    return (f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}").replace("-", "−")
 
 
 def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Html:
@@ -74,7 +75,15 @@ def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) 
     Args:
         rows: cells are text, `Html`, numbers (to the right, as by `number`), or None (empty).
     """
-    head = element("tr", *(element("th", heading, scope="col") for heading in headings))
+    rows = list(rows)
+    numeric = [any(_is_number(row[column]) for row in rows) for column in range(len(headings))]
+    head = element(
+        "tr",
+        *(
+            element("th", heading, scope="col", class_="number" if right else None)
+            for heading, right in zip(headings, numeric, strict=True)
+        ),
+    )
     body = [element("tr", *(_cell(cell, first=column == 0) for column, cell in enumerate(row))) for row in rows]
     whole = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
@@ -103,17 +112,21 @@ class Section(NamedTuple):
         return element("section", title, *self.parts, id=self.anchor, aria_labelledby=f"{self.anchor}-heading")
 
 
-def figure_of(title: str, picture: Html, caption: str) -> Html:
-    """A picture with its heading above and one sentence about it below."""
-    return element("figure", element("h3", title), picture, element("figcaption", caption))
+def figure_of(title: str, legend: Html, picture: Html, caption: str) -> Html:
+    """A picture with heading and legend above, and one sentence about it below; always four parts, to be aligned."""
+    return element("figure", element("h3", title), element("div", legend), picture, element("figcaption", caption))
 
 
 def _cell(value: Any, *, first: bool) -> Html:
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    text = "" if value is None else number(value) if numeric else value if isinstance(value, str) else str(value)
-    if first:
-        return element("th", text, scope="row")
-    return element("td", text, class_="number" if numeric else None)
+    text = (
+        "" if value is None else number(value) if _is_number(value) else value if isinstance(value, str) else str(value)
+    )
+    kind = "number" if _is_number(value) and not first else "long" if len(text) > _LONG else None
+    return element("th", text, scope="row", class_=kind) if first else element("td", text, class_=kind)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _escape(text: str) -> str:

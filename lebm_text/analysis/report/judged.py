@@ -69,7 +69,7 @@ def frontiers(run: RunFiles) -> Section | None:
         ]
         rows += [("real text", real["judge"], real["ppl"], 1.0, real["ppl"], 1.0) for real in _real(report)]
         headings = ["decoding", "judge", "FPPL", "ratio to real", "RPPL", "ratio to real"]
-        parts += [element("div", *charts, class_="charts wide"), table(f"On {text_of(report)}", headings, rows)]
+        parts += [element("div", *charts, class_="charts"), table(f"On {text_of(report)}", headings, rows)]
         parts += _warnings(report)
     return Section("frontier", "Fluency against coverage", parts)
 
@@ -101,7 +101,7 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
 def _judged(report: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     results = _rows(report, "results")
     for row in results:
-        yield _made(row), row.get("judge"), row.get("ppl"), _interval(row.get("ci95")), row.get("ratio")
+        yield f"samples, {_made(row)}", row.get("judge"), row.get("ppl"), _interval(row.get("ci95")), row.get("ratio")
     seen = set()
     for row in results:
         judge = (row.get("judge"), row.get("judge_seed"))
@@ -132,7 +132,7 @@ def _look(label: str, look: Any) -> tuple[Any, ...]:
 
 def _warnings(report: Mapping[str, Any]) -> list[Html]:
     said = dict.fromkeys(
-        str(message)
+        f"{_made(row)}: {message}"
         for row in _rows(report, "results")
         for message in (row["warnings"] if isinstance(row.get("warnings"), list) else [])
     )

@@ -9,6 +9,7 @@ from .html import Html, element
 __all__ = ["place_labels"]
 
 _LETTER, _LINE = 6.8, 13.0
+_LONGEST = 24  # characters of a name
 # Offsets from the point to the text's start, or to its end where the text stands to the left.
 _PLACES = ((8, -6, "start"), (8, 15, "start"), (-8, -6, "end"), (-8, 15, "end"), (8, 28, "start"), (8, -19, "start"))
 
@@ -26,7 +27,8 @@ def place_labels(
     """
     taken: list[_Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
     placed = []
-    for x, y, name in labels:
+    for x, y, whole in labels:
+        name = whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
         width = _LETTER * len(name)
         choices = []
         for dx, dy, anchor in _PLACES:

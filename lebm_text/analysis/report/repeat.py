@@ -20,7 +20,7 @@ __all__ = ["how_to_repeat", "training_command"]
 
 def how_to_repeat(run: RunFiles) -> Section:
     """The section."""
-    commands = [training_command(run), *_generation(run), *_evaluation(run), f"lebm-text report --run {run.path}"]
+    commands = [training_command(run), *_generation(run), *_evaluation(run), _command("report", run)]
     git = run.env.get("git")
     source = ""
     if isinstance(git, Mapping) and git.get("commit"):

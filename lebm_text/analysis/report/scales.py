@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Scale"]
 
 _SPANS_DECADES = 30.0  # greatest over least value from which on an axis is logarithmic
 _TICKS = 5
+_SAME = 1e-9  # difference, as a share of the values, below which they count as one
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Scale:
             logarithmic: None: if all are positive and span more than a decade and a half.
         """
         low, high = min(values), max(values)
+        if high - low <= _SAME * max(abs(low), abs(high)):
+            high = low
         if logarithmic is None:
             logarithmic = low > 0 and high / low >= _SPANS_DECADES
         if logarithmic and low > 0:
@@ -56,7 +60,11 @@ class Scale:
 
     def labels(self) -> list[str]:
         """What to write at the ticks."""
-        return [_label(tick) for tick in self.ticks()]
+        ticks = self.ticks()
+        apart = min((after - before for before, after in pairwise(ticks)), default=1.0)
+        largest = max(map(abs, ticks))
+        digits = math.ceil(math.log10(max(largest, apart) / apart)) + 2
+        return [_label(tick, digits) for tick in ticks]
 
     def _round_values(self) -> list[float]:
         rough = (self.high - self.low) / _TICKS
@@ -64,12 +72,12 @@ class Scale:
         step = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
-        return [round(index * step, 12) for index in range(first, last + 1)]
+        return [index * step for index in range(first, last + 1)]
 
 
-def _label(value: float) -> str:
+def _label(value: float, digits: int) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             size = 1e3 if letter == "k" else size
-            return f"{value / size:g}{letter}".replace("-", "−")
-    return f"{value:g}".replace("-", "−")
+            return f"{value / size:.{digits}g}{letter}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")

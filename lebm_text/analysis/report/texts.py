@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .html import Html, Section, details, element, table
+from .html import Html, Section, details, element
 from .run_files import RunFiles, SampleText
 
 __all__ = ["reconstructions", "samples"]
@@ -47,11 +47,7 @@ def samples(run: RunFiles) -> Section | None:
 
 def reconstructions(run: RunFiles) -> Section | None:
     """The section; None if no file of the run holds sentences and what came of them."""
-    parts = [
-        table(f"Sentences and their reconstructions ({name})", ["sentence", "decoded from its z"], map(_marked, pairs))
-        for name, pairs in run.pairs.items()
-        if pairs
-    ]
+    parts = [element("ol", *map(_pair, pairs), class_="sentences") for pairs in run.pairs.values() if pairs]
     if not parts:
         return None
     caption = "Each sentence was passed through the latent space and back: what z keeps of it, and what it loses."
@@ -73,8 +69,9 @@ def _sentences(lines: Sequence[str]) -> Html:
     return element("ol", *items, class_="sentences")
 
 
-def _marked(pair: tuple[str, str]) -> tuple[Html, Html]:
-    return _sentence(pair[0]), _sentence(pair[1])
+def _pair(pair: tuple[str, str]) -> Html:
+    back = element("div", "→ ", _sentence(pair[1]), class_="back")
+    return element("li", _sentence(pair[0]), back)
 
 
 def _sentence(line: str) -> Html:
