@@ -8,7 +8,7 @@ from typing import Any
 from lebm_text.config import Config
 
 from .html import Html, Section, details, element, number, table
-from .run_files import RunFiles, is_figure
+from .run_files import RunFiles, is_figure, mappings
 
 __all__ = ["about", "glance", "kind_of"]
 
@@ -113,9 +113,7 @@ def _environment(env: Mapping[str, Any]) -> Iterator[Html]:
 
 def _results(run: RunFiles) -> Iterator[Mapping[str, Any]]:
     for report in run.reports.values():
-        results = report.get("results")
-        if isinstance(results, list):
-            yield from (row for row in results if isinstance(row, Mapping))
+        yield from mappings(report.get("results"))
 
 
 def _setting(value: Any) -> str:

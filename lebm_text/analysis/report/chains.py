@@ -7,7 +7,7 @@ from typing import Any
 
 from .charts import Chart, Series, draw
 from .html import Html, Section, details, element, table
-from .run_files import RunFiles, dig, is_figure
+from .run_files import RunFiles, dig, interval_of, is_figure
 
 __all__ = ["is_trajectories", "trajectories"]
 
@@ -61,17 +61,21 @@ def _quality(report: Mapping[str, Any]) -> Iterator[Chart]:
     real = dig(report, "real", "ppl")
     for metric in ("fppl", "rppl"):
         points: dict[str, list[tuple[float, float]]] = {}
+        bands: dict[str, list[tuple[float, float, float]]] = {}
         for row in rows:
             value = dig(row, metric, "ppl")
             if is_figure(value) and (not is_figure(n_steps) or row["step"] <= n_steps):
-                points.setdefault(str(row.get("decode", "")), []).append((row["step"], value))
+                decode, interval = str(row.get("decode", "")), dig(row, metric, "ci95")
+                points.setdefault(decode, []).append((row["step"], value))
+                if interval_of(interval) is not None:
+                    bands.setdefault(decode, []).append((row["step"], *interval))
         if points:
             yield Chart(
                 f"{metric.upper()} along the chain",
-                "Sentences decoded at several steps, judged; a falling curve is the tilt improving them.",
+                "Sentences decoded at several steps, judged, with 95 % intervals; a falling curve is the tilt at work.",
                 "step",
                 metric.upper(),
-                [Series(decode, sorted(found)) for decode, found in points.items()],
+                [Series(name, sorted(found), band=sorted(bands.get(name, []))) for name, found in points.items()],
                 levels=[("real text", real)] if is_figure(real) and real > 0 else [],
             )
 

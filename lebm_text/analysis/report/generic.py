@@ -15,7 +15,7 @@ _MOST_COLUMNS = 12
 _DEEPEST = 6
 _LONGEST = 300  # characters of a text
 # Shown elsewhere on the page.
-_ELSEWHERE = frozenset({"signature", "sha256", "versions"})
+_ELSEWHERE = frozenset({"metric", "signature", "sha256", "versions"})
 
 
 def generic_report(name: str, report: Mapping[str, Any]) -> Section:
@@ -39,7 +39,7 @@ def generic_report(name: str, report: Mapping[str, Any]) -> Section:
 
 
 def _leaves(path: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and depth < _DEEPEST:
+    if isinstance(value, Mapping) and depth < _DEEPEST and not _is_estimate(value):
         for key, item in value.items():
             if depth or key not in _ELSEWHERE:
                 yield from _leaves(f"{path}.{key}" if path else str(key), item, depth + 1)
@@ -52,8 +52,9 @@ def _is_records(value: Any) -> bool:
 
 
 def _table(path: str, records: Sequence[Mapping[str, Any]]) -> Html:
-    columns = list(dict.fromkeys(str(key) for record in records for key in record))[:_MOST_COLUMNS]
-    rows = [tuple(_shown(record.get(column)) for column in columns) for record in records[:_MOST_ROWS]]
+    flat = [dict(_leaves("", record, 1)) for record in records[:_MOST_ROWS]]
+    columns = list(dict.fromkeys(key for record in flat for key in record))[:_MOST_COLUMNS]
+    rows = [tuple(_shown(record.get(column)) for column in columns) for record in flat]
     left = len(records) - len(rows)
     return table(path + (f" (first {len(rows)})" if left else ""), columns, rows)
 
@@ -68,10 +69,20 @@ def _shown(value: Any) -> Any:
         middle = sorted(value)[len(value) // 2]
         return f"{len(value):,} numbers, {number(min(value))} to {number(max(value))}, median {number(middle)}"
     if isinstance(value, list):
-        texts = [str(item) for item in value[:3] if isinstance(item, str)]
-        more = f" … ({len(value):,} entries)" if len(value) > len(texts) else ""
-        return _cut(" / ".join(texts)) + more if value else "none"
+        texts = [item for item in value[:3] if isinstance(item, str)]
+        if not texts:
+            return f"{len(value):,} entries" if value else "none"
+        return _cut(" / ".join(texts)) + (f" … ({len(value):,} entries)" if len(value) > len(texts) else "")
+    if _is_estimate(value):
+        return f"{number(value['value'])} ± {number(value['standard_error'])}"
     return f"{len(value):,} entries" if isinstance(value, Mapping) else _cut(str(value))
+
+
+def _is_estimate(value: Any) -> bool:
+    """A value with its standard error, which belong in one cell."""
+    return (
+        isinstance(value, Mapping) and set(value) == {"value", "standard_error"} and all(map(is_figure, value.values()))
+    )
 
 
 def _cut(text: str) -> str:

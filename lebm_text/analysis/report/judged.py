@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .charts import Chart, Series, draw
-from .html import Html, Section, element, number, table
-from .run_files import RunFiles, dig, is_figure, text_of
+from .html import Html, Section, element, table
+from .run_files import RunFiles, dig, interval_of, is_figure, mappings, text_of
 
 __all__ = ["evaluations", "frontiers", "is_frontier", "is_judged"]
 
@@ -22,7 +22,7 @@ _SHARES = {
 
 def is_judged(report: Mapping[str, Any]) -> bool:
     """Whether this is a report of `lebm-text fppl` or `rppl`."""
-    return report.get("metric") in ("fppl", "rppl") and bool(_rows(report, "results"))
+    return report.get("metric") in ("fppl", "rppl") and bool(mappings(report.get("results")))
 
 
 def is_frontier(report: Mapping[str, Any]) -> bool:
@@ -45,7 +45,7 @@ def evaluations(run: RunFiles) -> Section | None:
         heading = f"{metric} on {text_of(report)}"
         parts.append(table(heading, ["text", "judge", metric, "95 % interval", "ratio to real"], _judged(report)))
         parts += _warnings(report)
-    rows = _looks([row for report in reports.values() for row in _rows(report, "results")])
+    rows = _looks([row for report in reports.values() for row in mappings(report.get("results"))])
     if rows:
         parts.append(table("What the texts look like", ["text", "sentences", "words each", *_SHARES.values()], rows))
     return Section("evaluations", "Evaluations", parts)
@@ -99,19 +99,19 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
 
 
 def _judged(report: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    results = _rows(report, "results")
+    results = mappings(report.get("results"))
     for row in results:
-        yield f"samples, {_made(row)}", row.get("judge"), row.get("ppl"), _interval(row.get("ci95")), row.get("ratio")
+        yield f"samples, {_made(row)}", row.get("judge"), row.get("ppl"), interval_of(row.get("ci95")), row.get("ratio")
     seen = set()
     for row in results:
         judge = (row.get("judge"), row.get("judge_seed"))
         if judge not in seen:
             seen.add(judge)
-            yield "real text", judge[0], row.get("real_ppl"), _interval(row.get("real_ci95")), 1.0
+            yield "real text", judge[0], row.get("real_ppl"), interval_of(row.get("real_ci95")), 1.0
             fewer = dig(row, "extra", "real_ppl_at_n")
             if fewer is not None:
                 yield "real text, as many sentences", judge[0], fewer, None, None
-    for row in _rows(report, "calibration"):
+    for row in mappings(report.get("calibration")):
         yield row.get("text"), row.get("judge"), row.get("ppl"), None, row.get("ratio")
 
 
@@ -133,23 +133,20 @@ def _look(label: str, look: Any) -> tuple[Any, ...]:
 def _warnings(report: Mapping[str, Any]) -> list[Html]:
     said = dict.fromkeys(
         f"{_made(row)}: {message}"
-        for row in _rows(report, "results")
+        for row in mappings(report.get("results"))
         for message in (row["warnings"] if isinstance(row.get("warnings"), list) else [])
     )
     return [element("ul", *(element("li", message) for message in said), class_="warnings")] if said else []
 
 
-def _rows(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    rows = report.get(name)
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-
-
 def _points(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [point for point in _rows(report, "points") if all(_positive(point.get(key)) for key in ("fppl", "rppl"))]
+    return [
+        point for point in mappings(report.get("points")) if all(_positive(point.get(key)) for key in ("fppl", "rppl"))
+    ]
 
 
 def _real(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in _rows(report, "real") if _positive(row.get("ppl")) and "judge" in row]
+    return [row for row in mappings(report.get("real")) if _positive(row.get("ppl")) and "judge" in row]
 
 
 def _positive(value: Any) -> bool:
@@ -166,9 +163,3 @@ def _made(row: Mapping[str, Any]) -> str:
     if is_figure(row.get("temperature")):
         return f"T = {row['temperature']:g}"
     return str(row.get("text", "samples"))
-
-
-def _interval(pair: Any) -> str | None:
-    if isinstance(pair, list) and len(pair) == 2 and all(map(is_figure, pair)):
-        return f"{number(pair[0])} to {number(pair[1])}"
-    return None

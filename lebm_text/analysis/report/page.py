@@ -12,7 +12,9 @@ from lebm_text import __version__
 from lebm_text.files import atomic_write_text
 
 from .about import about, glance, kind_of
+from .anomalies import anomalies, is_anomaly
 from .chains import is_trajectories, trajectories
+from .clouds import is_view, views
 from .curves import training_curves
 from .density import is_likelihood, likelihoods
 from .generic import generic_report
@@ -33,8 +35,10 @@ _SECTIONS: tuple[Callable[[RunFiles], Section | None], ...] = (
     frontiers,
     likelihoods,
     trajectories,
+    views,
+    anomalies,
 )
-_KNOWN = (is_judged, is_frontier, is_likelihood, is_trajectories)
+_KNOWN = (is_judged, is_frontier, is_likelihood, is_trajectories, is_view, is_anomaly)
 
 
 def write_page(run: Path, output: Path) -> list[str]:

@@ -13,7 +13,7 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
 from .html import Section, element
-from .run_files import RunFiles, dig, is_figure
+from .run_files import RunFiles, dig, is_figure, mappings
 
 __all__ = ["how_to_repeat", "training_command"]
 
@@ -102,8 +102,7 @@ def _evaluation(run: RunFiles) -> Iterator[str]:
 
 def _judging(run: RunFiles, name: str, report: Mapping[str, Any]) -> str:
     """Reports are named METRIC-JUDGES-PROTOCOL-SPLIT; anything else that decided the figures stands in them."""
-    results = report.get("results")
-    rows = [row for row in results if isinstance(row, Mapping)] if isinstance(results, list) else []
+    rows = mappings(report.get("results"))
     judges = {str(row["judge"]) for row in rows if "judge" in row}
     words: list[Any] = ["--lm", "both" if len(judges) > 1 else judges.pop()] if judges else []
     protocol = name.split("-")[-2:-1]

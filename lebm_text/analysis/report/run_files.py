@@ -17,7 +17,19 @@ from lebm_text.files import read_json
 from lebm_text.training.metrics import read_metrics
 from lebm_text.training.monitor import Watchdog
 
-__all__ = ["RunFiles", "SampleText", "dig", "is_figure", "read_run", "signatures_in", "text_of"]
+from .html import number
+
+__all__ = [
+    "RunFiles",
+    "SampleText",
+    "dig",
+    "interval_of",
+    "is_figure",
+    "mappings",
+    "read_run",
+    "signatures_in",
+    "text_of",
+]
 
 _SENTENCES = 20  # read of each sample file
 _PAIRS = 50  # read of each file of reconstructions
@@ -124,6 +136,18 @@ def dig(value: Any, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The objects in a list; none of anything else."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def interval_of(pair: Any) -> str | None:
+    """`[low, high]` for people; None for anything else."""
+    if isinstance(pair, list) and len(pair) == 2 and all(map(is_figure, pair)):
+        return f"{number(pair[0])} to {number(pair[1])}"
+    return None
 
 
 def text_of(report: Mapping[str, Any]) -> str:

@@ -61,10 +61,10 @@ class Scale:
     def labels(self) -> list[str]:
         """What to write at the ticks."""
         ticks = self.ticks()
-        apart = min((after - before for before, after in pairwise(ticks)), default=1.0)
-        largest = max(map(abs, ticks))
-        digits = math.ceil(math.log10(max(largest, apart) / apart)) + 2
-        return [_label(tick, digits) for tick in ticks]
+        gaps = [after - before for before, after in pairwise(ticks)]
+        # To the nearer neighbour: as many digits as tell the two apart.
+        nearest = map(min, [*gaps, math.inf], [math.inf, *gaps])
+        return [_label(tick, gap) for tick, gap in zip(ticks, nearest, strict=True)]
 
     def _round_values(self) -> list[float]:
         rough = (self.high - self.low) / _TICKS
@@ -75,7 +75,8 @@ class Scale:
         return [index * step for index in range(first, last + 1)]
 
 
-def _label(value: float, digits: int) -> str:
+def _label(value: float, gap: float) -> str:
+    digits = max(4, math.ceil(math.log10(max(abs(value) / gap, 1.0))) + 2)
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             size = 1e3 if letter == "k" else size

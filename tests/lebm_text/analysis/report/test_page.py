@@ -48,6 +48,37 @@ LIKELIHOOD = {
     "latent": {"active_units": 3, "unit_variances": [0.5, 0.2, 0.0]},
     "sentences": [{"n_tokens": 5, "log_p_lower": -20.5}, {"n_tokens": 9, "log_p_lower": None}],
 }
+VIEWS = {
+    "metric": "views",
+    "explained": [0.25, 0.125],
+    "clouds": {name: {"coordinates": [[0.5, 1.0], [1, 2]]} for name in ("p0", "prior", "posterior")},
+}
+ANOMALY = {
+    "metric": "anomaly",
+    "corpus": {"name": "news"},
+    "contrasts": [
+        {
+            "anomalies": "sport",
+            "n_normal": 1900,
+            "n_anomalous": 95,
+            "share": 0.0476,
+            "signature": "AUROC,AUPRC|positive:sport",
+            "results": [
+                {"system": "a run", "score": "joint", "per_token": True, "auroc": 0.8125, "auroc_ci95": [0.78, 0.84]},
+                {"system": "length", "score": "tokens", "auroc": 0.55, "auprc": 0.0625},
+            ],
+            "comparisons": [
+                {
+                    "model": "a run",
+                    "baseline": "length",
+                    "auroc_difference": 0.26,
+                    "ci95": [0.2, 0.3],
+                    "model_is": "better",
+                }
+            ],
+        }
+    ],
+}
 METRICS = [
     {
         "step": step,
@@ -75,7 +106,14 @@ def full(tmp_path: Path) -> Path:
             "frontier-kn5-default-test": frontier_report(),
             "likelihood-test": LIKELIHOOD,
             "trajectories": TRAJECTORIES,
-            "novel": {"metric": "novel", "signature": "novel|v:1", "answer": 42, "rows": [{"a": 1, "b": "two"}]},
+            "views": VIEWS,
+            "anomaly-news": ANOMALY,
+            "novel": {
+                "metric": "novel",
+                "signature": "novel|v:1",
+                "answer": 42,
+                "rows": [{"a": 1, "b": {"c": "two", "d": {"value": 0.7, "standard_error": 0.1}}}],
+            },
         },
     )
     record = {"signature": "samples(n=5)", "rates": {"empty": 0.125}, "sha256": "ef" * 32, "settings": {"n": 5}}
@@ -117,6 +155,8 @@ def test_a_full_run_shows_everything(full: Path) -> None:
         "Fluency against coverage",
         "Likelihood",
         "Trajectories of the prior chain",
+        "Views of the latent space",
+        "Anomaly detection",
         "novel",
         "Signatures",
         "How to repeat it",
@@ -126,6 +166,8 @@ def test_a_full_run_shows_everything(full: Path) -> None:
         *("late words", "early words", "(empty)", "drawn", "12.5% empty", "the source", "the image"),
         *("8.762", "8.704 to 8.818", "5.956", "7.25", "take care", "25.0%", "greedy", "3.25"),
         *("51.21", "± 4.42", "0.3145", "active units", "f settles", "a chained sentence", "answer", "42", "two"),
+        *("37.5 % of the variance", "inferred from sentences", "0.7 ± 0.1"),
+        *("sport (95 sentences) among news (1,900 sentences)", "joint a token", "0.8125", "0.78 to 0.84", "better"),
         *("FPPL|lm:kn5|v:1", "samples(n=5)", "ef" * 32, "novel|v:1", "abc123", "not committed"),
         *("lebm-text train ./e2e --preset", "no warning of collapse"),
     )
@@ -272,6 +314,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
             "long": {"curve": []},
         },
         {"metric": "trajectories", "bands": {"norm": [[1, 2]]}},
+        {"metric": "anomaly", "contrasts": [{"results": [{"auroc": 2, "auroc_ci95": "?"}], "comparisons": [3]}, None]},
+        {"metric": "views", "clouds": {"a": {"coordinates": [[1, 2], [1], "x"]}, "b": 3}},
         {"metric": 3, "deep": {"er": {"and": {"still": {"deeper": {"than": {"that": {"goes": 1}}}}}}}, "none": []},
         {"numbers": [float(i) for i in range(99)], "bad": [float("nan"), 1], "yes": True, "mixed": [1, "a", None]},
     ],
