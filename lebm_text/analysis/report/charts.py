@@ -1,6 +1,7 @@
 """Charts as inline SVG, drawn for a width of 360 units: on a phone as on a desktop, where several stand in a row.
 
-Colours come from the page's style (`s0` … `s5`, one dash pattern each, so that colour alone tells nothing apart).
+Colours come from the page's style (`s0` … `s5`). Lines differ by their dashes and marks by their shapes, too, for those
+who see colours otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ WIDTH, HEIGHT = 360, 236
 _TOP, _RIGHT, _BOTTOM = 10, 12, 42
 _LETTER = 7.0  # width of a character of a tick label
 _MOST_POINTS, _MOST_TITLES = 240, 40  # of a series: drawn, and with a text that hovering shows
-_MARKED = 25  # up to so many points have a visible mark
+_MARKED = 25  # up to so many points of a line have a visible mark
+_CROWD = 60  # more points than this have smaller ones
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def draw(chart: Chart) -> Html:
     frame = _frame(chart, shown)
     parts = [*_axes(frame, chart)]
     for index, series in enumerate(shown):
-        parts.append(element("g", *_series(frame, series), class_=f"s{index % 6}"))
+        parts.append(element("g", *_series(frame, series, index), class_=f"s{index % 6}"))
     parts += _levels(frame, chart)  # over the lines, so that they can be read
     parts += place_labels(
         [
@@ -133,7 +135,7 @@ def _levels(frame: _Frame, chart: Chart) -> Iterator[Html]:
         yield element("text", label, x=WIDTH - _RIGHT - 3, y=y - 4, text_anchor="end", class_="note")
 
 
-def _series(frame: _Frame, series: Series) -> Iterator[Html]:
+def _series(frame: _Frame, series: Series, index: int) -> Iterator[Html]:
     if series.band:
         upper = [frame.at(x, high) for x, _, high in series.band]
         lower = [frame.at(x, low) for x, low, _ in reversed(series.band)]
@@ -142,12 +144,26 @@ def _series(frame: _Frame, series: Series) -> Iterator[Html]:
     if series.line and len(points) > 1:
         yield element("path", d=f"M{_joined([frame.at(*point) for point in points])}", class_="line")
     kind = "dot" if len(series.points) <= _MARKED or not series.line else "dot faint"
+    size = 3.5 if len(series.points) <= _CROWD else 2.5
     names = dict(zip(series.points, series.names, strict=False))
     stride = math.ceil(len(series.points) / (_MOST_TITLES if series.line else _MOST_POINTS))
     for point in [*series.points[:-1:stride], series.points[-1]]:
         x, y = frame.at(*point)
         said = " ".join(filter(None, (names.get(point, series.label), f"({number(point[0])}, {number(point[1])})")))
-        yield element("circle", element("title", said), cx=x, cy=y, r=3.5, class_=kind)
+        yield _mark(index, x, y, size, element("title", said), class_=kind)
+
+
+def _mark(index: int, x: float, y: float, size: float, *children: Html, class_: str) -> Html:
+    """A circle, a square or a diamond, by the number of the series."""
+    if index % 3 == 0:
+        return element("circle", *children, cx=f"{x:g}", cy=f"{y:g}", r=size, class_=class_)
+    if index % 3 == 1:
+        side = 1.8 * size
+        outline = f"M{x - side / 2:g} {y - side / 2:g}h{side:g}v{side:g}h{-side:g}z"
+    else:
+        half = 1.25 * size
+        outline = f"M{x - half:g} {y:g}l{half:g} {half:g}l{half:g} {-half:g}l{-half:g} {-half:g}z"
+    return element("path", *children, d=outline, class_=class_)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -171,11 +187,7 @@ def _legend(shown: Sequence[Series]) -> Html:
         return Html("")
     entries = []
     for index, series in enumerate(shown):
-        mark = (
-            element("path", d="M1 6H27", class_="line")
-            if series.line
-            else element("circle", cx=14, cy=6, r=4, class_="dot")
-        )
+        mark = element("path", d="M1 6H27", class_="line") if series.line else _mark(index, 14, 6, 4, class_="dot")
         key = element("svg", mark, viewBox="0 0 28 12", aria_hidden="true", class_=f"key s{index % 6}")
         entries.append(element("li", key, series.label))
     return element("ul", *entries, class_="legend")

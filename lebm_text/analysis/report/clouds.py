@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .charts import Chart, Series, draw
-from .html import Section, element, number
+from .html import Section, element
 from .run_files import RunFiles, dig, is_figure
 
 __all__ = ["is_view", "views"]
@@ -27,7 +27,7 @@ def views(run: RunFiles) -> Section | None:
         if is_view(report):
             explained = report.get("explained")
             shares = explained if isinstance(explained, list) and all(map(is_figure, explained)) else []
-            variance = f" The plane holds {number(100 * sum(shares))} % of the variance." if shares else ""
+            variance = f" The plane holds {sum(shares):.1%} of the variance." if shares else ""
             chart = Chart(
                 "Latent vectors in a plane",
                 f"Prior samples should cover the inferred z; where they do not, sentences are missed.{variance}",

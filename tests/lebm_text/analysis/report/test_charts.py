@@ -23,9 +23,7 @@ def chart(*series: Series, **options: object) -> Chart:
 
 
 def circles(page: Page) -> list[tuple[float, float]]:
-    return [
-        (float(str(a["cx"])), float(str(a["cy"]))) for tag, a in page.tags if tag == "circle" and a.get("r") == "3.5"
-    ]
+    return [(float(str(a["cx"])), float(str(a["cy"]))) for tag, a in page.tags if tag == "circle" and a.get("r") != "4"]
 
 
 @settings(max_examples=40)
@@ -75,6 +73,14 @@ def test_text_says_what_the_picture_shows() -> None:
     label = next(str(a["aria-label"]) for tag, a in page.tags if a.get("role") == "img")
     assert all(part in label for part in ("title", "loss", "first 3.5", "last 2", "least 1.25", "greatest 3.5"))
     assert "none" not in page.text
+
+
+def test_series_differ_by_more_than_colour() -> None:
+    lines = Page(draw(chart(*(Series(str(i), [(0, i), (1, i)]) for i in range(3)))))
+    marks = Page(draw(chart(*(Series(str(i), [(0, i)], line=False) for i in range(3)))))
+    assert {"s0", "s1", "s2"} <= set(lines.values("class"))
+    shapes = [re.sub(r"[\d. -]", "", str(a.get("d", tag))) for tag, a in marks.tags if a.get("class") == "dot"]
+    assert len(set(shapes)) == 3
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -166,7 +166,7 @@ def test_a_full_run_shows_everything(full: Path) -> None:
         *("late words", "early words", "(empty)", "drawn", "12.5% empty", "the source", "the image"),
         *("8.762", "8.704 to 8.818", "5.956", "7.25", "take care", "25.0%", "greedy", "3.25"),
         *("51.21", "± 4.42", "0.3145", "active units", "f settles", "a chained sentence", "answer", "42", "two"),
-        *("37.5 % of the variance", "inferred from sentences", "0.7 ± 0.1"),
+        *("37.5% of the variance", "inferred from sentences", "0.7 ± 0.1"),
         *("sport (95 sentences) among news (1,900 sentences)", "joint a token", "0.8125", "0.78 to 0.84", "better"),
         *("FPPL|lm:kn5|v:1", "samples(n=5)", "ef" * 32, "novel|v:1", "abc123", "not committed"),
         *("lebm-text train ./e2e --preset", "no warning of collapse"),
