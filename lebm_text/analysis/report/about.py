@@ -74,15 +74,16 @@ def about(run: RunFiles) -> Section:
 
 def _training(run: RunFiles) -> tuple[str, str]:
     n_epochs = run.config.training.n_epochs
-    step = max([run.progress.get("step", 0), *(record["step"] for record in run.metrics)], default=0)
+    steps = [run.progress.get("step"), *(record["step"] for record in run.metrics)]
+    step = max(filter(is_figure, steps), default=0)
     if run.finished:
         hours = run.progress.get("seconds")
         took = f", {hours / 3600:.1f} hours of updates" if is_figure(hours) else ""
         return "finished", f"{n_epochs:,} epochs, {step:,} updates{took}"
     if not step:
         return "begun", f"no figures yet; {n_epochs:,} epochs were asked for"
-    last = run.metrics[-1]["epoch"] if run.metrics else run.progress.get("epoch", 0)
-    return "not finished", f"epoch {last:.1f} of {n_epochs:,}, update {step:,}"
+    where = f"epoch {run.metrics[-1]['epoch']:.1f} of {n_epochs:,}, " if run.metrics else ""
+    return "not finished", f"{where}update {step:,}"
 
 
 def _data(env: Mapping[str, Any]) -> Iterator[Html]:

@@ -12,6 +12,7 @@ __all__ = ["generic_report"]
 
 _MOST_ROWS = 60
 _MOST_COLUMNS = 12
+_MOST_TABLES = 12
 _DEEPEST = 6
 _LONGEST = 300  # characters of a text
 # Shown elsewhere on the page.
@@ -33,8 +34,10 @@ def generic_report(name: str, report: Mapping[str, Any]) -> Section:
         parts.append(table(f"Values of {name}", ["value", name], shown))
         if values[_MOST_ROWS:]:
             parts.append(element("p", f"{len(values) - _MOST_ROWS:,} more values are in the file."))
-    for path, records in tables:
+    for path, records in tables[:_MOST_TABLES]:
         parts.append(details(f"{path}: {len(records):,} rows", _table(path, records)))
+    if tables[_MOST_TABLES:]:
+        parts.append(element("p", f"{len(tables) - _MOST_TABLES:,} more tables are in the file."))
     return Section(f"report-{name}", name, parts)
 
 

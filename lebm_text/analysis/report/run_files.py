@@ -194,7 +194,8 @@ def _metrics(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 def _warnings(metrics: list[dict[str, Any]], latent_dim: int) -> list[tuple[int, str]]:
     """metrics.jsonl does not hold them, but all that they follow from."""
     watchdog = Watchdog(latent_dim)
-    return [(record["step"], message) for record in metrics for message in watchdog.check(record)]
+    whole = [record for record in metrics if "nll_posterior" in record or "nll_shuffled" not in record]
+    return [(record["step"], message) for record in whole for message in watchdog.check(record)]
 
 
 def _lines(path: Path, n: int, notes: list[str]) -> list[str]:
