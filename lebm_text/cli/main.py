@@ -36,6 +36,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "rppl": CommandEntry("lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."),
     "evaluate": CommandEntry("lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture."),
     "likelihood": CommandEntry("lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z."),
+    "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
     "report": CommandEntry("lebm_text.cli.report", "One HTML page about a run: curves, samples, evaluations."),
