@@ -96,7 +96,7 @@ def _evaluation(run: RunFiles) -> Iterator[str]:
         metric = report.get("metric")
         if metric in ("fppl", "rppl", "frontier"):
             yield _judging(run, name, report)
-        elif metric == "likelihood" and isinstance(report.get("settings"), Mapping):
+        elif metric == "likelihood" and ("settings" in report or "exact_of_all" in report):
             yield _likelihood(run, report)
 
 
@@ -138,10 +138,12 @@ def _likelihood(run: RunFiles, report: Mapping[str, Any]) -> str:
         "--partition-chains": ("partition_chains",),
         "--seed": ("seed",),
     }.items():
-        value = dig(report["settings"], *path)
+        value = dig(report, "settings", *path)
         if value is not None:
             words += [option, value]
-    if dig(report["settings"], "n_bracket"):
+    if is_figure(n := dig(report, "exact", "n_sentences")):
+        words += ["-n", n]
+    if dig(report, "settings", "n_bracket"):
         words.append("--bracket")
     return _command("likelihood", run, *words)
 
