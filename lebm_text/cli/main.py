@@ -46,6 +46,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
+    "report": CommandEntry("lebm_text.cli.report", "One HTML page about a run: curves, samples, evaluations."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
 }
 

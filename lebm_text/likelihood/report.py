@@ -78,6 +78,7 @@ def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, pro
     partition = partition_of(model, settings, progress)
     partition.check()
     report: dict[str, object] = {
+        "settings": asdict(settings),
         "log_z": _partition_record(partition),
         "chain_gap": _chain_gap(model, partition, settings.seed),
     }
