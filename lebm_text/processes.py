@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .errors import InputError, LostProcessError
+from .launch import n_launched
 from .samplers.noise import RowsRng
 from .text.batching import Batch
 
@@ -173,7 +174,7 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     Each takes the CUDA device of its local rank, unless `device` is cpu. All wait here for each other, and a run
     whose processes never all arrive ends after the time-out of `torch.distributed`.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    if n_launched() == 1:
         yield ALONE
         return
     cuda = device != "cpu" and torch.cuda.is_available()
@@ -193,8 +194,8 @@ def _peers_needed() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = str(error).split("] ", 1)[-1].split(". ")[0]  # without the place in the library's source
         raise LostProcessError(
-            "another process of this run has ended or cannot be reached, so this one ends, too; nothing was written "
-            f"since the last checkpoint ({reason[:150]})"
+            f"another process of this run has ended or cannot be reached ({reason}), so this one ends, too; "
+            "what it wrote before is whole, and a training goes on from its last checkpoint with --resume"
         ) from None

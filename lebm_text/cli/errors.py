@@ -1,7 +1,7 @@
 """From exceptions to exit codes: 0 fine, 1 a bug or a lost process, 2 bad input, 130 interrupted, 141 broken pipe.
 
-`InputError`, `LostProcessError`, click's own usage errors and what the system says of a path that the user named become one
-line on stderr. Everything else is a bug and keeps its traceback.
+`InputError`, `LostProcessError`, click's own usage errors and what the system says of a path that the user named
+become one line on stderr. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

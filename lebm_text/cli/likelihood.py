@@ -97,7 +97,8 @@ def command(
 
     AIS gives a stochastic lower bound, importance sampling an estimate where its effective sample size is at
     least 100. Neither is given unless three estimates of log Z agree to 0.02 nat. Sentences are taken in one
-    fixed order, so that all models see the same ones.
+    fixed order, so that all models see the same ones. Several processes share them and find the same:
+    torchrun --nproc-per-node N -m -- lebm_text likelihood ...
     """
     began = time.monotonic()
     if bracket and not n:
@@ -109,6 +110,7 @@ def command(
     from lebm_text.likelihood.report import Settings, likelihood_report
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
+    from lebm_text.processes import joined
     from lebm_text.text.corpora import find_again
 
     if output is not None:
@@ -120,6 +122,7 @@ def command(
             "metrics.jsonl has it as valid_nll and valid_ppl"
         )
     corpus = find_again(read_json(run / "env.json")["corpus"], data_dir=data_dir)
+    processes = click.get_current_context().with_resource(joined(device))
     model = LatentEBM.from_pretrained(run, device=device)
     text, described = _read(corpus, split, config, model.tokenizer)
     settings = Settings(
@@ -134,13 +137,16 @@ def command(
     )
 
     def show(total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
-        return progress(total, what, quiet=as_json)
+        return progress(total, what, quiet=as_json or not processes.first)
 
+    figures = likelihood_report(model, text, settings, show, processes)
+    if not processes.first:
+        return
     report: dict[str, Any] = {
         "metric": "likelihood",
         "signature": _signature(corpus.name, split, model.tokenizer.kind, settings),
         "corpus": described,
-        **likelihood_report(model, text, settings, show),
+        **figures,
         "versions": _versions(),
         "seconds": time.monotonic() - began,
     }

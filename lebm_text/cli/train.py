@@ -85,7 +85,7 @@ def command(
     CORPUS is a name (see `lebm-text data list`) or a directory with train.txt, valid.txt and test.txt, one
     sentence a line; with --resume it may be left out. Ctrl-C and SIGTERM write a checkpoint and stop.
 
-    Several processes that share each batch: torchrun --nproc-per-node N -m lebm_text train CORPUS
+    Several processes that share each batch: torchrun --nproc-per-node N -m -- lebm_text train CORPUS
     """
     if corpus is None and not resume:
         raise click.UsageError("missing CORPUS: a name (see `lebm-text data list`) or a directory")

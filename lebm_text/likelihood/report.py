@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lebm_text.build import sample_prior
 from lebm_text.model import LatentEBM
 from lebm_text.models.priors import GaussianPrior
+from lebm_text.processes import ALONE, Processes
 from lebm_text.text.batching import EncodedCorpus
 
 from .bracket import bracket, simulate
@@ -63,11 +64,14 @@ class Sentences:
     n_bytes: NDArray[np.int64] | None
 
 
-def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, progress: Progress) -> dict[str, object]:
+def likelihood_report(
+    model: LatentEBM, text: Sentences, settings: Settings, progress: Progress, processes: Processes = ALONE
+) -> dict[str, object]:
     """Everything that `settings` asks for.
 
     Args:
         progress: (total, what) → a context that yields a function to call with how much is done.
+        processes: that share the sentences; log Z and the bracket are computed by each of them.
 
     Raises:
         InputError: log Z is not known well enough, so that no likelihood can be given.
@@ -84,7 +88,14 @@ def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, pro
     if n:
         with progress(n * settings.ais.n_steps, "AIS") as say:
             ais = ais_bounds(
-                prior, generator, text.corpus, np.arange(n), settings.ais, seed=settings.seed, on_progress=say
+                prior,
+                generator,
+                text.corpus,
+                np.arange(n),
+                settings.ais,
+                seed=settings.seed,
+                on_progress=lambda done: say(min(done * processes.size, n * settings.ais.n_steps)),
+                processes=processes,
             )
     if m:
         with progress(m, "importance sampling") as say:
@@ -95,7 +106,8 @@ def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, pro
                 np.arange(m),
                 n_samples=settings.n_samples,
                 seed=settings.seed,
-                on_progress=say,
+                on_progress=lambda done: say(min(done * processes.size, m)),
+                processes=processes,
             )
     report["ais"] = None if ais is None else _ais_record(ais, partition, text, settings)
     report["importance"] = None if importance is None else _importance_record(importance, ais, partition, text)
