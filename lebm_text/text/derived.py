@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from lebm_text import __version__
-from lebm_text.files import sha256_file
 
 from .corpora import Split
 from .encoding import EncodedSentences, map_encoded, pack, write_encoded
 from .errors import InputError
+from .sources import sha256_lines, stored_bytes
 from .storing import cache_directory, fresh_directory
 from .tokenizers import Tokenizer, load_tokenizer
 
@@ -83,7 +83,7 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
 
 def _is_short(split: Split) -> bool:
     try:
-        return split.path.stat().st_size < KEPT_FROM
+        return stored_bytes(split.path) < KEPT_FROM
     except OSError:
         return True  # reading it says what is wrong
 
@@ -95,5 +95,5 @@ def _key(split: Split, *depends_on: object) -> str:
 
 def _require_unchanged(split: Split) -> None:
     """An entry is filed under the hash of its text, which was taken before the text was read again."""
-    if sha256_file(split.path) != split.sha256:
+    if sha256_lines(split.path) != split.sha256:
         raise InputError(f"{split.path} was changed while it was read; run the command again")

@@ -1,4 +1,4 @@
-"""Sentences of a text file: one a line, UTF-8, checked as they are read and never all in memory.
+"""Sentences of a text: one a line, UTF-8, checked as they are read and never all in memory.
 
 A line ends at LF or CRLF; a byte order mark at the start is dropped. Tokens are separated by runs of
 blanks and tabs and by nothing else: no-break spaces, form feeds and their kin belong to the token, as
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import InputError
+from .sources import raw_lines
 
 __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", "summarise"]
 
@@ -26,7 +26,7 @@ RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 class TextSummary:
     """What one pass over a text file finds."""
 
-    sha256: str  # of the bytes as they lie on the disk
+    sha256: str  # of the lines as bytes: for a file of plain text that of the file
     n_sentences: int  # lines that hold at least one token
     n_words: int  # tokens, no end of sentence counted
     n_empty: int  # lines without a token; they are no sentences
@@ -45,7 +45,7 @@ def normalise(line: str) -> str:
     return line.strip(" ")
 
 
-def parse_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Yield every line of `stream`, normalised, empty ones included; `name` is for messages.
 
     Raises InputError, with the line number, for bytes that are not UTF-8, NUL bytes, carriage returns
@@ -56,10 +56,9 @@ def parse_lines(stream: BinaryIO, name: str) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """`parse_lines` of a file. Raises InputError as it does, and for a file that cannot be read."""
+    """`parse_lines` of a place (see `sources`). Raises InputError as it does, and for one that cannot be read."""
     try:
-        with open(path, "rb") as stream:
-            yield from parse_lines(stream, str(path))
+        yield from parse_lines(raw_lines(path), str(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -72,15 +71,14 @@ def summarise(path: Path) -> TextSummary:
     digest = hashlib.sha256()
     n_sentences = n_words = n_empty = 0
     try:
-        with open(path, "rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                digest.update(raw)
-                line = _parse_line(raw, str(path), number)
-                if line:
-                    n_sentences += 1
-                    n_words += line.count(" ") + 1
-                else:
-                    n_empty += 1
+        for number, raw in enumerate(raw_lines(path), 1):
+            digest.update(raw)
+            line = _parse_line(raw, str(path), number)
+            if line:
+                n_sentences += 1
+                n_words += line.count(" ") + 1
+            else:
+                n_empty += 1
     except OSError as error:
         raise _unreadable(path, error) from error
     if not n_sentences:

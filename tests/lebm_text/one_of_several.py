@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from lebm_text.config import Config
 from lebm_text.generate import generate
-from lebm_text.likelihood.sentences import AISSettings, ais_bounds, importance_values
+from lebm_text.likelihood.sentences import AISSettings, ais_bounds
 from lebm_text.model import LatentEBM
 from lebm_text.processes import Processes, joined
 from lebm_text.text.corpora import find_corpus
@@ -25,7 +24,7 @@ __all__ = ["BREAK", "CASES", "case", "figures", "runs"]
 
 BREAK = 5  # updates before a run is continued by another number of processes
 
-CASES: dict[str, Mapping[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     # In batches of 3, 25 sentences leave a last one of 1: fewer than there are processes.
     "chains": {"inference": {"persistent": True}, "training": {"batch_size": 3}},
     "encoder": {"inference": {"kind": "amortized", "free_bits": 0.5}},
@@ -52,17 +51,15 @@ def figures(run: Path, processes: Processes) -> dict[str, Any]:
     """Sentences of a trained model and bounds on its likelihood, in several batches."""
     model = LatentEBM.from_pretrained(run, device="cpu")
     drawn = generate(model.model, model.tokenizer, model.config, 40, batch_size=8, processes=processes)
-    corpus, index = toy_corpus([3, 2, 5, 4, 1] * 8, vocab_size=len(model.tokenizer)), np.arange(40)
+    corpus = toy_corpus([3, 2, 5], vocab_size=len(model.tokenizer))
     prior, generator = model.model.prior, model.model.generator
-    settings = AISSettings(n_steps=4, n_chains=32, n_moves=2)  # eight sentences a batch
-    bounds = ais_bounds(prior, generator, corpus, index, settings, seed=1, processes=processes)
-    values = importance_values(prior, generator, corpus, index, n_samples=32, seed=1, processes=processes)
+    settings = AISSettings(n_steps=2, n_chains=128, n_moves=1)  # two sentences a batch
+    bounds = ais_bounds(prior, generator, corpus, np.arange(3), settings, seed=1, processes=processes)
     return {
         "sentences": drawn.sentences,
         "z": drawn.z.tolist(),
         "bounds": bounds.log_a.value.tolist(),
         "chains": bounds.z.tolist(),
-        "importance": values.value.tolist(),
     }
 
 

@@ -26,7 +26,7 @@ from lebm_text.training.metrics import read_metrics
 
 from .cli.test_main import one_line
 from .one_of_several import BREAK, CASES, figures, runs
-from .toy import normal, seeded, toy_batch, write_text_corpus
+from .toy import seeded, toy_batch, write_text_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 
