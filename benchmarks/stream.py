@@ -36,12 +36,21 @@ N_WORDS = 10_000
 MEAN_LENGTH = 20  # words of a sentence; with </s> a token more
 BLOCK = 20_000  # sentences drawn at a time
 PARTS = 10  # rows of a step whose progress is seen
-COLUMNS = ("step", "tokens", "seconds", "tokens_per_second", "resident", "anonymous")
+COLUMNS = (
+    "step",
+    "tokens",
+    "seconds",
+    "cpu_seconds",
+    "tokens_per_second",
+    "tokens_per_cpu_second",
+    "resident",
+    "anonymous",
+)
 CONFIG: dict[str, dict[str, Any]] = {
     "model": {"latent_dim": 16, "embedding_dim": 32, "hidden_dim": 32, "prior_hidden_dim": 32},
     "inference": {"n_steps": 2},
     "prior": {"n_steps": 2},
-    "training": {"report_every": 5, "batch_size": 64, "checkpoint_every": 1_000_000, "validation_sentences": 100},
+    "training": {"report_every": 10, "batch_size": 64, "checkpoint_every": 1_000_000, "validation_sentences": 100},
 }
 
 T = TypeVar("T")
@@ -50,36 +59,45 @@ T = TypeVar("T")
 class Log:
     """Rows of a table: a step, or a tenth of it, its tokens and seconds, and the memory in use at its end, in MB.
 
-    `resident` counts pages of files that are mapped, too, which the system takes back when it needs them;
-    `anonymous` is what the process itself holds.
+    `cpu_seconds` are those of all threads, which on a busy machine vary less than the time that passes. `resident`
+    counts pages of files that are mapped, too, which the system takes back when it needs them; `anonymous` is what the
+    process itself holds.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self._since = time.perf_counter(), time.process_time()
 
-    def add(self, step: str, seconds: float | None = None, tokens: int | None = None, *, speed: Any = None) -> None:
-        """One row, with the memory as it is now."""
-        if tokens is not None and seconds is not None:
-            speed = tokens / seconds
-        self.rows.append({"step": step, "tokens": tokens, "seconds": seconds, "tokens_per_second": speed} | resident())
+    def begin(self) -> None:
+        """The next row is of what begins now."""
+        self._since = time.perf_counter(), time.process_time()
+
+    def add(self, step: str, tokens: int | None = None, *, speed: float | None = None) -> None:
+        """A row of what went on since the last one, or since `begin`; of `tokens`, or at a speed that is known."""
+        seconds, cpu_seconds = time.perf_counter() - self._since[0], time.process_time() - self._since[1]
+        row = {"step": step, "tokens": tokens, "seconds": seconds, "cpu_seconds": cpu_seconds}
+        row["tokens_per_second"] = speed if tokens is None else tokens / seconds
+        row["tokens_per_cpu_second"] = None if tokens is None else tokens / cpu_seconds
+        self.rows.append(row | resident())
+        self.begin()
 
     def whole(self, step: str, act: Callable[[], T]) -> T:
         """`act()` as one row."""
-        started = time.perf_counter()
+        self.begin()
         result = act()
-        self.add(step, time.perf_counter() - started)
+        self.add(step)
         return result
 
     def watched(self, step: str, items: Iterable[T], tokens_of: Callable[[T], int], total: int) -> Iterator[T]:
         """`items` as they come, and a row for each tenth of their tokens."""
-        started, tokens, every = time.perf_counter(), 0, total / PARTS
+        self.begin()
+        tokens = before = parts = 0
         for item in items:
             yield item
             tokens += tokens_of(item)
-            if tokens >= every:
-                now = time.perf_counter()
-                self.add(step, now - started, tokens)
-                started, tokens = now, 0
+            if tokens * PARTS >= total * (parts + 1):
+                self.add(step, tokens - before)
+                before, parts = tokens, parts + 1
 
 
 def write_corpus(directory: Path, n_tokens: int, log: Log) -> None:
@@ -149,11 +167,11 @@ def learn(directory: Path, corpus: Corpus, config: Config, updates: int, log: Lo
     """Half of the updates by `train`, the others by `resume`, which finds the text encoded."""
 
     def listen(step: str) -> Callable[[Event], None]:
-        began = time.perf_counter()
+        log.begin()
 
         def hear(event: Event) -> None:
             if event.kind == "start":
-                log.add(f"{step}, until the first update", time.perf_counter() - began)
+                log.add(f"{step}, until the first update")
             if event.kind == "report":
                 log.add(step, speed=event.data["tokens_per_second"])
 
