@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,8 @@ from .text.batching import Batch
 __all__ = ["ALONE", "Processes", "Share", "joined"]
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)  # with a rank that works alone; one that has died is noticed at once
 
 
 class Processes:
@@ -155,6 +158,9 @@ class _Several(Processes):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        # What the first rank does before all others, encoding a text, may take longer than any exchange should.
+        with _peers_needed():
+            self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def sum_(self, tensor: Tensor) -> None:
         with _peers_needed():
@@ -163,7 +169,7 @@ class _Several(Processes):
     def every(self, value: T) -> list[T]:
         values: list[T] = [value] * self.size
         with _peers_needed():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, self._patient)
         return values
 
 
@@ -172,7 +178,8 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     """The processes that `torchrun` started, connected inside; without it, `ALONE`.
 
     Each takes the CUDA device of its local rank, unless `device` is cpu. All wait here for each other, and a run
-    whose processes never all arrive ends after the time-out of `torch.distributed`.
+    whose processes never all arrive ends after the time-out of `torch.distributed`. Raises InputError if the launcher
+    does not say where to meet.
     """
     if n_launched() == 1:
         yield ALONE
@@ -180,8 +187,13 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    with _peers_needed():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        with _peers_needed():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    except ValueError as error:
+        raise InputError(
+            f"RANK and WORLD_SIZE are set, but not all that belongs to them ({error}); use torchrun"
+        ) from None
     try:
         yield _Several()
     finally:

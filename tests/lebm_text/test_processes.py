@@ -19,7 +19,7 @@ import torch
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.launch import n_launched
-from lebm_text.processes import ALONE, Processes, Share
+from lebm_text.processes import ALONE, Processes, Share, joined
 from lebm_text.samplers.noise import RowsRng, draw_normal, draw_uniform
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.metrics import read_metrics
@@ -120,6 +120,10 @@ def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["curves"]) == 2
     assert "curves works in one process" in one_line(capsys)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="MASTER_ADDR"), joined("cpu"):
+        pass
     monkeypatch.setenv("WORLD_SIZE", "two")
     assert main(["generate"]) == 2
     assert "WORLD_SIZE" in one_line(capsys)
