@@ -10,8 +10,9 @@ from lebm_text.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["picture_formats", "plot_frontier"]
+__all__ = ["picture_formats", "plot_frontier", "plot_frontiers"]
 
 
 def picture_formats() -> frozenset[str]:
@@ -34,18 +35,52 @@ def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[st
     Raises:
         InputError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
     judges = list(dict.fromkeys(point["judge"] for point in points))
-    figure = Figure(figsize=(6 * len(judges), 5), layout="constrained")
+    figure = _figure(6.0 * len(judges))
     for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
         rows = [row for row in real if row["judge"] == judge]
         _draw_real(axes, rows)
         _draw(axes, [point for point in points if point["judge"] == judge])
+        _label_axes(axes)
         axes.set_title(f"judge: {judge}", fontsize="medium")
     figure.savefig(path)
+
+
+def plot_frontiers(
+    models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], path: Path
+) -> None:
+    """Draw the curves of several models under one judge.
+
+    Args:
+        models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in their order; greedy
+            decoding stands alone.
+        real: FPPL and RPPL of real text, the latter from as many sentences as there are samples.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
+    figure = _figure(8.0)
+    axes = figure.subplots()
+    axes.plot(*real, "*", color="black", markersize=12, label="real text")
+    for index, (name, points) in enumerate(models.items()):
+        drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
+        curve = [drawn[temperature] for temperature in sorted(drawn)]
+        color, marker = f"C{index}", "osD^vPX"[index % 7]
+        if curve:
+            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
+        if "greedy" in points:
+            axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
+    _label_axes(axes)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def _figure(width: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
+    return Figure(figsize=(width, 5), layout="constrained")
 
 
 def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -62,8 +97,6 @@ def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     groups: dict[str, list[tuple[float, float]]] = {}
     for point in sorted(points, key=lambda point: point.get("temperature", 0.0)):
         groups.setdefault(_label(point), []).append((point["fppl"], point["rppl"]))
@@ -76,6 +109,11 @@ def _draw(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
             axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
         axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
         axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+
+
+def _label_axes(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(0.15)

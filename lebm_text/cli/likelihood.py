@@ -97,8 +97,8 @@ def command(
 
     AIS gives a stochastic lower bound, importance sampling an estimate where its effective sample size is at
     least 100. Neither is given unless three estimates of log Z agree to 0.02 nat. Sentences are taken in one
-    fixed order, so that all models see the same ones. Several processes share them and find the same:
-    torchrun --nproc-per-node N -m -- lebm_text likelihood ...
+    fixed order, so that all models see the same ones. Of a language model log p(x) is exact. Several processes
+    share the sentences and find the same: torchrun --nproc-per-node N -m -- lebm_text likelihood ...
     """
     began = time.monotonic()
     if bracket and not n:
@@ -107,7 +107,7 @@ def command(
 
     from lebm_text.config import Config
     from lebm_text.files import atomic_write_text, check_writable, read_json
-    from lebm_text.likelihood.report import Settings, likelihood_report
+    from lebm_text.likelihood.report import Settings, exact_report, likelihood_report
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
     from lebm_text.processes import joined
@@ -116,10 +116,10 @@ def command(
     if output is not None:
         check_writable(output)
     config = Config.from_dict(read_json(run / "config.json"))
-    if config.model.latent_dim == 0:
+    exact = config.model.latent_dim == 0
+    if exact and bracket:
         raise InputError(
-            f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, no estimate is needed; "
-            "metrics.jsonl has it as valid_nll and valid_ppl"
+            f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, without --bracket"
         )
     corpus = find_again(read_json(run / "env.json")["corpus"], data_dir=data_dir)
     processes = click.get_current_context().with_resource(joined(device))
@@ -139,12 +139,12 @@ def command(
     def show(total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
         return progress(total, what, quiet=as_json or not processes.first)
 
-    figures = likelihood_report(model, text, settings, show, processes)
+    figures = exact_report(model, text, n, show) if exact else likelihood_report(model, text, settings, show, processes)
     if not processes.first:
         return
     report: dict[str, Any] = {
         "metric": "likelihood",
-        "signature": _signature(corpus.name, split, model.tokenizer.kind, settings),
+        "signature": _signature(corpus.name, split, model.tokenizer.kind, None if exact else settings),
         "corpus": described,
         **figures,
         "versions": _versions(),
@@ -191,13 +191,20 @@ def _read(corpus: Corpus, split: str, config: Config, tokenizer: Tokenizer) -> t
     return Sentences(encoded, words, n_bytes if tokenizer.kind == "sentencepiece" else None), described
 
 
-def _signature(corpus: str, split: str, tokenizer: str, settings: Settings) -> str:
-    ais = settings.ais
-    kernel = "mala" if ais.n_leapfrog == 1 else f"hmc{ais.n_leapfrog}"
+def _signature(corpus: str, split: str, tokenizer: str, settings: Settings | None) -> str:
+    """`settings`: of the estimates; None where log p(x) is exact."""
+    how, seed = "exact", ""
+    if settings is not None:
+        ais = settings.ais
+        kernel = "mala" if ais.n_leapfrog == 1 else f"hmc{ais.n_leapfrog}"
+        how = (
+            f"lower:ais({ais.n_steps}x{ais.n_chains},{kernel},from={ais.start},n={settings.n_ais})"
+            f"|importance(K={settings.n_samples},n={settings.n_importance})"
+        )
+        seed = f"|seed:{settings.seed}"
     return (
-        f"log_p|density:p_theta,T=1,dropout=0|lower:ais({ais.n_steps}x{ais.n_chains},{kernel},from={ais.start},"
-        f"n={settings.n_ais})|importance(K={settings.n_samples},n={settings.n_importance})|test:{corpus}-{split}"
-        f"|tokens:{tokenizer}|eos:yes|unk:counted|seed:{settings.seed}|v:{__version__}"
+        f"log_p|density:p_theta,T=1,dropout=0|{how}|test:{corpus}-{split}|tokens:{tokenizer}|eos:yes|unk:counted"
+        f"{seed}|v:{__version__}"
     )
 
 
@@ -210,6 +217,14 @@ def _versions() -> dict[str, str]:
 
 def _lines(report: dict[str, Any]) -> list[str]:
     """The report for people."""
+    if "exact_of_all" in report:
+        some, whole = report["exact"], report["exact_of_all"]
+        lines = [] if some is None else [f"log p(x), exact ({some['n_sentences']} sentences): {_figures(some)}"]
+        return [*lines, f"all {whole['n_sentences']} sentences: {_figures(whole)}", report["signature"]]
+    return [*_estimated(report), report["signature"]]
+
+
+def _estimated(report: dict[str, Any]) -> list[str]:
     log_z, gap, corpus = report["log_z"], report["chain_gap"], report["corpus"]
     plain = log_z["importance"]
     lines = [
@@ -245,12 +260,14 @@ def _lines(report: dict[str, Any]) -> list[str]:
             f"reconstruction nll {_pm(latent['reconstruction_nll'])}, information {_pm(latent['information'])} nat"
             + (" (active units need 8 chains)" if units is None else f", active units {units}")
         ]
+    if (kl := report.get("encoder_kl")) is not None:
+        lines.append(f"KL of the encoder's q(z|x) from the prior: {_pm(kl)} nat")
     if (both := report["bracket"]) is not None and both["n_sentences"] > 1:
         lines.append(
             f"simulated sentences ({both['n_sentences']}): log p(x) between {both['lower']:.3f} and "
             f"{both['upper']:.3f}, gap {_pm(both['gap'])}, at most {both['largest_gap']:.2f}"
         )
-    return [*lines, report["signature"]]
+    return lines
 
 
 def _figures(figures: dict[str, Any]) -> str:

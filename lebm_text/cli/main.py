@@ -43,6 +43,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "likelihood": CommandEntry(
         "lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z.", several=True
     ),
+    "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),

@@ -18,13 +18,15 @@ from lebm_text.text.batching import EncodedCorpus
 
 from .bracket import bracket, simulate
 from .diagnostics import MIN_CHAINS, active_units, chain_gap
+from .encoder import encoder_kl
 from .estimates import Estimate, LogMean, mean_of
+from .exact import exact_log_probs
 from .importance import MIN_ESS
 from .partition import TOLERANCE, LogPartition, gaussian_partition, log_partition
 from .sentences import AISBounds, AISSettings, ais_bounds, importance_values
 from .summary import spread, text_likelihood
 
-__all__ = ["Sentences", "Settings", "likelihood_report"]
+__all__ = ["Sentences", "Settings", "exact_report", "likelihood_report"]
 
 DRAWS_A_CHAIN = 256  # p0 draws from which each reverse chain's start is chosen
 
@@ -76,7 +78,7 @@ def likelihood_report(
     Raises:
         InputError: log Z is not known well enough, so that no likelihood can be given.
     """
-    prior, generator = model.model.prior, model.model.generator
+    prior, generator, seed = model.model.prior, model.model.generator, settings.seed
     partition = _partition(model, settings, progress)
     partition.check()
     report: dict[str, object] = {
@@ -86,35 +88,59 @@ def likelihood_report(
     n, m = min(settings.n_ais, len(text.words)), min(settings.n_importance, len(text.words))
     ais = importance = None
     if n:
-        with progress(n * settings.ais.n_steps, "AIS") as say:
+        with progress(n * settings.ais.n_steps // processes.size, "AIS") as say:
             ais = ais_bounds(
                 prior,
                 generator,
                 text.corpus,
                 np.arange(n),
                 settings.ais,
-                seed=settings.seed,
-                on_progress=lambda done: say(min(done * processes.size, n * settings.ais.n_steps)),
+                seed=seed,
+                on_progress=say,
                 processes=processes,
             )
     if m:
-        with progress(m, "importance sampling") as say:
+        with progress(m // processes.size, "importance sampling") as say:
             importance = importance_values(
                 prior,
                 generator,
                 text.corpus,
                 np.arange(m),
                 n_samples=settings.n_samples,
-                seed=settings.seed,
-                on_progress=lambda done: say(min(done * processes.size, m)),
+                seed=seed,
+                on_progress=say,
                 processes=processes,
             )
     report["ais"] = None if ais is None else _ais_record(ais, partition, text, settings)
     report["importance"] = None if importance is None else _importance_record(importance, ais, partition, text)
     report["latent"] = None if ais is None else _latent_record(ais, partition, settings)
+    if ais is not None and model.model.encoder is not None and model.config.inference.kind == "amortized":
+        kl = encoder_kl(
+            model.model.encoder,
+            prior,
+            generator,
+            text.corpus,
+            np.arange(n),
+            log_z=partition.reverse.value,
+            seed=settings.seed,
+        )
+        report["encoder_kl"] = _estimate(mean_of(kl)) if n > 1 else None
     report["bracket"] = _bracket_record(model, partition, settings, progress) if settings.n_bracket else None
     report["sentences"] = _sentence_records(ais, importance, partition, text)
     return report
+
+
+def exact_report(model: LatentEBM, text: Sentences, n: int, progress: Progress) -> dict[str, object]:
+    """log p(x) of a language model: of the first `n` sentences, which are those of other models' bounds, and of all."""
+    with progress(len(text.words), "log p(x)") as say:
+        log_p = exact_log_probs(model.model.generator, text.corpus, np.arange(len(text.words)), say)
+    no_error = np.full(len(log_p), np.nan)  # nothing was sampled
+
+    def figures(first: int) -> dict[str, object]:
+        n_bytes = None if text.n_bytes is None else text.n_bytes[:first]
+        return text_likelihood(log_p[:first], no_error[:first], text.words[:first], log_z_error=0.0, n_bytes=n_bytes)
+
+    return {"exact": figures(min(n, len(log_p))) if n else None, "exact_of_all": figures(len(log_p))}
 
 
 def _partition(model: LatentEBM, settings: Settings, progress: Progress) -> LogPartition:

@@ -14,8 +14,8 @@ from lebm_text.text.tokenizers import WordTokenizer
 WORDS = ("the", "a", "cat", "dog", "sees", "é")
 
 
-def tiny_model(**model: Any) -> LatentEBM:
-    """Random weights, large enough that sentences differ and z matters."""
+def tiny_model(*, kind: str = "short_run", **model: Any) -> LatentEBM:
+    """Random weights, large enough that sentences differ and z matters; `kind` of inference."""
     sizes = {"latent_dim": 4, "embedding_dim": 5, "hidden_dim": 6, "prior_hidden_dim": 7, "init_range": 1.0}
     config = Config().merge(
         {
@@ -26,6 +26,8 @@ def tiny_model(**model: Any) -> LatentEBM:
             "training": {"precision": "fp32"},
         }
     )
+    if kind != "short_run":
+        config = config.merge({"inference": {"kind": kind}})
     config = config.merge({"model": model})
     tokenizer = WordTokenizer(WORDS)
     network = build_model(

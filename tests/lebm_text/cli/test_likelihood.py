@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from lebm_text.cli.main import main
+from lebm_text.text.corpora import find_corpus
 
 from ..tiny import tiny_model
 from .conftest import Report
@@ -71,10 +74,21 @@ def test_wrong_arguments_are_one_line(
     assert one_line(capsys)
 
 
-def test_a_language_model_needs_no_estimate(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = json.loads((grammar_run / "config.json").read_text())
-    config["model"] |= {"latent_dim": 0, "prior": "gaussian"}
-    config["inference"]["kind"] = "no_latent"
-    (grammar_run / "config.json").write_text(json.dumps(config))
-    assert main(QUICK) == 2
-    assert "likelihood is exact" in one_line(capsys)
+def test_of_a_language_model_it_is_exact(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model(prior="gaussian", latent_dim=0)
+    model.save_pretrained(grammar_run)
+    found = report_of(*QUICK)
+    corpus = find_corpus(str(grammar_run.parents[1] / "grammar"))
+    sentences = [line for line in corpus.splits["test"].sentences() if len(line.split()) <= 8]  # text.max_length
+    log_p = model.log_joint(sentences, torch.zeros(len(sentences), 0)).double()
+    words = sum(len(sentence.split()) + 1 for sentence in sentences)
+    assert found["exact_of_all"]["nll"] == pytest.approx(-float(log_p.mean()), rel=1e-5)
+    assert found["exact_of_all"]["perplexity"] == pytest.approx(math.exp(-float(log_p.sum()) / words), rel=1e-5)
+    assert found["exact"]["n_sentences"] == 3
+    assert "|exact|" in found["signature"]
+    assert main(QUICK) == 0
+    assert f"all {len(sentences)} sentences" in capsys.readouterr().out
+    assert main([*QUICK, "--bracket"]) == 2
+    assert "exact" in one_line(capsys)

@@ -1,0 +1,140 @@
+"""The results of an experiment as Markdown: tables for people, with what is needed to doubt and to repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .results import GREEDY, Results
+
+__all__ = ["markdown"]
+
+_MISSING = "–"
+
+
+def markdown(results: Results, command: str) -> str:
+    """One document; `command` is what made it."""
+    parts = [f"# {results.title}", _head(results, command), _main(results)]
+    if any(row["kn5"] for row in results.rows.values()):
+        parts.append(_frontiers(results))
+    parts += [_comparison(results, comparison) for comparison in results.comparisons if comparison["ratios"]]
+    if results.tuning:
+        parts.append(_tuning(results))
+    parts += [_cost(results), _signatures(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(results: Results, command: str) -> str:
+    lines = [f"Corpus {results.corpus}. Made by:", "", f"    {command}", ""]
+    for environment in results.environments:
+        git = environment["git"]
+        commit = "no git" if git is None else git["commit"][:12] + (" with changes" if git["changed"] else "")
+        lines.append(
+            f"Trained with lebm-text {environment['lebm_text']} ({commit}), torch {environment['packages']['torch']}, "
+            f"on {environment['device_name']}, {environment['threads']} thread(s) a run, {environment['precision']}."
+        )
+    return "\n".join(lines)
+
+
+def _main(results: Results) -> str:
+    header = ["row", "seeds", "epochs", "FPPL, LSTM", "RPPL, LSTM", "FPPL, KN5", "RPPL, KN5", "distinct, greedy"]
+    header += ["log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
+    lines = [_real_row(results, len(header))]
+    for text, figures in results.known.items():
+        if text.endswith("-gram samples"):
+            kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in ("fppl", "rppl")]
+            cells = [text, *[_MISSING] * 4, *kn5]
+            lines.append(cells + [_MISSING] * (len(header) - len(cells)))
+    for row in results.rows.values():
+        lstm, likelihood = row["lstm"], row["likelihood"]
+        kn5, greedy = row["kn5"].get("T=1", {}), row["kn5"].get(GREEDY, {})
+        cells = [row["label"], str(len(row["seeds"])), _value(row["cost"]["epochs"], 1)]
+        cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in ("fppl", "rppl")]
+        cells.append(_share(greedy.get("distinct")))
+        cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
+        cells.append(_value(likelihood.get("active_units"), 1))
+        lines.append(cells)
+    note = (
+        "Test text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % intervals (Student's "
+        "t over seeds; of perplexities in logarithms). nll and perplexity are exact for a language model, else the "
+        "stochastic bounds of `lebm-text likelihood`."
+    )
+    return f"## The table\n\n{_table(header, lines)}\n\n{note}"
+
+
+def _real_row(results: Results, width: int) -> list[str]:
+    lstm, kn5 = results.real.get("lstm", {}), results.real.get("kn5", {})
+    of_lstm = f"{lstm['ppl']:.2f}" if lstm else _MISSING
+    forward = f"{kn5['ppl']:.2f}" if kn5 else _MISSING
+    reverse = f"{kn5['rppl_at_n']:.2f} ({kn5['ppl']:.2f} from all)" if "rppl_at_n" in kn5 else forward
+    cells = ["real text", _MISSING, _MISSING, of_lstm, of_lstm, forward, reverse]
+    return cells + [_MISSING] * (width - len(cells))
+
+
+def _frontiers(results: Results) -> str:
+    decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row["kn5"]))
+    lines = []
+    for row in results.rows.values():
+        for metric in ("fppl", "rppl"):
+            figures = [row["kn5"].get(decoding, {}).get(metric) for decoding in decodings]
+            lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
+    table = _table(["row", "KN5", *decodings], lines)
+    return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+
+
+def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
+    first, second = (results.rows[comparison[side]]["label"] for side in ("first", "second"))
+    ratios = comparison["ratios"]
+    lines = [[metric.upper(), *(_value(ratio[metric], 3) for ratio in ratios.values())] for metric in ("fppl", "rppl")]
+    pairs = next(iter(ratios.values()))["fppl"]["n"]
+    return (
+        f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, seed by seed "
+        f"({pairs} pairs), with 95 % intervals; below 1 the first is better."
+    )
+
+
+def _tuning(results: Results) -> str:
+    lines = []
+    for name, row in results.tuning.items():
+        for number, trial in enumerate(row["trials"], 1):
+            changed = ", ".join(f"{key}={value}" for key, value in trial["settings"].items())
+            mark = "**taken**" if number == row["chosen"] else ""
+            figures = [f"{trial[key]:.2f}" for key in ("fppl", "rppl", "score")]
+            lines.append([name, changed, f"{trial['epochs']:g}", f"{trial['seconds'] / 60:.1f}", *figures, mark])
+    header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "√(FPPL·RPPL)", ""]
+    return (
+        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5, T = 1. The same number of trials for every "
+        "row; the least √(FPPL·RPPL) is taken."
+    )
+
+
+def _cost(results: Results) -> str:
+    rows = results.rows.values()
+    lines = [[row["label"], _value(row["cost"]["epochs"], 1), _value(row["cost"]["minutes"], 1)] for row in rows]
+    total = sum(step["seconds"] for step in results.log) / 3600
+    trials = sum(trial["seconds"] for row in results.tuning.values() for trial in row["trials"]) / 3600
+    return (
+        f"## What it cost\n\n{_table(['row', 'epochs', 'minutes of updates a run'], lines)}\n\nUpdates of all trials: "
+        f"{trials:.1f} h. All steps of the log, one after the other: {total:.1f} h."
+    )
+
+
+def _signatures(results: Results) -> str:
+    return "## Signatures\n\n" + "\n".join(f"- `{signature}`" for signature in results.signatures)
+
+
+def _value(interval: Mapping[str, Any] | None, digits: int) -> str:
+    if interval is None:
+        return _MISSING
+    if interval["low"] is None or interval["low"] == interval["high"]:
+        return f"{interval['value']:.{digits}f}"
+    return f"{interval['value']:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
+
+
+def _share(interval: Mapping[str, Any] | None) -> str:
+    return _MISSING if interval is None else f"{100 * interval['value']:.0f} %"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,205 @@
+"""What the steps of an experiment left on disk, gathered by row: figures with intervals over seeds, their sources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lebm_text.files import read_json
+
+from .plan import Experiment, Row
+from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval
+from .steps import run_directory, seconds_trained
+from .tuning import last_validation
+
+__all__ = ["Results", "gather"]
+
+GREEDY = "greedy"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a table says, ready for JSON.
+
+    Attributes:
+        rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
+            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, active units, …).
+        real: by judge, perplexity of real held-out text.
+        known: by name, fppl and rppl of texts of known quality under KN5.
+        comparisons: paired ratios of two rows by decoding.
+        signatures: of all figures, each once.
+        log: every step with its command, status and seconds.
+    """
+
+    name: str
+    title: str
+    corpus: str
+    rows: dict[str, dict[str, Any]]
+    real: dict[str, dict[str, float]]
+    known: dict[str, dict[str, float]]
+    comparisons: list[dict[str, Any]]
+    tuning: dict[str, Any]
+    signatures: list[str]
+    environments: list[dict[str, Any]]
+    log: list[dict[str, Any]]
+
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class _Sources:
+    """What is collected in passing."""
+
+    real: dict[str, dict[str, float]]
+    signatures: dict[str, None]
+    environments: dict[str, dict[str, Any]]
+
+
+def gather(experiment: Experiment, root: Path) -> Results:
+    """Of what is done so far; a seed whose run is not finished or not judged is left out where it is missing."""
+    sources = _Sources({}, {}, {})
+    points: dict[str, dict[int, dict[str, dict[str, float]]]] = {}
+    rows = {}
+    for row in experiment.rows:
+        runs = {seed: run_directory(root, row, seed) for seed in experiment.seeds}
+        runs = {seed: run for seed, run in runs.items() if (run / "model.safetensors").is_file()}
+        points[row.name] = {seed: _points(run, sources) for seed, run in runs.items()}
+        rows[row.name] = _row(row, runs, points[row.name], sources)
+    return Results(
+        experiment.name,
+        experiment.title,
+        experiment.corpus,
+        rows,
+        sources.real,
+        _known(run_directory(root, experiment.rows[0], experiment.seeds[0])),
+        [_comparison(pair, points) for pair in experiment.compare],
+        read_json(root / "tuning.json") if (root / "tuning.json").is_file() else {},
+        list(sources.signatures),
+        list(sources.environments.values()),
+        _lines(root / "log.jsonl"),
+    )
+
+
+def _row(
+    row: Row, runs: dict[int, Path], points: dict[int, dict[str, dict[str, float]]], sources: _Sources
+) -> dict[str, Any]:
+    for run in runs.values():
+        environment = read_json(run / "env.json")
+        kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
+        sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
+    decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
+    return {
+        "label": row.label,
+        "seeds": list(runs),
+        "cost": {
+            "minutes": _interval([seconds_trained(run) / 60 for run in runs.values()]),
+            "epochs": _interval([last_validation(run)[1] for run in runs.values()]),
+        },
+        "validation": _each([last_validation(run)[0] for run in runs.values()], mean_interval),
+        "kn5": {
+            decoding: _each([seed[decoding] for seed in points.values() if decoding in seed], perplexity_interval)
+            for decoding in decodings
+        },
+        "lstm": _lstm(list(runs.values()), sources),
+        "likelihood": _each([found for run in runs.values() if (found := _likelihood(run, sources))], mean_interval),
+    }
+
+
+def _points(run: Path, sources: _Sources) -> dict[str, dict[str, float]]:
+    """Decoding → fppl, rppl and the share of distinct sentences, of a run's frontier report."""
+    path = run / "eval" / "frontier.json"
+    if not path.is_file():
+        return {}
+    report = read_json(path)
+    points: dict[str, dict[str, float]] = {}
+    for result in report["results"]:
+        decoding = GREEDY if result["decode"] == GREEDY else f"T={result['temperature']:g}"
+        point = points.setdefault(decoding, {"distinct": 1 - result["samples"]["duplicate_rate"]})
+        point[result["metric"]] = result["ppl"]
+        sources.signatures[result["signature"]] = None
+    for real in report["real"]:
+        sources.real[real["judge"]] = {key: real[key] for key in ("ppl", "rppl_at_n") if key in real}
+    return points
+
+
+def _known(run: Path) -> dict[str, dict[str, float]]:
+    """Text → fppl and rppl, of a run's calibrated reports."""
+    found: dict[str, dict[str, float]] = {}
+    for metric in ("fppl", "rppl"):
+        path = run / "eval" / f"{metric}-calibrated.json"
+        for row in read_json(path)["calibration"] if path.is_file() else ():
+            found.setdefault(row["text"], {})[metric] = row["ppl"]
+    return found
+
+
+def _lstm(runs: Sequence[Path], sources: _Sources) -> dict[str, Any]:
+    figures = []
+    for run in runs:
+        found = {}
+        for metric in ("fppl", "rppl"):
+            path = run / "eval" / f"{metric}-lstm.json"
+            if path.is_file():
+                (result,) = read_json(path)["results"]
+                found[metric] = result["ppl"]
+                sources.signatures[result["signature"]] = None
+                sources.real["lstm"] = {"ppl": result["real_ppl"]}
+        if found:
+            figures.append(found)
+    return _each(figures, perplexity_interval)
+
+
+def _likelihood(run: Path, sources: _Sources) -> dict[str, float]:
+    """The figures of a run's likelihood report that a table has room for."""
+    path = run / "eval" / "likelihood.json"
+    if not path.is_file():
+        return {}
+    report = read_json(path)
+    sources.signatures[report["signature"]] = None
+    if (whole := report.get("exact_of_all")) is not None:
+        exact = report["exact"]
+        return {key: exact[key] for key in ("nll", "perplexity")} | {"perplexity_of_all": whole["perplexity"]}
+    found = {"nll": report["ais"]["nll"], "perplexity": report["ais"]["perplexity"]}
+    found["chain_gap"] = report["chain_gap"]["value"]
+    latent = report["latent"]
+    for key in ("reconstruction_nll", "information"):
+        found[key] = latent[key]["value"]
+    if report.get("encoder_kl") is not None:
+        found["encoder_kl"] = report["encoder_kl"]["value"]
+    if latent["active_units"] is not None:
+        found["active_units"] = latent["active_units"]
+    return found
+
+
+def _comparison(pair: tuple[str, str], points: dict[str, dict[int, dict[str, dict[str, float]]]]) -> dict[str, Any]:
+    """Ratios first / second of fppl and rppl by decoding, over the seeds that both have."""
+    first, second = (points[name] for name in pair)
+    decodings = dict.fromkeys(decoding for seed in first.values() for decoding in seed)
+    ratios: dict[str, dict[str, Any]] = {}
+    for decoding in decodings:
+        seeds = [s for s in first if decoding in first[s] and decoding in second.get(s, {})]
+        if seeds:
+            ratios[decoding] = {
+                metric: asdict(paired_ratio(*([rows[s][decoding][metric] for s in seeds] for rows in (first, second))))
+                for metric in ("fppl", "rppl")
+            }
+    return {"first": pair[0], "second": pair[1], "ratios": ratios}
+
+
+def _each(rows: Sequence[dict[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:
+    """Key → interval over the rows that have it."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: asdict(interval([row[key] for row in rows if key in row])) for key in keys}
+
+
+def _interval(values: Sequence[float]) -> dict[str, Any] | None:
+    return asdict(mean_interval(values)) if values else None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
+    return [json.loads(line) for line in lines]

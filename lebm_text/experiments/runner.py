@@ -1,0 +1,169 @@
+"""Carry out an experiment: tune on validation text, train every row from every seed, judge; go on where it stopped.
+
+Every step is a process of its own (`python -m lebm_text …`), several at a time if there are processors for them, and
+leaves its output beside the run. What is done is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from lebm_text.errors import InputError
+from lebm_text.files import atomic_write_json
+
+from .plan import Experiment, Row
+from .steps import Step, calibrating, judging, run_directory, training, trial_directory, trying
+from .tuning import choose
+
+__all__ = ["Failure", "Runner"]
+
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step that ended badly: its command, its exit status and the last line it said."""
+
+    command: str
+    status: int
+    said: str
+
+
+@dataclass
+class Runner:
+    """Carries out `experiment` in the directory `root`.
+
+    Attributes:
+        budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
+        n_jobs: steps that run at a time; the processors are divided among them.
+        on_line: hears what begins, how it ended, and what went wrong.
+    """
+
+    experiment: Experiment
+    root: Path
+    budget: float | None = None
+    n_jobs: int = 1
+    data_dir: Path | None = None
+    on_line: Callable[[str], None] = lambda _line: None
+    failures: list[Failure] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _running: set[subprocess.Popen[str]] = field(default_factory=set)
+    _stopped: bool = False
+
+    def tune(self) -> dict[str, int]:
+        """Carry out all trials; returns the number of each row's chosen one. Writes tuning.json.
+
+        Raises InputError if a row's trials could not be finished, since nothing can be chosen then.
+        """
+        rows = [row for row in self.experiment.rows if row.trials]
+        self._carry_out([self.trial_steps(row, number) for row in rows for number in _numbers(row)])
+        choices = {}
+        for row in rows:
+            runs = [trial_directory(self.root, row, number) for number in _numbers(row)]
+            if any(not (run / "eval" / "tuning.json").is_file() for run in runs):
+                raise InputError(f"the trials of row {row.name} are not finished: {self._reason()}")
+            choices[row.name] = choose(runs, row.trials)
+        record = {name: choice.record() for name, choice in choices.items()}
+        atomic_write_json(self.root / "tuning.json", record)
+        return {name: choice.number for name, choice in choices.items()}
+
+    def train_and_judge(self, chosen: Mapping[str, int]) -> None:
+        """Train and judge every row from every seed, the first seed of all rows first."""
+        self._carry_out(
+            [self.run_steps(row, chosen, seed) for seed in self.experiment.seeds for row in self.experiment.rows]
+        )
+
+    def trial_steps(self, row: Row, number: int) -> list[Step]:
+        """A trial's training and its judgement."""
+        config, run = self.experiment.trial(row, number), trial_directory(self.root, row, number)
+        budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
+        train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
+        return [train, trying(self.experiment, run)]
+
+    def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
+        """A row's training from a seed and all its judgements; with the first run, those of texts of known quality."""
+        run = run_directory(self.root, row, seed)
+        config = self.experiment.config(row, chosen, seed)
+        train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
+        first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
+        calibration = calibrating(self.experiment, run) if first else []
+        return [train, *judging(self.experiment, run, seed), *calibration]
+
+    def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
+        """Chains side by side, the steps of a chain in turn; a failure ends its chain. Ctrl-C ends all."""
+        with ThreadPoolExecutor(self.n_jobs) as pool:
+            try:
+                for future in [pool.submit(self._chain, chain) for chain in chains]:
+                    future.result()
+            except KeyboardInterrupt:
+                with self._lock:
+                    self._stopped = True
+                    for process in self._running:
+                        process.send_signal(signal.SIGINT)  # a training saves and ends
+                raise
+
+    def _chain(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if self._stopped:
+                return
+            if not step.done and not self._perform(step):
+                return
+
+    def _perform(self, step: Step) -> bool:
+        arguments = step.command()
+        command = " ".join(("lebm-text", *arguments))
+        (step.run if step.output is None else step.output.parent).mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // self.n_jobs))
+        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+        self.on_line(f"begins  {command}")
+        began = time.monotonic()
+        status, said = self._call(arguments, environment)
+        seconds = time.monotonic() - began
+        entry = {"command": command, "status": status, "seconds": round(seconds, 1), "threads": int(threads)}
+        with self._lock:
+            with (self.root / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
+            if status:
+                self.failures.append(Failure(command, status, said))
+        self.on_line(f"ended   {command}: " + (f"status {status}: {said}" if status else f"{seconds:.0f} s"))
+        return status == 0
+
+    def _call(self, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+        """The exit status of `lebm-text` and the last line that it said on stderr."""
+        with self._lock:
+            if self._stopped:
+                return 130, "stopped"
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lebm_text", *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
+            )
+            self._running.add(process)
+        try:
+            _, errors = process.communicate()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        return process.returncode, (errors.strip().splitlines() or [""])[-1]
+
+    def _reason(self) -> str:
+        return self.failures[-1].said if self.failures else "they were stopped"
+
+
+def _numbers(row: Row) -> range:
+    return range(1, len(row.trials) + 1)

@@ -1,0 +1,50 @@
+"""Means and intervals over a few seeds.
+
+    mean ± t_{0.975, n−1} · sd / √n      (Student, 1908)
+
+Perplexities are averaged in logarithms: a mean is then the geometric one, a difference a ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+__all__ = ["Interval", "mean_interval", "paired_ratio", "perplexity_interval"]
+
+# 97.5 % quantiles of Student's t for 1 … 9 degrees of freedom; beyond, that of the normal is near enough for a table.
+_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_NORMAL975 = 1.96
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over n seeds and its 95 % interval; None where one seed can give none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Of one figure by seed; values, one at least."""
+    n, mean = len(values), fmean(values)
+    if n < 2:
+        return Interval(mean, None, None, n)
+    half = (_T975[n - 2] if n - 2 < len(_T975) else _NORMAL975) * stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def perplexity_interval(values: Sequence[float]) -> Interval:
+    """The geometric mean of perplexities by seed."""
+    logs = mean_interval([math.log(value) for value in values])
+    low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
+    return Interval(math.exp(logs.value), low, high, logs.n)
+
+
+def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """first / second, both by the same seeds in the same order; below 1 where the first is lower."""
+    return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])

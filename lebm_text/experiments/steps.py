@@ -1,0 +1,146 @@
+"""An experiment → the commands that carry it out, each with the file that shows that it has been done.
+
+The table is what these commands print and write, and nothing else: any of them can be repeated by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lebm_text.config import Config
+from lebm_text.files import read_json
+from lebm_text.presets import preset
+
+from .plan import Experiment, Row
+
+__all__ = [
+    "Step",
+    "calibrating",
+    "differences",
+    "judging",
+    "run_directory",
+    "seconds_trained",
+    "training",
+    "trial_directory",
+    "trying",
+]
+
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of `lebm-text`.
+
+    `output` is its report; None for a training, which its run shows. `budget`: minutes of training that the run may
+    take over all calls, None without limit.
+    """
+
+    run: Path
+    arguments: tuple[str, ...]
+    output: Path | None = None
+    budget: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to do: the report is newer than the weights, or the run has ended or used its budget."""
+        weights = self.run / _WEIGHTS
+        if self.output is not None:
+            return self.output.is_file() and self.output.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+        progress = _progress(self.run)
+        spent = self.budget is not None and progress["seconds"] >= 60 * self.budget
+        return weights.is_file() and (progress["finished"] or spent)
+
+    def command(self) -> tuple[str, ...]:
+        """The arguments of `lebm-text` now: what has begun is resumed, with what is left of its budget."""
+        if self.output is not None:
+            return self.arguments
+        resume = ("--resume",) if (self.run / "config.json").is_file() else ()
+        limit: tuple[str, ...] = ()
+        if self.budget is not None:
+            limit = ("--max-minutes", f"{max(self.budget - seconds_trained(self.run) / 60, 0.01):.2f}")
+        return (*self.arguments, *resume, *limit)
+
+
+def trial_directory(root: Path, row: Row, number: int) -> Path:
+    """Where the run of a row's trial lies."""
+    return root / "trials" / f"{row.name}-{number}"
+
+
+def run_directory(root: Path, row: Row, seed: int) -> Path:
+    """Where a row's run from one seed lies."""
+    return root / f"{row.name}-seed{seed}"
+
+
+def training(
+    experiment: Experiment, name: str, config: Config, run: Path, *, budget: float | None, data_dir: Path | None
+) -> Step:
+    """Train the configuration, which differs from the preset `name` by what the command says."""
+    changes = [f"--set={key}={_word(value)}" for key, value in differences(config, preset(name)).items()]
+    where = () if data_dir is None else ("--data-dir", str(data_dir))
+    arguments = ("train", experiment.corpus, *where, "--preset", name, *changes, "--out", str(run))
+    return Step(run, arguments, budget=budget)
+
+
+def trying(experiment: Experiment, run: Path) -> Step:
+    """Judge a trial on validation text."""
+    options = ("--temperature", "1", "--no-greedy", "-n", str(experiment.tuning.n_samples))
+    return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *options)
+
+
+def calibrating(experiment: Experiment, run: Path) -> list[Step]:
+    """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports."""
+    options = ("--lm", "kn5", "-n", str(experiment.n_samples), "--temperature", "1", "--calibrate")
+    return [_report(run, metric, f"{metric}-calibrated", *options) for metric in ("fppl", "rppl")]
+
+
+def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
+    """Judge a row's run on test text, the cheapest first."""
+    n = ("-n", str(experiment.n_samples))
+    temperatures = [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
+    steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *temperatures, "--seed", str(seed))]
+    if experiment.likelihood:
+        options = [part for key, value in experiment.likelihood.items() for part in (f"--{key}", str(value))]
+        steps.append(_report(run, "likelihood", "likelihood", *options))
+    if seed in experiment.lstm_seeds:
+        for metric in ("fppl", "rppl"):
+            options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
+            steps.append(_report(run, metric, f"{metric}-lstm", *options))
+    return steps
+
+
+def _report(run: Path, command: str, name: str, *options: str) -> Step:
+    output = run / "eval" / f"{name}.json"
+    return Step(run, (command, "--run", str(run), *options, "-o", str(output)), output)
+
+
+def differences(config: Config, base: Config) -> dict[str, Any]:
+    """`section.key` → value of what `config` has otherwise than `base`."""
+    theirs = base.to_dict()
+    return {
+        f"{section}.{key}": value
+        for section, values in config.to_dict().items()
+        for key, value in values.items()
+        if value != theirs[section][key]
+    }
+
+
+def seconds_trained(run: Path) -> float:
+    """Seconds that a run's updates have taken, to its last checkpoint."""
+    return float(_progress(run)["seconds"])
+
+
+def _progress(run: Path) -> Mapping[str, Any]:
+    path = run / "checkpoints" / "last" / "state.json"
+    if not path.is_file():
+        return {"seconds": 0.0, "finished": False}
+    return dict(read_json(path)["state"]["progress"])
+
+
+def _word(value: object) -> str:
+    """As `--set` reads it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,87 @@
+"""Which of a row's trials is taken: one rule for all rows, on validation text alone.
+
+    score = sqrt(FPPL · RPPL)   of samples at T = 1 under the 5-gram judge; the least wins
+
+Both together, since either alone is made small by a model that nobody wants: FPPL by one that repeats itself, RPPL by
+one that mixes good sentences with any number of bad ones.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lebm_text.errors import InputError
+from lebm_text.files import read_json
+
+from .steps import seconds_trained
+
+__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one trial changed and what it brought; validation text, `score` as above."""
+
+    settings: dict[str, Any]
+    fppl: float
+    rppl: float
+    score: float
+    epochs: float
+    seconds: float
+    last: dict[str, float]  # figures of the last validation in training
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row's trials in order, and the number of the one with the least score, counted from 1."""
+
+    trials: tuple[Trial, ...]
+    number: int
+
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"chosen": self.number, "trials": [asdict(trial) for trial in self.trials]}
+
+
+def choose(runs: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> Choice:
+    """Of trials that lie in `runs`, each with its eval/tuning.json."""
+    trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
+    best = min(range(len(trials)), key=lambda index: trials[index].score)
+    return Choice(trials, best + 1)
+
+
+def read_choices(path: Path, n_trials: Mapping[str, int]) -> dict[str, int]:
+    """Row → number of its chosen trial, from the tuning.json of another corpus; `n_trials`: of the rows there must be.
+
+    Raises InputError if a row is missing, or was chosen among another number of trials.
+    """
+    record = read_json(path)
+    for name, n in n_trials.items():
+        if name not in record:
+            raise InputError(f"{path} has no choice for row {name}")
+        if len(record[name]["trials"]) != n:
+            raise InputError(f"{path} chose among {len(record[name]['trials'])} trials of row {name}, here are {n}")
+    return {name: int(record[name]["chosen"]) for name in n_trials}
+
+
+def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:
+    (point,) = read_json(run / "eval" / "tuning.json")["points"]
+    fppl, rppl = point["fppl"], point["rppl"]
+    last, epochs = last_validation(run)
+    return Trial(dict(changed), fppl, rppl, math.sqrt(fppl * rppl), epochs, seconds_trained(run), last)
+
+
+def last_validation(run: Path) -> tuple[dict[str, float], float]:
+    """The last `valid_*` figures of a run and the epochs that it has done."""
+    found: dict[str, float] = {}
+    epochs = 0.0
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        epochs = max(epochs, float(row.get("epoch", 0.0)))
+        found = {key: value for key, value in row.items() if key.startswith("valid_")} or found
+    return found, epochs

@@ -1,0 +1,108 @@
+"""Experiments as data: what a trial and a run are, and that mistakes are found before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.experiments.plan import builtin_experiments, read_experiment
+
+from .program import experiment
+
+TOML = """
+title = "One row"
+corpus = "toy"
+seeds = [1]
+
+[[rows]]
+name = "lm"
+label = "a language model"
+preset = "lm"
+trials = [{ "training.learning_rate" = 0.01 }]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "one.toml"
+    path.write_text(TOML)
+    return path
+
+
+def test_the_packages_experiments_are_sound() -> None:
+    assert "table1" in builtin_experiments()
+    for name in builtin_experiments():
+        assert read_experiment(name).name == name
+
+
+def test_every_tuned_row_of_the_package_has_as_many_trials() -> None:
+    for name in builtin_experiments():
+        assert len({len(row.trials) for row in read_experiment(name).rows if row.like is None}) == 1, name
+
+
+def test_a_file_is_read(file: Path) -> None:
+    found = read_experiment(str(file))
+    assert (found.name, found.title, found.seeds) == ("one", "One row", (1,))
+    assert found.config(found.row("lm"), {"lm": 1}, 7).training.learning_rate == 0.01
+    assert found.config(found.row("lm"), {"lm": 1}, 7).training.seed == 7
+
+
+def test_a_twin_has_the_chosen_settings_of_the_other_and_its_own() -> None:
+    tiny = experiment()
+    lebm, twin = (tiny.config(tiny.row(name), {"lebm": 2, "lm": 1}, 5) for name in ("lebm", "gaussian"))
+    assert (lebm.model.prior, twin.model.prior) == ("ebm", "gaussian")
+    assert lebm.training.learning_rate == twin.training.learning_rate == 0.004
+    assert lebm.inference == twin.inference
+    assert lebm.training.seed == twin.training.seed == 5
+
+
+def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
+    table = read_experiment("table1")
+    for name in ("vae", "fbvae", "sri", "lebm"):
+        row = table.row(name)
+        for number in range(1, len(row.trials) + 1):
+            whole, trial = table.config(row, {name: number}, 1), table.trial(row, number)
+            share = trial.training.n_epochs / whole.training.n_epochs
+            assert share == table.share(row, number) == 0.5
+            if whole.inference.anneal_epochs != type(whole.inference)().anneal_epochs:
+                assert trial.inference.anneal_epochs == whole.inference.anneal_epochs * share
+            assert trial.inference.pretrain_epochs == whole.inference.pretrain_epochs * share
+            assert trial.training.learning_rate == whole.training.learning_rate
+
+
+def test_narrowing_keeps_what_a_row_needs() -> None:
+    some = experiment().narrowed(rows=["gaussian"], seeds=[2], corpus="other", skip=["likelihood"])
+    assert [row.name for row in some.rows] == ["lebm", "gaussian"]
+    assert (some.corpus, some.seeds, some.lstm_seeds, some.likelihood) == ("other", (2,), (), {})
+    assert some.compare == (("lebm", "gaussian"),)
+    assert experiment().narrowed(rows=["lm"]).compare == ()
+    assert experiment().narrowed(skip=["lstm"]).lstm_seeds == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('title = "One row"', 'titel = "One row"', "titel"),
+        ('preset = "lm"', 'preset = "ml"', "unknown preset .ml."),
+        ("learning_rate", "learning_rat", "learning_rat"),
+        ("= 0.01", '= "fast"', "learning_rate"),
+        ('label = "a language model"\n', "", "label"),
+        ("seeds = [1]", "seeds = []", "at least one"),
+        ('preset = "lm"', 'preset = "lm"\nlike = "lm"', "like"),
+        ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "vae"]]', "unknown row 'vae'"),
+        ("[[rows]]", "[[rows", "cannot read"),
+    ],
+)
+def test_mistakes_are_named(file: Path, before: str, after: str, said: str) -> None:
+    file.write_text(TOML.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        read_experiment(str(file))
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean table1"):
+        read_experiment("tabel1")
+    with pytest.raises(InputError, match="did you mean gaussian"):
+        experiment().narrowed(rows=["gausian"])

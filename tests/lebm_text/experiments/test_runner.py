@@ -1,0 +1,140 @@
+"""The order of an experiment's steps, what is not done again, failures, and the table of what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.experiments.markdown import markdown
+from lebm_text.experiments.results import gather
+from lebm_text.experiments.runner import Runner
+from lebm_text.experiments.tuning import read_choices
+
+from .program import REAL, Program, experiment
+
+
+def runner(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, budget: float | None = None) -> Runner:
+    made = Runner(experiment(), root, budget)
+    monkeypatch.setattr(made, "_call", program)
+    return made
+
+
+def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    made = runner(root, program, monkeypatch)
+    made.train_and_judge(made.tune())
+    return made
+
+
+def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch)
+    trained = [Path(call[call.index("--out") + 1]) for call in program.calls if call[0] == "train"]
+    assert [run.parent.name == "trials" for run in trained] == [True] * 4 + [False] * 6
+    assert [run.name for run in trained[4:]] == [
+        f"{row}-seed{seed}" for seed in (1, 2) for row in ("lebm", "lm", "gaussian")
+    ]
+    tuning = json.loads((tmp_path / "tuning.json").read_text())
+    assert {name: row["chosen"] for name, row in tuning.items()} == {"lebm": 2, "lm": 2}
+    of_twin = next(call for call in program.calls if call[-1].endswith("gaussian-seed1") and call[0] == "train")
+    assert "--set=training.learning_rate=0.004" in of_twin
+    assert of_twin[of_twin.index("--preset") + 1] == "gaussian"
+
+
+def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch)
+    for call in program.calls:
+        if call[0] != "train":
+            on_validation = "--split" in call and call[call.index("--split") + 1] == "valid"
+            assert on_validation == (Path(call[call.index("--run") + 1]).parent.name == "trials")
+    lstm = [call for call in program.calls if "lstm" in call]
+    assert {call[0] for call in lstm} == {"fppl", "rppl"}
+    assert all("seed1" in call[2] for call in lstm)
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    again = Program()
+    carry_out(tmp_path, again, monkeypatch)
+    assert again.calls == []
+    (tmp_path / "lm-seed2" / "eval" / "frontier.json").unlink()
+    carry_out(tmp_path, again, monkeypatch)
+    assert [call[0] for call in again.calls] == ["evaluate"]
+
+
+def test_a_run_that_was_stopped_is_resumed_with_what_is_left_of_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Program()
+    stopped.finished = False
+    runner(tmp_path, stopped, monkeypatch, budget=2.0).tune()  # a trial may take 1 minute, and took 1.5
+    again = Program()
+    runner(tmp_path, again, monkeypatch, budget=2.0).tune()
+    assert again.calls == []
+    runner(tmp_path, again, monkeypatch, budget=4.0).tune()
+    first = again.calls[0]
+    assert "--resume" in first
+    assert float(first[first.index("--max-minutes") + 1]) == pytest.approx(0.5)
+
+
+def test_a_failure_ends_its_own_chain_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program("lebm-seed1/eval/frontier.json")
+    made = carry_out(tmp_path, program, monkeypatch)
+    assert [(failure.status, failure.said) for failure in made.failures] == [(2, "it went wrong")]
+    assert not (tmp_path / "lebm-seed1" / "eval" / "likelihood.json").exists()
+    assert (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").exists()
+
+
+def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path / "one", Program(), monkeypatch)
+    choices = tmp_path / "one" / "tuning.json"
+    assert read_choices(choices, {"lebm": 2, "lm": 2}) == {"lebm": 2, "lm": 2}
+    program = Program()
+    runner(tmp_path / "two", program, monkeypatch).train_and_judge(read_choices(choices, {"lebm": 2, "lm": 2}))
+    assert not [call for call in program.calls if "trials" in " ".join(call)]
+    for wrong in ({"vae": 2}, {"lm": 3}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            read_choices(choices, wrong)
+
+
+def test_nothing_is_chosen_from_trials_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="row lm are not finished: it went wrong"):
+        runner(tmp_path, Program("trials/lm-2"), monkeypatch).tune()
+
+
+def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["command"] for entry in log] == [" ".join(("lebm-text", *call)) for call in program.calls]
+    assert all(entry["status"] == 0 for entry in log)
+
+
+def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    results = gather(experiment(), tmp_path)
+    lebm, language_model = results.rows["lebm"], results.rows["lm"]
+    assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
+    assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
+    assert lebm["lstm"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
+    assert lebm["likelihood"]["active_units"]["value"] == 6
+    assert language_model["likelihood"]["nll"]["value"] == 20.0
+    assert lebm["cost"]["minutes"]["value"] == 1.5
+    (comparison,) = results.comparisons
+    assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
+    assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
+    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
+    text = markdown(results, "lebm-text experiment tiny")
+    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
+        assert part in text or part.replace("\\|", "|") in text, part
+    assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
+
+
+def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
+    text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
+    assert "| LEBM | 0 | – |" in text

@@ -1,0 +1,40 @@
+"""Intervals over seeds against figures worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lebm_text.experiments.statistics import mean_interval, paired_ratio, perplexity_interval
+
+
+def test_three_values() -> None:
+    found = mean_interval([1.0, 2.0, 3.0])
+    half = 4.303 / math.sqrt(3)  # sd = 1
+    assert (found.value, found.n) == (2.0, 3)
+    assert found.low == pytest.approx(2 - half)
+    assert found.high == pytest.approx(2 + half)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_interval([2.0]).low is mean_interval([2.0]).high is None
+
+
+def test_many_values_take_the_normal() -> None:
+    values = [0.0, 1.0] * 10
+    found = mean_interval(values)
+    assert found.high == pytest.approx(0.5 + 1.96 * math.sqrt(5 / 19) / math.sqrt(20))
+
+
+def test_perplexities_are_averaged_in_logarithms() -> None:
+    assert perplexity_interval([2.0, 8.0]).value == pytest.approx(4.0)
+
+
+def test_a_ratio_is_taken_seed_by_seed() -> None:
+    """Seeds that differ tenfold, but equally for both: the pairs know the ratio exactly."""
+    found = paired_ratio([9.0, 90.0, 900.0], [10.0, 100.0, 1000.0])
+    for value in (found.value, found.low, found.high):
+        assert value == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="zip"):
+        paired_ratio([1.0], [1.0, 2.0])
