@@ -24,7 +24,6 @@ from benchmarks.sizes import BATCHES, PRECISIONS
 from lebm_text.model import LatentEBM
 from lebm_text.models.priors import EBMPrior
 
-
 SENTENCES = 256  # of each measurement
 
 
