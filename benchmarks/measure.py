@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Memory", "interleaved", "matmul", "peak_memory"]
+__all__ = ["Memory", "interleaved", "matmul", "peak_mb", "peak_memory", "resident"]
 
 Memory = dict[str, float]
 
@@ -59,17 +59,34 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: Any) -
 def _measured(n_threads: int, prepare: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> Memory:
     torch.set_num_threads(n_threads)
     run = prepare(*arguments)
-    before = _peak_mb()
+    before = peak_mb()
     run()
-    peak = _peak_mb()
+    peak = peak_mb()
     return {"process": peak, "step": peak - before}
 
 
-def _peak_mb() -> float:
+def resident() -> dict[str, float | None]:
+    """This process's memory now, in MB: `resident`, and `anonymous`, the part of it that no file lies behind.
+
+    Pages of mapped files count in the first alone; the system takes them back when it needs them. Where it does not
+    say, `resident` is the peak so far and `anonymous` None.
+    """
+    now = _status("VmRSS")
+    return {"resident": peak_mb() if now is None else now, "anonymous": _status("RssAnon")}
+
+
+def _status(name: str) -> float | None:
+    """A line of Linux's /proc/self/status, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def peak_mb() -> float:
     """Greatest resident size so far. Linux's `getrusage` would count the parent's from before this program began."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+    if (peak_here := _status("VmHWM")) is not None:
+        return peak_here
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

@@ -22,13 +22,14 @@ _PACKAGES = ("torch", "numpy", "datasets", "sentencepiece", "safetensors", "sacr
 
 
 def describe_environment(
-    *, device: torch.device, n_threads: int, precision: str, corpus: Mapping[str, object]
+    *, device: torch.device, n_threads: int, n_processes: int = 1, precision: str, corpus: Mapping[str, object]
 ) -> dict[str, Any]:
     """The content of env.json, ready for JSON.
 
     Args:
         device: where the run computes.
-        n_threads: CPU threads that it uses.
+        n_threads: CPU threads that it uses, of each process.
+        n_processes: that train together.
         precision: fp32 or bf16, as resolved.
         corpus: `Corpus.describe()`.
     """
@@ -44,6 +45,7 @@ def describe_environment(
         "cpu": _cpu_model(),
         "cpu_count": os.cpu_count(),
         "threads": n_threads,
+        "processes": n_processes,
         "precision": precision,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "corpus": dict(corpus),

@@ -18,6 +18,7 @@ from .build import LatentModel, sample_prior
 from .config import Config, InferenceConfig
 from .decoding import Decoded, DecodeSettings, decode
 from .errors import InputError
+from .processes import ALONE, Processes
 from .samplers.noise import KeyedRng, Rng, draw_uniform
 from .text.tokenizers import Tokenizer
 
@@ -56,6 +57,7 @@ def generate(
     max_length: int | None = None,
     batch_size: int = 256,
     on_progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Generated:
     """Draw n sentences.
 
@@ -64,7 +66,8 @@ def generate(
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
         max_length: in tokens without `</s>`; none: `config.text.max_length`.
         batch_size: sentences at a time.
-        on_progress: called after each batch with the number of sentences done.
+        on_progress: called after each batch with the number of sentences done (about, by several processes).
+        processes: that share the work, batch by batch, and all get all sentences: those of one process, to the bit.
 
     Raises:
         InputError: n, seed, max_length or batch_size out of range.
@@ -80,18 +83,18 @@ def generate(
         if value < least:
             raise InputError(f"{name} must be >= {least}, got {value}")
     device = model.generator.embedding.device
-    latents: list[Tensor] = [torch.empty(0, config.model.latent_dim)]
-    ids: list[list[int]] = []
-    truncated: list[bool] = []
-    for indices in _blocks(n, batch_size):
+    made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the batch
+    for indices in list(_blocks(n, batch_size))[processes.rank :: processes.size]:
         rng = KeyedRng(seed, tuple(indices))
         z, _ = sample_prior(model.prior, config.prior, len(indices), rng=rng, device=device)
         decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng)
-        latents.append(z.cpu())
-        ids += decoded.ids
-        truncated += decoded.truncated
+        made[indices.start] = z.cpu(), decoded
         if on_progress is not None:
-            on_progress(len(ids))
+            on_progress(min(indices.stop + (processes.size - 1) * batch_size, n))
+    blocks = [block for _, block in sorted(item for part in processes.every(made) for item in part.items())]
+    latents = [torch.empty(0, config.model.latent_dim), *(z for z, _ in blocks)]
+    ids = [sentence for _, decoded in blocks for sentence in decoded.ids]
+    truncated = [cut for _, decoded in blocks for cut in decoded.truncated]
     sentences = [tokenizer.decode(sentence) for sentence in ids]
     return Generated(
         sentences,

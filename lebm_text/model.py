@@ -21,6 +21,7 @@ from .errors import InputError
 from .files import atomic_write_json, read_json
 from .generate import Generated, decode_latents, generate
 from .nn.precision import resolve_precision
+from .processes import ALONE, Processes
 from .samplers.noise import KeyedRng
 from .text.batching import Batch, EncodedCorpus
 from .text.tokenizers import Tokenizer, load_tokenizer
@@ -106,6 +107,7 @@ class LatentEBM:
         max_length: int | None = None,
         batch_size: int = 256,
         on_progress: Callable[[int], None] | None = None,
+        processes: Processes = ALONE,
     ) -> Generated:
         """Draw n sentences, z from the prior; see `lebm_text.generate.generate`.
 
@@ -122,6 +124,7 @@ class LatentEBM:
             max_length=max_length,
             batch_size=batch_size,
             on_progress=on_progress,
+            processes=processes,
         )
 
     def infer(

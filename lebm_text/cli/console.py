@@ -59,9 +59,15 @@ class Broadcast:
 
 
 @contextmanager
-def open_listener(*, as_json: bool, tensorboard: Path | None = None) -> Iterator[Broadcast]:
-    """The listener that fits this process's streams, and one for TensorBoard's directory if that is given."""
+def open_listener(*, as_json: bool, tensorboard: Path | None = None, quiet: bool = False) -> Iterator[Broadcast]:
+    """The listener that fits this process's streams, and one for TensorBoard's directory if that is given.
+
+    `quiet`: none at all, for a process beside that which speaks.
+    """
     listeners: list[Listener] = []
+    if quiet:
+        yield Broadcast(listeners)
+        return
     if tensorboard is not None:
         listeners.append(TensorBoardListener(tensorboard))
     with ExitStack() as stack:
@@ -152,7 +158,8 @@ def _start(data: Mapping[str, Any]) -> list[str]:
         f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
         f"vocabulary {data['vocab_size']:,}",
         f"model of {data['n_parameters']:,} parameters on {data['device']} in {data['precision']}, "
-        f"{data['threads']} thread{'s' * (data['threads'] != 1)}",
+        f"{data['threads']} thread{'s' * (data['threads'] != 1)}"
+        + (f" in each of {data['processes']} processes" if data["processes"] > 1 else ""),
         f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
     ]
 

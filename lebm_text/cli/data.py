@@ -83,8 +83,8 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({**corpus.describe(), "identical": verdict, "differences": wrong}, indent=1))
     else:
         rows = [
-            (f"{split}.txt", str(found.n_sentences), str(found.n_words), found.sha256)
-            for split, found in corpus.splits.items()
+            (found.path.name, str(found.n_sentences), str(found.n_words), found.sha256)
+            for found in corpus.splits.values()
         ]
         click.echo(_table(("file", "sentences", "words", "sha256"), rows))
         if entry is None:

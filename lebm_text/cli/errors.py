@@ -1,7 +1,7 @@
-"""From exceptions to exit codes: 0 fine, 1 a bug, 2 bad input, 130 interrupted, 141 broken pipe.
+"""From exceptions to exit codes: 0 fine, 1 a bug or a lost process, 2 bad input, 130 interrupted, 141 broken pipe.
 
-`InputError`, click's own usage errors and what the system says of a path that the user named become one
-line on stderr. Everything else is a bug and keeps its traceback.
+`InputError`, `LostProcessError`, click's own usage errors and what the system says of a path that the user named
+become one line on stderr. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 import click
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, LostProcessError
 
 from .signals import sigterm_interrupts
 
-__all__ = ["BAD_INPUT", "BROKEN_PIPE", "INTERRUPTED", "PROGRAM", "exit_code_of"]
+__all__ = ["BAD_INPUT", "BROKEN_PIPE", "FAILED", "INTERRUPTED", "PROGRAM", "exit_code_of"]
 
 PROGRAM = "lebm-text"
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
@@ -57,6 +58,8 @@ def exit_code_of(command: Callable[[], None]) -> int:
         return _refuse(str(error))
     except click.ClickException as error:
         return _refuse(error.format_message())
+    except LostProcessError as error:
+        return _refuse(str(error), FAILED)
     except BrokenPipeError:
         _forget_streams()
         return BROKEN_PIPE
@@ -68,10 +71,10 @@ def exit_code_of(command: Callable[[], None]) -> int:
     return 0
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, code: int = BAD_INPUT) -> int:
     line = " ".join(message.split())
     click.echo(f"{PROGRAM}: error: {line}", err=True)
-    return BAD_INPUT
+    return code
 
 
 def _forget_streams() -> None:

@@ -51,7 +51,8 @@ def command(
 
     Each sentence is decoded from a latent vector that the prior's chain draws. The same options and seed give
     the same sentences. With -o, FILE.json records settings, seed, hashes, the signature for reports, and the
-    rates of empty, truncated, <unk> and duplicate sentences.
+    rates of empty, truncated, <unk> and duplicate sentences. Several processes share the work and give the same
+    sentences: torchrun --nproc-per-node N -m -- lebm_text generate ...
     """
     run = find_run(run)
     sidecar = None if output is None else output.with_name(f"{output.name}.json")
@@ -63,10 +64,12 @@ def command(
 
     from lebm_text.decoding import DecodeSettings
     from lebm_text.model import WEIGHTS_FILE, LatentEBM
+    from lebm_text.processes import joined
 
     DecodeSettings(decode, temperature, top_k, top_p)  # refuses before the model is read
+    processes = click.get_current_context().with_resource(joined(device))
     model = LatentEBM.from_pretrained(run, device=device)
-    with progress(n, "generated", quiet=as_json) as on_progress:
+    with progress(n, "generated", quiet=as_json or not processes.first) as on_progress:
         generated = model.generate(
             n,
             decode=decode,
@@ -76,7 +79,10 @@ def command(
             seed=seed,
             max_length=max_length,
             on_progress=on_progress,
+            processes=processes,
         )
+    if not processes.first:
+        return
     text = "".join(f"{sentence}\n" for sentence in generated.sentences)
     report = _report(generated, run, sha256_file(run / WEIGHTS_FILE))
     if output is not None and sidecar is not None:

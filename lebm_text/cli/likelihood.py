@@ -97,7 +97,8 @@ def command(
 
     AIS gives a stochastic lower bound, importance sampling an estimate where its effective sample size is at
     least 100. Neither is given unless three estimates of log Z agree to 0.02 nat. Sentences are taken in one
-    fixed order, so that all models see the same ones. Of a language model log p(x) is exact.
+    fixed order, so that all models see the same ones. Of a language model log p(x) is exact. Several processes
+    share the sentences and find the same: torchrun --nproc-per-node N -m -- lebm_text likelihood ...
     """
     began = time.monotonic()
     if bracket and not n:
@@ -109,6 +110,7 @@ def command(
     from lebm_text.likelihood.report import Settings, exact_report, likelihood_report
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
+    from lebm_text.processes import joined
     from lebm_text.text.corpora import find_again
 
     if output is not None:
@@ -120,6 +122,7 @@ def command(
             f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, without --bracket"
         )
     corpus = find_again(read_json(run / "env.json")["corpus"], data_dir=data_dir)
+    processes = click.get_current_context().with_resource(joined(device))
     model = LatentEBM.from_pretrained(run, device=device)
     text, described = _read(corpus, split, config, model.tokenizer)
     settings = Settings(
@@ -134,13 +137,16 @@ def command(
     )
 
     def show(total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
-        return progress(total, what, quiet=as_json)
+        return progress(total, what, quiet=as_json or not processes.first)
 
+    figures = exact_report(model, text, n, show) if exact else likelihood_report(model, text, settings, show, processes)
+    if not processes.first:
+        return
     report: dict[str, Any] = {
         "metric": "likelihood",
         "signature": _signature(corpus.name, split, model.tokenizer.kind, None if exact else settings),
         "corpus": described,
-        **(exact_report(model, text, n, show) if exact else likelihood_report(model, text, settings, show)),
+        **figures,
         "versions": _versions(),
         "seconds": time.monotonic() - began,
     }

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import click
 
 from lebm_text import __version__
+from lebm_text.launch import n_launched
 
 from .errors import PROGRAM, exit_code_of
 
@@ -22,20 +23,26 @@ __all__ = ["COMMANDS", "CommandEntry", "cli", "main"]
 
 
 class CommandEntry(NamedTuple):
-    """Where a command lives (its module has an attribute `command`) and its line in the overview."""
+    """Where a command lives (its module has an attribute `command`) and its line in the overview.
+
+    `several`: whether several processes, started by `torchrun`, share its work.
+    """
 
     module: str
     summary: str
+    several: bool = False
 
 
 COMMANDS: dict[str, CommandEntry] = {
-    "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run."),
-    "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model."),
+    "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run.", several=True),
+    "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model.", several=True),
     "reconstruct": CommandEntry("lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."),
     "fppl": CommandEntry("lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."),
     "rppl": CommandEntry("lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."),
     "evaluate": CommandEntry("lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture."),
-    "likelihood": CommandEntry("lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z."),
+    "likelihood": CommandEntry(
+        "lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z.", several=True
+    ),
     "trajectories": CommandEntry("lebm_text.cli.trajectories", "Langevin chains of the prior, step by step."),
     "views": CommandEntry("lebm_text.cli.views", "Prior, posterior and N(0, I) in one picture."),
     "interpolate": CommandEntry("lebm_text.cli.interpolate", "Sentences between two sentences."),
@@ -92,8 +99,12 @@ def cli(ctx: click.Context) -> None:
     lebm-text generate -n 1000           write 1000 sentences from the newest run
     lebm-text COMMAND --help             the options of a command
     """
-    if ctx.invoked_subcommand is None:
+    name = ctx.invoked_subcommand
+    if name is None:
         click.echo(ctx.get_help())
+    elif n_launched() > 1 and not COMMANDS[name].several:
+        able = ", ".join(name for name, entry in COMMANDS.items() if entry.several)
+        raise click.UsageError(f"{name} works in one process; start it without torchrun, which is for: {able}", ctx)
 
 
 def main(args: Sequence[str] | None = None) -> int:

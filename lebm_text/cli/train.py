@@ -84,6 +84,8 @@ def command(
 
     CORPUS is a name (see `lebm-text data list`) or a directory with train.txt, valid.txt and test.txt, one
     sentence a line; with --resume it may be left out. Ctrl-C and SIGTERM write a checkpoint and stop.
+
+    Several processes that share each batch: torchrun --nproc-per-node N -m -- lebm_text train CORPUS
     """
     if corpus is None and not resume:
         raise click.UsageError("missing CORPUS: a name (see `lebm-text data list`) or a directory")
@@ -108,6 +110,7 @@ def command(
         check_judges()
 
     with quick_imports():
+        from lebm_text.processes import joined
         from lebm_text.text.corpora import find_corpus
         from lebm_text.training import run
 
@@ -115,11 +118,13 @@ def command(
 
     board = out / "tensorboard" if tensorboard else None
     with ExitStack() as stack:
-        broadcast = stack.enter_context(open_listener(as_json=as_json, tensorboard=board))
+        processes = stack.enter_context(joined(device))  # after all checks of `out`, before any change to it
+        broadcast = stack.enter_context(open_listener(as_json=as_json, tensorboard=board, quiet=not processes.first))
         listener: Listener = broadcast
         if corpus is not None and not resume:
-            start = partial(run.train, config, find_corpus(corpus, data_dir=data_dir), out)
-            if overwrite:
+            found = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
+            start = partial(run.train, config, found, out)
+            if overwrite and processes.first:
                 listener = _once_started(listener, stack.enter_context(replacing(out)))
         else:
             start = partial(run.resume, out, data_dir=data_dir)
@@ -131,6 +136,7 @@ def command(
             on_event=listener,
             should_stop=lambda: signalled() or broadcast.reader_gone,
             sample_score=_reverse_perplexity,
+            processes=processes,
         )
     if broadcast.reader_gone:
         raise BrokenPipeError

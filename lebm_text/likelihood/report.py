@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lebm_text.build import sample_prior
 from lebm_text.model import LatentEBM
 from lebm_text.models.priors import GaussianPrior
+from lebm_text.processes import ALONE, Processes
 from lebm_text.text.batching import EncodedCorpus
 
 from .bracket import bracket, simulate
@@ -65,16 +66,19 @@ class Sentences:
     n_bytes: NDArray[np.int64] | None
 
 
-def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, progress: Progress) -> dict[str, object]:
+def likelihood_report(
+    model: LatentEBM, text: Sentences, settings: Settings, progress: Progress, processes: Processes = ALONE
+) -> dict[str, object]:
     """Everything that `settings` asks for.
 
     Args:
         progress: (total, what) → a context that yields a function to call with how much is done.
+        processes: that share the sentences; log Z and the bracket are computed by each of them.
 
     Raises:
         InputError: log Z is not known well enough, so that no likelihood can be given.
     """
-    prior, generator = model.model.prior, model.model.generator
+    prior, generator, seed = model.model.prior, model.model.generator, settings.seed
     partition = partition_of(model, settings, progress)
     partition.check()
     report: dict[str, object] = {
@@ -85,20 +89,28 @@ def likelihood_report(model: LatentEBM, text: Sentences, settings: Settings, pro
     n, m = min(settings.n_ais, len(text.words)), min(settings.n_importance, len(text.words))
     ais = importance = None
     if n:
-        with progress(n * settings.ais.n_steps, "AIS") as say:
+        with progress(n * settings.ais.n_steps // processes.size, "AIS") as say:
             ais = ais_bounds(
-                prior, generator, text.corpus, np.arange(n), settings.ais, seed=settings.seed, on_progress=say
+                prior,
+                generator,
+                text.corpus,
+                np.arange(n),
+                settings.ais,
+                seed=seed,
+                on_progress=say,
+                processes=processes,
             )
     if m:
-        with progress(m, "importance sampling") as say:
+        with progress(m // processes.size, "importance sampling") as say:
             importance = importance_values(
                 prior,
                 generator,
                 text.corpus,
                 np.arange(m),
                 n_samples=settings.n_samples,
-                seed=settings.seed,
+                seed=seed,
                 on_progress=say,
+                processes=processes,
             )
     report["ais"] = None if ais is None else _ais_record(ais, partition, text, settings)
     report["importance"] = None if importance is None else _importance_record(importance, ais, partition, text)

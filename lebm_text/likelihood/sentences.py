@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior, base_log_prob
+from lebm_text.processes import ALONE, Processes
 from lebm_text.samplers.hmc import normal_noise
 from lebm_text.samplers.noise import KeyedRng, Rng
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -111,19 +112,22 @@ def ais_bounds(
     seed: int,
     first: int = 0,
     on_progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> AISBounds:
     """Bounds on log A(x) from below, and posterior chains from where the annealing ended.
 
     Args:
         index: which sentences.
         first: the number that the corpus's first sentence has in its text.
-        on_progress: called with the annealing steps done, summed over sentences; `len(index) · n_steps` at the end.
+        on_progress: called with the annealing steps done here, summed over sentences; without other processes
+            `len(index) · n_steps` at the end.
+        processes: that share the work, batch by batch, and all get all figures: those of one process, to the bit.
     """
     n, chains = len(index), settings.n_chains
-    figures = torch.empty(5, n, dtype=torch.float64)
-    z = torch.empty(chains, n, prior.latent_dim)
+    figures = torch.zeros(5, n, dtype=torch.float64)
+    z = torch.zeros(chains, n, prior.latent_dim)
     count = counter(on_progress)
-    for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator):
+    for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator, processes):
         on_step = partial(count, len(rows))
         rng, likelihood = keyed(seed, batch, 0, first), generator.likelihood(batch)
         path, schedule, start = begin(prior, likelihood, _like(prior, generator, chains, batch), settings, rng)
@@ -139,6 +143,8 @@ def ais_bounds(
         columns = (*lower_bound(annealed), annealed.acceptance, posterior.log_likelihood.mean(0))
         figures[:, rows] = torch.stack([column.double().cpu() for column in columns])
         z[:, rows] = posterior.z.float().cpu()
+    processes.sum_(figures)
+    processes.sum_(z)
     value, error, ess, acceptance, log_likelihood = figures
     return AISBounds(LogMean(value, error, ess), acceptance, z, log_likelihood)
 
@@ -152,26 +158,38 @@ def importance_values(
     n_samples: int,
     seed: int,
     on_progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> LogMean:
-    """log A(x) by importance sampling, with ess: each (n,) on the CPU, in the order of `index`."""
+    """log A(x) by importance sampling, with ess: each (n,) on the CPU, in the order of `index`.
+
+    `processes` share the work as in `ais_bounds`.
+    """
     at_once = min(16, n_samples)
-    figures = torch.empty(3, len(index), dtype=torch.float64)
+    figures = torch.zeros(3, len(index), dtype=torch.float64)
     count = counter(on_progress)
-    for rows, batch in batches(corpus, index, max(1, ROWS // at_once), generator):
+    for rows, batch in batches(corpus, index, max(1, ROWS // at_once), generator, processes):
         rng, target = keyed(seed, batch, 1), joint(prior, generator.likelihood(batch))
         proposal = fit_proposal(target, _like(prior, generator, 1, batch)[0], rng=rng)
         found = importance_sample(target, proposal, n_samples=n_samples, at_once=at_once, rng=rng)
         figures[:, rows] = torch.stack([column.cpu() for column in found])
         count(len(rows))
+    processes.sum_(figures)
     return LogMean(*figures)
 
 
 def batches(
-    corpus: EncodedCorpus, index: NDArray[np.int64], size: int, generator: LSTMGenerator
+    corpus: EncodedCorpus,
+    index: NDArray[np.int64],
+    size: int,
+    generator: LSTMGenerator,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Batches of like lengths on the generator's device, each with its rows' places in `index`."""
+    """Batches of like lengths on the generator's device, each with its rows' places in `index`.
+
+    Of several processes, each has every `processes.size`-th batch.
+    """
     order = np.argsort(-corpus.lengths[index], kind="stable")
-    for start in range(0, len(order), size):
+    for start in range(processes.rank * size, len(order), processes.size * size):
         rows = order[start : start + size]  # longest first, so that the batch keeps this order
         yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.embedding.device)
 

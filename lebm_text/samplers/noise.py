@@ -1,4 +1,4 @@
-"""Standard noise from a torch.Generator, or from one stream for each item of a batch."""
+"""Standard noise from a torch.Generator, or from one stream for each item of a batch, or rows of a larger batch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["KeyedRng", "Rng", "draw_normal", "draw_uniform", "stream"]
+__all__ = ["KeyedRng", "Rng", "RowsRng", "draw_normal", "draw_uniform", "stream"]
 
 STOCK = 256  # numbers a stream draws at a time; part of what a seed means
 
@@ -34,6 +34,29 @@ class KeyedRng:
         return self._uniform.draw(tuple(shape))
 
 
+class RowsRng:
+    """Some rows of the draws for a larger batch: whoever takes the others has the rest of the same noise.
+
+    Draws have the rows on their first axis. Each moves `rng` on by the draws of all `n_rows`.
+    """
+
+    def __init__(self, rng: torch.Generator, rows: Tensor, n_rows: int) -> None:
+        self._rng, self._rows, self._n_rows = rng, rows.to(rng.device), n_rows
+
+    def normal(self, shape: Iterable[int]) -> Tensor:
+        """N(0, 1) draws of `shape`, whose first axis is the rows."""
+        return self._draw(torch.randn, tuple(shape))
+
+    def uniform(self, shape: Iterable[int]) -> Tensor:
+        """Uniform draws on [0, 1) of `shape`, whose first axis is the rows."""
+        return self._draw(torch.rand, tuple(shape))
+
+    def _draw(self, function: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        if not shape or shape[0] != len(self._rows):
+            raise ValueError(f"the first axis must be the {len(self._rows)} rows, got shape {shape}")
+        return function((self._n_rows, *shape[1:]), generator=self._rng, device=self._rng.device)[self._rows]
+
+
 class _Streams:
     """Generators side by side, each with a stock of `STOCK` numbers that is drawn at once."""
 
@@ -54,7 +77,7 @@ class _Streams:
         return stock[:, :n].reshape(shape)
 
 
-Rng = torch.Generator | KeyedRng
+Rng = torch.Generator | KeyedRng | RowsRng
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -64,14 +87,14 @@ def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch
 
 def draw_normal(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
     """N(0, 1) draws in float32 on `device`."""
-    if isinstance(rng, KeyedRng):
+    if not isinstance(rng, torch.Generator):
         return rng.normal(shape).to(device)
     return torch.randn(tuple(shape), generator=rng, device=rng.device).to(device)
 
 
 def draw_uniform(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
     """Uniform draws on [0, 1) in float32 on `device`."""
-    if isinstance(rng, KeyedRng):
+    if not isinstance(rng, torch.Generator):
         return rng.uniform(shape).to(device)
     return torch.rand(tuple(shape), generator=rng, device=rng.device).to(device)
 

@@ -34,6 +34,12 @@ class Batch:
         """Tokens with `</s>`, without padding."""
         return int(self.lengths.sum())
 
+    def select(self, rows: Tensor) -> Batch:
+        """Some rows, at least one, in that order, which must be a rising one."""
+        lengths = self.lengths[rows]
+        tokens = self.tokens[rows.to(self.tokens.device), : int(lengths[0])]
+        return Batch(tokens, lengths, self.index[rows])
+
     def to(self, device: torch.device) -> Batch:
         """The batch with its tokens on `device`; on CUDA the copy runs while the caller goes on."""
         # Pinned here and not where batches are made: a second thread may not call CUDA while a graph is captured.

@@ -16,6 +16,7 @@ from .errors import InputError
 from .fetching import fetch, is_offline
 from .reading import read_lines, summarise
 from .registry import REGISTRY, SPLITS, CorpusEntry
+from .sources import split_path
 from .storing import corpora_directory, differences, read_manifest
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Split:
-    """One file of a corpus and what it holds; counts are of sentences with at least one token."""
+    """One place of a corpus (see `sources`) and what it holds; counts are of sentences with at least one token."""
 
     path: Path
     sha256: str
@@ -168,7 +169,7 @@ def open_corpus(name: str, location: Location, entry: CorpusEntry | None) -> Cor
     splits = {}
     notices = []
     for split in SPLITS:
-        path = location.directory / f"{split}.txt"
+        path = split_path(location.directory, split) or location.directory / f"{split}.txt"
         found = summarise(path)
         splits[split] = Split(path, found.sha256, found.n_sentences, found.n_words, found.n_empty)
         if found.n_empty:
@@ -218,10 +219,11 @@ def _obtain(entry: CorpusEntry, data_dir: Path | None, offline: bool) -> Corpus:
 
 
 def _missing(directory: Path) -> list[str]:
-    return [f"{split}.txt" for split in SPLITS if not (directory / f"{split}.txt").is_file()]
+    return [f"{split}.txt" for split in SPLITS if split_path(directory, split) is None]
 
 
 def _incomplete(directory: Path, missing: list[str]) -> InputError:
     return InputError(
-        f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence a line"
+        f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence "
+        "a line (or .txt.gz, .parquet, or directories of these names with .arrow files)"
     )

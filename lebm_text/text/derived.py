@@ -12,14 +12,15 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from lebm_text import __version__
-from lebm_text.files import sha256_file
 
 from .corpora import Split
 from .encoding import EncodedSentences, map_encoded, pack, write_encoded
 from .errors import InputError
-from .storing import cache_directory, fresh_directory
+from .sources import sha256_lines, stored_bytes
+from .storing import cache_directory, fresh_directory, resumable_directory
 from .tokenizers import Tokenizer, load_tokenizer
 
 __all__ = ["KEPT_FROM", "encode_split", "learn_tokenizer"]
@@ -54,20 +55,27 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
     """The sentences of at most `max_length` tokens (`</s>` not counted), in order, and what the user should know.
 
     A text of `KEPT_FROM` bytes or more is encoded into the cache, sentence by sentence, and mapped from there; its
-    size may exceed the memory. Only if the cache cannot be written are its ids held in memory, which is said.
+    size may exceed the memory, and an interrupted encoding is continued. Only if the cache cannot be written are its
+    ids held in memory, which is said.
     """
 
-    def encoded() -> Iterator[list[int]]:
-        return (ids for ids in map(tokenizer.encode, split.sentences()) if len(ids) <= max_length)
+    def encode(start: int) -> Iterator[list[int] | None]:
+        sentences = islice(split.sentences(), start, None)
+        return (ids if len(ids) <= max_length else None for ids in map(tokenizer.encode, sentences))
+
+    def in_memory() -> EncodedSentences:
+        return pack((ids for ids in encode(0) if ids is not None), tokenizer.eos_id)
 
     if _is_short(split):
-        return pack(encoded(), tokenizer.eos_id), ()
+        return in_memory(), ()
     directory = cache_directory() / "encoded" / _key(split, tokenizer.fingerprint(), max_length)
     if (found := map_encoded(directory)) is not None:
         return found, ()
     try:
-        with fresh_directory(directory) as fresh:
-            write_encoded(fresh, encoded(), tokenizer.eos_id, len(tokenizer))
+        with resumable_directory(directory) as place:
+            # Of a text that was written anew while it was read, nothing is taken over.
+            stamp = f"{stored_bytes(split.path)} {split.path.stat().st_mtime_ns}"
+            write_encoded(place, encode, tokenizer.eos_id, len(tokenizer), stamp)
             _require_unchanged(split)
         if (found := map_encoded(directory)) is not None:
             return found, ()
@@ -78,12 +86,12 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
         f"cannot write the cache {directory.parent}: {problem}; the encoded text is held in memory instead "
         "(set LEBM_TEXT_CACHE to a directory that can be written)"
     )
-    return pack(encoded(), tokenizer.eos_id), (notice,)
+    return in_memory(), (notice,)
 
 
 def _is_short(split: Split) -> bool:
     try:
-        return split.path.stat().st_size < KEPT_FROM
+        return stored_bytes(split.path) < KEPT_FROM
     except OSError:
         return True  # reading it says what is wrong
 
@@ -95,5 +103,5 @@ def _key(split: Split, *depends_on: object) -> str:
 
 def _require_unchanged(split: Split) -> None:
     """An entry is filed under the hash of its text, which was taken before the text was read again."""
-    if sha256_file(split.path) != split.sha256:
+    if sha256_lines(split.path) != split.sha256:
         raise InputError(f"{split.path} was changed while it was read; run the command again")

@@ -1,4 +1,4 @@
-"""Sentences of a text file: one a line, UTF-8, checked as they are read and never all in memory.
+"""Sentences of a text: one a line, UTF-8, checked as they are read and never all in memory.
 
 A line ends at LF or CRLF; a byte order mark at the start is dropped. Tokens are separated by runs of
 blanks and tabs and by nothing else: no-break spaces, form feeds and their kin belong to the token, as
@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import InputError
+from .sources import raw_lines
 
 __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", "summarise"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
 
-_BLOCK = 1 << 18  # bytes that are read and looked through at a time
+_BLOCK = 4096  # lines that are looked through at a time
 _CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
 
 
@@ -30,7 +30,7 @@ _CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
 class TextSummary:
     """What one pass over a text file finds."""
 
-    sha256: str  # of the bytes as they lie on the disk
+    sha256: str  # of the lines as bytes: for a file of plain text that of the file
     n_sentences: int  # lines that hold at least one token
     n_words: int  # tokens, no end of sentence counted
     n_empty: int  # lines without a token; they are no sentences
@@ -49,7 +49,7 @@ def normalise(line: str) -> str:
     return line.strip(" ")
 
 
-def parse_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Yield every line of `stream`, normalised, empty ones included; `name` is for messages.
 
     Raises InputError, with the line number, for bytes that are not UTF-8, NUL bytes, carriage returns
@@ -60,10 +60,9 @@ def parse_lines(stream: BinaryIO, name: str) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """`parse_lines` of a file. Raises InputError as it does, and for a file that cannot be read."""
+    """`parse_lines` of a place (see `sources`). Raises InputError as it does, and for one that cannot be read."""
     try:
-        with open(path, "rb") as stream:
-            yield from parse_lines(stream, str(path))
+        yield from parse_lines(raw_lines(path), str(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -76,14 +75,13 @@ def summarise(path: Path) -> TextSummary:
     digest = hashlib.sha256()
     n_sentences = n_words = n_empty = 0
     try:
-        with open(path, "rb") as stream:
-            for block, lines in _parsed_blocks(stream, str(path)):
-                digest.update(block)
-                found = list(lines)
-                sentences = list(filter(None, found))
-                n_sentences += len(sentences)
-                n_words += len(sentences) + sum(line.count(" ") for line in sentences)
-                n_empty += len(found) - len(sentences)
+        for block, lines in _parsed_blocks(raw_lines(path), str(path)):
+            digest.update(block)
+            found = list(lines)
+            sentences = list(filter(None, found))
+            n_sentences += len(sentences)
+            n_words += len(sentences) + sum(line.count(" ") for line in sentences)
+            n_empty += len(found) - len(sentences)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not n_sentences:
@@ -91,16 +89,15 @@ def summarise(path: Path) -> TextSummary:
     return TextSummary(digest.hexdigest(), n_sentences, n_words, n_empty)
 
 
-def _parsed_blocks(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, Iterable[str]]]:
+def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, Iterable[str]]]:
     """Blocks of whole lines and the lines in them, normalised; bad ones raise when they are asked for."""
-    number, full = 1, True
-    while full and (block := stream.read(_BLOCK)):
-        full = len(block) == _BLOCK  # a shorter one is the last: a terminal must not be asked again for its end
-        if full:
-            block += stream.readline()
-        lines = _plain_lines(block, first=number == 1)
-        yield block, _parse_each(block, name, number) if lines is None else lines
-        number += block.count(b"\n")
+    lines, number, full = iter(stream), 1, True
+    while full and (raw := list(islice(lines, _BLOCK))):
+        full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be asked again for its end
+        block = b"".join(raw)
+        plain = _plain_lines(block, first=number == 1)
+        yield block, _parse_each(raw, name, number) if plain is None else plain
+        number += len(raw)
 
 
 def _plain_lines(block: bytes, *, first: bool) -> list[str] | None:
@@ -114,9 +111,9 @@ def _plain_lines(block: bytes, *, first: bool) -> list[str] | None:
     return [line.strip(" ") for line in text.removesuffix("\n").split("\n")]
 
 
-def _parse_each(block: bytes, name: str, first_number: int) -> Iterator[str]:
-    for number, raw in enumerate(io.BytesIO(block), first_number):
-        yield _parse_line(raw, name, number)
+def _parse_each(raw: Iterable[bytes], name: str, first_number: int) -> Iterator[str]:
+    for number, line in enumerate(raw, first_number):
+        yield _parse_line(line, name, number)
 
 
 def _parse_line(raw: bytes, name: str, number: int) -> str:

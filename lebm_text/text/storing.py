@@ -26,6 +26,7 @@ __all__ = [
     "differences",
     "fresh_directory",
     "read_manifest",
+    "resumable_directory",
     "store",
 ]
 
@@ -119,6 +120,48 @@ def fresh_directory(target: Path) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         _replace_directory(fresh, target, Path(scratch) / "old")
+
+
+@contextmanager
+def resumable_directory(target: Path) -> Iterator[Path]:
+    """`fresh_directory`, but where a process was interrupted or killed, the next one finds what it left.
+
+    An error leaves nothing. One process at a time has what was left; any other, and all where the system has no locks
+    on files, start with an empty directory.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with _locked(part) as alone:
+        if not alone:
+            with fresh_directory(target) as fresh:
+                yield fresh
+            return
+        try:
+            yield part
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+                _replace_directory(part, target, Path(scratch) / "old")
+        except Exception:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Whether this process alone has the directory, which is made; others get False until it leaves, or dies."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield False
+        return
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have given the directory its name in between.
+            alone = os.path.samestat(os.fstat(stream.fileno()), os.stat(directory / "lock"))
+        except OSError:
+            alone = False
+        yield alone
 
 
 def read_manifest(directory: Path) -> dict[str, str] | None:

@@ -5,7 +5,7 @@
 | notice | message |
 | warning | message |
 | start | run, corpus, n_sentences, n_tokens, vocab_size, n_parameters, steps_per_epoch, n_steps, step, |
-| | device, precision, threads |
+| | device, precision, threads, processes |
 | progress | step, n_steps, epoch (after every update) |
 | report | step, epoch and the metrics of the updates since the last report |
 | validation | step, epoch and metrics on held-out sentences |

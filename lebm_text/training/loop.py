@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +20,8 @@ from lebm_text.training.trainer import Trainer
 
 __all__ = ["Limits", "Progress", "TrainingLoop"]
 
+_STOPPED, _MAX_STEPS, _MAX_MINUTES = "stopped", "max_steps", "max_minutes"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -31,11 +34,11 @@ class Limits:
     def reached(self, step: int) -> str | None:
         """Why to stop before the update after `step`, if at all."""
         if self.should_stop():
-            return "stopped"
+            return _STOPPED
         if self.max_steps is not None and step >= self.max_steps:
-            return "max_steps"
+            return _MAX_STEPS
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            return "max_minutes"
+            return _MAX_MINUTES
         return None
 
 
@@ -59,7 +62,7 @@ class TrainingLoop:
     """Drives a `Trainer` through the epochs of a `BatchPlan`.
 
     Args:
-        trainer: makes the updates.
+        trainer: makes the updates; of several processes, the first alone writes, and all stop together.
         plan: the batches.
         out: run directory, for checkpoints and metrics.
         on_event: hears of all that happens.
@@ -77,7 +80,8 @@ class TrainingLoop:
     ) -> None:
         self.trainer, self.plan, self.on_event, self.end_of_epoch = trainer, plan, on_event, end_of_epoch
         self.checkpoints = out / "checkpoints"
-        self.metrics = MetricsLog(out / "metrics.jsonl")
+        self.processes = trainer.processes
+        self.metrics = MetricsLog(out / "metrics.jsonl" if self.processes.first else Path(os.devnull))
         self.progress = Progress()
         self.averages = Averages()
         self.watchdog = Watchdog(trainer.config.model.latent_dim)
@@ -105,7 +109,8 @@ class TrainingLoop:
                 indices = self.plan.epoch(progress.epoch)
                 with closing(prefetch(self.plan.corpus.batch, indices[progress.batch :])) as batches:
                     while progress.batch < len(indices):
-                        if reason := limits.reached(progress.step):
+                        wish = limits.reached(progress.step)
+                        if reason := self.processes.agreed(wish, (_STOPPED, _MAX_STEPS, _MAX_MINUTES)):
                             self._save()
                             return reason
                         self._update(batches)
@@ -165,6 +170,8 @@ class TrainingLoop:
     def _save(self) -> None:
         self.progress.sums = {name: list(pair) for name, pair in self.averages.sums.items()}
         self.progress.warnings = sorted(self.watchdog.active)
+        if not self.processes.first:
+            return
         tensors, skeleton = self.trainer.state()
         save_checkpoint(self.checkpoints, tensors, {"progress": asdict(self.progress), "trainer": skeleton})
         path = str(self.checkpoints / "last")

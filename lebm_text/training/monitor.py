@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.samplers.langevin import gradient
-from lebm_text.samplers.noise import draw_normal
+from lebm_text.samplers.noise import Rng, draw_normal
 
 __all__ = ["Averages", "Watchdog", "largest_curvature", "require_finite", "spread", "z_usage"]
 
@@ -42,23 +42,23 @@ def spread(z: Tensor) -> float:
     return float(z.var(0).mean().sqrt())
 
 
-def z_usage(likelihood: Callable[[Tensor], Tensor], z: Tensor, z_prior: Tensor) -> dict[str, float]:
+def z_usage(
+    likelihood: Callable[[Tensor], Tensor], z: Tensor, z_prior: Tensor, z_shuffled: Tensor | None
+) -> dict[str, float]:
     """Mean log p(x|z) in nats a sentence with z⁺, with z⁺ of another sentence, and with z from the prior.
 
-    A batch of one has no other sentence, and then no figure `shuffled`.
+    A batch of one has no other sentence, None, and then no figure `shuffled`.
     """
-    candidates = {"posterior": z, "shuffled": z.roll(1, 0), "prior": z_prior}
-    if len(z) == 1:
-        del candidates["shuffled"]
+    candidates = {"posterior": z, "shuffled": z_shuffled, "prior": z_prior}
     with torch.no_grad():
-        return {name: float(likelihood(candidate).mean()) for name, candidate in candidates.items()}
+        return {name: float(likelihood(at).mean()) for name, at in candidates.items() if at is not None}
 
 
 def largest_curvature(
     logdensity: Callable[[Tensor], Tensor],
     z: Tensor,
     *,
-    rng: torch.Generator,
+    rng: Rng,
     n_iterations: int = 6,
     radius: float = 0.1,
 ) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json, read_json
 from lebm_text.nn.precision import resolve_precision
+from lebm_text.processes import ALONE, Processes
 from lebm_text.text.corpora import Corpus, find_again
 from lebm_text.text.tokenizers import load_tokenizer
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
-from lebm_text.training.data import prepare_text, train_tokenizer
+from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener
 from lebm_text.training.loop import Limits
 from lebm_text.training.session import SampleScore, Session, Summary
@@ -37,6 +39,7 @@ def train(
     on_event: Listener,
     should_stop: Callable[[], bool] = lambda: False,
     sample_score: SampleScore | None = None,
+    processes: Processes = ALONE,
 ) -> Summary:
     """Begin a run in the new or empty directory `out`.
 
@@ -48,30 +51,45 @@ def train(
         on_event: hears of all that happens.
         should_stop: asked before each update.
         sample_score: needed for training.select = valid_kn5.
+        processes: that train together (`processes.joined`), all of them called alike; the first writes to `out`.
 
     Raises:
         InputError: an unavailable device, unusable text, or numbers that stopped being finite.
+        LostProcessError: another of the processes is gone.
     """
     deadline = _deadline(max_minutes)
     _check_judge(config, sample_score)
     where = resolve_device(device)
     config = _resolve(config, where)
-    tokenizer = train_tokenizer(corpus, config.text)
-    text = prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
+
+    def prepare() -> PreparedText:
+        tokenizer = train_tokenizer(corpus, config.text)
+        return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
+
+    text = processes.first_then_others(prepare)
+    _require_alike(processes, config, text)
+    if processes.first:
+        _begin_directory(out, config, corpus, text, where, processes.size)
+    notices = (*corpus.notices, *text.tokenizer.notices, *text.notices)
+    session = Session(out, config, corpus, text, where, on_event, sample_score, processes)
+    return session.run(None, notices, Limits(max_steps, deadline, should_stop))
+
+
+def _begin_directory(
+    out: Path, config: Config, corpus: Corpus, text: PreparedText, device: torch.device, n_processes: int
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(out)
+    text.tokenizer.save(out)
     environment = describe_environment(
-        device=where,
+        device=device,
         n_threads=config.training.n_threads,
+        n_processes=n_processes,
         precision=config.training.precision,
         corpus=corpus.describe(),
     )
     atomic_write_json(out / "env.json", environment)
     # Last: a directory with a config.json is a run that can be resumed.
     atomic_write_json(out / "config.json", config.to_dict())
-    notices = (*corpus.notices, *tokenizer.notices, *text.notices)
-    session = Session(out, config, corpus, text, where, on_event, sample_score)
-    return session.run(None, notices, Limits(max_steps, deadline, should_stop))
 
 
 def resume(
@@ -84,6 +102,7 @@ def resume(
     on_event: Listener,
     should_stop: Callable[[], bool] = lambda: False,
     sample_score: SampleScore | None = None,
+    processes: Processes = ALONE,
 ) -> Summary:
     """Continue the run in `out`; on a CPU it goes on as if it had never stopped. A finished run is left as it is.
 
@@ -102,13 +121,22 @@ def resume(
         return Summary("finished", step, out)
     _check_judge(config, sample_score)
     corpus = find_again(read_json(out / "env.json")["corpus"], data_dir=data_dir)
-    text = prepare_text(corpus, config.text, load_tokenizer(out), config.training.validation_sentences)
-    session = Session(out, config, corpus, text, resolve_device(device), on_event, sample_score)
+    n_validation = config.training.validation_sentences
+    text = processes.first_then_others(lambda: prepare_text(corpus, config.text, load_tokenizer(out), n_validation))
+    _require_alike(processes, config, text, None if checkpoint is None else checkpoint.state)
+    session = Session(out, config, corpus, text, resolve_device(device), on_event, sample_score, processes)
     if checkpoint is None:
         notices: tuple[str, ...] = (f"{out} has no checkpoint yet; starting from the first update",)
     else:
         notices = (checkpoint.notice,) if checkpoint.notice else ()
     return session.run(checkpoint, notices, Limits(max_steps, deadline, should_stop))
+
+
+def _require_alike(processes: Processes, config: Config, text: PreparedText, state: object = None) -> None:
+    """Processes that differ in what they begin with would drift apart without a word."""
+    tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
+    alike = json.dumps([config.to_dict(), tokenizer, len(text.train), n_tokens, state], sort_keys=True)
+    processes.require_same("configuration, text and checkpoint", alike)
 
 
 def _resolve(config: Config, device: torch.device) -> Config:

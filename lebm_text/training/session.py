@@ -18,6 +18,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text
 from lebm_text.generate import generate
 from lebm_text.model import WEIGHTS_FILE, weights_metadata
+from lebm_text.processes import ALONE, Processes
 from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus
@@ -59,9 +60,11 @@ class Session:
         device: torch.device,
         on_event: Listener,
         sample_score: SampleScore | None,
+        processes: Processes = ALONE,
     ) -> None:
         self.out, self.config, self.corpus, self.text = out, config, corpus, text
         self.device, self.on_event, self.sample_score = device, on_event, sample_score
+        self.processes = processes
 
     def run(self, checkpoint: Checkpoint | None, notices: Sequence[str], limits: Limits) -> Summary:
         settings = self.config.training
@@ -76,6 +79,7 @@ class Session:
                 self.config,
                 n_sentences=len(self.text.train),
                 mean_batch_size=plan.mean_batch_size,
+                processes=self.processes,
             )
             loop = TrainingLoop(trainer, plan, self.out, on_event=self.on_event, end_of_epoch=self._end_of_epoch)
             if checkpoint is None:
@@ -121,32 +125,38 @@ class Session:
             "device": str(self.device),
             "precision": settings.precision,
             "threads": settings.n_threads,
+            "processes": self.processes.size,
         }
         self.on_event(Event("start", start))
 
     def _end_of_epoch(self, progress: Progress) -> dict[str, float]:
         figures: dict[str, float] = {}
         if len(self.text.valid):
-            figures |= validate(self.model, self.config, self.text.valid, epoch=progress.epoch)
+            figures |= validate(
+                self.model, self.config, self.text.valid, epoch=progress.epoch, processes=self.processes
+            )
         samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
-        atomic_write_text(_made(self.out / "samples") / f"epoch-{progress.epoch:04d}.txt", samples)
+        if self.processes.first:
+            atomic_write_text(_made(self.out / "samples") / f"epoch-{progress.epoch:04d}.txt", samples)
         if self.config.training.select == "valid_kn5":
-            figures["valid_kn5"] = self._select(progress)
+            figures |= self._select(progress)
         return figures
 
-    def _select(self, progress: Progress) -> float:
+    def _select(self, progress: Progress) -> dict[str, float]:
         """Judge samples of the present weights, and keep the weights if there were none better."""
         assert self.sample_score is not None
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
+        if not self.processes.first:
+            return {}
         score = self.sample_score(samples, self.text.valid_sentences, self._vocabulary)
         if progress.best is None or score < progress.best:
             progress.best = score
             self._save(_made(self.out / "checkpoints" / "best") / WEIGHTS_FILE, self.model.state_dict())
-        return score
+        return {"valid_kn5": score}
 
     def _sample(self, n: int) -> list[str]:
-        drawn = generate(self.model, self.text.tokenizer, self.config, n, seed=self.config.training.seed)
-        return drawn.sentences
+        seed, tokenizer = self.config.training.seed, self.text.tokenizer
+        return generate(self.model, tokenizer, self.config, n, seed=seed, processes=self.processes).sentences
 
     @cached_property
     def _vocabulary(self) -> list[str]:
@@ -155,6 +165,8 @@ class Session:
 
     def _publish(self, progress: Progress) -> None:
         """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""
+        if not self.processes.first:
+            return
         best = self.out / "checkpoints" / "best" / WEIGHTS_FILE
         selected = self.config.training.select == "valid_kn5" and progress.best is not None
         # The model keeps its own: a checkpoint may follow.

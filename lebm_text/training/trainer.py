@@ -13,6 +13,7 @@ from lebm_text.config import Config
 from lebm_text.inference.base import Inference
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
+from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.samplers.noise import draw_normal, stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.adam import Adam
@@ -31,10 +32,20 @@ class Trainer:
         config: resolved.
         n_sentences: of the training corpus.
         mean_batch_size: corpus average, the divisor of both losses.
+        processes: that share each batch; all keep the same state, but for the streams of dropout.
     """
 
-    def __init__(self, model: LatentModel, config: Config, *, n_sentences: int, mean_batch_size: float) -> None:
+    def __init__(
+        self,
+        model: LatentModel,
+        config: Config,
+        *,
+        n_sentences: int,
+        mean_batch_size: float,
+        processes: Processes = ALONE,
+    ) -> None:
         self.model, self.config, self.mean_batch_size = model, config, mean_batch_size
+        self.processes = processes
         self.device = model.generator.embedding.device
         settings = config.training
         self.noise = stream(settings.seed, "chains")
@@ -61,7 +72,7 @@ class Trainer:
         """One step of all optimisers; returns what it saw, in nats and norms.
 
         Args:
-            batch: on the device.
+            batch: on the device, whole, also where several processes share it.
             epoch: epochs done, with the fraction of the running one.
             step: number of this update, for messages.
             probe: add the dearer figures (`monitor`).
@@ -72,21 +83,31 @@ class Trainer:
         if self.pretraining and epoch >= self.config.inference.pretrain_epochs:
             self._end_pretraining()
         infer = self.inference(epoch)
-        positive = infer(batch, self.model.prior, self.model.generator, rng=self.noise)
+        share = self.processes.share(len(batch.lengths))
+        own, rng = share.of(batch), share.rng(self.noise)
+        positive = infer(own, self.model.prior, self.model.generator, rng=rng)
         z_negative, negative_start = sample_prior(
-            self.model.prior, self.config.prior, len(batch.lengths), rng=self.noise, device=self.device
+            self.model.prior, self.config.prior, len(own.lengths), rng=rng, device=self.device
         )
-        z_positive, figures = positive.z.detach(), infer.figures(positive)
+        z_positive, by_row = positive.z.detach(), infer.figures(positive)
+        figures: dict[str, float] = {}
+        by_token: dict[str, float] = {}
         if self.config.model.latent_dim > 0:
-            figures |= self._phases(z_positive, z_negative)
-            figures["move_negative"] = _mean_norm(z_negative - negative_start)
+            z_all = share.gather(z_positive)
+            if self.memory is not None:  # of the rows of other processes, too
+                self.memory[batch.index] = z_all.to(self.memory.device)
+            figures |= self._phases(z_all, share.gather(z_negative))
+            by_row["move_negative"] = _mean_norm(z_negative - negative_start)
             if probe:
-                figures |= self._probe(batch, infer, z_positive, z_negative)
-        log_likelihood = self.model.generator.log_likelihood(batch, positive.z, rng=self.dropout)
-        figures["nll_token"] = float(-log_likelihood.detach().sum()) / batch.n_tokens
+                others = share.rows(z_all.roll(1, 0)) if len(z_all) > 1 else None
+                by_token, curvatures = self._probe(own, infer, share, z_positive, z_negative, others)
+                figures |= share.maxima(curvatures)
+        log_likelihood = self.model.generator.log_likelihood(own, positive.z, rng=self._dropout(step))
+        by_token["nll_token"] = float(-log_likelihood.detach().sum()) / own.n_tokens
+        figures |= share.means(by_row, len(own.lengths)) | share.means(by_token, own.n_tokens)
         penalty = infer.penalty(positive, self.model.prior)
         loss = generator_loss(log_likelihood, self.mean_batch_size, penalty)
-        norms = self._backward(loss, z_positive, z_negative)
+        norms = self._backward(loss, z_positive, z_negative, share)
         require_finite(step, figures | norms)
         for name, optimizer in self.optimizers.items():
             if name != "prior" or self._prior_learns(epoch):
@@ -146,22 +167,30 @@ class Trainer:
             figures |= {"std_positive": spread(z_positive), "std_negative": spread(z_negative)}
         return figures
 
-    def _probe(self, batch: Batch, infer: Inference, z: Tensor, z_prior: Tensor) -> dict[str, float]:
+    def _probe(
+        self, batch: Batch, infer: Inference, share: Share, z: Tensor, z_prior: Tensor, z_shuffled: Tensor | None
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The dearer figures of the own rows: nats a token, and curvatures."""
         likelihood, prior = self.model.generator.likelihood(batch), self.model.prior
-        usage = z_usage(likelihood, z, z_prior)
+        usage = z_usage(likelihood, z, z_prior, z_shuffled)
         per_token = len(batch.lengths) / batch.n_tokens
         # A stream of its own: how often a run reports must not change what it learns.
-        rng = stream(self.config.training.seed, "probe")
-        figures = {f"nll_{name}": -value * per_token for name, value in usage.items()}
+        rng = share.rng(stream(self.config.training.seed, "probe"))
+        curvatures = {}
         if isinstance(infer, ShortRun):
             curvature = largest_curvature(infer.target(prior, likelihood), z, rng=rng)
-            figures["curvature_posterior"] = curvature * _quarter_square(infer.step_size)
+            curvatures["curvature_posterior"] = curvature * _quarter_square(infer.step_size)
         if isinstance(infer, ShortRun) or isinstance(prior, EBMPrior):  # else there is no chain
             curvature = largest_curvature(prior.logdensity, z_prior, rng=rng)
-            figures["curvature_prior"] = curvature * _quarter_square(self.config.prior.step_size)
-        return figures
+            curvatures["curvature_prior"] = curvature * _quarter_square(self.config.prior.step_size)
+        return {f"nll_{name}": -value * per_token for name, value in usage.items()}, curvatures
 
-    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
+    def _dropout(self, step: int) -> torch.Generator:
+        """The masks' stream: of the first rank one that goes on, which is saved; of the others one an update."""
+        rank = self.processes.rank
+        return stream(self.config.training.seed, f"dropout {rank} {step}", self.device) if rank else self.dropout
+
+    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor, share: Share) -> dict[str, float]:
         """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
@@ -171,6 +200,7 @@ class Trainer:
         if "prior" in self.optimizers:
             limits["prior"] = settings.prior_clip_norm
             prior_loss(self.model.prior, z_positive, z_negative, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
+        share.sum_gradients(p for optimizer in self.optimizers.values() for p in optimizer.parameters)
         return {f"grad_{name}": _clip(self.optimizers[name].parameters, limit) for name, limit in limits.items()}
 
 

@@ -11,17 +11,20 @@ import torch
 from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
 from lebm_text.models.priors import GaussianPrior
+from lebm_text.processes import ALONE, Processes
 from lebm_text.samplers.noise import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 __all__ = ["validate"]
 
 
-def validate(model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch: float) -> dict[str, float]:
+def validate(
+    model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch: float, processes: Processes = ALONE
+) -> dict[str, float]:
     """Held-out sentences with z from their own posterior, from another sentence's, and from the prior.
 
     Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. A chain
-    starts cold, also where training keeps persistent ones.
+    starts cold, also where training keeps persistent ones. Several processes share each batch.
 
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
@@ -30,28 +33,30 @@ def validate(model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch
         there is no z, and all there is are valid_nll and valid_ppl, those of a language model.
     """
     if config.model.latent_dim == 0:
-        return _perplexity("", _language_model_nll(model, config, corpus) / len(corpus.tokens))
+        return _perplexity("", _language_model_nll(model, config, corpus, processes) / len(corpus.tokens))
     rng = stream(config.training.seed, "validation")
     infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
     nll = dict.fromkeys(("posterior", "shuffled", "prior"), 0.0)
     energy = dict.fromkeys(("posterior", "prior"), 0.0)
     kl = 0.0
     for batch in _batches(model, config, corpus):
-        device, n = batch.tokens.device, len(batch.lengths)
+        device, share = batch.tokens.device, processes.share(len(batch.lengths))
+        own, own_rng = share.of(batch), share.rng(rng)
         with torch.no_grad():
-            positive = infer(batch, model.prior, model.generator, rng=rng)
+            positive = infer(own, model.prior, model.generator, rng=own_rng)
+            n = len(own.lengths)
             z = {
                 "posterior": positive.z,
-                "prior": sample_prior(model.prior, config.prior, n, rng=rng, device=device)[0],
-                "shuffled": positive.z.roll(1, 0),
+                "prior": sample_prior(model.prior, config.prior, n, rng=own_rng, device=device)[0],
+                "shuffled": share.rows(share.gather(positive.z).roll(1, 0)),
             }
-            likelihood = model.generator.likelihood(batch)
-            for name in nll:
-                nll[name] -= float(likelihood(z[name]).sum())
-            for name in energy:
-                energy[name] += float(model.prior.neg_energy(z[name]).sum())
+            likelihood = model.generator.likelihood(own)
+            for name, value in share.sums({name: likelihood(z[name]) for name in nll}).items():
+                nll[name] -= value
+            for name, value in share.sums({name: model.prior.neg_energy(z[name]) for name in energy}).items():
+                energy[name] += value
             if positive.base_kl is not None:
-                kl += float(positive.base_kl.sum())
+                kl += share.sums({"kl": positive.base_kl})["kl"]
     figures = {f"valid_f_{name}": total / len(corpus) for name, total in energy.items()}
     for name, total in nll.items():
         figures |= _perplexity(f"_{name}", total / len(corpus.tokens))
@@ -62,12 +67,14 @@ def validate(model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch
     return figures
 
 
-def _language_model_nll(model: LatentModel, config: Config, corpus: EncodedCorpus) -> float:
+def _language_model_nll(model: LatentModel, config: Config, corpus: EncodedCorpus, processes: Processes) -> float:
     total = 0.0
     for batch in _batches(model, config, corpus):
-        empty = model.generator.embedding.new_empty(len(batch.lengths), 0)
+        share = processes.share(len(batch.lengths))
+        own = share.of(batch)
+        empty = model.generator.embedding.new_empty(len(own.lengths), 0)
         with torch.no_grad():
-            total -= float(model.generator.likelihood(batch)(empty).sum())
+            total -= share.sums({"x": model.generator.likelihood(own)(empty)})["x"]
     return total
 
 

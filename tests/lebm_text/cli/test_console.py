@@ -31,6 +31,7 @@ START = Event(
         "device": "cpu",
         "precision": "fp32",
         "threads": 2,
+        "processes": 1,
     },
 )
 PROGRESS = Event("progress", {"step": 7, "n_steps": 13160, "epoch": 0.01})

@@ -115,7 +115,7 @@ def test_a_batch_holds_its_sentences_longest_first(lengths: list[int], data: st.
 def test_a_mapped_corpus_gives_the_same_batches(tmp_path: Path) -> None:
     corpus = toy_corpus([5, 3, 300, 2, 6, 1, 3])
     rows = [corpus.tokens[i : j - 1].tolist() for i, j in itertools.pairwise(corpus.offsets)]
-    write_encoded(tmp_path, rows, EOS, VOCABULARY)
+    write_encoded(tmp_path, lambda start: rows[start:], EOS, VOCABULARY)
     found = map_encoded(tmp_path)
     assert found is not None
     mapped = EncodedCorpus(*found)

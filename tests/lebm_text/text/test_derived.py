@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.text import derived
+from lebm_text.text import derived, encoding
 from lebm_text.text.corpora import Split, find_corpus
 from lebm_text.text.derived import encode_split, learn_tokenizer
 from lebm_text.text.encoding import EncodedSentences
+from lebm_text.text.storing import resumable_directory
 from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer
 
 from ..toy import write_text_corpus
@@ -120,18 +122,48 @@ def test_without_a_cache_the_ids_are_held_in_memory_and_that_is_said(
     assert learn_tokenizer(split, "word", None, lambda: WORDS) is WORDS
 
 
-def test_interrupted_it_leaves_nothing(split: Split, cache: Path) -> None:
-    class Interrupted(WordTokenizer):
-        n = 0
+class Interrupted(WordTokenizer):
+    """Encodes nine sentences."""
 
-        def encode(self, sentence: str) -> list[int]:
-            self.n += 1
-            if self.n == 10:
-                raise KeyboardInterrupt
-            return super().encode(sentence)
+    n = 0
 
+    def encode(self, sentence: str) -> list[int]:
+        self.n += 1
+        if self.n == 10:
+            raise KeyboardInterrupt
+        return super().encode(sentence)
+
+
+def test_interrupted_it_goes_on(split: Split, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = _listed(encode_split(split, WORDS, 5)[0])
+    shutil.rmtree(cache)
+    monkeypatch.setattr(encoding, "_SYNCED", 1)
+    words = ["the", "a", "cat", "dog"]
     with pytest.raises(KeyboardInterrupt):
-        encode_split(split, Interrupted(["the"]), 5)
+        encode_split(split, Interrupted(words), 5)
+    rest = Interrupted(words)
+    rest.n = 10
+    assert _listed(encode_split(split, rest, 5)[0]) == wanted
+    assert rest.n - 10 < split.n_sentences - 5  # one or another of the nine was too long to be written
+
+
+def test_what_another_works_on_is_left_alone(split: Split, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = _listed(encode_split(split, WORDS, 5)[0])
+    (entry,) = _entries(cache)
+    shutil.rmtree(cache / entry)
+    with resumable_directory(cache / entry) as held:
+        (held / "tokens.bin").write_bytes(b"half a file")
+        assert _listed(encode_split(split, WORDS, 5)[0]) == wanted
+        assert (held / "tokens.bin").read_bytes() == b"half a file"
+
+
+def test_a_failed_encoding_leaves_nothing(split: Split, cache: Path) -> None:
+    class Broken(WordTokenizer):
+        def encode(self, sentence: str) -> list[int]:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        encode_split(split, Broken(["the"]), 5)
     assert _entries(cache) == []
 
 

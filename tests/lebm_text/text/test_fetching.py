@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets  # type: ignore[import-untyped]
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lebm_text.text.corpora import find_corpus

@@ -98,7 +98,7 @@ def test_blocks_never_change_what_is_read(lines: list[str], ended: bool, size: i
         return found, ""
 
     found, error = read(size)
-    line_by_line = [reading._parse_each(raw, "text", n) for n, raw in enumerate(io.BytesIO(data), 1)]
+    line_by_line = [reading._parse_each([raw], "text", n) for n, raw in enumerate(io.BytesIO(data), 1)]
     wanted = []
     try:
         for line in line_by_line:

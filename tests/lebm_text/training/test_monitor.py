@@ -57,14 +57,14 @@ def test_z_usage_tells_own_from_anothers() -> None:
     def likelihood(at: Tensor) -> Tensor:
         return -(at - centres).square().sum(-1)
 
-    usage = z_usage(likelihood, centres, z)
+    usage = z_usage(likelihood, centres, z, centres.roll(1, 0))
     assert usage["posterior"] == 0
     assert usage["shuffled"] == pytest.approx(float(likelihood(centres[[3, 0, 1, 2]]).mean()))
     assert usage["prior"] == pytest.approx(float(likelihood(z).mean()))
 
 
 def test_a_single_sentence_has_no_other_to_take_z_from() -> None:
-    usage = z_usage(lambda z: z.sum(-1), normal(1, 3), normal(1, 3, seed=1))
+    usage = z_usage(lambda z: z.sum(-1), normal(1, 3), normal(1, 3, seed=1), None)
     assert set(usage) == {"posterior", "prior"}
 
 

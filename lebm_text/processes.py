@@ -1,0 +1,213 @@
+"""One process, or several that share every batch: which rows are whose, and how sums meet.
+
+Each rank draws the noise of the whole batch from one stream and takes its own rows, and gradients are sums over
+ranks; up to the rounding of those sums, what is learned does not depend on the number of processes. Ranks meet
+through `torch.distributed`: gloo for what lies on the CPU, NCCL for what lies on CUDA devices.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .errors import InputError, LostProcessError
+from .launch import n_launched
+from .samplers.noise import RowsRng
+from .text.batching import Batch
+
+__all__ = ["ALONE", "Processes", "Share", "joined"]
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)  # with a rank that works alone; one that has died is noticed at once
+
+
+class Processes:
+    """This process, `rank`, among the `size` of a run; as it stands here, the only one."""
+
+    rank = 0
+    size = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over ranks, which is the same to the bit on all of them."""
+
+    def every(self, value: T) -> list[T]:
+        """The `value` of each rank, on all ranks; each waits here for all others."""
+        return [value]
+
+    def numbers(self, own: Sequence[float]) -> Tensor:
+        """`every` for n numbers, in less time: (size, n) in float64."""
+        table = torch.zeros(self.size, len(own), dtype=torch.float64)
+        table[self.rank] = torch.tensor(own, dtype=torch.float64)
+        self.sum_(table)
+        return table
+
+    def agreed(self, wish: T | None, choices: Sequence[T]) -> T | None:
+        """The first of `choices` that any rank wishes, the same on all ranks; None if none wishes any."""
+        wished = self.numbers([float(wish == choice) for choice in choices]).sum(0)
+        return next((choice for choice, votes in zip(choices, wished, strict=True) if votes), None)
+
+    def first_then_others(self, act: Callable[[], T]) -> T:
+        """`act()`, on the first rank before all others: they find in the cache what it left there."""
+        if not self.first:
+            self.every(None)
+        result = act()
+        if self.first:
+            self.every(None)
+        return result
+
+    def require_same(self, what: str, value: str) -> None:
+        """Raise InputError, on all ranks, unless `value` is the same on all."""
+        if len(set(self.every(value))) > 1:
+            raise InputError(f"the processes of this run do not have the same {what}; start all of them alike")
+
+    def share(self, n_rows: int) -> Share:
+        """This rank's part of a batch of `n_rows`."""
+        return Share(self, n_rows)
+
+
+ALONE = Processes()
+
+
+class Share:
+    """Every `size`-th row of a batch, so that rows which come longest first give each rank as many tokens.
+
+    Alone it is the batch itself. A rank that is left without a row takes the first one, to keep step with the
+    others' draws; what it computes of it counts nowhere.
+    """
+
+    def __init__(self, processes: Processes, n_rows: int) -> None:
+        self._processes, self._n_rows = processes, n_rows
+        self._whole = processes.size == 1
+        self._idle = processes.rank >= n_rows
+        self._rows = torch.tensor([0]) if self._idle else torch.arange(processes.rank, n_rows, processes.size)
+
+    def of(self, batch: Batch) -> Batch:
+        """The own rows of a batch, in their order."""
+        return batch if self._whole else batch.select(self._rows)
+
+    def rows(self, values: Tensor) -> Tensor:
+        """The own rows of (B, ...) values."""
+        return values if self._whole else values[self._rows.to(values.device)]
+
+    def rng(self, rng: torch.Generator) -> torch.Generator | RowsRng:
+        """`rng`, of whose draws for all rows the own ones are taken."""
+        return rng if self._whole else RowsRng(rng, self._rows, self._n_rows)
+
+    def gather(self, own: Tensor) -> Tensor:
+        """(b, ...) of the own rows → (B, ...) of all, detached and on all ranks."""
+        if self._whole:
+            return own.detach()
+        values = own.new_zeros(self._n_rows, *own.shape[1:])
+        if not self._idle:
+            values[self._rows.to(own.device)] = own.detach()
+        self._processes.sum_(values)
+        return values
+
+    def sums(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Sums over all rows of all ranks, from values of the own rows."""
+        own = [float(value.sum()) for value in values.values()]
+        if not self._whole:
+            own = self._processes.numbers([0.0] * len(own) if self._idle else own).sum(0).tolist()
+        return dict(zip(values, own, strict=True))
+
+    def means(self, figures: Mapping[str, float], weight: float) -> dict[str, float]:
+        """Means over ranks, weighed by what each `weight` counts (the own rows, the own tokens)."""
+        if self._whole:
+            return dict(figures)
+        weight = 0.0 if self._idle else weight
+        # A figure that is not finite must reach all ranks, also from one that counts for nothing else.
+        table = self._processes.numbers([weight, *(value * weight for value in figures.values())]).sum(0).tolist()
+        return {name: total / table[0] for name, total in zip(figures, table[1:], strict=True)}
+
+    def maxima(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """The largest over ranks; what is not a number stays so."""
+        if self._whole or not figures:
+            return dict(figures)
+        own = [float("-inf")] * len(figures) if self._idle else list(figures.values())
+        return dict(zip(figures, self._processes.numbers(own).amax(0).tolist(), strict=True))
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace the gradients, which all ranks have of the same parameters, by their sums over ranks."""
+        if self._whole:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self._idle:
+            for gradient in gradients:
+                gradient.zero_()
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        self._processes.sum_(flat)
+        for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+
+class _Several(Processes):
+    """A process among others that `torch.distributed` connects."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        # What the first rank does before all others, encoding a text, may take longer than any exchange should.
+        with _peers_needed():
+            self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+
+    def sum_(self, tensor: Tensor) -> None:
+        with _peers_needed():
+            dist.all_reduce(tensor)
+
+    def every(self, value: T) -> list[T]:
+        values: list[T] = [value] * self.size
+        with _peers_needed():
+            dist.all_gather_object(values, value, self._patient)
+        return values
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Processes]:
+    """The processes that `torchrun` started, connected inside; without it, `ALONE`.
+
+    Each takes the CUDA device of its local rank, unless `device` is cpu. All wait here for each other, and a run
+    whose processes never all arrive ends after the time-out of `torch.distributed`. Raises InputError if the launcher
+    does not say where to meet.
+    """
+    if n_launched() == 1:
+        yield ALONE
+        return
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    try:
+        with _peers_needed():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    except ValueError as error:
+        raise InputError(
+            f"RANK and WORLD_SIZE are set, but not all that belongs to them ({error}); use torchrun"
+        ) from None
+    try:
+        yield _Several()
+    finally:
+        # After an exception, too: it tells the others at once that this process is gone.
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _peers_needed() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split("] ", 1)[-1].split(". ")[0]  # without the place in the library's source
+        raise LostProcessError(
+            f"another process of this run has ended or cannot be reached ({reason}), so this one ends, too; "
+            "what it wrote before is whole, and a training goes on from its last checkpoint with --resume"
+        ) from None

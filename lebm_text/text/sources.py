@@ -1,0 +1,126 @@
+"""The places that the text of a split may lie in, each read line by line and never as a whole.
+
+| in the corpus's directory | read as |
+|---|---|
+| `train.txt` | lines |
+| `train.txt.gz` | the same, unpacked on the way |
+| `train.parquet` | the rows of a column, `text`, `sentence` or the only one with strings |
+| `train/*.arrow`, `train/*.parquet` | the same, file by file; `datasets` writes such with `save_to_disk` |
+
+`validation` may stand for `valid`. A row of several lines is several sentences.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+__all__ = ["raw_lines", "sha256_lines", "split_path", "stored_bytes"]
+
+_TABLES = (".arrow", ".parquet")
+_COLUMNS = ("text", "sentence")
+_NAMES = {"valid": ("valid", "validation")}
+_ROWS = 1024  # rows of a table in memory at a time, where its own blocks are larger
+
+
+def split_path(directory: Path, split: str) -> Path | None:
+    """Where the split's text lies in `directory`; None if nowhere."""
+    for name in _NAMES.get(split, (split,)):
+        for suffix in (".txt", ".txt.gz", ".parquet"):
+            if (path := directory / f"{name}{suffix}").is_file():
+                return path
+        if _tables(directory / name):
+            return directory / name
+    return None
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a text, line ends included, as they would stand in a file of plain text.
+
+    Raises:
+        OSError: the place cannot be read, or is damaged.
+        InputError: a table without a column of text.
+    """
+    if tables := _tables(path):
+        for table in tables:
+            yield from _rows(table)
+    elif path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            try:
+                yield from stream
+            except (EOFError, zlib.error) as error:
+                raise OSError(f"damaged ({error})") from error
+    else:
+        with path.open("rb") as stream:
+            yield from stream
+
+
+def sha256_lines(path: Path) -> str:
+    """Hexadecimal SHA-256 of the text: equal for equal lines, wherever they lie."""
+    digest = hashlib.sha256()
+    for line in raw_lines(path):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def stored_bytes(path: Path) -> int:
+    """Bytes on the disk; raises OSError."""
+    return sum(file.stat().st_size for file in _tables(path) or [path])
+
+
+def _tables(path: Path) -> list[Path]:
+    """The tables in a directory in order, or the one that `path` is; none if it is something else."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file for file in files if file.suffix in _TABLES and file.is_file()]
+
+
+def _rows(path: Path) -> Iterator[bytes]:
+    import pyarrow
+
+    try:
+        for batch in _batches(path):
+            for text in batch.column(0):
+                for line in (text.as_py() or "").split("\n"):
+                    yield line.encode() + b"\n"
+    except pyarrow.ArrowException as error:
+        raise OSError(f"damaged ({' '.join(str(error).split())[:100]})") from error
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Tables of one column, the text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if path.suffix == ".parquet":
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(_ROWS, columns=[_column(path, file.schema_arrow)])
+        return
+    with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
+        column = _column(path, stream.schema)
+        for batch in stream:
+            yield batch.select([column])
+
+
+def _column(path: Path, schema: Any) -> str:
+    import pyarrow
+
+    found = [
+        field.name
+        for field in schema
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
+    ]
+    for name in _COLUMNS:
+        if name in found:
+            return name
+    if len(found) == 1:
+        return str(found[0])
+    raise InputError(
+        f"{path} should have a column {' or '.join(_COLUMNS)} of strings, or just one of any name; "
+        f"its columns of strings: {', '.join(found) or 'none'}"
+    )

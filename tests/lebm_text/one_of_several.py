@@ -1,0 +1,75 @@
+"""What each of several processes does in their test: `python -m tests.lebm_text.one_of_several DIRECTORY CORPUS`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lebm_text.config import Config
+from lebm_text.generate import generate
+from lebm_text.likelihood.sentences import AISSettings, ais_bounds
+from lebm_text.model import LatentEBM
+from lebm_text.processes import Processes, joined
+from lebm_text.text.corpora import find_corpus
+from lebm_text.training.run import resume, train
+
+from .toy import toy_config, toy_corpus
+
+__all__ = ["BREAK", "CASES", "case", "figures", "runs"]
+
+BREAK = 5  # updates before a run is continued by another number of processes
+
+CASES: dict[str, dict[str, Any]] = {
+    # In batches of 3, 25 sentences leave a last one of 1: fewer than there are processes.
+    "chains": {"inference": {"persistent": True}, "training": {"batch_size": 3}},
+    "encoder": {"inference": {"kind": "amortized", "free_bits": 0.5}},
+    "language-model": {"model": {"latent_dim": 0, "dropout": 0.0}},
+}
+
+
+def case(name: str) -> Config:
+    """The configuration of that name: one epoch, no dropout, whose masks do depend on the number of processes."""
+    return toy_config({"model": {"dropout": 0.0}} | CASES[name]).override(["training.n_epochs=1"])
+
+
+def runs(directory: Path, corpus: Path, processes: Processes) -> None:
+    """Every case; one of them in part; and to its end what another number of processes has left in part."""
+    begin = partial(train, corpus=find_corpus(str(corpus)), device="cpu", on_event=lambda _: None, processes=processes)
+    for name in CASES:
+        begin(case(name), out=directory / name)
+    begin(case("chains"), out=directory / "part", max_steps=BREAK)
+    if (directory / "others-part").exists():
+        resume(directory / "others-part", device="cpu", on_event=lambda _: None, processes=processes)
+
+
+def figures(run: Path, processes: Processes) -> dict[str, Any]:
+    """Sentences of a trained model and bounds on its likelihood, in several batches."""
+    model = LatentEBM.from_pretrained(run, device="cpu")
+    drawn = generate(model.model, model.tokenizer, model.config, 40, batch_size=8, processes=processes)
+    corpus = toy_corpus([3, 2, 5], vocab_size=len(model.tokenizer))
+    prior, generator = model.model.prior, model.model.generator
+    settings = AISSettings(n_steps=2, n_chains=128, n_moves=1)  # two sentences a batch
+    bounds = ais_bounds(prior, generator, corpus, np.arange(3), settings, seed=1, processes=processes)
+    return {
+        "sentences": drawn.sentences,
+        "z": drawn.z.tolist(),
+        "bounds": bounds.log_a.value.tolist(),
+        "chains": bounds.z.tolist(),
+    }
+
+
+def _main(directory: Path, corpus: Path) -> None:
+    with joined("cpu") as processes:
+        runs(directory, corpus, processes)
+        found = figures(directory / "chains", processes)
+    if processes.first:
+        (directory / "figures.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,215 @@
+"""Two processes do what one does: rows and sums without any, and two real ones that meet through gloo."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lebm_text.cli.main import main
+from lebm_text.errors import InputError
+from lebm_text.launch import n_launched
+from lebm_text.processes import ALONE, Processes, Share, joined
+from lebm_text.samplers.noise import RowsRng, draw_normal, draw_uniform
+from lebm_text.training.checkpoint import load_checkpoint, load_weights
+from lebm_text.training.metrics import read_metrics
+
+from .cli.test_main import one_line
+from .one_of_several import BREAK, CASES, figures, runs
+from .toy import seeded, toy_batch, write_text_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Sums over the rows of a batch round differently when they are made in two parts, by some 1e-7 of their terms, and Adam
+# divides by the gradient's size, so that where a gradient nearly cancels, the step of 0.01 that it takes is less exact;
+# over all weights the error stays far below the movement of a single step.
+STEP_TOLERANCE = 1e-4
+
+
+class _OneOf(Processes):
+    """A rank whose sums are those of one rank: for what needs no others."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+def _shares(n_rows: int, size: int) -> list[Share]:
+    return [_OneOf(rank, size).share(n_rows) for rank in range(size)]
+
+
+def test_shares_are_the_batch() -> None:
+    batch = toy_batch([6, 5, 5, 3, 2, 2, 1])
+    parts = [share.of(batch) for share in _shares(7, 3)]
+    assert sorted(int(i) for part in parts for i in part.index) == sorted(batch.index.tolist())
+    for part in parts:
+        assert part.tokens.shape[1] == part.lengths[0]
+        assert (part.lengths[1:] <= part.lengths[:-1]).all()
+        for row, index in enumerate(part.index.tolist()):
+            whole = batch.index.tolist().index(index)
+            n = int(batch.lengths[whole])
+            assert part.tokens[row, :n].tolist() == batch.tokens[whole, :n].tolist()
+    assert max(part.n_tokens for part in parts) - min(part.n_tokens for part in parts) <= 4
+
+
+def test_noise_of_shares_is_that_of_the_batch() -> None:
+    whole, shares = seeded(3), _shares(5, 2)
+    streams = [seeded(3), seeded(3)]
+    for draw, shape in ((draw_normal, (4,)), (draw_uniform, ()), (draw_normal, (2, 3))):
+        wanted = draw(whole, (5, *shape))
+        for share, stream in zip(shares, streams, strict=True):
+            rows = share.rows(wanted)
+            assert torch.equal(draw(share.rng(stream), (len(rows), *shape)), rows)
+    with pytest.raises(ValueError, match="2 rows"):
+        RowsRng(seeded(), torch.tensor([0, 2]), 4).normal((3, 1))
+
+
+def test_a_rank_without_rows_keeps_step_and_counts_nowhere() -> None:
+    share, batch = _shares(2, 3)[2], toy_batch([3, 2])
+    assert share.of(batch).index.tolist() == batch.index[:1].tolist()
+    assert share.gather(torch.ones(1, 4)).tolist() == [[0.0] * 4] * 2
+    assert share.sums({"x": torch.ones(1)}) == {"x": 0.0}
+    weight = torch.ones(2, requires_grad=True)
+    weight.sum().backward()  # type: ignore[no-untyped-call]
+    share.sum_gradients([weight])
+    assert weight.grad is not None and weight.grad.tolist() == [0.0, 0.0]
+
+
+def test_alone_nothing_is_copied_nor_waited_for() -> None:
+    share, batch, stream = ALONE.share(2), toy_batch([3, 2]), seeded()
+    assert share.of(batch) is batch and share.rng(stream) is stream
+    assert share.means({"x": 3.0}, 2) == {"x": 3.0}
+    assert ALONE.every("x") == ["x"] and ALONE.first
+    assert ALONE.agreed("b", ("a", "b")) == "b" and ALONE.agreed(None, ("a", "b")) is None
+
+
+def test_a_figure_that_is_no_number_stays_so() -> None:
+    share = _OneOf(0, 2).share(3)
+    assert math.isnan(share.maxima({"curvature": math.nan})["curvature"])
+    assert math.isnan(share.means({"gap": math.nan}, 2)["gap"])
+
+
+def test_what_must_be_alike_is_compared() -> None:
+    class Others(_OneOf):
+        def every(self, value: object) -> list[object]:  # type: ignore[override]
+            return [value, "another"]
+
+    Others(0, 2).require_same("text", "another")
+    with pytest.raises(InputError, match="same text"):
+        Others(0, 2).require_same("text", "mine")
+
+
+@pytest.mark.parametrize(("variables", "n"), [({}, 1), ({"WORLD_SIZE": "4"}, 1), ({"WORLD_SIZE": "4", "RANK": "0"}, 4)])
+def test_launcher(variables: dict[str, str], n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert n_launched() == n
+
+
+def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["curves"]) == 2
+    assert "curves works in one process" in one_line(capsys)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="MASTER_ADDR"), joined("cpu"):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert main(["generate"]) == 2
+    assert "WORLD_SIZE" in one_line(capsys)
+
+
+def _start(*arguments: str) -> list[subprocess.Popen[str]]:
+    """Two processes of one Python command, as a launcher starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={**common, "RANK": rank, "LOCAL_RANK": rank},
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Weights, metrics, runs continued by another number, and to the bit sentences and bounds."""
+    corpus, one, two = write_text_corpus(tmp_path / "toy", n_train=25), tmp_path / "one", tmp_path / "two"
+    runs(one, corpus, ALONE)
+    shutil.copytree(one / "part", two / "others-part")
+    both = _start("tests.lebm_text.one_of_several", str(two), str(corpus))
+    for process in both:
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    shutil.copytree(two / "part", one / "others-part")
+    assert main(["train", "--resume", "--out", str(one / "others-part"), "--device", "cpu"]) == 0
+    for name in CASES:
+        _assert_same(one / name, two / name)
+    for continued in (one, two):
+        assert load_checkpoint(continued / "part" / "checkpoints").state["progress"]["step"] == BREAK
+        _assert_same(one / "chains", continued / "others-part")
+    # The same weights for both: only how the work is shared differs.
+    assert json.loads((two / "figures.json").read_text()) == figures(two / "chains", ALONE)
+
+
+def _assert_same(one: Path, two: Path) -> None:
+    """Equal but for rounding: weights and metrics; equal names of all files."""
+    first, second = (load_weights(run / "model.safetensors")[0] for run in (one, two))
+    moved = max(float((first[name] - second[name]).abs().max()) for name in first if first[name].numel())
+    assert moved < STEP_TOLERANCE, (one.name, moved)
+    pairs = list(zip(read_metrics(one / "metrics.jsonl"), read_metrics(two / "metrics.jsonl"), strict=True))
+    for a, b in pairs:
+        assert set(a) == set(b)
+        same = [k for k in a if k not in ("tokens_per_second", "eta_seconds")]
+        assert [b[k] for k in same] == pytest.approx([a[k] for k in same], rel=2e-3, abs=1e-4)
+    assert pairs
+    names = [{str(path.relative_to(run)) for path in run.rglob("*")} for run in (one, two)]
+    assert names[0] == names[1]
+
+
+def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
+    """At once, with a message and an exit code, and what is on the disk is whole."""
+    corpus, out = write_text_corpus(tmp_path / "toy"), tmp_path / "run"
+    settings = ("training.n_epochs=100000", "training.checkpoint_every=2", "training.n_threads=1", "prior.n_steps=2")
+    small = ("model.hidden_dim=8", "model.embedding_dim=8", "inference.n_steps=2", "training.batch_size=8")
+    options = [word for setting in (*settings, *small) for word in ("--set", setting)]
+    both = _start("lebm_text", "train", str(corpus), "--out", str(out), "--device", "cpu", *options)
+    try:
+        _wait_for(out / "checkpoints" / "last")
+        both[1].send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        _, said = both[0].communicate(timeout=60)
+        assert time.monotonic() - killed < 15
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+    assert both[0].returncode == 1
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("lebm-text: error: another process of this run has ended") and "--resume" in last
+    assert "Traceback" not in said
+    checkpoint = load_checkpoint(out / "checkpoints")
+    assert checkpoint.notice is None and checkpoint.state["progress"]["step"] >= 2
+    assert not [path for path in out.rglob("*") if ".tmp" in path.name]
+
+
+def _wait_for(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} never came"
+        time.sleep(0.05)
