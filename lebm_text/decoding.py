@@ -23,6 +23,7 @@ __all__ = ["DECODERS", "DecodeSettings", "Decoded", "DecoderState", "decode", "f
 
 DECODERS = ("sample", "greedy", "beam")
 BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
+DRAWS = 32  # uniform numbers that are drawn at a time for each sentence
 
 
 S = TypeVar("S", bound="DecoderState")
@@ -33,6 +34,9 @@ class DecoderState(Protocol):
 
     def select(self: S, rows: Tensor) -> S:
         """The state of the given rows, in their order; a row may be named more than once."""
+
+    def join(self: S, other: S) -> S:
+        """These rows, then those of `other`."""
 
 
 Step = Callable[[Tensor, S], tuple[Tensor, S]]
@@ -156,20 +160,22 @@ def decode(
     eos_id: int,
     forbidden: Collection[int] = (),
     max_length: int,
-    uniforms: Callable[[], Tensor] | None = None,
+    uniforms: Callable[[int], Tensor] | None = None,
+    at_once: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Decoded:
-    """Decode n sentences.
+    """Decode n sentences, `at_once` side by side: where one has ended, the next one begins.
 
     Args:
         step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first. The logits are
             written to.
-        state: of n rows. Finished sentences leave it through `state.select`.
+        state: of n rows.
         forbidden: ids that are never produced; the rest of the distribution is renormalised.
         max_length: in tokens without `</s>`; a sentence is truncated if it has that many and the next one
             would not be `</s>`.
-        uniforms: for decode="sample": called once a step, returns (n,) numbers in [0, 1), those of finished
-            sentences included, so that a sentence's draws do not depend on its neighbours.
+        uniforms: for decode="sample": k → (n, k), the next k numbers in [0, 1) of each sentence, so that its draws
+            depend neither on its neighbours nor on when it begins.
+        at_once: none: all n.
     """
     if max_length < 1:
         raise InputError(f"max_length must be >= 1, got {max_length}")
@@ -182,40 +188,56 @@ def decode(
         return logits.index_fill_(-1, banned, -torch.inf), state
 
     first = torch.full((n,), bos_id, dtype=torch.long, device=device)
+    at_once = min(at_once or n, n)
     if settings.decode == "beam":
-        return _beam_search(masked, state, first, settings, eos_id, max_length)
+        parts = [
+            _beam_search(masked, state.select(rows), first[rows], settings, eos_id, max_length)
+            for rows in torch.split(torch.arange(n, device=device), at_once)
+        ]
+        return Decoded([ids for part in parts for ids in part.ids], [cut for part in parts for cut in part.truncated])
+    drawn = torch.empty(n, 0, device=device)
 
-    def choose(logits: Tensor, alive: Tensor) -> Tensor:
+    def choose(logits: Tensor, sentences: Tensor, t: Tensor) -> Tensor:
+        nonlocal drawn
         if settings.decode == "greedy":
             return logits.argmax(dim=-1)
         if uniforms is None:
             raise ValueError("decode=sample needs uniforms")
+        while int(t.max()) >= drawn.shape[1]:
+            drawn = torch.cat([drawn, uniforms(DRAWS).to(device)], dim=1)
         kept = filter_logits(logits, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p)
-        return sample(kept, uniforms().to(device)[alive])
+        return sample(kept, drawn[sentences, t])
 
-    return _one_path(masked, state, first, choose, eos_id, max_length)
+    return _one_path(masked, state, first, choose, eos_id, max_length, at_once)
 
 
 def _one_path(
     step: Step[S],
     state: S,
-    tokens: Tensor,
-    choose: Callable[[Tensor, Tensor], Tensor],
+    first: Tensor,
+    choose: Callable[[Tensor, Tensor, Tensor], Tensor],
     eos_id: int,
     max_length: int,
+    at_once: int,
 ) -> Decoded:
-    n = len(tokens)
-    out = torch.full((n, max_length + 1), eos_id, dtype=torch.long, device=tokens.device)
-    alive = torch.arange(n, device=tokens.device)
-    for t in range(max_length + 1):
-        logits, state = step(tokens, state)
-        tokens = choose(logits, alive)
+    n = len(first)
+    out = torch.full((n, max_length + 1), eos_id, dtype=torch.long, device=first.device)
+    order = torch.arange(n, device=first.device)
+    alive, waiting = order[:at_once], at_once  # sentences under way; the first that has not begun
+    t, tokens, running = torch.zeros_like(alive), first[alive], state.select(alive)
+    while len(alive):
+        logits, running = step(tokens, running)
+        tokens = choose(logits, alive, t)
         out[alive, t] = tokens
-        going = (tokens != eos_id).nonzero().squeeze(-1)
-        if len(going) < len(alive):
-            if len(going) == 0:
-                break
-            alive, tokens, state = alive[going], tokens[going], state.select(going)
+        t = t + 1
+        going = ((tokens != eos_id) & (t <= max_length)).nonzero().squeeze(-1)
+        if n_ended := len(alive) - len(going):
+            fresh = order[waiting : waiting + n_ended]
+            waiting += len(fresh)
+            alive, running = torch.cat([alive[going], fresh]), running.select(going)
+            t, tokens = torch.cat([t[going], torch.zeros_like(fresh)]), torch.cat([tokens[going], first[fresh]])
+            if len(fresh):
+                running = running.join(state.select(fresh))
     rows = out.tolist()
     truncated = [row[max_length] != eos_id for row in rows]
     ids = [row[: row.index(eos_id)] if eos_id in row else row[:max_length] for row in rows]

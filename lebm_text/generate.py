@@ -68,7 +68,7 @@ def generate(
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
         max_length: in tokens without `</s>`; none: `config.text.max_length`.
         batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
-        on_progress: called after each batch with the number of sentences done (about, by several processes).
+        on_progress: called after each block of z with the number of sentences done (about, by several processes).
         processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
 
     Raises:
@@ -85,22 +85,19 @@ def generate(
         if value < least:
             raise InputError(f"{name} must be >= {least}, got {value}")
     device = model.generator.embedding.device
-    made: dict[int, tuple[Tensor, list[Decoded]]] = {}  # by the first index of the block
+    made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the block
     size = max(LATENTS, batch_size)
     for block in list(_blocks(range(n), size))[processes.rank :: processes.size]:
-        z, _ = sample_prior(model.prior, config.prior, len(block), rng=KeyedRng(seed, block), device=device)
-        made[block.start] = z.cpu(), []
-        for indices in _blocks(block, batch_size):
-            rows = z[indices.start - block.start : indices.stop - block.start]
-            rng = KeyedRng(seed, indices)  # its uniform draws are a stream of their own, which the chain left alone
-            decoded = decode_latents(model, tokenizer, rows, settings, max_length=max_length, rng=rng)
-            made[block.start][1].append(decoded)
-            if on_progress is not None:
-                on_progress(min(indices.stop + (processes.size - 1) * size, n))
+        rng = KeyedRng(seed, block)
+        z, _ = sample_prior(model.prior, config.prior, len(block), rng=rng, device=device)
+        decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng, at_once=batch_size)
+        made[block.start] = z.cpu(), decoded
+        if on_progress is not None:
+            on_progress(min(block.stop + (processes.size - 1) * size, n))
     blocks = [found for _, found in sorted(item for part in processes.every(made) for item in part.items())]
     latents = [torch.empty(0, config.model.latent_dim), *(z for z, _ in blocks)]
-    ids = [sentence for _, batches in blocks for decoded in batches for sentence in decoded.ids]
-    truncated = [cut for _, batches in blocks for decoded in batches for cut in decoded.truncated]
+    ids = [sentence for _, decoded in blocks for sentence in decoded.ids]
+    truncated = [cut for _, decoded in blocks for cut in decoded.truncated]
     sentences = [tokenizer.decode(sentence) for sentence in ids]
     return Generated(
         sentences,
@@ -120,8 +117,12 @@ def decode_latents(
     *,
     max_length: int,
     rng: Rng,
+    at_once: int | None = None,
 ) -> Decoded:
-    """Decode z (n, D) under p(x|z); `<pad>` and `<s>` are never produced. `rng` draws for decode="sample"."""
+    """Decode z (n, D) under p(x|z), `at_once` sentences at a time (none: all); `<pad>` and `<s>` are never produced.
+
+    `rng` draws for decode="sample".
+    """
     return decode(
         model.generator.step,
         model.generator.start(z),
@@ -131,7 +132,8 @@ def decode_latents(
         eos_id=tokenizer.eos_id,
         forbidden=(tokenizer.pad_id, tokenizer.bos_id),
         max_length=max_length,
-        uniforms=lambda: draw_uniform(rng, (len(z),)),
+        uniforms=lambda k: draw_uniform(rng, (len(z), k)),
+        at_once=at_once,
         device=z.device,
     )
 

@@ -61,7 +61,7 @@ def simulate(generator: LSTMGenerator, z: Tensor, *, eos_id: int, pad_id: int, m
         bos_id=generator.bos_id,
         eos_id=eos_id,
         max_length=max_length,
-        uniforms=lambda: draw_uniform(rng, (len(z),)),
+        uniforms=lambda k: draw_uniform(rng, (len(z), k)),
         device=generator.embedding.device,
     )
     odd = {pad_id, generator.bos_id}

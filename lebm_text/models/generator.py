@@ -38,6 +38,11 @@ class DecoderState:
         """The state of some rows, given by index, in that order; repeats are allowed."""
         return DecoderState(self.h[rows], self.c[rows], self.offset[rows], self.weights)
 
+    def join(self, other: DecoderState) -> DecoderState:
+        """These rows, then those of `other`, under the same weights."""
+        h, c, offset = (torch.cat([getattr(self, x), getattr(other, x)]) for x in ("h", "c", "offset"))
+        return DecoderState(h, c, offset, self.weights)
+
 
 class LSTMGenerator(nn.Module):
     """p(x|z) over a closed vocabulary.

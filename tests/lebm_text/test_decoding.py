@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lebm_text.decoding import Decoded, DecodeSettings, decode, filter_logits, sample
+from lebm_text.decoding import DRAWS, Decoded, DecodeSettings, decode, filter_logits, sample
 from lebm_text.errors import InputError
 
 PAD, BOS, EOS, N_IDS = 0, 2, 3, 7
@@ -28,6 +28,9 @@ class Rows:
 
     def select(self, rows: Tensor) -> Rows:
         return Rows(self.row[rows], self.total[rows])
+
+    def join(self, other: Rows) -> Rows:
+        return Rows(torch.cat([self.row, other.row]), torch.cat([self.total, other.total]))
 
 
 def _start(n: int) -> Rows:
@@ -50,7 +53,9 @@ def _stepper(tables: Tensor) -> Any:
     return step
 
 
-def _run(tables: Tensor, settings: DecodeSettings, *, max_length: int = 12, seed: int = 5) -> Decoded:
+def _run(
+    tables: Tensor, settings: DecodeSettings, *, max_length: int = 12, seed: int = 5, at_once: int | None = None
+) -> Decoded:
     n = len(tables)
     rng = torch.Generator().manual_seed(seed)
     return decode(
@@ -62,7 +67,8 @@ def _run(tables: Tensor, settings: DecodeSettings, *, max_length: int = 12, seed
         eos_id=EOS,
         forbidden=(PAD, BOS),
         max_length=max_length,
-        uniforms=lambda: torch.rand(n, generator=rng),
+        uniforms=lambda k: torch.rand(n, k, generator=rng),
+        at_once=at_once,
     )
 
 
@@ -114,10 +120,9 @@ def test_sentence_of_exactly_max_length_is_whole(settings: DecodeSettings) -> No
 def test_sentence_does_not_depend_on_its_neighbours(settings: DecodeSettings) -> None:
     tables = _tables(9, eos=0.3)
     together = _run(tables, settings)
-    uniforms = [torch.rand(9, generator=rng) for rng in [torch.Generator().manual_seed(5)] for _ in range(13)]
+    uniforms = torch.rand(9, DRAWS, generator=torch.Generator().manual_seed(5))
     assert len(set(map(len, together.ids))) > 1  # rows leave the batch at different times
     for row in range(9):
-        own = iter(uniforms)
         alone = decode(
             _stepper(tables[row : row + 1]),
             _start(1),
@@ -127,10 +132,36 @@ def test_sentence_does_not_depend_on_its_neighbours(settings: DecodeSettings) ->
             eos_id=EOS,
             forbidden=(PAD, BOS),
             max_length=12,
-            uniforms=lambda own=own, row=row: next(own)[row : row + 1],  # type: ignore[misc]
+            uniforms=lambda _, row=row: uniforms[row : row + 1],  # type: ignore[misc]
         )
         assert alone.ids == [together.ids[row]]
         assert alone.truncated == [together.truncated[row]]
+
+
+@EVERY
+def test_sentences_that_begin_where_others_ended_are_the_same(settings: DecodeSettings) -> None:
+    tables = _tables(23, eos=0.3)
+    tables[7, :, EOS] = -100.0  # one that occupies its row for the longest time
+    together = _run(tables, settings)
+    for at_once in (1, 4, 22, 100):
+        assert _run(tables, settings, at_once=at_once) == together
+
+
+def test_no_more_rows_than_asked_for_and_no_row_idle_while_sentences_wait() -> None:
+    tables, seen = _tables(40, eos=0.5), []
+    step = _stepper(tables)
+
+    def counted(tokens: Tensor, state: Rows) -> tuple[Tensor, Rows]:
+        seen.append(len(tokens))
+        return step(tokens, state)  # type: ignore[no-any-return]
+
+    ids = {"bos_id": BOS, "eos_id": EOS, "forbidden": (PAD, BOS), "max_length": 12}
+    found = decode(counted, _start(40), 40, DecodeSettings("greedy"), at_once=8, **ids)  # type: ignore[arg-type]
+    n_steps = sum(len(sentence) + (not cut) for sentence, cut in zip(found.ids, found.truncated, strict=True))
+    n_steps += sum(found.truncated)
+    assert sum(seen) == n_steps
+    full = seen.index(next(n for n in seen if n < 8))
+    assert sum(seen[full:]) < 8 * 13  # once rows are fewer nobody waits: what is left are the last 8 sentences
 
 
 @EVERY

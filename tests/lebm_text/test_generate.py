@@ -116,7 +116,8 @@ def test_nonsense_is_refused(n: int, options: dict[str, Any]) -> None:
         _generate(n, **options)
 
 
-def test_progress_counts_to_n() -> None:
+def test_progress_counts_to_n(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lebm_text.generate.LATENTS", 4)
     seen: list[int] = []
-    _generate(10, batch_size=4, on_progress=seen.append)
+    _generate(10, batch_size=2, on_progress=seen.append)
     assert seen == [4, 8, 10]
