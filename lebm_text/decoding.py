@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lebm_text.errors import InputError
@@ -114,21 +113,36 @@ def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
 
     First a block of ids is drawn, then an id of the block: sums over V need no double precision then.
     """
-    weights = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
-    padded = F.pad(weights, (0, -weights.shape[-1] % BLOCK))
-    blocks = padded.view(*padded.shape[:-1], -1, BLOCK)
-    mass = blocks.sum(-1)
+    # Subtracting the maximum is two passes more. The plain exponential is sound unless a row leaves the range of the
+    # type, which its sum shows.
+    weights = logits.exp()
+    mass = _block_sums(weights)
+    total = mass.sum(-1, keepdim=True)
+    sound = (total > 1e-30) & (total < 1e30)
+    if not bool(sound.all()):
+        weights = (logits - logits.amax(dim=-1, keepdim=True).masked_fill_(sound, 0.0)).exp_()
+        mass = _block_sums(weights)
     cdf = mass.cumsum(dim=-1, dtype=torch.float64)
     # A double below 1 times the total rounds to less than the total, so some block of mass > 0 lies beyond.
     target = uniforms.to(torch.float64).unsqueeze(-1) * cdf[..., -1:]
     block = torch.searchsorted(cdf, target, right=True)
     before = cdf.gather(-1, block) - mass.gather(-1, block)
-    of_block = block.unsqueeze(-1).expand(*block.shape, BLOCK)
-    inner = blocks.gather(-2, of_block).squeeze(-2).cumsum(dim=-1, dtype=torch.float64)
+    ids = block * BLOCK + torch.arange(BLOCK, device=block.device)
+    beyond = ids >= weights.shape[-1]
+    inner = weights.gather(-1, ids.masked_fill(beyond, 0)).masked_fill_(beyond, 0.0).cumsum(dim=-1, dtype=torch.float64)
     # The block's mass was rounded, so what is left of the target may reach beyond its last id.
     last = inner[..., -1:]
     rest = (target - before).clamp_min(0.0).minimum(last.nextafter(torch.zeros_like(last)))
     return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(-1)
+
+
+def _block_sums(weights: Tensor) -> Tensor:
+    """Sums of `BLOCK` neighbours, (…, V) → (…, blocks); the last block may hold fewer, or none."""
+    # Logits lie (V, n) in memory: sums over an inner axis of the other order would take ten times as long.
+    ids_first = weights.movedim(-1, 0)
+    whole = len(ids_first) // BLOCK * BLOCK
+    blocks = ids_first[:whole].reshape(whole // BLOCK, BLOCK, *ids_first.shape[1:]).sum(1)
+    return torch.cat([blocks, ids_first[whole:].sum(0, keepdim=True)]).movedim(0, -1).contiguous()
 
 
 @torch.no_grad()
@@ -148,7 +162,8 @@ def decode(
     """Decode n sentences.
 
     Args:
-        step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first.
+        step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first. The logits are
+            written to.
         state: of n rows. Finished sentences leave it through `state.select`.
         forbidden: ids that are never produced; the rest of the distribution is renormalised.
         max_length: in tokens without `</s>`; a sentence is truncated if it has that many and the next one
@@ -164,7 +179,7 @@ def decode(
 
     def masked(tokens: Tensor, state: S) -> tuple[Tensor, S]:
         logits, state = step(tokens, state)
-        return logits.index_fill(-1, banned, -torch.inf), state
+        return logits.index_fill_(-1, banned, -torch.inf), state
 
     first = torch.full((n,), bos_id, dtype=torch.long, device=device)
     if settings.decode == "beam":

@@ -22,7 +22,7 @@ from .processes import ALONE, Processes
 from .samplers.noise import KeyedRng, Rng, draw_uniform
 from .text.tokenizers import Tokenizer
 
-__all__ = ["Generated", "decode_latents", "generate", "rates_of", "signature_of"]
+__all__ = ["Generated", "decode_latents", "describe_model", "generate", "rates_of", "signature_of"]
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,12 @@ def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int,
     likelihood estimate.
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"
-    bent = _posterior(config.inference)
-    return f"samples(n={n},{settings.describe()}{length})|prior:{_prior(config)}{bent}|seed:{seed}|v:{__version__}"
+    return f"samples(n={n},{settings.describe()}{length})|{describe_model(config)}|seed:{seed}|v:{__version__}"
+
+
+def describe_model(config: Config) -> str:
+    """The part of a signature that says how z is drawn: by which prior, and by which posterior if it was bent."""
+    return f"prior:{_prior(config)}{_posterior(config.inference)}"
 
 
 def _prior(config: Config) -> str:

@@ -127,16 +127,26 @@ class LatentEBM:
             processes=processes,
         )
 
-    def infer(self, sentences: Sequence[str], *, seed: int = 1, batch_size: int = 128) -> Tensor:
+    def infer(
+        self,
+        sentences: Sequence[str],
+        *,
+        seed: int = 1,
+        batch_size: int = 128,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """Draw one z from the posterior of each sentence, (n, D) on the CPU.
 
         By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0. Raises
         InputError for a sentence longer than `config.text.max_length`, and of a language model, which has no z.
         """
         self._require_latent()
-        z = torch.empty(len(sentences), self.config.model.latent_dim)
+        z, n_done = torch.empty(len(sentences), self.config.model.latent_dim), 0
         for batch, rng in self._batches(sentences, seed, batch_size):
             z[batch.index] = self._infer(batch, rng).cpu()
+            n_done += len(batch.index)
+            if on_progress is not None:
+                on_progress(n_done)
         return z
 
     def reconstruct(
@@ -170,6 +180,29 @@ class LatentEBM:
             n_done += len(decoded.ids)
             if on_progress is not None:
                 on_progress(n_done)
+        return texts
+
+    def decode(
+        self,
+        z: Tensor,
+        settings: DecodeSettings | None = None,
+        *,
+        seed: int = 1,
+        max_length: int | None = None,
+        batch_size: int = 256,
+    ) -> list[str]:
+        """Sentences of given latent vectors z (n, D), in their order; greedily unless `settings` say otherwise.
+
+        Row i draws from (seed, i): the z of `generate` with that seed and settings give its sentences again.
+        """
+        settings = settings or DecodeSettings("greedy")
+        max_length = self.config.text.max_length if max_length is None else max_length
+        texts: list[str] = []
+        for start in range(0, len(z), batch_size):
+            rows = z[start : start + batch_size].to(self.device)
+            rng = KeyedRng(seed, range(start, start + len(rows)))
+            decoded = decode_latents(self.model, self.tokenizer, rows, settings, max_length=max_length, rng=rng)
+            texts += map(self.tokenizer.decode, decoded.ids)
         return texts
 
     @torch.no_grad()

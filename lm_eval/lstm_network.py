@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.nn.lstm import gate_scale, lstm_scan
+from lebm_text.nn.layer import LSTMLayer
 from lebm_text.nn.packing import Packing
 from lebm_text.nn.precision import compute_dtype, operand_dtype
 from lebm_text.nn.softmax import target_log_probs
@@ -116,19 +116,11 @@ class LSTMNetwork(nn.Module):
             rng: draws the dropout masks; without it there is no dropout.
         """
         recipe = self.recipe
-        scale = gate_scale(recipe.hidden_dim, self.gate_bias)
+        layer = LSTMLayer.of(self.token_weight, self.recurrent_weight, row_bias=self.gate_bias, dtype=self._dtype)
         inputs = packing.pack(F.pad(batch.tokens[:, :-1], (1, 0), value=END))
         embedded = _drop(F.embedding(self._rows(inputs), self.embedding), recipe.input_dropout, rng)
-        gates = F.linear(embedded.to(self._dtype), (self.token_weight * scale).to(self._dtype))
         zeros = self.gate_bias.new_zeros(packing.n_rows, recipe.hidden_dim)
-        hidden = lstm_scan(
-            gates.to(self.gate_bias.dtype),
-            (self.gate_bias * scale.squeeze(1)).expand(packing.n_rows, -1),
-            (self.recurrent_weight * scale).to(self._dtype),
-            zeros,
-            zeros,
-            packing.batch_sizes,
-        )
+        hidden = layer.scan(layer.prepare(embedded), zeros[:, :0], zeros, zeros, packing)
         return self._target_log_probs(_drop(hidden, recipe.output_dropout, rng), packing.pack(batch.tokens))
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lm_eval.protocol import Evaluator
     from lm_eval.texts import RealText
 
-__all__ = ["Request", "Setting", "judge", "prepare"]
+__all__ = ["Request", "Setting", "judge", "prepare", "run_evaluator"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,16 @@ def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
         Evaluator(reference, spec, seed=request.seed, on_stage=show_stage, on_progress=progress) for spec in specs
     ]
     return Setting(request, run if request.samples is None else None, corpus, real, texts, evaluators)
+
+
+def run_evaluator(run: Path, corpus: Corpus, *, seed: int) -> Evaluator:
+    """The KN5 judge of the text that a run was trained on; the real-data row is that of the test split."""
+    check_judges()
+    from lm_eval.protocol import Evaluator
+    from lm_eval.texts import Reference
+
+    real = _real_text(corpus, "test", lowercase=_lowercase(run))
+    return Evaluator(Reference(real), seed=seed, on_stage=show_stage)
 
 
 def _check(request: Request) -> Path | None:

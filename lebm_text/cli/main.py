@@ -43,9 +43,17 @@ COMMANDS: dict[str, CommandEntry] = {
     "likelihood": CommandEntry(
         "lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z.", several=True
     ),
+    "trajectories": CommandEntry("lebm_text.cli.trajectories", "Langevin chains of the prior, step by step."),
+    "views": CommandEntry("lebm_text.cli.views", "Prior, posterior and N(0, I) in one picture."),
+    "interpolate": CommandEntry("lebm_text.cli.interpolate", "Sentences between two sentences."),
+    "neighbours": CommandEntry("lebm_text.cli.neighbours", "Nearest sentences of a corpus in the latent space."),
+    "directions": CommandEntry("lebm_text.cli.directions", "The direction of an attribute, from labelled sentences."),
+    "score": CommandEntry("lebm_text.cli.score", "How anomalous each sentence of a text is under a model."),
+    "anomaly": CommandEntry("lebm_text.cli.anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
     "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
     "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
+    "report": CommandEntry("lebm_text.cli.report", "One HTML page about a run: curves, samples, evaluations."),
     "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
 }
 

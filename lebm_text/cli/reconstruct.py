@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
 
-from lebm_text.text.reading import parse_lines, read_lines
-
 from .options import device_option, json_option
-from .sampling import decoding_options, find_run, progress, run_option
+from .sampling import decoding_options, find_run, progress, read_sentences, run_option
 
 __all__ = ["command"]
 
@@ -41,10 +38,7 @@ def command(
     --json, each line is an object with "input" and "reconstruction".
     """
     run = find_run(run)
-    if file is None or str(file) == "-":
-        sentences = list(parse_lines(sys.stdin.buffer, "standard input"))
-    else:
-        sentences = list(read_lines(file))
+    sentences = read_sentences(file)
 
     from lebm_text.decoding import DecodeSettings
     from lebm_text.model import LatentEBM

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import click
 
 from lebm_text.errors import InputError
+from lebm_text.text.reading import parse_lines, read_lines
 
 from .options import MAX_SEED, check_finite
 from .runs import runs_directory
 
-__all__ = ["decoding_options", "find_run", "newest_run", "progress", "run_option"]
+__all__ = ["decoding_options", "find_run", "newest_run", "progress", "read_sentences", "run_option"]
 
 # As in `lebm_text.model`, which imports torch and is therefore not imported for a default or a help text.
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -111,6 +112,13 @@ def newest_run(directory: Path) -> Path:
         f"no run in {directory}; train one first (lebm-text train ptb), name one with --run DIR, "
         "or set LEBM_TEXT_RUNS to where your runs are"
     )
+
+
+def read_sentences(file: Path | None) -> list[str]:
+    """The lines of a file, or of standard input (none, or `-`), empty ones included."""
+    if file is None or str(file) == "-":
+        return list(parse_lines(sys.stdin.buffer, "standard input"))
+    return list(read_lines(file))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from .partition import TOLERANCE, LogPartition, gaussian_partition, log_partitio
 from .sentences import AISBounds, AISSettings, ais_bounds, importance_values
 from .summary import spread, text_likelihood
 
-__all__ = ["Sentences", "Settings", "exact_report", "likelihood_report"]
+__all__ = ["Sentences", "Settings", "exact_report", "likelihood_report", "partition_of"]
 
 DRAWS_A_CHAIN = 256  # p0 draws from which each reverse chain's start is chosen
 
@@ -79,9 +79,10 @@ def likelihood_report(
         InputError: log Z is not known well enough, so that no likelihood can be given.
     """
     prior, generator, seed = model.model.prior, model.model.generator, settings.seed
-    partition = _partition(model, settings, progress)
+    partition = partition_of(model, settings, progress)
     partition.check()
     report: dict[str, object] = {
+        "settings": asdict(settings),
         "log_z": _partition_record(partition),
         "chain_gap": _chain_gap(model, partition, settings.seed),
     }
@@ -128,7 +129,8 @@ def exact_report(model: LatentEBM, text: Sentences, n: int, progress: Progress) 
     return {"exact": figures(min(n, len(log_p))) if n else None, "exact_of_all": figures(len(log_p))}
 
 
-def _partition(model: LatentEBM, settings: Settings, progress: Progress) -> LogPartition:
+def partition_of(model: LatentEBM, settings: Settings, progress: Progress) -> LogPartition:
+    """log Z of the model's prior by all ways, not yet checked for whether they agree."""
     rng = torch.Generator().manual_seed(settings.seed)
     if isinstance(model.model.prior, GaussianPrior):
         return gaussian_partition(model.config.model.latent_dim, settings.partition_chains, rng=rng)

@@ -110,6 +110,7 @@ def ais_bounds(
     settings: AISSettings,
     *,
     seed: int,
+    first: int = 0,
     on_progress: Callable[[int], None] | None = None,
     processes: Processes = ALONE,
 ) -> AISBounds:
@@ -117,6 +118,7 @@ def ais_bounds(
 
     Args:
         index: which sentences.
+        first: the number that the corpus's first sentence has in its text.
         on_progress: called with the annealing steps done here, summed over sentences; without other processes
             `len(index) · n_steps` at the end.
         processes: that share the work, batch by batch, and all get all figures: those of one process, to the bit.
@@ -127,7 +129,7 @@ def ais_bounds(
     count = counter(on_progress)
     for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator, processes):
         on_step = partial(count, len(rows))
-        rng, likelihood = keyed(seed, batch, 0), generator.likelihood(batch)
+        rng, likelihood = keyed(seed, batch, 0, first), generator.likelihood(batch)
         path, schedule, start = begin(prior, likelihood, _like(prior, generator, chains, batch), settings, rng)
         annealed = anneal(path, start(), schedule, rng=rng, on_step=on_step)
         posterior = posterior_chains(
@@ -205,9 +207,9 @@ def counter(on_progress: Callable[[int], None] | None) -> Callable[[int], None]:
     return count
 
 
-def keyed(seed: int, batch: Batch, stream: int) -> KeyedRng:
-    """The noise of a batch's sentences for one of `STREAMS` uses."""
-    return KeyedRng(seed, [STREAMS * int(i) + stream for i in batch.index])
+def keyed(seed: int, batch: Batch, stream: int, first: int = 0) -> KeyedRng:
+    """The noise of a batch's sentences for one of `STREAMS` uses; `first`: the number of the corpus's first one."""
+    return KeyedRng(seed, [STREAMS * (first + int(i)) + stream for i in batch.index])
 
 
 def _like(prior: Prior, generator: LSTMGenerator, chains: int, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.nn.lstm import gate_scale, lstm_scan
+from lebm_text.nn.layer import LSTMLayer
 from lebm_text.nn.packing import Packing
 from lebm_text.nn.precision import operand_dtype
 from lebm_text.text.batching import Batch
@@ -69,13 +69,9 @@ class LSTMEncoder(nn.Module):
         """Mean and log variance of z for each sentence, differentiable in the parameters."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
         dtype = operand_dtype(self.embedding.dtype, self.compute_dtype)
-        scale = gate_scale(self.hidden_dim, self.gate_bias)
-        embedded = F.embedding(packing.pack(batch.tokens), self.embedding)
-        inputs = F.linear(embedded.to(dtype), (self.token_weight * scale).to(dtype)) + self.gate_bias * scale.squeeze(1)
-        rows = len(batch.lengths)
-        start = inputs.new_zeros(rows, self.hidden_dim)
-        offset = inputs.new_zeros(rows, 4 * self.hidden_dim)
-        recurrent = (self.recurrent_weight * scale).to(dtype)
-        hidden = lstm_scan(inputs, offset, recurrent, start, start, packing.batch_sizes)
+        layer = LSTMLayer.of(self.token_weight, self.recurrent_weight, token_bias=self.gate_bias, dtype=dtype)
+        inputs = layer.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
+        start = self.gate_bias.new_zeros(packing.n_rows, self.hidden_dim)
+        hidden = layer.scan(inputs, start[:, :0], start, start, packing)
         mean = packing.sum_by_row(hidden) / batch.lengths.to(hidden).unsqueeze(1)
         return Moments(*F.linear(mean, self.moments_weight, self.moments_bias).chunk(2, dim=1))

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.nn.lstm import gate_scale, lstm_scan, lstm_step
+from lebm_text.nn.layer import LSTMLayer
+from lebm_text.nn.lstm import lstm_step
 from lebm_text.nn.packing import Packing
 from lebm_text.nn.precision import operand_dtype
 from lebm_text.nn.softmax import OutputLayer
@@ -106,13 +107,13 @@ class LSTMGenerator(nn.Module):
         inputs, targets = self._inputs_and_targets(batch, packing)
         embedded = self._drop(F.embedding(inputs, self.embedding), rng)
         weights = _Weights.of(self)
-        hidden = self._drop(weights.scan(weights.project(embedded), z, packing), rng)
+        hidden = self._drop(weights.scan(weights.layer.prepare(embedded), z, packing), rng)
         return packing.sum_by_row(weights.output.log_probs(hidden, targets))
 
     def start(self, z: Tensor) -> DecoderState:
         """State before the first token, z (B, D). It keeps the weights as they are now."""
         weights = _Weights.of(self).detached()
-        return DecoderState(*weights.start(z), weights)
+        return DecoderState(*weights.start(z), weights.layer.offset(z), weights)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Logits of the next token after `tokens`, without gradients.
@@ -125,8 +126,9 @@ class LSTMGenerator(nn.Module):
             (B, V) logits in the parameters' type, and the state after reading `tokens`.
         """
         weights = state.weights
-        gates = weights.project(F.embedding(tokens, self.embedding.detach())).add_(state.offset)
-        gates += F.linear(state.h.to(weights.recurrent.dtype), weights.recurrent)
+        recurrent = weights.layer.recurrent
+        gates = weights.layer.project(F.embedding(tokens, self.embedding.detach())).add_(state.offset)
+        gates += F.linear(state.h.to(recurrent.dtype), recurrent)
         h, c = lstm_step(gates, state.c)
         return weights.output.logits(h), DecoderState(h, c, state.offset, weights)
 
@@ -152,12 +154,9 @@ class _Affine(nn.Linear):
 
 @dataclass(frozen=True)
 class _Weights:
-    """The generator's weights as the scan wants them: gates scaled, operands of large matrix products cast."""
+    """The generator's weights as they are used: see `LSTMLayer` and `OutputLayer`."""
 
-    token: Tensor
-    latent: Tensor
-    recurrent: Tensor
-    gate_bias: Tensor
+    layer: LSTMLayer
     initial_h: Tensor
     initial_h_bias: Tensor
     initial_c: Tensor
@@ -166,42 +165,34 @@ class _Weights:
 
     @classmethod
     def of(cls, generator: LSTMGenerator) -> _Weights:
-        scale = gate_scale(generator.hidden_dim, generator.gate_bias)
         dtype = operand_dtype(generator.embedding.dtype, generator.compute_dtype)
         output = generator.embedding if generator.output_weight is None else generator.output_weight
         return cls(
-            token=(generator.token_weight * scale).to(dtype),
-            latent=generator.latent_weight * scale,
-            recurrent=(generator.recurrent_weight * scale).to(dtype),
-            gate_bias=generator.gate_bias * scale.squeeze(1),
+            layer=LSTMLayer.of(
+                generator.token_weight,
+                generator.recurrent_weight,
+                latent_weight=generator.latent_weight,
+                token_bias=generator.gate_bias,
+                dtype=dtype,
+            ),
             initial_h=generator.initial_h.weight,
             initial_h_bias=generator.initial_h.bias,
             initial_c=generator.initial_c.weight,
             initial_c_bias=generator.initial_c.bias,
-            output=OutputLayer.of(output.to(dtype), generator.output_bias),
+            output=OutputLayer(output.to(dtype), generator.output_bias),
         )
 
     def detached(self) -> _Weights:
         """The same values as constants."""
         return _Weights(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
 
-    def project(self, embedded: Tensor) -> Tensor:
-        """(N, E) embeddings → (N, 4H) scaled pre-activations."""
-        product = F.linear(embedded.to(self.token.dtype), self.token)
-        return product + self.gate_bias
+    def start(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """h0 and c0, (B, H)."""
+        return F.linear(z, self.initial_h, self.initial_h_bias), F.linear(z, self.initial_c, self.initial_c_bias)
 
-    def start(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """h0, c0 (B, H) and z's share of the gates (B, 4H)."""
-        return (
-            F.linear(z, self.initial_h, self.initial_h_bias),
-            F.linear(z, self.initial_c, self.initial_c_bias),
-            F.linear(z, self.latent),
-        )
-
-    def scan(self, inputs: Tensor, z: Tensor, packing: Packing) -> Tensor:
-        """Packed hidden states (N, H) of projected tokens (N, 4H) under z (B, D)."""
-        h0, c0, offset = self.start(z)
-        return lstm_scan(inputs, offset, self.recurrent, h0, c0, packing.batch_sizes)
+    def scan(self, prepared: Tensor, z: Tensor, packing: Packing) -> Tensor:
+        """Packed hidden states (N, H) of prepared tokens under z (B, D)."""
+        return self.layer.scan(prepared, z, *self.start(z), packing)
 
 
 class Likelihood:
@@ -215,7 +206,7 @@ class Likelihood:
         self._packing = Packing.of(batch.lengths, batch.tokens.device)
         self._weights = _Weights.of(generator).detached()
         tokens, self._targets = generator._inputs_and_targets(batch, self._packing)
-        self._inputs = self._weights.project(F.embedding(tokens, generator.embedding.detach()))
+        self._inputs = self._weights.layer.prepare(F.embedding(tokens, generator.embedding.detach()))
 
     def __call__(self, z: Tensor) -> Tensor:
         """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""

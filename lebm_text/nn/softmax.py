@@ -10,6 +10,7 @@ Sums are in float32 (float64 for float64 input); only matrix operands may be bfl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,30 +33,30 @@ class OutputLayer:
     Attributes:
         weight: (V, H) output embeddings, in the type of the matrix products.
         bias: (V,) in any type.
-        joint: (H + 2, V') the transposed weight, and below it the bias as a sum of two rows, so that a product with
-            [h, 1, 1] yields logits: a bfloat16 row alone would round the bias, and adding it later is another pass
-            over the logits. V' ≥ V; the probability of the columns beyond V is 0.
     """
 
     weight: Tensor
     bias: Tensor
-    joint: Tensor
 
-    @classmethod
-    @torch.no_grad()
-    def of(cls, weight: Tensor, bias: Tensor) -> OutputLayer:
-        """From weight (V, H) and bias (V,); the layout is a constant, as it is at this moment."""
+    def detach(self) -> OutputLayer:
+        """The same weights as constants."""
+        return OutputLayer(self.weight.detach(), self.bias.detach())
+
+    @cached_property
+    def joint(self) -> Tensor:
+        """(H + 2, V') the transposed weight, and below it the bias as a sum of two rows; a constant, made at first use.
+
+        A product of [h, 1, 1] with it yields logits: a bfloat16 row alone would round the bias, and adding it later is
+        another pass over the logits. V' ≥ V; the probability of the columns beyond V is 0.
+        """
+        weight, bias = self.weight.detach(), self.bias.detach()
         n_types, width = weight.shape
         joint = weight.new_zeros(width + 2, -(-n_types // COLUMNS) * COLUMNS)
         joint[:width, :n_types] = weight.t()
         joint[width, :n_types] = bias
         joint[width + 1, :n_types] = bias - joint[width, :n_types].to(bias.dtype)
         joint[width, n_types:] = -torch.inf
-        return cls(weight, bias, joint)
-
-    def detach(self) -> OutputLayer:
-        """The same weights as constants."""
-        return OutputLayer(self.weight.detach(), self.bias.detach(), self.joint)
+        return joint
 
     @property
     def sum_dtype(self) -> torch.dtype:
@@ -79,10 +80,14 @@ class OutputLayer:
         return log_probs
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """All logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation."""
+        """All logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation.
+
+        They lie in memory as the product leaves them, (V, n): a product in that order is faster for few rows, and
+        turning it over costs as much again.
+        """
         weight, bias = self.weight.detach(), self.bias.detach()
-        product = torch.mm(weight, hidden.to(weight.dtype).t())  # for few rows faster than hidden · weightᵀ
-        return torch.add(product.t(), bias, out=bias.new_empty(len(hidden), len(bias), dtype=self.sum_dtype))
+        product = torch.mm(weight, hidden.to(weight.dtype).t())
+        return product.to(self.sum_dtype).add_(bias.unsqueeze(1)).t()
 
     def target_logits(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The targets' output embeddings (N, H) and logits (N,), free of the rounding of a bfloat16 product."""
@@ -96,7 +101,7 @@ class OutputLayer:
 
 def target_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """`OutputLayer.log_probs` with weights that serve once."""
-    return OutputLayer.of(weight, bias).log_probs(hidden, targets)
+    return OutputLayer(weight, bias).log_probs(hidden, targets)
 
 
 class _Chunks:

@@ -35,7 +35,7 @@ def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
     tokens = array("i")
     ends = array("q", [0])
     for ids in encoded:
-        tokens.extend(ids)
+        tokens.fromlist(ids)
         tokens.append(eos_id)
         ends.append(len(tokens))
     return EncodedSentences(np.array(tokens, dtype=np.int32), np.array(ends, dtype=np.int64))
@@ -77,7 +77,7 @@ def write_encoded(
             n_read += 1
             if ids is None:
                 continue
-            tokens.extend(ids)
+            tokens.fromlist(ids)
             tokens.append(eos_id)
             n_tokens += len(ids) + 1
             n_sentences += 1

@@ -11,6 +11,7 @@ import codecs
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from .errors import InputError
@@ -20,6 +21,9 @@ __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", 
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
+
+_BLOCK = 4096  # lines that are looked through at a time
+_CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     Raises InputError, with the line number, for bytes that are not UTF-8, NUL bytes, carriage returns
     inside a line, and the reserved tokens `<pad>`, `<s>` and `</s>`.
     """
-    for number, raw in enumerate(stream, 1):
-        yield _parse_line(raw, name, number)
+    for _, lines in _parsed_blocks(stream, name):
+        yield from lines
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -71,19 +75,45 @@ def summarise(path: Path) -> TextSummary:
     digest = hashlib.sha256()
     n_sentences = n_words = n_empty = 0
     try:
-        for number, raw in enumerate(raw_lines(path), 1):
-            digest.update(raw)
-            line = _parse_line(raw, str(path), number)
-            if line:
-                n_sentences += 1
-                n_words += line.count(" ") + 1
-            else:
-                n_empty += 1
+        for block, lines in _parsed_blocks(raw_lines(path), str(path)):
+            digest.update(block)
+            found = list(lines)
+            sentences = list(filter(None, found))
+            n_sentences += len(sentences)
+            n_words += len(sentences) + sum(line.count(" ") for line in sentences)
+            n_empty += len(found) - len(sentences)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not n_sentences:
         raise InputError(f"{path} holds no sentence; it needs at least one line with one word")
     return TextSummary(digest.hexdigest(), n_sentences, n_words, n_empty)
+
+
+def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, Iterable[str]]]:
+    """Blocks of whole lines and the lines in them, normalised; bad ones raise when they are asked for."""
+    lines, number, full = iter(stream), 1, True
+    while full and (raw := list(islice(lines, _BLOCK))):
+        full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be asked again for its end
+        block = b"".join(raw)
+        plain = _plain_lines(block, first=number == 1)
+        yield block, _parse_each(raw, name, number) if plain is None else plain
+        number += len(raw)
+
+
+def _plain_lines(block: bytes, *, first: bool) -> list[str] | None:
+    """The lines of a block in which nothing calls for a closer look, as nearly all are; None for others."""
+    try:
+        text = (block.removeprefix(codecs.BOM_UTF8) if first else block).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if any(sign in text for sign in _CLOSER_LOOK):
+        return None
+    return [line.strip(" ") for line in text.removesuffix("\n").split("\n")]
+
+
+def _parse_each(raw: Iterable[bytes], name: str, first_number: int) -> Iterator[str]:
+    for number, line in enumerate(raw, first_number):
+        yield _parse_line(line, name, number)
 
 
 def _parse_line(raw: bytes, name: str, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class WordTokenizer:
         self.lowercase = lowercase
         self.notices = tuple(notices)
         self._tokens = [*SPECIALS, *words]
-        self._ids = _Ids((word, i) for i, word in enumerate(self._tokens) if i >= len(SPECIALS))
+        self._ids = {word: i for i, word in enumerate(self._tokens) if i >= len(SPECIALS)}
         if len(self._ids) != len(words):
             raise InputError("the vocabulary lists a word twice")
         for word in words:
@@ -43,6 +44,7 @@ class WordTokenizer:
                 raise InputError(f"the vocabulary lists {word!r}, which cannot be a word")
         # A written `<unk>` means itself; the other special tokens are never read from a text.
         self._ids[UNK] = self.unk_id
+        self._unknown = repeat(self.unk_id)
 
     @classmethod
     def train(
@@ -98,7 +100,7 @@ class WordTokenizer:
         sentence = normalise(sentence.lower() if self.lowercase else sentence)
         if not sentence:
             return []
-        return list(map(self._ids.__getitem__, sentence.split(" ")))
+        return list(map(self._ids.get, sentence.split(" "), self._unknown))
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
         """All `sentences` in one flat array, each closed by `</s>`: see `EncodedSentences`."""
@@ -125,10 +127,3 @@ class WordTokenizer:
             "words": self._tokens[len(SPECIALS) :],
         }
         return (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode("utf-8")
-
-
-class _Ids(dict[str, int]):
-    """Word → id, `unk_id` for all others."""
-
-    def __missing__(self, _word: str) -> int:
-        return WordTokenizer.unk_id

@@ -206,6 +206,18 @@ def test_sample_never_picks_the_impossible(seed: int, uniform: float) -> None:
     assert not impossible.gather(1, picked.unsqueeze(1)).any()
 
 
+@pytest.mark.parametrize("n_ids", [5, 128, 300])
+@pytest.mark.parametrize("shift", [300.0, -300.0, 95.0])
+def test_logits_beyond_the_range_of_the_exponential_draw_the_same_ids(n_ids: int, shift: float) -> None:
+    """In float32 and at either order in memory; a neighbour of common size is not touched."""
+    logits = torch.randn(3, n_ids, generator=torch.Generator().manual_seed(2)).round(decimals=1)
+    moved = logits + torch.tensor([[0.0], [shift], [0.0]])
+    uniforms = torch.tensor([0.1, 0.5, 0.93])
+    wanted = sample(logits.double(), uniforms)
+    assert torch.equal(sample(moved, uniforms), wanted)
+    assert torch.equal(sample(moved.t().contiguous().t(), uniforms), wanted)
+
+
 def test_sample_frequencies_are_the_softmax() -> None:
     logits = torch.tensor([[0.5, -1.0, 2.0, 0.0], [1.0, 1.0, -3.0, 0.2]])
     n = 20_000

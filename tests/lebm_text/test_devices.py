@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.model import LatentEBM
+from lebm_text.nn import layer
+from lebm_text.nn.graphs import Replay, captured
+from lebm_text.nn.layer import library_runs
+from lebm_text.samplers.langevin import gradient
 from lebm_text.training.run import train
 
 from .toy import gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
@@ -47,6 +52,47 @@ def test_likelihood_and_its_gradients_are_those_of_the_cpu(device: str) -> None:
         fast = generator.likelihood(batch)(z.to(place))
         found.append([value, fast, *grads])
     assert max(gap(a.cpu(), b.cpu()) for a, b in zip(*found, strict=True)) < 1e-10
+
+
+@on_each_device
+@pytest.mark.parametrize(
+    ("dtype", "compute", "tolerance"),
+    [
+        pytest.param(torch.float64, torch.float64, 1e-9, id="float64"),
+        pytest.param(torch.float32, torch.float32, 1e-4, id="float32"),
+        pytest.param(torch.float32, torch.bfloat16, 0.1, id="bf16"),
+    ],
+)
+def test_both_ways_through_the_lstm_give_one_likelihood(
+    device: str, dtype: torch.dtype, compute: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scan and library, ∇z step by step and from a recording: four ways to the same numbers.
+
+    On CUDA float32 may be TF32 in the library, 10 bits instead of 24, which is why it is not chosen there.
+    """
+    if device == "cuda" and dtype == compute == torch.float32 and not library_runs(torch.device(device), dtype):
+        tolerance = 0.05
+    z = normal(4, 3, seed=5).to(device, dtype)
+    values, gradients = [], []
+    for library in (False, True):
+        monkeypatch.setattr(layer, "library_runs", lambda device, dtype, chosen=library: chosen)
+        generator = toy_generator(dtype=dtype, compute_dtype=compute).to(device)
+        likelihood = generator.likelihood(toy_batch([6, 4, 4, 1]).to(torch.device(device)))
+        slope = partial(gradient, likelihood)
+        values += [likelihood(z), likelihood(z.expand(2, -1, -1))[1]]
+        gradients += [slope(z), captured(slope, torch.zeros_like(z))(z)]
+    for found, wanted in ((values, values[0]), (gradients, gradients[0])):
+        assert max(gap(one, wanted) for one in found) < tolerance * float(wanted.abs().max())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compute", [torch.float64, torch.bfloat16])
+def test_a_gpu_runs_the_library_in_a_recording(compute: torch.dtype) -> None:
+    place, dtype = torch.device("cuda"), torch.float64 if compute == torch.float64 else torch.float32
+    assert library_runs(place, compute)
+    likelihood = toy_generator(dtype=dtype, compute_dtype=compute).to(place).likelihood(toy_batch([5, 2]).to(place))
+    record = captured(partial(gradient, likelihood), torch.zeros(2, 3, device=place, dtype=dtype))
+    assert isinstance(record, Replay)  # the warning of a failed recording would be an error here
 
 
 @on_each_device

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lebm_text
+from lebm_text.decoding import DecodeSettings
 from lebm_text.errors import InputError
 from lebm_text.files import sha256_file
 from lebm_text.models.priors import base_log_prob
@@ -174,3 +175,17 @@ def test_one_string_is_not_taken_for_its_letters() -> None:
     for call in (model.infer, model.reconstruct):
         with pytest.raises(InputError, match="expected a list of sentences"):
             call("a a")
+
+
+def test_decoding_the_z_of_generation_gives_its_sentences() -> None:
+    model = tiny_model()
+    generated = model.generate(7, seed=2)
+    assert model.decode(generated.z, DecodeSettings(), seed=2, batch_size=3) == generated.sentences
+    assert model.decode(generated.z) == model.generate(7, decode="greedy", seed=2).sentences
+    assert model.decode(generated.z[:0]) == []
+
+
+def test_inference_says_how_far_it_is() -> None:
+    done: list[int] = []
+    tiny_model().infer(["a", "the cat", "a dog"], batch_size=2, on_progress=done.append)
+    assert done == [2, 3]

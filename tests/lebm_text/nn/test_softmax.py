@@ -35,11 +35,11 @@ def _plain(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
 
 
 def _chunks(n_rows: int, n_types: int) -> softmax._Chunks:
-    return softmax._Chunks(torch.zeros(n_rows, 1), OutputLayer.of(torch.zeros(n_types, 1), torch.zeros(n_types)))
+    return softmax._Chunks(torch.zeros(n_rows, 1), OutputLayer(torch.zeros(n_types, 1), torch.zeros(n_types)))
 
 
 def _all_exponentials(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return softmax._Chunks(hidden, OutputLayer.of(weight, bias)).exponentials(slice(0, len(hidden)))
+    return softmax._Chunks(hidden, OutputLayer(weight, bias)).exponentials(slice(0, len(hidden)))
 
 
 @pytest.fixture(params=[1, 40 * softmax.COLUMNS, 1 << 20], ids=["32 rows", "40 rows", "all"])
@@ -130,7 +130,7 @@ def test_the_bias_is_not_rounded_to_bfloat16() -> None:
     one_row = bias.bfloat16().double().log_softmax(0)[targets]
     # Logits are rounded once, by the product: they are near 10, where bfloat16 is 1/16 apart.
     assert gap(found, wanted) < 0.05
-    joint = softmax.OutputLayer.of(weight.bfloat16(), bias.float()).joint[H:, :V].double().sum(0)
+    joint = softmax.OutputLayer(weight.bfloat16(), bias.float()).joint[H:, :V].double().sum(0)
     assert gap(joint, bias) < 1e-3 < gap(one_row, wanted)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lebm_text.text import reading
 from lebm_text.text.errors import InputError
 from lebm_text.text.reading import normalise, parse_lines, read_lines, summarise
 
@@ -72,6 +73,42 @@ def test_tokens_are_what_blanks_and_tabs_separate(line: str) -> None:
     tokens = [token for part in line.split("\t") for token in part.split(" ") if token]
     assert normalise(line) == " ".join(tokens)
     assert normalise(normalise(line)) == normalise(line)
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from(["a b", " c ", "", "a  b", "a\tb", "é", "x\r", "\ufeffy", "a\u2028b", "</s> z", "\0", "\r"])
+    ),
+    ended=st.booleans(),
+    size=st.integers(1, 12),
+)
+def test_blocks_never_change_what_is_read(lines: list[str], ended: bool, size: int) -> None:
+    """Neither where they end nor whether one of them needs a closer look, up to the error and its line."""
+    data = ("\n".join(lines) + "\n" * ended).encode()
+
+    def read(block: int) -> tuple[list[str], str]:
+        found = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading, "_BLOCK", block)
+            try:
+                for line in parse_lines(io.BytesIO(data), "text"):
+                    found.append(line)
+            except InputError as error:
+                return found, str(error)
+        return found, ""
+
+    found, error = read(size)
+    line_by_line = [reading._parse_each([raw], "text", n) for n, raw in enumerate(io.BytesIO(data), 1)]
+    wanted = []
+    try:
+        for line in line_by_line:
+            wanted += list(line)
+    except InputError as wanted_error:
+        assert str(wanted_error) == error
+    else:
+        assert error == ""
+    if not error:
+        assert found == wanted == read(1 << 20)[0]
 
 
 def test_summary_counts_and_hashes_in_one_pass(tmp_path: Path) -> None:

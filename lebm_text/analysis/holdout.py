@@ -1,0 +1,98 @@
+"""Leave-one-class-out corpora: a model learns all classes but one, which is the anomaly of the test text.
+
+After Zenati et al. (2018) and Pang et al. (NeurIPS 2020), who do it with digits; here with labelled sentences. What is
+held out takes no part in training, in validation or in the choice of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from lebm_text.errors import InputError
+from lebm_text.text.vocabulary import UNK
+
+__all__ = ["ANOMALIES", "CLASS_NAMES", "HeldOut", "Labelled", "hold_out", "read_labels", "resolve_class"]
+
+ANOMALIES = "anomalies.txt"  # beside train.txt, valid.txt and test.txt, which hold normal sentences alone
+
+CLASS_NAMES: Mapping[str, tuple[str, ...]] = {"agnews": ("world", "sports", "business", "scitech")}
+"""Names of the classes 0, 1, … of corpora whose label files hold numbers."""
+
+Labelled = Mapping[str, tuple[Sequence[str], Sequence[str]]]
+"""Split → sentences and, line by line, their labels."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Normal sentences by split, the anomalies of the test split, and counts of what was done, ready for JSON."""
+
+    splits: dict[str, list[str]]
+    anomalies: list[str]
+    counts: dict[str, int]
+
+
+def read_labels(path: Path) -> list[str]:
+    """The labels of a text, one a line. Raises InputError if the file cannot be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the labels {path}: {error}") from None
+
+
+def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:
+    """The label that `wanted` means: a label itself, or one of `names`, whose places are the labels.
+
+    Raises InputError for one that does not occur.
+    """
+    known = sorted(set(labels))
+    label = str(names.index(wanted)) if wanted in names else wanted
+    if label not in known:
+        listed = [
+            f"{label} ({names[int(label)]})" if label in map(str, range(len(names))) else label for label in known
+        ]
+        raise InputError(f"no class {wanted!r} to hold out; the labels are: {', '.join(listed)}")
+    return label
+
+
+def hold_out(corpus: Labelled, held_out: str, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
+    """Part `corpus` (train, valid, test) into normal sentences and the anomalies of its test split.
+
+    Args:
+        held_out: the label of the anomalies. Those of train and valid are dropped.
+        min_count: words seen less often in the normal training sentences are `<unk>` everywhere.
+        max_length: longer sentences, in words, are left out.
+
+    Raises:
+        InputError: a class or a split without a sentence.
+    """
+    kept = {split: [*_short(sentences, labels, max_length)] for split, (sentences, labels) in corpus.items()}
+    normal = {split: [line for line, label in pairs if label != held_out] for split, pairs in kept.items()}
+    anomalies = [line for line, label in kept["test"] if label == held_out]
+    for name, lines in (*normal.items(), ("anomalies", anomalies)):
+        if not lines:
+            raise InputError(f"no sentence of at most {max_length} words is left for {name}")
+    counts = Counter(chain.from_iterable(line.split(" ") for line in normal["train"]))
+    known = {word for word, count in counts.items() if count >= min_count}
+    closed = {split: [_close(line, known) for line in lines] for split, lines in normal.items()}
+    facts = {f"n_{split}": len(lines) for split, lines in normal.items()}
+    facts |= {
+        "n_anomalies": len(anomalies),
+        "n_words": len(known),
+        "n_rare_words": len(counts) - len(known),
+        "n_too_long": sum(sum(map(bool, lines)) - len(kept[split]) for split, (lines, _) in corpus.items()),
+    }
+    return HeldOut(closed, [_close(line, known) for line in anomalies], facts)
+
+
+def _short(sentences: Sequence[str], labels: Sequence[str], max_length: int) -> Iterator[tuple[str, str]]:
+    for line, label in zip(sentences, labels, strict=True):
+        if line and line.count(" ") < max_length:
+            yield line, label
+
+
+def _close(line: str, known: set[str]) -> str:
+    return " ".join(word if word in known else UNK for word in line.split(" "))

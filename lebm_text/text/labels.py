@@ -1,0 +1,29 @@
+"""Labels of sentences: `train.label` beside `train.txt`, a label a line, in the same order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import InputError
+from .reading import read_lines
+
+__all__ = ["Labelled", "read_labelled"]
+
+
+class Labelled(NamedTuple):
+    """A sentence and its label."""
+
+    sentence: str
+    label: str
+
+
+def read_labelled(text: Path, labels: Path) -> list[Labelled]:
+    """The sentences of `text` that have a label; an empty line in `labels` means that there is none.
+
+    Raises InputError if a file cannot be read or the two have different numbers of lines.
+    """
+    lines, marks = list(read_lines(text)), list(read_lines(labels))
+    if len(lines) != len(marks):
+        raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
+    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]

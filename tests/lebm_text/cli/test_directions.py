@@ -1,0 +1,108 @@
+"""`lebm-text directions`: labels are found, the report has its baselines, and what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lebm_text.cli.main import main
+
+from .conftest import Report
+from .test_main import one_line
+
+pytest.importorskip("sklearn")
+
+QUICK = ["directions", "--device", "cpu", "--draws", "1", "--repeats", "2", "--held-out", "20", "--moved", "6"]
+
+
+@pytest.fixture
+def labels(grammar_corpus: Path) -> Path:
+    """The corpus with labels: whether the topic begins with 1; every seventh sentence has none."""
+    for split in ("train", "valid"):
+        lines = (grammar_corpus / f"{split}.txt").read_text().splitlines()
+        marks = ["" if i % 7 == 0 else "late" if "verb1" in line else "early" for i, line in enumerate(lines)]
+        (grammar_corpus / f"{split}.label").write_text("".join(f"{mark}\n" for mark in marks))
+    return grammar_corpus
+
+
+def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
+    pytest.importorskip("matplotlib")
+    report = report_of(*QUICK, "--size", "10", "--size", "40", "--shown", "2")
+    assert json.loads((grammar_run / "eval" / "directions.json").read_text()) == report
+    assert "majority" in (grammar_run / "eval" / "directions.svg").read_text()
+    assert report["positive"] == "late"
+    assert [row["n"] for row in report["accuracy"]] == [10, 40]
+    assert [len(row["probe"]["draws"]) for row in report["accuracy"]] == [2, 1]
+    assert report["accuracy"][1]["bag_of_words"]["mean"] > report["majority"] - 0.2
+    assert 0.5 <= report["majority"] < 1
+    assert [row["shift"] for row in report["moved"]["random"]] == [-4, -2, 0, 2, 4]
+    assert report["moved"]["random"][2] == report["moved"]["attribute"][2]
+    assert len(report["sentences"]) == 2
+    assert report["n_labelled"]["train"] < 400
+    assert {"train", "valid", "train.label", "valid.label", "weights"} == set(report["sha256"])
+    assert "scikit-learn" in report["versions"]
+    other = report_of(*QUICK, "--size", "10", "--size", "40", "--positive", "early")
+    assert other["direction"] == pytest.approx([-value for value in report["direction"]], abs=1e-2)
+
+
+def test_labels_from_elsewhere_and_lines_for_people(
+    labels: Path, grammar_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "marks").mkdir()
+    for split in ("train", "valid"):
+        (labels / f"{split}.label").rename(tmp_path / "marks" / f"{split}.label")
+    assert main(QUICK) == 2
+    assert "give the directory that holds them with --labels" in one_line(capsys)
+    assert main([*QUICK, "--labels", str(tmp_path / "marks")]) == 0
+    out = capsys.readouterr().out
+    for part in ("majority class", "bag of words", "attribute", "random"):
+        assert part in out
+    assert "   100 " in out  # the sizes that the corpus has labels for
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--size", "9999"], "fewer than --size 9,999"),
+        (["--size", "1"], "1"),
+        (["--positive", "never"], "the labels are: early, late"),
+        (["--labels", "nowhere"], "nowhere"),
+        (["--split", "test"], "test.label does not exist"),
+        (["--repeats", "0"], "0"),
+        (["-o", "nowhere/at/all.json"], "nowhere"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
+) -> None:
+    assert main([*QUICK, *arguments]) == 2
+    assert part in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("marks", "part"),
+    [("one\ntwo\nthree\n" * 20, "name one with --positive"), ("one\n" * 60, "1 labels"), ("one\n", "lines")],
+)
+def test_labels_that_do_not_make_an_attribute(
+    labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], marks: str, part: str
+) -> None:
+    (labels / "train.txt").write_text((labels / "valid.txt").read_text())
+    described = json.loads((grammar_run / "env.json").read_text())
+    from lebm_text.text.corpora import find_corpus
+
+    described["corpus"] = find_corpus(str(labels)).describe()
+    (grammar_run / "env.json").write_text(json.dumps(described))
+    (labels / "train.label").write_text(marks)
+    assert main(QUICK) == 2
+    assert part in one_line(capsys)
+
+
+def test_a_missing_package_is_named(
+    labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    assert main(QUICK) == 2
+    assert "lebm-text[analysis]" in one_line(capsys)

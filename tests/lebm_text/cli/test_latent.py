@@ -1,0 +1,141 @@
+"""`interpolate`, `neighbours` and `views`: what they print, write and keep, and what they refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lebm_text.analysis.posterior import posterior_means
+from lebm_text.cli.main import main
+from lebm_text.text.storing import cache_directory
+
+from ..tiny import tiny_model
+from .conftest import Report
+from .test_main import one_line
+
+SENTENCE = "the cat sees a dog"
+
+
+def test_interpolation_of_two_sentences(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = report_of("interpolate", SENTENCE, " a  dog ", "-n", "4")
+    assert report["b"] == "a dog"
+    assert list(report["paths"]) == ["straight", "spherical"]
+    ends = tiny_model().decode(tiny_model().infer([SENTENCE, "a dog"]))
+    for points in report["paths"].values():
+        assert [points[0]["sentence"], points[-1]["sentence"]] == ends
+        assert len(points) == 4
+    assert main(["interpolate", SENTENCE, "a dog", "--path", "spherical"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("spherical")
+    assert "straight" not in out
+    assert len(out.splitlines()) == 2 + 9
+
+
+def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corpus: Path, report_of: Report) -> None:
+    lines = [line for line in (grammar_corpus / "test.txt").read_text().splitlines() if len(line.split()) <= 8]
+    unique = list(dict.fromkeys(lines))
+    found = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
+    model = tiny_model()
+    means = posterior_means(model, unique, n_draws=2, seed=1)
+    distance = (means - posterior_means(model, [SENTENCE], n_draws=2, seed=1)).norm(dim=1)
+    assert [row["sentence"] for row in found["neighbours"]] == [unique[i] for i in distance.argsort()[:3]]
+    assert [row["distance"] for row in found["neighbours"]] == pytest.approx(sorted(distance.tolist())[:3], abs=1e-4)
+    assert found["mean_distance"] == pytest.approx(float(distance.mean()), abs=1e-4)
+    (kept,) = (cache_directory() / "latents").glob("*.npy")
+    np.save(kept, np.load(kept) + 100)  # what is kept is used …
+    moved = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
+    assert moved["neighbours"][0]["distance"] > 50
+    kept.write_bytes(b"nonsense")  # … unless it is damaged, or of other weights
+    assert report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2") == found
+    tiny_model(energy_bound=1.0).save_pretrained(grammar_run)
+    report_of("neighbours", SENTENCE, "--draws", "2")
+    assert len(list((cache_directory() / "latents").glob("*.npy"))) == 2
+
+
+def test_neighbours_of_lines_from_files(
+    grammar_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.txt").write_text(f"{SENTENCE}\na dog\n")
+    assert main(["neighbours", "--file", str(tmp_path / "in.txt"), "-k", "2", "--draws", "1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [out[0], out[4]] == [SENTENCE, "a dog"]
+    assert "on average" in out[3]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a dog\n"), encoding="ascii"))
+    assert main(["neighbours", "-k", "2", "--draws", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["input"] == "a dog"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b""), encoding="ascii"))
+    assert main(["neighbours"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_views(grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("views", "-n", "10")
+    assert json.loads((grammar_run / "eval" / "views.json").read_text()) == report
+    assert {name: len(cloud["coordinates"]) for name, cloud in report["clouds"].items()} == {
+        "p0": 10,
+        "prior": 10,
+        "posterior": 10,
+    }
+    assert report["signature"].startswith("views(n=10)|text:grammar-test|prior:ebm")
+    assert main(["views", "-n", "10"]) == 0
+    assert "variance a dimension" in capsys.readouterr().out
+
+
+def test_without_matplotlib_the_picture_alone_is_missing(
+    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert main(["views", "-n", "5"]) == 0
+    assert "pip install 'lebm-text[viz]'" in capsys.readouterr().err
+    assert {path.name for path in (grammar_run / "eval").iterdir()} == {"views.json"}
+
+
+COMMANDS = [["interpolate", "a", "the"], ["neighbours", "a"], ["views"], ["trajectories"], ["directions"]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_a_language_model_has_no_latent_space(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    tiny_model(latent_dim=0, prior="gaussian").save_pretrained(grammar_run)
+    assert main(arguments) == 2
+    assert "no latent space" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["interpolate", "a"], "'B'"),
+        (["interpolate", "a", "b", "-n", "1"], "1"),
+        (["interpolate", "a </s>", "b"], "reserved"),
+        (["interpolate", "a\nb", "b"], "2 lines"),
+        (["interpolate", "a", "a " * 9], "9 tokens"),
+        (["neighbours", "a", "-k", "0"], "0"),
+        (["neighbours", "a", "--draws", "0"], "0"),
+        (["neighbours", "a", "--file", "-"], "one of them"),
+        (["neighbours", "a", "--split", "dev"], "dev"),
+        (["neighbours", "a " * 9], "9 tokens"),
+        (["views", "-n", "10000"], "fewer than"),
+        (["views", "--run", "nowhere"], "nowhere"),
+        (["views", "-o", "nowhere/at/all.json"], "nowhere"),
+        (["views", "-o", "v.png"], "is JSON"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
+) -> None:
+    assert main(arguments) == 2
+    assert part in one_line(capsys)
+
+
+def test_a_view_of_one_dimension_is_refused(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_model(latent_dim=1).save_pretrained(grammar_run)
+    assert main(["views", "-n", "5"]) == 2
+    assert "two dimensions" in one_line(capsys)

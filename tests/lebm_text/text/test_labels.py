@@ -1,0 +1,23 @@
+"""Labels beside a text: line by line, with gaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lebm_text.text.errors import InputError
+from lebm_text.text.labels import read_labelled
+
+
+def test_lines_belong_together_and_gaps_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one  two\n\nthree\nfour\n")
+    (tmp_path / "a.label").write_text("1\n0\n\n very good\n")
+    assert read_labelled(tmp_path / "a.txt", tmp_path / "a.label") == [("one two", "1"), ("four", "very good")]
+
+
+def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "a.label").write_text("1\n")
+    with pytest.raises(InputError, match="has 1 lines"):
+        read_labelled(tmp_path / "a.txt", tmp_path / "a.label")
