@@ -24,13 +24,15 @@ from benchmarks.sizes import BATCHES, PRECISIONS
 from lebm_text.model import LatentEBM
 from lebm_text.models.priors import EBMPrior
 
+SENTENCES = 256  # of each measurement
+
 
 def contestant(run: Path, n: int, name: str) -> Callable[[], object]:
-    """n sentences in one batch, of at most as many tokens as the model was trained on."""
+    """`SENTENCES` in batches of n, of at most as many tokens as the model was trained on."""
     if name in PRECISIONS:
         ours = LatentEBM.from_pretrained(run, device="cpu", precision=PRECISIONS[name])
         seeds = count(1)  # other sentences each time, as the baseline has them: a batch lasts as long as its longest
-        return lambda: ours.generate(n, batch_size=n, seed=next(seeds)).sentences
+        return lambda: ours.generate(SENTENCES, batch_size=n, seed=next(seeds)).sentences
     model = LatentEBM.from_pretrained(run, device="cpu")
     prior, tokenizer, config = model.model.prior, model.tokenizer, model.config
     plain, rng = PlainGenerator.like(model.model.generator), torch.Generator().manual_seed(1)
@@ -44,11 +46,11 @@ def contestant(run: Path, n: int, name: str) -> Callable[[], object]:
         ended = [row[: row.index(tokenizer.eos_id)] if tokenizer.eos_id in row else row for row in ids]
         return [tokenizer.decode(row) for row in ended]
 
-    return sample
+    return lambda: [sample() for _ in range(SENTENCES // n)]
 
 
 def measure(setting: Setting) -> Report:
-    """Sentences of the trained model, from noise to text; memory is that of one batch."""
+    """Sentences of the trained model, from noise to text; memory is that of one measurement."""
     model, results = setting.trained.model, []
     errors = {precision: decoding_errors(setting.trained, precision) for precision in PRECISIONS}
     drawn = model.generate(max(BATCHES)).sentences
@@ -61,7 +63,7 @@ def measure(setting: Setting) -> Report:
         results += compare(
             prepare,
             batch=n,
-            units=n,
+            units=SENTENCES,
             work=2.0 * tokens * weights,
             matmul_size=setting.sizes.matmul,
             repetitions=setting.repetitions,

@@ -24,6 +24,8 @@ from .text.tokenizers import Tokenizer
 
 __all__ = ["Generated", "decode_latents", "describe_model", "generate", "rates_of", "signature_of"]
 
+LATENTS = 256  # z that are drawn together: a chain on few rows costs nearly as much as one on many
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -65,9 +67,9 @@ def generate(
         config: of the model; `config.prior` is the chain.
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
         max_length: in tokens without `</s>`; none: `config.text.max_length`.
-        batch_size: sentences at a time.
+        batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
         on_progress: called after each batch with the number of sentences done (about, by several processes).
-        processes: that share the work, batch by batch, and all get all sentences: those of one process, to the bit.
+        processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
 
     Raises:
         InputError: n, seed, max_length or batch_size out of range.
@@ -83,18 +85,22 @@ def generate(
         if value < least:
             raise InputError(f"{name} must be >= {least}, got {value}")
     device = model.generator.embedding.device
-    made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the batch
-    for indices in list(_blocks(n, batch_size))[processes.rank :: processes.size]:
-        rng = KeyedRng(seed, tuple(indices))
-        z, _ = sample_prior(model.prior, config.prior, len(indices), rng=rng, device=device)
-        decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng)
-        made[indices.start] = z.cpu(), decoded
-        if on_progress is not None:
-            on_progress(min(indices.stop + (processes.size - 1) * batch_size, n))
-    blocks = [block for _, block in sorted(item for part in processes.every(made) for item in part.items())]
+    made: dict[int, tuple[Tensor, list[Decoded]]] = {}  # by the first index of the block
+    size = max(LATENTS, batch_size)
+    for block in list(_blocks(range(n), size))[processes.rank :: processes.size]:
+        z, _ = sample_prior(model.prior, config.prior, len(block), rng=KeyedRng(seed, block), device=device)
+        made[block.start] = z.cpu(), []
+        for indices in _blocks(block, batch_size):
+            rows = z[indices.start - block.start : indices.stop - block.start]
+            rng = KeyedRng(seed, indices)  # its uniform draws are a stream of their own, which the chain left alone
+            decoded = decode_latents(model, tokenizer, rows, settings, max_length=max_length, rng=rng)
+            made[block.start][1].append(decoded)
+            if on_progress is not None:
+                on_progress(min(indices.stop + (processes.size - 1) * size, n))
+    blocks = [found for _, found in sorted(item for part in processes.every(made) for item in part.items())]
     latents = [torch.empty(0, config.model.latent_dim), *(z for z, _ in blocks)]
-    ids = [sentence for _, decoded in blocks for sentence in decoded.ids]
-    truncated = [cut for _, decoded in blocks for cut in decoded.truncated]
+    ids = [sentence for _, batches in blocks for decoded in batches for sentence in decoded.ids]
+    truncated = [cut for _, batches in blocks for decoded in batches for cut in decoded.truncated]
     sentences = [tokenizer.decode(sentence) for sentence in ids]
     return Generated(
         sentences,
@@ -188,6 +194,6 @@ def _posterior(inference: InferenceConfig) -> str:
     return f"|posterior:{','.join(bent)}" if bent else ""
 
 
-def _blocks(n: int, size: int) -> Iterator[range]:
-    for start in range(0, n, size):
-        yield range(start, min(start + size, n))
+def _blocks(indices: range, size: int) -> Iterator[range]:
+    for start in range(indices.start, indices.stop, size):
+        yield range(start, min(start + size, indices.stop))

@@ -7,23 +7,20 @@ held out takes no part in training, in validation or in the choice of the vocabu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from lebm_text.errors import InputError
+from lebm_text.text.labels import Labelled
 from lebm_text.text.vocabulary import UNK
 
-__all__ = ["ANOMALIES", "CLASS_NAMES", "HeldOut", "Labelled", "hold_out", "read_labels", "resolve_class"]
+__all__ = ["ANOMALIES", "CLASS_NAMES", "HeldOut", "hold_out", "resolve_class"]
 
 ANOMALIES = "anomalies.txt"  # beside train.txt, valid.txt and test.txt, which hold normal sentences alone
 
 CLASS_NAMES: Mapping[str, tuple[str, ...]] = {"agnews": ("world", "sports", "business", "scitech")}
 """Names of the classes 0, 1, … of corpora whose label files hold numbers."""
-
-Labelled = Mapping[str, tuple[Sequence[str], Sequence[str]]]
-"""Split → sentences and, line by line, their labels."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,6 @@ class HeldOut:
     splits: dict[str, list[str]]
     anomalies: list[str]
     counts: dict[str, int]
-
-
-def read_labels(path: Path) -> list[str]:
-    """The labels of a text, one a line. Raises InputError if the file cannot be read."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the labels {path}: {error}") from None
 
 
 def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:
@@ -58,7 +47,9 @@ def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ())
     return label
 
 
-def hold_out(corpus: Labelled, held_out: str, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
+def hold_out(
+    corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int = 3, max_length: int = 40
+) -> HeldOut:
     """Part `corpus` (train, valid, test) into normal sentences and the anomalies of its test split.
 
     Args:
@@ -69,7 +60,7 @@ def hold_out(corpus: Labelled, held_out: str, *, min_count: int = 3, max_length:
     Raises:
         InputError: a class or a split without a sentence.
     """
-    kept = {split: [*_short(sentences, labels, max_length)] for split, (sentences, labels) in corpus.items()}
+    kept = {split: [pair for pair in pairs if pair[0].count(" ") < max_length] for split, pairs in corpus.items()}
     normal = {split: [line for line, label in pairs if label != held_out] for split, pairs in kept.items()}
     anomalies = [line for line, label in kept["test"] if label == held_out]
     for name, lines in (*normal.items(), ("anomalies", anomalies)):
@@ -83,15 +74,9 @@ def hold_out(corpus: Labelled, held_out: str, *, min_count: int = 3, max_length:
         "n_anomalies": len(anomalies),
         "n_words": len(known),
         "n_rare_words": len(counts) - len(known),
-        "n_too_long": sum(sum(map(bool, lines)) - len(kept[split]) for split, (lines, _) in corpus.items()),
+        "n_too_long": sum(len(pairs) - len(kept[split]) for split, pairs in corpus.items()),
     }
     return HeldOut(closed, [_close(line, known) for line in anomalies], facts)
-
-
-def _short(sentences: Sequence[str], labels: Sequence[str], max_length: int) -> Iterator[tuple[str, str]]:
-    for line, label in zip(sentences, labels, strict=True):
-        if line and line.count(" ") < max_length:
-            yield line, label
 
 
 def _close(line: str, known: set[str]) -> str:

@@ -16,8 +16,8 @@ from .options import data_dir_option, device_option, json_option
 from .score import scoring_options
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.holdout import Labelled
     from lebm_text.text.corpora import Corpus
+    from lebm_text.text.labels import Labelled
 
 __all__ = ["command"]
 
@@ -73,7 +73,7 @@ def prepare(
 
     found = find_corpus(corpus, data_dir=data_dir)
     labelled = _labelled(found)
-    label = resolve_class(held_out, labelled["train"][1], CLASS_NAMES.get(found.name, ()))
+    label = resolve_class(held_out, [pair.label for pair in labelled["train"]], CLASS_NAMES.get(found.name, ()))
     parted = hold_out(labelled, label, min_count=min_count, max_length=max_length)
     protocol = {
         "protocol": "leave-one-class-out",
@@ -170,10 +170,9 @@ def evaluate(**options: Any) -> None:
     measure(Request(**options))
 
 
-def _labelled(corpus: Corpus) -> Labelled:
-    """The corpus with its labels; InputError if there are none, or not one a line."""
-    from lebm_text.analysis.holdout import read_labels
-    from lebm_text.text.reading import read_lines
+def _labelled(corpus: Corpus) -> dict[str, list[Labelled]]:
+    """The sentences of each split with their labels; InputError if there are none, or not one a line."""
+    from lebm_text.text.labels import read_labelled
 
     found = {}
     for name, split in corpus.splits.items():
@@ -182,8 +181,5 @@ def _labelled(corpus: Corpus) -> Labelled:
             raise InputError(
                 f"{corpus.name} has no labels: {path} should hold the class of each line of {split.path.name}"
             )
-        sentences, labels = list(read_lines(split.path)), read_labels(path)
-        if len(sentences) != len(labels):
-            raise InputError(f"{path} has {len(labels):,} labels for {len(sentences):,} lines of {split.path.name}")
-        found[name] = (sentences, labels)
+        found[name] = read_labelled(split.path, path)
     return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lebm_text.likelihood.partition import LogPartition
     from lebm_text.model import LatentEBM
 
-__all__ = ["command", "partition_or_none", "scoring_options"]
+__all__ = ["command", "scoring_options"]
 
 CHUNK = 256  # lines that are scored together; none waits for more
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
@@ -64,8 +64,8 @@ def scoring_options(command: F) -> F:
 )
 @click.option("--log-z", "with_log_z", is_flag=True, help="Estimate log Z of the prior and take it off.")
 @click.option("--bound", is_flag=True, help="Also bound log p(x) from below by AIS, with log Z; slow.")
-@click.option("--ais-steps", type=click.IntRange(2, 1_000_000), default=500, show_default=True, help="Of --bound.")
-@click.option("--ais-chains", type=click.IntRange(1, 4096), default=8, show_default=True, help="Of --bound.")
+@click.option("--ais-steps", type=click.IntRange(2, 1_000_000), help="Of --bound.  [default: 500]")
+@click.option("--ais-chains", type=click.IntRange(1, 4096), help="Of --bound.  [default: 8]")
 @click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here.  [default: standard output]"
@@ -81,8 +81,8 @@ def command(
     as_trained: bool,
     with_log_z: bool,
     bound: bool,
-    ais_steps: int,
-    ais_chains: int,
+    ais_steps: int | None,
+    ais_chains: int | None,
     form: str,
     output: Path | None,
     device: str,
@@ -93,6 +93,8 @@ def command(
     </s>. An empty line is the sentence that ends at once; a line longer than the model takes gets no figures but a
     line all the same. log Z, the same for all sentences, is left out unless --log-z or --bound asks for it.
     """
+    if not bound and (ais_steps is not None or ais_chains is not None):
+        raise click.UsageError("--ais-steps and --ais-chains are of --bound, which is not given")
     run = find_run(run)
     lines: Iterable[str]
     from_stdin = file is None or str(file) == "-"
@@ -111,21 +113,22 @@ def command(
     settings = ScoreSettings(draws, steps, as_trained, seed=seed)
     scorer = Scorer(model, settings)  # refuses before log Z is estimated
     if with_log_z or bound:
-        partition = partition_or_none(model, seed, required=bound)
-        ais = AISSettings(ais_steps, ais_chains) if bound else None
+        partition = _partition_or_none(model, seed, required=bound)
+        ais = AISSettings(ais_steps or AISSettings.n_steps, ais_chains or AISSettings.n_chains) if bound else None
         scorer = Scorer(model, replace(settings, bound=ais), partition=partition)
     if scorer.log_z is None:
         click.echo("log Z of the prior is left out: it shifts all scores alike (--log-z estimates it)", err=True)
-    texts = _formatted(lines, scorer, form)
-    if output is not None:
-        atomic_write_text(output, "".join(texts))
+    if output is not None and isinstance(lines, list):
+        with progress(len(lines), "scored", quiet=False) as say:
+            text = "".join(_formatted(lines, scorer, form, say))
+        atomic_write_text(output, text)
         click.echo(f"scores: {output}", err=True)
         return
-    for text in texts:
+    for text in _formatted(lines, scorer, form, lambda _done: None):
         click.echo(text.encode(), nl=False)  # UTF-8, whatever the locale
 
 
-def partition_or_none(model: LatentEBM, seed: int, *, required: bool) -> LogPartition | None:
+def _partition_or_none(model: LatentEBM, seed: int, *, required: bool) -> LogPartition | None:
     """log Z of the model's prior; where the ways to it disagree, None and a word on stderr, or InputError."""
     from lebm_text.likelihood.partition import TOLERANCE
     from lebm_text.likelihood.report import Settings, partition_of
@@ -140,7 +143,7 @@ def partition_or_none(model: LatentEBM, seed: int, *, required: bool) -> LogPart
     return None
 
 
-def _formatted(lines: Iterable[str], scorer: Scorer, form: str) -> Iterator[str]:
+def _formatted(lines: Iterable[str], scorer: Scorer, form: str, on_progress: Callable[[int], None]) -> Iterator[str]:
     """The output for some lines at a time, in order, each as soon as it is known; then a word on what was left out."""
     remaining, done, n_too_long = iter(lines), 0, 0
     while chunk := list(islice(remaining, CHUNK)):
@@ -155,6 +158,7 @@ def _formatted(lines: Iterable[str], scorer: Scorer, form: str) -> Iterator[str]
         for record in records:
             yield _tsv(record) if form == "tsv" else json.dumps(record, ensure_ascii=False) + "\n"
         done += len(chunk)
+        on_progress(done)
     if n_too_long:
         longest = scorer.model.config.text.max_length
         click.echo(f"{n_too_long:,} of {done:,} sentences have no score: more than {longest:,} tokens", err=True)

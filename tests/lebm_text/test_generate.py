@@ -25,6 +25,15 @@ def _generate(n: int, settings: DecodeSettings | None = None, **options: Any) ->
     return generate(model.model, model.tokenizer, model.config, n, settings, **options)
 
 
+def test_output_does_not_depend_on_how_many_z_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _generate(23, batch_size=4)
+    monkeypatch.setattr("lebm_text.generate.LATENTS", 5)
+    for batch_size in (1, 4, 7):
+        other = _generate(23, batch_size=batch_size)
+        assert other.sentences == whole.sentences
+        assert torch.allclose(other.z, whole.z, atol=1e-5)
+
+
 @pytest.mark.parametrize("settings", SETTINGS, ids=DecodeSettings.describe)
 def test_output_does_not_depend_on_the_batch_size(settings: DecodeSettings) -> None:
     whole = _generate(23, settings, batch_size=100)

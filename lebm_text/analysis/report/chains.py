@@ -58,8 +58,8 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
 def _quality(report: Mapping[str, Any]) -> Iterator[Chart]:
     judged, n_steps = report.get("judged"), dig(report, "chain", "n_steps")
     rows = [row for row in judged if is_figure(dig(row, "step"))] if isinstance(judged, list) else []
-    real = dig(report, "real", "ppl")
     for metric in ("fppl", "rppl"):
+        real = dig(report, "real", metric, "ppl")
         points: dict[str, list[tuple[float, float]]] = {}
         bands: dict[str, list[tuple[float, float, float]]] = {}
         for row in rows:
@@ -72,7 +72,7 @@ def _quality(report: Mapping[str, Any]) -> Iterator[Chart]:
         if points:
             yield Chart(
                 f"{metric.upper()} along the chain",
-                "Sentences decoded at several steps, judged, with 95 % intervals; a falling curve is the tilt at work.",
+                "Sentences decoded at several steps, judged, with 95 % intervals; the first step is N(0, I).",
                 "step",
                 metric.upper(),
                 [Series(name, sorted(found), band=sorted(bands.get(name, []))) for name, found in points.items()],

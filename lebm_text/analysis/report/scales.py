@@ -11,6 +11,7 @@ __all__ = ["Scale"]
 
 _SPANS_DECADES = 30.0  # greatest over least value from which on an axis is logarithmic
 _TICKS = 5
+_NOTHING = 1e-100  # smaller values lie at 0: shares of them would leave the numbers of a float
 _SAME = 1e-9  # difference, as a share of the values, below which they count as one
 
 
@@ -30,7 +31,7 @@ class Scale:
             values: finite, at least one.
             logarithmic: None: if all are positive and span more than a decade and a half.
         """
-        low, high = min(values), max(values)
+        low, high = (0.0 if abs(end) < _NOTHING else end for end in (min(values), max(values)))
         if high - low <= _SAME * max(abs(low), abs(high)):
             high = low
         if logarithmic is None:

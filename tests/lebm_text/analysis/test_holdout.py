@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from lebm_text.analysis.holdout import hold_out, read_labels, resolve_class
+from lebm_text.analysis.holdout import hold_out, resolve_class
 from lebm_text.errors import InputError
+from lebm_text.text.labels import Labelled
 
-CORPUS = {
-    "train": (
-        ["red red", "blue red", "goal goal goal", "red blue once", "", "long long long long long"],
-        ["0", "1", "2", "0", "1", "1"],
-    ),
-    "valid": (["red goal", "blue goal", "goal goal"], ["0", "1", "2"]),
-    "test": (["red blue", "goal red", "blue once goal", "goal goal goal goal goal"], ["0", "2", "2", "2"]),
+_LINES = {
+    "train": "0 red red|1 blue red|2 goal goal goal|0 red blue once|1 long long long long long",
+    "valid": "0 red goal|1 blue goal|2 goal goal",
+    "test": "0 red blue|2 goal red|2 blue once goal|2 goal goal goal goal goal",
 }
+CORPUS = {split: [Labelled(line[2:], line[0]) for line in lines.split("|")] for split, lines in _LINES.items()}
 
 
 def test_the_held_out_class_is_in_the_anomalies_alone() -> None:
     marked = {
-        split: ([f"{line} class{label}".strip() for line, label in zip(*pair, strict=True)], pair[1])
-        for split, pair in CORPUS.items()
+        split: [Labelled(f"{line} class{label}", label) for line, label in pairs] for split, pairs in CORPUS.items()
     }
     found = hold_out(marked, "2", min_count=1)
     for lines in found.splits.values():
@@ -62,10 +58,3 @@ def test_refuses_to_leave_nothing() -> None:
         hold_out(CORPUS, "1")
     with pytest.raises(InputError, match="train"):
         hold_out(CORPUS, "2", max_length=1)
-
-
-def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "labels").write_text("0\n 1\n")
-    assert read_labels(tmp_path / "labels") == ["0", "1"]
-    with pytest.raises(InputError, match="cannot read the labels"):
-        read_labels(tmp_path / "none")

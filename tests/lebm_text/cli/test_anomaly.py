@@ -61,7 +61,7 @@ def test_prepare_refuses_what_has_no_labels_or_no_such_class(
     assert "the labels are: 0, 1" in one_line(capsys)
     (labelled / "valid.label").write_text("0\n")
     assert prepare(labelled) == 2
-    assert "1 labels for 12 lines" in one_line(capsys)
+    assert "has 1 lines" in one_line(capsys)
     (labelled / "valid.label").unlink()
     assert prepare(labelled) == 2
     assert "has no labels" in one_line(capsys)

@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lebm_text.analysis.report.charts import HEIGHT, WIDTH, Chart, Series, draw
@@ -92,7 +92,9 @@ def test_labels_cannot_leave_the_picture(text: str) -> None:
     assert [tag for tag, _ in Page(drawn).tags] == [tag for tag, _ in Page(plain).tags]
 
 
-@given(st.lists(FINITE, min_size=1, max_size=9), st.sampled_from([None, False, True]))
+@example(values=[3e-308], log=True)
+@example(values=[1.0, 3e-308], log=None)
+@given(values=st.lists(FINITE, min_size=1, max_size=9), log=st.sampled_from([None, False, True]))
 def test_ticks_are_few_and_within(values: list[float], log: bool | None) -> None:
     scale = Scale.of(values, logarithmic=log)
     ticks = scale.ticks()

@@ -35,7 +35,7 @@ TRAJECTORIES: dict[str, Any] = {
     "bands": {"neg_energy": [[0, 1, 2], [1, 2, 3], [2, 3, 4]], "norm": [[5, 6, 7]] * 3},
     "long": {"curve": {"steps": [0, 50, 100], "neg_energy": [[0, 1, 2]] * 3}},
     "judged": [{"decode": "greedy", "step": s, "fppl": {"ppl": 9 - s}, "rppl": {"ppl": 8}} for s in (0, 1, 2, 100)],
-    "real": {"ppl": 5.9},
+    "real": {"fppl": {"ppl": 5.9}, "rppl": {"ppl": 10.9}},
     "statements": ["f settles"],
     "sentences": [{"chain": 0, "decode": "greedy", "step": 0, "f": 0.5, "text": "a chained sentence"}],
 }
