@@ -88,29 +88,14 @@ def likelihood_report(
     }
     n, m = min(settings.n_ais, len(text.words)), min(settings.n_importance, len(text.words))
     ais = importance = None
+    of = (prior, generator, text.corpus)
     if n:
         with progress(n * settings.ais.n_steps // processes.size, "AIS") as say:
-            ais = ais_bounds(
-                prior,
-                generator,
-                text.corpus,
-                np.arange(n),
-                settings.ais,
-                seed=seed,
-                on_progress=say,
-                processes=processes,
-            )
+            ais = ais_bounds(*of, np.arange(n), settings.ais, seed=seed, on_progress=say, processes=processes)
     if m:
         with progress(m // processes.size, "importance sampling") as say:
             importance = importance_values(
-                prior,
-                generator,
-                text.corpus,
-                np.arange(m),
-                n_samples=settings.n_samples,
-                seed=seed,
-                on_progress=say,
-                processes=processes,
+                *of, np.arange(m), n_samples=settings.n_samples, seed=seed, on_progress=say, processes=processes
             )
     report["ais"] = None if ais is None else _ais_record(ais, partition, text, settings)
     report["importance"] = None if importance is None else _importance_record(importance, ais, partition, text)
