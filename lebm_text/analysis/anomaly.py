@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lebm_text.analysis.extras import need_sklearn
 from lebm_text.errors import InputError
 
-__all__ = ["Area", "Contrast", "Curves", "Measured", "check_sklearn", "difference", "verdict"]
+__all__ = ["Area", "Contrast", "Curves", "Measured", "difference", "verdict"]
 
 Floats = NDArray[np.float64]
 METRICS = ("auroc", "auprc")
@@ -50,14 +51,6 @@ class Curves:
     precision: Floats
 
 
-def check_sklearn() -> None:
-    """Raise InputError unless scikit-learn is installed."""
-    try:
-        import sklearn.metrics  # noqa: F401
-    except ImportError:
-        raise InputError("areas under curves need scikit-learn: pip install 'lebm-text[analysis]'") from None
-
-
 class Contrast:
     """Normal against anomalous sentences: N and M scores, high is anomalous."""
 
@@ -68,7 +61,7 @@ class Contrast:
 
         Raises InputError without scikit-learn, or if there are fewer than two sentences of a kind.
         """
-        check_sklearn()
+        need_sklearn("areas under curves")
         if min(n_normal, n_anomalous) < 2:
             raise InputError(f"a contrast needs 2 sentences of each kind, got {n_normal} and {n_anomalous}")
         if paired and n_normal != n_anomalous:

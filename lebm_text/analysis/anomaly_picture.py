@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lebm_text.errors import InputError
-
 from .anomaly import Curves
+from .extras import new_figure
 
 __all__ = ["plot_anomaly"]
 
@@ -25,11 +24,7 @@ def plot_anomaly(
     Raises:
         InputError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
-    figure = Figure(figsize=(10, 4.6 * len(contrasts)), layout="constrained")
+    figure = new_figure(10, 4.6 * len(contrasts))
     rows = figure.subplots(len(contrasts), 2, squeeze=False)
     for (roc, precision), (name, systems) in zip(rows, contrasts.items(), strict=True):
         for number, (label, curves) in enumerate(systems.items()):

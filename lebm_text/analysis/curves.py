@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lebm_text.analysis.extras import new_figure
 from lebm_text.errors import InputError
 from lebm_text.training.metrics import read_metrics
 
@@ -35,12 +36,8 @@ def plot_curves(runs: Mapping[str, Path], path: Path) -> None:
     Raises:
         InputError: a directory without metrics, or matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("curves need matplotlib: pip install 'lebm-text[viz]'") from None
     records = {label: read_metrics(run / "metrics.jsonl") for label, run in runs.items()}
-    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    figure = new_figure(12, 6.5)
     for axes, (title, (keys, logarithmic)) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
         for number, (label, lines) in enumerate(records.items()):
             _draw(axes, lines, keys, label if len(records) > 1 else "", f"C{number}")

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 
 from .pictures import panels, save_pictures
@@ -34,7 +33,6 @@ __all__ = [
     "classify",
     "fit_probe",
     "move",
-    "need_sklearn",
     "other_direction",
     "plot_directions",
 ]
@@ -65,14 +63,6 @@ class Probe(NamedTuple):
 
     direction: Tensor
     scale: float
-
-
-def need_sklearn() -> None:
-    """Raise InputError if scikit-learn is missing."""
-    try:
-        import sklearn.linear_model  # noqa: F401
-    except ImportError:
-        raise InputError("attribute directions need scikit-learn: pip install 'lebm-text[analysis]'") from None
 
 
 def bag_of_words(train: Sequence[str], held_out: Sequence[str]) -> tuple[Features, Features]:

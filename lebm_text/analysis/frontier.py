@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lebm_text.errors import InputError
+from lebm_text.analysis.extras import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["picture_formats", "plot_frontier", "plot_frontiers"]
 
@@ -36,7 +35,7 @@ def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[st
         InputError: matplotlib is missing.
     """
     judges = list(dict.fromkeys(point["judge"] for point in points))
-    figure = _figure(6.0 * len(judges))
+    figure = new_figure(6.0 * len(judges), 5)
     for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
         rows = [row for row in real if row["judge"] == judge]
         _draw_real(axes, rows)
@@ -59,7 +58,7 @@ def plot_frontiers(
     Raises:
         InputError: matplotlib is missing.
     """
-    figure = _figure(8.0)
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     axes.plot(*real, "*", color="black", markersize=12, label="real text")
     for index, (name, points) in enumerate(models.items()):
@@ -73,14 +72,6 @@ def plot_frontiers(
     _label_axes(axes)
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
-
-
-def _figure(width: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
-    return Figure(figsize=(width, 5), layout="constrained")
 
 
 def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lebm_text.errors import InputError
+from lebm_text.analysis.extras import new_figure
 from lebm_text.files import atomic_write_bytes
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ __all__ = ["logarithmic", "panels", "save_pictures"]
 
 def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """A figure with a grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
-    figure = Figure(figsize=(4 * columns, 3.25 * rows), layout="constrained")
+    figure = new_figure(4 * columns, 3.25 * rows)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=True):
         panel.set_title(title, fontsize="medium")

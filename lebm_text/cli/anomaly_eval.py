@@ -56,12 +56,13 @@ class Request:
 def evaluate(request: Request) -> None:
     """Score, measure, compare; print the table or the report, and write report and pictures."""
     began = time.monotonic()
-    from lebm_text.analysis.anomaly import Contrast, check_sklearn
+    from lebm_text.analysis.anomaly import Contrast
     from lebm_text.analysis.anomaly_picture import plot_anomaly
+    from lebm_text.analysis.extras import need_sklearn
     from lebm_text.analysis.frontier import picture_formats
     from lebm_text.text.corpora import find_corpus
 
-    check_sklearn()
+    need_sklearn("areas under curves")
     runs = find_runs(request.runs)
     corpus = find_corpus(request.corpus, data_dir=request.data_dir)
     output = _output(request, corpus)

@@ -82,10 +82,11 @@ def command(
     """
     run = find_latent_run(run)
 
-    from lebm_text.analysis.directions import accuracy_by_size, bag_of_words, fit_probe, need_sklearn, plot_directions
+    from lebm_text.analysis.directions import accuracy_by_size, bag_of_words, fit_probe, plot_directions
+    from lebm_text.analysis.extras import need_sklearn
     from lebm_text.model import LatentEBM
 
-    need_sklearn()
+    need_sklearn("attribute directions")
     import numpy as np
 
     file = report_file(run, "directions", output)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,10 +12,8 @@ from lebm_text.analysis.directions import (
     classify,
     fit_probe,
     move,
-    need_sklearn,
     other_direction,
 )
-from lebm_text.errors import InputError
 
 from ..tiny import tiny_model
 
@@ -77,9 +73,3 @@ def test_a_shift_of_nothing_is_no_move() -> None:
     z = model.infer(["the cat", "a dog sees", "a"])
     here, there = move(model, z, torch.tensor([9.0, -9.0, 9.0, 9.0]), [0.0, 1.0])
     assert here == model.decode(z) != there
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(InputError, match=r"lebm-text\[analysis\]"):
-        need_sklearn()
