@@ -8,7 +8,7 @@ through `torch.distributed`: gloo for what lies on the CPU, NCCL for what lies o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .errors import InputError, LostProcessError
 from .launch import n_launched
+from .peers import Peers
 from .samplers.noise import RowsRng
 from .text.batching import Batch
 
@@ -29,23 +30,11 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=1)  # with a rank that works alone; one that has died is noticed at once
 
 
-class Processes:
-    """This process, `rank`, among the `size` of a run; as it stands here, the only one."""
-
-    rank = 0
-    size = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
-        return self.rank == 0
+class Processes(Peers):
+    """This process among those of a run, with tensors to share; as it stands here, the only one."""
 
     def sum_(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over ranks, which is the same to the bit on all of them."""
-
-    def every(self, value: T) -> list[T]:
-        """The `value` of each rank, on all ranks; each waits here for all others."""
-        return [value]
 
     def numbers(self, own: Sequence[float]) -> Tensor:
         """`every` for n numbers, in less time: (size, n) in float64."""
@@ -58,20 +47,6 @@ class Processes:
         """The first of `choices` that any rank wishes, the same on all ranks; None if none wishes any."""
         wished = self.numbers([float(wish == choice) for choice in choices]).sum(0)
         return next((choice for choice, votes in zip(choices, wished, strict=True) if votes), None)
-
-    def first_then_others(self, act: Callable[[], T]) -> T:
-        """`act()`, on the first rank before all others: they find in the cache what it left there."""
-        if not self.first:
-            self.every(None)
-        result = act()
-        if self.first:
-            self.every(None)
-        return result
-
-    def require_same(self, what: str, value: str) -> None:
-        """Raise InputError, on all ranks, unless `value` is the same on all."""
-        if len(set(self.every(value))) > 1:
-            raise InputError(f"the processes of this run do not have the same {what}; start all of them alike")
 
     def share(self, n_rows: int) -> Share:
         """This rank's part of a batch of `n_rows`."""
@@ -175,7 +150,7 @@ class _Several(Processes):
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Processes]:
-    """The processes that `torchrun` started, connected inside; without it, `ALONE`.
+    """The processes that `torchrun` started, connected inside; without it, `ALONE`. Inside another, the same ones.
 
     Each takes the CUDA device of its local rank, unless `device` is cpu. All wait here for each other, and a run
     whose processes never all arrive ends after the time-out of `torch.distributed`. Raises InputError if the launcher
@@ -183,6 +158,9 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     """
     if n_launched() == 1:
         yield ALONE
+        return
+    if dist.is_initialized():
+        yield _Several()
         return
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:

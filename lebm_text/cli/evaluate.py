@@ -32,7 +32,8 @@ def command(*, greedy: bool, picture: Path | None, **options: Any) -> None:
     cannot. The real-data point is where both are those of real text.
 
     Without --run the newest run is judged; samples that it lacks are generated. A text from --samples is one
-    point. An LSTM judge (--lm lstm) is trained anew on every point's samples.
+    point. An LSTM judge (--lm lstm) is trained anew on every point's samples. Several processes share the
+    judgements and find the same: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
     """
     from .frontier import evaluate
 

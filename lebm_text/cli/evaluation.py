@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ import click
 
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
+from lebm_text.launch import n_launched
+from lebm_text.peers import Peers
 
-from .evaluation_rows import Look, calibrate, record, spreads, versions
+from .evaluation_rows import Look, calibrate, cost, record, spreads, versions
 from .evaluation_table import show_report
 from .judging import check_judges, show_progress, show_stage
 from .sample_files import Decoding, SampleFile, named_samples, samples_of_run
@@ -21,7 +25,7 @@ from .sampling import find_run
 
 if TYPE_CHECKING:
     from lebm_text.text.corpora import Corpus
-    from lm_eval.protocol import Evaluator
+    from lm_eval.protocol import Evaluator, JudgeResult
     from lm_eval.texts import RealText
 
 __all__ = ["Request", "Setting", "judge", "prepare", "run_evaluator"]
@@ -55,7 +59,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is judged, and by whom: one evaluator a judge and judge seed. `run`: whose samples these are, if any."""
+    """What is judged, and by whom: one evaluator a judge and judge seed. `run`: whose samples these are, if any.
+
+    `peers`: the processes that share the judgements.
+    """
 
     request: Request
     run: Path | None
@@ -63,15 +70,31 @@ class Setting:
     real: RealText
     texts: list[SampleFile]
     evaluators: list[Evaluator]
+    peers: Peers
 
     def results(self, metrics: Sequence[str], *, diversity: bool = False) -> list[dict[str, Any]]:
-        """Every metric of every text by every judge, ready for JSON."""
-        rows = []
+        """Every metric of every text by every judge, ready for JSON; nothing where this is not the first process."""
+        self._make_slow_judges()
+        units = list(product(self.texts, self.evaluators, metrics))
+        judged: Iterator[JudgeResult] = iter(
+            self.peers.each(
+                [partial(getattr(evaluator, metric), text.samples) for text, evaluator, metric in units],
+                [cost(metric, evaluator) for _, evaluator, metric in units],
+            )
+        )
+        if not self.peers.first:
+            return []
         looks = Look.of_all(self.texts, self.real, diversity_seed=self.request.seed if diversity else None)
+        rows = []
         for text, look in zip(self.texts, looks, strict=True):
-            for evaluator in self.evaluators:
-                rows += [record(text, getattr(evaluator, metric)(text.samples), look) for metric in metrics]
+            rows += [record(text, next(judged), look) for _ in product(self.evaluators, metrics)]
         return rows
+
+    def _make_slow_judges(self) -> None:
+        """The judges of real text that take minutes: one process makes each, the others find it in the cache."""
+        if self.peers.size > 1:
+            slow = [evaluator for evaluator in self.evaluators if not evaluator.spec.cheap]
+            self.peers.each([partial(getattr, evaluator, "real_score") for evaluator in slow], [1.0] * len(slow))
 
     def report(self, metric: str, results: list[dict[str, Any]]) -> dict[str, Any]:
         """The JSON object that the commands print and write."""
@@ -102,9 +125,12 @@ def judge(metric: str, options: Mapping[str, Any]) -> None:
     diversity, calibration = chosen.pop("diversity"), chosen.pop("calibrate")
     request = Request(**chosen)
     setting = prepare(request, [Decoding(temperature=temperature) for temperature in request.temperatures])
-    report = setting.report(metric, setting.results([metric], diversity=diversity))
+    results = setting.results([metric], diversity=diversity)
     n = len(setting.texts[0].samples.sentences)
-    report["calibration"] = calibrate(setting.evaluators, metric, setting.real, n, request.seed) if calibration else []
+    known = calibrate(setting.evaluators, metric, setting.real, n, request.seed, setting.peers) if calibration else []
+    if not setting.peers.first:
+        return
+    report = setting.report(metric, results) | {"calibration": known}
     file = write_report(report, setting)
     if request.as_json:
         click.echo(json.dumps(report))
@@ -123,7 +149,7 @@ def write_report(report: dict[str, Any], setting: Setting) -> Path | None:
 
 
 def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
-    """Find and read all texts, generating those that the run lacks; nothing is judged yet.
+    """Find and read all texts, generating those that the run lacks; nothing is judged yet. All processes meet here.
 
     Raises InputError for whatever the user named that is not there, cannot be read, or does not go together.
     """
@@ -150,21 +176,24 @@ def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
     run = _check(request)
     if request.output is not None:
         check_writable(request.output)
-    corpus = _corpus(request, run)
+    peers = _peers(request.device)
+    corpus = peers.first_then_others(lambda: _corpus(request, run))
     real = _real_text(corpus, request.split, lowercase=_lowercase(run))
     if request.samples is not None:
         texts = [named_samples(request.samples, request.n)]
     else:
         n = request.n or len(real.train)
-        texts = list(samples_of_run(find_run(run), n, decodings, request.seeds, device=request.device))
-    for notice in corpus.notices:
-        click.echo(notice, err=True)
+        texts = list(samples_of_run(find_run(run), n, decodings, request.seeds, device=request.device, peers=peers))
+    hashes = [split.sha256 for split in corpus.splits.values()] + [sha256_file(text.path) for text in texts]
+    peers.require_same("texts", " ".join(hashes))
+    tell: dict[str, Callable[[str], None]] = {}
+    if peers.first:
+        tell = {"on_stage": show_stage, "on_progress": show_progress(quiet=request.as_json)}
+        for notice in corpus.notices:
+            click.echo(notice, err=True)
     reference = Reference(real, convention)
-    progress = show_progress(quiet=request.as_json)
-    evaluators = [
-        Evaluator(reference, spec, seed=request.seed, on_stage=show_stage, on_progress=progress) for spec in specs
-    ]
-    return Setting(request, run if request.samples is None else None, corpus, real, texts, evaluators)
+    evaluators = [Evaluator(reference, spec, seed=request.seed, **tell) for spec in specs]
+    return Setting(request, run if request.samples is None else None, corpus, real, texts, evaluators, peers)
 
 
 def run_evaluator(run: Path, corpus: Corpus, *, seed: int) -> Evaluator:
@@ -175,6 +204,15 @@ def run_evaluator(run: Path, corpus: Corpus, *, seed: int) -> Evaluator:
 
     real = _real_text(corpus, "test", lowercase=_lowercase(run))
     return Evaluator(Reference(real), seed=seed, on_stage=show_stage)
+
+
+def _peers(device: str) -> Peers:
+    """The processes that `torchrun` started, until the command ends. For one alone torch is not imported."""
+    if n_launched() == 1:
+        return Peers()
+    from lebm_text.processes import joined
+
+    return click.get_current_context().with_resource(joined(device))
 
 
 def _check(request: Request) -> Path | None:

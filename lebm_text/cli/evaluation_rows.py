@@ -6,18 +6,21 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from lebm_text import __version__
 
 if TYPE_CHECKING:
+    from lebm_text.peers import Peers
     from lm_eval.protocol import Evaluator, JudgeResult
     from lm_eval.texts import RealText
 
     from .sample_files import SampleFile
 
-__all__ = ["Look", "calibrate", "record", "spreads", "versions"]
+__all__ = ["Look", "calibrate", "cost", "record", "spreads", "versions"]
 
 _PACKAGES = ("numpy", "torch", "ufal-kenlm", "kenlm", "sacrebleu")
 
@@ -85,8 +88,15 @@ def spreads(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def calibrate(evaluators: Sequence[Evaluator], metric: str, real: RealText, n: int, seed: int) -> list[dict[str, Any]]:
-    """The metric of texts of known quality, `n` sentences each.
+def cost(metric: str, evaluator: Evaluator) -> float:
+    """What a judgement takes, in no unit: RPPL trains a judge of its own, and an LSTM takes longer than counts do."""
+    return 2 * (metric == "rppl") + (not evaluator.spec.cheap)
+
+
+def calibrate(
+    evaluators: Sequence[Evaluator], metric: str, real: RealText, n: int, seed: int, peers: Peers
+) -> list[dict[str, Any]]:
+    """The metric of texts of known quality, `n` sentences each, the work shared with the `peers`.
 
     RPPL trains a judge for every text: where there is a judge that learns in seconds, it alone does so.
     """
@@ -96,12 +106,16 @@ def calibrate(evaluators: Sequence[Evaluator], metric: str, real: RealText, n: i
     chosen = [evaluator for evaluator in evaluators if evaluator.spec.seed in (None, 1)]
     if metric == "rppl":
         chosen = [evaluator for evaluator in chosen if evaluator.spec.cheap] or chosen
+    texts = [Samples(sentences, label) for label, sentences in calibration_texts(real.train, n, seed)]
+    units = list(product(texts, chosen))
+    results: list[JudgeResult] = peers.each(
+        [partial(getattr(evaluator, metric), text) for text, evaluator in units],
+        [cost(metric, evaluator) for _, evaluator in units],
+    )
     rows = []
-    for label, sentences in calibration_texts(real.train, n, seed):
-        for evaluator in chosen:
-            result = getattr(evaluator, metric)(Samples(sentences, label))
-            figures = {"ppl": result.ppl, "ratio": result.ratio, "signature": result.signature}
-            rows.append({"text": label, "judge": result.judge, **figures})
+    for (text, _), result in zip(units, results, strict=True):
+        figures = {"ppl": result.ppl, "ratio": result.ratio, "signature": result.signature}
+        rows.append({"text": text.decoding, "judge": result.judge, **figures})
     return rows
 
 

@@ -21,7 +21,8 @@ def command(**options: Any) -> None:
 
     Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
     lacks are generated. An LSTM judge is trained once for a corpus and kept in the cache.
-    docs/which-perplexity.md says what exactly is counted.
+    docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
+    same: torchrun --nproc-per-node N -m -- lebm_text fppl ...
     """
     from .evaluation import judge
 

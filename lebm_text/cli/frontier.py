@@ -38,6 +38,8 @@ def evaluate(options: Mapping[str, Any], *, greedy: bool, picture: Path | None) 
     decodings = [Decoding(temperature=temperature) for temperature in request.temperatures or _TEMPERATURES]
     setting = prepare(request, [*decodings, *([GREEDY] if greedy else [])])
     results = setting.results(_METRICS)
+    if not setting.peers.first:
+        return
     report = setting.report("frontier", results)
     report["points"] = _points(results)
     report["real"] = _real(results)

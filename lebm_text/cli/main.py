@@ -37,9 +37,15 @@ COMMANDS: dict[str, CommandEntry] = {
     "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run.", several=True),
     "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model.", several=True),
     "reconstruct": CommandEntry("lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."),
-    "fppl": CommandEntry("lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text."),
-    "rppl": CommandEntry("lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text."),
-    "evaluate": CommandEntry("lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture."),
+    "fppl": CommandEntry(
+        "lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text.", several=True
+    ),
+    "rppl": CommandEntry(
+        "lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text.", several=True
+    ),
+    "evaluate": CommandEntry(
+        "lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture.", several=True
+    ),
     "likelihood": CommandEntry(
         "lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z.", several=True
     ),

@@ -21,7 +21,8 @@ def command(**options: Any) -> None:
 
     Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
     lacks are generated. The LSTM judge is trained on the samples, which takes minutes; --lm kn5 takes seconds.
-    docs/which-perplexity.md says what exactly is counted.
+    docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
+    same: torchrun --nproc-per-node N -m -- lebm_text rppl ...
     """
     from .evaluation import judge
 

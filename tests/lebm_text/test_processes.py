@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,16 +17,16 @@ import torch
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.launch import n_launched
+from lebm_text.peers import Peers
 from lebm_text.processes import ALONE, Processes, Share, joined
 from lebm_text.samplers.noise import RowsRng, draw_normal, draw_uniform
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.metrics import read_metrics
 
 from .cli.test_main import one_line
+from .launching import start_two
 from .one_of_several import BREAK, CASES, figures, runs
 from .toy import seeded, toy_batch, write_text_corpus
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Sums over the rows of a batch round differently when they are made in two parts, by some 1e-7 of their terms, and Adam
 # divides by the gradient's size, so that where a gradient nearly cancels, the step of 0.01 that it takes is less exact;
@@ -108,6 +106,49 @@ def test_what_must_be_alike_is_compared() -> None:
         Others(0, 2).require_same("text", "mine")
 
 
+class _Beside(Peers):
+    """A rank that works beside another, of whom all is known that it will say."""
+
+    size = 2
+
+    def __init__(self, rank: int, other: object = ({}, {})) -> None:
+        self.rank, self._other = rank, other
+
+    def every(self, value: object) -> list[object]:  # type: ignore[override]
+        return [value, self._other]
+
+
+def _acts(done: list[int], *, wrong: int | None = None) -> list[Callable[[], int]]:
+    """Five acts, the i-th of which is noted and gives 10 i, but for a `wrong` one."""
+
+    def act(i: int) -> int:
+        if i == wrong:
+            raise InputError(f"act {i}")
+        done.append(i)
+        return 10 * i
+
+    return [partial(act, i) for i in range(5)]
+
+
+def test_acts_of_one_cost_are_spread_evenly() -> None:
+    mine: list[int] = []
+    costs = [1, 2, 1, 2, 2]  # by falling cost: 1, 3, 4, 0, 2
+    assert _Beside(0, ({0: 0, 3: 30}, {})).each(_acts(mine), costs) == [0, 10, 20, 30, 40]
+    assert mine == [1, 2, 4]
+    alone: list[int] = []
+    assert Peers().each(_acts(alone), costs) == [0, 10, 20, 30, 40] and alone == [0, 1, 2, 3, 4]
+
+
+def test_bad_input_of_any_act_reaches_all() -> None:
+    done: list[int] = []
+    with pytest.raises(InputError, match="act 2"):
+        Peers().each(_acts(done, wrong=2), [0] * 5)
+    assert done == [0, 1]
+    for rank, wrong, theirs, raised in ((0, None, 3, 3), (0, 2, 3, 2), (0, 4, 3, 3), (1, None, 0, 0)):
+        with pytest.raises(InputError, match=f"act {raised}"):
+            _Beside(rank, ({}, {theirs: InputError(f"act {theirs}")})).each(_acts([], wrong=wrong), [0] * 5)
+
+
 @pytest.mark.parametrize(("variables", "n"), [({}, 1), ({"WORLD_SIZE": "4"}, 1), ({"WORLD_SIZE": "4", "RANK": "0"}, 4)])
 def test_launcher(variables: dict[str, str], n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
@@ -129,30 +170,12 @@ def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys
     assert "WORLD_SIZE" in one_line(capsys)
 
 
-def _start(*arguments: str) -> list[subprocess.Popen[str]]:
-    """Two processes of one Python command, as a launcher starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env={**common, "RANK": rank, "LOCAL_RANK": rank},
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-
-
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """Weights, metrics, runs continued by another number, and to the bit sentences and bounds."""
     corpus, one, two = write_text_corpus(tmp_path / "toy", n_train=25), tmp_path / "one", tmp_path / "two"
     runs(one, corpus, ALONE)
     shutil.copytree(one / "part", two / "others-part")
-    both = _start("tests.lebm_text.one_of_several", str(two), str(corpus))
+    both = start_two("tests.lebm_text.one_of_several", str(two), str(corpus))
     for process in both:
         _, said = process.communicate(timeout=240)
         assert process.returncode == 0, said
@@ -188,7 +211,7 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
     settings = ("training.n_epochs=100000", "training.checkpoint_every=2", "training.n_threads=1", "prior.n_steps=2")
     small = ("model.hidden_dim=8", "model.embedding_dim=8", "inference.n_steps=2", "training.batch_size=8")
     options = [word for setting in (*settings, *small) for word in ("--set", setting)]
-    both = _start("lebm_text", "train", str(corpus), "--out", str(out), "--device", "cpu", *options)
+    both = start_two("lebm_text", "train", str(corpus), "--out", str(out), "--device", "cpu", *options)
     try:
         _wait_for(out / "checkpoints" / "last")
         both[1].send_signal(signal.SIGKILL)

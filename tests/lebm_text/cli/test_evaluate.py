@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from lebm_text.cli.main import main
 
+from ..launching import start_two
 from .conftest import Report
 from .test_main import one_line
 
@@ -68,6 +70,20 @@ def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of:
         (metric, judge) for metric in ("fppl", "rppl") for judge in ("kn5", "lstm")
     }
     assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test.json").exists()
+
+
+def test_two_processes_judge_what_one_does(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:
+    """To the bit, samples included; the first alone speaks and writes."""
+    other = Path(shutil.copytree(grammar_run, tmp_path / "other"))
+    both = start_two(*("lebm_text", *ARGUMENTS, "--lm", "kn5", "--run", str(other), "--device", "cpu", "--json"))
+    (printed, said), (silence, whisper) = (process.communicate(timeout=240) for process in both)
+    assert [process.returncode for process in both] == [0, 0], said + whisper
+    assert silence == whisper == ""
+    one = report_of(*ARGUMENTS, "--lm", "kn5", "--run", str(grammar_run), "--device", "cpu")
+    assert json.loads(printed.replace(str(other), str(grammar_run))) == one
+    assert (other / "eval" / "frontier-kn5-default-test.json").read_text() == printed
+    files = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (grammar_run, other)]
+    assert files[0] == files[1]
 
 
 def test_a_named_text_is_one_point(grammar_corpus: Path, tmp_path: Path, report_of: Report) -> None:
