@@ -163,6 +163,26 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
 
+def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    bare = {"signature": "s", "chain_gap": {"value": 0.5}}
+    one = {"ais": {"nll": 9.0, "perplexity": 3.0}, "latent": {"reconstruction_nll": None, "information": None}}
+    reports = {
+        "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
+        "lebm-seed2": bare | {"ais": None, "latent": None},
+        "lm-seed1": {"signature": "s", "exact": None, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}},
+    }
+    for run, report in reports.items():
+        (tmp_path / run / "eval" / "likelihood.json").write_text(json.dumps(report))
+    rows = gather(experiment(), tmp_path).rows
+    figures = rows["lebm"]["likelihood"]
+    assert set(figures) == {"nll", "perplexity", "chain_gap"}
+    assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
+    assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
+
+
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
     text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
     assert "| LEBM | 0 | – |" in text
