@@ -159,6 +159,7 @@ def test_scores_are_kept_until_the_weights_change(
         (["--swap", "0"], "--swap"),
         (["--swap", "1.5"], "--swap"),
         (["-o", "no/where.json"], "does not exist"),
+        (["-o", "table.png"], "is JSON"),  # the picture would take its place
         (["--swap", "0.5", "--swap", "0.5"], "two kinds of anomalies"),
         (["--run", "../labelled-not"], "does not exist"),
     ],
