@@ -29,7 +29,7 @@ _STRENGTH: dict[str, Any] = {
 }
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def command() -> None:
     """Tell anomalous sentences from normal ones by scores of models, beside baselines."""
 
