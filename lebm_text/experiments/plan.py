@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,13 @@ def _experiment(path: Path, values: dict[str, Any]) -> Experiment:
     rows = tuple(_row(path, row) for row in values.pop("rows", []))
     tuning = _build(Tuning, path, values.pop("tuning", {}), "[tuning]")
     values = {"name": path.stem, **values, "rows": rows, "tuning": tuning}
-    kinds = {"seeds": tuple, "lstm_seeds": tuple, "temperatures": _floats, "settings": dict, "likelihood": dict}
+    kinds: Mapping[str, Callable[[Any], Any]] = {
+        "seeds": tuple,
+        "lstm_seeds": tuple,
+        "temperatures": _floats,
+        "settings": dict,
+        "likelihood": dict,
+    }
     values |= {key: kind(values[key]) for key, kind in kinds.items() if key in values}
     values["compare"] = tuple((first, second) for first, second in values.get("compare", []))
     found: Experiment = _build(Experiment, path, values, "the top level")

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json
@@ -121,12 +122,26 @@ class Runner:
         for step in steps:
             if self._stopped:
                 return
-            if not step.done and not self._perform(step) and step.output is None:
+            if not self._is_done(step) and not self._perform(step) and step.output is None:
                 return  # judgements need the run, but not each other
+
+    def _is_done(self, step: Step) -> bool:
+        """A report that was made by another command, with fewer samples for example, is none of this one's."""
+        if not step.done or step.output is None:
+            return step.done
+        command = _line(step.command())
+        made_by = [entry["command"] for entry in self._log() if not entry["status"]]
+        of_output = [made for made in made_by if made.endswith(f" -o {step.output}")]
+        return not of_output or of_output[-1] == command
+
+    def _log(self) -> list[dict[str, Any]]:
+        path = self.root / LOG
+        with self._lock:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _perform(self, step: Step) -> bool:
         arguments = step.command()
-        command = " ".join(("lebm-text", *arguments))
+        command = _line(arguments)
         (step.run if step.output is None else step.output.parent).mkdir(parents=True, exist_ok=True)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -134,7 +149,7 @@ class Runner:
         began = time.monotonic()
         status, said = self._call(arguments, environment)
         seconds = time.monotonic() - began
-        entry: dict[str, object] = {"command": command, "status": status, "seconds": round(seconds, 1)}
+        entry: dict[str, Any] = {"command": command, "status": status, "seconds": round(seconds, 1)}
         entry["threads"] = int(threads) if threads.isdecimal() else threads
         with self._lock:
             with (self.root / LOG).open("a", encoding="utf-8") as log:
@@ -169,6 +184,10 @@ class Runner:
 
     def _reason(self) -> str:
         return self.failures[-1].said if self.failures else "they were stopped"
+
+
+def _line(arguments: Sequence[str]) -> str:
+    return " ".join(("lebm-text", *arguments))
 
 
 def _numbers(row: Row) -> range:

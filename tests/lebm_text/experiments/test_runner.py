@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,16 @@ def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monk
     assert (row["lstm"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
 
 
+def test_a_report_of_other_options_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    again = Program()
+    other = Runner(experiment(likelihood={"n": 8}), tmp_path)
+    monkeypatch.setattr(other, "_call", again)
+    other.train_and_judge(other.tune())
+    assert {(call[0], call[call.index("--n") + 1]) for call in again.calls} == {("likelihood", "8")}
+    assert len(again.calls) == 6
+
+
 def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +179,10 @@ def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
 ) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     bare = {"signature": "s", "chain_gap": {"value": 0.5}}
-    one = {"ais": {"nll": 9.0, "perplexity": 3.0}, "latent": {"reconstruction_nll": None, "information": None}}
+    one: dict[str, Any] = {
+        "ais": {"nll": 9.0, "perplexity": 3.0},
+        "latent": {"reconstruction_nll": None, "information": None},
+    }
     reports = {
         "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
         "lebm-seed2": bare | {"ais": None, "latent": None},
