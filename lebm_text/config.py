@@ -14,7 +14,18 @@ from typing import Any
 from lebm_text.checks import at_least, check_step_size, hint, in_range, one_of, parse_value, positive, typed
 from lebm_text.errors import InputError
 
-__all__ = ["Config", "InferenceConfig", "ModelConfig", "PriorConfig", "TextConfig", "TrainingConfig"]
+__all__ = [
+    "RESOLVED_AT_START",
+    "Config",
+    "InferenceConfig",
+    "ModelConfig",
+    "PriorConfig",
+    "TextConfig",
+    "TrainingConfig",
+]
+
+RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
+"""Values that leave a setting open until a run starts; its config.json has what was decided."""
 
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows

@@ -29,7 +29,7 @@ _STRENGTH: dict[str, Any] = {
 }
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def command() -> None:
     """Tell anomalous sentences from normal ones by scores of models, beside baselines."""
 
@@ -172,11 +172,11 @@ def evaluate(**options: Any) -> None:
 
 def _labelled(corpus: Corpus) -> dict[str, list[Labelled]]:
     """The sentences of each split with their labels; InputError if there are none, or not one a line."""
-    from lebm_text.text.labels import read_labelled
+    from lebm_text.text.labels import label_path, read_labelled
 
     found = {}
     for name, split in corpus.splits.items():
-        path = split.path.with_suffix(".label")
+        path = label_path(split.path)
         if not path.is_file():
             raise InputError(
                 f"{corpus.name} has no labels: {path} should hold the class of each line of {split.path.name}"

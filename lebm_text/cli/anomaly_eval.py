@@ -15,11 +15,12 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, check_writable, read_json
+from lebm_text.files import atomic_write_json, read_json
 
 from .anomaly_systems import NORMAL, SystemScores, baselines, find_runs
 from .anomaly_texts import Anomalies, Choice, read_anomalies
 from .evaluation_rows import versions
+from .latent import report_file
 
 if TYPE_CHECKING:
     from lebm_text.analysis.anomaly import Contrast, Curves, Measured
@@ -113,14 +114,9 @@ def evaluate(request: Request) -> None:
 
 def _output(request: Request, corpus: Corpus) -> Path:
     """Where the report goes. Raises InputError if it cannot."""
-    if request.output is not None:
-        check_writable(request.output)
-        return request.output
-    if not request.runs:
+    if request.output is None and not request.runs:
         raise InputError("without a --run the report has no place of its own; say where with -o FILE")
-    directory = request.runs[0] / "eval"
-    directory.mkdir(exist_ok=True)
-    return directory / f"anomaly-{corpus.name}.json"
+    return report_file(request.runs[0] if request.runs else Path(), f"anomaly-{corpus.name}", request.output)
 
 
 def _texts(request: Request, corpus: Corpus, runs: Sequence[Run]) -> tuple[list[str], list[Anomalies]]:

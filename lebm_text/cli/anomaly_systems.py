@@ -34,6 +34,7 @@ Texts = Mapping[str, Sequence[str]]
 """Name → sentences; those of `NORMAL` are the normal ones."""
 
 NORMAL = "normal"
+_BASELINES = ("length", "unknown words", "kn5")  # labels; figures are looked up by them, so no run may have one
 _CHUNK = 64  # sentences whose scores are kept together
 
 
@@ -157,7 +158,8 @@ def find_runs(directories: Sequence[Path]) -> list[Run]:
             raise InputError(f"{directory} has no model.safetensors: training has not ended yet")
         name = directory.resolve().name
         twins = [other for other in directories if other.resolve().name == name]
-        runs.append(Run(directory, name if len(twins) == 1 else str(directory), config))
+        label = name if len(twins) == 1 else str(directory)
+        runs.append(Run(directory, f"run {label}" if label in _BASELINES else label, config))
     if len({run.directory.resolve() for run in runs}) < len(runs):
         raise InputError("a run is given twice")
     return runs
@@ -190,8 +192,9 @@ def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemSc
         name: np.array([float(sentence.split(" ").count(UNK)) for sentence in sentences])
         for name, sentences in closed.items()
     }
+    length, words, ngram = _BASELINES
     return (
-        SystemScores("length", False, "tokens", {"tokens": lengths}, None),
-        SystemScores("unknown words", False, UNK, {UNK: unknown}, lengths),
-        SystemScores("kn5", False, "-log p(x)", {"-log p(x)": {n: s.nll for n, s in scores.items()}}, lengths),
+        SystemScores(length, False, "tokens", {"tokens": lengths}, None),
+        SystemScores(words, False, UNK, {UNK: unknown}, lengths),
+        SystemScores(ngram, False, "-log p(x)", {"-log p(x)": {n: s.nll for n, s in scores.items()}}, lengths),
     )

@@ -15,7 +15,7 @@ from .options import data_dir_option, json_option
 __all__ = ["command"]
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def command() -> None:
     """List, fetch and check text corpora."""
 

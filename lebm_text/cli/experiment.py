@@ -18,11 +18,11 @@ from .options import MAX_SEED, check_finite, data_dir_option, json_option
 from .runs import runs_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lebm_text.experiments.plan import Experiment
     from lebm_text.experiments.results import Results
-    from lebm_text.experiments.runner import Runner
+    from lebm_text.experiments.runner import Failure, Runner
 
 __all__ = ["command"]
 
@@ -77,6 +77,8 @@ def command(
     What is done is not done again: stop it at any time, and give the same command to go on. Each step is a
     lebm-text command that log.jsonl keeps; results.md, results.json and frontiers.png have the table.
     """
+    if plan_only and (table_only or as_json):
+        raise InputError("--plan does nothing but say what would be done: leave out --table and --json")
     check_judges()
     from lebm_text.experiments.plan import read_experiment
     from lebm_text.experiments.tuning import read_choices
@@ -95,14 +97,20 @@ def command(
             click.echo(line, err=not plan_only)
     if plan_only:
         return
+    failures: Sequence[Failure] = ()
     if not table_only:
         from lebm_text.experiments.runner import Runner
 
         def say(line: str) -> None:
             click.echo(line, err=True)
 
-        _carry_out(Runner(experiment, root, budget_minutes, jobs, data_dir, say), chosen)
+        runner = Runner(experiment, root, budget_minutes, jobs, data_dir, say)
+        _carry_out(runner, chosen)
+        failures = runner.failures
     results = _write(experiment, root)
+    if failures:
+        last = failures[-1]
+        raise InputError(f"{len(failures)} step(s) failed, the last: {last.command}: {last.said}")
     if as_json:
         click.echo(json.dumps(results.record()))
     else:
@@ -138,9 +146,6 @@ def _carry_out(runner: Runner, chosen: Mapping[str, int] | None) -> None:
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on", err=True)
         raise
-    if runner.failures:
-        last = runner.failures[-1]
-        raise InputError(f"{len(runner.failures)} step(s) failed, the last: {last.command}: {last.said}")
 
 
 def _write(experiment: Experiment, root: Path) -> Results:

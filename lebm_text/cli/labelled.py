@@ -17,8 +17,9 @@ __all__ = ["choose", "label_file", "labelled_split", "positive_label"]
 
 def label_file(corpus: Corpus, split: str, directory: Path | None) -> Path:
     """Where the labels of a split are looked for."""
-    text = corpus.splits[split].path
-    return (directory or text.parent) / f"{text.stem}.label"
+    from lebm_text.text.labels import label_path
+
+    return label_path(corpus.splits[split].path, directory)
 
 
 def labelled_split(corpus: Corpus, split: str, directory: Path | None) -> list[Labelled]:

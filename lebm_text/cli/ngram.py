@@ -22,7 +22,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("ngram")
+@click.group("ngram", no_args_is_help=False)
 def command() -> None:
     """Train n-gram language models (interpolated modified Kneser-Ney) and score text with them.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lebm_text import __version__
 from lebm_text.files import atomic_write_bytes, sha256_file
 from lebm_text.text.storing import cache_directory
 
@@ -42,13 +44,14 @@ def kept_posterior_means(
         found = posterior_means(model, sentences, n_draws=n_draws, seed=seed, on_progress=say)
     stream = io.BytesIO()
     np.save(stream, found.numpy(), allow_pickle=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, stream.getvalue())
+    with suppress(OSError):  # a cache that cannot be written costs time alone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(path, stream.getvalue())
     return found
 
 
 def _key(run: Path, sentences: Sequence[str], n_draws: int, seed: int) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{__version__}\n".encode())
     for name in ("config.json", "model.safetensors"):
         digest.update(sha256_file(run / name).encode())
     digest.update(f"{n_draws} {seed} {len(sentences)}\n".encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lebm_text.config import Config
+from lebm_text.config import RESOLVED_AT_START, Config
 from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
@@ -23,9 +23,6 @@ from .runs import check_free, replacing, runs_directory
 from .signals import stop_on_signals
 
 __all__ = ["command"]
-
-# What these say is decided when a run starts; its config.json has the decision.
-_RESOLVED_AT_START = {("training", "precision"): "auto", ("training", "n_threads"): 0}
 
 
 @click.command("train")
@@ -174,7 +171,7 @@ def _stored_config(directory: Path, corpus: str | None, preset_name: str | None,
     for section, values in stored.to_dict().items():
         for key, value in values.items():
             wanted = asked[section][key]
-            if wanted not in (value, _RESOLVED_AT_START.get((section, key), value)):
+            if wanted not in (value, RESOLVED_AT_START.get(f"{section}.{key}", value)):
                 raise InputError(
                     f"--resume keeps the configuration of {directory}: {section}.{key} is {value}, not {wanted}; "
                     "for another one start a new run"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Experiment:
         values = self.config(self.row(row.like), chosen, seed).to_dict()
         for path, value in row.settings.items():
             section, _, key = path.partition(".")
-            values[section][key] = value
+            values.setdefault(section, {})[key] = value
         return Config.from_dict(values)
 
     def narrowed(
@@ -134,7 +134,7 @@ class Experiment:
         wanted += [self.row(row.like) for row in wanted if row.like is not None]
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
-        seeds = tuple(seeds) or self.seeds
+        seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # one asked for twice is still one run
         lstm_seeds = tuple(seed for seed in self.lstm_seeds if seed in seeds)
         return dataclasses.replace(
             self,
@@ -162,7 +162,10 @@ def read_experiment(name_or_file: str) -> Experiment:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the experiment {path}: {error}") from None
-    experiment = _experiment(path, values)
+    try:
+        experiment = _experiment(path, values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not of the form of an experiment ({error})") from None
     _check(path, experiment)
     return experiment
 
@@ -171,17 +174,27 @@ def _experiment(path: Path, values: dict[str, Any]) -> Experiment:
     rows = tuple(_row(path, row) for row in values.pop("rows", []))
     tuning = _build(Tuning, path, values.pop("tuning", {}), "[tuning]")
     values = {"name": path.stem, **values, "rows": rows, "tuning": tuning}
-    for key in ("seeds", "temperatures", "lstm_seeds"):
-        if key in values:
-            values[key] = tuple(values[key])
+    kinds: Mapping[str, Callable[[Any], Any]] = {
+        "seeds": tuple,
+        "lstm_seeds": tuple,
+        "temperatures": _floats,
+        "settings": dict,
+        "likelihood": dict,
+    }
+    values |= {key: kind(values[key]) for key, kind in kinds.items() if key in values}
     values["compare"] = tuple((first, second) for first, second in values.get("compare", []))
     found: Experiment = _build(Experiment, path, values, "the top level")
     return found
 
 
 def _row(path: Path, values: dict[str, Any]) -> Row:
-    row: Row = _build(Row, path, {**values, "trials": tuple(values.get("trials", ()))}, "[[rows]]")
+    trials = tuple(dict(trial) for trial in values.get("trials", ()))
+    row: Row = _build(Row, path, {**values, "settings": dict(values.get("settings", {})), "trials": trials}, "[[rows]]")
     return row
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, values))
 
 
 def _build(kind: Any, path: Path, values: dict[str, Any], where: str) -> Any:
@@ -202,6 +215,8 @@ def _check(path: Path, experiment: Experiment) -> None:
     names = [row.name for row in experiment.rows]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two rows have the same name")
+    if len(set(experiment.seeds)) < len(experiment.seeds):
+        raise InputError(f"{path}: a seed is named twice in seeds")
     for name in {name for pair in experiment.compare for name in pair}:
         experiment.row(name)
     for row in experiment.rows:

@@ -160,17 +160,15 @@ def _likelihood(run: Path, sources: _Sources) -> dict[str, float]:
         return {}
     report = read_json(path)
     sources.signatures[report["signature"]] = None
-    if (whole := report.get("exact_of_all")) is not None:
-        exact = report["exact"]
-        return {key: exact[key] for key in ("nll", "perplexity")} | {"perplexity_of_all": whole["perplexity"]}
-    found = {"nll": report["ais"]["nll"], "perplexity": report["ais"]["perplexity"]}
-    found["chain_gap"] = report["chain_gap"]["value"]
-    latent = report["latent"]
-    for key in ("reconstruction_nll", "information"):
-        found[key] = latent[key]["value"]
-    if report.get("encoder_kl") is not None:
-        found["encoder_kl"] = report["encoder_kl"]["value"]
-    if latent["active_units"] is not None:
+    whole, latent = report.get("exact_of_all"), report.get("latent") or {}
+    bound = report["ais"] if whole is None else report["exact"]  # neither with -n 0
+    found = {} if bound is None else {key: bound[key] for key in ("nll", "perplexity")}
+    if whole is not None:
+        found["perplexity_of_all"] = whole["perplexity"]
+    estimates = {key: report.get(key) for key in ("chain_gap", "encoder_kl")}
+    estimates |= {key: latent.get(key) for key in ("reconstruction_nll", "information")}
+    found |= {key: estimate["value"] for key, estimate in estimates.items() if estimate is not None}
+    if latent.get("active_units") is not None:
         found["active_units"] = latent["active_units"]
     return found
 

@@ -17,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json
 
 from .plan import Experiment, Row
-from .steps import Step, calibrating, judging, run_directory, training, trial_directory, trying
+from .steps import Step, calibrating, judging, require_same, run_directory, training, trial_directory, trying
 from .tuning import choose
 
 __all__ = ["Failure", "Runner"]
@@ -84,23 +85,28 @@ class Runner:
         )
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
-        """A trial's training and its judgement."""
+        """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
         config, run = self.experiment.trial(row, number), trial_directory(self.root, row, number)
+        require_same(run, config)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
         train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
         return [train, trying(self.experiment, run)]
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
-        """A row's training from a seed and all its judgements; with the first run, those of texts of known quality."""
+        """A row's training from a seed and all its judgements; with the first run, those of texts of known quality.
+
+        Raises InputError if the run of another configuration is there.
+        """
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
+        require_same(run, config)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
         calibration = calibrating(self.experiment, run) if first else []
         return [train, *judging(self.experiment, run, seed), *calibration]
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
-        """Chains side by side, the steps of a chain in turn; a failure ends its chain. Ctrl-C ends all."""
+        """Chains side by side, the steps of a chain in turn; without its run none goes on. Ctrl-C ends all."""
         with ThreadPoolExecutor(self.n_jobs) as pool:
             try:
                 for future in [pool.submit(self._chain, chain) for chain in chains]:
@@ -116,20 +122,35 @@ class Runner:
         for step in steps:
             if self._stopped:
                 return
-            if not step.done and not self._perform(step):
-                return
+            if not self._is_done(step) and not self._perform(step) and step.output is None:
+                return  # judgements need the run, but not each other
+
+    def _is_done(self, step: Step) -> bool:
+        """A report that was made by another command, with fewer samples for example, is none of this one's."""
+        if not step.done or step.output is None:
+            return step.done
+        command = _line(step.command())
+        made_by = [entry["command"] for entry in self._log() if not entry["status"]]
+        of_output = [made for made in made_by if made.endswith(f" -o {step.output}")]
+        return not of_output or of_output[-1] == command
+
+    def _log(self) -> list[dict[str, Any]]:
+        path = self.root / LOG
+        with self._lock:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _perform(self, step: Step) -> bool:
         arguments = step.command()
-        command = " ".join(("lebm-text", *arguments))
+        command = _line(arguments)
         (step.run if step.output is None else step.output.parent).mkdir(parents=True, exist_ok=True)
-        threads = str(max(1, (os.cpu_count() or 1) // self.n_jobs))
-        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
         self.on_line(f"begins  {command}")
         began = time.monotonic()
         status, said = self._call(arguments, environment)
         seconds = time.monotonic() - began
-        entry = {"command": command, "status": status, "seconds": round(seconds, 1), "threads": int(threads)}
+        entry: dict[str, Any] = {"command": command, "status": status, "seconds": round(seconds, 1)}
+        entry["threads"] = int(threads) if threads.isdecimal() else threads
         with self._lock:
             with (self.root / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(entry) + "\n")
@@ -163,6 +184,10 @@ class Runner:
 
     def _reason(self) -> str:
         return self.failures[-1].said if self.failures else "they were stopped"
+
+
+def _line(arguments: Sequence[str]) -> str:
+    return " ".join(("lebm-text", *arguments))
 
 
 def _numbers(row: Row) -> range:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lebm_text.config import Config
+from lebm_text.config import RESOLVED_AT_START, Config
+from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.presets import preset
 
@@ -22,6 +23,7 @@ __all__ = [
     "calibrating",
     "differences",
     "judging",
+    "require_same",
     "run_directory",
     "seconds_trained",
     "training",
@@ -128,6 +130,22 @@ def differences(config: Config, base: Config) -> dict[str, Any]:
         for key, value in values.items()
         if value != theirs[section][key]
     }
+
+
+def require_same(run: Path, config: Config) -> None:
+    """Raise InputError if there is a run of another configuration: what it has done is not what is asked for."""
+    path = run / "config.json"
+    if not path.is_file():
+        return
+    stored = Config.from_dict(read_json(path))
+    other = {
+        key: value for key, value in differences(config, stored).items() if value != RESOLVED_AT_START.get(key, stored)
+    }
+    if other:
+        asked = ", ".join(f"{key}={_word(value)}" for key, value in other.items())
+        raise InputError(
+            f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another --out"
+        )
 
 
 def seconds_trained(run: Path) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .errors import InputError
 from .reading import read_lines
 
-__all__ = ["Labelled", "read_labelled"]
+__all__ = ["Labelled", "label_path", "read_labelled"]
 
 
 class Labelled(NamedTuple):
@@ -16,6 +16,11 @@ class Labelled(NamedTuple):
 
     sentence: str
     label: str
+
+
+def label_path(text: Path, directory: Path | None = None) -> Path:
+    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`."""
+    return (directory or text.parent) / f"{Path(text.name.removesuffix('.gz')).stem}.label"
 
 
 def read_labelled(text: Path, labels: Path) -> list[Labelled]:

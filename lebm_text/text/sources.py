@@ -76,7 +76,10 @@ def stored_bytes(path: Path) -> int:
 
 def _tables(path: Path) -> list[Path]:
     """The tables in a directory in order, or the one that `path` is; none if it is something else."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path] if path.suffix in _TABLES and path.is_file() else []
+    # Beside what was saved `datasets` keeps cache-….arrow: what its `map` and `filter` once made of the same rows.
+    files = (file for file in sorted(path.iterdir()) if not file.name.startswith("cache-"))
     return [file for file in files if file.suffix in _TABLES and file.is_file()]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lebm_text.cli.anomaly_systems import find_runs
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 
@@ -159,6 +160,7 @@ def test_scores_are_kept_until_the_weights_change(
         (["--swap", "0"], "--swap"),
         (["--swap", "1.5"], "--swap"),
         (["-o", "no/where.json"], "does not exist"),
+        (["-o", "table.png"], "is JSON"),  # the picture would take its place
         (["--swap", "0.5", "--swap", "0.5"], "two kinds of anomalies"),
         (["--run", "../labelled-not"], "does not exist"),
     ],
@@ -180,3 +182,10 @@ def test_refuses_no_anomalies_no_place_and_a_run_twice(
     (grammar_corpus / "anomalies.txt").unlink()
     assert main(["anomaly", "eval", str(grammar_corpus), *runs]) == 2
     assert "say what is anomalous" in one_line(capsys)
+
+
+def test_a_run_named_like_a_baseline_is_not_taken_for_it(tmp_path: Path) -> None:
+    for name in ("kn5", "length", "ebm"):
+        tiny_model().save_pretrained(tmp_path / name)
+    labels = [run.label for run in find_runs([tmp_path / name for name in ("kn5", "length", "ebm")])]
+    assert labels == ["run kn5", "run length", "ebm"]

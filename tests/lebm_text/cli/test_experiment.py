@@ -58,9 +58,9 @@ def test_the_plan_sums_the_budgets_and_does_nothing(capsys: pytest.CaptureFixtur
     arguments = ["experiment", "table1", "--plan", "--budget-minutes", "10", "--row", "lm", "--row", "gaussian"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    # lm, lebm and its twin: 9 runs of 10 minutes, 8 trials of half of that
-    assert "8 trials, then 9 runs" in out
-    assert "at most 2.2 h" in out
+    # lm, lebm and its twin: 9 runs of 10 minutes, 6 trials of half of that
+    assert "6 trials, then 9 runs" in out
+    assert "at most 2.0 h" in out
     assert not Path("runs").exists()
 
 
@@ -74,6 +74,7 @@ def test_the_plan_sums_the_budgets_and_does_nothing(capsys: pytest.CaptureFixtur
         ["table1", "--corpus", "nowhere"],
         ["table1", "--table"],
         ["table1", "--skip", "kn5"],
+        ["table1", "--plan"],  # it has no JSON
     ],
 )
 def test_wrong_arguments_are_one_line(
@@ -90,3 +91,4 @@ def test_a_failing_step_is_named(file: Path, capsys: pytest.CaptureFixture[str])
     assert main(["experiment", str(file), "--json"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("lebm-text: error: 1 step(s) failed, the last: lebm-text train")
+    assert Path("runs/tiny-grammar/results.md").exists()

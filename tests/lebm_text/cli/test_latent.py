@@ -139,3 +139,12 @@ def test_a_view_of_one_dimension_is_refused(grammar_run: Path, capsys: pytest.Ca
     tiny_model(latent_dim=1).save_pretrained(grammar_run)
     assert main(["views", "-n", "5"]) == 2
     assert "two dimensions" in one_line(capsys)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(
+    grammar_run: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = report_of("neighbours", SENTENCE, "--draws", "2")
+    (tmp_path / "no-directory").write_text("")
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "no-directory"))
+    assert report_of("neighbours", SENTENCE, "--draws", "2") == kept

@@ -202,3 +202,9 @@ def test_module_runs_as_the_command() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "lebm-text: error: no command 'trian'; did you mean train?\n"
+
+
+@pytest.mark.parametrize("group", ["anomaly", "data", "ngram"])
+def test_a_group_without_a_command_is_one_short_line(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == 2
+    assert one_line(capsys) == "Missing command."

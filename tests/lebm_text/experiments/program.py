@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.experiments.plan import Experiment, Row, Tuning
+from lebm_text.presets import preset
 
 REAL = 4.0
 
@@ -52,17 +53,18 @@ class Program:
             return 2, "it went wrong"
         options = dict(pairwise(arguments))
         if arguments[0] == "train":
-            self._train(Path(options["--out"]))
+            changes = [word.removeprefix("--set=") for word in arguments if word.startswith("--set=")]
+            self._train(Path(options["--out"]), preset(options["--preset"]).override(changes).to_dict())
         else:
             self._report(arguments[0], Path(options["--run"]), Path(options["-o"]), line)
         return 0, ""
 
-    def _train(self, run: Path) -> None:
+    def _train(self, run: Path, config: dict[str, Any]) -> None:
         state = {"progress": {"seconds": 90.0, "finished": self.finished}}
         git = {"commit": "0123456789abcdef", "changed": False}
         environment = {"git": git, "lebm_text": "0", "cpu": "a", "device_name": "a", "threads": 1, "precision": "fp32"}
         files = {
-            "config.json": {},
+            "config.json": config | {"training": config["training"] | {"precision": "bf16", "n_threads": 1}},
             "env.json": environment | {"packages": {"torch": "2"}},
             "checkpoints/last/state.json": {"state": state},
         }

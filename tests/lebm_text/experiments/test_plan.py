@@ -93,12 +93,28 @@ def test_narrowing_keeps_what_a_row_needs() -> None:
         ('preset = "lm"', 'preset = "lm"\nlike = "lm"', "like"),
         ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "vae"]]', "unknown row 'vae'"),
         ("[[rows]]", "[[rows", "cannot read"),
+        ("seeds = [1]", "seeds = 1", "not of the form"),
+        ("seeds = [1]", "seeds = [1, 1]", "twice"),
+        ("seeds = [1]", 'seeds = [1]\ntemperatures = ["hot"]', "not of the form"),
+        ("seeds = [1]", "seeds = [1]\nlikelihood = 3", "not of the form"),
+        ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "lm", "lm"]]', "not of the form"),
+        ('preset = "lm"', 'preset = "lm"\nsettings = 3', "not of the form"),
+        (
+            "0.01 }]",
+            '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\npreset = "lm"\nlike = "lm"\n'
+            'settings = { "modle.dropout" = 0.1 }',
+            "row b: .*modle",
+        ),
     ],
 )
 def test_mistakes_are_named(file: Path, before: str, after: str, said: str) -> None:
     file.write_text(TOML.replace(before, after))
     with pytest.raises(InputError, match=said):
         read_experiment(str(file))
+
+
+def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:
+    assert experiment().narrowed(seeds=[2, 1, 2]).seeds == (2, 1)
 
 
 def test_unknown_names_are_refused() -> None:

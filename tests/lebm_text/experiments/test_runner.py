@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,12 +83,44 @@ def test_a_run_that_was_stopped_is_resumed_with_what_is_left_of_its_budget(
     assert float(first[first.index("--max-minutes") + 1]) == pytest.approx(0.5)
 
 
-def test_a_failure_ends_its_own_chain_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Program("lebm-seed1/eval/frontier.json")
+def test_a_training_that_fails_ends_its_own_chain_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program("/lebm-seed1")
     made = carry_out(tmp_path, program, monkeypatch)
     assert [(failure.status, failure.said) for failure in made.failures] == [(2, "it went wrong")]
-    assert not (tmp_path / "lebm-seed1" / "eval" / "likelihood.json").exists()
+    assert not (tmp_path / "lebm-seed1" / "eval").exists()
     assert (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").exists()
+
+
+def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = carry_out(tmp_path, Program("lebm-seed1/eval/likelihood.json"), monkeypatch)
+    assert len(made.failures) == 1
+    assert (tmp_path / "lebm-seed1" / "eval" / "fppl-lstm.json").exists()
+    row = gather(experiment(), tmp_path).rows["lebm"]
+    assert (row["lstm"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
+
+
+def test_a_report_of_other_options_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    again = Program()
+    other = Runner(experiment(likelihood={"n": 8}), tmp_path)
+    monkeypatch.setattr(other, "_call", again)
+    other.train_and_judge(other.tune())
+    assert {(call[0], call[call.index("--n") + 1]) for call in again.calls} == {("likelihood", "8")}
+    assert len(again.calls) == 6
+
+
+def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    again = Program()
+    other = Runner(experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5}), tmp_path)
+    monkeypatch.setattr(other, "_call", again)
+    with pytest.raises(InputError, match=r"lebm-1 has other settings .*training\.clip_norm=0\.5"):
+        other.tune()
+    with pytest.raises(InputError, match=r"lebm-seed1 has other settings .*training\.learning_rate=0\.001"):
+        runner(tmp_path, again, monkeypatch).train_and_judge({"lebm": 1, "lm": 2})
+    assert again.calls == []
 
 
 def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +148,12 @@ def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(entry["status"] == 0 for entry in log)
 
 
+def test_the_log_has_the_threads_that_a_step_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    carry_out(tmp_path, Program(), monkeypatch)
+    assert {json.loads(line)["threads"] for line in (tmp_path / "log.jsonl").read_text().splitlines()} == {7}
+
+
 def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     results = gather(experiment(), tmp_path)
@@ -133,6 +172,29 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
+
+
+def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    bare = {"signature": "s", "chain_gap": {"value": 0.5}}
+    one: dict[str, Any] = {
+        "ais": {"nll": 9.0, "perplexity": 3.0},
+        "latent": {"reconstruction_nll": None, "information": None},
+    }
+    reports = {
+        "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
+        "lebm-seed2": bare | {"ais": None, "latent": None},
+        "lm-seed1": {"signature": "s", "exact": None, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}},
+    }
+    for run, report in reports.items():
+        (tmp_path / run / "eval" / "likelihood.json").write_text(json.dumps(report))
+    rows = gather(experiment(), tmp_path).rows
+    figures = rows["lebm"]["likelihood"]
+    assert set(figures) == {"nll", "perplexity", "chain_gap"}
+    assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
+    assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
 
 
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:

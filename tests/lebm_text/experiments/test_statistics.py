@@ -21,10 +21,10 @@ def test_one_value_has_no_interval() -> None:
     assert mean_interval([2.0]).low is mean_interval([2.0]).high is None
 
 
-def test_many_values_take_the_normal() -> None:
-    values = [0.0, 1.0] * 10
-    found = mean_interval(values)
-    assert found.high == pytest.approx(0.5 + 1.96 * math.sqrt(5 / 19) / math.sqrt(20))
+@pytest.mark.parametrize(("n", "quantile"), [(10, 2.262), (12, 2.201), (20, 2.093), (2000, 1.961)])
+def test_more_values_take_their_own_quantile(n: int, quantile: float) -> None:
+    found = mean_interval([0.0, 1.0] * (n // 2))
+    assert found.high == pytest.approx(0.5 + quantile * 0.5 / math.sqrt(n - 1), rel=1e-3)
 
 
 def test_perplexities_are_averaged_in_logarithms() -> None:

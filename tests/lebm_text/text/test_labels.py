@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.text.errors import InputError
-from lebm_text.text.labels import read_labelled
+from lebm_text.text.labels import label_path, read_labelled
 
 
 def test_lines_belong_together_and_gaps_are_left_out(tmp_path: Path) -> None:
@@ -21,3 +21,9 @@ def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.label").write_text("1\n")
     with pytest.raises(InputError, match="has 1 lines"):
         read_labelled(tmp_path / "a.txt", tmp_path / "a.label")
+
+
+@pytest.mark.parametrize("text", ["train.txt", "train.txt.gz", "train.parquet", "train"])
+def test_labels_have_one_name_wherever_the_text_lies(text: str) -> None:
+    assert label_path(Path("a") / text) == Path("a/train.label")
+    assert label_path(Path("a") / text, Path("b")) == Path("b/train.label")

@@ -64,6 +64,10 @@ def test_datasets_saves_what_is_read(tmp_path: Path) -> None:
     path = split_path(tmp_path / "saved", "train")
     assert path is not None and b"".join(raw_lines(path)).decode() == TEXT
     assert split_path(tmp_path / "saved", "valid") is None
+    loaded = datasets.load_from_disk(tmp_path / "saved")["train"]
+    loaded.map(lambda row: {"text": row["text"].upper()})
+    assert len(list(path.glob("*.arrow"))) == 2  # what was made of the rows is kept beside them, and no part of them
+    assert b"".join(raw_lines(path)).decode() == TEXT
 
 
 def test_damaged_places_are_refused(tmp_path: Path) -> None:
