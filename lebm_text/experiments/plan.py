@@ -94,8 +94,10 @@ class Experiment:
         values = self.config(row, {row.name: number}, TRIAL_SEED).to_dict()
         of_all = values["training"]["n_epochs"]
         n_epochs = self.tuning.n_epochs or of_all
+        anneals = any(value is not None for key, value in values["inference"].items() if key.endswith("_start"))
         for section, key in _IN_EPOCHS:
-            values[section][key] *= n_epochs / of_all
+            if anneals or section == "training":
+                values[section][key] *= n_epochs / of_all
         pretrained = values["inference"]["pretrain_epochs"]
         values["inference"]["pretrain_epochs"] = max(round(pretrained * n_epochs / of_all), min(pretrained, 1))
         values["training"]["n_epochs"] = n_epochs

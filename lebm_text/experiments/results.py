@@ -76,7 +76,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.corpus,
         rows,
         sources.real,
-        _known(run_directory(root, experiment.rows[0], experiment.seeds[0])),
+        _known(root),
         [_comparison(pair, points) for pair in experiment.compare],
         read_json(root / "tuning.json") if (root / "tuning.json").is_file() else {},
         list(sources.signatures),
@@ -127,11 +127,11 @@ def _points(run: Path, sources: _Sources) -> dict[str, dict[str, float]]:
     return points
 
 
-def _known(run: Path) -> dict[str, dict[str, float]]:
-    """Text → fppl and rppl, of a run's calibrated reports."""
+def _known(root: Path) -> dict[str, dict[str, float]]:
+    """Text → fppl and rppl, of the calibrated reports."""
     found: dict[str, dict[str, float]] = {}
     for metric in ("fppl", "rppl"):
-        path = run / "eval" / f"{metric}-calibrated.json"
+        path = root / f"{metric}-known.json"
         for row in read_json(path)["calibration"] if path.is_file() else ():
             found.setdefault(row["text"], {})[metric] = row["ppl"]
     return found

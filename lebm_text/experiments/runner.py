@@ -13,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json
+from lebm_text.files import atomic_write_json, read_json
 
 from .plan import Experiment, Row
 from .steps import Step, calibrating, judging, require_same, run_directory, training, trial_directory, trying
@@ -74,8 +74,9 @@ class Runner:
             if any(not (run / "eval" / "tuning.json").is_file() for run in runs):
                 raise InputError(f"the trials of row {row.name} are not finished: {self._reason()}")
             choices[row.name] = choose(runs, row.trials)
-        record = {name: choice.record() for name, choice in choices.items()}
-        atomic_write_json(self.root / "tuning.json", record)
+        path = self.root / "tuning.json"
+        others = read_json(path) if path.is_file() else {}  # of rows that were tuned by an earlier, narrower command
+        atomic_write_json(path, others | {name: choice.record() for name, choice in choices.items()})
         return {name: choice.number for name, choice in choices.items()}
 
     def train_and_judge(self, chosen: Mapping[str, int]) -> None:
@@ -87,7 +88,7 @@ class Runner:
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
         config, run = self.experiment.trial(row, number), trial_directory(self.root, row, number)
-        require_same(run, config)
+        require_same(run, config, self.experiment.corpus)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
         train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
         return [train, trying(self.experiment, run)]
@@ -99,24 +100,41 @@ class Runner:
         """
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
-        require_same(run, config)
+        require_same(run, config, self.experiment.corpus)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
-        calibration = calibrating(self.experiment, run) if first else []
+        calibration = calibrating(self.experiment, run, self.root) if first else []
         return [train, *judging(self.experiment, run, seed), *calibration]
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
         """Chains side by side, the steps of a chain in turn; without its run none goes on. Ctrl-C ends all."""
         with ThreadPoolExecutor(self.n_jobs) as pool:
+            futures = [pool.submit(self._chain_or_stop, chain) for chain in chains]
             try:
-                for future in [pool.submit(self._chain, chain) for chain in chains]:
+                for future in as_completed(futures):
                     future.result()
-            except KeyboardInterrupt:
-                with self._lock:
-                    self._stopped = True
-                    for process in self._running:
-                        process.send_signal(signal.SIGINT)  # a training saves and ends
+            except BaseException:
+                self._stop()
+                try:
+                    wait(futures)
+                except KeyboardInterrupt:
+                    self._stop()  # a training that is told twice ends at once
                 raise
+
+    def _stop(self) -> None:
+        """Begin nothing more, and pass Ctrl-C on: a training saves and ends."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.send_signal(signal.SIGINT)
+
+    def _chain_or_stop(self, steps: Iterable[Step]) -> None:
+        """What is no failing step but a fault here, such as a full disk, must not wait for hours of other chains."""
+        try:
+            self._chain(steps)
+        except BaseException:
+            self._stop()
+            raise
 
     def _chain(self, steps: Iterable[Step]) -> None:
         for step in steps:

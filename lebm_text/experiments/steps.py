@@ -95,10 +95,18 @@ def trying(experiment: Experiment, run: Path) -> Step:
     return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *options)
 
 
-def calibrating(experiment: Experiment, run: Path) -> list[Step]:
-    """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports."""
+def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
+    """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports.
+
+    They depend on the corpus alone, so once they lie in `root`, whichever run it was, nothing is left to do.
+    """
     options = ("--lm", "kn5", "-n", str(experiment.n_samples), "--temperature", "1", "--calibrate")
-    return [_report(run, metric, f"{metric}-calibrated", *options) for metric in ("fppl", "rppl")]
+    outputs = {metric: root / f"{metric}-known.json" for metric in ("fppl", "rppl")}
+    return [
+        Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output)
+        for metric, output in outputs.items()
+        if not output.is_file()
+    ]
 
 
 def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
@@ -132,12 +140,15 @@ def differences(config: Config, base: Config) -> dict[str, Any]:
     }
 
 
-def require_same(run: Path, config: Config) -> None:
-    """Raise InputError if there is a run of another configuration: what it has done is not what is asked for."""
+def require_same(run: Path, config: Config, corpus: str) -> None:
+    """Raise InputError if there is a run on another corpus or of another configuration: not what is asked for."""
     path = run / "config.json"
     if not path.is_file():
         return
     stored = Config.from_dict(read_json(path))
+    trained_on = read_json(run / "env.json")["corpus"]["name"]
+    if Path(trained_on).resolve().name != Path(corpus).resolve().name:
+        raise InputError(f"{run} was trained on {trained_on}, not on {corpus}; use another --out")
     other = {
         key: value for key, value in differences(config, stored).items() if value != RESOLVED_AT_START.get(key, stored)
     }

@@ -65,7 +65,7 @@ class Program:
         environment = {"git": git, "lebm_text": "0", "cpu": "a", "device_name": "a", "threads": 1, "precision": "fp32"}
         files = {
             "config.json": config | {"training": config["training"] | {"precision": "bf16", "n_threads": 1}},
-            "env.json": environment | {"packages": {"torch": "2"}},
+            "env.json": environment | {"packages": {"torch": "2"}, "corpus": {"name": "toy"}},
             "checkpoints/last/state.json": {"state": state},
         }
         for name, value in files.items():

@@ -72,6 +72,14 @@ def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
             assert trial.training.learning_rate == whole.training.learning_rate
 
 
+def test_a_trial_without_an_anneal_leaves_its_length_alone() -> None:
+    table = read_experiment("table1")
+    row = table.row("lebm")
+    constant, annealed = (table.trial(row, number) for number in (2, 3))
+    assert constant.inference.anneal_epochs == type(constant.inference)().anneal_epochs
+    assert annealed.inference.anneal_epochs == 2.0
+
+
 def test_narrowing_keeps_what_a_row_needs() -> None:
     some = experiment().narrowed(rows=["gaussian"], seeds=[2], corpus="other", skip=["likelihood"])
     assert [row.name for row in some.rows] == ["lebm", "gaussian"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,36 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     for wrong in ({"vae": 2}, {"lm": 3}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             read_choices(choices, wrong)
+
+
+def test_a_run_on_another_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    other = Runner(experiment(corpus="elsewhere"), tmp_path)
+    monkeypatch.setattr(other, "_call", Program())
+    with pytest.raises(InputError, match="trained on toy, not on elsewhere"):
+        other.tune()
+
+
+def test_a_narrower_command_keeps_what_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    program = Program()
+    narrow = Runner(experiment().narrowed(rows=["lm"], seeds=[2]), tmp_path)
+    monkeypatch.setattr(narrow, "_call", program)
+    narrow.train_and_judge(narrow.tune())
+    assert program.calls == []
+    assert set(gather(experiment(), tmp_path).tuning) == {"lebm", "lm"}
+
+
+def test_a_fault_in_one_chain_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Program):
+        def __call__(self, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+            super().__call__(arguments, environment)
+            raise OSError("no space left")
+
+    program = Broken()
+    with pytest.raises(OSError, match="no space left"):
+        runner(tmp_path, program, monkeypatch).tune()
+    assert len(program.calls) == 1
 
 
 def test_nothing_is_chosen_from_trials_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
