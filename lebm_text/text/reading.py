@@ -22,7 +22,7 @@ __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
 
-_BLOCK = 4096  # lines that are looked through at a time
+_BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
 _CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from lebm_text.text.tokenizers import closed_vocabulary
 from lebm_text.training.checkpoint import Checkpoint, load_weights, save_weights
 from lebm_text.training.data import PreparedText
 from lebm_text.training.events import Event, Listener
+from lebm_text.training.lock import sole_writer
 from lebm_text.training.loop import Limits, Progress, TrainingLoop
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import validate
@@ -67,6 +68,11 @@ class Session:
         self.processes = processes
 
     def run(self, checkpoint: Checkpoint | None, notices: Sequence[str], limits: Limits) -> Summary:
+        """Train to the end or a limit. Raises InputError if another process trains here, or if numbers diverge."""
+        with sole_writer(self.out) if self.processes.first else nullcontext():
+            return self._run(checkpoint, notices, limits)
+
+    def _run(self, checkpoint: Checkpoint | None, notices: Sequence[str], limits: Limits) -> Summary:
         settings = self.config.training
         started = time.monotonic()
         for message in notices:
