@@ -216,6 +216,28 @@ class Config:
         """Plain nested dictionaries, ready for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
+    def differences(self, base: Config) -> dict[str, Any]:
+        """`section.key` → value of what is here otherwise than in `base`, in the order of the sections."""
+        theirs = base.to_dict()
+        return {
+            f"{section}.{key}": value
+            for section, values in self.to_dict().items()
+            for key, value in values.items()
+            if value != theirs[section][key]
+        }
+
+    def assignments(self, base: Config) -> list[str]:
+        """The strings with which `base.override` gives this configuration, where it can be had so."""
+        return [
+            f"{path}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+            for path, value in self.differences(base).items()
+        ]
+
+    def conflicts(self, stored: Config) -> dict[str, Any]:
+        """`differences` from what a run has stored, without what was open here and was decided when it started."""
+        found = self.differences(stored)
+        return {path: value for path, value in found.items() if value != RESOLVED_AT_START.get(path, stored)}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise InputError."""

@@ -87,7 +87,7 @@ def command(
     chosen = None
     if choices is not None:
         chosen = read_choices(choices, {row.name: len(row.trials) for row in experiment.rows if row.trials})
-    if budget_minutes is None and plan_only is False and table_only is False and not as_json:
+    if budget_minutes is None and not (plan_only or table_only or as_json):
         click.echo("no --budget-minutes: every row is trained for all of its epochs", err=True)
     if jobs > (os.cpu_count() or 1):
         raise InputError(f"--jobs {jobs} is more than this machine's {os.cpu_count()} processors")

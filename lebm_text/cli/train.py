@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lebm_text.config import RESOLVED_AT_START, Config
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
@@ -167,13 +167,10 @@ def _stored_config(directory: Path, corpus: str | None, preset_name: str | None,
         if Path(corpus).resolve().name != Path(trained_on).resolve().name:
             raise InputError(f"the run in {directory} was trained on {trained_on}, not on {corpus}")
     base = stored if preset_name is None else preset(preset_name)
-    asked = base.override(overrides).to_dict()
-    for section, values in stored.to_dict().items():
-        for key, value in values.items():
-            wanted = asked[section][key]
-            if wanted not in (value, RESOLVED_AT_START.get(f"{section}.{key}", value)):
-                raise InputError(
-                    f"--resume keeps the configuration of {directory}: {section}.{key} is {value}, not {wanted}; "
-                    "for another one start a new run"
-                )
+    asked = base.override(overrides)
+    for path, wanted in asked.conflicts(stored).items():
+        raise InputError(
+            f"--resume keeps the configuration of {directory}: {path} is {stored.differences(asked)[path]}, "
+            f"not {wanted}; for another one start a new run"
+        )
     return stored

@@ -93,14 +93,15 @@ def _row(
         kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
         sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
     decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
+    validations = [last_validation(run) for run in runs.values()]
     return {
         "label": row.label,
         "seeds": list(runs),
         "cost": {
             "minutes": _interval([seconds_trained(run) / 60 for run in runs.values()]),
-            "epochs": _interval([last_validation(run)[1] for run in runs.values()]),
+            "epochs": _interval([epochs for _, epochs in validations]),
         },
-        "validation": _each([last_validation(run)[0] for run in runs.values()], mean_interval),
+        "validation": _each([figures for figures, _ in validations], mean_interval),
         "kn5": {
             decoding: _each([seed[decoding] for seed in points.values() if decoding in seed], perplexity_interval)
             for decoding in decodings

@@ -5,13 +5,12 @@ The table is what these commands print and write, and nothing else: any of them 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lebm_text.config import RESOLVED_AT_START, Config
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.presets import preset
@@ -21,7 +20,6 @@ from .plan import Experiment, Row
 __all__ = [
     "Step",
     "calibrating",
-    "differences",
     "judging",
     "require_same",
     "run_directory",
@@ -83,7 +81,7 @@ def training(
     experiment: Experiment, name: str, config: Config, run: Path, *, budget: float | None, data_dir: Path | None
 ) -> Step:
     """Train the configuration, which differs from the preset `name` by what the command says."""
-    changes = [f"--set={key}={_word(value)}" for key, value in differences(config, preset(name)).items()]
+    changes = [f"--set={change}" for change in config.assignments(preset(name))]
     where = () if data_dir is None else ("--data-dir", str(data_dir))
     arguments = ("train", experiment.corpus, *where, "--preset", name, *changes, "--out", str(run))
     return Step(run, arguments, budget=budget)
@@ -129,17 +127,6 @@ def _report(run: Path, command: str, name: str, *options: str) -> Step:
     return Step(run, (command, "--run", str(run), *options, "-o", str(output)), output)
 
 
-def differences(config: Config, base: Config) -> dict[str, Any]:
-    """`section.key` → value of what `config` has otherwise than `base`."""
-    theirs = base.to_dict()
-    return {
-        f"{section}.{key}": value
-        for section, values in config.to_dict().items()
-        for key, value in values.items()
-        if value != theirs[section][key]
-    }
-
-
 def require_same(run: Path, config: Config, corpus: str) -> None:
     """Raise InputError if there is a run on another corpus or of another configuration: not what is asked for."""
     path = run / "config.json"
@@ -149,11 +136,8 @@ def require_same(run: Path, config: Config, corpus: str) -> None:
     trained_on = read_json(run / "env.json")["corpus"]["name"]
     if Path(trained_on).resolve().name != Path(corpus).resolve().name:
         raise InputError(f"{run} was trained on {trained_on}, not on {corpus}; use another --out")
-    other = {
-        key: value for key, value in differences(config, stored).items() if value != RESOLVED_AT_START.get(key, stored)
-    }
-    if other:
-        asked = ", ".join(f"{key}={_word(value)}" for key, value in other.items())
+    if other := config.conflicts(stored):
+        asked = ", ".join(change for change in config.assignments(stored) if change.partition("=")[0] in other)
         raise InputError(
             f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another --out"
         )
@@ -169,8 +153,3 @@ def _progress(run: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {"seconds": 0.0, "finished": False}
     return dict(read_json(path)["state"]["progress"])
-
-
-def _word(value: object) -> str:
-    """As `--set` reads it."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

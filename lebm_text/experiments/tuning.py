@@ -8,7 +8,6 @@ one that mixes good sentences with any number of bad ones.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.files import read_json
+from lebm_text.training.metrics import read_metrics
 
 from .steps import seconds_trained
 
@@ -80,8 +80,7 @@ def last_validation(run: Path) -> tuple[dict[str, float], float]:
     """The last `valid_*` figures of a run and the epochs that it has done."""
     found: dict[str, float] = {}
     epochs = 0.0
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_metrics(run / "metrics.jsonl"):
         epochs = max(epochs, float(row.get("epoch", 0.0)))
         found = {key: value for key, value in row.items() if key.startswith("valid_")} or found
     return found, epochs

@@ -261,3 +261,22 @@ def test_numbers_survive_exactly(sizes: list[float], weight: float, noise: float
     assert config.inference.step_size == tuple(sizes)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert Config().override([f"inference.{k}={json.dumps(v)}" for k, v in values.items()]) == config
+
+
+def test_assignments_lead_from_one_configuration_to_another() -> None:
+    base = Config()
+    other = base.override(["training.n_epochs=3", "inference.step_size=[0.5,0.25]", "inference.n_steps=2"])
+    assert other.differences(base) == {
+        "inference.n_steps": 2,
+        "inference.step_size": [0.5, 0.25],
+        "training.n_epochs": 3,
+    }
+    assert base.override(other.assignments(base)) == other
+    assert other.differences(other) == {}
+
+
+def test_what_was_open_is_no_conflict_with_what_a_run_has_stored() -> None:
+    asked = Config()
+    stored = asked.override(["training.precision=bf16", "training.n_threads=2", "training.seed=5"])
+    assert asked.conflicts(stored) == {"training.seed": 1}
+    assert stored.conflicts(asked) == {"training.precision": "bf16", "training.n_threads": 2, "training.seed": 5}

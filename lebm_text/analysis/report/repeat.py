@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -59,16 +58,10 @@ def _nearest_preset(config: Config) -> tuple[str, list[str]]:
     Each is tried, since some changes bring others and some are refused: what the kinds of `config` do not read cannot
     be set, not even back to its default. From a preset of the same kinds it always can.
     """
-    wanted = config.to_dict()
     found = []
     for name in PRESETS:
         base = preset(name)
-        changes = [
-            f"{part}.{key}={value if isinstance(value, str) else json.dumps(value)}"
-            for part, keys in base.to_dict().items()
-            for key, usual in keys.items()
-            if (value := wanted[part][key]) != usual
-        ]
+        changes = config.assignments(base)
         with suppress(InputError):
             if base.override(changes) == config:
                 found.append((name, changes))

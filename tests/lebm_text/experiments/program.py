@@ -71,7 +71,7 @@ class Program:
         for name, value in files.items():
             (run / name).parent.mkdir(parents=True, exist_ok=True)
             (run / name).write_text(json.dumps(value))
-        lines = [{"epoch": 1.0, "nll_token": 1.0}, {"epoch": 2, "valid_ppl": 5.0}]
+        lines = [{"step": 1, "epoch": 1.0, "nll_token": 1.0}, {"step": 2, "epoch": 2, "valid_ppl": 5.0}]
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (run / "model.safetensors").write_text("weights")
 
