@@ -19,6 +19,7 @@ from lebm_text.files import atomic_write_json, read_json
 
 from .anomaly_systems import NORMAL, SystemScores, baselines, find_runs
 from .anomaly_texts import Anomalies, Choice, read_anomalies
+from .command_line import command_line
 from .evaluation_rows import versions
 from .latent import report_file
 
@@ -82,6 +83,7 @@ def evaluate(request: Request) -> None:
         reports.append(report | {"signature": _signature(request, corpus, report)})
     result: dict[str, Any] = {
         "metric": "anomaly",
+        "command": command_line(),
         "corpus": corpus.describe(),
         "split": request.split,
         "runs": [run.describe() for run in runs],

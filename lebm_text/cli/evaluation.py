@@ -17,6 +17,7 @@ from lebm_text.files import atomic_write_text, check_writable, read_json, sha256
 from lebm_text.launch import n_launched
 from lebm_text.peers import Peers
 
+from .command_line import command_line
 from .evaluation_rows import Look, calibrate, cost, record, spreads, versions
 from .evaluation_table import show_report
 from .judging import check_judges, show_progress, show_stage
@@ -101,6 +102,7 @@ class Setting:
         splits = ("train", *(["valid"] if any(row["training"] for row in results) else []), self.request.split)
         return {
             "metric": metric,
+            "command": command_line(self.run),
             "results": results,
             "spread": spreads(results),
             "sha256": {split: self.corpus.splits[split].sha256 for split in splits}

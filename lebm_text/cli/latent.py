@@ -17,6 +17,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
 from lebm_text.text.reading import parse_lines
 
+from .command_line import command_line
 from .evaluation_rows import versions
 from .sampling import find_run
 
@@ -92,10 +93,11 @@ def run_corpus(run: Path, data_dir: Path | None) -> Corpus:
 
 
 def sources(what: str, model: LatentEBM, run: Path, *, seed: int, packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Signature, hash of the weights and versions; `what`: the command and its choices, as in a signature."""
+    """Command, signature, hash of the weights and versions; `what`: the command and its choices, as in a signature."""
     from lebm_text.generate import describe_model
 
     return {
+        "command": command_line(run),
         "signature": f"{what}|{describe_model(model.config)}|seed:{seed}|v:{__version__}",
         "sha256": {"weights": sha256_file(run / "model.safetensors")},
         "versions": versions() | {package: version(package) for package in packages},

@@ -13,6 +13,7 @@ import click
 from lebm_text import __version__
 from lebm_text.errors import InputError
 
+from .command_line import command_line
 from .options import MAX_SEED, data_dir_option, device_option, json_option
 from .sampling import find_run, progress, run_option
 
@@ -144,6 +145,7 @@ def command(
         return
     report: dict[str, Any] = {
         "metric": "likelihood",
+        "command": command_line(run),
         "signature": _signature(corpus.name, split, model.tokenizer.kind, None if exact else settings),
         "corpus": described,
         **figures,

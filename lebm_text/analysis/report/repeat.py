@@ -12,7 +12,7 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
 from .html import Section, element
-from .run_files import RunFiles, dig, is_figure, mappings
+from .run_files import RunFiles, dig
 
 __all__ = ["how_to_repeat", "training_command"]
 
@@ -85,60 +85,10 @@ def _generation(run: RunFiles) -> Iterator[str]:
 
 
 def _evaluation(run: RunFiles) -> Iterator[str]:
-    for name, report in run.reports.items():
-        metric = report.get("metric")
-        if metric in ("fppl", "rppl", "frontier"):
-            yield _judging(run, name, report)
-        elif metric == "likelihood" and ("settings" in report or "exact_of_all" in report):
-            yield _likelihood(run, report)
-
-
-def _judging(run: RunFiles, name: str, report: Mapping[str, Any]) -> str:
-    """Reports are named METRIC-JUDGES-PROTOCOL-SPLIT; anything else that decided the figures stands in them."""
-    rows = mappings(report.get("results"))
-    judges = {str(row["judge"]) for row in rows if "judge" in row}
-    words: list[Any] = ["--lm", "both" if len(judges) > 1 else judges.pop()] if judges else []
-    protocol = name.split("-")[-2:-1]
-    if protocol and protocol[0] in ("arae", "lebm"):
-        words += ["--protocol", protocol[0]]
-    if isinstance(split := dig(report, "corpus", "split"), str):
-        words += ["--split", split]
-    for option, values in (
-        ("-n", (dig(row, "samples", "n_sentences") for row in rows[:1])),
-        ("--temperature", (row.get("temperature") for row in rows)),
-        ("--seed", (row.get("seed") for row in rows)),
-    ):
-        for value in dict.fromkeys(value for value in values if is_figure(value)):
-            words += [option, value]
-    if report.get("calibration"):
-        words.append("--calibrate")
-    if any("diversity" in row for row in rows):
-        words.append("--diversity")
-    return _command("evaluate" if report["metric"] == "frontier" else report["metric"], run, *words)
-
-
-def _likelihood(run: RunFiles, report: Mapping[str, Any]) -> str:
-    words: list[Any] = ["--split", dig(report, "corpus", "split") or "test"]
-    for option, path in {
-        "-n": ("n_ais",),
-        "--ais-steps": ("ais", "n_steps"),
-        "--ais-chains": ("ais", "n_chains"),
-        "--ais-start": ("ais", "start"),
-        "--leapfrog": ("ais", "n_leapfrog"),
-        "--importance-n": ("n_importance",),
-        "--importance-samples": ("n_samples",),
-        "--partition-steps": ("partition_steps",),
-        "--partition-chains": ("partition_chains",),
-        "--seed": ("seed",),
-    }.items():
-        value = dig(report, "settings", *path)
-        if value is not None:
-            words += [option, value]
-    if is_figure(n := dig(report, "exact", "n_sentences")):
-        words += ["-n", n]
-    if dig(report, "settings", "n_bracket"):
-        words.append("--bracket")
-    return _command("likelihood", run, *words)
+    """Every report of an evaluation says by which command it was made."""
+    for report in run.reports.values():
+        if isinstance(report.get("command"), str):
+            yield report["command"]
 
 
 def _command(name: str, run: RunFiles, *words: Any) -> str:

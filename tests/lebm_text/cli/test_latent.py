@@ -26,6 +26,9 @@ def test_interpolation_of_two_sentences(
 ) -> None:
     report = report_of("interpolate", SENTENCE, " a  dog ", "-n", "4")
     assert report["b"] == "a dog"
+    assert (
+        report["command"] == f"lebm-text interpolate --run runs/{grammar_run.name} -n 4 --json '{SENTENCE}' ' a  dog '"
+    )
     assert list(report["paths"]) == ["straight", "spherical"]
     ends = tiny_model().decode(tiny_model().infer([SENTENCE, "a dog"]))
     for points in report["paths"].values():

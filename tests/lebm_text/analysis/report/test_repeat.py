@@ -55,36 +55,23 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
-    likelihood = {
-        "metric": "likelihood",
-        "corpus": {"split": "valid"},
-        "settings": {"n_ais": 7, "seed": 2, "n_bracket": 7, "ais": {"n_steps": 11, "start": "prior"}},
-    }
-    reports = {
-        "fppl-kn5-lebm-test": judged_report(diversity={})
-        | {"calibration": [{"text": "x", "judge": "kn5", "ppl": 2.0}]},
-        "frontier-kn5-default-test": frontier_report(),
-        "likelihood-valid": likelihood,
+    reports: dict[str, Any] = {
+        "fppl-kn5-lebm-test": judged_report() | {"command": "lebm-text fppl --run runs/some --lm kn5 --calibrate"},
+        "views": {"metric": "views", "command": "lebm-text views --run runs/some -n 100"},
+        "of-no-command": frontier_report(),
     }
     directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"]}, reports=reports)
     (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
     found = {words[0]: words[1:] for words in commands_on(directory)}
-    assert list(found) == ["train", "generate", "fppl", "evaluate", "likelihood", "report"]
+    assert list(found) == ["train", "generate", "fppl", "views", "report"]
     for name, words in found.items():
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         parser = command.make_parser(click.Context(command))
         _, rest, _ = parser.parse_args(list(words))
         assert rest == [] or name == "train"
-    assert found["fppl"][2:] == [
-        *("--lm", "kn5", "--protocol", "lebm", "--split", "test", "-n", "1000", "--temperature", "1", "--seed", "1"),
-        *("--calibrate", "--diversity"),
-    ]
+    assert found["fppl"] == ["--run", "runs/some", "--lm", "kn5", "--calibrate"]
     assert found["generate"][2:] == [
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
-    assert [
-        after for word, after in zip(found["evaluate"], found["evaluate"][1:], strict=False) if word == "--temperature"
-    ] == ["1", "0.6"]
-    assert "--bracket" in found["likelihood"]
