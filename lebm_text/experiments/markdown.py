@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,11 +86,13 @@ def _frontiers(results: Results) -> str:
 def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
     first, second = (results.rows[comparison[side]]["label"] for side in ("first", "second"))
     ratios = comparison["ratios"]
-    lines = [[metric.upper(), *(_value(ratio[metric], 3) for ratio in ratios.values())] for metric in ("fppl", "rppl")]
+    names = {"fppl": "FPPL", "rppl": "RPPL", "rppl_at_equal_fppl": "RPPL at equal FPPL"}
+    lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
     pairs = next(iter(ratios.values()))["fppl"]["n"]
     return (
         f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, seed by seed "
-        f"({pairs} pairs), with 95 % intervals; below 1 the first is better."
+        f"({pairs} pairs), with 95 % intervals; below 1 the first is better. At equal FPPL: the first row at the "
+        "temperature, between those judged, at which its FPPL is the second's; a dash where there is none."
     )
 
 
@@ -120,7 +123,9 @@ def _cost(results: Results) -> str:
 
 
 def _signatures(results: Results) -> str:
-    return "## Signatures\n\n" + "\n".join(f"- `{signature}`" for signature in results.signatures)
+    """Those that differ in decoding and seed alone on one line; results.json has all."""
+    kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
+    return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
 
 
 def _value(interval: Mapping[str, Any] | None, digits: int) -> str:

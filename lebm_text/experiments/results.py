@@ -11,13 +11,15 @@ from typing import Any
 from lebm_text.files import read_json
 
 from .plan import Experiment, Row
-from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval
+from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval, rppl_at
 from .steps import run_directory, seconds_trained
 from .tuning import last_validation
 
 __all__ = ["Results", "gather"]
 
 GREEDY = "greedy"
+METRICS = ("fppl", "rppl")
+_Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _Sources:
 def gather(experiment: Experiment, root: Path) -> Results:
     """Of what is done so far; a seed whose run is not finished or not judged is left out where it is missing."""
     sources = _Sources({}, {}, {})
-    points: dict[str, dict[int, dict[str, dict[str, float]]]] = {}
+    points: dict[str, dict[int, _Points]] = {}
     rows = {}
     for row in experiment.rows:
         runs = {seed: run_directory(root, row, seed) for seed in experiment.seeds}
@@ -85,9 +87,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     )
 
 
-def _row(
-    row: Row, runs: dict[int, Path], points: dict[int, dict[str, dict[str, float]]], sources: _Sources
-) -> dict[str, Any]:
+def _row(row: Row, runs: dict[int, Path], points: dict[int, _Points], sources: _Sources) -> dict[str, Any]:
     for run in runs.values():
         environment = read_json(run / "env.json")
         kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
@@ -111,13 +111,13 @@ def _row(
     }
 
 
-def _points(run: Path, sources: _Sources) -> dict[str, dict[str, float]]:
+def _points(run: Path, sources: _Sources) -> _Points:
     """Decoding → fppl, rppl and the share of distinct sentences, of a run's frontier report."""
     path = run / "eval" / "frontier.json"
     if not path.is_file():
         return {}
     report = read_json(path)
-    points: dict[str, dict[str, float]] = {}
+    points: _Points = {}
     for result in report["results"]:
         decoding = GREEDY if result["decode"] == GREEDY else f"T={result['temperature']:g}"
         point = points.setdefault(decoding, {"distinct": 1 - result["samples"]["duplicate_rate"]})
@@ -131,7 +131,7 @@ def _points(run: Path, sources: _Sources) -> dict[str, dict[str, float]]:
 def _known(root: Path) -> dict[str, dict[str, float]]:
     """Text → fppl and rppl, of the calibrated reports."""
     found: dict[str, dict[str, float]] = {}
-    for metric in ("fppl", "rppl"):
+    for metric in METRICS:
         path = root / f"{metric}-known.json"
         for row in read_json(path)["calibration"] if path.is_file() else ():
             found.setdefault(row["text"], {})[metric] = row["ppl"]
@@ -142,7 +142,7 @@ def _lstm(runs: Sequence[Path], sources: _Sources) -> dict[str, Any]:
     figures = []
     for run in runs:
         found = {}
-        for metric in ("fppl", "rppl"):
+        for metric in METRICS:
             path = run / "eval" / f"{metric}-lstm.json"
             if path.is_file():
                 (result,) = read_json(path)["results"]
@@ -174,19 +174,35 @@ def _likelihood(run: Path, sources: _Sources) -> dict[str, float]:
     return found
 
 
-def _comparison(pair: tuple[str, str], points: dict[str, dict[int, dict[str, dict[str, float]]]]) -> dict[str, Any]:
-    """Ratios first / second of fppl and rppl by decoding, over the seeds that both have."""
+def _comparison(pair: tuple[str, str], points: dict[str, dict[int, _Points]]) -> dict[str, Any]:
+    """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
+
+    `rppl_at_equal_fppl`: that of the first row's RPPL where, at some temperature between those judged, its FPPL is
+    the second's. One number for two curves, which `fppl` and `rppl` at equal temperatures are not: of two rows one is
+    often the better on one and the worse on the other.
+    """
     first, second = (points[name] for name in pair)
     decodings = dict.fromkeys(decoding for seed in first.values() for decoding in seed)
     ratios: dict[str, dict[str, Any]] = {}
     for decoding in decodings:
-        seeds = [s for s in first if decoding in first[s] and decoding in second.get(s, {})]
-        if seeds:
+        both = [
+            (first[s], second[s][decoding]) for s in first if decoding in first[s] and decoding in second.get(s, {})
+        ]
+        if both:
             ratios[decoding] = {
-                metric: asdict(paired_ratio(*([rows[s][decoding][metric] for s in seeds] for rows in (first, second))))
-                for metric in ("fppl", "rppl")
+                metric: _ratio([(a[decoding][metric], b[metric]) for a, b in both]) for metric in METRICS
             }
+            equal = [(rppl_at(b["fppl"], _frontier(a)), b["rppl"]) for a, b in both if decoding != GREEDY]
+            ratios[decoding]["rppl_at_equal_fppl"] = _ratio([(at, rppl) for at, rppl in equal if at is not None])
     return {"first": pair[0], "second": pair[1], "ratios": ratios}
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    return asdict(paired_ratio(*zip(*pairs, strict=True))) if pairs else None
+
+
+def _frontier(points: _Points) -> list[tuple[float, float]]:
+    return [(point["fppl"], point["rppl"]) for decoding, point in points.items() if decoding != GREEDY]
 
 
 def _each(rows: Sequence[dict[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:

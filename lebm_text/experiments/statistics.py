@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, stdev
 
-__all__ = ["Interval", "mean_interval", "paired_ratio", "perplexity_interval"]
+__all__ = ["Interval", "mean_interval", "paired_ratio", "perplexity_interval", "rppl_at"]
 
 # 97.5 % quantiles of Student's t for 1 … 9 degrees of freedom, and of the normal.
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -51,6 +52,18 @@ def perplexity_interval(values: Sequence[float]) -> Interval:
     logs = mean_interval([math.log(value) for value in values])
     low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
     return Interval(math.exp(logs.value), low, high, logs.n)
+
+
+def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | None:
+    """The RPPL of a frontier where its FPPL is this one; None beyond its ends.
+
+    `frontier`: (FPPL, RPPL) by temperature, in any order; between two of them it is a straight line in logarithms.
+    """
+    for (low, at_low), (high, at_high) in pairwise(sorted(frontier)):
+        if low <= fppl <= high and low < high:
+            share = math.log(fppl / low) / math.log(high / low)
+            return float(at_low * (at_high / at_low) ** share)
+    return None
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Interval:

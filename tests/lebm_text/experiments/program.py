@@ -8,7 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lebm_text.experiments.plan import Experiment, Row, Tuning
+from lebm_text.experiments.runner import Runner
 from lebm_text.presets import preset
 
 REAL = 4.0
@@ -36,6 +39,18 @@ def experiment(**changes: Any) -> Experiment:
         "compare": (("lebm", "gaussian"),),
     }
     return Experiment(**(settings | changes))
+
+
+def runner(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, budget: float | None = None) -> Runner:
+    made = Runner(experiment(), root, budget)
+    monkeypatch.setattr(made, "_call", program)
+    return made
+
+
+def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    made = runner(root, program, monkeypatch)
+    made.train_and_judge(made.tune())
+    return made
 
 
 class Program:

@@ -1,33 +1,19 @@
-"""The order of an experiment's steps, what is not done again, failures, and the table of what is there."""
+"""The order of an experiment's steps, what is not done again, and failures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.tuning import read_choices
 
-from .program import REAL, Program, experiment
-
-
-def runner(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, budget: float | None = None) -> Runner:
-    made = Runner(experiment(), root, budget)
-    monkeypatch.setattr(made, "_call", program)
-    return made
-
-
-def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    made = runner(root, program, monkeypatch)
-    made.train_and_judge(made.tune())
-    return made
+from .program import Program, carry_out, experiment, runner
 
 
 def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,51 +169,3 @@ def test_the_log_has_the_threads_that_a_step_had(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     carry_out(tmp_path, Program(), monkeypatch)
     assert {json.loads(line)["threads"] for line in (tmp_path / "log.jsonl").read_text().splitlines()} == {7}
-
-
-def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    results = gather(experiment(), tmp_path)
-    lebm, language_model = results.rows["lebm"], results.rows["lm"]
-    assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
-    assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
-    assert lebm["lstm"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
-    assert lebm["likelihood"]["active_units"]["value"] == 6
-    assert language_model["likelihood"]["nll"]["value"] == 20.0
-    assert lebm["cost"]["minutes"]["value"] == 1.5
-    (comparison,) = results.comparisons
-    assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
-    assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
-    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
-    text = markdown(results, "lebm-text experiment tiny")
-    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
-        assert part in text or part.replace("\\|", "|") in text, part
-    assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
-
-
-def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    bare = {"signature": "s", "chain_gap": {"value": 0.5}}
-    one: dict[str, Any] = {
-        "ais": {"nll": 9.0, "perplexity": 3.0},
-        "latent": {"reconstruction_nll": None, "information": None},
-    }
-    reports = {
-        "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
-        "lebm-seed2": bare | {"ais": None, "latent": None},
-        "lm-seed1": {"signature": "s", "exact": None, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}},
-    }
-    for run, report in reports.items():
-        (tmp_path / run / "eval" / "likelihood.json").write_text(json.dumps(report))
-    rows = gather(experiment(), tmp_path).rows
-    figures = rows["lebm"]["likelihood"]
-    assert set(figures) == {"nll", "perplexity", "chain_gap"}
-    assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
-    assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
-
-
-def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
-    text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
-    assert "| LEBM | 0 | – |" in text

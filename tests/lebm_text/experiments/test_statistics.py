@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lebm_text.experiments.statistics import mean_interval, paired_ratio, perplexity_interval
+from lebm_text.experiments.statistics import mean_interval, paired_ratio, perplexity_interval, rppl_at
 
 
 def test_three_values() -> None:
@@ -38,3 +38,11 @@ def test_a_ratio_is_taken_seed_by_seed() -> None:
         assert value == pytest.approx(0.9)
     with pytest.raises(ValueError, match="zip"):
         paired_ratio([1.0], [1.0, 2.0])
+
+
+def test_a_frontier_is_straight_in_logarithms() -> None:
+    frontier = [(8.0, 9.0), (2.0, 36.0), (4.0, 12.0)]
+    assert rppl_at(4.0, frontier) == pytest.approx(12.0)
+    assert rppl_at(32**0.5, frontier) == pytest.approx(108**0.5)
+    assert rppl_at(2.0, frontier) == 36.0
+    assert rppl_at(1.9, frontier) is rppl_at(8.1, frontier) is rppl_at(1.0, []) is None

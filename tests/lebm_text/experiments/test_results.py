@@ -1,0 +1,79 @@
+"""The table of an experiment: what stands in reports stands in it, and what is missing is missing there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.experiments.markdown import markdown
+from lebm_text.experiments.results import gather
+
+from .program import REAL, Program, carry_out, experiment
+
+
+def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    results = gather(experiment(), tmp_path)
+    lebm, language_model = results.rows["lebm"], results.rows["lm"]
+    assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
+    assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
+    assert lebm["lstm"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
+    assert lebm["likelihood"]["active_units"]["value"] == 6
+    assert language_model["likelihood"]["nll"]["value"] == 20.0
+    assert lebm["cost"]["minutes"]["value"] == 1.5
+    (comparison,) = results.comparisons
+    assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
+    equal = [ratio["rppl_at_equal_fppl"] for ratio in comparison["ratios"].values()]
+    assert equal[0] is equal[2] is None  # the twin's FPPL is beyond the frontier; greedy is no part of one
+    assert equal[1]["value"] == pytest.approx((6 * 6 / 5 / 7 * 6.5 * 6.5 / 5.5 / 7.5) ** 0.5)
+    assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
+    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
+    text = markdown(results, "lebm-text experiment tiny")
+    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
+        assert part in text or part.replace("\\|", "|") in text, part
+    assert "| RPPL at equal FPPL | – | 1.026 [" in text
+    assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
+
+
+def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    bare = {"signature": "s", "chain_gap": {"value": 0.5}}
+    one: dict[str, Any] = {
+        "ais": {"nll": 9.0, "perplexity": 3.0},
+        "latent": {"reconstruction_nll": None, "information": None},
+    }
+    reports = {
+        "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
+        "lebm-seed2": bare | {"ais": None, "latent": None},
+        "lm-seed1": {"signature": "s", "exact": None, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}},
+    }
+    for run, report in reports.items():
+        (tmp_path / run / "eval" / "likelihood.json").write_text(json.dumps(report))
+    rows = gather(experiment(), tmp_path).rows
+    figures = rows["lebm"]["likelihood"]
+    assert set(figures) == {"nll", "perplexity", "chain_gap"}
+    assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
+    assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
+
+
+def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
+    text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
+    assert "| LEBM | 0 | – |" in text
+
+
+def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path: Path) -> None:
+    results = gather(experiment(), tmp_path)
+    signature = "FPPL|test:samples(n=9,decode=sample,T=0.9)|vocab:closed-7|seed:1|v:0"
+    results.signatures.extend(
+        [signature, signature.replace("seed:1", "seed:2"), signature.replace("sample,T=0.9", "greedy"), "log_p|seed:1"]
+    )
+    lines = markdown(results, "lebm-text experiment tiny").partition("## Signatures")[2].split()
+    assert [line for line in lines if line != "-"] == [
+        "`FPPL|test:samples(n=9,…)|vocab:closed-7|seed:…|v:0`",
+        "`log_p|seed:…`",
+    ]
