@@ -15,7 +15,7 @@ import click
 
 from lebm_text.errors import InputError, LostProcessError
 
-from .signals import sigterm_interrupts
+from .signals import ending_interrupts
 
 __all__ = ["BAD_INPUT", "BROKEN_PIPE", "FAILED", "INTERRUPTED", "PROGRAM", "exit_code_of"]
 
@@ -47,7 +47,7 @@ _USERS_PATH = frozenset(
 def exit_code_of(command: Callable[[], None]) -> int:
     """Run `command` and return the exit code; errors of the user are reported on stderr, bugs propagate."""
     try:
-        with sigterm_interrupts():
+        with ending_interrupts():
             command()
             sys.stdout.flush()
     except click.exceptions.Exit as request:

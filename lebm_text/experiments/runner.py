@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -126,7 +125,7 @@ class Runner:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not SIGINT, which those of a script in the background ignore
 
     def _chain_or_stop(self, steps: Iterable[Step]) -> None:
         """What is no failing step but a fault here, such as a full disk, must not wait for hours of other chains."""

@@ -138,13 +138,17 @@ def test_a_bug_in_a_process_of_its_own_exits_with_1_and_a_traceback() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT as an interactive shell leaves it: scripts start background processes with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """As an interactive shell leaves it: scripts start background processes with SIGINT ignored, nohup with SIGHUP."""
+    before = [
+        (signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)),
+        (signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL)),
+    ]
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.usefixtures("interruptible")
 def test_signal_exits_with_130_quietly(
     number: signal.Signals, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
@@ -162,7 +166,19 @@ def test_signal_exits_with_130_quietly(
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nohup_is_respected(call: Callable[..., int]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert call(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
+        with stop_on_signals() as should_stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not should_stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("interruptible")
 def test_first_signal_asks_and_second_interrupts(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
     with stop_on_signals() as should_stop:
