@@ -22,6 +22,7 @@ __all__ = ["Area", "Contrast", "Curves", "Measured", "difference", "verdict"]
 
 Floats = NDArray[np.float64]
 METRICS = ("auroc", "auprc")
+_COUNTS = 1 << 21  # resamples × sentences that are summed at a time: some 100 MB
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Contrast:
         normal = rng.multinomial(n_normal, np.full(n_normal, 1 / n_normal), size=n_resamples)
         share = np.full(n_anomalous, 1 / n_anomalous)
         anomalous = normal if paired else rng.multinomial(n_anomalous, share, size=n_resamples)
-        self._counts = np.concatenate([normal, anomalous], axis=1)
+        self._counts = np.concatenate([normal, anomalous], axis=1, dtype=np.int32, casting="same_kind")
 
     @property
     def share(self) -> float:
@@ -84,9 +85,12 @@ class Contrast:
 
         values = self._joined(normal, anomalous)
         areas = []
-        for function, draws in zip(
-            (roc_auc_score, average_precision_score), _areas(self.labels, values, self._counts), strict=True
+        n_blocks = 1 + self._counts.size // _COUNTS
+        blocks = [_areas(self.labels, values, counts) for counts in np.array_split(self._counts, n_blocks)]
+        for function, of_blocks in zip(
+            (roc_auc_score, average_precision_score), zip(*blocks, strict=True), strict=True
         ):
+            draws = np.concatenate(of_blocks)
             low, high = np.quantile(draws, [0.025, 0.975])
             areas.append(Area(float(function(self.labels, values)), (float(low), float(high)), draws))
         return Measured(*areas)
@@ -107,7 +111,7 @@ class Contrast:
         return values
 
 
-def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
     """AUROC and AUPRC (R,) of scores (N,) where sentence i counts counts[r, i] times."""
     order = np.argsort(-values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))  # of equal scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from .errors import PROGRAM
 __all__ = ["command_line"]
 
 
-def command_line(run: Path | None = None) -> str:
-    """What was typed, in the order of the command's options, defaults left out.
+def command_line(run: Path | None = None, *, without: Collection[str] = ()) -> str:
+    """What was typed, in the order of the command's options, defaults and the options `without` left out.
 
     A run is named `runs/NAME`, where runs are kept by default, wherever this one lies. `run`: the one that was taken
     if none was named.
@@ -29,7 +29,7 @@ def command_line(run: Path | None = None) -> str:
         value = context.params.get(parameter.name or "")
         if isinstance(parameter, click.Argument):
             arguments += [_word(part) for part in _values(parameter, value)] if typed else []
-        elif typed:
+        elif typed and parameter.name not in without:
             options += list(_option(parameter, value))
         elif parameter.name == "run" and run is not None:
             options += ["--run", _word(run)]

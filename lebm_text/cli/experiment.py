@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,9 @@ import click
 
 from lebm_text.errors import InputError
 
+from .command_line import command_line
 from .judging import check_judges
+from .likelihood import command as likelihood_command
 from .options import MAX_SEED, check_finite, data_dir_option, json_option
 from .runs import runs_directory
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lebm_text.experiments.runner import Failure, Runner
 
 __all__ = ["command"]
+
+_HOW_IT_IS_SHOWN = ("table_only", "as_json")
 
 
 @click.command("experiment")
@@ -84,6 +86,7 @@ def command(
     from lebm_text.experiments.tuning import read_choices
 
     experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip)
+    _check_likelihood(experiment, name)
     chosen = None
     if choices is not None:
         chosen = read_choices(choices, {row.name: len(row.trials) for row in experiment.rows if row.trials})
@@ -115,6 +118,16 @@ def command(
         click.echo(json.dumps(results.record()))
     else:
         click.echo((root / "results.md").read_text(encoding="utf-8"), nl=False)
+
+
+def _check_likelihood(experiment: Experiment, name: str) -> None:
+    """Raise InputError for options that `lebm-text likelihood` will not take: it is called after hours."""
+    from lebm_text.experiments.steps import likelihood_options
+
+    try:
+        likelihood_command.make_context("likelihood", list(likelihood_options(experiment))).close()
+    except click.UsageError as error:
+        raise InputError(f"{name}: [likelihood] has the options of that command: {error.format_message()}") from None
 
 
 def _plan(experiment: Experiment, root: Path, budget: float | None, jobs: int, *, tuned: bool) -> list[str]:
@@ -158,7 +171,7 @@ def _write(experiment: Experiment, root: Path) -> Results:
         raise InputError(f"nothing has been done yet: there is no {root}")
     results = gather(experiment, root)
     atomic_write_json(root / "results.json", results.record())
-    atomic_write_text(root / "results.md", markdown(results, shlex.join(["lebm-text", *sys.argv[1:]])))
+    atomic_write_text(root / "results.md", markdown(results, command_line(without=_HOW_IT_IS_SHOWN)))
     models = {row["label"]: _curve(row["kn5"]) for row in results.rows.values() if row["kn5"]}
     if models and picture_formats():
         real = results.real["kn5"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import hint
+from lebm_text.checks import at_least, hint, positive, typed
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import preset
@@ -214,6 +214,16 @@ def _check(path: Path, experiment: Experiment) -> None:
     """Make every configuration once, so that a mistake in the last row does not show after a day."""
     if not experiment.rows or not experiment.seeds:
         raise InputError(f"{path}: an experiment needs at least one row and one seed")
+    try:
+        for name, value in (("n_samples", experiment.n_samples), ("tuning.n_samples", experiment.tuning.n_samples)):
+            at_least(name, typed(name, value, "int"), 1)
+        for name, seeds in (("seeds", experiment.seeds), ("lstm_seeds", experiment.lstm_seeds)):
+            for seed in seeds:
+                at_least(name, typed(name, seed, "int"), 0)
+        for temperature in experiment.temperatures:
+            positive("temperatures", typed("temperatures", temperature, "float"))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     names = [row.name for row in experiment.rows]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two rows have the same name")

@@ -21,6 +21,7 @@ __all__ = [
     "Step",
     "calibrating",
     "judging",
+    "likelihood_options",
     "require_same",
     "run_directory",
     "seconds_trained",
@@ -113,13 +114,18 @@ def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
     temperatures = [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
     steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *temperatures, "--seed", str(seed))]
     if experiment.likelihood:
-        options = [part for key, value in experiment.likelihood.items() for part in (f"--{key}", str(value))]
-        steps.append(_report(run, "likelihood", "likelihood", *options))
+        steps.append(_report(run, "likelihood", "likelihood", *likelihood_options(experiment)))
     if seed in experiment.lstm_seeds:
         for metric in ("fppl", "rppl"):
             options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
             steps.append(_report(run, metric, f"{metric}-lstm", *options))
     return steps
+
+
+def likelihood_options(experiment: Experiment) -> list[str]:
+    """As they stand in the command."""
+    dashes = {key: "-" if len(key) == 1 else "--" for key in experiment.likelihood}
+    return [part for key, value in experiment.likelihood.items() for part in (f"{dashes[key]}{key}", str(value))]
 
 
 def _report(run: Path, command: str, name: str, *options: str) -> Step:

@@ -26,6 +26,7 @@ __all__ = ["raw_lines", "sha256_lines", "split_path", "stored_bytes"]
 _TABLES = (".arrow", ".parquet")
 _COLUMNS = ("text", "sentence")
 _NAMES = {"valid": ("valid", "validation")}
+_FILE_MAGIC = b"ARROW1"  # Arrow's file format, also called Feather; what lacks it is Arrow's stream format
 _ROWS = 1024  # rows of a table in memory at a time, where its own blocks are larger
 
 
@@ -104,10 +105,18 @@ def _batches(path: Path) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield from file.iter_batches(_ROWS, columns=[_column(path, file.schema_arrow)])
         return
-    with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
-        column = _column(path, stream.schema)
-        for batch in stream:
-            yield batch.select([column])
+    with pyarrow.memory_map(str(path)) as source:
+        if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+            with pyarrow.ipc.open_file(source) as file:
+                column = _column(path, file.schema)
+                for i in range(file.num_record_batches):
+                    yield file.get_batch(i).select([column])
+            return
+        source.seek(0)
+        with pyarrow.ipc.open_stream(source) as stream:
+            column = _column(path, stream.schema)
+            for batch in stream:
+                yield batch.select([column])
 
 
 def _column(path: Path, schema: Any) -> str:

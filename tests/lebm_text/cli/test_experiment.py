@@ -85,6 +85,15 @@ def test_wrong_arguments_are_one_line(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("option", ["ais-step = 3", 'n = "few"', "ais-steps = 1"])
+def test_options_that_the_likelihood_command_does_not_take_are_refused_before_any_work(
+    file: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    file.write_text(file.read_text().replace("[settings]", f"[likelihood]\n{option}\n\n[settings]"))
+    assert main(["experiment", str(file), "--plan"]) == 2
+    assert "[likelihood]" in one_line(capsys)
+
+
 @pytest.mark.slow
 def test_a_failing_step_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(file.read_text() + 'settings = { "text.max_length" = 1 }\n')  # shorter than any sentence

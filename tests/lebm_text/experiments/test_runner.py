@@ -92,7 +92,7 @@ def test_a_report_of_other_options_is_made_anew(tmp_path: Path, monkeypatch: pyt
     other = Runner(experiment(likelihood={"n": 8}), tmp_path)
     monkeypatch.setattr(other, "_call", again)
     other.train_and_judge(other.tune())
-    assert {(call[0], call[call.index("--n") + 1]) for call in again.calls} == {("likelihood", "8")}
+    assert {(call[0], call[call.index("-n") + 1]) for call in again.calls} == {("likelihood", "8")}
     assert len(again.calls) == 6
 
 

@@ -43,7 +43,15 @@ def _saved(directory: Path, split: str) -> None:
             stream.write_table(table)
 
 
-@pytest.mark.parametrize("write", [_text, _gzip, _parquet, _saved])
+def _feather(directory: Path, split: str) -> None:
+    """Arrow's file format, where `datasets` writes its stream format."""
+    (directory / split).mkdir()
+    table = pyarrow.table({"text": LINES, "n": list(range(len(LINES)))})
+    with pyarrow.ipc.new_file(directory / split / "part.arrow", table.schema) as file:
+        file.write_table(table, max_chunksize=2)
+
+
+@pytest.mark.parametrize("write", [_text, _gzip, _parquet, _saved, _feather])
 def test_all_places_hold_the_same_text(write: Callable[[Path, str], None], tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "other").mkdir()
