@@ -11,6 +11,7 @@ from .results import GREEDY, Results
 __all__ = ["markdown"]
 
 _MISSING = "–"
+_TEXT = {"test": "Test", "valid": "Validation"}
 
 
 def markdown(results: Results, command: str) -> str:
@@ -56,9 +57,9 @@ def _main(results: Results) -> str:
         cells.append(_value(likelihood.get("active_units"), 1))
         lines.append(cells)
     note = (
-        "Test text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % intervals (Student's "
-        "t over seeds; of perplexities in logarithms). nll and perplexity are exact for a language model, else the "
-        "stochastic bounds of `lebm-text likelihood`."
+        f"{_TEXT[results.split]} text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % "
+        "intervals (Student's t over seeds; of perplexities in logarithms). nll and perplexity are exact for a "
+        "language model, else the stochastic bounds of `lebm-text likelihood`."
     )
     return f"## The table\n\n{_table(header, lines)}\n\n{note}"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import at_least, hint, positive, typed
+from lebm_text.checks import at_least, hint, one_of, positive, typed
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import preset
@@ -67,6 +67,7 @@ class Experiment:
         lstm_seeds: of `seeds`, those whose samples at T = 1 an LSTM judge reads.
         likelihood: options of `lebm-text likelihood`, without dashes.
         compare: (row, row) whose figures are compared seed by seed.
+        split: the held-out text that runs are judged on; valid for what choices will follow from.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Experiment:
     lstm_seeds: tuple[int, ...] = ()
     likelihood: Settings = field(default_factory=dict)
     compare: tuple[tuple[str, str], ...] = ()
+    split: str = "test"
 
     def row(self, name: str) -> Row:
         """Raises InputError if there is no row of that name."""
@@ -215,6 +217,7 @@ def _check(path: Path, experiment: Experiment) -> None:
     if not experiment.rows or not experiment.seeds:
         raise InputError(f"{path}: an experiment needs at least one row and one seed")
     try:
+        one_of("split", experiment.split, ("test", "valid"))
         for name, value in (("n_samples", experiment.n_samples), ("tuning.n_samples", experiment.tuning.n_samples)):
             at_least(name, typed(name, value, "int"), 1)
         for name, seeds in (("seeds", experiment.seeds), ("lstm_seeds", experiment.lstm_seeds)):
@@ -224,9 +227,10 @@ def _check(path: Path, experiment: Experiment) -> None:
             positive("temperatures", typed("temperatures", temperature, "float"))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    names = [row.name for row in experiment.rows]
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two rows have the same name")
+    rows = experiment.rows
+    for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
+        if len(set(of_rows)) < len(rows):
+            raise InputError(f"{path}: two rows have the same {what}")
     if len(set(experiment.seeds)) < len(experiment.seeds):
         raise InputError(f"{path}: a seed is named twice in seeds")
     for name in {name for pair in experiment.compare for name in pair}:

@@ -39,6 +39,7 @@ class Results:
     name: str
     title: str
     corpus: str
+    split: str
     rows: dict[str, dict[str, Any]]
     real: dict[str, dict[str, float]]
     known: dict[str, dict[str, float]]
@@ -76,6 +77,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.name,
         experiment.title,
         experiment.corpus,
+        experiment.split,
         rows,
         sources.real,
         _known(root),

@@ -99,7 +99,16 @@ def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
 
     They depend on the corpus alone, so once they lie in `root`, whichever run it was, nothing is left to do.
     """
-    options = ("--lm", "kn5", "-n", str(experiment.n_samples), "--temperature", "1", "--calibrate")
+    options = (
+        "--lm",
+        "kn5",
+        *_held_out(experiment),
+        "-n",
+        str(experiment.n_samples),
+        "--temperature",
+        "1",
+        "--calibrate",
+    )
     outputs = {metric: root / f"{metric}-known.json" for metric in ("fppl", "rppl")}
     return [
         Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output)
@@ -109,17 +118,22 @@ def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
 
 
 def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
-    """Judge a row's run on test text, the cheapest first."""
-    n = ("-n", str(experiment.n_samples))
+    """Judge a row's run on held-out text, the cheapest first."""
+    n = (*_held_out(experiment), "-n", str(experiment.n_samples))
     temperatures = [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
     steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *temperatures, "--seed", str(seed))]
     if experiment.likelihood:
-        steps.append(_report(run, "likelihood", "likelihood", *likelihood_options(experiment)))
+        steps.append(_report(run, "likelihood", "likelihood", *_held_out(experiment), *likelihood_options(experiment)))
     if seed in experiment.lstm_seeds:
         for metric in ("fppl", "rppl"):
             options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
             steps.append(_report(run, metric, f"{metric}-lstm", *options))
     return steps
+
+
+def _held_out(experiment: Experiment) -> tuple[str, ...]:
+    """Test text is what all commands take if nothing is said."""
+    return () if experiment.split == "test" else ("--split", experiment.split)
 
 
 def likelihood_options(experiment: Experiment) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
+from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.tuning import read_choices
@@ -43,6 +44,18 @@ def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
     lstm = [call for call in program.calls if "lstm" in call]
     assert {call[0] for call in lstm} == {"fppl", "rppl"}
     assert all("seed1" in call[2] for call in lstm)
+
+
+def test_an_experiment_that_choices_follow_from_sees_no_test_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    exploring = Runner(experiment(split="valid"), tmp_path)
+    monkeypatch.setattr(exploring, "_call", program)
+    exploring.train_and_judge(exploring.tune())
+    judgements = [call for call in program.calls if call[0] != "train"]
+    assert all(call[call.index("--split") + 1] == "valid" for call in judgements)
+    assert "Validation text; samples" in markdown(gather(experiment(split="valid"), tmp_path), "")
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
