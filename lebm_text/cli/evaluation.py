@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
+from lebm_text.files import atomic_write_json, check_writable, read_json, sha256_file
 from lebm_text.launch import n_launched
 from lebm_text.peers import Peers
 
@@ -146,7 +146,7 @@ def write_report(report: dict[str, Any], setting: Setting) -> Path | None:
     """Write the report where the user said, else into the run; returns the file, if there is one."""
     file = setting.request.output or setting.default_file(report["metric"], ".json")
     if file is not None:
-        atomic_write_text(file, json.dumps(report, indent=2) + "\n")
+        atomic_write_json(file, report)
     return file
 
 

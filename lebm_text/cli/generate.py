@@ -10,7 +10,7 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_text, check_writable, sha256_file
+from lebm_text.files import atomic_write_json, atomic_write_text, check_writable, sha256_file
 
 from .options import device_option, json_option
 from .sampling import decoding_options, find_run, progress, run_option
@@ -88,7 +88,7 @@ def command(
     if output is not None and sidecar is not None:
         atomic_write_text(output, text)
         report |= {"file": str(output), "sha256": sha256_file(output)}
-        atomic_write_text(sidecar, json.dumps(report, indent=2) + "\n")
+        atomic_write_json(sidecar, report)
         if as_json:
             click.echo(json.dumps(report))
     elif as_json:

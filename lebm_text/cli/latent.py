@@ -14,7 +14,7 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_text, check_writable, read_json, sha256_file
+from lebm_text.files import atomic_write_json, check_writable, read_json, sha256_file
 from lebm_text.text.reading import parse_lines
 
 from .command_line import command_line
@@ -110,8 +110,7 @@ def publish(
     """Write the report and its pictures (by the end of their name), and print either the report or `lines`."""
     from lebm_text.analysis.frontier import picture_formats
 
-    text = json.dumps(report, indent=2) + "\n"
-    atomic_write_text(file, text)
+    atomic_write_json(file, report)
     pictures: list[Path] = []
     if picture_formats():
         for ending, plot in plots.items():

@@ -107,7 +107,7 @@ def command(
     run = find_run(run)
 
     from lebm_text.config import Config
-    from lebm_text.files import atomic_write_text, check_writable, read_json
+    from lebm_text.files import atomic_write_json, check_writable, read_json
     from lebm_text.likelihood.report import Settings, exact_report, likelihood_report
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
@@ -155,7 +155,7 @@ def command(
     if output is None:
         (run / "eval").mkdir(exist_ok=True)
         output = run / "eval" / f"likelihood-{split}.json"
-    atomic_write_text(output, json.dumps(report, indent=2) + "\n")
+    atomic_write_json(output, report)
     if as_json:
         click.echo(json.dumps(report))
         return
