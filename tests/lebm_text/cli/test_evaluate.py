@@ -74,7 +74,7 @@ def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of:
 
 def test_two_processes_judge_what_one_does(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:
     """To the bit, samples included; the first alone speaks and writes."""
-    other = Path(shutil.copytree(grammar_run, tmp_path / "other"))
+    other = Path(shutil.copytree(grammar_run, tmp_path / grammar_run.name))
     both = start_two(*("lebm_text", *ARGUMENTS, "--lm", "kn5", "--run", str(other), "--device", "cpu", "--json"))
     (printed, said), (silence, whisper) = (process.communicate(timeout=240) for process in both)
     assert [process.returncode for process in both] == [0, 0], said + whisper
