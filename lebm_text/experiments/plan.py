@@ -65,7 +65,8 @@ class Experiment:
         n_samples: that are generated for each decoding.
         temperatures: at which the n-gram judge reads all rows; greedy decoding besides.
         lstm_seeds: of `seeds`, those whose samples at T = 1 an LSTM judge reads.
-        likelihood: options of `lebm-text likelihood`, without dashes.
+        likelihood_seeds: of `seeds`, those of whose runs `lebm-text likelihood` is asked.
+        likelihood: its options, without dashes.
         compare: (row, row) whose figures are compared seed by seed.
         split: the held-out text that runs are judged on; valid for what choices will follow from.
     """
@@ -80,6 +81,7 @@ class Experiment:
     n_samples: int = 10_000
     temperatures: tuple[float, ...] = (1.0, 0.9, 0.8, 0.6)
     lstm_seeds: tuple[int, ...] = ()
+    likelihood_seeds: tuple[int, ...] = ()
     likelihood: Settings = field(default_factory=dict)
     compare: tuple[tuple[str, str], ...] = ()
     split: str = "test"
@@ -139,14 +141,17 @@ class Experiment:
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
         seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # one asked for twice is still one run
-        lstm_seeds = tuple(seed for seed in self.lstm_seeds if seed in seeds)
+        lstm_seeds, likelihood_seeds = (
+            () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
+            for judge, of_judge in (("lstm", self.lstm_seeds), ("likelihood", self.likelihood_seeds))
+        )
         return dataclasses.replace(
             self,
             corpus=corpus or self.corpus,
             seeds=seeds,
             rows=kept,
-            lstm_seeds=() if "lstm" in skip else lstm_seeds,
-            likelihood={} if "likelihood" in skip else self.likelihood,
+            lstm_seeds=lstm_seeds,
+            likelihood_seeds=likelihood_seeds,
             compare=tuple(pair for pair in self.compare if names.issuperset(pair)),
         )
 
@@ -181,6 +186,7 @@ def _experiment(path: Path, values: dict[str, Any]) -> Experiment:
     kinds: Mapping[str, Callable[[Any], Any]] = {
         "seeds": tuple,
         "lstm_seeds": tuple,
+        "likelihood_seeds": tuple,
         "temperatures": _floats,
         "settings": dict,
         "likelihood": dict,
@@ -220,8 +226,8 @@ def _check(path: Path, experiment: Experiment) -> None:
         one_of("split", experiment.split, ("test", "valid"))
         for name, value in (("n_samples", experiment.n_samples), ("tuning.n_samples", experiment.tuning.n_samples)):
             at_least(name, typed(name, value, "int"), 1)
-        for name, seeds in (("seeds", experiment.seeds), ("lstm_seeds", experiment.lstm_seeds)):
-            for seed in seeds:
+        for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
+            for seed in getattr(experiment, name):
                 at_least(name, typed(name, seed, "int"), 0)
         for temperature in experiment.temperatures:
             positive("temperatures", typed("temperatures", temperature, "float"))

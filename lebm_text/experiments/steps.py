@@ -122,7 +122,7 @@ def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
     n = (*_held_out(experiment), "-n", str(experiment.n_samples))
     temperatures = [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
     steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *temperatures, "--seed", str(seed))]
-    if experiment.likelihood:
+    if seed in experiment.likelihood_seeds:
         steps.append(_report(run, "likelihood", "likelihood", *_held_out(experiment), *likelihood_options(experiment)))
     if seed in experiment.lstm_seeds:
         for metric in ("fppl", "rppl"):

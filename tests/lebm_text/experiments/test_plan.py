@@ -83,7 +83,7 @@ def test_a_trial_without_an_anneal_leaves_its_length_alone() -> None:
 def test_narrowing_keeps_what_a_row_needs() -> None:
     some = experiment().narrowed(rows=["gaussian"], seeds=[2], corpus="other", skip=["likelihood"])
     assert [row.name for row in some.rows] == ["lebm", "gaussian"]
-    assert (some.corpus, some.seeds, some.lstm_seeds, some.likelihood) == ("other", (2,), (), {})
+    assert (some.corpus, some.seeds, some.lstm_seeds, some.likelihood_seeds) == ("other", (2,), (), ())
     assert some.compare == (("lebm", "gaussian"),)
     assert experiment().narrowed(rows=["lm"]).compare == ()
     assert experiment().narrowed(skip=["lstm"]).lstm_seeds == ()
