@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -89,7 +89,7 @@ def command(
     _check_likelihood(experiment, name)
     chosen = None
     if choices is not None:
-        chosen = read_choices(choices, {row.name: len(row.trials) for row in experiment.rows if row.trials})
+        chosen = read_choices(choices, {row.name: row.trials for row in experiment.rows if row.trials})
     if budget_minutes is None and not (plan_only or table_only or as_json):
         click.echo("no --budget-minutes: every row is trained for all of its epochs", err=True)
     if jobs > (os.cpu_count() or 1):
@@ -107,7 +107,7 @@ def command(
         def say(line: str) -> None:
             click.echo(line, err=True)
 
-        runner = Runner(experiment, root, budget_minutes, jobs, data_dir, say)
+        runner = Runner(experiment, root, budget_minutes, jobs, data_dir, on_line=say)
         _carry_out(runner, chosen)
         failures = runner.failures
     results = _write(experiment, root)
@@ -149,13 +149,14 @@ def _plan(experiment: Experiment, root: Path, budget: float | None, jobs: int, *
     return lines
 
 
-def _carry_out(runner: Runner, chosen: Mapping[str, int] | None) -> None:
+def _carry_out(runner: Runner, choices: Mapping[str, Any] | None) -> None:
     from lebm_text.text.corpora import find_corpus
 
-    find_corpus(runner.experiment.corpus, data_dir=runner.data_dir)  # before anything begins
+    corpus = find_corpus(runner.experiment.corpus, data_dir=runner.data_dir)
+    runner.corpus = {name: split.sha256 for name, split in corpus.splits.items()}
     runner.root.mkdir(parents=True, exist_ok=True)
     try:
-        runner.train_and_judge(runner.tune() if chosen is None else chosen)
+        runner.train_and_judge(runner.tune() if choices is None else runner.adopt(choices))
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on", err=True)
         raise

@@ -35,6 +35,8 @@ def _head(results: Results, command: str) -> str:
             f"Trained with lebm-text {environment['lebm_text']} ({commit}), torch {environment['packages']['torch']}, "
             f"on {environment['device_name']}, {environment['threads']} thread(s) a run, {environment['precision']}."
         )
+    if results.missing:
+        lines += ["", f"Not there, or no longer of what is asked for: {', '.join(results.missing)}."]
     return "\n".join(lines)
 
 
@@ -69,7 +71,8 @@ def _real_row(results: Results, width: int) -> list[str]:
     of_lstm = f"{lstm['ppl']:.2f}" if lstm else _MISSING
     forward = f"{kn5['ppl']:.2f}" if kn5 else _MISSING
     reverse = f"{kn5['rppl_at_n']:.2f} ({kn5['ppl']:.2f} from all)" if "rppl_at_n" in kn5 else forward
-    cells = ["real text", _MISSING, _MISSING, of_lstm, of_lstm, forward, reverse]
+    of_all = f"{of_lstm} from all" if lstm else _MISSING
+    cells = ["real text", _MISSING, _MISSING, of_lstm, of_all, forward, reverse]
     return cells + [_MISSING] * (width - len(cells))
 
 
@@ -108,8 +111,13 @@ def _tuning(results: Results) -> str:
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "√(FPPL·RPPL)", ""]
     return (
         f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5, T = 1. The same number of trials for every "
-        "row; the least √(FPPL·RPPL) is taken."
+        f"row; the least √(FPPL·RPPL) is taken.{_elsewhere(results)}"
     )
+
+
+def _elsewhere(results: Results) -> str:
+    places = dict.fromkeys(row["from"] for row in results.tuning.values() if "from" in row)
+    return "" if not places else f" These choices, and their figures, are of another experiment: {', '.join(places)}."
 
 
 def _cost(results: Results) -> str:

@@ -124,6 +124,11 @@ class Experiment:
             values.setdefault(section, {})[key] = value
         return Config.from_dict(values)
 
+    def is_settled(self, row: Row, chosen: Mapping[str, int]) -> bool:
+        """Whether all is known of a row's configuration: it has no trials, or one of them is chosen."""
+        tuned = row if row.like is None else self.row(row.like)
+        return not tuned.trials or tuned.name in chosen
+
     def narrowed(
         self,
         *,
@@ -239,6 +244,10 @@ def _check(path: Path, experiment: Experiment) -> None:
             raise InputError(f"{path}: two rows have the same {what}")
     if len(set(experiment.seeds)) < len(experiment.seeds):
         raise InputError(f"{path}: a seed is named twice in seeds")
+    n_trials = {row.name: len(row.trials) for row in rows if row.like is None}
+    if len(set(n_trials.values())) > 1:
+        counts = ", ".join(f"{name} {n}" for name, n in n_trials.items())
+        raise InputError(f"{path}: every row needs the same number of trials, here are: {counts}")
     for name in {name for pair in experiment.compare for name in pair}:
         experiment.row(name)
     for row in experiment.rows:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lebm_text.errors import InputError
 from lebm_text.files import read_json
 
+from .log import Log
 from .plan import Experiment, Row
+from .runner import LOG, TUNING
 from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval, rppl_at
-from .steps import run_directory, seconds_trained
+from .steps import calibrating, judging, require_same, run_directory, seconds_trained, text_of
 from .tuning import last_validation
 
 __all__ = ["Results", "gather"]
@@ -33,6 +36,7 @@ class Results:
         known: by name, fppl and rppl of texts of known quality under KN5.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
+        missing: what was asked for and is not there, or not of the present weights, settings and options.
         log: every step with its command, status and seconds.
     """
 
@@ -47,6 +51,7 @@ class Results:
     tuning: dict[str, Any]
     signatures: list[str]
     environments: list[dict[str, Any]]
+    missing: list[str]
     log: list[dict[str, Any]]
 
     def record(self) -> dict[str, Any]:
@@ -61,18 +66,31 @@ class _Sources:
     real: dict[str, dict[str, float]]
     signatures: dict[str, None]
     environments: dict[str, dict[str, Any]]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run from one seed, and those of its reports that are of its weights, by name."""
+
+    directory: Path
+    reports: Mapping[str, dict[str, Any]]
 
 
 def gather(experiment: Experiment, root: Path) -> Results:
-    """Of what is done so far; a seed whose run is not finished or not judged is left out where it is missing."""
-    sources = _Sources({}, {}, {})
-    points: dict[str, dict[int, _Points]] = {}
-    rows = {}
-    for row in experiment.rows:
-        runs = {seed: run_directory(root, row, seed) for seed in experiment.seeds}
-        runs = {seed: run for seed, run in runs.items() if (run / "model.safetensors").is_file()}
-        points[row.name] = {seed: _points(run, sources) for seed, run in runs.items()}
-        rows[row.name] = _row(row, runs, points[row.name], sources)
+    """Of what is done so far.
+
+    Only what is there as the experiment asks for it: a report of older weights or of other options counts as missing,
+    as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
+    different texts.
+    """
+    sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
+    tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
+    chosen = {name: choice["chosen"] for name, choice in tuning.items()}
+    runs = {row.name: _runs(experiment, row, chosen, root, log, sources) for row in experiment.rows}
+    _require_one_text([run.directory for of_row in runs.values() for run in of_row.values()])
+    points = {name: {seed: _points(run, sources) for seed, run in of_row.items()} for name, of_row in runs.items()}
+    rows = {row.name: _row(row, runs[row.name], points[row.name], sources) for row in experiment.rows}
     return Results(
         experiment.name,
         experiment.title,
@@ -80,27 +98,59 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.split,
         rows,
         sources.real,
-        _known(root),
+        _known(experiment, root, log),
         [_comparison(pair, points) for pair in experiment.compare],
-        read_json(root / "tuning.json") if (root / "tuning.json").is_file() else {},
+        tuning,
         list(sources.signatures),
         list(sources.environments.values()),
-        _lines(root / "log.jsonl"),
+        sources.missing,
+        log.entries(),
     )
 
 
-def _row(row: Row, runs: dict[int, Path], points: dict[int, _Points], sources: _Sources) -> dict[str, Any]:
-    for run in runs.values():
-        environment = read_json(run / "env.json")
+def _runs(
+    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
+) -> dict[int, _Run]:
+    """Seed → run, of those that ended well."""
+    found = {}
+    for seed in experiment.seeds:
+        run = run_directory(root, row, seed)
+        trained = log.training(run)
+        if not experiment.is_settled(row, chosen) or not (run / "model.safetensors").is_file():
+            sources.missing.append(run.name)
+        elif trained is not None and trained["status"]:
+            sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
+        else:
+            require_same(run, experiment.config(row, chosen, seed))
+            reports = {}
+            for step in judging(experiment, run, seed):
+                if step.output is not None and step.is_done(log):
+                    reports[step.output.stem] = read_json(step.output)
+                elif step.output is not None:
+                    sources.missing.append(f"{run.name} {step.output.stem}")
+            found[seed] = _Run(run, reports)
+    return found
+
+
+def _require_one_text(runs: Sequence[Path]) -> None:
+    for run in runs[1:]:
+        if text_of(run) != text_of(runs[0]):
+            raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
+
+
+def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, _Points], sources: _Sources) -> dict[str, Any]:
+    directories = [run.directory for run in runs.values()]
+    for directory in directories:
+        environment = read_json(directory / "env.json")
         kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
         sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
     decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
-    validations = [last_validation(run) for run in runs.values()]
+    validations = [last_validation(directory) for directory in directories]
     return {
         "label": row.label,
         "seeds": list(runs),
         "cost": {
-            "minutes": _interval([seconds_trained(run) / 60 for run in runs.values()]),
+            "minutes": _interval([seconds_trained(directory) / 60 for directory in directories]),
             "epochs": _interval([epochs for _, epochs in validations]),
         },
         "validation": _each([figures for figures, _ in validations], mean_interval),
@@ -109,16 +159,13 @@ def _row(row: Row, runs: dict[int, Path], points: dict[int, _Points], sources: _
             for decoding in decodings
         },
         "lstm": _lstm(list(runs.values()), sources),
-        "likelihood": _each([found for run in runs.values() if (found := _likelihood(run, sources))], mean_interval),
+        "likelihood": _likelihoods(list(runs.values()), sources),
     }
 
 
-def _points(run: Path, sources: _Sources) -> _Points:
-    """Decoding → fppl, rppl and the share of distinct sentences, of a run's frontier report."""
-    path = run / "eval" / "frontier.json"
-    if not path.is_file():
-        return {}
-    report = read_json(path)
+def _points(run: _Run, sources: _Sources) -> _Points:
+    """Of a run's frontier report."""
+    report = run.reports.get("frontier", {"results": [], "real": []})
     points: _Points = {}
     for result in report["results"]:
         decoding = GREEDY if result["decode"] == GREEDY else f"T={result['temperature']:g}"
@@ -130,24 +177,23 @@ def _points(run: Path, sources: _Sources) -> _Points:
     return points
 
 
-def _known(root: Path) -> dict[str, dict[str, float]]:
+def _known(experiment: Experiment, root: Path, log: Log) -> dict[str, dict[str, float]]:
     """Text → fppl and rppl, of the calibrated reports."""
     found: dict[str, dict[str, float]] = {}
-    for metric in METRICS:
-        path = root / f"{metric}-known.json"
-        for row in read_json(path)["calibration"] if path.is_file() else ():
-            found.setdefault(row["text"], {})[metric] = row["ppl"]
+    for step in calibrating(experiment, root, root):
+        if step.output is not None and step.is_done(log):
+            for row in read_json(step.output)["calibration"]:
+                found.setdefault(row["text"], {})[step.arguments[0]] = row["ppl"]
     return found
 
 
-def _lstm(runs: Sequence[Path], sources: _Sources) -> dict[str, Any]:
+def _lstm(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
     figures = []
     for run in runs:
         found = {}
         for metric in METRICS:
-            path = run / "eval" / f"{metric}-lstm.json"
-            if path.is_file():
-                (result,) = read_json(path)["results"]
+            if report := run.reports.get(f"{metric}-lstm"):
+                (result,) = report["results"]
                 found[metric] = result["ppl"]
                 sources.signatures[result["signature"]] = None
                 sources.real["lstm"] = {"ppl": result["real_ppl"]}
@@ -156,12 +202,15 @@ def _lstm(runs: Sequence[Path], sources: _Sources) -> dict[str, Any]:
     return _each(figures, perplexity_interval)
 
 
-def _likelihood(run: Path, sources: _Sources) -> dict[str, float]:
+def _likelihoods(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
+    """Perplexities are averaged in logarithms, all else as it is."""
+    rows = [_likelihood(run.reports["likelihood"], sources) for run in runs if "likelihood" in run.reports]
+    perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in rows]
+    return _each(rows, mean_interval) | _each(perplexities, perplexity_interval)
+
+
+def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, float]:
     """The figures of a run's likelihood report that a table has room for."""
-    path = run / "eval" / "likelihood.json"
-    if not path.is_file():
-        return {}
-    report = read_json(path)
     sources.signatures[report["signature"]] = None
     whole, latent = report.get("exact_of_all"), report.get("latent") or {}
     bound = report["ais"] if whole is None else report["exact"]  # neither with -n 0
@@ -180,8 +229,8 @@ def _comparison(pair: tuple[str, str], points: dict[str, dict[int, _Points]]) ->
     """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
 
     `rppl_at_equal_fppl`: that of the first row's RPPL where, at some temperature between those judged, its FPPL is
-    the second's. One number for two curves, which `fppl` and `rppl` at equal temperatures are not: of two rows one is
-    often the better on one and the worse on the other.
+    the second's; None if it is beyond the first's ends for one of the seeds. One number for two curves, which `fppl`
+    and `rppl` at equal temperatures are not: of two rows one is often the better on one and the worse on the other.
     """
     first, second = (points[name] for name in pair)
     decodings = dict.fromkeys(decoding for seed in first.values() for decoding in seed)
@@ -195,7 +244,8 @@ def _comparison(pair: tuple[str, str], points: dict[str, dict[int, _Points]]) ->
                 metric: _ratio([(a[decoding][metric], b[metric]) for a, b in both]) for metric in METRICS
             }
             equal = [(rppl_at(b["fppl"], _frontier(a)), b["rppl"]) for a, b in both if decoding != GREEDY]
-            ratios[decoding]["rppl_at_equal_fppl"] = _ratio([(at, rppl) for at, rppl in equal if at is not None])
+            known = [(at, rppl) for at, rppl in equal if at is not None]
+            ratios[decoding]["rppl_at_equal_fppl"] = _ratio(known) if len(known) == len(both) else None
     return {"first": pair[0], "second": pair[1], "ratios": ratios}
 
 
@@ -215,8 +265,3 @@ def _each(rows: Sequence[dict[str, float]], interval: Callable[[Sequence[float]]
 
 def _interval(values: Sequence[float]) -> dict[str, Any] | None:
     return asdict(mean_interval(values)) if values else None
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
-    return [json.loads(line) for line in lines]

@@ -6,7 +6,6 @@ leaves its output beside the run. What is done is not done again.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,16 +17,26 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json, read_json
 
+from .log import Log
 from .plan import Experiment, Row
-from .steps import Step, calibrating, judging, require_same, run_directory, training, trial_directory, trying
+from .steps import (
+    Step,
+    calibrating,
+    command_line,
+    judging,
+    require_same,
+    run_directory,
+    training,
+    trial_directory,
+    trying,
+)
 from .tuning import choose
 
 __all__ = ["Failure", "Runner"]
 
-LOG = "log.jsonl"
+TUNING, LOG = "tuning.json", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Runner:
     Attributes:
         budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
+        corpus: sha256 of its splits: runs on another text are refused. None: not looked at.
         on_line: hears what begins, how it ended, and what went wrong.
     """
 
@@ -54,40 +64,50 @@ class Runner:
     budget: float | None = None
     n_jobs: int = 1
     data_dir: Path | None = None
+    corpus: Mapping[str, str] | None = None
     on_line: Callable[[str], None] = lambda _line: None
     failures: list[Failure] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _running: set[subprocess.Popen[str]] = field(default_factory=set)
     _stopped: bool = False
 
+    def __post_init__(self) -> None:
+        self.log = Log(self.root / LOG)
+
     def tune(self) -> dict[str, int]:
         """Carry out all trials; returns the number of each row's chosen one. Writes tuning.json.
 
-        Raises InputError if a row's trials could not be finished, since nothing can be chosen then.
+        A row that has a trial which could not be finished and judged is left out: nothing can be chosen for it.
         """
         rows = [row for row in self.experiment.rows if row.trials]
-        self._carry_out([self.trial_steps(row, number) for row in rows for number in _numbers(row)])
+        trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
+        self._carry_out([steps for of_row in trials.values() for steps in of_row])
         choices = {}
         for row in rows:
-            runs = [trial_directory(self.root, row, number) for number in _numbers(row)]
-            if any(not (run / "eval" / "tuning.json").is_file() for run in runs):
-                raise InputError(f"the trials of row {row.name} are not finished: {self._reason()}")
-            choices[row.name] = choose(runs, row.trials)
-        path = self.root / "tuning.json"
-        others = read_json(path) if path.is_file() else {}  # of rows that were tuned by an earlier, narrower command
-        atomic_write_json(path, others | {name: choice.record() for name, choice in choices.items()})
-        return {name: choice.number for name, choice in choices.items()}
+            if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
+                runs = [trial_directory(self.root, row, number) for number in _numbers(row)]
+                choices[row.name] = choose(runs, row.trials).record()
+        return self.adopt(choices)
+
+    def adopt(self, choices: Mapping[str, Any]) -> dict[str, int]:
+        """Write these choices to tuning.json, those of other rows kept; returns the numbers of the chosen trials."""
+        path = self.root / TUNING
+        others = read_json(path) if path.is_file() else {}  # of rows that an earlier, narrower command had
+        atomic_write_json(path, others | dict(choices))
+        return {name: choice["chosen"] for name, choice in choices.items()}
 
     def train_and_judge(self, chosen: Mapping[str, int]) -> None:
-        """Train and judge every row from every seed, the first seed of all rows first."""
-        self._carry_out(
-            [self.run_steps(row, chosen, seed) for seed in self.experiment.seeds for row in self.experiment.rows]
-        )
+        """Train and judge every row from every seed, the first seed of all rows first.
+
+        Rows that need a choice which there is not are left out.
+        """
+        rows = [row for row in self.experiment.rows if self.experiment.is_settled(row, chosen)]
+        self._carry_out([self.run_steps(row, chosen, seed) for seed in self.experiment.seeds for row in rows])
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
         config, run = self.experiment.trial(row, number), trial_directory(self.root, row, number)
-        require_same(run, config, self.experiment.corpus)
+        require_same(run, config, self.corpus)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
         train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
         return [train, trying(self.experiment, run)]
@@ -99,7 +119,7 @@ class Runner:
         """
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
-        require_same(run, config, self.experiment.corpus)
+        require_same(run, config, self.corpus)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
         calibration = calibrating(self.experiment, run, self.root) if first else []
@@ -139,26 +159,12 @@ class Runner:
         for step in steps:
             if self._stopped:
                 return
-            if not self._is_done(step) and not self._perform(step) and step.output is None:
+            if not step.is_done(self.log) and not self._perform(step) and step.output is None:
                 return  # judgements need the run, but not each other
-
-    def _is_done(self, step: Step) -> bool:
-        """A report that was made by another command, with fewer samples for example, is none of this one's."""
-        if not step.done or step.output is None:
-            return step.done
-        command = _line(step.command())
-        made_by = [entry["command"] for entry in self._log() if not entry["status"]]
-        of_output = [made for made in made_by if made.endswith(f" -o {step.output}")]
-        return not of_output or of_output[-1] == command
-
-    def _log(self) -> list[dict[str, Any]]:
-        path = self.root / LOG
-        with self._lock:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def _perform(self, step: Step) -> bool:
         arguments = step.command()
-        command = _line(arguments)
+        command = command_line(arguments)
         (step.run if step.output is None else step.output.parent).mkdir(parents=True, exist_ok=True)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
         environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -168,11 +174,11 @@ class Runner:
         seconds = time.monotonic() - began
         entry: dict[str, Any] = {"command": command, "status": status, "seconds": round(seconds, 1)}
         entry["threads"] = int(threads) if threads.isdecimal() else threads
-        with self._lock:
-            with (self.root / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(entry) + "\n")
-            if status:
-                self.failures.append(Failure(command, status, said))
+        if step.budget is not None:
+            entry["budget"] = step.budget
+        self.log.add(entry)
+        if status:
+            self.failures.append(Failure(command, status, said))
         self.on_line(f"ended   {command}: " + (f"status {status}: {said}" if status else f"{seconds:.0f} s"))
         return status == 0
 
@@ -198,13 +204,6 @@ class Runner:
             with self._lock:
                 self._running.discard(process)
         return process.returncode, (errors.strip().splitlines() or [""])[-1]
-
-    def _reason(self) -> str:
-        return self.failures[-1].said if self.failures else "they were stopped"
-
-
-def _line(arguments: Sequence[str]) -> str:
-    return " ".join(("lebm-text", *arguments))
 
 
 def _numbers(row: Row) -> range:

@@ -5,7 +5,7 @@ The table is what these commands print and write, and nothing else: any of them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,26 @@ from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.presets import preset
 
+from .log import Log
 from .plan import Experiment, Row
 
 __all__ = [
     "Step",
     "calibrating",
+    "command_line",
     "judging",
     "likelihood_options",
     "require_same",
     "run_directory",
     "seconds_trained",
+    "text_of",
     "training",
     "trial_directory",
     "trying",
 ]
 
 _WEIGHTS = "model.safetensors"
-_SPENT = 0.95  # of a budget: the rest went into starting and validation, which a run's seconds of updates leave out
+_OPTIONS = 3  # of a report's command come after its name, --run and the run
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,38 @@ class Step:
     """One call of `lebm-text`.
 
     `output` is its report; None for a training, which its run shows. `budget`: minutes of training that the run may
-    take over all calls, None without limit.
+    take over all calls, None without limit. `of_corpus`: the report is on real text alone, and any run leads to it.
     """
 
     run: Path
     arguments: tuple[str, ...]
     output: Path | None = None
     budget: float | None = None
+    of_corpus: bool = False
 
-    @property
-    def done(self) -> bool:
-        """Nothing is left to do: the report is newer than the weights, or the run has ended or used its budget."""
+    def is_done(self, log: Log) -> bool:
+        """Nothing is left to do.
+
+        A training: the run has ended, or its last call was given no more time than is asked for now, and took it. A
+        report: it is newer than the weights, and no step made it with other options, fewer samples for example.
+        """
         weights = self.run / _WEIGHTS
-        if self.output is not None:
-            return self.output.is_file() and self.output.stat().st_mtime_ns >= weights.stat().st_mtime_ns
-        progress = _progress(self.run)
-        spent = self.budget is not None and progress["seconds"] >= _SPENT * 60 * self.budget
-        return weights.is_file() and (progress["finished"] or spent)
+        if self.output is None:
+            return weights.is_file() and (_progress(self.run)["finished"] or self._has_spent(log))
+        if not self.output.is_file():
+            return False
+        if not self.of_corpus and self.output.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+            return False
+        maker = log.maker(self.output)
+        if maker is None or maker == command_line(self.arguments):
+            return True
+        options = self.arguments[_OPTIONS:]
+        return self.of_corpus and maker.split()[1] == self.arguments[0] and maker.endswith(" ".join(options))
+
+    def _has_spent(self, log: Log) -> bool:
+        last = log.training(self.run)
+        given = None if last is None or last["status"] else last.get("budget")
+        return self.budget is not None and given is not None and bool(given >= self.budget)
 
     def command(self) -> tuple[str, ...]:
         """The arguments of `lebm-text` now: what has begun is resumed, with what is left of its budget."""
@@ -66,6 +84,11 @@ class Step:
         if self.budget is not None:
             limit = ("--max-minutes", f"{max(self.budget - seconds_trained(self.run) / 60, 0.01):.2f}")
         return (*self.arguments, *resume, *limit)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """As the log keeps it."""
+    return " ".join(("lebm-text", *arguments))
 
 
 def trial_directory(root: Path, row: Row, number: int) -> Path:
@@ -97,7 +120,7 @@ def trying(experiment: Experiment, run: Path) -> Step:
 def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
     """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports.
 
-    They depend on the corpus alone, so once they lie in `root`, whichever run it was, nothing is left to do.
+    They do not depend on the run, whichever it was.
     """
     options = (
         "--lm",
@@ -111,9 +134,8 @@ def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
     )
     outputs = {metric: root / f"{metric}-known.json" for metric in ("fppl", "rppl")}
     return [
-        Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output)
+        Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output, of_corpus=True)
         for metric, output in outputs.items()
-        if not output.is_file()
     ]
 
 
@@ -147,20 +169,29 @@ def _report(run: Path, command: str, name: str, *options: str) -> Step:
     return Step(run, (command, "--run", str(run), *options, "-o", str(output)), output)
 
 
-def require_same(run: Path, config: Config, corpus: str) -> None:
-    """Raise InputError if there is a run on another corpus or of another configuration: not what is asked for."""
+def require_same(run: Path, config: Config, corpus: Mapping[str, str] | None = None) -> None:
+    """Raise InputError if there is a run of another configuration or on another text: not what is asked for.
+
+    `corpus`: sha256 of its splits; without it the text is not looked at.
+    """
     path = run / "config.json"
     if not path.is_file():
         return
     stored = Config.from_dict(read_json(path))
-    trained_on = read_json(run / "env.json")["corpus"]["name"]
-    if Path(trained_on).resolve().name != Path(corpus).resolve().name:
-        raise InputError(f"{run} was trained on {trained_on}, not on {corpus}; use another --out")
+    if corpus is not None and text_of(run) != corpus:
+        name = read_json(run / "env.json")["corpus"]["name"]
+        raise InputError(f"{run} was trained on another text of the name {name}; use another --out")
     if other := config.conflicts(stored):
         asked = ", ".join(change for change in config.assignments(stored) if change.partition("=")[0] in other)
         raise InputError(
             f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another --out"
         )
+
+
+def text_of(run: Path) -> dict[str, str]:
+    """Split → sha256 of the text that a run was trained on."""
+    splits = read_json(run / "env.json")["corpus"]["splits"]
+    return {name: split["sha256"] for name, split in splits.items()}
 
 
 def seconds_trained(run: Path) -> float:

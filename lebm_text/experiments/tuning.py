@@ -55,18 +55,22 @@ def choose(runs: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> Choic
     return Choice(trials, best + 1)
 
 
-def read_choices(path: Path, n_trials: Mapping[str, int]) -> dict[str, int]:
-    """Row → number of its chosen trial, from the tuning.json of another corpus; `n_trials`: of the rows there must be.
+def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Row → what the tuning.json of another corpus says of it, and that it is from there.
 
-    Raises InputError if a row is missing, or was chosen among another number of trials.
+    `trials`: of the rows that there must be. Raises InputError if a row is missing, or was chosen among other trials.
     """
-    record = read_json(path)
-    for name, n in n_trials.items():
+    record, found = read_json(path), {}
+    for name, settings in trials.items():
         if name not in record:
             raise InputError(f"{path} has no choice for row {name}")
-        if len(record[name]["trials"]) != n:
-            raise InputError(f"{path} chose among {len(record[name]['trials'])} trials of row {name}, here are {n}")
-    return {name: int(record[name]["chosen"]) for name in n_trials}
+        tried = [trial["settings"] for trial in record[name]["trials"]]
+        if tried != [dict(changed) for changed in settings]:
+            raise InputError(f"{path} chose among other trials of row {name} than this experiment has: {tried}")
+        if record[name]["chosen"] not in range(1, len(tried) + 1):
+            raise InputError(f"{path} is damaged: row {name} has no trial {record[name]['chosen']}")
+        found[name] = record[name] | {"from": str(path)}
+    return found
 
 
 def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:

@@ -212,7 +212,7 @@ def _importance_record(
 
 
 def _latent_record(ais: AISBounds, partition: LogPartition, settings: Settings) -> dict[str, object]:
-    """`information` takes the lower bound for log p(x) and is therefore not too small, in expectation."""
+    """`information` is no bound: chains that end in no draw of p(z|x) make its first term too small or too large."""
     log_p = ais.log_a.value - partition.reverse.value
     several = len(log_p) > 1
     units = active_units(ais.z) if several and settings.ais.n_chains >= MIN_CHAINS else None

@@ -15,6 +15,8 @@ from lebm_text.experiments.runner import Runner
 from lebm_text.presets import preset
 
 REAL = 4.0
+SHA256 = {"train": "1", "valid": "2", "test": "3"}
+CORPUS = {"name": "toy", "splits": {name: {"sha256": sha256} for name, sha256 in SHA256.items()}}
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -81,7 +83,7 @@ class Program:
         environment = {"git": git, "lebm_text": "0", "cpu": "a", "device_name": "a", "threads": 1, "precision": "fp32"}
         files = {
             "config.json": config | {"training": config["training"] | {"precision": "bf16", "n_threads": 1}},
-            "env.json": environment | {"packages": {"torch": "2"}, "corpus": {"name": "toy"}},
+            "env.json": environment | {"packages": {"torch": "2"}, "corpus": CORPUS},
             "checkpoints/last/state.json": {"state": state},
         }
         for name, value in files.items():

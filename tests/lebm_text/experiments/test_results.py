@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
 
@@ -77,3 +78,53 @@ def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path
         "`FPPL|test:samples(n=9,…)|vocab:closed-7|seed:…|v:0`",
         "`log_p|seed:…`",
     ]
+
+
+def test_what_is_not_of_the_present_weights_or_options_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    assert gather(experiment(), tmp_path).missing == []
+    other = gather(experiment(split="valid", n_samples=70), tmp_path)
+    assert set(other.missing) >= {"lm-seed1 frontier", "lm-seed1 likelihood", "lm-seed1 fppl-lstm"}
+    assert other.known == other.rows["lm"]["kn5"] == other.rows["lm"]["likelihood"] == {}
+    (tmp_path / "lm-seed1" / "model.safetensors").write_text("trained further")
+    found = gather(experiment(), tmp_path)
+    assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "fppl-lstm", "rppl-lstm")}
+    assert found.rows["lm"]["kn5"]["T=1"]["fppl"]["n"] == 1
+    assert "no longer of what is asked for: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
+
+
+def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    (tmp_path / "lm-seed1" / "checkpoints" / "last" / "state.json").unlink()
+    carry_out(tmp_path, Program("/lm-seed1"), monkeypatch)
+    found = gather(experiment(), tmp_path)
+    assert found.missing == ["lm-seed1 (its training ended with status 2)"]
+    assert found.rows["lm"]["seeds"] == [2]
+
+
+def test_a_table_is_of_one_text_and_of_the_settings_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    with pytest.raises(InputError, match=r"other settings .*training\.clip_norm"):
+        gather(experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5}), tmp_path)
+    path = tmp_path / "lm-seed2" / "env.json"
+    path.write_text(path.read_text().replace('"sha256": "3"', '"sha256": "4"'))
+    with pytest.raises(InputError, match="lm-seed2 were trained on different texts"):
+        gather(experiment(), tmp_path)
+
+
+def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    path = tmp_path / "lebm-seed1" / "eval" / "frontier.json"
+    report = json.loads(path.read_text())
+    for result in report["results"]:
+        result["ppl"] *= 0.1  # the twin's frontier of this seed is beyond its ends
+    path.write_text(json.dumps(report))
+    (comparison,) = gather(experiment(), tmp_path).comparisons
+    assert comparison["ratios"]["T=0.5"]["rppl_at_equal_fppl"] is None
+    assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2

@@ -10,11 +10,12 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
+from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.tuning import read_choices
 
-from .program import Program, carry_out, experiment, runner
+from .program import SHA256, Program, carry_out, experiment, runner
 
 
 def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +108,11 @@ def test_a_report_of_other_options_is_made_anew(tmp_path: Path, monkeypatch: pyt
     other.train_and_judge(other.tune())
     assert {(call[0], call[call.index("-n") + 1]) for call in again.calls} == {("likelihood", "8")}
     assert len(again.calls) == 6
+    more = Runner(experiment(likelihood={"n": 8}, n_samples=70), tmp_path)
+    monkeypatch.setattr(more, "_call", again)
+    again.calls.clear()
+    more.train_and_judge(more.tune())
+    assert [call[0] for call in again.calls if "--calibrate" in call] == ["fppl", "rppl"]  # as many as the rows'
 
 
 def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
@@ -123,23 +129,52 @@ def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
     assert again.calls == []
 
 
+TRIALS = {row.name: row.trials for row in experiment().rows if row.trials}
+
+
 def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path / "one", Program(), monkeypatch)
-    choices = tmp_path / "one" / "tuning.json"
-    assert read_choices(choices, {"lebm": 2, "lm": 2}) == {"lebm": 2, "lm": 2}
+    choices = read_choices(tmp_path / "one" / "tuning.json", TRIALS)
     program = Program()
-    runner(tmp_path / "two", program, monkeypatch).train_and_judge(read_choices(choices, {"lebm": 2, "lm": 2}))
+    made = runner(tmp_path / "two", program, monkeypatch)
+    made.root.mkdir()
+    assert made.adopt(choices) == {"lebm": 2, "lm": 2}
+    made.train_and_judge({"lebm": 2, "lm": 2})
     assert not [call for call in program.calls if "trials" in " ".join(call)]
-    for wrong in ({"vae": 2}, {"lm": 3}):
-        with pytest.raises(InputError, match=next(iter(wrong))):
-            read_choices(choices, wrong)
+    assert f"of another experiment: {tmp_path}/one/tuning.json" in markdown(gather(experiment(), made.root), "")
 
 
-def test_a_run_on_another_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ({"vae": ()}, "no choice for row vae"),
+        ({"lm": TRIALS["lm"][:1]}, "other trials of row lm"),
+        ({"lm": ({"model.dropout": 0.0}, {"model.dropout": 0.4})}, "other trials of row lm"),
+    ],
+)
+def test_choices_among_other_trials_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: dict[str, tuple[dict[str, float], ...]], said: str
+) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
-    other = Runner(experiment(corpus="elsewhere"), tmp_path)
-    monkeypatch.setattr(other, "_call", Program())
-    with pytest.raises(InputError, match="trained on toy, not on elsewhere"):
+    with pytest.raises(InputError, match=said):
+        read_choices(tmp_path / "tuning.json", trials)
+
+
+def test_a_choice_that_there_is_not_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    path = tmp_path / "tuning.json"
+    path.write_text(path.read_text().replace('"chosen": 2', '"chosen": 0'))
+    with pytest.raises(InputError, match="no trial 0"):
+        read_choices(path, TRIALS)
+
+
+def test_a_run_on_another_text_is_refused_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    other = runner(tmp_path, Program(), monkeypatch)
+    other.corpus = SHA256
+    other.tune()
+    other.corpus = SHA256 | {"train": "4"}
+    with pytest.raises(InputError, match="another text of the name toy"):
         other.tune()
 
 
@@ -165,9 +200,20 @@ def test_a_fault_in_one_chain_stops_the_others(tmp_path: Path, monkeypatch: pyte
     assert len(program.calls) == 1
 
 
-def test_nothing_is_chosen_from_trials_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="row lm are not finished: it went wrong"):
-        runner(tmp_path, Program("trials/lm-2"), monkeypatch).tune()
+def test_a_row_with_a_failed_trial_waits_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program("trials/lebm-2")
+    made = carry_out(tmp_path, program, monkeypatch)
+    assert [failure.said for failure in made.failures] == ["it went wrong"]
+    assert set(json.loads((tmp_path / "tuning.json").read_text())) == {"lm"}
+    runs = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert runs == {"trials", "lm-seed1", "lm-seed2"}  # without the twin, which is like the row that waits
+
+
+def test_nothing_is_chosen_by_the_reports_of_other_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    more = Runner(experiment(tuning=Tuning(n_epochs=2, n_samples=70)), tmp_path)
+    monkeypatch.setattr(more, "_call", Program("trials/lebm-2"))
+    assert more.tune() == {"lm": 2}
 
 
 def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
