@@ -23,6 +23,8 @@ from .pictures import panels, save_pictures
 
 __all__ = ["Cloud", "View", "plot_view", "view"]
 
+_LARGEST_SEED = 2**63 - 1  # that torch takes
+
 
 @dataclass(frozen=True)
 class Cloud:
@@ -63,7 +65,8 @@ def view(
     sets = {"p0": start.cpu(), "prior": drawn.cpu()}
     if isinstance(prior, GaussianPrior):
         del sets["prior"]
-    sets["posterior"] = model.infer(sentences, seed=seed, on_progress=on_progress)
+    # Noise of their own: with that of the prior's chains, the sets would hide what differs by being drawn alike.
+    sets["posterior"] = model.infer(sentences, seed=_LARGEST_SEED - seed, on_progress=on_progress)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
     with torch.no_grad():
         clouds = {

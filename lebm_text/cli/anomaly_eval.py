@@ -69,6 +69,9 @@ def evaluate(request: Request) -> None:
     corpus = find_corpus(request.corpus, data_dir=request.data_dir)
     output = _output(request, corpus)
     normal, sets = _texts(request, corpus, runs)
+    warnings = _warnings(runs, corpus)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     rare_words = _rare_words(request, corpus)
     texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
     systems = _systems(request, corpus, runs, texts, rare_words)
@@ -93,6 +96,7 @@ def evaluate(request: Request) -> None:
         "precision": request.precision,
         "seed": request.seed,
         "resamples": request.resamples,
+        "warnings": warnings,
         "contrasts": reports,
         "versions": versions(),
         "seconds": time.monotonic() - began,
@@ -119,6 +123,16 @@ def _output(request: Request, corpus: Corpus) -> Path:
     if request.output is None and not request.runs:
         raise InputError("without a --run the report has no place of its own; say where with -o FILE")
     return report_file(request.runs[0] if request.runs else Path(), f"anomaly-{corpus.name}", request.output)
+
+
+def _warnings(runs: Sequence[Run], corpus: Corpus) -> list[str]:
+    """Of runs that were trained on another text than that of the corpus, perhaps on the anomalies."""
+    names = {run.label: run.foreign_text(corpus.splits["train"].sha256) for run in runs}
+    return [
+        f"{label} was trained on {name}, which is not the training text of {corpus.name}: it may know the anomalies"
+        for label, name in names.items()
+        if name is not None
+    ]
 
 
 def _texts(request: Request, corpus: Corpus, runs: Sequence[Run]) -> tuple[list[str], list[Anomalies]]:
@@ -164,8 +178,12 @@ def _systems(
         )
     length, unknown, ngram = baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)
     judged = [*scored, ngram]
-    if rare_words is not None:
-        judged = [each.with_price(unknown.values[unknown.main], math.log(rare_words)) for each in judged]
+    if rare_words is not None:  # of a run with a smaller vocabulary it is not known how many words its <unk> stands for
+        priced = [*(run.knows_all_words for run in runs), True]
+        judged = [
+            each.with_price(unknown.values[unknown.main], math.log(rare_words)) if known else each
+            for each, known in zip(judged, priced, strict=True)
+        ]
     return [*judged, unknown, length]
 
 
@@ -174,7 +192,10 @@ def _rare_words(request: Request, corpus: Corpus) -> int | None:
     protocol = corpus.splits["test"].path.with_name("protocol.json")
     if request.rare_words is not None or not protocol.is_file():
         return request.rare_words
-    return read_json(protocol).get("n_rare_words") or None
+    n = read_json(protocol).get("n_rare_words")
+    if not (n is None or (isinstance(n, int) and n >= 0)):
+        raise InputError(f"{protocol} is damaged: n_rare_words should be a whole number, got {n!r}")
+    return n or None
 
 
 def _contrast(

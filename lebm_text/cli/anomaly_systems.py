@@ -84,6 +84,19 @@ class Run:
     def has_chain(self) -> bool:
         return self.config.inference.kind == "short_run"
 
+    @property
+    def knows_all_words(self) -> bool:
+        """Its `<unk>` stands for the words that its training text lacks, and for no others."""
+        return self.config.text.tokenizer == "word" and self.config.text.vocab_size is None
+
+    def foreign_text(self, train_sha256: str) -> str | None:
+        """The name of what it was trained on, if that is known and another text than this."""
+        if not (self.directory / "env.json").is_file():
+            return None
+        corpus = read_json(self.directory / "env.json").get("corpus", {})
+        own = corpus.get("splits", {}).get("train", {}).get("sha256")
+        return None if own == train_sha256 else str(corpus.get("name", "an unknown text"))
+
     def describe(self) -> dict[str, Any]:
         """What a report says of it."""
         return {
@@ -123,16 +136,18 @@ class _KeptScorer:
 
     def __init__(self, directory: Path, settings: ScoreSettings, *, device: str, precision: str) -> None:
         self._directory, self._settings, self._device, self._precision = directory, settings, device, precision
-        self._weights = sha256_file(directory / "model.safetensors")
+        self._of_run = [sha256_file(directory / name) for name in ("config.json", "model.safetensors")]
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
         """The scores of sentences none of which is too long."""
         from lebm_text.analysis.scores import SentenceScore
 
-        key = [__version__, self._weights, asdict(self._settings), self._precision, first, list(sentences)]
+        key = [__version__, *self._of_run, asdict(self._settings), self._precision, first, list(sentences)]
         path = cache_directory() / "scores" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-        with suppress(InputError):
-            return [SentenceScore(**record) for record in read_json(path)["scores"]]
+        with suppress(InputError, KeyError, TypeError):  # not there, or damaged
+            kept = [SentenceScore(**record) for record in read_json(path)["scores"]]
+            if len(kept) == len(sentences):
+                return kept
         scores = [score for score in self._scorer(sentences, first=first) if score is not None]
         with suppress(OSError):  # a cache that cannot be written costs time alone
             path.parent.mkdir(parents=True, exist_ok=True)

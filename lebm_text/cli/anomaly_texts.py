@@ -64,10 +64,15 @@ class Choice:
         return [fitting[i] for i in sorted(order[: self.n])]
 
     def spoilt(self, normal: Sequence[str], corruption: Corruption, corpus: Corpus) -> Anomalies:
-        """Each of the normal sentences spoilt, unless it is then too long; words are drawn from the training text."""
+        """Each of the normal sentences spoilt, unless it is then too long or the same, as one word swapped is.
+
+        Words are drawn from the training text. Raises InputError if fewer than two are left.
+        """
         from lebm_text.analysis.corruption import Unigrams, corrupt
 
         unigrams = Unigrams(corpus.splits["train"].sentences()) if corruption.kind == "replace" else None
         spoilt = corrupt(normal, corruption, unigrams, seed=self.seed)
-        kept = [i for i, sentence in enumerate(spoilt) if self.fits(sentence)]
+        kept = [i for i, sentence in enumerate(spoilt) if sentence != normal[i] and self.fits(sentence)]
+        if len(kept) < 2 and corruption.strength:
+            raise InputError(f"{corruption}: {len(kept)} sentences are changed by it; a contrast needs 2")
         return Anomalies(str(corruption), [spoilt[i] for i in kept], of=kept)

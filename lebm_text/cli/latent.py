@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text import __version__
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json, check_writable, read_json, sha256_file
 from lebm_text.text.reading import parse_lines
@@ -61,7 +62,7 @@ def report_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 def find_latent_run(run: Path | None) -> Path:
     """The run that was named, or the newest; InputError for a language model, which has no z."""
     run = find_run(run)
-    if read_json(run / "config.json")["model"]["latent_dim"] == 0:
+    if Config.from_dict(read_json(run / "config.json")).model.latent_dim == 0:
         raise InputError(f"{run} is a language model (model.latent_dim = 0): it has no latent space to look into")
     return run
 
@@ -89,7 +90,10 @@ def run_corpus(run: Path, data_dir: Path | None) -> Corpus:
     """The text that the run was trained on, unchanged; InputError if it is gone."""
     from lebm_text.text.corpora import find_again
 
-    return find_again(read_json(run / "env.json")["corpus"], data_dir=data_dir)
+    described = read_json(run / "env.json").get("corpus")
+    if not isinstance(described, dict):
+        raise InputError(f"{run / 'env.json'} is damaged: it does not say what text the run was trained on")
+    return find_again(described, data_dir=data_dir)
 
 
 def sources(what: str, model: LatentEBM, run: Path, *, seed: int, packages: Sequence[str] = ()) -> dict[str, Any]:

@@ -64,9 +64,12 @@ def command(
 
     corpus = run_corpus(run, data_dir)
     model = LatentEBM.from_pretrained(run, device=device)
-    with progress(draws * len(queries), "posterior draws", quiet=as_json) as say:
-        places = posterior_means(model, queries, n_draws=draws, seed=seed, on_progress=say)
     lines = that_fit(model, dict.fromkeys(corpus.splits[split].sentences()))
+    if not lines:
+        raise InputError(f"{corpus.name} {split} has no sentence that fits the model")
+    with progress(draws * len(queries), "posterior draws", quiet=as_json) as say:
+        # Noise that no sentence of the corpus has: two chains of one noise end near each other, whatever they read.
+        places = posterior_means(model, queries, n_draws=draws, seed=MAX_SEED - seed, on_progress=say)
     means = kept_posterior_means(model, run, lines, n_draws=draws, seed=seed, quiet=as_json)
     found = nearest(places, means, k, metric)
     what = f"neighbours(k={k},{metric},M={draws})|text:{corpus.name}-{split}"

@@ -19,8 +19,13 @@ class Labelled(NamedTuple):
 
 
 def label_path(text: Path, directory: Path | None = None) -> Path:
-    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`."""
-    return (directory or text.parent) / f"{Path(text.name.removesuffix('.gz')).stem}.label"
+    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`.
+
+    Those of a `validation.…` may also lie in `valid.label`.
+    """
+    directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
+    short = directory / "valid.label"
+    return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
 
 
 def read_labelled(text: Path, labels: Path) -> list[Labelled]:

@@ -13,6 +13,7 @@ from lebm_text.files import atomic_write_text
 
 from .about import about, glance, kind_of
 from .anomalies import anomalies, is_anomaly
+from .attributes import directions, is_directions
 from .chains import is_trajectories, trajectories
 from .clouds import is_view, views
 from .curves import training_curves
@@ -36,9 +37,10 @@ _SECTIONS: tuple[Callable[[RunFiles], Section | None], ...] = (
     likelihoods,
     trajectories,
     views,
+    directions,
     anomalies,
 )
-_KNOWN = (is_judged, is_frontier, is_likelihood, is_trajectories, is_view, is_anomaly)
+_KNOWN = (is_judged, is_frontier, is_likelihood, is_trajectories, is_view, is_directions, is_anomaly)
 
 
 def write_page(run: Path, output: Path) -> list[str]:

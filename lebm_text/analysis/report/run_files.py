@@ -5,7 +5,7 @@ config.json must be there and sound. Anything else may be missing; what is there
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeGuard
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import read_json
+from lebm_text.files import read_json, sha256_file
 from lebm_text.training.metrics import read_metrics
 from lebm_text.training.monitor import Watchdog
 
@@ -87,6 +87,9 @@ def read_run(directory: Path) -> RunFiles:
     """Read a run directory. Raises InputError if it has no sound config.json."""
     config = Config.from_dict(read_json(directory / "config.json"))
     notes: list[str] = []
+    reports = {
+        path.stem: report for path in _sorted(directory / "eval", "*.json") if (report := _optional(path, notes))
+    }
     metrics = _metrics(directory / "metrics.jsonl", notes)
     epochs, samples = [], []
     for path in _sorted(directory / "samples", "*.txt"):
@@ -106,9 +109,7 @@ def read_run(directory: Path) -> RunFiles:
         epochs=sorted(epochs, key=lambda pair: pair[0]),
         samples=samples,
         pairs={path.name: _pairs(path, notes) for path in _sorted(directory / "samples", "*.tsv")},
-        reports={
-            path.stem: report for path in _sorted(directory / "eval", "*.json") if (report := _optional(path, notes))
-        },
+        reports=_of_weights(reports, directory / "model.safetensors", notes),
         notes=notes,
     )
 
@@ -128,7 +129,7 @@ def signatures_in(value: Any) -> list[str]:
 
 def is_figure(value: Any) -> TypeGuard[float]:
     """Whether a value out of a JSON file is a number that can be shown."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def dig(value: Any, *path: str) -> Any:
@@ -167,6 +168,17 @@ def _optional(path: Path, notes: list[str]) -> dict[str, Any]:
     except (InputError, RecursionError) as error:
         notes.append(f"{path.name}: {_short(error)}")
         return {}
+
+
+def _of_weights(reports: dict[str, dict[str, Any]], weights: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Without those that say that they are of other weights than the run has now."""
+    of_weights = {name: dig(report, "sha256", "weights") for name, report in reports.items()}
+    if not any(of_weights.values()) or not weights.is_file():
+        return reports
+    now = sha256_file(weights)
+    stale = [name for name, sha256 in of_weights.items() if sha256 not in (None, now)]
+    notes += [f"{name}.json: of weights that the run no longer has" for name in stale]
+    return {name: report for name, report in reports.items() if name not in stale}
 
 
 def _progress(checkpoints: Path, notes: list[str]) -> Mapping[str, Any]:

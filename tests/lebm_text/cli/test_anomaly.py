@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lebm_text.cli.anomaly_systems import find_runs
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
+from lebm_text.text.storing import cache_directory
 
 from ..tiny import tiny_model
 from .conftest import Report
@@ -149,8 +151,47 @@ def test_scores_are_kept_until_the_weights_change(
     for other in (["--draws", "2"], ["--seed", "2"], ["--precision", "bf16"]):
         assert main([*arguments, *other]) == 2
         assert "the model is read" in one_line(capsys)
+    path = Path(runs[1]) / "config.json"
+    before = path.read_text()
+    config = json.loads(before)
+    config["inference"]["n_steps"] += 1
+    path.write_text(json.dumps(config))
+    assert main(arguments) == 2
+    path.write_text(before)
+    assert report_of(*arguments)["contrasts"] == first["contrasts"]
+    for kept in (cache_directory() / "scores").glob("*.json"):
+        kept.write_text('{"scores": []}')
+    assert main(arguments) == 2  # damaged: computed again
     tiny_model(init_range=0.5).save_pretrained(runs[1])
     assert main(arguments) == 2
+
+
+def test_a_run_on_another_text_is_warned_of(
+    grammar_corpus: Path, grammar_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(grammar_corpus, tmp_path / "other"))
+    arguments = ["--run", str(grammar_run), "--swap", "0.5", "-n", "10", "--resamples", "20", "-o", "report.json"]
+    assert main(["anomaly", "eval", str(grammar_corpus), *arguments]) == 0
+    assert "warning" not in capsys.readouterr().err
+    (other / "train.txt").write_text("a dog\nthe cat\n")
+    assert main(["anomaly", "eval", str(other), *arguments]) == 0
+    assert "warning: tiny was trained on grammar, which is not the training text of other" in capsys.readouterr().err
+    (warning,) = json.loads(Path("report.json").read_text())["warnings"]
+    assert warning.startswith("tiny was trained on grammar")
+
+
+def test_what_a_swap_leaves_as_it_was_is_no_anomaly(grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = grammar_corpus / "test.txt"
+    test.write_text("dog\ncat cat\n" + test.read_text())
+    n = len(test.read_text().splitlines())
+    assert main(["anomaly", "eval", str(grammar_corpus), "--swap", "1", "--resamples", "20", "-o", "report.json"]) == 0
+    contrasts = json.loads(Path("report.json").read_text())["contrasts"]
+    assert all(contrast["n_anomalous"] <= n - 2 for contrast in contrasts)
+    test.write_text("dog\ncat cat\na a a\n")
+    (grammar_corpus / "anomalies.txt").unlink(missing_ok=True)
+    capsys.readouterr()
+    assert main(["anomaly", "eval", str(grammar_corpus), "--swap", "1", "-o", "report.json"]) == 2
+    assert "0 sentences are changed by it" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

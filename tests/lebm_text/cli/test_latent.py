@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lebm_text.analysis.posterior import posterior_means
+from lebm_text.analysis.posterior import posterior_means, that_fit
 from lebm_text.cli.main import main
+from lebm_text.cli.options import MAX_SEED
 from lebm_text.text.storing import cache_directory
 
 from ..tiny import tiny_model
@@ -47,7 +48,7 @@ def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corp
     found = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
     model = tiny_model()
     means = posterior_means(model, unique, n_draws=2, seed=1)
-    distance = (means - posterior_means(model, [SENTENCE], n_draws=2, seed=1)).norm(dim=1)
+    distance = (means - posterior_means(model, [SENTENCE], n_draws=2, seed=MAX_SEED - 1)).norm(dim=1)
     assert [row["sentence"] for row in found["neighbours"]] == [unique[i] for i in distance.argsort()[:3]]
     assert [row["distance"] for row in found["neighbours"]] == pytest.approx(sorted(distance.tolist())[:3], abs=1e-4)
     assert found["mean_distance"] == pytest.approx(float(distance.mean()), abs=1e-4)
@@ -60,6 +61,34 @@ def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corp
     tiny_model(energy_bound=1.0).save_pretrained(grammar_run)
     report_of("neighbours", SENTENCE, "--draws", "2")
     assert len(list((cache_directory() / "latents").glob("*.npy"))) == 2
+
+
+def test_a_query_has_the_noise_of_no_sentence_of_the_corpus(grammar_run: Path, grammar_corpus: Path) -> None:
+    """Where z says nothing of x its place is its noise, and sentence i would always be nearest to query i."""
+    model = tiny_model()
+    lines = that_fit(model, dict.fromkeys((grammar_corpus / "test.txt").read_text().splitlines()))[:5]
+    corpus, queries = (posterior_means(model, lines, n_draws=2, seed=seed) for seed in (1, MAX_SEED - 1))
+    assert float((corpus - queries).norm(dim=1).min()) > 0.05
+
+
+def test_a_split_without_a_sentence_that_fits_is_refused(
+    grammar_run: Path, grammar_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = grammar_run / "config.json"
+    config = json.loads(path.read_text())
+    config["text"]["max_length"] = 1
+    path.write_text(json.dumps(config))
+    assert main(["neighbours", "cat"]) == 2
+    assert "no sentence that fits" in one_line(capsys)
+
+
+def test_damaged_runs_are_one_line(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (grammar_run / "env.json").write_text("{}")
+    assert main(["views"]) == 2
+    assert "does not say what text" in one_line(capsys)
+    (grammar_run / "config.json").write_text('{"texts": {}}')
+    assert main(["views"]) == 2
+    assert one_line(capsys)
 
 
 def test_neighbours_of_lines_from_files(

@@ -27,3 +27,9 @@ def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
 def test_labels_have_one_name_wherever_the_text_lies(text: str) -> None:
     assert label_path(Path("a") / text) == Path("a/train.label")
     assert label_path(Path("a") / text, Path("b")) == Path("b/train.label")
+
+
+def test_labels_of_validation_may_have_the_short_name(tmp_path: Path) -> None:
+    assert label_path(tmp_path / "validation.parquet") == tmp_path / "validation.label"
+    (tmp_path / "valid.label").touch()
+    assert label_path(tmp_path / "validation.parquet") == tmp_path / "valid.label"

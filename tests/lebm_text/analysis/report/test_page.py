@@ -54,6 +54,17 @@ VIEWS = {
     "explained": [0.25, 0.125],
     "clouds": {name: {"coordinates": [[0.5, 1.0], [1, 2]]} for name in ("p0", "prior", "posterior")},
 }
+DIRECTIONS = {
+    "metric": "directions",
+    "positive": "1",
+    "majority": 0.613,
+    "accuracy": [
+        {"n": n, "probe": {"mean": 0.7 + n / 1e4, "spread": 0.01}, "bag_of_words": {"mean": 0.6 + n / 1e4}}
+        for n in (10, 1000)
+    ],
+    "moved": {"attribute": [{"shift": s, "share_positive": 0.5 + s / 8} for s in (-4.0, 4.0)]},
+    "sentences": [{"input": "the soup", "moved": [{"shift": -4.0, "sentence": "the bad soup"}, {"shift": 1}]}],
+}
 ANOMALY = {
     "metric": "anomaly",
     "corpus": {"name": "news"},
@@ -108,6 +119,7 @@ def full(tmp_path: Path) -> Path:
             "likelihood-test": LIKELIHOOD,
             "trajectories": TRAJECTORIES,
             "views": VIEWS,
+            "directions": DIRECTIONS,
             "anomaly-news": ANOMALY,
             "novel": {
                 "metric": "novel",
@@ -157,6 +169,7 @@ def test_a_full_run_shows_everything(full: Path) -> None:
         "Likelihood",
         "Trajectories of the prior chain",
         "Views of the latent space",
+        "Direction of an attribute",
         "Anomaly detection",
         "novel",
         "Signatures",
@@ -179,6 +192,7 @@ def test_a_full_run_shows_everything(full: Path) -> None:
             "42",
             "two",
         ),
+        *("Accuracy on held-out sentences", "majority", "Sentences moved", "Moved: the soup", "the bad soup"),
         *("37.5% of the variance", "inferred from sentences", "0.7 ± 0.1"),
         *("sport (95 sentences) among news (1,900 sentences)", "joint a token", "0.8125", "0.78 to 0.84", "better"),
         *("FPPL|lm:kn5|v:1", "samples(n=5)", "ef" * 32, "novel|v:1", "abc123", "not committed"),
@@ -330,13 +344,29 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         {"metric": "likelihood", "exact_of_all": {"n_sentences": 3, "nll": 21.5}, "exact": None},
         {"metric": "anomaly", "contrasts": [{"results": [{"auroc": 2, "auroc_ci95": "?"}], "comparisons": [3]}, None]},
         {"metric": "views", "clouds": {"a": {"coordinates": [[1, 2], [1], "x"]}, "b": 3}},
+        {
+            "metric": "directions",
+            "accuracy": [{"n": 0}, {"n": 5, "probe": {"mean": 1}}, 7],
+            "moved": 3,
+            "sentences": [1],
+        },
+        {"metric": "directions", "accuracy": [], "sentences": [{"input": 3, "moved": [{"sentence": 4}]}]},
         {"metric": 3, "deep": {"er": {"and": {"still": {"deeper": {"than": {"that": {"goes": 1}}}}}}}, "none": []},
+        {"metric": "likelihood", "exact_of_all": {"n_sentences": 10**400, "nll": 10**400}},
         {"numbers": [float(i) for i in range(99)], "bad": [float("nan"), 1], "yes": True, "mixed": [1, "a", None]},
     ],
     ids=str,
 )
 def test_a_report_of_any_shape_leaves_a_page(tmp_path: Path, report: dict[str, Any]) -> None:
     check_document(page_of(write_run(tmp_path / "run", reports={"some": report})))
+
+
+def test_a_report_of_weights_that_are_gone_is_left_out_and_named(tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "run", reports={"views": VIEWS | {"sha256": {"weights": "0" * 64}}})
+    (directory / "model.safetensors").write_bytes(b"weights")
+    page = page_of(directory)
+    assert "Views of the latent space" not in page.sections
+    assert "views.json: of weights that the run no longer has" in page.text
 
 
 def test_long_lists_are_shown_by_their_spread(tmp_path: Path) -> None:
