@@ -22,6 +22,7 @@ __all__ = ["Area", "Contrast", "Curves", "Measured", "difference", "verdict"]
 
 Floats = NDArray[np.float64]
 METRICS = ("auroc", "auprc")
+_POINTS = 200
 _COUNTS = 1 << 21  # resamples × sentences that are summed at a time: some 100 MB
 
 
@@ -50,6 +51,14 @@ class Curves:
     true_positive_rate: Floats
     recall: Floats
     precision: Floats
+
+    def record(self) -> dict[str, list[list[float]]]:
+        """Ready for JSON: pairs of numbers, at most `_POINTS` of each curve, its ends among them."""
+        pairs = {
+            "roc": (self.false_positive_rate, self.true_positive_rate),
+            "precision_over_recall": (self.recall, self.precision),
+        }
+        return {name: _thinned(np.stack(pair, axis=1)).tolist() for name, pair in pairs.items()}
 
 
 class Contrast:
@@ -124,6 +133,11 @@ def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int32])
     auroc = (positive * below).sum(1) / (n_positive * n_negative)[:, 0]
     precision = hits / np.maximum(hits + errors, 1)
     return auroc, (positive * precision).sum(1) / n_positive[:, 0]
+
+
+def _thinned(points: Floats) -> Floats:
+    kept: Floats = points[np.unique(np.linspace(0, len(points) - 1, _POINTS).round().astype(int))]
+    return kept
 
 
 def difference(one: Area, other: Area) -> tuple[float, tuple[float, float]]:

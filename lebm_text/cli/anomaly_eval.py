@@ -223,6 +223,7 @@ def _contrast(
         "share": contrast.share,
         "results": results,
         "comparisons": _comparisons(systems, measured),
+        "curves": {label: curve.record() for label, curve in curves.items()},
     }, curves
 
 

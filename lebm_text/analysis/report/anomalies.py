@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .charts import Chart, Series, draw
 from .html import Html, Section, details, element, number, table
 from .run_files import RunFiles, dig, interval_of, is_figure, mappings
 
@@ -24,8 +25,11 @@ def anomalies(run: RunFiles) -> Section | None:
     for report in run.reports.values():
         if is_anomaly(report):
             normal = dig(report, "corpus", "name") or "the corpus"
-            parts += [_contrast(contrast, str(normal)) for contrast in _contrasts(report) if _results(contrast)]
-            parts += [_comparisons(contrast) for contrast in _contrasts(report) if contrast.get("comparisons")]
+            for contrast in _contrasts(report):
+                parts += [_contrast(contrast, str(normal))] if _results(contrast) else []
+                charts = [draw(chart) for chart in _curves(contrast)]
+                parts += [element("div", *charts, class_="charts")] if charts else []
+                parts += [_comparisons(contrast)] if contrast.get("comparisons") else []
     caption = (
         "Anomalies are the positive class. AUROC: the chance that an anomaly scores above a normal sentence, 0.5 for "
         "guessing. AUPRC: precision over all recalls; guessing gives the share of anomalies."
@@ -50,6 +54,37 @@ def _rows(contrast: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         drawn = _drawn(area, row.get("auroc_ci95") if interval else [area, area])
         others = row.get("auprc"), interval_of(row.get("auprc_ci95"))
         yield str(row.get("system")), score, area, interval, drawn, *others
+
+
+def _curves(contrast: Mapping[str, Any]) -> Iterator[Chart]:
+    """ROC and precision over recall of each system's main score."""
+    curves, share = contrast.get("curves"), contrast.get("share")
+    systems = curves.items() if isinstance(curves, Mapping) else ()
+    for key, title, caption, axes, levels in (
+        (
+            "roc",
+            "ROC",
+            "The more a curve is above the diagonal, the better; below it normal sentences score higher.",
+            ("normal sentences above the threshold", "anomalies above it"),
+            [],
+        ),
+        (
+            "precision_over_recall",
+            "Precision over recall",
+            "Of the sentences above a threshold, how many are anomalies; guessing gives their share.",
+            ("recall of anomalies", "precision"),
+            [("guessing", share)] if is_figure(share) else [],
+        ),
+    ):
+        series = [Series(str(label), _pairs(dig(curve, key))) for label, curve in systems]
+        if any(each.points for each in series):
+            name = f"{title}: {contrast.get('anomalies')}"
+            yield Chart(name, caption, *axes, series, levels=levels, logarithmic=False)
+
+
+def _pairs(value: Any) -> list[tuple[float, float]]:
+    rows = value if isinstance(value, list) else []
+    return [(row[0], row[1]) for row in rows if isinstance(row, list) and len(row) == 2 and all(map(is_figure, row))]
 
 
 def _comparisons(contrast: Mapping[str, Any]) -> Html:

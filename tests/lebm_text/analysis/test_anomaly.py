@@ -98,3 +98,18 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(InputError, match=r"lebm-text\[analysis\]"):
         Contrast(60, 40)
+
+
+def test_curves_are_kept_with_their_ends() -> None:
+    """A thinned ROC curve has nearly the area of the whole."""
+    contrast = Contrast(400, 300, n_resamples=2)
+    normal, anomalous = RNG.normal(size=400), RNG.normal(size=300) + 1
+    kept = contrast.curves(normal, anomalous).record()
+    roc = np.array(kept["roc"])
+    assert roc[0].tolist() == [0, 0]
+    assert roc[-1].tolist() == [1, 1]
+    assert len(roc) <= 200
+    area = np.diff(roc[:, 0]) @ (roc[1:, 1] + roc[:-1, 1]) / 2
+    assert area == pytest.approx(contrast.measure(normal, anomalous).auroc.value, abs=0.01)
+    recall = np.array(kept["precision_over_recall"])[:, 0]
+    assert {recall[0], recall[-1]} == {0.0, 1.0}

@@ -75,6 +75,9 @@ ANOMALY = {
             "n_anomalous": 95,
             "share": 0.0476,
             "signature": "AUROC,AUPRC|positive:sport",
+            "curves": {
+                "a run joint": {"roc": [[0, 0], [0.2, 0.9], [1, 1]], "precision_over_recall": [[0, 1], [1, 0.05]]}
+            },
             "results": [
                 {"system": "a run", "score": "joint", "per_token": True, "auroc": 0.8125, "auroc_ci95": [0.78, 0.84]},
                 {"system": "length", "score": "tokens", "auroc": 0.55, "auprc": 0.0625},
@@ -195,6 +198,7 @@ def test_a_full_run_shows_everything(full: Path) -> None:
         *("Accuracy on held-out sentences", "majority", "Sentences moved", "Moved: the soup", "the bad soup"),
         *("37.5% of the variance", "inferred from sentences", "0.7 ± 0.1"),
         *("sport (95 sentences) among news (1,900 sentences)", "joint a token", "0.8125", "0.78 to 0.84", "better"),
+        *("ROC: sport", "Precision over recall: sport", "a run joint", "guessing"),
         *("FPPL|lm:kn5|v:1", "samples(n=5)", "ef" * 32, "novel|v:1", "abc123", "not committed"),
         *("lebm-text train ./e2e --preset", "no warning of collapse"),
     )
@@ -343,6 +347,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         {"metric": "trajectories", "bands": {"norm": [[1, 2]]}},
         {"metric": "likelihood", "exact_of_all": {"n_sentences": 3, "nll": 21.5}, "exact": None},
         {"metric": "anomaly", "contrasts": [{"results": [{"auroc": 2, "auroc_ci95": "?"}], "comparisons": [3]}, None]},
+        {"metric": "anomaly", "contrasts": [{"results": [{"auroc": 1}], "curves": {"a": 3, "b": {"roc": [[1], "x"]}}}]},
+        {"metric": "anomaly", "contrasts": [{"results": [{"auroc": 1}], "curves": [1]}]},
         {"metric": "views", "clouds": {"a": {"coordinates": [[1, 2], [1], "x"]}, "b": 3}},
         {
             "metric": "directions",
