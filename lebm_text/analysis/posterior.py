@@ -12,7 +12,17 @@ from torch import Tensor
 
 from lebm_text.model import LatentEBM
 
-__all__ = ["posterior_means", "shuffled", "that_fit"]
+__all__ = ["posterior_means", "seed_apart", "shuffled", "that_fit"]
+
+_LARGEST_SEED = 2**63 - 1  # that torch takes
+
+
+def seed_apart(seed: int) -> int:
+    """A seed for a second set of draws, to be compared with one from `seed`.
+
+    Two chains of one noise end near each other, whatever they read; sets that share it look more alike than they are.
+    """
+    return _LARGEST_SEED - seed
 
 
 def posterior_means(

@@ -20,10 +20,9 @@ from lebm_text.models.priors import GaussianPrior
 from lebm_text.samplers.noise import KeyedRng
 
 from .pictures import panels, save_pictures
+from .posterior import seed_apart
 
 __all__ = ["Cloud", "View", "plot_view", "view"]
-
-_LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def view(
     sets = {"p0": start.cpu(), "prior": drawn.cpu()}
     if isinstance(prior, GaussianPrior):
         del sets["prior"]
-    # Noise of their own: with that of the prior's chains, the sets would hide what differs by being drawn alike.
-    sets["posterior"] = model.infer(sentences, seed=_LARGEST_SEED - seed, on_progress=on_progress)
+    sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_progress)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
     with torch.no_grad():
         clouds = {

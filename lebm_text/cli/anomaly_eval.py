@@ -18,6 +18,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import atomic_write_json, read_json
 
 from .anomaly_systems import NORMAL, SystemScores, baselines, find_runs
+from .anomaly_table import table_lines
 from .anomaly_texts import Anomalies, Choice, read_anomalies
 from .command_line import command_line
 from .evaluation_rows import versions
@@ -109,7 +110,7 @@ def evaluate(request: Request) -> None:
         click.echo(json.dumps(result))
         return
     for report in reports:
-        for line in _lines(report):
+        for line in table_lines(report):
             click.echo(line)
     click.echo(f"report: {output}", err=True)
     if drawn:
@@ -269,35 +270,3 @@ def _signature(request: Request, corpus: Corpus, report: Mapping[str, Any]) -> s
         f"|negative:{corpus.name}-{request.split}(n={report['n_normal']})|z:p(z|x),draws={request.draws},steps={steps}"
         f"|eos:yes|bootstrap:{request.resamples}|seed:{request.seed}|v:{__version__}"
     )
-
-
-def _lines(report: Mapping[str, Any]) -> list[str]:
-    """The table of a contrast, and in words where the models stand."""
-    lines = [
-        f"{report['anomalies']}: {report['n_anomalous']:,} anomalies among {report['n_normal']:,} normal sentences "
-        f"(chance: AUROC 0.5, AUPRC {report['share']:.3f})"
-    ]
-    head = ("system", "score", "AUROC", "95 %", "AUPRC", "95 %")
-    rows = [
-        (
-            row["system"],
-            row["score"] + (" a token" if row["per_token"] else ""),
-            *(part for name in ("auroc", "auprc") for part in (f"{row[name]:.3f}", _interval(row[f"{name}_ci95"]))),
-        )
-        for row in report["results"]
-    ]
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines += [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
-    for compared in report["comparisons"]:
-        what = "a token" if compared["per_token"] else "whole"
-        lines.append(
-            f"{compared['model']} {compared['score']} ({what}) against {compared['baseline']}: {compared['model_is']} "
-            f"(AUROC {compared['auroc_difference']:+.3f} {_interval(compared['ci95'])})"
-        )
-    return [*lines, report["signature"], ""]
-
-
-def _interval(ci95: Sequence[float]) -> str:
-    return f"[{ci95[0]:.3f}, {ci95[1]:.3f}]"

@@ -59,7 +59,7 @@ def command(
         return
 
     from lebm_text.analysis.neighbours import nearest
-    from lebm_text.analysis.posterior import posterior_means, that_fit
+    from lebm_text.analysis.posterior import posterior_means, seed_apart, that_fit
     from lebm_text.model import LatentEBM
 
     corpus = run_corpus(run, data_dir)
@@ -68,8 +68,7 @@ def command(
     if not lines:
         raise InputError(f"{corpus.name} {split} has no sentence that fits the model")
     with progress(draws * len(queries), "posterior draws", quiet=as_json) as say:
-        # Noise that no sentence of the corpus has: two chains of one noise end near each other, whatever they read.
-        places = posterior_means(model, queries, n_draws=draws, seed=MAX_SEED - seed, on_progress=say)
+        places = posterior_means(model, queries, n_draws=draws, seed=seed_apart(seed), on_progress=say)
     means = kept_posterior_means(model, run, lines, n_draws=draws, seed=seed, quiet=as_json)
     found = nearest(places, means, k, metric)
     what = f"neighbours(k={k},{metric},M={draws})|text:{corpus.name}-{split}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .results import GREEDY, Results
+from .steps import METRICS
 
 __all__ = ["markdown"]
 
@@ -46,14 +47,14 @@ def _main(results: Results) -> str:
     lines = [_real_row(results, len(header))]
     for text, figures in results.known.items():
         if text.endswith("-gram samples"):
-            kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in ("fppl", "rppl")]
+            kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in METRICS]
             cells = [text, *[_MISSING] * 4, *kn5]
             lines.append(cells + [_MISSING] * (len(header) - len(cells)))
     for row in results.rows.values():
         lstm, likelihood = row["lstm"], row["likelihood"]
         kn5, greedy = row["kn5"].get("T=1", {}), row["kn5"].get(GREEDY, {})
         cells = [row["label"], str(len(row["seeds"])), _value(row["cost"]["epochs"], 1)]
-        cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in ("fppl", "rppl")]
+        cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in METRICS]
         cells.append(_share(greedy.get("distinct")))
         cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
         cells.append(_value(likelihood.get("active_units"), 1))
@@ -80,7 +81,7 @@ def _frontiers(results: Results) -> str:
     decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row["kn5"]))
     lines = []
     for row in results.rows.values():
-        for metric in ("fppl", "rppl"):
+        for metric in METRICS:
             figures = [row["kn5"].get(decoding, {}).get(metric) for decoding in decodings]
             lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
     table = _table(["row", "KN5", *decodings], lines)

@@ -15,13 +15,12 @@ from .log import Log
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
 from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval, rppl_at
-from .steps import calibrating, judging, require_same, run_directory, seconds_trained, text_of
+from .steps import METRICS, calibrating, judging, require_same, run_directory, seconds_trained, text_of
 from .tuning import last_validation
 
 __all__ = ["Results", "gather"]
 
 GREEDY = "greedy"
-METRICS = ("fppl", "rppl")
 _Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 

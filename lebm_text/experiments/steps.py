@@ -19,6 +19,7 @@ from .log import Log
 from .plan import Experiment, Row
 
 __all__ = [
+    "METRICS",
     "Step",
     "calibrating",
     "command_line",
@@ -33,6 +34,7 @@ __all__ = [
     "trying",
 ]
 
+METRICS = ("fppl", "rppl")
 _WEIGHTS = "model.safetensors"
 _OPTIONS = 3  # of a report's command come after its name, --run and the run
 
@@ -132,7 +134,7 @@ def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
         "1",
         "--calibrate",
     )
-    outputs = {metric: root / f"{metric}-known.json" for metric in ("fppl", "rppl")}
+    outputs = {metric: root / f"{metric}-known.json" for metric in METRICS}
     return [
         Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output, of_corpus=True)
         for metric, output in outputs.items()
@@ -147,7 +149,7 @@ def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
     if seed in experiment.likelihood_seeds:
         steps.append(_report(run, "likelihood", "likelihood", *_held_out(experiment), *likelihood_options(experiment)))
     if seed in experiment.lstm_seeds:
-        for metric in ("fppl", "rppl"):
+        for metric in METRICS:
             options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
             steps.append(_report(run, metric, f"{metric}-lstm", *options))
     return steps

@@ -7,7 +7,7 @@ from typing import Any
 
 from .charts import Chart, Series, draw
 from .html import Html, Section, details, element, number, table
-from .run_files import RunFiles, dig, interval_of, is_figure, mappings
+from .run_files import RunFiles, dig, interval_of, is_figure, mappings, pairs_of
 
 __all__ = ["anomalies", "is_anomaly"]
 
@@ -76,15 +76,10 @@ def _curves(contrast: Mapping[str, Any]) -> Iterator[Chart]:
             [("guessing", share)] if is_figure(share) else [],
         ),
     ):
-        series = [Series(str(label), _pairs(dig(curve, key))) for label, curve in systems]
+        series = [Series(str(label), pairs_of(dig(curve, key))) for label, curve in systems]
         if any(each.points for each in series):
             name = f"{title}: {contrast.get('anomalies')}"
             yield Chart(name, caption, *axes, series, levels=levels, logarithmic=False)
-
-
-def _pairs(value: Any) -> list[tuple[float, float]]:
-    rows = value if isinstance(value, list) else []
-    return [(row[0], row[1]) for row in rows if isinstance(row, list) and len(row) == 2 and all(map(is_figure, row))]
 
 
 def _comparisons(contrast: Mapping[str, Any]) -> Html:

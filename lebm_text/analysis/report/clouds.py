@@ -7,7 +7,7 @@ from typing import Any
 
 from .charts import Chart, Series, draw
 from .html import Section, element
-from .run_files import RunFiles, dig, is_figure
+from .run_files import RunFiles, dig, is_figure, pairs_of
 
 __all__ = ["is_view", "views"]
 
@@ -42,10 +42,4 @@ def views(run: RunFiles) -> Section | None:
 def _clouds(report: Mapping[str, Any]) -> Iterator[Series]:
     clouds = report.get("clouds")
     for name, cloud in clouds.items() if isinstance(clouds, Mapping) else ():
-        rows: Any = dig(cloud, "coordinates")
-        points = [
-            (row[0], row[1])
-            for row in (rows if isinstance(rows, list) else [])
-            if isinstance(row, list) and len(row) == 2 and all(map(is_figure, row))
-        ]
-        yield Series(_LABELS.get(name, str(name)), points[:_MOST], line=False)
+        yield Series(_LABELS.get(name, str(name)), pairs_of(dig(cloud, "coordinates"))[:_MOST], line=False)

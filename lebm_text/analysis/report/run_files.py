@@ -26,6 +26,7 @@ __all__ = [
     "interval_of",
     "is_figure",
     "mappings",
+    "pairs_of",
     "read_run",
     "signatures_in",
     "text_of",
@@ -142,6 +143,12 @@ def dig(value: Any, *path: str) -> Any:
 def mappings(value: Any) -> list[Mapping[str, Any]]:
     """The objects in a list; none of anything else."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def pairs_of(value: Any) -> list[tuple[float, float]]:
+    """The pairs of figures in a list; none of anything else."""
+    rows = value if isinstance(value, list) else []
+    return [(row[0], row[1]) for row in rows if isinstance(row, list) and len(row) == 2 and all(map(is_figure, row))]
 
 
 def interval_of(pair: Any) -> str | None:
