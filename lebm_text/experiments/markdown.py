@@ -20,6 +20,8 @@ def markdown(results: Results, command: str) -> str:
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row["kn5"] for row in results.rows.values()):
         parts.append(_frontiers(results))
+    if samplers := [text for text in results.known if _is_sampler(text)]:
+        parts.append(_distances(results, samplers))
     parts += [_comparison(results, comparison) for comparison in results.comparisons if comparison["ratios"]]
     if results.tuning:
         parts.append(_tuning(results))
@@ -46,7 +48,7 @@ def _main(results: Results) -> str:
     header += ["log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
     lines = [_real_row(results, len(header))]
     for text, figures in results.known.items():
-        if text.endswith("-gram samples"):
+        if _is_sampler(text):
             kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in METRICS]
             cells = [text, *[_MISSING] * 4, *kn5]
             lines.append(cells + [_MISSING] * (len(header) - len(cells)))
@@ -86,6 +88,22 @@ def _frontiers(results: Results) -> str:
             lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
     table = _table(["row", "KN5", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+
+
+def _is_sampler(text: str) -> bool:
+    return text.endswith("-gram samples")
+
+
+def _distances(results: Results, samplers: Sequence[str]) -> str:
+    lines = [
+        [row["label"], *(_value(results.distances[text][name], 3) for text in samplers)]
+        for name, row in results.rows.items()
+    ]
+    return (
+        f"## Distance to n-gram samplers\n\n{_table(['row', *samplers], lines)}\n\nThe row's RPPL at the "
+        "temperature, between those judged, at which its FPPL is that of the samples, over their RPPL; below 1 the row "
+        "is better, a dash where it does not reach that FPPL. The judge is an n-gram model, too, which favours them."
+    )
 
 
 def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:

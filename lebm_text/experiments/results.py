@@ -33,6 +33,7 @@ class Results:
             rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, active units, …).
         real: by judge, perplexity of real held-out text.
         known: by name, fppl and rppl of texts of known quality under KN5.
+        distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
         missing: what was asked for and is not there, or not of the present weights, settings and options.
@@ -46,6 +47,7 @@ class Results:
     rows: dict[str, dict[str, Any]]
     real: dict[str, dict[str, float]]
     known: dict[str, dict[str, float]]
+    distances: dict[str, dict[str, dict[str, Any] | None]]
     comparisons: list[dict[str, Any]]
     tuning: dict[str, Any]
     signatures: list[str]
@@ -90,6 +92,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     _require_one_text([run.directory for of_row in runs.values() for run in of_row.values()])
     points = {name: {seed: _points(run, sources) for seed, run in of_row.items()} for name, of_row in runs.items()}
     rows = {row.name: _row(row, runs[row.name], points[row.name], sources) for row in experiment.rows}
+    known = _known(experiment, root, log)
     return Results(
         experiment.name,
         experiment.title,
@@ -97,7 +100,11 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.split,
         rows,
         sources.real,
-        _known(experiment, root, log),
+        known,
+        {
+            text: {name: _distance(figures, of_row) for name, of_row in points.items()}
+            for text, figures in known.items()
+        },
         [_comparison(pair, points) for pair in experiment.compare],
         tuning,
         list(sources.signatures),
@@ -242,10 +249,20 @@ def _comparison(pair: tuple[str, str], points: dict[str, dict[int, _Points]]) ->
             ratios[decoding] = {
                 metric: _ratio([(a[decoding][metric], b[metric]) for a, b in both]) for metric in METRICS
             }
-            equal = [(rppl_at(b["fppl"], _frontier(a)), b["rppl"]) for a, b in both if decoding != GREEDY]
-            known = [(at, rppl) for at, rppl in equal if at is not None]
-            ratios[decoding]["rppl_at_equal_fppl"] = _ratio(known) if len(known) == len(both) else None
+            ratios[decoding]["rppl_at_equal_fppl"] = None if decoding == GREEDY else _ratio_at_equal_fppl(both)
     return {"first": pair[0], "second": pair[1], "ratios": ratios}
+
+
+def _distance(known: Mapping[str, float], points: Mapping[int, _Points]) -> dict[str, Any] | None:
+    """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
+    return _ratio_at_equal_fppl([(seed, known) for seed in points.values()]) if {*METRICS} <= known.keys() else None
+
+
+def _ratio_at_equal_fppl(pairs: Sequence[tuple[_Points, Mapping[str, float]]]) -> dict[str, Any] | None:
+    """Of a frontier's RPPL to a point's, where the frontier has the point's FPPL; None if one of the pairs has none."""
+    equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
+    reached = [(at, rppl) for at, rppl in equal if at is not None]
+    return _ratio(reached) if len(reached) == len(pairs) else None
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, Any] | None:

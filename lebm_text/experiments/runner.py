@@ -7,6 +7,7 @@ leaves its output beside the run. What is done is not done again.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from lebm_text.config import Config
 from lebm_text.files import atomic_write_json, read_json
 
 from .log import Log
@@ -120,10 +122,23 @@ class Runner:
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
         require_same(run, config, self.corpus)
+        self._take_over_trial(row, chosen, config, run)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
         calibration = calibrating(self.experiment, run, self.root) if first else []
         return [train, *judging(self.experiment, run, seed), *calibration]
+
+    def _take_over_trial(self, row: Row, chosen: Mapping[str, int], config: Config, run: Path) -> None:
+        """Where the chosen trial is this very run, of the same settings, seed and epochs, copy it."""
+        if run.exists() or not row.trials or config.differences(self.experiment.trial(row, chosen[row.name])):
+            return
+        trial = trial_directory(self.root, row, chosen[row.name])
+        train, _ = self.trial_steps(row, chosen[row.name])
+        if train.is_done(self.log):
+            copy = run.with_name(f".{run.name}.tmp")
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(trial, copy)
+            copy.rename(run)
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
         """Chains side by side, the steps of a chain in turn; without its run none goes on. Ctrl-C ends all."""

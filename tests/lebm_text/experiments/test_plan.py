@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.experiments.plan import builtin_experiments, read_experiment
+from lebm_text.experiments.plan import Experiment, Tuning, builtin_experiments, read_experiment
 
 from .program import experiment
 
@@ -59,7 +60,7 @@ def test_a_twin_has_the_chosen_settings_of_the_other_and_its_own() -> None:
 
 
 def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
-    table = read_experiment("table1")
+    table = _half_as_long(read_experiment("table1"))
     for name in ("vae", "fbvae", "sri", "lebm"):
         row = table.row(name)
         for number in range(1, len(row.trials) + 1):
@@ -73,11 +74,30 @@ def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
 
 
 def test_a_trial_without_an_anneal_leaves_its_length_alone() -> None:
-    table = read_experiment("table1")
+    table = _half_as_long(read_experiment("table1"))
     row = table.row("lebm")
     constant, annealed = (table.trial(row, number) for number in (2, 3))
     assert constant.inference.anneal_epochs == type(constant.inference)().anneal_epochs
-    assert annealed.inference.anneal_epochs == 2.0
+    assert annealed.inference.anneal_epochs == 1.5
+
+
+def test_trials_are_as_long_as_runs_unless_it_is_said_otherwise() -> None:
+    table = read_experiment("table1")
+    for row in table.rows:
+        for number in range(1, len(row.trials) + 1):
+            assert table.trial(row, number) == table.config(row, {row.name: number}, 1)
+
+
+def _half_as_long(table: Experiment) -> Experiment:
+    """With trials of two epochs for runs of four."""
+    rows = [
+        dataclasses.replace(row, settings={**row.settings, "inference.pretrain_epochs": 2})
+        if row.name == "fbvae"
+        else row
+        for row in table.rows
+    ]
+    settings = {**table.settings, "training.n_epochs": 4}
+    return dataclasses.replace(table, rows=tuple(rows), settings=settings, tuning=Tuning(n_epochs=2))
 
 
 def test_narrowing_keeps_what_a_row_needs() -> None:

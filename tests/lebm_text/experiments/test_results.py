@@ -32,10 +32,16 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert equal[1]["value"] == pytest.approx((6 * 6 / 5 / 7 * 6.5 * 6.5 / 5.5 / 7.5) ** 0.5)
     assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
     assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
+    distances = results.distances["5-gram samples"]
+    # from (5, 6) to (10, 12) and from (5.5, 6.5) to (11, 13): lines of slope 1 in logarithms
+    assert distances["lebm"] is not None
+    assert distances["lebm"]["value"] == pytest.approx((6 / 5 * 6.5 / 5.5) ** 0.5)
+    assert distances["gaussian"] is None  # of seed 2 the least FPPL is 6.5
     text = markdown(results, "lebm-text experiment tiny")
     for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
     assert "| RPPL at equal FPPL | – | 1.026 [" in text
+    assert "| LEBM | 1.191 [" in text.partition("## Distance to n-gram samplers")[2]
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
 

@@ -33,6 +33,23 @@ def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, m
     assert of_twin[of_twin.index("--preset") + 1] == "gaussian"
 
 
+def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program()
+    whole = Runner(experiment(tuning=Tuning(n_samples=50)), tmp_path)  # trials as long as runs
+    monkeypatch.setattr(whole, "_call", program)
+    whole.train_and_judge(whole.tune())
+    trained = [
+        call[call.index("--out") + 1].removeprefix(f"{tmp_path}/") for call in program.calls if call[0] == "train"
+    ]
+    tried = [f"trials/{row}-{number}" for row in ("lebm", "lm") for number in (1, 2)]
+    assert trained == [*tried, "gaussian-seed1", "lebm-seed2", "lm-seed2", "gaussian-seed2"]
+    judged = {call[0] for call in program.calls if f"{tmp_path}/lebm-seed1" in call}
+    assert judged == {"evaluate", "likelihood", "fppl", "rppl"}
+    results = gather(whole.experiment, tmp_path)
+    assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
 def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
