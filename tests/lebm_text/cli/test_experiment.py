@@ -58,9 +58,9 @@ def test_the_plan_sums_the_budgets_and_does_nothing(capsys: pytest.CaptureFixtur
     arguments = ["experiment", "table1", "--plan", "--budget-minutes", "10", "--row", "lm", "--row", "gaussian"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    # lm, lebm and its twin: 9 runs of 10 minutes, 8 trials as long
-    assert "8 trials, then 9 runs" in out
-    assert "at most 2.8 h" in out
+    # lm, lebm and its twin: 9 runs of 10 minutes, 6 trials as long
+    assert "6 trials, then 9 runs" in out
+    assert "at most 2.5 h" in out
     assert not Path("runs").exists()
 
 

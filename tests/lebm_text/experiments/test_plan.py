@@ -75,8 +75,9 @@ def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
 
 def test_a_trial_without_an_anneal_leaves_its_length_alone() -> None:
     table = _half_as_long(read_experiment("table1"))
-    row = table.row("lebm")
-    constant, annealed = (table.trial(row, number) for number in (2, 3))
+    row = table.row("vae")
+    constant = table.trial(table.row("lebm"), 2)
+    annealed = table.trial(row, 3)
     assert constant.inference.anneal_epochs == type(constant.inference)().anneal_epochs
     assert annealed.inference.anneal_epochs == 1.5
 
