@@ -63,8 +63,9 @@ def _main(results: Results) -> str:
         lines.append(cells)
     note = (
         f"{_TEXT[results.split]} text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % "
-        "intervals (Student's t over seeds; of perplexities in logarithms). nll and perplexity are exact for a "
-        "language model, else the stochastic bounds of `lebm-text likelihood`."
+        "intervals (Student's t over seeds; of perplexities in logarithms). nll, in nats a sentence, and perplexity "
+        "are exact for a language model, else the stochastic bounds of `lebm-text likelihood`; of one seed, its "
+        "intervals are over the sentences, which are the same for all rows."
     )
     return f"## The table\n\n{_table(header, lines)}\n\n{note}"
 

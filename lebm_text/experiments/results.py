@@ -14,7 +14,7 @@ from lebm_text.files import read_json
 from .log import Log
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
-from .statistics import Interval, mean_interval, paired_ratio, perplexity_interval, rppl_at
+from .statistics import Interval, mean_interval, normal_interval, paired_ratio, perplexity_interval, rppl_at
 from .steps import METRICS, calibrating, judging, require_same, run_directory, seconds_trained, text_of
 from .tuning import last_validation
 
@@ -209,25 +209,32 @@ def _lstm(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
 
 
 def _likelihoods(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
-    """Perplexities are averaged in logarithms, all else as it is."""
+    """Intervals over seeds, of perplexities in logarithms; of one seed over sentences."""
     rows = [_likelihood(run.reports["likelihood"], sources) for run in runs if "likelihood" in run.reports]
-    perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in rows]
-    return _each(rows, mean_interval) | _each(perplexities, perplexity_interval)
+    values = [{key: estimate.value for key, estimate in row.items()} for row in rows]
+    perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in values]
+    over_seeds = _each(values, mean_interval) | _each(perplexities, perplexity_interval)
+    return {key: asdict(rows[0][key]) for key in rows[0]} if len(rows) == 1 else over_seeds
 
 
-def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, float]:
-    """The figures of a run's likelihood report that a table has room for."""
+def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, Interval]:
+    """The figures of a run's likelihood report that a table has room for, with their intervals over sentences."""
     sources.signatures[report["signature"]] = None
     whole, latent = report.get("exact_of_all"), report.get("latent") or {}
     bound = report["ais"] if whole is None else report["exact"]  # neither with -n 0
-    found = {} if bound is None else {key: bound[key] for key in ("nll", "perplexity")}
+    keys = ("nll", "perplexity")
+    found = (
+        {} if bound is None else {key: normal_interval(bound[key], bound.get(f"{key}_standard_error")) for key in keys}
+    )
     if whole is not None:
-        found["perplexity_of_all"] = whole["perplexity"]
+        found["perplexity_of_all"] = normal_interval(whole["perplexity"], whole.get("perplexity_standard_error"))
     estimates = {key: report.get(key) for key in ("chain_gap", "encoder_kl")}
     estimates |= {key: latent.get(key) for key in ("reconstruction_nll", "information")}
-    found |= {key: estimate["value"] for key, estimate in estimates.items() if estimate is not None}
+    for key, estimate in estimates.items():
+        if estimate is not None:
+            found[key] = normal_interval(estimate["value"], estimate.get("standard_error"))
     if latent.get("active_units") is not None:
-        found["active_units"] = latent["active_units"]
+        found["active_units"] = normal_interval(latent["active_units"], None)
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, stdev
 
-__all__ = ["Interval", "mean_interval", "paired_ratio", "perplexity_interval", "rppl_at"]
+__all__ = ["Interval", "mean_interval", "normal_interval", "paired_ratio", "perplexity_interval", "rppl_at"]
 
 # 97.5 % quantiles of Student's t for 1 … 9 degrees of freedom, and of the normal.
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -37,6 +37,14 @@ def mean_interval(values: Sequence[float]) -> Interval:
         return Interval(mean, None, None, n)
     half = _t975(n - 1) * stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def normal_interval(value: float, standard_error: float | None) -> Interval:
+    """Of one estimate whose standard error is known otherwise, value ± 1.96 standard errors; n = 1."""
+    if standard_error is None:
+        return Interval(value, None, None, 1)
+    half = _NORMAL975 * standard_error
+    return Interval(value, value - half, value + half, 1)
 
 
 def _t975(freedom: int) -> float:

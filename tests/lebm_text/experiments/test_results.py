@@ -68,6 +68,29 @@ def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
     assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
 
 
+def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    path = tmp_path / "lebm-seed1" / "eval" / "likelihood.json"
+    report = json.loads(path.read_text())
+    report["ais"]["nll_standard_error"] = 0.5
+    report["latent"]["information"]["standard_error"] = 0.1
+    path.write_text(json.dumps(report))
+    of_two = gather(experiment(), tmp_path).rows["lebm"]["likelihood"]
+    assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
+    (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").unlink()
+    of_one = gather(experiment(), tmp_path).rows["lebm"]["likelihood"]
+    assert of_one["nll"] == {
+        "value": 19.0,
+        "low": pytest.approx(18.02, abs=1e-3),
+        "high": pytest.approx(19.98, abs=1e-3),
+        "n": 1,
+    }
+    assert of_one["information"]["high"] == pytest.approx(3.196, abs=1e-4)
+    assert of_one["active_units"] == {"value": 6, "low": None, "high": None, "n": 1}
+
+
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
     text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
     assert "| LEBM | 0 | – |" in text
