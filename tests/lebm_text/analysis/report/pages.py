@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from lebm_text.analysis.report.page import render
 from lebm_text.analysis.report.run_files import read_run
 from lebm_text.config import Config
 
-__all__ = ["HOSTILE", "Page", "frontier_report", "judged_report", "page_of", "write_run"]
+__all__ = ["HOSTILE", "Page", "check_document", "frontier_report", "judged_report", "page_of", "write_run"]
 
 _VOID = {"meta", "br", "hr"}
 
@@ -151,3 +152,24 @@ def frontier_report() -> dict[str, Any]:
 def _write(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def check_document(page: Page) -> None:
+    """What holds of every page."""
+    tags = [tag for tag, _ in page.tags]
+    assert page.source.startswith("<!doctype html>")
+    assert {"script", "link", "img", "iframe", "object", "form", "base"}.isdisjoint(tags)
+    assert tags.count("style") == tags.count("h1") == tags.count("main") == 1
+    assert not any(name.startswith("on") or name in ("src", "style", "srcset") for _, a in page.tags for name in a)
+    assert all(link.startswith("#") and link[1:] in page.values("id") for link in page.values("href"))
+    ids = page.values("id")
+    assert len(set(ids)) == len(ids)
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(a.get("scope") in ("row", "col") for tag, a in page.tags if tag == "th")
+    pictures = [a for tag, a in page.tags if tag == "svg" and a.get("aria-hidden") != "true"]
+    assert all(a.get("role") == "img" and a.get("aria-label") for a in pictures)
+    assert "http://" not in page.source
+    assert "https://" not in page.source
+    assert len(page.source.encode()) < 1_000_000
