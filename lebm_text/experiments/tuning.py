@@ -1,9 +1,9 @@
 """Which of a row's trials is taken: one rule for all rows, on validation text alone.
 
-    score = sqrt(FPPL · RPPL)   of samples at T = 1 under the 5-gram judge; the least wins
+    score = sqrt(max(FPPL, that of real text) · RPPL)   of samples at T = 1 under the 5-gram judge; the least wins
 
 Both together, since either alone is made small by a model that nobody wants: FPPL by one that repeats itself, RPPL by
-one that mixes good sentences with any number of bad ones.
+one that mixes good sentences with any number of bad ones. An FPPL below that of real text is no merit.
 """
 
 from __future__ import annotations
@@ -74,10 +74,12 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:
-    (point,) = read_json(run / "eval" / "tuning.json")["points"]
+    report = read_json(run / "eval" / "tuning.json")
+    (point,), (real,) = report["points"], report["real"]
     fppl, rppl = point["fppl"], point["rppl"]
+    score = math.sqrt(max(fppl, real["ppl"]) * rppl)
     last, epochs = last_validation(run)
-    return Trial(dict(changed), fppl, rppl, math.sqrt(fppl * rppl), epochs, seconds_trained(run), last)
+    return Trial(dict(changed), fppl, rppl, score, epochs, seconds_trained(run), last)
 
 
 def last_validation(run: Path) -> tuple[dict[str, float], float]:

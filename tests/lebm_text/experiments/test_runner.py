@@ -13,9 +13,9 @@ from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner
-from lebm_text.experiments.tuning import read_choices
+from lebm_text.experiments.tuning import choose, read_choices
 
-from .program import SHA256, Program, carry_out, experiment, runner
+from .program import REAL, SHA256, Program, carry_out, experiment, runner
 
 
 def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,19 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
     results = gather(whole.experiment, tmp_path)
     assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
+def test_an_fppl_below_that_of_real_text_is_no_merit(tmp_path: Path) -> None:
+    # from (FPPL, RPPL), real text 4: (1, 12) would have the least product
+    for number, (fppl, rppl) in enumerate([(1.0, 12.0), (4.0, 10.0), (5.0, 9.0)], 1):
+        path = tmp_path / f"lm-{number}" / "eval" / "tuning.json"
+        path.parent.mkdir(parents=True)
+        report = {"points": [{"fppl": fppl, "rppl": rppl}], "real": [{"judge": "kn5", "ppl": REAL}]}
+        path.write_text(json.dumps(report))
+        (tmp_path / f"lm-{number}" / "metrics.jsonl").touch()
+    choice = choose([tmp_path / f"lm-{number}" for number in (1, 2, 3)], [{}, {}, {}])
+    assert [trial.score for trial in choice.trials] == pytest.approx([48**0.5, 40**0.5, 45**0.5])
+    assert choice.number == 2
 
 
 def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
