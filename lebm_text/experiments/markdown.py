@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .results import GREEDY, Results
+from .comparisons import GREEDY
+from .results import Results
 from .steps import METRICS
 
 __all__ = ["markdown"]
@@ -110,13 +111,15 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
 def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
     first, second = (results.rows[comparison[side]]["label"] for side in ("first", "second"))
     ratios = comparison["ratios"]
-    names = {"fppl": "FPPL", "rppl": "RPPL", "rppl_at_equal_fppl": "RPPL at equal FPPL"}
+    names = {"fppl": "FPPL", "rppl": "RPPL"}
+    names |= {"rppl_at_second": f"RPPL at the FPPL of {second}", "rppl_at_first": f"RPPL at the FPPL of {first}"}
     lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
     pairs = next(iter(ratios.values()))["fppl"]["n"]
     return (
         f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, seed by seed "
-        f"({pairs} pairs), with 95 % intervals; below 1 the first is better. At equal FPPL: the first row at the "
-        "temperature, between those judged, at which its FPPL is the second's; a dash where there is none."
+        f"({pairs} pairs), with 95 % intervals; below 1 {first} is better. RPPL at equal FPPL: one row at the "
+        "temperature of the column, the other at that between those judged at which it has the same FPPL; a dash where "
+        "there is none."
     )
 
 

@@ -11,17 +11,15 @@ from typing import Any
 from lebm_text.errors import InputError
 from lebm_text.files import read_json
 
+from .comparisons import GREEDY, Points, comparison, distance
 from .log import Log
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
-from .statistics import Interval, mean_interval, normal_interval, paired_ratio, perplexity_interval, rppl_at
+from .statistics import Interval, mean_interval, normal_interval, perplexity_interval
 from .steps import METRICS, calibrating, judging, require_same, run_directory, seconds_trained, text_of
 from .tuning import last_validation
 
 __all__ = ["Results", "gather"]
-
-GREEDY = "greedy"
-_Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,8 @@ def gather(experiment: Experiment, root: Path) -> Results:
         rows,
         sources.real,
         known,
-        {
-            text: {name: _distance(figures, of_row) for name, of_row in points.items()}
-            for text, figures in known.items()
-        },
-        [_comparison(pair, points) for pair in experiment.compare],
+        {text: {name: distance(figures, of_row) for name, of_row in points.items()} for text, figures in known.items()},
+        [comparison(pair, points) for pair in experiment.compare],
         tuning,
         list(sources.signatures),
         list(sources.environments.values()),
@@ -144,7 +139,7 @@ def _require_one_text(runs: Sequence[Path]) -> None:
             raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
 
 
-def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, _Points], sources: _Sources) -> dict[str, Any]:
+def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
     directories = [run.directory for run in runs.values()]
     for directory in directories:
         environment = read_json(directory / "env.json")
@@ -169,10 +164,10 @@ def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, _Points], sour
     }
 
 
-def _points(run: _Run, sources: _Sources) -> _Points:
+def _points(run: _Run, sources: _Sources) -> Points:
     """Of a run's frontier report."""
     report = run.reports.get("frontier", {"results": [], "real": []})
-    points: _Points = {}
+    points: Points = {}
     for result in report["results"]:
         decoding = GREEDY if result["decode"] == GREEDY else f"T={result['temperature']:g}"
         point = points.setdefault(decoding, {"distinct": 1 - result["samples"]["duplicate_rate"]})
@@ -236,48 +231,6 @@ def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, Inter
     if latent.get("active_units") is not None:
         found["active_units"] = normal_interval(latent["active_units"], None)
     return found
-
-
-def _comparison(pair: tuple[str, str], points: dict[str, dict[int, _Points]]) -> dict[str, Any]:
-    """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
-
-    `rppl_at_equal_fppl`: that of the first row's RPPL where, at some temperature between those judged, its FPPL is
-    the second's; None if it is beyond the first's ends for one of the seeds. One number for two curves, which `fppl`
-    and `rppl` at equal temperatures are not: of two rows one is often the better on one and the worse on the other.
-    """
-    first, second = (points[name] for name in pair)
-    decodings = dict.fromkeys(decoding for seed in first.values() for decoding in seed)
-    ratios: dict[str, dict[str, Any]] = {}
-    for decoding in decodings:
-        both = [
-            (first[s], second[s][decoding]) for s in first if decoding in first[s] and decoding in second.get(s, {})
-        ]
-        if both:
-            ratios[decoding] = {
-                metric: _ratio([(a[decoding][metric], b[metric]) for a, b in both]) for metric in METRICS
-            }
-            ratios[decoding]["rppl_at_equal_fppl"] = None if decoding == GREEDY else _ratio_at_equal_fppl(both)
-    return {"first": pair[0], "second": pair[1], "ratios": ratios}
-
-
-def _distance(known: Mapping[str, float], points: Mapping[int, _Points]) -> dict[str, Any] | None:
-    """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
-    return _ratio_at_equal_fppl([(seed, known) for seed in points.values()]) if {*METRICS} <= known.keys() else None
-
-
-def _ratio_at_equal_fppl(pairs: Sequence[tuple[_Points, Mapping[str, float]]]) -> dict[str, Any] | None:
-    """Of a frontier's RPPL to a point's, where the frontier has the point's FPPL; None if one of the pairs has none."""
-    equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
-    reached = [(at, rppl) for at, rppl in equal if at is not None]
-    return _ratio(reached) if len(reached) == len(pairs) else None
-
-
-def _ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
-    return asdict(paired_ratio(*zip(*pairs, strict=True))) if pairs else None
-
-
-def _frontier(points: _Points) -> list[tuple[float, float]]:
-    return [(point["fppl"], point["rppl"]) for decoding, point in points.items() if decoding != GREEDY]
 
 
 def _each(rows: Sequence[dict[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:

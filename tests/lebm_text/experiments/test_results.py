@@ -27,9 +27,15 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert lebm["cost"]["minutes"]["value"] == 1.5
     (comparison,) = results.comparisons
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
-    equal = [ratio["rppl_at_equal_fppl"] for ratio in comparison["ratios"].values()]
-    assert equal[0] is equal[2] is None  # the twin's FPPL is beyond the frontier; greedy is no part of one
-    assert equal[1]["value"] == pytest.approx((6 * 6 / 5 / 7 * 6.5 * 6.5 / 5.5 / 7.5) ** 0.5)
+    at_second, at_first = (
+        [ratio[key] for ratio in comparison["ratios"].values()] for key in ("rppl_at_second", "rppl_at_first")
+    )
+    assert at_second[0] is at_second[2] is None  # the twin's FPPL is beyond the frontier; greedy is no part of one
+    assert at_second[1]["value"] == pytest.approx((6 * 6 / 5 / 7 * 6.5 * 6.5 / 5.5 / 7.5) ** 0.5)
+    # the twin's frontiers are (6, 7) to (12, 14) and (6.5, 7.5) to (13, 15), lines of slope 1 in logarithms
+    assert at_first[0]["value"] == pytest.approx((12 / (10 * 7 / 6) * 13 / (11 * 7.5 / 6.5)) ** 0.5)
+    assert at_first[0]["low"] < at_first[0]["value"] < at_first[0]["high"]
+    assert at_first[1] is at_first[2] is None
     assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
     assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
     distances = results.distances["5-gram samples"]
@@ -40,7 +46,8 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     text = markdown(results, "lebm-text experiment tiny")
     for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
-    assert "| RPPL at equal FPPL | – | 1.026 [" in text
+    assert "| RPPL at the FPPL of its twin | – | 1.026 [" in text
+    assert "| RPPL at the FPPL of LEBM | 1.026 [" in text
     assert "| LEBM | 1.191 [" in text.partition("## Distance to n-gram samplers")[2]
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
@@ -155,5 +162,5 @@ def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypa
         result["ppl"] *= 0.1  # the twin's frontier of this seed is beyond its ends
     path.write_text(json.dumps(report))
     (comparison,) = gather(experiment(), tmp_path).comparisons
-    assert comparison["ratios"]["T=0.5"]["rppl_at_equal_fppl"] is None
+    assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2
