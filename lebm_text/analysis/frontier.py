@@ -48,30 +48,32 @@ def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[st
 def plot_frontiers(
     models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], path: Path
 ) -> None:
-    """Draw the curves of several models under one judge.
+    """Draw the curves of several models under one judge: sampled, where they lie close, and with greedy decoding.
 
     Args:
         models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in their order; greedy
-            decoding stands alone.
+            decoding, which may lie far off, stands alone.
         real: FPPL and RPPL of real text, the latter from as many sentences as there are samples.
 
     Raises:
         InputError: matplotlib is missing.
     """
-    figure = new_figure(8, 5)
-    axes = figure.subplots()
-    axes.plot(*real, "*", color="black", markersize=12, label="real text")
-    for index, (name, points) in enumerate(models.items()):
-        drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
-        curve = [drawn[temperature] for temperature in sorted(drawn)]
-        color, marker = f"C{index}", "osD^vPX"[index % 7]
-        if curve:
-            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
-        if "greedy" in points:
-            axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
-    _label_axes(axes)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure = new_figure(13, 5)
+    close, whole = figure.subplots(1, 2)
+    for axes, title in ((close, "sampled, by temperature"), (whole, "greedy decoding, too (hollow)")):
+        axes.plot(*real, "*", color="black", markersize=12, label="real text")
+        for index, (name, points) in enumerate(models.items()):
+            drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
+            curve = [drawn[temperature] for temperature in sorted(drawn)]
+            color, marker = f"C{index}", "osD^vPX"[index % 7]
+            if curve:
+                axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
+            if "greedy" in points and axes is whole:
+                axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
+        _label_axes(axes)
+        axes.set_title(title, fontsize="medium")
+    close.legend(fontsize="small")
+    figure.savefig(path, dpi=100)
 
 
 def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,7 +111,7 @@ def _label_axes(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.margins(0.15)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lebm_text.analysis.frontier import picture_formats, plot_frontier
+from lebm_text.analysis.frontier import picture_formats, plot_frontier, plot_frontiers
 
 pytest.importorskip("matplotlib")
 
@@ -40,3 +40,17 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
 
 def test_formats_are_those_of_matplotlib() -> None:
     assert {"png", "svg", "pdf"} <= picture_formats()
+
+
+def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "frontiers.svg"
+    models = {
+        "a model": {"T=1": (9.0, 9.5), "T=0.6": (4.0, 11.0), "greedy": (3.0, 600.0)},
+        "another": {"T=1": (8.0, 9.7), "T=0.6": (3.5, 12.0)},
+    }
+    plot_frontiers(models, (6.0, 7.8), path)
+    close, whole = path.read_text().partition("<!-- greedy decoding, too (hollow) -->")[0].split('<g id="axes_2">')
+    for name in ("a model", "another", "real text"):
+        assert close.count(f"<!-- {name} -->") == 1
+    assert "<!-- 500 -->" not in close
+    assert "<!-- 500 -->" in whole
