@@ -60,20 +60,27 @@ def plot_frontiers(
     """
     figure = new_figure(13, 5)
     close, whole = figure.subplots(1, 2)
-    for axes, title in ((close, "sampled, by temperature"), (whole, "greedy decoding, too (hollow)")):
-        axes.plot(*real, "*", color="black", markersize=12, label="real text")
-        for index, (name, points) in enumerate(models.items()):
-            drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
-            curve = [drawn[temperature] for temperature in sorted(drawn)]
-            color, marker = f"C{index}", "osD^vPX"[index % 7]
-            if curve:
-                axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
-            if "greedy" in points and axes is whole:
-                axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
-        _label_axes(axes)
-        axes.set_title(title, fontsize="medium")
+    _draw_models(close, models, real, greedy=False)
+    close.set_title("sampled, by temperature", fontsize="medium")
     close.legend(fontsize="small")
+    _draw_models(whole, models, real, greedy=True)
+    whole.set_title("greedy decoding, too (hollow)", fontsize="medium")
     figure.savefig(path, dpi=100)
+
+
+def _draw_models(
+    axes: Axes, models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], *, greedy: bool
+) -> None:
+    axes.plot(*real, "*", color="black", markersize=12, label="real text")
+    for index, (name, points) in enumerate(models.items()):
+        drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
+        curve = [drawn[temperature] for temperature in sorted(drawn)]
+        color, marker = f"C{index}", "osD^vPX"[index % 7]
+        if curve:
+            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
+        if greedy and "greedy" in points:
+            axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
+    _label_axes(axes)
 
 
 def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -111,7 +118,7 @@ def _label_axes(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.margins(0.15)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 8)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")

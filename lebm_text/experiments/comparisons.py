@@ -36,32 +36,25 @@ def comparison(pair: tuple[str, str], points: dict[str, dict[int, Points]]) -> d
             ratios[decoding] = {
                 metric: _ratio([(a[decoding][metric], b[decoding][metric]) for a, b in both]) for metric in METRICS
             }
-            drawn = decoding != GREEDY  # which is no part of a frontier
-            ratios[decoding] |= {
-                "rppl_at_second": _at_equal_fppl([(a, b[decoding]) for a, b in both]) if drawn else None,
-                "rppl_at_first": _inverse(_at_equal_fppl([(b, a[decoding]) for a, b in both])) if drawn else None,
-            }
+            if decoding == GREEDY:  # no part of a frontier
+                both = []
+            at_second = _at_equal_fppl([(a, b[decoding]) for a, b in both])
+            at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both])
+            ratios[decoding]["rppl_at_second"] = _ratio(at_second)
+            ratios[decoding]["rppl_at_first"] = _ratio([(first_rppl, at) for at, first_rppl in at_first])
     return {"first": pair[0], "second": pair[1], "ratios": ratios}
 
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> dict[str, Any] | None:
     """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
-    return _at_equal_fppl([(seed, known) for seed in points.values()]) if {*METRICS} <= known.keys() else None
+    return _ratio(_at_equal_fppl([(seed, known) for seed in points.values()])) if {*METRICS} <= known.keys() else None
 
 
-def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> dict[str, Any] | None:
-    """Of a frontier's RPPL to a point's, where the frontier has the point's FPPL; None if one of the pairs has none."""
+def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[tuple[float, float]]:
+    """(RPPL of a frontier where it has a point's FPPL, the point's RPPL); none at all if one of the pairs has none."""
     equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
     reached = [(at, rppl) for at, rppl in equal if at is not None]
-    return _ratio(reached) if len(reached) == len(pairs) else None
-
-
-def _inverse(ratio: dict[str, Any] | None) -> dict[str, Any] | None:
-    """second / first as first / second."""
-    if ratio is None:
-        return None
-    value, low, high = (None if ratio[key] is None else 1 / ratio[key] for key in ("value", "low", "high"))
-    return ratio | {"value": value, "low": high, "high": low}
+    return reached if len(reached) == len(pairs) else []
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, Any] | None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lebm_text.config import Config
 from lebm_text.files import atomic_write_json, read_json
 
 from .log import Log
@@ -104,7 +103,10 @@ class Runner:
         Rows that need a choice which there is not are left out.
         """
         rows = [row for row in self.experiment.rows if self.experiment.is_settled(row, chosen)]
-        self._carry_out([self.run_steps(row, chosen, seed) for seed in self.experiment.seeds for row in rows])
+        runs = [(row, seed) for seed in self.experiment.seeds for row in rows]
+        for row, seed in runs:
+            self._take_over_trial(row, chosen, seed)
+        self._carry_out([self.run_steps(row, chosen, seed) for row, seed in runs])
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
@@ -122,22 +124,24 @@ class Runner:
         run = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
         require_same(run, config, self.corpus)
-        self._take_over_trial(row, chosen, config, run)
         train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
         calibration = calibrating(self.experiment, run, self.root) if first else []
         return [train, *judging(self.experiment, run, seed), *calibration]
 
-    def _take_over_trial(self, row: Row, chosen: Mapping[str, int], config: Config, run: Path) -> None:
+    def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
         """Where the chosen trial is this very run, of the same settings, seed and epochs, copy it."""
-        if run.exists() or not row.trials or config.differences(self.experiment.trial(row, chosen[row.name])):
+        run = run_directory(self.root, row, seed)
+        if run.exists() or not row.trials:
             return
-        trial = trial_directory(self.root, row, chosen[row.name])
-        train, _ = self.trial_steps(row, chosen[row.name])
+        number = chosen[row.name]
+        if self.experiment.config(row, chosen, seed) != self.experiment.trial(row, number):
+            return
+        train, _ = self.trial_steps(row, number)
         if train.is_done(self.log):
             copy = run.with_name(f".{run.name}.tmp")
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(trial, copy)
+            shutil.copytree(train.run, copy)
             copy.rename(run)
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:

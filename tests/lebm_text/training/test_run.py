@@ -54,12 +54,6 @@ def _notices(events: list[Event]) -> str:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Sixteen training sentences."""
-    return text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=16)
-
-
-@pytest.fixture(scope="module")
 def base(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """A finished run of two epochs of two updates or more, and what it told."""
     out = tmp_path_factory.mktemp("runs") / "base"

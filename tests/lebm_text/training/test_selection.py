@@ -15,13 +15,7 @@ from lebm_text.training.events import Event
 from lebm_text.training.metrics import read_metrics
 from lebm_text.training.run import train
 
-from ..toy import text_corpus, toy_config
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Sixteen training sentences."""
-    return text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=16)
+from ..toy import toy_config
 
 
 def test_lowest_score_is_published_and_training_goes_on(corpus: Corpus, tmp_path: Path) -> None:
