@@ -14,6 +14,13 @@ __all__ = ["markdown"]
 
 _MISSING = "–"
 _TEXT = {"test": "Test", "valid": "Validation"}
+_BEHIND = {  # what stands behind a likelihood: header, key
+    "perplexity of all sentences": "perplexity_of_all",
+    "log Z": "log_z",
+    "E_chain[f] − E_p[f]": "chain_gap",
+    "KL(q‖p)": "encoder_kl",
+    "chains' effective number": "chain_ess",
+}
 
 
 def markdown(results: Results, command: str) -> str:
@@ -21,6 +28,8 @@ def markdown(results: Results, command: str) -> str:
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row["kn5"] for row in results.rows.values()):
         parts.append(_frontiers(results))
+    if any(row["likelihood"] for row in results.rows.values()):
+        parts.append(_likelihoods(results))
     if samplers := [text for text in results.known if _is_sampler(text)]:
         parts.append(_distances(results, samplers))
     parts += [_comparison(results, comparison) for comparison in results.comparisons if comparison["ratios"]]
@@ -56,7 +65,8 @@ def _main(results: Results) -> str:
     for row in results.rows.values():
         lstm, likelihood = row["lstm"], row["likelihood"]
         kn5, greedy = row["kn5"].get("T=1", {}), row["kn5"].get(GREEDY, {})
-        cells = [row["label"], str(len(row["seeds"])), _value(row["cost"]["epochs"], 1)]
+        seeds = ", ".join(map(str, row["seeds"])) or _MISSING
+        cells = [row["label"], seeds, _value(row["cost"]["epochs"], 1)]
         cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in METRICS]
         cells.append(_share(greedy.get("distinct")))
         cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
@@ -64,9 +74,9 @@ def _main(results: Results) -> str:
         lines.append(cells)
     note = (
         f"{_TEXT[results.split]} text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % "
-        "intervals (Student's t over seeds; of perplexities in logarithms). nll, in nats a sentence, and perplexity "
-        "are exact for a language model, else the stochastic bounds of `lebm-text likelihood`; of one seed, its "
-        "intervals are over the sentences, which are the same for all rows."
+        "intervals (Student's t over seeds; of perplexities in logarithms); what was judged of one seed has none. nll, "
+        "in nats a sentence, and perplexity are exact for a language model, else the stochastic bounds of "
+        "`lebm-text likelihood`; of one seed, their intervals are over the sentences, which are the same for all rows."
     )
     return f"## The table\n\n{_table(header, lines)}\n\n{note}"
 
@@ -90,6 +100,19 @@ def _frontiers(results: Results) -> str:
             lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
     table = _table(["row", "KN5", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+
+
+def _likelihoods(results: Results) -> str:
+    lines = [
+        [row["label"], *(_value(row["likelihood"].get(key), 2) for key in _BEHIND.values())]
+        for row in results.rows.values()
+        if row["likelihood"]
+    ]
+    return (
+        f"## Behind the likelihoods\n\n{_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, of a "
+        "language model. f of the chain that generates less f of the density; KL where an encoder's q has a density; "
+        "how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
+    )
 
 
 def _is_sampler(text: str) -> bool:

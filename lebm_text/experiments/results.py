@@ -16,7 +16,16 @@ from .log import Log
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
 from .statistics import Interval, mean_interval, normal_interval, perplexity_interval
-from .steps import METRICS, calibrating, judging, require_same, run_directory, seconds_trained, text_of
+from .steps import (
+    METRICS,
+    calibrating,
+    judging,
+    require_same,
+    run_directory,
+    seconds_trained,
+    text_of,
+    trial_directory,
+)
 from .tuning import last_validation
 
 __all__ = ["Results", "gather"]
@@ -28,12 +37,13 @@ class Results:
 
     Attributes:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
-            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, active units, …).
+            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, log Z, …).
         real: by judge, perplexity of real held-out text.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
+        environments: that trials and runs were trained in, each once.
         missing: what was asked for and is not there, or not of the present weights, settings and options.
         log: every step with its command, status and seconds.
     """
@@ -87,7 +97,10 @@ def gather(experiment: Experiment, root: Path) -> Results:
     tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
     chosen = {name: choice["chosen"] for name, choice in tuning.items()}
     runs = {row.name: _runs(experiment, row, chosen, root, log, sources) for row in experiment.rows}
-    _require_one_text([run.directory for of_row in runs.values() for run in of_row.values()])
+    trained = [run.directory for of_row in runs.values() for run in of_row.values()]
+    _require_one_text(trained)
+    trials = [trial_directory(root, row, n) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
+    _add_environments([*trials, *trained], sources)
     points = {name: {seed: _points(run, sources) for seed, run in of_row.items()} for name, of_row in runs.items()}
     rows = {row.name: _row(row, runs[row.name], points[row.name], sources) for row in experiment.rows}
     known = _known(experiment, root, log)
@@ -139,12 +152,17 @@ def _require_one_text(runs: Sequence[Path]) -> None:
             raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
 
 
+def _add_environments(directories: Sequence[Path], sources: _Sources) -> None:
+    """Of the trials and runs that there are."""
+    for path in (directory / "env.json" for directory in directories):
+        if path.is_file():
+            environment = read_json(path)
+            kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
+            sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
+
+
 def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
     directories = [run.directory for run in runs.values()]
-    for directory in directories:
-        environment = read_json(directory / "env.json")
-        kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
-        sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
     decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
     validations = [last_validation(directory) for directory in directories]
     return {
@@ -224,12 +242,15 @@ def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, Inter
     if whole is not None:
         found["perplexity_of_all"] = normal_interval(whole["perplexity"], whole.get("perplexity_standard_error"))
     estimates = {key: report.get(key) for key in ("chain_gap", "encoder_kl")}
+    estimates["log_z"] = report.get("log_z", {}).get("reverse")
     estimates |= {key: latent.get(key) for key in ("reconstruction_nll", "information")}
     for key, estimate in estimates.items():
         if estimate is not None:
             found[key] = normal_interval(estimate["value"], estimate.get("standard_error"))
     if latent.get("active_units") is not None:
         found["active_units"] = normal_interval(latent["active_units"], None)
+    if (ess := (report.get("ais") or {}).get("ess")) is not None:
+        found["chain_ess"] = normal_interval(ess["median"], None)
     return found
 
 

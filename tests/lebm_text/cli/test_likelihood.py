@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lebm_text.build import build_model
 from lebm_text.cli.main import main
+from lebm_text.model import LatentEBM
 from lebm_text.text.corpora import find_corpus
+from lebm_text.text.tokenizers import SentencePieceTokenizer
 
 from ..tiny import tiny_model
 from .conftest import Report
@@ -92,3 +95,21 @@ def test_of_a_language_model_it_is_exact(
     assert f"all {len(sentences)} sentences" in capsys.readouterr().out
     assert main([*QUICK, "--bracket"]) == 2
     assert "exact" in one_line(capsys)
+
+
+def test_with_sentencepiece_bits_a_byte_count_the_line_ends(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = find_corpus(str(grammar_run.parents[1] / "grammar"))
+    tokenizer = SentencePieceTokenizer.train(list(corpus.splits["train"].sentences()), vocab_size=40)
+    like = tiny_model(prior="gaussian", latent_dim=0).config.merge({"text": {"max_length": 100}})
+    network = build_model(like, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator())
+    (grammar_run / "tokenizer.json").unlink()
+    LatentEBM(like, tokenizer, network).save_pretrained(grammar_run)
+    found = report_of(*QUICK)["exact_of_all"]
+    sentences = list(corpus.splits["test"].sentences())
+    n_bytes = sum(len(sentence.encode()) + 1 for sentence in sentences)
+    assert found["n_sentences"] == len(sentences)
+    assert found["bits_per_byte"] == pytest.approx(found["nll"] * len(sentences) / math.log(2) / n_bytes)
+    assert main(QUICK) == 0
+    assert f"bits a byte {found['bits_per_byte']:.4f}" in capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
 
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
     text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
-    assert "| LEBM | 0 | – |" in text
+    assert "| LEBM | – | – |" in text
 
 
 def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path: Path) -> None:

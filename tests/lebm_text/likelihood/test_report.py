@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -10,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lebm_text.errors import InputError
 from lebm_text.likelihood import report
 from lebm_text.likelihood.report import Sentences, Settings, likelihood_report
 from lebm_text.likelihood.sentences import AISSettings
+from lebm_text.model import LatentEBM
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
+from .oracles import grid_log_a, grid_log_z
 
 LINES = ["the cat sees a dog", "a dog", "the é sees", "dog", "the the a a cat"]
 SETTINGS = Settings(
@@ -102,3 +106,49 @@ def test_a_gaussian_prior_needs_no_estimate() -> None:
     assert made["log_z"]["forward"] == made["log_z"]["reverse"] == {"value": 0.0, "standard_error": 0.0}
     assert made["chain_gap"]["value"] == 0
     assert made["sentences"] == []
+
+
+def test_every_figure_is_log_a_less_log_z_of_a_grid() -> None:
+    model = tiny_model(latent_dim=2, init_range=1.2)
+    text = _text(model)
+    prior, generator = (copy.deepcopy(part).double() for part in (model.model.prior, model.model.generator))
+    log_z = float(grid_log_z(prior))
+    wanted = grid_log_a(prior, generator, text.corpus).detach() - log_z
+    assert log_z < -0.5  # so that adding it would show
+    ais = AISSettings(n_steps=10, n_chains=30, start="proposal", n_moves=2)
+    settings = Settings(n_ais=5, n_importance=5, ais=ais, n_samples=2000, partition_steps=40, partition_chains=3000)
+    made: dict[str, Any] = likelihood_report(model, text, settings, _silent)
+    assert abs(made["log_z"]["reverse"]["value"] - log_z) < 0.02
+    for row, log_p in zip(made["sentences"], wanted.tolist(), strict=True):
+        assert abs(row["log_p_importance"] - log_p) < 0.08
+        assert abs(row["log_p_lower"] - log_p) < 4 * row["standard_error"] + 0.02
+    for method in (made["ais"], made["importance"]["of_reliable"]):
+        assert method["nll"] == pytest.approx(-float(wanted.mean()), abs=0.05)
+
+
+@pytest.mark.parametrize(("n_steps", "step_size", "least", "most"), [(1, 0.05, -2.0, -1.0), (500, 0.1, -0.1, 0.1)])
+def test_a_short_chain_falls_short_of_the_density_and_a_long_one_reaches_it(
+    n_steps: int, step_size: float, least: float, most: float
+) -> None:
+    model = tiny_model(latent_dim=2, init_range=1.2)
+    config = model.config.merge({"prior": {"n_steps": n_steps, "step_size": step_size}})
+    settings = Settings(n_ais=0, n_importance=0, partition_steps=40, partition_chains=3000)
+    changed = LatentEBM(config, model.tokenizer, model.model)
+    made: dict[str, Any] = likelihood_report(changed, _text(model), settings, _silent)
+    assert least < made["chain_gap"]["value"] < most
+
+
+def test_an_encoder_has_its_divergence_from_the_prior_and_chains_have_none(found: dict[str, Any]) -> None:
+    model = tiny_model(kind="amortized", prior="gaussian")
+    settings = Settings(n_ais=4, n_importance=0, ais=AISSettings(n_steps=5, n_moves=2))
+    made: dict[str, Any] = likelihood_report(model, _text(model), settings, _silent)
+    encoder = model.model.encoder
+    assert encoder is not None
+    terms = []
+    for i in range(4):
+        with torch.no_grad():
+            moments = encoder(_text(model).corpus.batch(np.array([i])))
+        variance = moments.log_variance.exp()
+        terms.append(float(0.5 * (variance + moments.mean.square() - 1 - moments.log_variance).sum()))
+    assert made["encoder_kl"]["value"] == pytest.approx(sum(terms) / 4, rel=1e-4)
+    assert "encoder_kl" not in found
