@@ -97,7 +97,7 @@ def command(
     """Estimate log p(x) of held-out sentences under a run's density: temperature 1, no dropout, no training noise.
 
     AIS gives a stochastic lower bound, importance sampling an estimate where its effective sample size is at
-    least 100. Neither is given unless three estimates of log Z agree to 0.02 nat. Sentences are taken in one
+    least 100. Neither is given unless the estimates of log Z agree to 0.02 nat. Sentences are taken in one
     fixed order, so that all models see the same ones. Of a language model log p(x) is exact. Several processes
     share the sentences and find the same: torchrun --nproc-per-node N -m -- lebm_text likelihood ...
     """

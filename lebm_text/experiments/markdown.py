@@ -156,8 +156,9 @@ def _tuning(results: Results) -> str:
             lines.append([name, changed, f"{trial['epochs']:g}", f"{trial['seconds'] / 60:.1f}", *figures, mark])
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
     return (
-        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5, T = 1. The same number of trials for every "
-        "row; the least score is taken: √(FPPL·RPPL), where an FPPL below that of real text counts as that."
+        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every row. The "
+        "score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real text "
+        "counting as that; FPPL and RPPL are those of where it is, results.json has all. The least score is taken."
         f"{_elsewhere(results)}"
     )
 

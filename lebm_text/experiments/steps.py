@@ -115,8 +115,8 @@ def training(
 
 def trying(experiment: Experiment, run: Path) -> Step:
     """Judge a trial on validation text."""
-    options = ("--temperature", "1", "--no-greedy", "-n", str(experiment.tuning.n_samples))
-    return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *options)
+    options = ("--no-greedy", "-n", str(experiment.tuning.n_samples))
+    return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *_temperatures(experiment), *options)
 
 
 def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
@@ -144,8 +144,8 @@ def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
 def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
     """Judge a row's run on held-out text, the cheapest first."""
     n = (*_held_out(experiment), "-n", str(experiment.n_samples))
-    temperatures = [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
-    steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *temperatures, "--seed", str(seed))]
+    decodings = _temperatures(experiment)
+    steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *decodings, "--seed", str(seed))]
     if seed in experiment.likelihood_seeds:
         steps.append(_report(run, "likelihood", "likelihood", *_held_out(experiment), *likelihood_options(experiment)))
     if seed in experiment.lstm_seeds:
@@ -153,6 +153,10 @@ def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
             options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
             steps.append(_report(run, metric, f"{metric}-lstm", *options))
     return steps
+
+
+def _temperatures(experiment: Experiment) -> list[str]:
+    return [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
 
 
 def _held_out(experiment: Experiment) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """Which of a row's trials is taken: one rule for all rows, on validation text alone.
 
-    score = sqrt(max(FPPL, that of real text) · RPPL)   of samples at T = 1 under the 5-gram judge; the least wins
+    score = least of sqrt(max(FPPL, that of real text) · RPPL)   along the frontier over temperatures, 5-gram judge
 
 Both together, since either alone is made small by a model that nobody wants: FPPL by one that repeats itself, RPPL by
-one that mixes good sentences with any number of bad ones. An FPPL below that of real text is no merit.
+one that mixes good sentences with any number of bad ones. Along the frontier, since temperature buys one with the
+other: at one temperature the trial would win whose price happens to be right there. An FPPL below that of real text is
+no merit, so that the least is mostly found where the two are the same.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from lebm_text.errors import InputError
 from lebm_text.files import read_json
 from lebm_text.training.metrics import read_metrics
 
+from .statistics import rppl_at
 from .steps import seconds_trained
 
 __all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices"]
@@ -25,9 +28,13 @@ __all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices"]
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial changed and what it brought; validation text, `score` as above."""
+    """What one trial changed and what it brought; validation text.
+
+    `frontier`: temperature, fppl and rppl of what was judged; `score` as above, `fppl` and `rppl` where it is.
+    """
 
     settings: dict[str, Any]
+    frontier: list[dict[str, float]]
     fppl: float
     rppl: float
     score: float
@@ -75,11 +82,21 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:
     report = read_json(run / "eval" / "tuning.json")
-    (point,), (real,) = report["points"], report["real"]
-    fppl, rppl = point["fppl"], point["rppl"]
-    score = math.sqrt(max(fppl, real["ppl"]) * rppl)
+    frontier = [{key: point[key] for key in ("temperature", "fppl", "rppl")} for point in report["points"]]
+    score, fppl, rppl = _least(frontier, report["real"][0]["ppl"])
     last, epochs = last_validation(run)
-    return Trial(dict(changed), fppl, rppl, score, epochs, seconds_trained(run), last)
+    return Trial(dict(changed), frontier, fppl, rppl, score, epochs, seconds_trained(run), last)
+
+
+def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float, float, float]:
+    """The least score with its FPPL and RPPL.
+
+    In logarithms the score is linear between two judged points but for a bend where FPPL is that of real text.
+    """
+    points = [(point["fppl"], point["rppl"]) for point in frontier]
+    if (at_real := rppl_at(real, points)) is not None:
+        points.append((real, at_real))
+    return min((math.sqrt(max(fppl, real) * rppl), fppl, rppl) for fppl, rppl in points)
 
 
 def last_validation(run: Path) -> tuple[dict[str, float], float]:

@@ -1,4 +1,4 @@
-r"""log Z(α) = log E_{p0}[exp f(z)], three ways that have to agree.
+r"""log Z(α) = log E_{p0}[exp f(z)], three ways that have to agree, the last where enough of its draws count.
 
     forward AIS from p0 (too low in expectation), reverse AIS from samples of p_α (too high if they are exact),
     and plain importance sampling, log mean exp f of many p0 draws

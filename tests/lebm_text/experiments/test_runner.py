@@ -50,17 +50,32 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
 
-def test_an_fppl_below_that_of_real_text_is_no_merit(tmp_path: Path) -> None:
-    # from (FPPL, RPPL), real text 4: (1, 12) would have the least product
-    for number, (fppl, rppl) in enumerate([(1.0, 12.0), (4.0, 10.0), (5.0, 9.0)], 1):
-        path = tmp_path / f"lm-{number}" / "eval" / "tuning.json"
+# (FPPL, RPPL) by temperature; real text has 4
+@pytest.mark.parametrize(
+    ("frontiers", "scores", "best"),
+    [
+        # an FPPL below that of real text is no merit: (1, 12) has the least product
+        ([[(1.0, 12.0)], [(4.0, 10.0)], [(5.0, 9.0)]], [48**0.5, 40**0.5, 45**0.5], 2),
+        # where its FPPL is that of real text, the first is at RPPL 10, though it is the worst of all at its first point
+        ([[(16.0, 5.0), (1.0, 20.0)], [(5.0, 9.0)]], [40**0.5, 45**0.5], 1),
+        # the least score may be far from there
+        ([[(8.0, 4.0), (2.0, 16.0)], [(6.0, 7.0), (5.0, 9.0)]], [32**0.5, 42**0.5], 1),
+    ],
+)
+def test_the_least_score_is_sought_along_the_frontier(
+    tmp_path: Path, frontiers: list[list[tuple[float, float]]], scores: list[float], best: int
+) -> None:
+    runs = [tmp_path / f"lm-{number}" for number in range(1, 1 + len(frontiers))]
+    for run, frontier in zip(runs, frontiers, strict=True):
+        path = run / "eval" / "tuning.json"
         path.parent.mkdir(parents=True)
-        report = {"points": [{"fppl": fppl, "rppl": rppl}], "real": [{"judge": "kn5", "ppl": REAL}]}
-        path.write_text(json.dumps(report))
-        (tmp_path / f"lm-{number}" / "metrics.jsonl").touch()
-    choice = choose([tmp_path / f"lm-{number}" for number in (1, 2, 3)], [{}, {}, {}])
-    assert [trial.score for trial in choice.trials] == pytest.approx([48**0.5, 40**0.5, 45**0.5])
-    assert choice.number == 2
+        points = [{"fppl": fppl, "rppl": rppl, "temperature": t} for t, (fppl, rppl) in enumerate(frontier)]
+        path.write_text(json.dumps({"points": points, "real": [{"judge": "kn5", "ppl": REAL}]}))
+        (run / "metrics.jsonl").touch()
+    choice = choose(runs, [{}] * len(runs))
+    assert [trial.score for trial in choice.trials] == pytest.approx(scores)
+    assert choice.number == best
+    assert [len(trial.frontier) for trial in choice.trials] == [len(frontier) for frontier in frontiers]
 
 
 def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
