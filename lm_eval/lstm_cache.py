@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,28 @@ class JudgeCache:
     def __init__(self, directory: Path | None, key: str, notify: Callable[[str], None]) -> None:
         self._finished = directory and directory / f"lstm-{key}.safetensors"
         self._unfinished = directory and directory / f"lstm-{key}.unfinished.safetensors"
+        self._lock = directory and directory / f"lstm-{key}.lock"
         self._notify = notify
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other process is at the same training: a second one waits here, however the first one ends.
+
+        Where files cannot be locked (Windows, some network file systems) nothing is waited for.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
+
+                if self._lock is not None:
+                    self._lock.parent.mkdir(parents=True, exist_ok=True)
+                    stream = stack.enter_context(self._lock.open("w"))
+                    try:
+                        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        self._notify("another process is training this judge; waiting for it")
+                        fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     def finished(self) -> Entry | None:
         """The trained judge, or None if it is not there or damaged."""
@@ -79,11 +100,12 @@ class JudgeCache:
         self._write(self._unfinished, entry)
 
     def keep_finished(self, entry: Entry) -> None:
-        """Store the trained judge; the state to go on from is deleted."""
+        """Store the trained judge; the state to go on from is deleted, and what others waited at."""
         self._write(self._finished, entry)
-        if self._unfinished:
-            with contextlib.suppress(OSError):
-                self._unfinished.unlink()
+        for path in (self._unfinished, self._lock):
+            if path:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _read(self, path: Path | None) -> Entry | None:
         if path is None or not path.exists():

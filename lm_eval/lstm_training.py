@@ -52,7 +52,8 @@ def train_lstm(
         vocabulary: the closed vocabulary, frequent words first.
         precision: "fp32", "bf16", or "auto" for what the machine has.
         cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
-            after each epoch, from which an interrupted training goes on.
+            after each epoch, from which an interrupted training goes on. Of processes that want the same judge one
+            trains it, the others wait.
         on_progress: is told of every epoch, and of what is wrong with the cache, in words.
 
     Raises:
@@ -70,11 +71,20 @@ def train_lstm(
     counts = np.bincount(text.tokens, minlength=len(types))
     network = LSTMNetwork(len(types), recipe, precision, rng=_generator(seed, _INITIAL_WEIGHTS))
     seen = torch.from_numpy(counts > 0)
-    if found := stored.finished():
-        network.load_state_dict(found.tensors)
-        return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": True}))
-    network.start_from(counts)
-    training = _Training(network.to(device), text, held_out, seed)
+    found, cached = stored.finished(), True
+    if found is None:
+        with stored.alone():
+            found = stored.finished()  # another process has made it meanwhile
+            if found is None:
+                network.start_from(counts)
+                training = _Training(network.to(device), text, held_out, seed)
+                found, cached = _carry_out(training, stored, precision, on_progress), False
+    network.load_state_dict(found.tensors)
+    return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": cached}))
+
+
+def _carry_out(training: _Training, stored: JudgeCache, precision: str, on_progress: Callable[[str], None]) -> Entry:
+    """To its end, from where it was interrupted; the best weights and the report, which are kept."""
     if interrupted := stored.unfinished():
         training.load(interrupted)
         on_progress(f"going on after epoch {training.progress.n_epochs}")
@@ -82,13 +92,13 @@ def train_lstm(
         message = training.epoch()
         stored.keep_unfinished(training.state())
         on_progress(message)
-    network.load_state_dict(training.best)
     progress = training.progress
     report = TrainingReport(
         progress.n_epochs, progress.best_epoch, progress.seconds, _ppl(progress.best_nll), precision
     )
-    stored.keep_finished(Entry(training.best, asdict(report)))
-    return LSTMJudge(network, types, seen, report)
+    entry = Entry(training.best, asdict(report))
+    stored.keep_finished(entry)
+    return entry
 
 
 def adam(network: LSTMNetwork, learning_rate: float) -> torch.optim.Adam:

@@ -223,7 +223,7 @@ def test_damaged_entry_is_noticed_and_made_again(tmp_path: Path, damage: Any) ->
 def test_damaged_state_of_an_interrupted_training_starts_it_again(tmp_path: Path, damage: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(cache=tmp_path, on_progress=_Interrupter(2))
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(damage(path.read_bytes()))
     messages: list[str] = []
     again = train(cache=tmp_path, on_progress=messages.append)

@@ -111,7 +111,7 @@ def test_a_gaussian_prior_needs_no_estimate() -> None:
 def test_every_figure_is_log_a_less_log_z_of_a_grid() -> None:
     model = tiny_model(latent_dim=2, init_range=1.2)
     text = _text(model)
-    prior, generator = (copy.deepcopy(part).double() for part in (model.model.prior, model.model.generator))
+    prior, generator = copy.deepcopy(model.model.prior).double(), copy.deepcopy(model.model.generator).double()
     log_z = float(grid_log_z(prior))
     wanted = grid_log_a(prior, generator, text.corpus).detach() - log_z
     assert log_z < -0.5  # so that adding it would show
