@@ -138,11 +138,11 @@ def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
     names |= {"rppl_at_second": f"RPPL at the FPPL of {second}", "rppl_at_first": f"RPPL at the FPPL of {first}"}
     lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
     pairs = next(iter(ratios.values()))["fppl"]["n"]
+    of_seeds = f"seed by seed ({pairs} pairs), with 95 % intervals" if pairs > 1 else "of one seed"
     return (
-        f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, seed by seed "
-        f"({pairs} pairs), with 95 % intervals; below 1 {first} is better. RPPL at equal FPPL: one row at the "
-        "temperature of the column, the other at that between those judged at which it has the same FPPL; a dash where "
-        "there is none."
+        f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, {of_seeds}; below 1 "
+        f"{first} is better. RPPL at equal FPPL: one row at the temperature of the column, the other at that between "
+        "those judged at which it has the same FPPL; a dash where there is none."
     )
 
 

@@ -49,6 +49,10 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert "| RPPL at the FPPL of its twin | – | 1.026 [" in text
     assert "| RPPL at the FPPL of LEBM | 1.026 [" in text
     assert "| LEBM | 1.191 [" in text.partition("## Distance to n-gram samplers")[2]
+    assert "| LEBM | 1, 2 |" in text
+    assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
+    of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
+    assert "KN5 figures, of one seed; below 1 LEBM" in of_one
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
 
