@@ -102,7 +102,9 @@ class Program:
                 report |= {"exact": {"nll": 20.0, "perplexity": 5.0}, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}}
             else:
                 latent = {"reconstruction_nll": {"value": 15.0}, "information": {"value": 3.0}, "active_units": 6}
-                report |= {"ais": {"nll": 19.0, "perplexity": 4.5}, "chain_gap": {"value": 0.0}, "latent": latent}
+                ais = {"nll": 19.0, "perplexity": 4.5, "ess": {"median": 6.5}}
+                report |= {"ais": ais, "chain_gap": {"value": 0.0}, "latent": latent}
+                report["log_z"] = {"reverse": {"value": 1.25, "standard_error": 0.01}}
         else:
             metrics = ("fppl", "rppl") if command == "evaluate" else (command,)
             temperatures = [1.0, 0.5] if "0.5" in line else [1.0]

@@ -50,6 +50,9 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert "| RPPL at the FPPL of LEBM | 1.026 [" in text
     assert "| LEBM | 1.191 [" in text.partition("## Distance to n-gram samplers")[2]
     assert "| LEBM | 1, 2 |" in text
+    behind = text.partition("## Behind the likelihoods")[2]
+    assert "| LEBM | – | 1.25 | 0.00 | – | 6.50 |" in behind
+    assert "| a language model | 5.50 | – | – | – | – |" in behind
     assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
     of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
     assert "KN5 figures, of one seed; below 1 LEBM" in of_one
@@ -105,6 +108,13 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
     text = markdown(gather(experiment(), tmp_path), "lebm-text experiment tiny")
     assert "| LEBM | – | – |" in text
+
+
+def test_environments_are_those_of_trials_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    path = tmp_path / "trials" / "lm-1" / "env.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"threads": 64}))
+    assert sorted(environment["threads"] for environment in gather(experiment(), tmp_path).environments)[1:] == [64]
 
 
 def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path: Path) -> None:
