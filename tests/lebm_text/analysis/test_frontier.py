@@ -54,3 +54,5 @@ def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp
         assert close.count(f"<!-- {name} -->") == 1
     assert "<!-- 500 -->" not in close
     assert "<!-- 500 -->" in whole
+    assert "<!-- 12 -->" in close
+    assert "<!-- 12 -->" not in whole.partition("<!-- 500 -->")[2]  # over decades the labels would run into each other
