@@ -55,7 +55,7 @@ class Entry:
 
 
 class JudgeCache:
-    """The two files of one training in `directory`: the finished judge, and the state after the last epoch.
+    """The files of one training in `directory`: the finished judge, the state after the last epoch, and a lock.
 
     Nothing that goes wrong here ends a training: `notify` is told in words, and it goes on without the file.
     With `directory` None nothing is read or written.

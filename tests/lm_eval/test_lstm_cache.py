@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lm_eval.lstm_cache import JudgeCache
 
+from ..lebm_text.holding import held
 from .test_lstm_training import train
 
-fcntl = pytest.importorskip("fcntl")
-
-HOLD = """
-import fcntl, sys
-stream = open(sys.argv[1], "w")
-fcntl.flock(stream, fcntl.LOCK_EX)
-print("here", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def _held(lock: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process is at the training until it is killed."""
-    arguments = [sys.executable, "-c", HOLD, str(lock)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "here\n"
-        yield other
-        other.kill()
+pytest.importorskip("fcntl")
 
 
 def test_the_second_waits_and_finds_what_the_first_has_made(tmp_path: Path) -> None:
@@ -41,7 +19,9 @@ def test_the_second_waits_and_finds_what_the_first_has_made(tmp_path: Path) -> N
     (finished,) = tmp_path.iterdir()
     aside = finished.rename(tmp_path / "aside")
     said: list[str] = []
-    with _held(finished.with_suffix(".lock")) as other:
+    lock = finished.with_suffix(".lock")
+    lock.touch()
+    with held(lock) as other:
 
         def is_told(message: str) -> None:
             said.append(message)
@@ -56,7 +36,9 @@ def test_the_second_waits_and_finds_what_the_first_has_made(tmp_path: Path) -> N
 
 def test_the_second_goes_on_where_the_first_died(tmp_path: Path) -> None:
     said: list[str] = []
-    with _held(tmp_path / "lstm-key.lock") as other:
+    lock = tmp_path / "lstm-key.lock"
+    lock.touch()
+    with held(lock) as other:
 
         def is_told(message: str) -> None:
             said.append(message)
@@ -70,7 +52,9 @@ def test_the_second_goes_on_where_the_first_died(tmp_path: Path) -> None:
 
 def test_nobody_waits_for_another_judge_or_without_a_directory(tmp_path: Path) -> None:
     said: list[str] = []
-    with _held(tmp_path / "lstm-key.lock"):
+    lock = tmp_path / "lstm-key.lock"
+    lock.touch()
+    with held(lock):
         for directory, key in ((tmp_path, "other"), (None, "key")):
             with JudgeCache(directory, key, said.append).alone():
                 pass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,26 +9,14 @@ import pytest
 from lebm_text.errors import InputError
 from lebm_text.training.lock import sole_writer
 
-fcntl = pytest.importorskip("fcntl")
+from ..holding import held
 
-HOLD = """
-import fcntl, os, sys
-descriptor = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.flock(descriptor, fcntl.LOCK_EX)
-print("here", flush=True)
-sys.stdin.read()
-"""
+pytest.importorskip("fcntl")
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "here\n"
-        with pytest.raises(InputError, match="another process is training"), sole_writer(tmp_path):
-            pass
-        other.kill()
-        other.wait()
+    with held(tmp_path), pytest.raises(InputError, match="another process is training"), sole_writer(tmp_path):
+        pass
     with sole_writer(tmp_path):
         assert list(tmp_path.iterdir()) == []  # it leaves no file in the run
 
