@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lebm_text.config import Config, InferenceConfig, PriorConfig
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
-from lebm_text.samplers.noise import stream
+from lebm_text.random import stream
 from lebm_text.text.batching import Batch
 
 __all__ = ["PlainGenerator", "PlainTrainer", "posterior_chain", "prior_chain", "sample_ids"]

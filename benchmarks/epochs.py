@@ -12,8 +12,8 @@ from benchmarks.baseline import PlainGenerator, PlainTrainer
 from benchmarks.measure import interleaved
 from lebm_text.build import build_model, sample_prior
 from lebm_text.config import Config
+from lebm_text.models.precision import resolve_precision
 from lebm_text.models.priors import EBMPrior
-from lebm_text.nn.precision import resolve_precision
 from lebm_text.presets import preset
 from lebm_text.text.batching import Batch, BatchPlan
 from lebm_text.text.corpora import Corpus

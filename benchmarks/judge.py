@@ -24,7 +24,7 @@ from benchmarks.command import Setting, main
 from benchmarks.report import Report
 from benchmarks.rows import compare
 from benchmarks.sizes import BATCHES, PRECISIONS, SMOKE, Sizes
-from lebm_text.nn.precision import compute_dtype
+from lebm_text.models.precision import compute_dtype
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.vocabulary import closed_vocabulary

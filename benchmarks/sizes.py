@@ -9,8 +9,8 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.precision import compute_dtype
 from lebm_text.models.priors import EBMPrior
-from lebm_text.nn.precision import compute_dtype
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 __all__ = ["BATCHES", "FULL", "PRECISIONS", "SMOKE", "Sizes"]

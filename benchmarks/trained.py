@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.sizes import Sizes
-from lebm_text.files import read_json
 from lebm_text.model import LatentEBM
+from lebm_text.store import read_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training.checkpoint import load_checkpoint

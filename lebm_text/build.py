@@ -16,10 +16,10 @@ from lebm_text.inference.semi_amortized import SemiAmortized
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.precision import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior, Prior
-from lebm_text.nn.precision import compute_dtype
+from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import langevin
-from lebm_text.samplers.noise import Rng, draw_normal
 from lebm_text.samplers.schedules import geometric, linear
 
 __all__ = ["LatentModel", "build_inference", "build_model", "sample_prior"]

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .build import LatentModel, build_inference, build_model
-from .config import Config
-from .decoding import DecodeSettings
-from .devices import resolve_device
-from .errors import InputError
-from .files import atomic_write_json, read_json
-from .generate import Generated, decode_latents, generate
-from .nn.precision import resolve_precision
-from .processes import ALONE, Processes
-from .samplers.noise import KeyedRng
-from .text.batching import Batch, EncodedCorpus
-from .text.tokenizers import Tokenizer, load_tokenizer
-from .training.checkpoint import JSON, load_weights, save_weights
+from lebm_text.build import LatentModel, build_inference, build_model
+from lebm_text.config import Config
+from lebm_text.devices import resolve_device
+from lebm_text.errors import InputError
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.generate import Generated, decode_latents, generate
+from lebm_text.models.precision import resolve_precision
+from lebm_text.processes import ALONE, Processes
+from lebm_text.random import KeyedRng
+from lebm_text.store import atomic_write_json, read_json
+from lebm_text.text.batching import Batch, EncodedCorpus
+from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.training.checkpoint import JSON, load_weights, save_weights
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM", "weights_metadata"]
 
@@ -109,7 +109,7 @@ class LatentEBM:
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
     ) -> Generated:
-        """Draw n sentences, z from the prior; see `lebm_text.generate.generate`.
+        """Draw n sentences, z from the prior; see `lebm_text.generation.generate.generate`.
 
         Raises InputError for values out of range.
         """

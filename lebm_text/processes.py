@@ -17,10 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lebm_text.random import RowsRng
+
 from .errors import InputError, LostProcessError
 from .launch import n_launched
 from .peers import Peers
-from .samplers.noise import RowsRng
 from .text.batching import Batch
 
 __all__ = ["ALONE", "Processes", "Share", "joined"]

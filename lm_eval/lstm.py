@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.nn.packing import Packing
+from lebm_text.models.packing import Packing
 from lebm_text.text.batching import BatchPlan, EncodedCorpus
 
 from .base import SentenceScores

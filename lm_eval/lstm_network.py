@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.nn.layer import LSTMLayer
-from lebm_text.nn.packing import Packing
-from lebm_text.nn.precision import compute_dtype, operand_dtype
-from lebm_text.nn.softmax import target_log_probs
+from lebm_text.models.layer import LSTMLayer
+from lebm_text.models.packing import Packing
+from lebm_text.models.precision import compute_dtype, operand_dtype
+from lebm_text.models.softmax import target_log_probs
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 from .base import IntArray

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.nn.packing import Packing
-from lebm_text.nn.precision import resolve_precision
+from lebm_text.models.packing import Packing
+from lebm_text.models.precision import resolve_precision
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 from lebm_text.text.errors import InputError
 

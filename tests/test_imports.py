@@ -28,7 +28,7 @@ EXCEPTIONS = {
     "lebm_text.__main__": ("lebm_text.cli",),
     "lebm_text.experiments": ("lm_eval",),
 }
-JUDGES_MAY_IMPORT = ("lebm_text.text", "lebm_text.nn", "lebm_text.decoding")
+JUDGES_MAY_IMPORT = ("lebm_text.text", "lebm_text.models", "lebm_text.generation.decoding")
 GLOBAL_STATE = {
     "print",
     "sys.exit",

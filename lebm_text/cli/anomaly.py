@@ -10,7 +10,7 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, atomic_write_text, sha256_file
+from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
 
 from .options import data_dir_option, device_option, json_option
 from .score import scoring_options
@@ -68,7 +68,7 @@ def prepare(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already; choose another directory with -o")
 
-    from lebm_text.analysis.holdout import ANOMALIES, CLASS_NAMES, hold_out, resolve_class
+    from lebm_text.reports.holdout import ANOMALIES, CLASS_NAMES, hold_out, resolve_class
     from lebm_text.text.corpora import find_corpus
 
     found = find_corpus(corpus, data_dir=data_dir)

@@ -15,7 +15,7 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, read_json
+from lebm_text.store import atomic_write_json, read_json
 
 from .anomaly_systems import NORMAL, SystemScores, baselines, find_runs
 from .anomaly_table import table_lines
@@ -25,7 +25,7 @@ from .evaluation_rows import versions
 from .latent import report_file
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.anomaly import Contrast, Curves, Measured
+    from lebm_text.reports.anomaly import Contrast, Curves, Measured
     from lebm_text.text.corpora import Corpus
 
     from .anomaly_systems import Run
@@ -59,10 +59,10 @@ class Request:
 def evaluate(request: Request) -> None:
     """Score, measure, compare; print the table or the report, and write report and pictures."""
     began = time.monotonic()
-    from lebm_text.analysis.anomaly import Contrast
-    from lebm_text.analysis.anomaly_picture import plot_anomaly
-    from lebm_text.analysis.extras import need_sklearn
-    from lebm_text.analysis.frontier import picture_formats
+    from lebm_text.reports.anomaly import Contrast
+    from lebm_text.reports.anomaly_picture import plot_anomaly
+    from lebm_text.reports.extras import need_sklearn
+    from lebm_text.reports.frontier import picture_formats
     from lebm_text.text.corpora import find_corpus
 
     need_sklearn("areas under curves")
@@ -137,8 +137,8 @@ def _warnings(runs: Sequence[Run], corpus: Corpus) -> list[str]:
 
 
 def _texts(request: Request, corpus: Corpus, runs: Sequence[Run]) -> tuple[list[str], list[Anomalies]]:
-    from lebm_text.analysis.corruption import Corruption
-    from lebm_text.analysis.holdout import ANOMALIES
+    from lebm_text.reports.corruption import Corruption
+    from lebm_text.reports.holdout import ANOMALIES
     from lebm_text.text.tokenizers import load_tokenizer
 
     readers = [(load_tokenizer(run.directory), run.config.text.max_length) for run in runs]
@@ -169,7 +169,7 @@ def _texts(request: Request, corpus: Corpus, runs: Sequence[Run]) -> tuple[list[
 def _systems(
     request: Request, corpus: Corpus, runs: Sequence[Run], texts: Mapping[str, Sequence[str]], rare_words: int | None
 ) -> list[SystemScores]:
-    from lebm_text.analysis.scores import ScoreSettings
+    from lebm_text.reports.scores import ScoreSettings
 
     scored = []
     for run in runs:
@@ -235,7 +235,7 @@ def _comparisons(
 
     Where a baseline has no such score, its plain one takes part.
     """
-    from lebm_text.analysis.anomaly import difference, verdict
+    from lebm_text.reports.anomaly import difference, verdict
 
     compared = []
     for model, other, priced, a_token in product(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, read_json, sha256_file
+from lebm_text.store import atomic_write_json, read_json, sha256_file
 from lebm_text.text.storing import cache_directory
 
 from .judging import check_judges, show_stage
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lebm_text.analysis.scores import Scorer, ScoreSettings, SentenceScore
+    from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore
 
     Floats = NDArray[np.float64]
 
@@ -140,7 +140,7 @@ class _KeptScorer:
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
         """The scores of sentences none of which is too long."""
-        from lebm_text.analysis.scores import SentenceScore
+        from lebm_text.reports.scores import SentenceScore
 
         key = [__version__, *self._of_run, asdict(self._settings), self._precision, first, list(sentences)]
         path = cache_directory() / "scores" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
@@ -156,8 +156,8 @@ class _KeptScorer:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        from lebm_text.analysis.scores import Scorer
         from lebm_text.model import LatentEBM
+        from lebm_text.reports.scores import Scorer
 
         return Scorer(
             LatentEBM.from_pretrained(self._directory, device=self._device, precision=self._precision), self._settings

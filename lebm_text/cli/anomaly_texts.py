@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 
 from .judging import read_text
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.corruption import Corruption
+    from lebm_text.reports.corruption import Corruption
     from lebm_text.text.corpora import Corpus
 
 __all__ = ["Anomalies", "Choice", "read_anomalies"]
@@ -68,7 +68,7 @@ class Choice:
 
         Words are drawn from the training text. Raises InputError if fewer than two are left.
         """
-        from lebm_text.analysis.corruption import Unigrams, corrupt
+        from lebm_text.reports.corruption import Unigrams, corrupt
 
         unigrams = Unigrams(corpus.splits["train"].sentences()) if corruption.kind == "replace" else None
         spoilt = corrupt(normal, corruption, unigrams, seed=self.seed)

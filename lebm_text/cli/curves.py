@@ -23,8 +23,8 @@ __all__ = ["command"]
 )
 def command(*, runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
-    from lebm_text.analysis.curves import plot_curves
-    from lebm_text.files import check_writable
+    from lebm_text.reports.curves import plot_curves
+    from lebm_text.store import check_writable
 
     check_writable(output)
     plot_curves({str(run): run for run in runs}, output)

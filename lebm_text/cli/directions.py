@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 
 from .labelled import choose, label_file, labelled_split, positive_label
 from .latent import draws_option, find_latent_run, publish, report_file, report_option, run_corpus, sources
@@ -19,8 +19,8 @@ from .posterior_files import kept_posterior_means
 from .sampling import run_option
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.directions import Labels, Probe, Scores
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.directions import Labels, Probe, Scores
     from lebm_text.text.labels import Labelled
 
 __all__ = ["command"]
@@ -82,9 +82,9 @@ def command(
     """
     run = find_latent_run(run)
 
-    from lebm_text.analysis.directions import accuracy_by_size, bag_of_words, fit_probe, plot_directions
-    from lebm_text.analysis.extras import need_sklearn
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.directions import accuracy_by_size, bag_of_words, fit_probe, plot_directions
+    from lebm_text.reports.extras import need_sklearn
 
     need_sklearn("attribute directions")
     import numpy as np
@@ -164,7 +164,7 @@ def _moved(
     seed: int,
 ) -> dict[str, Any]:
     """Sentences moved along the direction and along a random one, and the share that is then taken for positive."""
-    from lebm_text.analysis.directions import classify, move, other_direction
+    from lebm_text.reports.directions import classify, move, other_direction
 
     z = model.infer([row.sentence for row in rows], seed=seed)
     steps = {"attribute": probe.direction, "random": other_direction(probe.direction, seed=seed)}

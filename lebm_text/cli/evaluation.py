@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, check_writable, read_json, sha256_file
 from lebm_text.launch import n_launched
 from lebm_text.peers import Peers
+from lebm_text.store import atomic_write_json, check_writable, read_json, sha256_file
 
 from .command_line import command_line
 from .evaluation_rows import Look, calibrate, cost, record, spreads, versions

@@ -163,10 +163,10 @@ def _carry_out(runner: Runner, choices: Mapping[str, Any] | None) -> None:
 
 
 def _write(experiment: Experiment, root: Path) -> Results:
-    from lebm_text.analysis.frontier import picture_formats, plot_frontiers
     from lebm_text.experiments.markdown import markdown
     from lebm_text.experiments.results import gather
-    from lebm_text.files import atomic_write_json, atomic_write_text
+    from lebm_text.reports.frontier import picture_formats, plot_frontiers
+    from lebm_text.store import atomic_write_json, atomic_write_text
 
     if not root.is_dir():
         raise InputError(f"nothing has been done yet: there is no {root}")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import check_writable
+from lebm_text.store import check_writable
 
 from .evaluation import Request, prepare, write_report
 from .evaluation_table import show_frontier
@@ -24,7 +24,7 @@ _METRICS = ("fppl", "rppl")
 
 def evaluate(options: Mapping[str, Any], *, greedy: bool, picture: Path | None) -> None:
     """Judge, then print, write and draw. Without matplotlib the picture alone is missing, and a hint says so."""
-    from lebm_text.analysis.frontier import picture_formats, plot_frontier
+    from lebm_text.reports.frontier import picture_formats, plot_frontier
 
     asked = dict(options)
     if asked["lm"] is None and asked["protocol"] == "default":

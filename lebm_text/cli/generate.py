@@ -10,13 +10,13 @@ import click
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, atomic_write_text, check_writable, sha256_file
+from lebm_text.store import atomic_write_json, atomic_write_text, check_writable, sha256_file
 
 from .options import device_option, json_option
 from .sampling import decoding_options, find_run, progress, run_option
 
 if TYPE_CHECKING:
-    from lebm_text.generate import Generated
+    from lebm_text.generation.generate import Generated
 
 __all__ = ["command"]
 
@@ -62,7 +62,7 @@ def command(
             if path.exists() and not path.is_file():
                 raise InputError(f"{path} is no regular file; leave out -o to write to standard output")
 
-    from lebm_text.decoding import DecodeSettings
+    from lebm_text.generation.decoding import DecodeSettings
     from lebm_text.model import WEIGHTS_FILE, LatentEBM
     from lebm_text.processes import joined
 

@@ -39,8 +39,8 @@ def command(a: str, b: str, run: Path | None, n: int, kind: str, seed: int, devi
     sentences = parse_argument(a, "A"), parse_argument(b, "B")
     run = find_latent_run(run)
 
-    from lebm_text.analysis.interpolation import PATHS, interpolate
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.interpolation import PATHS, interpolate
 
     model = LatentEBM.from_pretrained(run, device=device)
     kinds = PATHS if kind == "both" else (kind,)

@@ -48,7 +48,7 @@ def positive_label(rows: list[Labelled], asked: str | None) -> str:
 
 def choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
     """At most n that are not too long for the model, in an order of their own."""
-    from lebm_text.analysis.posterior import shuffled, that_fit
+    from lebm_text.reports.posterior import shuffled, that_fit
 
     fitting = set(that_fit(model, {row.sentence for row in rows}))
     usable = [row for row in rows if row.sentence in fitting]

@@ -15,7 +15,7 @@ import click
 from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_json, check_writable, read_json, sha256_file
+from lebm_text.store import atomic_write_json, check_writable, read_json, sha256_file
 from lebm_text.text.reading import parse_lines
 
 from .command_line import command_line
@@ -98,7 +98,7 @@ def run_corpus(run: Path, data_dir: Path | None) -> Corpus:
 
 def sources(what: str, model: LatentEBM, run: Path, *, seed: int, packages: Sequence[str] = ()) -> dict[str, Any]:
     """Command, signature, hash of the weights and versions; `what`: the command and its choices, as in a signature."""
-    from lebm_text.generate import describe_model
+    from lebm_text.generation.generate import describe_model
 
     return {
         "command": command_line(run),
@@ -112,7 +112,7 @@ def publish(
     report: Mapping[str, Any], file: Path, plots: Mapping[str, Plot], lines: Sequence[str], *, as_json: bool
 ) -> None:
     """Write the report and its pictures (by the end of their name), and print either the report or `lines`."""
-    from lebm_text.analysis.frontier import picture_formats
+    from lebm_text.reports.frontier import picture_formats
 
     atomic_write_json(file, report)
     pictures: list[Path] = []

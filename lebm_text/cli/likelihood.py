@@ -107,11 +107,11 @@ def command(
     run = find_run(run)
 
     from lebm_text.config import Config
-    from lebm_text.files import atomic_write_json, check_writable, read_json
     from lebm_text.likelihood.report import Settings, exact_report, likelihood_report
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
     from lebm_text.processes import joined
+    from lebm_text.store import atomic_write_json, check_writable, read_json
     from lebm_text.text.corpora import find_again
 
     if output is not None:

@@ -58,9 +58,9 @@ def command(
     if not queries:
         return
 
-    from lebm_text.analysis.neighbours import nearest
-    from lebm_text.analysis.posterior import posterior_means, seed_apart, that_fit
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.neighbours import nearest
+    from lebm_text.reports.posterior import posterior_means, seed_apart, that_fit
 
     corpus = run_corpus(run, data_dir)
     model = LatentEBM.from_pretrained(run, device=device)

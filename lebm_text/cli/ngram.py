@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import check_writable, sha256_file
+from lebm_text.store import check_writable, sha256_file
 
 from .judging import backend_option, check_judges, read_text
 from .options import json_option

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lebm_text import __version__
-from lebm_text.files import atomic_write_bytes, sha256_file
+from lebm_text.store import atomic_write_bytes, sha256_file
 from lebm_text.text.storing import cache_directory
 
 from .sampling import progress
@@ -30,7 +30,7 @@ def kept_posterior_means(
     import numpy as np
     import torch
 
-    from lebm_text.analysis.posterior import posterior_means
+    from lebm_text.reports.posterior import posterior_means
 
     shape = (len(sentences), model.config.model.latent_dim)
     path = cache_directory() / "latents" / f"{_key(run, sentences, n_draws, seed)}.npy"

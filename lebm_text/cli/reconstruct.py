@@ -40,7 +40,7 @@ def command(
     run = find_run(run)
     sentences = read_sentences(file)
 
-    from lebm_text.decoding import DecodeSettings
+    from lebm_text.generation.decoding import DecodeSettings
     from lebm_text.model import LatentEBM
 
     DecodeSettings(decode, temperature, top_k, top_p)  # refuses before the model is read

@@ -29,8 +29,8 @@ def command(*, run: Path | None, output: Path | None) -> None:
     """
     run = find_run(run)
 
-    from lebm_text.analysis.report.page import write_page
-    from lebm_text.files import check_writable
+    from lebm_text.page.page import write_page
+    from lebm_text.store import check_writable
 
     output = output or run / "report.html"
     check_writable(output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.files import read_json, sha256_file
+from lebm_text.store import read_json, sha256_file
 
 from .judging import read_text
 

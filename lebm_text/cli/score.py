@@ -20,9 +20,9 @@ from .options import MAX_SEED, device_option
 from .sampling import find_run, progress, run_option
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.scores import Scorer, SentenceScore
     from lebm_text.likelihood.partition import LogPartition
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.scores import Scorer, SentenceScore
 
 __all__ = ["command", "scoring_options"]
 
@@ -102,10 +102,10 @@ def command(
     if output is not None or not from_stdin:
         lines = list(lines)  # refused before the first score, not after the last
 
-    from lebm_text.analysis.scores import Scorer, ScoreSettings
-    from lebm_text.files import atomic_write_text, check_writable
     from lebm_text.likelihood.sentences import AISSettings
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.scores import Scorer, ScoreSettings
+    from lebm_text.store import atomic_write_text, check_writable
 
     if output is not None:
         check_writable(output)

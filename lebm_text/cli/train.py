@@ -11,8 +11,8 @@ import click
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import read_json
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.store import read_json
 from lebm_text.training.events import Event, Listener
 
 from .errors import INTERRUPTED

@@ -17,8 +17,8 @@ from .options import MAX_SEED, data_dir_option, device_option, json_option
 from .sampling import progress, run_option
 
 if TYPE_CHECKING:
-    from lebm_text.analysis.trajectories import Chains
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.trajectories import Chains
     from lm_eval.protocol import Evaluator
 
 __all__ = ["command"]
@@ -63,9 +63,9 @@ def command(
     began = time.monotonic()
     run = find_latent_run(run)
 
-    from lebm_text.analysis.trajectories import decoding_steps, follow, long_run, statements
-    from lebm_text.analysis.trajectory_pictures import plot_trajectories
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.trajectories import decoding_steps, follow, long_run, statements
+    from lebm_text.reports.trajectory_pictures import plot_trajectories
 
     from .evaluation import run_evaluator
 
@@ -109,7 +109,7 @@ def command(
 
 def _decode(model: LatentEBM, chains: Chains, seed: int, *, quiet: bool) -> dict[tuple[str, int], list[str]]:
     """Sentences of every chain by decoding and step; a chain's decoding noise is the same at all steps."""
-    from lebm_text.decoding import DecodeSettings
+    from lebm_text.generation.decoding import DecodeSettings
 
     texts = {}
     with progress(2 * len(chains.states), "texts decoded", quiet=quiet) as say:

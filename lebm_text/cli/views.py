@@ -42,9 +42,9 @@ def command(
     """
     run = find_latent_run(run)
 
-    from lebm_text.analysis.posterior import shuffled, that_fit
-    from lebm_text.analysis.views import plot_view, view
     from lebm_text.model import LatentEBM
+    from lebm_text.reports.posterior import shuffled, that_fit
+    from lebm_text.reports.views import plot_view, view
 
     file = report_file(run, "views", output)
     corpus = run_corpus(run, data_dir)

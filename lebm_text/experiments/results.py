@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.files import read_json
+from lebm_text.store import read_json
 
 from .comparisons import GREEDY, Points, comparison, distance
 from .log import Log

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lebm_text.files import atomic_write_json, read_json
+from lebm_text.store import atomic_write_json, read_json
 
 from .log import Log
 from .plan import Experiment, Row

@@ -12,8 +12,8 @@ from typing import Any
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import read_json
 from lebm_text.presets import preset
+from lebm_text.store import read_json
 
 from .log import Log
 from .plan import Experiment, Row

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.files import read_json
+from lebm_text.store import read_json
 from lebm_text.training.metrics import read_metrics
 
 from .statistics import rppl_at

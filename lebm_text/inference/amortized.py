@@ -19,7 +19,7 @@ from lebm_text.inference.base import InferenceResult
 from lebm_text.models.encoder import LSTMEncoder, Moments
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
-from lebm_text.samplers.noise import Rng, draw_normal
+from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
 __all__ = ["Amortized", "FreeBits", "base_kl", "log_density", "sample"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lebm_text.inference.base import InferenceResult
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
-from lebm_text.samplers.noise import Rng
+from lebm_text.random import Rng
 from lebm_text.text.batching import Batch
 
 __all__ = ["NoLatent"]

@@ -18,7 +18,7 @@ from lebm_text.inference.amortized import Amortized, base_kl, sample
 from lebm_text.models.encoder import Moments
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
-from lebm_text.samplers.noise import Rng, draw_normal
+from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
 __all__ = ["SemiAmortized"]

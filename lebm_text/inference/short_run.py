@@ -16,8 +16,8 @@ from torch import Tensor
 from lebm_text.inference.base import InferenceResult
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
+from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import langevin
-from lebm_text.samplers.noise import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
 __all__ = ["ShortRun"]

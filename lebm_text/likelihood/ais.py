@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lebm_text.random import Rng
 from lebm_text.samplers.hmc import Place, Terms, adapted, evaluate, hmc_step, normal_noise, uniform_noise
-from lebm_text.samplers.noise import Rng
 
 from .estimates import LogMean, log_mean_exp
 

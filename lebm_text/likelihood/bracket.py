@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.decoding import DecodeSettings, decode
+from lebm_text.generation.decoding import DecodeSettings, decode
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior
-from lebm_text.samplers.noise import KeyedRng, draw_uniform
+from lebm_text.random import KeyedRng, draw_uniform
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.encoding import pack
 

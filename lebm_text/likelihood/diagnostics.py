@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lebm_text.random import Rng
 from lebm_text.samplers.hmc import Place, hmc
-from lebm_text.samplers.noise import Rng
 
 from .ais import Path
 from .estimates import Estimate, mean_of

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from lebm_text.models.priors import base_log_prob
+from lebm_text.random import Rng
 from lebm_text.samplers.hmc import normal_noise, uniform_noise
 from lebm_text.samplers.langevin import gradient
-from lebm_text.samplers.noise import Rng
 
 from .estimates import LogMean, log_mean_exp
 

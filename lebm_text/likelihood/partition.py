@@ -19,8 +19,8 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.models.priors import base_log_prob
+from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
-from lebm_text.samplers.noise import Rng, draw_normal, draw_uniform
 
 from .ais import Annealed, Path, anneal, lower_bound, tune, upper_bound
 from .estimates import Estimate, LogMean, log_mean_exp

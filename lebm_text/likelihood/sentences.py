@@ -21,8 +21,8 @@ from torch import Tensor
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import Prior, base_log_prob
 from lebm_text.processes import ALONE, Processes
+from lebm_text.random import KeyedRng, Rng
 from lebm_text.samplers.hmc import normal_noise
-from lebm_text.samplers.noise import KeyedRng, Rng
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 from .ais import Path, Schedule, anneal, lower_bound, tune

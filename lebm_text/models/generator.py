@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.nn.layer import LSTMLayer
-from lebm_text.nn.lstm import lstm_step
-from lebm_text.nn.packing import Packing
-from lebm_text.nn.precision import operand_dtype
-from lebm_text.nn.softmax import OutputLayer
+from lebm_text.models.layer import LSTMLayer
+from lebm_text.models.lstm import lstm_step
+from lebm_text.models.packing import Packing
+from lebm_text.models.precision import operand_dtype
+from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch
 
 __all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .noise import Rng, draw_normal, draw_uniform
+from lebm_text.random import Rng, draw_normal, draw_uniform
 
 __all__ = ["HMCResult", "Place", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
 

@@ -15,9 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lebm_text.nn.graphs import captured
-
-from .noise import Rng, draw_normal
+from lebm_text.models.graphs import captured
+from lebm_text.random import Rng, draw_normal
 
 __all__ = ["LangevinResult", "gradient", "langevin", "langevin_step"]
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.files import atomic_write_json
+from lebm_text.store import atomic_write_json
 
 __all__ = ["EncodedSentences", "TokenArray", "map_encoded", "pack", "write_encoded"]
 

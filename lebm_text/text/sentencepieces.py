@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.files import atomic_write_bytes
+from lebm_text.store import atomic_write_bytes
 
 from .encoding import EncodedSentences, pack
 from .errors import InputError

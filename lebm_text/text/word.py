@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.files import atomic_write_bytes
+from lebm_text.store import atomic_write_bytes
 
 from .encoding import EncodedSentences, pack
 from .errors import InputError

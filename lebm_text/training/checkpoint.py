@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_bytes, fsync_directory, sha256_file
+from lebm_text.store import atomic_write_bytes, fsync_directory, sha256_file
 
 __all__ = [
     "JSON",

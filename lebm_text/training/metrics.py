@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_bytes
+from lebm_text.store import atomic_write_bytes
 
 __all__ = ["MetricsLog", "read_metrics"]
 

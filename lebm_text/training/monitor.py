@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient
-from lebm_text.samplers.noise import Rng, draw_normal
 
 __all__ = ["Averages", "Watchdog", "largest_curvature", "require_finite", "spread", "z_usage"]
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from lebm_text.build import LatentModel, build_model
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import atomic_write_text
-from lebm_text.generate import generate
+from lebm_text.generation.generate import generate
 from lebm_text.model import WEIGHTS_FILE, weights_metadata
 from lebm_text.processes import ALONE, Processes
-from lebm_text.samplers.noise import stream
+from lebm_text.random import stream
+from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.tokenizers import closed_vocabulary

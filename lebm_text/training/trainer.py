@@ -14,7 +14,7 @@ from lebm_text.inference.base import Inference
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.processes import ALONE, Processes, Share
-from lebm_text.samplers.noise import draw_normal, stream
+from lebm_text.random import draw_normal, stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.adam import Adam
 from lebm_text.training.checkpoint import JSON, flatten, unflatten

@@ -12,7 +12,7 @@ from lebm_text.build import LatentModel, build_inference, sample_prior
 from lebm_text.config import Config
 from lebm_text.models.priors import GaussianPrior
 from lebm_text.processes import ALONE, Processes
-from lebm_text.samplers.noise import stream
+from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 __all__ = ["validate"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lebm_text.config import Config
-from lebm_text.generate import generate
+from lebm_text.generation.generate import generate
 from lebm_text.likelihood.sentences import AISSettings, ais_bounds
 from lebm_text.model import LatentEBM
 from lebm_text.processes import Processes, joined

@@ -15,8 +15,8 @@ from lebm_text.inference.no_latent import NoLatent
 from lebm_text.inference.semi_amortized import SemiAmortized
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior, GaussianPrior
+from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
-from lebm_text.samplers.noise import KeyedRng
 
 from .toy import LATENT, gap, normal, seeded, toy_config, toy_prior
 

@@ -12,9 +12,9 @@ from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.model import LatentEBM
-from lebm_text.nn import layer
-from lebm_text.nn.graphs import Replay, captured
-from lebm_text.nn.layer import library_runs
+from lebm_text.models import layer
+from lebm_text.models.graphs import Replay, captured
+from lebm_text.models.layer import library_runs
 from lebm_text.samplers.langevin import gradient
 from lebm_text.training.run import train
 

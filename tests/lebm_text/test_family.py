@@ -11,9 +11,9 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
 from lebm_text.model import LatentEBM
 from lebm_text.presets import PRESETS, preset
+from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.metrics import read_metrics
 from lebm_text.training.run import resume, train

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import lebm_text
-from lebm_text.decoding import DecodeSettings
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
+from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.models.priors import base_log_prob
-from lebm_text.samplers.noise import KeyedRng
+from lebm_text.random import KeyedRng
+from lebm_text.store import sha256_file
 
 from .tiny import tiny_model
 

@@ -19,7 +19,7 @@ from lebm_text.errors import InputError
 from lebm_text.launch import n_launched
 from lebm_text.peers import Peers
 from lebm_text.processes import ALONE, Processes, Share, joined
-from lebm_text.samplers.noise import RowsRng, draw_normal, draw_uniform
+from lebm_text.random import RowsRng, draw_normal, draw_uniform
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.metrics import read_metrics
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lebm_text.cli.main import main
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 
 from ..tiny import tiny_model
 from .test_main import one_line

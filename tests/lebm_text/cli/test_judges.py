@@ -11,7 +11,7 @@ import torch
 
 from lebm_text.cli.errors import INTERRUPTED
 from lebm_text.cli.main import main
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 from lm_eval import lstm_training
 from lm_eval.lstm_recipe import RECIPES
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lebm_text.analysis.posterior import posterior_means, that_fit
 from lebm_text.cli.main import main
 from lebm_text.cli.options import MAX_SEED
+from lebm_text.reports.posterior import posterior_means, that_fit
 from lebm_text.text.storing import cache_directory
 
 from ..tiny import tiny_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.cli.main import main
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 from lm_eval.arpa import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram

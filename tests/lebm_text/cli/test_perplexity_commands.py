@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.cli.main import main
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 from lebm_text.text.corpora import find_corpus
 
 from ...lm_eval.grammar import grammar_sentences

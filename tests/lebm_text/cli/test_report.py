@@ -8,7 +8,7 @@ import pytest
 
 from lebm_text.cli.main import main
 
-from ..analysis.report.pages import Page, check_document
+from ..page.pages import Page, check_document
 from ..toy import write_text_corpus
 from .test_main import one_line
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.metrics import read_metrics
 

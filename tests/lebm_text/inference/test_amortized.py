@@ -16,7 +16,7 @@ from lebm_text.inference.semi_amortized import SemiAmortized
 from lebm_text.models.encoder import LSTMEncoder, Moments
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
-from lebm_text.samplers.noise import KeyedRng
+from lebm_text.random import KeyedRng
 from lebm_text.text.batching import Batch
 
 from ..models.test_encoder import toy_encoder

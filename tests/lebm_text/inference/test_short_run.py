@@ -12,8 +12,8 @@ from torch import Tensor
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
+from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
-from lebm_text.samplers.noise import KeyedRng
 from lebm_text.text.batching import Batch
 
 from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_corpus, toy_generator, toy_prior

@@ -9,7 +9,7 @@ from torch import Tensor
 from lebm_text.likelihood.importance import WIDENING, Gaussian, fit_proposal, importance_sample
 from lebm_text.likelihood.sentences import joint
 from lebm_text.models.priors import GaussianPrior, base_log_prob
-from lebm_text.samplers.noise import KeyedRng
+from lebm_text.random import KeyedRng
 
 from ..toy import gap, normal, seeded
 from .oracles import LENGTHS, Linear, grid_log_a, multivariate_log_prob, text_model

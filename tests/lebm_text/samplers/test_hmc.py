@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lebm_text.random import KeyedRng
 from lebm_text.samplers.hmc import TARGET, adapted, evaluate, hmc, hmc_step
-from lebm_text.samplers.noise import KeyedRng
 
 from ..toy import LATENT, gap, normal, seeded, toy_prior
 

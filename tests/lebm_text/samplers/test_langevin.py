@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lebm_text.models.priors import base_log_prob
+from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin, langevin_step
-from lebm_text.samplers.noise import KeyedRng
 
 from ..toy import LATENT, gap, normal, seeded, toy_prior
 

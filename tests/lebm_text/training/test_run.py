@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.files import sha256_file
+from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import session
 from lebm_text.training.checkpoint import load_checkpoint, load_weights

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
 from lebm_text.inference.short_run import ShortRun
-from lebm_text.samplers.noise import stream
+from lebm_text.random import stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.objectives import generator_loss, prior_loss
 from lebm_text.training.trainer import Trainer

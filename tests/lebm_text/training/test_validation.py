@@ -11,7 +11,7 @@ import torch
 
 from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
 from lebm_text.config import Config
-from lebm_text.samplers.noise import stream
+from lebm_text.random import stream
 from lebm_text.training.validation import validate
 
 from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus

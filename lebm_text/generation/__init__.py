@@ -1,0 +1,1 @@
+"""From latent vectors and logits to sentences."""

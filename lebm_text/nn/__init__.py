@@ -1,1 +1,0 @@
-"""Layers shared by the generator and the LSTM judge. Imports torch alone."""

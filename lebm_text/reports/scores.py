@@ -1,0 +1,198 @@
+r"""Scores of sentences under a model: how anomalous is each?
+
+    score(x) = −(1/M) Σ_m log p(x, z_m),   log p(x, z) = log p(x|z) + f(z) + log p0(z) − log Z
+
+with z_m from the posterior of x: the decision function of Pang et al. (NeurIPS 2020), after Kumar et al. (2019). High
+is anomalous. The chain targets p(z|x) itself, noise 1 and the likelihood's weight 1, whatever training weighed: scores
+then belong to the model, not to a recipe. An encoder's draws are its own, and give besides
+E_q log p(x|z) + E_q f − KL(q‖p0) − log Z, a lower bound on log p(x). A language model (D = 0) has log p(x) exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lebm_text.build import build_inference
+from lebm_text.errors import InputError
+from lebm_text.inference.short_run import ShortRun
+from lebm_text.likelihood.partition import LogPartition
+from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, keyed
+from lebm_text.model import LatentEBM
+from lebm_text.models.priors import GaussianPrior
+from lebm_text.random import KeyedRng, draw_normal
+from lebm_text.samplers.langevin import langevin
+from lebm_text.text.batching import Batch, EncodedCorpus
+from lebm_text.text.encoding import pack
+
+__all__ = ["ScoreSettings", "Scorer", "SentenceScore"]
+
+_STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How z is drawn.
+
+    Attributes:
+        n_draws: M, independent chains of a sentence.
+        n_steps: of each chain; None: as many as the configuration of the run says. The last step size holds for more.
+        as_trained: let the chain have the noise and the likelihood's weight that training ended with.
+        bound: AIS bounds on log p(x) besides; None: none.
+    """
+
+    n_draws: int = 8
+    n_steps: int | None = None
+    as_trained: bool = False
+    bound: AISSettings | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class SentenceScore:
+    """Of one sentence, in nats; averages over the draws of z.
+
+    Attributes:
+        n_tokens: as the model reads them, `</s>` included.
+        n_unk: those that are `<unk>`.
+        log_likelihood: log p(x|z); of a language model log p(x).
+        log_prior: f(z) + log p0(z), less log Z where it is known.
+        elbo: the encoder's lower bound on log p(x), log Z in it where it is known; None without an encoder.
+        log_p_lower: AIS lower bound on log p(x) and its standard error; None if it was not asked for.
+    """
+
+    n_tokens: int
+    n_unk: int
+    log_likelihood: float
+    log_prior: float
+    elbo: float | None = None
+    log_p_lower: float | None = None
+    log_p_lower_error: float | None = None
+
+    @property
+    def score(self) -> float:
+        """−log p(x, z): high is anomalous."""
+        return -(self.log_likelihood + self.log_prior)
+
+
+class Scorer:
+    """Scores under one model; sentence i of a text depends on (seed, i) alone, however the text is cut into calls.
+
+    Attributes:
+        log_z: of the prior, in nats; None if it is left out of all scores, which it shifts by the same amount.
+    """
+
+    def __init__(
+        self, model: LatentEBM, settings: ScoreSettings | None = None, *, partition: LogPartition | None = None
+    ) -> None:
+        """`partition`: of an energy-based prior, if it is known.
+
+        Raises InputError for settings of a chain where the model has none, and for a bound without log Z.
+        """
+        self.model, self.settings = model, settings or ScoreSettings()
+        self.log_z = 0.0 if isinstance(model.model.prior, GaussianPrior) else None
+        if partition is not None:
+            self.log_z = partition.reverse.value
+        if self.settings.bound is not None and self.log_z is None:
+            raise InputError("a bound on log p(x) needs log Z of the prior")
+        if self.settings.bound is not None and not model.config.model.latent_dim:
+            raise InputError("a language model (model.latent_dim = 0) has log p(x) exactly; it needs no bound")
+        inference = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder)
+        chain = inference if isinstance(inference, ShortRun) else None
+        if chain is None and (self.settings.n_steps is not None or self.settings.as_trained):
+            raise InputError("this model draws z without a chain: it takes neither steps nor the chain of its training")
+        self._inference = inference
+        self._chain = None if chain is None else _adapted(chain, self.settings)
+
+    @torch.no_grad()
+    def __call__(self, sentences: Sequence[str], *, first: int = 0) -> list[SentenceScore | None]:
+        """The scores of the sentences `first`, `first` + 1, … of a text; None for one longer than `text.max_length`.
+
+        The empty string is the sentence that ends at once.
+        """
+        tokenizer, longest = self.model.tokenizer, self.model.config.text.max_length
+        encoded = [tokenizer.encode(sentence) for sentence in sentences]
+        kept = np.array([i for i, ids in enumerate(encoded) if len(ids) <= longest], dtype=np.int64)
+        scores: list[SentenceScore | None] = [None] * len(sentences)
+        if not len(kept):
+            return scores
+        corpus = EncodedCorpus(*pack(encoded, tokenizer.eos_id), pad_id=tokenizer.pad_id)
+        at_once = max(1, ROWS // self.settings.n_draws)
+        for rows, batch in batches(corpus, kept, at_once, self.model.model.generator):
+            rng = keyed(self.settings.seed, batch, _STREAM, first)
+            figures = [column.double().tolist() for column in self._figures(batch, rng)]
+            for row, i in enumerate(kept[rows.numpy()]):
+                likelihood, prior, *bound = (column[row] for column in figures)
+                n_unk = encoded[i].count(tokenizer.unk_id)
+                scores[i] = SentenceScore(len(encoded[i]) + 1, n_unk, likelihood, prior, bound[0] if bound else None)
+        return (
+            scores if self.settings.bound is None else self._bounded(scores, corpus, kept, self.settings.bound, first)
+        )
+
+    def _figures(self, batch: Batch, rng: KeyedRng) -> list[Tensor]:
+        """log p(x|z), log p(z), and the evidence bound where there is an encoder: (B,) each, averaged over draws."""
+        prior, generator, log_z = self.model.model.prior, self.model.model.generator, self.log_z or 0.0
+        likelihood = generator.likelihood(batch)
+        if self._chain is not None or self.model.model.encoder is None:
+            z = self._chain_draws(batch, likelihood, rng)
+            return [likelihood(z).mean(0), prior.logdensity(z).mean(0) - log_z]
+        draws = [self._inference(batch, prior, generator, rng=rng) for _ in range(self.settings.n_draws)]
+        z = torch.stack([draw.z for draw in draws])
+        kl = torch.stack([draw.base_kl.sum(-1) for draw in draws if draw.base_kl is not None])
+        fits, tilt = likelihood(z), prior.neg_energy(z)
+        return [fits.mean(0), prior.logdensity(z).mean(0) - log_z, (fits + tilt - kl).mean(0) - log_z]
+
+    def _chain_draws(self, batch: Batch, likelihood: Callable[[Tensor], Tensor], rng: KeyedRng) -> Tensor:
+        """(M, B, D), each from a chain of its own; the one z that a language model has."""
+        prior, device = self.model.model.prior, batch.tokens.device
+        if self._chain is None:
+            return self.model.model.generator.embedding.new_empty(1, len(batch.lengths), 0)
+        # Sentences come first where noise is drawn, chains where likelihoods are taken.
+        target = self._chain.target(prior, lambda z: likelihood(z.transpose(0, 1)).transpose(0, 1))
+        start = draw_normal(rng, (len(batch.lengths), self.settings.n_draws, prior.latent_dim), device)
+        result = langevin(
+            target,
+            start,
+            step_size=self._chain.step_size,
+            n_steps=self._chain.n_steps,
+            noise_scale=self._chain.noise_scale,
+            rng=rng,
+        )
+        return result.z.transpose(0, 1)
+
+    def _bounded(
+        self,
+        scores: list[SentenceScore | None],
+        corpus: EncodedCorpus,
+        kept: NDArray[np.int64],
+        settings: AISSettings,
+        first: int,
+    ) -> list[SentenceScore | None]:
+        """The scores with AIS bounds: log A from below less log Z from above."""
+        assert self.log_z is not None
+        prior, generator = self.model.model.prior, self.model.model.generator
+        found = ais_bounds(prior, generator, corpus, kept, settings, seed=self.settings.seed, first=first)
+        for i, log_a, error in zip(kept, found.log_a.value.tolist(), found.log_a.standard_error.tolist(), strict=True):
+            score = scores[i]
+            assert score is not None
+            known = error if math.isfinite(error) else None  # one chain has no standard error
+            scores[i] = replace(score, log_p_lower=log_a - self.log_z, log_p_lower_error=known)
+        return scores
+
+
+def _adapted(chain: ShortRun, settings: ScoreSettings) -> ShortRun:
+    """The chain of the configuration, aimed at p(z|x) unless it shall be as trained, and as long as asked for."""
+    if not settings.as_trained:
+        chain = replace(chain, noise_scale=1.0, likelihood_weight=1.0)
+    if settings.n_steps is None:
+        return chain
+    sizes = chain.step_size
+    if isinstance(sizes, Sequence):
+        sizes = [*sizes, *[sizes[-1]] * settings.n_steps][: settings.n_steps]
+    return replace(chain, n_steps=settings.n_steps, step_size=sizes)

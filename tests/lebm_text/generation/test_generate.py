@@ -1,0 +1,123 @@
+"""Generated sentences: exactly n, the same for every batch size, with honest rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from lebm_text.build import sample_prior
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.generate import Generated, generate, rates_of, signature_of
+from lebm_text.random import KeyedRng
+
+from ..tiny import WORDS, tiny_model
+
+SETTINGS = [DecodeSettings(), DecodeSettings(top_k=3, temperature=0.8), DecodeSettings("greedy")]
+SETTINGS += [DecodeSettings("beam", beam_size=3)]
+
+
+def _generate(n: int, settings: DecodeSettings | None = None, **options: Any) -> Generated:
+    model = tiny_model(**options.pop("model", {}))
+    return generate(model.model, model.tokenizer, model.config, n, settings, **options)
+
+
+def test_output_does_not_depend_on_how_many_z_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _generate(23, batch_size=4)
+    monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 5)
+    for batch_size in (1, 4, 7):
+        other = _generate(23, batch_size=batch_size)
+        assert other.sentences == whole.sentences
+        assert torch.allclose(other.z, whole.z, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=DecodeSettings.describe)
+def test_output_does_not_depend_on_the_batch_size(settings: DecodeSettings) -> None:
+    whole = _generate(23, settings, batch_size=100)
+    assert len(set(whole.sentences)) > 3
+    for batch_size in (1, 7, 23):
+        other = _generate(23, settings, batch_size=batch_size)
+        assert other.sentences == whole.sentences
+        assert other.truncated == whole.truncated
+        assert torch.allclose(other.z, whole.z, atol=1e-5)
+
+
+def test_more_sentences_begin_with_the_same_ones() -> None:
+    assert _generate(20).sentences[:6] == _generate(6).sentences
+
+
+def test_seeds_differ_and_repeat() -> None:
+    one, same, other = _generate(30, seed=1), _generate(30, seed=1), _generate(30, seed=2)
+    assert one.sentences == same.sentences
+    assert torch.equal(one.z, same.z)
+    assert one.sentences != other.sentences
+    assert not torch.isclose(one.z, other.z).any()
+
+
+@pytest.mark.parametrize("n", [0, 1, 11])
+def test_exactly_n_lines_of_known_words(n: int) -> None:
+    found = _generate(n, batch_size=4)
+    assert len(found.sentences) == len(found.truncated) == n
+    assert found.z.shape == (n, 4)
+    assert {word for sentence in found.sentences for word in sentence.split()} <= {*WORDS, "<unk>"}
+
+
+def test_max_length_cuts_and_says_so() -> None:
+    long, short = _generate(60), _generate(60, max_length=2)
+    assert max(len(sentence.split()) for sentence in long.sentences) > 2
+    for before, after, cut in zip(long.sentences, short.sentences, short.truncated, strict=True):
+        assert after.split() == before.split()[:2]
+        assert cut == (len(before.split()) > 2)
+    assert short.rates["truncated"] == sum(short.truncated) / 60 > 0
+
+
+def test_latents_come_from_the_chain_of_the_prior() -> None:
+    model = tiny_model()
+    rng = KeyedRng(5, tuple(range(30)))
+    z, start = sample_prior(model.model.prior, model.config.prior, 30, rng=rng, device=torch.device("cpu"))
+    assert torch.equal(_generate(30, seed=5).z, z)
+    assert not torch.isclose(z, start).any()
+    assert torch.equal(_generate(30, seed=5, model={"prior": "gaussian"}).z, start)
+
+
+def test_rates_by_hand() -> None:
+    ids = [[], [1], [4, 1, 5, 1], [4, 5], []]
+    rates = rates_of(["", "<unk>", "a <unk> b <unk>", "a b", ""], ids, [False, False, True, False, False], 1)
+    assert rates == {"empty": 0.4, "truncated": 0.2, "unk": 0.4, "unk_tokens": 3 / 7, "duplicate": 0.2}
+    assert set(rates_of([], [], [], 1).values()) == {0.0}
+
+
+def test_signature() -> None:
+    config = Config()
+    settings = DecodeSettings()
+    length = config.text.max_length
+    assert (
+        signature_of(config, 1000, settings, seed=1, max_length=length)
+        == "samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|seed:1|v:0.1.0"
+    )
+    config = config.override(["prior.n_steps=2", "prior.step_size=[0.5,0.25]", "prior.noise_scale=0.9"])
+    assert (
+        signature_of(config, 5, DecodeSettings(top_p=0.9), seed=3, max_length=7)
+        == "samples(n=5,decode=sample,T=1,top_p=0.9,max_length=7)|prior:ebm-langevin(2x0.5+0.25,noise=0.9)"
+        "|seed:3|v:0.1.0"
+    )
+    config = config.override(["model.prior=gaussian"])
+    assert "|prior:gaussian|" in signature_of(config, 5, settings, seed=3, max_length=length)
+
+
+@pytest.mark.parametrize(
+    ("n", "options"), [(-1, {}), (1, {"seed": -1}), (1, {"max_length": 0}), (1, {"batch_size": 0})]
+)
+def test_nonsense_is_refused(n: int, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="must be"):
+        _generate(n, **options)
+
+
+def test_progress_counts_to_n(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 4)
+    seen: list[int] = []
+    _generate(10, batch_size=2, on_progress=seen.append)
+    assert seen == [4, 8, 10]

@@ -1,0 +1,77 @@
+"""The commands on the page: run as they stand, they ask for exactly what the run was."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from lebm_text.cli.main import cli
+from lebm_text.config import Config
+from lebm_text.page.repeat import training_command
+from lebm_text.page.run_files import read_run
+from lebm_text.presets import PRESETS, preset
+
+from .pages import frontier_report, judged_report, page_of, write_run
+
+CHANGES = {
+    "quick": ["training.precision=bf16", "training.n_threads=1", "text.tokenizer=sentencepiece", "text.vocab_size=90"],
+    "paper": ["inference.likelihood_weight_start=10", "model.energy_bound=10.5"],
+    "lm": ["training.n_epochs=1", "model.tied=true"],
+    "vae": ["model.prior=ebm", "prior.n_steps=7"],
+    "savae": ["model.prior=ebm", "inference.step_size=[0.5,0.4,0.3,0.3,0.3,0.3,0.3,0.3,0.3,0.3]"],
+    "sri": ["inference.kind=amortized"],
+    "gaussian": ["model.latent_dim=0"],
+}
+
+
+def configuration(words: list[str]) -> Config:
+    """What `lebm-text train` would run with."""
+    name = words[words.index("--preset") + 1] if "--preset" in words else "quick"
+    return preset(name).override([after for word, after in itertools.pairwise(words) if word == "--set"])
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_the_command_gives_the_configuration(tmp_path: Path, name: str) -> None:
+    for config in (preset(name), preset(name).override(CHANGES.get(name, []))):
+        directory = write_run(tmp_path / str(len(list(tmp_path.iterdir()))), config=config)
+        words = shlex.split(training_command(read_run(directory)))
+        assert configuration(words) == config
+        assert words[:2] == ["lebm-text", "train"]
+        if config == preset(name):
+            assert "--set" not in words
+
+
+def commands_on(directory: Path) -> list[list[str]]:
+    block = page_of(directory).source.partition('<pre tabindex="0"><code>')[2].partition("</code>")[0]
+    return [shlex.split(line)[1:] for line in html.unescape(block).splitlines()]
+
+
+def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
+    reports: dict[str, Any] = {
+        "fppl-kn5-lebm-test": judged_report() | {"command": "lebm-text fppl --run runs/some --lm kn5 --calibrate"},
+        "views": {"metric": "views", "command": "lebm-text views --run runs/some -n 100"},
+        "of-no-command": frontier_report(),
+    }
+    directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"]}, reports=reports)
+    (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
+    found = {words[0]: words[1:] for words in commands_on(directory)}
+    assert list(found) == ["train", "generate", "fppl", "views", "report"]
+    for name, words in found.items():
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        parser = command.make_parser(click.Context(command))
+        _, rest, _ = parser.parse_args(list(words))
+        assert rest == [] or name == "train"
+    assert found["fppl"] == ["--run", "runs/some", "--lm", "kn5", "--calibrate"]
+    assert found["generate"][2:] == [
+        *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
+        *("-o", "runs/a run/samples/some.txt"),
+    ]

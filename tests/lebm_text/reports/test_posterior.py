@@ -1,0 +1,32 @@
+"""Posterior means: of the draws that inference gives, whatever other sentences are asked for."""
+
+from __future__ import annotations
+
+import torch
+
+from lebm_text.reports.posterior import posterior_means, shuffled, that_fit
+
+from ..tiny import tiny_model
+
+SENTENCES = ["the cat sees a dog", "a dog", "", "the dog sees the cat"]
+
+
+def test_means_are_of_separate_draws_and_do_not_depend_on_what_follows() -> None:
+    model = tiny_model()
+    done: list[int] = []
+    means = posterior_means(model, SENTENCES, n_draws=3, seed=1, on_progress=done.append)
+    assert done[-1] == 12
+    draws = model.infer([sentence for sentence in SENTENCES for _ in range(3)], seed=1).view(4, 3, -1)
+    torch.testing.assert_close(means, draws.mean(1))
+    assert float(draws.var(1).min()) > 0
+    torch.testing.assert_close(posterior_means(model, SENTENCES[:2], n_draws=3, seed=1), means[:2])
+    assert not torch.equal(posterior_means(model, SENTENCES, n_draws=3, seed=2), means)
+
+
+def test_long_sentences_are_left_out() -> None:
+    assert that_fit(tiny_model(), ["a", "a " * 9, "dog"]) == ["a", "dog"]
+
+
+def test_order_depends_on_the_seed() -> None:
+    assert sorted(shuffled(50, 1)) == list(range(50))
+    assert shuffled(50, 1) != shuffled(50, 2)

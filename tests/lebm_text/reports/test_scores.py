@@ -1,0 +1,164 @@
+"""Scores of sentences: what they are made of, where z comes from, and on what they depend."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lebm_text.build import build_model
+from lebm_text.errors import InputError
+from lebm_text.inference.amortized import base_kl
+from lebm_text.inference.short_run import ShortRun
+from lebm_text.likelihood.estimates import Estimate
+from lebm_text.likelihood.partition import LogPartition
+from lebm_text.likelihood.sentences import AISSettings, keyed
+from lebm_text.model import LatentEBM
+from lebm_text.reports import scores
+from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore
+from lebm_text.text.batching import EncodedCorpus
+
+from ..tiny import tiny_model
+
+SENTENCES = ["the cat sees a dog", "", "a dog", "the unknown é", "the cat sees a dog"]
+
+
+def known(found: list[SentenceScore | None]) -> list[SentenceScore]:
+    assert None not in found
+    return [score for score in found if score is not None]
+
+
+def encoder_model(**model: Any) -> LatentEBM:
+    sizes = {"inference": {"kind": "amortized"}, "model": {"prior": "gaussian", **model}}
+    plain = tiny_model()
+    config = plain.config.merge(sizes)
+    rng = torch.Generator().manual_seed(3)
+    network = build_model(config, vocab_size=len(plain.tokenizer), bos_id=plain.tokenizer.bos_id, rng=rng)
+    return LatentEBM(config, plain.tokenizer, network)
+
+
+def plane(model: LatentEBM, sentence: str) -> tuple[Tensor, Tensor]:
+    """log p̃(x, z) on a grid over the plane (N,), and log of each point's share of the integral over it."""
+    axis = torch.linspace(-7, 7, 61)
+    z = torch.cartesian_prod(axis, axis)
+    joint = model.log_joint([sentence] * len(z), z, batch_size=2048).double()
+    return joint, joint + 2 * torch.log(axis[1] - axis[0])
+
+
+def test_one_draw_is_the_joint_at_the_end_of_its_chain() -> None:
+    model = tiny_model()
+    corpus = EncodedCorpus(*model.tokenizer.encode_many(SENTENCES))
+    batch = corpus.batch(torch.arange(len(SENTENCES)).numpy())
+    chain = ShortRun(n_steps=3, step_size=0.3)
+    z = chain(batch, model.model.prior, model.model.generator, rng=keyed(7, batch, 3)).z
+    expected = torch.empty(len(SENTENCES))
+    expected[batch.index] = model.log_joint([SENTENCES[i] for i in batch.index], z)
+    found = known(Scorer(model, ScoreSettings(n_draws=1, seed=7))(SENTENCES))
+    assert [-score.score for score in found] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert [score.n_tokens for score in found] == [6, 1, 3, 4, 6]
+    assert [score.n_unk for score in found] == [0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("as_trained", [False, True])
+def test_chains_aim_at_the_posterior_and_not_at_the_target_of_training(as_trained: bool) -> None:
+    model = tiny_model(latent_dim=2)
+    model.config = model.config.override(["inference.likelihood_weight=6", "inference.step_size=0.25"])
+    joint, mass = plane(model, SENTENCES[0])
+    expected = float((joint * mass.softmax(0)).sum())
+    settings = ScoreSettings(n_draws=256, n_steps=120, as_trained=as_trained)
+    (found,) = known(Scorer(model, settings)(SENTENCES[:1]))
+    # About 1 nat of standard deviation a draw, so 0.06 for 256, and the error of a finite step.
+    assert (abs(-found.score - expected) < 0.25) is not as_trained
+
+
+def test_scores_do_not_depend_on_how_a_text_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = Scorer(tiny_model())
+    whole = [score.score for score in known(scorer(SENTENCES))]
+    apart = [known(scorer([sentence], first=i))[0].score for i, sentence in enumerate(SENTENCES)]
+    assert apart == pytest.approx(whole, abs=1e-3)
+    monkeypatch.setattr(scores, "ROWS", 1)
+    assert [score.score for score in known(scorer(SENTENCES))] == pytest.approx(whole, abs=1e-3)
+    assert abs(whole[0] - whole[4]) > 1e-2  # the same sentence at another place has noise of its own
+
+
+def test_other_settings_are_other_scores() -> None:
+    model = tiny_model()
+    base = known(Scorer(model)(SENTENCES))[0].score
+    for settings in (ScoreSettings(n_draws=2), ScoreSettings(seed=2), ScoreSettings(n_steps=6)):
+        assert abs(known(Scorer(model, settings)(SENTENCES))[0].score - base) > 1e-3, settings
+
+
+def test_steps_beyond_a_list_of_sizes_have_the_last_size() -> None:
+    model = tiny_model()
+    model.config = model.config.override(["inference.step_size=[0.3, 0.2, 0.1]"])
+    sizes = [Scorer(model, ScoreSettings(n_steps=n))._chain for n in (2, 5)]
+    assert [chain.step_size for chain in sizes if chain is not None] == [[0.3, 0.2], [0.3, 0.2, 0.1, 0.1, 0.1]]
+
+
+def test_too_long_sentences_have_no_score_and_shift_no_other() -> None:
+    scorer = Scorer(tiny_model())
+    found = scorer([SENTENCES[0], "a " * 9, SENTENCES[2]])
+    assert found[1] is None
+    expected = known(scorer(SENTENCES))
+    scored = [score.score for score in found if score is not None]
+    assert scored == pytest.approx([expected[0].score, expected[2].score], abs=1e-3)
+    assert scorer(["a " * 9]) == [None]
+
+
+def test_a_language_model_has_the_exact_likelihood() -> None:
+    model = tiny_model(latent_dim=0, prior="gaussian")
+    found = known(Scorer(model)(SENTENCES))
+    expected = model.log_joint(SENTENCES, torch.empty(len(SENTENCES), 0))
+    assert [-score.score for score in found] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert {score.log_prior for score in found} == {0.0}
+
+
+def test_the_bound_of_an_encoder_is_the_likelihood_less_the_divergence() -> None:
+    model = encoder_model()
+    batch = EncodedCorpus(*model.tokenizer.encode_many(SENTENCES[:1])).batch(torch.arange(1).numpy())
+    assert model.model.encoder is not None
+    divergence = float(base_kl(model.model.encoder(batch)).sum().detach())
+    (found,) = known(Scorer(model)(SENTENCES[:1]))
+    assert found.elbo is not None
+    assert divergence > 0.01
+    assert found.elbo == pytest.approx(found.log_likelihood - divergence, abs=1e-4)
+
+
+def test_log_z_is_taken_off_prior_and_bound() -> None:
+    estimate = Estimate(1.5, 0.0)
+    partition = LogPartition(estimate, estimate, None, 0.0, torch.empty(0, 4), "", 1.0)
+    model = encoder_model(prior="ebm")
+    without, with_it = (known(Scorer(model, partition=p)(SENTENCES))[0] for p in (None, partition))
+    assert without.elbo is not None
+    assert with_it.elbo == pytest.approx(without.elbo - 1.5)
+    assert with_it.log_prior == pytest.approx(without.log_prior - 1.5)
+    assert Scorer(model).log_z is None
+    assert Scorer(encoder_model()).log_z == 0.0
+
+
+def test_the_likelihood_bound_is_near_the_integral_and_keyed_by_place() -> None:
+    model = tiny_model(latent_dim=2, prior="gaussian")
+    expected = [float(plane(model, sentence)[1].logsumexp(0)) for sentence in SENTENCES[:2]]
+    scorer = Scorer(model, ScoreSettings(n_draws=1, bound=AISSettings(n_steps=50, n_chains=16, n_moves=2)))
+    found = known(scorer(SENTENCES[:2]))
+    assert [score.log_p_lower for score in found] == pytest.approx(expected, abs=0.2)
+    (alone,) = known(scorer(SENTENCES[1:2], first=1))
+    assert alone.log_p_lower == pytest.approx(found[1].log_p_lower, abs=1e-4)
+    (elsewhere,) = known(scorer(SENTENCES[1:2], first=2))
+    assert elsewhere.log_p_lower != alone.log_p_lower
+
+
+def test_refuses_what_a_model_does_not_have() -> None:
+    language_model = tiny_model(latent_dim=0, prior="gaussian")
+    for model, settings in itertools.product(
+        (language_model, encoder_model()), (ScoreSettings(n_steps=3), ScoreSettings(as_trained=True))
+    ):
+        with pytest.raises(InputError, match="without a chain"):
+            Scorer(model, settings)
+    with pytest.raises(InputError, match="log Z"):
+        Scorer(tiny_model(), ScoreSettings(bound=AISSettings()))
+    with pytest.raises(InputError, match="exactly"):
+        Scorer(language_model, ScoreSettings(bound=AISSettings()))
