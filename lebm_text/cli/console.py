@@ -1,26 +1,54 @@
-"""How training looks: a progress bar and report lines on a terminal, plain lines elsewhere, JSON on request.
+"""How everything looks: bars and tables on a terminal, plain lines elsewhere, JSON on request.
 
 Everything for people goes to stderr; with `--json` stdout carries one object a line and stderr stays quiet.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import math
+import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from lebm_text.errors import InputError
+from lebm_text.progress import Progress as OnProgress
+from lebm_text.progress import silent
+from lebm_text.reports.base import Report
+from lebm_text.reports.drawing import picture_formats, save_pictures
+from lebm_text.run import Run
+from lebm_text.store import check_writable
 from lebm_text.training.events import Event, Listener
 
+from .errors import ARGUMENTS, PROGRAM
 from .tensorboard import TensorBoardListener
 
-__all__ = ["BarListener", "Broadcast", "JsonListener", "LineListener", "describe_event", "open_listener"]
+__all__ = [
+    "BarListener",
+    "Broadcast",
+    "JsonListener",
+    "LineListener",
+    "command_line",
+    "describe_event",
+    "open_listener",
+    "progress",
+    "report_file",
+    "show_report",
+    "show_table",
+]
+
+_SECONDS_BETWEEN_LINES = 10.0
+_WIDE = 200  # characters of a table that is not shown on a terminal
 
 # The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
 _HEADLINES = {
@@ -221,3 +249,104 @@ def _strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_strict(item) for item in value]
     return value
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[OnProgress]:
+    """The progress of long work: a bar with the time left for each stage on a terminal, else a line now and then."""
+    if quiet:
+        yield silent
+    elif sys.stderr.isatty():
+        with Bars(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield Lines(sys.stderr)
+
+
+class Bars:
+    """A bar a stage, with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, redirect_stdout=False,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total, visible=done < total)
+
+
+class Lines:
+    """A line of text every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._last = stream, time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say that `done` of `total` are done, unless something was said a moment ago."""
+        if done < total and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            self._stream.write(f"{stage}: {done:,} of {total:,}\n")
+            self._stream.flush()
+
+
+def report_file(run: Run, name: str, output: Path | None) -> Path:
+    """Where a report goes, known to be writable before the work begins: `output`, or NAME.json in the run's eval/."""
+    file = run.report_file(name) if output is None else output
+    if file.suffix.lower() in (".png", ".svg"):
+        raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
+    check_writable(file)
+    return file
+
+
+def command_line(run: Run | None = None) -> str:
+    """What was typed, so that it can be repeated; the run that was taken is named if none was."""
+    root = click.get_current_context().find_root()
+    words = [PROGRAM, *root.meta.get(ARGUMENTS, [])]
+    if run is not None and not any(word == "--run" or word.startswith("--run=") for word in words):
+        words[2:2] = ["--run", f"runs/{run.name}"]
+    return shlex.join(words)
+
+
+def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: bool) -> None:
+    """Write a report and its pictures, and print it: a table for people, or one line of JSON."""
+    report = dataclasses.replace(report, command=command_line(run))
+    pictures: list[Path] = []
+    can_draw = bool(picture_formats())
+    if file is not None:
+        report.save(file)
+        for ending, figure in (report.figures() if can_draw else {}).items():
+            pictures += save_pictures(figure, file.with_name(file.stem + ending))
+    if as_json:
+        click.echo(json.dumps(report.to_json()).encode())  # UTF-8, whatever the locale
+    else:
+        show_table(report)
+    if file is None:
+        return
+    if not can_draw:
+        click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
+    if not as_json:
+        drawn = f", pictures: {', '.join(map(str, pictures))}" if pictures else ""
+        click.echo(f"report: {file}{drawn}", err=True)
+
+
+def show_table(report: Report) -> None:
+    """Print a report for people: as wide as the terminal, and in a pipe as wide as it needs to be."""
+    width = None if sys.stdout.isatty() else _WIDE
+    console = Console(width=width, markup=False, highlight=False, soft_wrap=False, file=io.StringIO(), record=True)
+    console.print(report.table())
+    styled = sys.stdout.isatty()
+    text = console.export_text(styles=styled)
+    lines = [line.rstrip() for line in text.splitlines()] if not styled else [text.rstrip("\n")]
+    click.echo("\n".join(lines).encode())  # UTF-8, whatever the locale

@@ -84,7 +84,7 @@ def command(
 
     from lebm_text.model import LatentEBM
     from lebm_text.reports.directions import accuracy_by_size, bag_of_words, fit_probe, plot_directions
-    from lebm_text.reports.extras import need_sklearn
+    from lebm_text.reports.needs import need_sklearn
 
     need_sklearn("attribute directions")
     import numpy as np

@@ -17,9 +17,10 @@ from lebm_text.errors import InputError, LostProcessError
 
 from .signals import ending_interrupts
 
-__all__ = ["BAD_INPUT", "BROKEN_PIPE", "FAILED", "INTERRUPTED", "PROGRAM", "exit_code_of"]
+__all__ = ["ARGUMENTS", "BAD_INPUT", "BROKEN_PIPE", "FAILED", "INTERRUPTED", "PROGRAM", "exit_code_of"]
 
 PROGRAM = "lebm-text"
+ARGUMENTS = "lebm_text.arguments"  # in the root context's `meta`: what was typed
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 128 + 2

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
+from lebm_text.run import runs_directory
 
 from .command_line import command_line
 from .judging import check_judges
 from .likelihood import command as likelihood_command
 from .options import MAX_SEED, check_finite, data_dir_option, json_option
-from .runs import runs_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +165,8 @@ def _carry_out(runner: Runner, choices: Mapping[str, Any] | None) -> None:
 def _write(experiment: Experiment, root: Path) -> Results:
     from lebm_text.experiments.markdown import markdown
     from lebm_text.experiments.results import gather
-    from lebm_text.reports.frontier import picture_formats, plot_frontiers
+    from lebm_text.reports.drawing import picture_formats
+    from lebm_text.reports.frontier import plot_frontiers
     from lebm_text.store import atomic_write_json, atomic_write_text
 
     if not root.is_dir():

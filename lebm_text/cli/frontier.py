@@ -24,7 +24,8 @@ _METRICS = ("fppl", "rppl")
 
 def evaluate(options: Mapping[str, Any], *, greedy: bool, picture: Path | None) -> None:
     """Judge, then print, write and draw. Without matplotlib the picture alone is missing, and a hint says so."""
-    from lebm_text.reports.frontier import picture_formats, plot_frontier
+    from lebm_text.reports.drawing import picture_formats
+    from lebm_text.reports.frontier import plot_frontier
 
     asked = dict(options)
     if asked["lm"] is None and asked["protocol"] == "default":

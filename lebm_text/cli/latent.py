@@ -112,7 +112,7 @@ def publish(
     report: Mapping[str, Any], file: Path, plots: Mapping[str, Plot], lines: Sequence[str], *, as_json: bool
 ) -> None:
     """Write the report and its pictures (by the end of their name), and print either the report or `lines`."""
-    from lebm_text.reports.frontier import picture_formats
+    from lebm_text.reports.drawing import picture_formats
 
     atomic_write_json(file, report)
     pictures: list[Path] = []

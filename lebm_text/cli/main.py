@@ -17,7 +17,7 @@ import click
 from lebm_text import __version__
 from lebm_text.launch import n_launched
 
-from .errors import PROGRAM, exit_code_of
+from .errors import ARGUMENTS, PROGRAM, exit_code_of
 
 __all__ = ["COMMANDS", "CommandEntry", "cli", "main"]
 
@@ -118,7 +118,9 @@ def main(args: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if args is None else args)
 
     def invoke() -> None:
+        typed = [*arguments]  # click takes the list apart
         with cli.make_context(PROGRAM, arguments) as context:
+            context.meta[ARGUMENTS] = typed
             cli.invoke(context)
 
     return exit_code_of(invoke)

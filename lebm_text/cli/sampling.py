@@ -11,25 +11,16 @@ from typing import Any, TypeVar
 
 import click
 
-from lebm_text.errors import InputError
+from lebm_text.run import Run
 from lebm_text.text.reading import parse_lines, read_lines
 
-from .options import MAX_SEED, check_finite
-from .runs import runs_directory
+from .options import MAX_SEED, check_finite, run_option
 
-__all__ = ["decoding_options", "find_run", "newest_run", "progress", "read_sentences", "run_option"]
+__all__ = ["decoding_options", "find_run", "progress", "read_sentences", "run_option"]
 
-# As in `lebm_text.model`, which imports torch and is therefore not imported for a default or a help text.
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _SECONDS_BETWEEN_LINES = 10.0
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-run_option = click.option(
-    "--run",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
-)
 
 
 def decoding_options(default: str) -> Callable[[F], F]:
@@ -89,29 +80,8 @@ def decoding_options(default: str) -> Callable[[F], F]:
 
 
 def find_run(run: Path | None) -> Path:
-    """The run that was named, or the newest; InputError if that is none."""
-    if run is None:
-        return newest_run(runs_directory())
-    if not (run / _CONFIG).is_file():
-        raise InputError(f"{run} is no run: it holds no {_CONFIG}")
-    return run
-
-
-def newest_run(directory: Path) -> Path:
-    """The run in `directory` whose weights were written last; InputError if there is none."""
-    runs = [path.parent for path in directory.glob(f"*/{_CONFIG}")]
-    finished = [run for run in runs if (run / _WEIGHTS).is_file()]
-    if finished:
-        return max(finished, key=lambda run: ((run / _WEIGHTS).stat().st_mtime_ns, run.name))
-    if runs:
-        raise InputError(
-            f"no run in {directory} has weights yet; let the training end, "
-            f"for example with: lebm-text train --resume --out {runs[0]}"
-        )
-    raise InputError(
-        f"no run in {directory}; train one first (lebm-text train ptb), name one with --run DIR, "
-        "or set LEBM_TEXT_RUNS to where your runs are"
-    )
+    """The directory of the run that was named, or of the newest; InputError if that is none."""
+    return Run.find(run).path
 
 
 def read_sentences(file: Path | None) -> list[str]:

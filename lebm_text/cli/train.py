@@ -12,6 +12,7 @@ import click
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.run import check_free, replacing, runs_directory
 from lebm_text.store import read_json
 from lebm_text.training.events import Event, Listener
 
@@ -19,7 +20,6 @@ from .errors import INTERRUPTED
 from .importing import quick_imports
 from .judging import check_judges
 from .options import MAX_SEED, check_finite, data_dir_option, device_option, json_option
-from .runs import check_free, replacing, runs_directory
 from .signals import stop_on_signals
 
 __all__ = ["command"]

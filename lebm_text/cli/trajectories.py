@@ -190,8 +190,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"real text: {metric.upper()} {_ppl(real) if 'ci95' in real else format(real['ppl'], '.2f')}")
     lines.append("mean f in parts of the long run:")
     lines += [
-        f"  steps {first:>6,} to {last:>6,}: {value:.4f} ± {error:.4f}"
-        for first, last, (value, error) in report["long"]["windows"]
+        f"  steps {first:>6,} to {last:>6,}: {mean['value']:.4f} ± {mean['standard_error']:.4f}"
+        for first, last, mean in report["long"]["windows"]
     ]
     lines += report["statements"]
     for row in report["sentences"]:

@@ -7,6 +7,7 @@ ess = (Σ exp w)² / Σ exp 2w     (Kong, 1992)
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 __all__ = ["Estimate", "LogMean", "log_mean_exp", "mean_of"]
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A number in nats and its standard error."""
 
     value: float

@@ -1,1 +1,43 @@
-"""Looking at trained models and at runs."""
+"""Reports on a run or a text: computed by the library, shown on a terminal, in JSON, in pictures and on a page.
+
+Each kind is one module with a function `compute(run, settings, on_progress)` and a subclass of `Report`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lebm_text.errors import InputError
+from lebm_text.store import read_json
+
+if TYPE_CHECKING:
+    from .base import Report
+
+__all__ = ["KINDS", "load"]
+
+KINDS: dict[str, str] = {"views": "Views"}
+"""Kind (the module's name) → the name of its report class."""
+
+
+def load(path: Path) -> Report:
+    """Read a report of any kind. Raises InputError if it is damaged or of a kind that is not known."""
+    values = read_json(path)
+    kind = _kind_of(values)
+    if kind not in KINDS:
+        raise InputError(f"{path} is no report that this version knows: its kind is {kind!r}")
+    report: Report = getattr(importlib.import_module(f"{__name__}.{kind}"), KINDS[kind]).from_json(values, str(path))
+    return report
+
+
+def _kind_of(values: dict[str, Any]) -> object:
+    """Reports of version 0.1.0 say `metric` in place of `kind`, and fppl and rppl in place of perplexity."""
+    kind = values.get("kind", values.get("metric"))
+    return {"fppl": "perplexity", "rppl": "perplexity"}.get(str(kind), kind)
+
+
+def __getattr__(name: str) -> Any:
+    if name in KINDS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

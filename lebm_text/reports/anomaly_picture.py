@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .anomaly import Curves
-from .extras import new_figure
+from .drawing import new_figure
 
 __all__ = ["plot_anomaly"]
 

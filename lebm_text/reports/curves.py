@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lebm_text.errors import InputError
-from lebm_text.reports.extras import new_figure
+from lebm_text.reports.drawing import new_figure
 from lebm_text.training.metrics import read_metrics
 
 if TYPE_CHECKING:

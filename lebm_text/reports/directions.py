@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lebm_text.model import LatentEBM
 
-from .pictures import panels, save_pictures
+from .drawing import panels, save_pictures
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,21 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lebm_text.reports.extras import new_figure
+from lebm_text.reports.drawing import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["picture_formats", "plot_frontier", "plot_frontiers"]
-
-
-def picture_formats() -> frozenset[str]:
-    """The suffixes that can be drawn, without the point; none if matplotlib is not installed."""
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError:
-        return frozenset()
-    return frozenset(FigureCanvasBase.get_supported_filetypes())
+__all__ = ["plot_frontier", "plot_frontiers"]
 
 
 def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[str, Any]], path: Path) -> None:

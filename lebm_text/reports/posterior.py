@@ -10,11 +10,19 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
+from lebm_text.run import Run
 
-__all__ = ["posterior_means", "seed_apart", "shuffled", "that_fit"]
+__all__ = ["posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
 _LARGEST_SEED = 2**63 - 1  # that torch takes
+
+
+def require_latent(run: Run) -> None:
+    """Raise InputError for a language model, which has no z."""
+    if run.config.model.latent_dim == 0:
+        raise InputError(f"{run} is a language model (model.latent_dim = 0): it has no latent space to look into")
 
 
 def seed_apart(seed: int) -> int:

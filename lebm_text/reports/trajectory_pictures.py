@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .pictures import logarithmic, panels, save_pictures
+from .drawing import logarithmic, panels, save_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

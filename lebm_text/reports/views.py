@@ -6,94 +6,159 @@ of many sentences (the aggregate posterior) look alike, by position, by norm and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from rich.console import Group
 from torch import Tensor
 
 from lebm_text.build import sample_prior
+from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, mean_of
 from lebm_text.model import LatentEBM
 from lebm_text.models.priors import GaussianPrior
+from lebm_text.progress import Progress, counter, silent
 from lebm_text.random import KeyedRng
+from lebm_text.run import Run
 
-from .pictures import panels, save_pictures
-from .posterior import seed_apart
+from .base import Report, describe, new_table, versions
+from .drawing import hover, panels
+from .posterior import require_latent, seed_apart, shuffled, that_fit
 
-__all__ = ["Cloud", "View", "plot_view", "view"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Cloud", "Views", "ViewsSettings", "compute"]
+
+
+@dataclass(frozen=True)
+class ViewsSettings:
+    """What is looked at.
+
+    Attributes:
+        n: points of each set.
+        split: of the run's corpus, whose sentences have posterior draws.
+        seed: of the choice of sentences and of all draws.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    n: int = 1000
+    split: str = "test"
+    seed: int = 1
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """One set of n latent vectors: (n, 2) coordinates, f and ‖z‖ of each (n,), and their variance a dimension."""
+    """One set of n latent vectors: means of f (nats) and ‖z‖, their variance per dimension, (n, 2) coordinates.
 
-    coordinates: Tensor
-    neg_energy: Tensor
-    norm: Tensor
+    `neg_energies` and `norms` are those of each point, `sentences` what they are drawn from, if anything. Reports of
+    version 0.1.0 lack all three.
+    """
+
+    f: Estimate
+    norm: Estimate
     variance: float
-
-    def figures(self) -> dict[str, object]:
-        """Ready for JSON: means with standard errors, and the points themselves."""
-        means: dict[str, Estimate] = {"f": mean_of(self.neg_energy), "norm": mean_of(self.norm)}
-        return {
-            **{name: mean._asdict() for name, mean in means.items()},
-            "variance": self.variance,
-            "coordinates": self.coordinates.tolist(),
-        }
+    coordinates: list[tuple[float, float]]
+    neg_energies: list[float] | None = None
+    norms: list[float] | None = None
+    sentences: list[str] | None = None
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class Views(Report):
     """Clouds by name: `p0`, `prior` (absent where it is p0 itself), `posterior`; and the axes' shares of variance."""
 
-    clouds: dict[str, Cloud]
+    kind: ClassVar[str] = "views"
+
+    signature: str
+    n: int
     explained: tuple[float, float]
+    clouds: dict[str, Cloud]
+
+    def table(self) -> Group:
+        """Means of f and ‖z‖ and the variance of each set."""
+        table = new_table("the latent space", "", "mean f", "mean ‖z‖", "variance per dimension")
+        for name, cloud in self.clouds.items():
+            f, norm = (f"{each.value:.3f} ± {each.standard_error:.3f}" for each in (cloud.f, cloud.norm))
+            table.add_row(name, f, norm, f"{cloud.variance:.3f}")
+        first, second = self.explained
+        return Group(table, f"the axes have {first:.1%} and {second:.1%} of the variance of all sets together")
+
+    def figure(self) -> Figure:
+        """The clouds side by side, and the distributions of f and ‖z‖."""
+        figure, axes = panels(1, 3, ["principal axes", "f(z), nats", "‖z‖"])
+        for number, (name, cloud) in enumerate(self.clouds.items()):
+            x, y = zip(*cloud.coordinates, strict=True)
+            (points,) = axes[0].plot(x, y, ".", color=f"C{number}", markersize=3, alpha=0.5, label=name)
+            if cloud.sentences is not None:
+                hover(points, cloud.sentences)
+            for panel, values in zip(axes[1:], (cloud.neg_energies, cloud.norms), strict=True):
+                if values is not None:
+                    panel.hist(values, bins=40, density=True, histtype="step", color=f"C{number}", label=name)
+        axes[0].set_xlabel(f"first, {self.explained[0]:.1%} of the variance")
+        axes[0].set_ylabel(f"second, {self.explained[1]:.1%}")
+        axes[0].set_aspect("equal", adjustable="datalim")
+        axes[0].legend(fontsize="small", markerscale=4)
+        return figure
+
+
+def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progress = silent) -> Views:
+    """One posterior draw of each of n sentences, n chains of the prior, and where these began.
+
+    Raises:
+        InputError: a language model, a latent space of one dimension, a split with fewer than n sentences that fit.
+    """
+    settings = settings or ViewsSettings()
+    require_latent(run)
+    corpus = run.corpus()
+    if run.config.model.latent_dim < 2:
+        raise InputError(f"{run} has model.latent_dim = 1: a view needs two dimensions")
+    model = run.model(device=settings.device)
+    lines = that_fit(model, corpus.splits[settings.split].sentences())
+    if len(lines) < settings.n:
+        raise InputError(
+            f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
+            f"fewer than the {settings.n:,} asked for"
+        )
+    sentences = [lines[i] for i in shuffled(len(lines), settings.seed)[: settings.n]]
+    clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
+    return Views(
+        signature=describe(f"views(n={settings.n})|text:{corpus.name}-{settings.split}", model.config, settings.seed),
+        n=settings.n,
+        explained=explained,
+        clouds=clouds,
+        sha256={"weights": run.weights_sha256, settings.split: corpus.splits[settings.split].sha256},
+        versions=versions(),
+    )
 
 
 def view(
-    model: LatentEBM, sentences: Sequence[str], *, seed: int, on_progress: Callable[[int], None] | None = None
-) -> View:
-    """One posterior draw of each of n sentences, n chains of the prior, and where these began.
-
-    Raises InputError as `LatentEBM.infer` does, also for a latent space of one dimension.
-    """
+    model: LatentEBM, sentences: Sequence[str], *, seed: int, on_progress: Progress = silent
+) -> tuple[dict[str, Cloud], tuple[float, float]]:
+    """The clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does."""
     n, prior = len(sentences), model.model.prior
     drawn, start = sample_prior(prior, model.config.prior, n, rng=KeyedRng(seed, range(n)), device=model.device)
     sets = {"p0": start.cpu(), "prior": drawn.cpu()}
     if isinstance(prior, GaussianPrior):
         del sets["prior"]
-    sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_progress)
+    on_draw = counter(on_progress, "posterior draws", n)
+    sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
-    with torch.no_grad():
-        clouds = {
-            name: Cloud(
-                (z.double() - centre) @ axes.T,
-                prior.neg_energy(z.to(model.device)).cpu(),
-                z.norm(dim=1),
-                float(z.var(0).mean()),
-            )
-            for name, z in sets.items()
-        }
-    return View(clouds, explained)
-
-
-def plot_view(clouds: Mapping[str, Cloud], explained: Sequence[float], stem: Path) -> list[Path]:
-    """Draw the clouds side by side, and the distributions of f and ‖z‖, as `stem`.png and .svg."""
-    figure, axes = panels(1, 3, ["principal axes", "f(z), nats", "‖z‖"])
-    for number, (name, cloud) in enumerate(clouds.items()):
-        colour = f"C{number}"
-        x, y = cloud.coordinates.T.numpy()
-        axes[0].plot(x, y, ".", color=colour, markersize=2, alpha=0.4, rasterized=True, label=name)
-        for panel, values in zip(axes[1:], (cloud.neg_energy, cloud.norm), strict=True):
-            panel.hist(values.numpy(), bins=40, density=True, histtype="step", color=colour, label=name)
-    axes[0].set_xlabel(f"first, {explained[0]:.1%} of the variance")
-    axes[0].set_ylabel(f"second, {explained[1]:.1%}")
-    axes[0].set_aspect("equal", adjustable="datalim")
-    axes[0].legend(fontsize="small", markerscale=4)
-    axes[1].legend(fontsize="small")
-    return save_pictures(figure, stem)
+    decoded = {"prior": model.decode(sets["prior"])} if "prior" in sets else {}
+    texts = {**decoded, "posterior": list(sentences)}
+    clouds = {}
+    for name, z in sets.items():
+        with torch.no_grad():
+            f, norm = prior.neg_energy(z.to(model.device)).cpu(), z.norm(dim=1)
+        coordinates = [(x, y) for x, y in ((z.double() - centre) @ axes.T).tolist()]
+        variance = float(z.var(0).mean())
+        clouds[name] = Cloud(
+            mean_of(f), mean_of(norm), variance, coordinates, f.tolist(), norm.tolist(), texts.get(name)
+        )
+    return clouds, explained
 
 
 def _principal_axes(z: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:

@@ -117,7 +117,7 @@ def test_views(grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixtu
     }
     assert report["signature"].startswith("views(n=10)|text:grammar-test|prior:ebm")
     assert main(["views", "-n", "10"]) == 0
-    assert "variance a dimension" in capsys.readouterr().out
+    assert "variance per dimension" in capsys.readouterr().out
 
 
 def test_without_matplotlib_the_picture_alone_is_missing(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lebm_text.reports.frontier import picture_formats, plot_frontier, plot_frontiers
+from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.frontier import plot_frontier, plot_frontiers
 
 pytest.importorskip("matplotlib")
 

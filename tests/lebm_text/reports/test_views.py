@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lebm_text.reports.views import _principal_axes, plot_view, view
+from lebm_text.reports import load
+from lebm_text.reports.views import Views, _principal_axes, view
 
 from ..tiny import tiny_model
 from ..toy import normal
@@ -25,26 +26,38 @@ def test_axes_are_those_of_greatest_variance() -> None:
 
 def test_sets_are_what_their_names_say() -> None:
     model = tiny_model()
-    found = view(model, SENTENCES, seed=3)
-    assert list(found.clouds) == ["p0", "prior", "posterior"]
+    clouds, _ = view(model, SENTENCES, seed=3)
+    assert list(clouds) == ["p0", "prior", "posterior"]
     z = {"prior": model.generate(20, seed=3).z, "posterior": model.infer(SENTENCES, seed=2**63 - 1 - 3)}
     for name, values in z.items():
-        cloud = found.clouds[name]
-        torch.testing.assert_close(cloud.norm, values.norm(dim=1))
-        torch.testing.assert_close(cloud.neg_energy, model.model.prior.neg_energy(values).detach())
+        cloud = clouds[name]
+        torch.testing.assert_close(torch.tensor(cloud.norms), values.norm(dim=1))
+        f = model.model.prior.neg_energy(values).detach()
+        torch.testing.assert_close(torch.tensor(cloud.neg_energies), f)
+        assert cloud.f.value == pytest.approx(float(f.mean()), abs=1e-6)
         assert cloud.variance == pytest.approx(float(values.var(0).mean()))
-    pooled = torch.cat([cloud.coordinates for cloud in found.clouds.values()])
-    torch.testing.assert_close(pooled.mean(0), torch.zeros(2).double(), atol=1e-9, rtol=0)
+    pooled = torch.tensor([point for cloud in clouds.values() for point in cloud.coordinates]).double()
+    torch.testing.assert_close(pooled.mean(0), torch.zeros(2).double(), atol=1e-5, rtol=0)
 
 
 def test_a_gaussian_prior_is_p0() -> None:
-    assert list(view(tiny_model(prior="gaussian"), SENTENCES, seed=1).clouds) == ["p0", "posterior"]
+    clouds, _ = view(tiny_model(prior="gaussian"), SENTENCES, seed=1)
+    assert list(clouds) == ["p0", "posterior"]
 
 
-def test_picture_names_every_set(tmp_path: Path) -> None:
+def report() -> Views:
+    clouds, explained = view(tiny_model(), SENTENCES, seed=1)
+    return Views(signature="views", n=20, explained=explained, clouds=clouds, sha256={}, versions={})
+
+
+def test_picture_names_every_set() -> None:
     pytest.importorskip("matplotlib")
-    found = view(tiny_model(), SENTENCES, seed=1)
-    png, svg = plot_view(found.clouds, found.explained, tmp_path / "v")
-    assert png.read_bytes().startswith(b"\x89PNG")
-    for name in ("p0", "prior", "posterior"):
-        assert f"<!-- {name} -->" in svg.read_text()
+    figure = report().figure()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["p0", "prior", "posterior"]
+
+
+def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
+    report().save(tmp_path / "views.json")
+    assert load(tmp_path / "views.json") == report()

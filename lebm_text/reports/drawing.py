@@ -1,0 +1,82 @@
+"""Pictures of reports: one style, panels to draw on, texts that hovering shows, and files of PNG and SVG.
+
+matplotlib is an extra: what needs it raises InputError where it is missing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from lebm_text.errors import InputError
+from lebm_text.store import atomic_write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["hover", "hover_texts", "logarithmic", "new_figure", "panels", "picture_formats", "save_pictures"]
+
+_HOVER: WeakKeyDictionary[Artist, Sequence[str]] = WeakKeyDictionary()
+
+
+def picture_formats() -> frozenset[str]:
+    """The suffixes that can be drawn, without the point; none if matplotlib is not installed."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        return frozenset()
+    return frozenset(FigureCanvasBase.get_supported_filetypes())
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches. Raises InputError if matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("pictures need matplotlib: pip install 'lebm-text[viz]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """A figure with a grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
+    figure = new_figure(4 * columns, 3.25 * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_title(title, fontsize="medium")
+        panel.grid(alpha=0.3)
+    return figure, axes
+
+
+def logarithmic(panel: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers at 1, 2, 5, 10, …"""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def hover(artist: Artist, texts: Sequence[str]) -> None:
+    """Texts that a page shows over the points of `artist` (of a line or a scatter), one per point, in order."""
+    _HOVER[artist] = texts
+
+
+def hover_texts(artist: Artist) -> Sequence[str]:
+    """What `hover` was told of `artist`; nothing of others."""
+    return _HOVER.get(artist, ())
+
+
+def save_pictures(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.png and `stem`.svg and return the two paths."""
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        stream = io.BytesIO()
+        figure.savefig(stream, format=path.suffix[1:])
+        atomic_write_bytes(path, stream.getvalue())
+    return paths

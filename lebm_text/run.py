@@ -1,0 +1,298 @@
+"""`Run`: a run directory, and the only code that knows what its files are called.
+
+config.json, env.json                 how to repeat the run
+tokenizer.json | spm.model            text to ids
+model.safetensors                     the published weights
+checkpoints/last, previous, best      to go on from
+metrics.jsonl                         one line a report interval
+samples/*.txt, eval/*.json            what was made from the run, and said of it
+report.html, tensorboard/
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.store import read_json, sha256_file
+from lebm_text.text.corpora import Corpus, find_again
+from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from lebm_text.model import LatentEBM
+    from lebm_text.reports.base import Report
+
+__all__ = ["Run", "SampleText", "check_free", "newest_run", "replacing", "runs_directory"]
+
+CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
+CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
+_ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SampleText:
+    """A file of samples/, and what the file beside it records of how it was made (empty if there is none)."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+
+class Run:
+    """A run directory, read as it is asked for.
+
+    Whatever is missing or damaged raises InputError where it is asked for, in one line; `reports` and `samples`,
+    which hold many files, leave out what cannot be read and say so in `notes`.
+
+    Args:
+        path: the directory.
+        data_dir: where to look for the corpus first, if it is no longer where it was.
+    """
+
+    def __init__(self, path: str | Path, *, data_dir: Path | None = None) -> None:
+        self.path = Path(path)
+        self.data_dir = data_dir
+        self.notes: list[str] = []
+
+    @classmethod
+    def find(cls, path: Path | None, *, data_dir: Path | None = None) -> Run:
+        """The run that was named, or the newest one. Raises InputError if that is none."""
+        if path is None:
+            return cls(newest_run(runs_directory()), data_dir=data_dir)
+        if not (path / CONFIG).is_file():
+            raise InputError(f"{path} is no run: it holds no {CONFIG}")
+        return cls(path, data_dir=data_dir)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / CONFIG
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / ENVIRONMENT
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / WEIGHTS
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / METRICS
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+    @property
+    def page_file(self) -> Path:
+        return self.path / PAGE
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / TENSORBOARD
+
+    def sample_file(self, name: str) -> Path:
+        """samples/NAME, whose directory is made."""
+        return _within(self.path / SAMPLES, name)
+
+    def report_file(self, name: str) -> Path:
+        """eval/NAME.json, whose directory is made."""
+        return _within(self.path / REPORTS, f"{name}.json")
+
+    @cached_property
+    def config(self) -> Config:
+        """Of the run, resolved."""
+        return Config.from_dict(read_json(self.config_file))
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What the run ran with: see `lebm_text.environment`."""
+        return read_json(self.environment_file)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """That the run reads and writes text with."""
+        return load_tokenizer(self.path)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the published weights."""
+        if not self.weights_file.is_file():
+            raise InputError(f"{self.path} has no {WEIGHTS}: training has not ended yet")
+        return sha256_file(self.weights_file)
+
+    @property
+    def corpus_name(self) -> str:
+        """Of the text that the run was trained on."""
+        return str(self._described_corpus()["name"])
+
+    def corpus(self) -> Corpus:
+        """The text that the run was trained on, unchanged. Raises InputError if it is gone."""
+        return find_again(self._described_corpus(), data_dir=self.data_dir)
+
+    def model(self, *, device: str = "auto", precision: str = "fp32") -> LatentEBM:
+        """The trained model; see `LatentEBM.from_pretrained`."""
+        from lebm_text.model import LatentEBM
+
+        return LatentEBM.from_pretrained(self.path, device=device, precision=precision)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl; none before the first report."""
+        from lebm_text.training.metrics import read_metrics
+
+        return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
+
+    def progress(self) -> Mapping[str, Any]:
+        """Of the last checkpoint: step, epoch, seconds, finished; empty if there is none."""
+        for name in ("last", "previous"):  # between two renames a running training has no `last`
+            path = self.checkpoints / name / "state.json"
+            state = (self._noted(read_json, path) or {}).get("state") if path.exists() else None
+            progress = state.get("progress") if isinstance(state, Mapping) else None
+            if isinstance(progress, Mapping):
+                return progress
+        return {}
+
+    def samples(self) -> list[SampleText]:
+        """The texts in samples/, by name."""
+        found = []
+        for path in _files(self.path / SAMPLES, "*.txt"):
+            sidecar = path.with_name(f"{path.name}.json")
+            record = self._noted(read_json, sidecar) if sidecar.exists() else None
+            found.append(SampleText(path, record or {}))
+        return found
+
+    def report(self, kind: str) -> Report | None:
+        """The newest report of a kind (see `lebm_text.reports.KINDS`) of the present weights; None without one."""
+        found = [
+            (self.report_file(name).stat().st_mtime_ns, name)
+            for name, each in self.reports().items()
+            if each.kind == kind
+        ]
+        return self.reports()[max(found)[1]] if found else None
+
+    def reports(self) -> dict[str, Report]:
+        """The reports in eval/ by name, without those of weights that the run no longer has."""
+        from lebm_text import reports
+
+        found: dict[str, Report] = {}
+        for path in _files(self.path / REPORTS, "*.json"):
+            report = self._noted(reports.load, path)
+            if report is None:
+                continue
+            if report.sha256.get("weights", self._present_weights) != self._present_weights:
+                self.notes.append(f"{path.name}: of weights that the run no longer has")
+                continue
+            found[path.stem] = report
+        return found
+
+    @cached_property
+    def _present_weights(self) -> str | None:
+        return self.weights_sha256 if self.weights_file.is_file() else None
+
+    def _described_corpus(self) -> dict[str, Any]:
+        described = self.environment.get("corpus")
+        if not isinstance(described, dict):
+            raise InputError(f"{self.environment_file} is damaged: it does not say what text the run was trained on")
+        return described
+
+    def _noted(self, read: Callable[[Path], T], path: Path) -> T | None:
+        """What `read` reads from `path`, or None and a note."""
+        try:
+            return read(path)
+        except (InputError, RecursionError) as error:
+            note = " ".join(str(error).split()) or type(error).__name__
+            if note not in self.notes:
+                self.notes.append(note)
+            return None
+
+
+def runs_directory() -> Path:
+    """Where runs are kept unless a command names a place: $LEBM_TEXT_RUNS, or `runs` here."""
+    return Path(os.environ.get("LEBM_TEXT_RUNS") or "runs")
+
+
+def newest_run(directory: Path) -> Path:
+    """The run in `directory` whose weights were written last. Raises InputError if there is none."""
+    runs = [path.parent for path in directory.glob(f"*/{CONFIG}")]
+    finished = [run for run in runs if (run / WEIGHTS).is_file()]
+    if finished:
+        return max(finished, key=lambda run: ((run / WEIGHTS).stat().st_mtime_ns, run.name))
+    if runs:
+        raise InputError(
+            f"no run in {directory} has weights yet; let the training end, "
+            f"for example with: lebm-text train --resume --out {runs[0]}"
+        )
+    raise InputError(
+        f"no run in {directory}; train one first (lebm-text train ptb), name one with --run DIR, "
+        "or set LEBM_TEXT_RUNS to where your runs are"
+    )
+
+
+def check_free(directory: Path, *, overwrite: bool) -> None:
+    """Raise InputError unless a new run may go to `directory`: absent, empty, or a run and `overwrite`."""
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not (directory / CONFIG).is_file():
+        raise InputError(f"{directory} is neither empty nor a run; choose another directory with --out")
+    if not overwrite:
+        raise InputError(
+            f"{directory} already holds a run: continue it with --resume, replace it with --overwrite, "
+            "or choose another directory with --out"
+        )
+
+
+@contextmanager
+def replacing(directory: Path) -> Iterator[Callable[[], None]]:
+    """Inside, `directory` is free for a new run: the old one is set aside, and comes back on leaving.
+
+    Unless the yielded function was called: it deletes the old run, once the new one has begun. Nothing that a run
+    does not consist of is touched.
+    """
+    aside = directory / ".replaced"
+    _move_run(directory, aside)
+    try:
+        yield lambda: shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        if aside.exists():
+            unfinished = directory / ".unfinished"
+            _move_run(directory, unfinished)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _move_run(aside, directory)
+            aside.rmdir()
+
+
+def _move_run(source: Path, target: Path) -> None:
+    """Rename what belongs to the run in `source`, within one file system."""
+    entries = [source / name for name in (*_ENTRIES, TENSORBOARD) if (source / name).exists()]
+    if entries:
+        target.mkdir(exist_ok=True)
+    for entry in entries:
+        entry.rename(target / entry.name)
+
+
+def _within(directory: Path, name: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    return directory / name
+
+
+def _files(directory: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in directory.glob(pattern) if path.is_file())
