@@ -87,6 +87,11 @@ class LSTMGenerator(nn.Module):
         self.init_range = init_range
         self.initialise(rng)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return self.embedding.device
+
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
         """Draw all parameters anew."""

@@ -46,6 +46,7 @@ def test_likelihood_and_its_gradients_are_those_of_the_cpu(device: str) -> None:
     found = []
     for place in ("cpu", device):
         generator, batch = toy_generator().to(place), toy_batch([6, 4, 1]).to(torch.device(place))
+        assert generator.device == batch.tokens.device
         at = z.to(place).requires_grad_()
         value = generator.log_likelihood(batch, at)
         grads = torch.autograd.grad(value.sum(), [at, *generator.parameters()])
