@@ -33,7 +33,8 @@ MARKS = (
     (r"\d+:\d\d:\d\d", "<time>"),
     (r"tokens/s +[\d,.e+]+", "tokens/s <n>"),
     (r"\b[\d.,]+ (s|min|h)\b", r"<n> \1"),
-    (r"\bv(:|ersion )\d+\.\d+\.\d+\w*", r"v\1<version>"),
+    (r"(\|v:|\blebm-text |, version )\d+\.\d+\.\d+\w*", r"\1<version>"),
+    (r"\([0-9a-f]{12}( with changes)?\)", "(<commit>)"),
 )
 DATA = ROOT / "tests" / "data" / "freeze"  # calls.txt and wrong.txt: command lines; tiny.toml: an experiment
 
@@ -52,22 +53,26 @@ def write_inputs() -> None:
             marks.append(mark)
         for suffix, rows in (("txt", lines), ("label", marks)):
             write(Path("tiny") / f"{split}.{suffix}", "".join(f"{row}\n" for row in rows))
-    write(Path("few.txt"), "the cat sees the dog\n\na zebra likes a fish again\n" + "the owl " * 9 + "\n")
+    write(Path("short.txt"), "the cat sees the dog\n\na zebra likes a fish again\n")
+    write(Path("few.txt"), "the owl sees\n\n" + "the owl " * 9 + "\n")
     shutil.copy(DATA / "tiny.toml", "plan.toml")
     write(Path("broken/train.txt"), "the cat\n")
 
 
-def command_lines(name: str) -> list[str]:
-    """Those of a file, a line each; `NAME = words` at its head stands for {NAME} below."""
+def command_lines(name: str) -> dict[str, list[str]]:
+    """A file's lines in words, by a name for each; `NAME = words` at the head of it stands for {NAME} below."""
     names: dict[str, str] = {}
-    lines = []
+    found: dict[str, list[str]] = {}
     for line in filter(None, (DATA / f"{name}.txt").read_text(encoding="utf-8").splitlines()):
-        key, equals, words = line.format_map(names).partition(" = ")
+        key, equals, words = line.partition(" = ")
         if equals:
-            names[key] = words
-        else:
-            lines.append(key)
-    return lines
+            names[key] = words.format_map(names)
+            continue
+        place = re.sub(r"[^\w.]+", "-", line).strip("-")
+        if place in found:
+            raise ValueError(f"two lines of {name}.txt would be kept as {place}")
+        found[place] = shlex.split(line.format_map(names))
+    return found
 
 
 def write(path: Path, text: str) -> None:
@@ -114,20 +119,17 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     fixed = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "dumb"}
     own = {"LEBM_TEXT_CACHE": str(Path.cwd() / "cache"), "LEBM_TEXT_DATA": str(Path.cwd() / "data")}
     command = [sys.executable, "-m", "lebm_text", *arguments]
-    spoken = Path("few.txt").read_text(encoding="utf-8")
+    spoken = Path("short.txt").read_text(encoding="utf-8")
     return subprocess.run(command, env=known | fixed | own, input=spoken, capture_output=True, text=True, check=False)
 
 
-def keep_call(out: Path, line: str) -> None:
-    """Run one line and keep what it says; the place is named by the line, settings left out."""
-    arguments = shlex.split(line)
-    name = re.sub(r"[^\w.]+", "-", re.sub(r"--set \S+|--device cpu|--precision fp32", "", line)).strip("-")
-    done = call(arguments)
-    if out.joinpath(name).exists():
-        raise ValueError(f"two lines have one name: {name}")
-    keep(out / name / "stdout", done.stdout)
-    keep(out / name / "stderr", done.stderr)
-    write(out / name / "code.txt", f"{done.returncode}\n")
+def keep_calls(out: Path, name: str) -> None:
+    """Run the lines of a file and keep what each says."""
+    for place, arguments in command_lines(name).items():
+        done = call(arguments)
+        keep(out / place / "stdout", done.stdout)
+        keep(out / place / "stderr", done.stderr)
+        write(out / place / "code.txt", f"{done.returncode}\n")
 
 
 def keep_help(out: Path, *names: str) -> None:
@@ -158,12 +160,10 @@ def freeze(out: Path) -> None:
         os.chdir(directory)
         write_inputs()
         keep_help(out / "help")
-        for line in command_lines("calls"):
-            keep_call(out / "calls", line)
+        keep_calls(out / "calls", "calls")
         write(shutil.copytree("runs/lebm", Path("damaged")) / "model.safetensors", "no weights")
         (shutil.copytree("runs/lebm", Path("bare")) / "model.safetensors").unlink()
-        for line in command_lines("wrong"):
-            keep_call(out / "wrong", line)
+        keep_calls(out / "wrong", "wrong")
         keep_files(out / "files")
         os.chdir(ROOT)
 
