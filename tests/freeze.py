@@ -182,6 +182,8 @@ def compare(before: Path, after: Path) -> bool:
     """Print what differs. Whether nothing does."""
     say, added, n_different = sys.stdout.write, list[str](), 0
     roots = (before, after)
+    if missing := [str(root) for root in roots if not (root / "files").is_dir()]:
+        sys.exit(f"nothing is frozen, or not all, in: {', '.join(missing)}")
     for name in sorted({str(path.relative_to(root)) for root in roots for path in root.rglob("*") if path.is_file()}):
         texts = [(root / name).read_text("utf-8") if (root / name).is_file() else "" for root in roots]
         if name.endswith(".json") and all(texts):
