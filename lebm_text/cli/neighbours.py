@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from lebm_text.errors import InputError
+from lebm_text.run import Run
 
+from .console import progress
 from .latent import draws_option, find_latent_run, parse_argument, run_corpus, sources
 from .options import MAX_SEED, data_dir_option, device_option, json_option
-from .posterior_files import kept_posterior_means
-from .sampling import progress, read_sentences, run_option
+from .sampling import read_sentences, run_option
 
 __all__ = ["command"]
 
@@ -60,16 +61,16 @@ def command(
 
     from lebm_text.model import LatentEBM
     from lebm_text.reports.neighbours import nearest
-    from lebm_text.reports.posterior import posterior_means, seed_apart, that_fit
+    from lebm_text.reports.posterior import kept_posterior_means, posterior_means, seed_apart, that_fit
 
     corpus = run_corpus(run, data_dir)
     model = LatentEBM.from_pretrained(run, device=device)
     lines = that_fit(model, dict.fromkeys(corpus.splits[split].sentences()))
     if not lines:
         raise InputError(f"{corpus.name} {split} has no sentence that fits the model")
-    with progress(draws * len(queries), "posterior draws", quiet=as_json) as say:
-        places = posterior_means(model, queries, n_draws=draws, seed=seed_apart(seed), on_progress=say)
-    means = kept_posterior_means(model, run, lines, n_draws=draws, seed=seed, quiet=as_json)
+    with progress(quiet=as_json) as show:
+        places = posterior_means(model, queries, n_draws=draws, seed=seed_apart(seed), on_progress=show)
+        means = kept_posterior_means(Run(run), model, lines, n_draws=draws, seed=seed, on_progress=show)
     found = nearest(places, means, k, metric)
     what = f"neighbours(k={k},{metric},M={draws})|text:{corpus.name}-{split}"
     facts = sources(what, model, run, seed=seed)

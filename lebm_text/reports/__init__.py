@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "load"]
 
-KINDS: dict[str, str] = {"views": "Views"}
+KINDS: dict[str, str] = {"directions": "Directions", "views": "Views"}
 """Kind (the module's name) → the name of its report class."""
 
 

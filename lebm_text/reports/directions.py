@@ -9,53 +9,283 @@ the same labels is what the latent space has to be compared with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from rich.console import Group
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
+from lebm_text.store import sha256_file
+from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
 
-from .drawing import panels, save_pictures
+from .base import Report, describe, need_sklearn, new_table, versions
+from .drawing import panels
+from .posterior import kept_posterior_means, require_latent, shuffled, that_fit
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
-__all__ = [
-    "Probe",
-    "Scores",
-    "accuracy_by_size",
-    "bag_of_words",
-    "classify",
-    "fit_probe",
-    "move",
-    "other_direction",
-    "plot_directions",
-]
+__all__ = ["Accuracy", "Directions", "DirectionsSettings", "Probe", "compute"]
 
 Features = Any  # (n, D), dense or a sparse matrix
 Labels = NDArray[np.bool_]
 
+_SIZES = (10, 100, 1000, 10_000)
+_SHIFTS = (-4.0, -2.0, 0.0, 2.0, 4.0)
+_FEATURES = {"probe": "probe of posterior means", "bag_of_words": "bag of words"}
+_MOVES = {"attribute": "along the direction", "random": "along a random one"}
 
-class Scores(NamedTuple):
-    """Held-out accuracies of probes of n labelled sentences, one for each draw of these."""
+
+@dataclass(frozen=True)
+class DirectionsSettings:
+    """How a direction is learned and tested.
+
+    Attributes:
+        label_dir: where the label files are; None: beside the text.
+        positive: the label of the attribute; None: the later of two.
+        split: of the run's corpus, to test on: valid or test.
+        sizes: numbers of labelled sentences to learn from; none: 10, 100, 1000, 10000 as far as there are.
+        repeats: draws of each size.
+        held_out, moved, shown: sentences to test on, to move, and to keep of those moved.
+        draws: M, posterior draws of a sentence.
+        seed: of every choice and draw.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    label_dir: Path | None = None
+    positive: str | None = None
+    split: str = "valid"
+    sizes: tuple[int, ...] = ()
+    repeats: int = 10
+    held_out: int = 2000
+    moved: int = 200
+    shown: int = 4
+    draws: int = 4
+    seed: int = 1
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """On held-out sentences, of classifiers that learned from different draws of labelled ones.
+
+    Attributes:
+        mean: over the draws.
+        spread: standard deviation over the draws; None of a single one.
+        standard_error: of the mean, from the number of held-out sentences.
+        draws: the accuracy of each.
+    """
+
+    mean: float
+    spread: float | None
+    standard_error: float
+    draws: list[float]
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.spread is None else f" ± {self.spread:.3f}")
+
+
+@dataclass(frozen=True)
+class AccuracyOfSize:
+    """What n labelled sentences teach."""
 
     n: int
-    accuracy: list[float]
+    probe: Accuracy
+    bag_of_words: Accuracy
 
-    @property
-    def mean(self) -> float:
-        """Over the draws."""
-        return float(np.mean(self.accuracy))
 
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over draws; None of a single one."""
-        return float(np.std(self.accuracy, ddof=1)) if len(self.accuracy) > 1 else None
+@dataclass(frozen=True)
+class MovedShare:
+    """The share of sentences, moved by `shift` σ_u, that a bag of words takes for positive."""
+
+    shift: float
+    share_positive: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class MovedSentence:
+    """What a sentence becomes."""
+
+    shift: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled sentence, moved along the direction."""
+
+    input: str
+    label: str
+    moved: list[MovedSentence]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directions(Report):
+    """The direction of the label `positive`, and what it is worth.
+
+    Attributes:
+        n_labelled: labelled sentences by split.
+        majority: accuracy of always saying the more frequent class.
+        direction: u (D,); `scale` is σ_u.
+        moved: along the `attribute` and along a `random` direction at right angles to it.
+    """
+
+    kind: ClassVar[str] = "directions"
+
+    signature: str
+    positive: str
+    n_labelled: dict[str, int]
+    n_held_out: int
+    majority: float
+    accuracy: list[AccuracyOfSize]
+    direction: list[float]
+    scale: float
+    moved: dict[str, list[MovedShare]]
+    sentences: list[Example]
+
+    def table(self) -> Group:
+        """Accuracies by number of labels, shares of moved sentences, and some of these."""
+        accuracy = new_table(f"accuracy on {self.n_held_out:,} held-out sentences", "labels", *_FEATURES.values())
+        for row in self.accuracy:
+            accuracy.add_row(f"{row.n:,}", str(row.probe), str(row.bag_of_words))
+        title = f"share of moved sentences that a bag of words takes for {self.positive!r}, by standard deviations"
+        moved = new_table(title, "", *(f"{row.shift:+.0f}" for row in self.moved["attribute"]))
+        for name, rows in self.moved.items():
+            moved.add_row(_MOVES[name], *(f"{row.share_positive:.2f} ± {row.standard_error:.2f}" for row in rows))
+        examples = new_table("sentences moved along the direction", "shift")
+        examples.add_column("sentence", overflow="fold")
+        for example in self.sentences:
+            examples.add_row(example.label, example.input, style="bold")
+            for each in example.moved:
+                examples.add_row(f"{each.shift:+.0f}", each.sentence)
+            examples.add_section()
+        majority = f"the majority class has an accuracy of {self.majority:.3f}"
+        return Group(accuracy, majority, moved, *([examples] if self.sentences else []), self.signature)
+
+    def figure(self) -> Figure:
+        """Accuracy by number of labels, and the share of moved sentences taken for positive."""
+        figure, (left, right) = panels(1, 2, ["accuracy on held-out sentences", "moved sentences taken for positive"])
+        sizes = [row.n for row in self.accuracy]
+        for key, label in _FEATURES.items():
+            found: list[Accuracy] = [getattr(row, key) for row in self.accuracy]
+            means, spreads = [each.mean for each in found], [each.spread or 0.0 for each in found]
+            left.errorbar(sizes, means, yerr=spreads, fmt="o-", markersize=3, label=label)
+        left.axhline(self.majority, color="C3", linewidth=0.8, label="majority")
+        left.set_xscale("log")
+        left.set_xlabel("labelled sentences")
+        for key, label in _MOVES.items():
+            shift, share, error = zip(
+                *((row.shift, row.share_positive, row.standard_error) for row in self.moved[key]), strict=True
+            )
+            right.errorbar(shift, share, yerr=error, fmt="o-", markersize=3, label=label)
+        right.set_xlabel("shift, standard deviations")
+        for panel in (left, right):
+            panel.legend(fontsize="small")
+        return figure
+
+
+def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: Progress = silent) -> Directions:
+    """Learn the direction of an attribute, test it beside a bag of words, and move sentences along it.
+
+    Raises:
+        InputError: a language model, labels that are missing or do not fit, a class without a sentence, too few
+            labelled sentences, or no scikit-learn.
+    """
+    settings = settings or DirectionsSettings()
+    require_latent(run)
+    need_sklearn("attribute directions")
+    corpus, split, seed = run.corpus(), settings.split, settings.seed
+    labelled = {name: labelled_split(corpus, name, settings.label_dir) for name in ("train", split)}
+    positive = positive_label(labelled["train"], settings.positive)
+    model = run.model(device=settings.device)
+    sizes = tuple(sorted(set(settings.sizes)))
+    most = {"train": max(sizes, default=_SIZES[-1]), split: max(settings.held_out, settings.moved)}
+    chosen = {name: _choose(model, rows, most[name], seed) for name, rows in labelled.items()}
+    n_train = len(chosen["train"])
+    if n_train < max(sizes, default=2):
+        raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than --size {sizes[-1]:,}")
+    for name, rows in chosen.items():
+        if len({row.label == positive for row in rows}) < 2:
+            raise InputError(f"the {len(rows):,} labelled sentences of {corpus.name} {name} are all of one class")
+    sizes = sizes or tuple(size for size in _SIZES if size <= n_train) or (n_train,)
+    truth = {name: np.array([row.label == positive for row in rows]) for name, rows in chosen.items()}
+    texts = {name: [row.sentence for row in rows] for name, rows in chosen.items()}
+    means = {
+        name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
+        for name, lines in texts.items()
+    }
+    tests = truth[split][: settings.held_out]
+    features = {
+        "probe": (means["train"].numpy(), means[split][: len(tests)].numpy()),
+        "bag_of_words": bag_of_words(texts["train"], texts[split][: len(tests)]),
+    }
+    accuracies = [
+        accuracy_by_size((learned, truth["train"]), (tested, tests), sizes, settings.repeats, seed=seed)
+        for learned, tested in features.values()
+    ]
+    probe = fit_probe(means["train"], truth["train"])
+    other = other_direction(probe.direction, seed=seed)
+    steps = {"attribute": probe.scale * probe.direction, "random": probe.scale * other}
+    words = word_classifier(texts["train"], truth["train"])
+    moved, examples = _moved(model, steps, chosen[split][: settings.moved], words, settings)
+    share = float(tests.mean())
+    what = f"directions(M={settings.draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
+    sha256 = {"weights": run.weights_sha256}
+    for name in chosen:
+        sha256[name] = corpus.splits[name].sha256
+        sha256[f"{name}.label"] = sha256_file(label_path(corpus.splits[name].path, settings.label_dir))
+    return Directions(
+        signature=describe(what, model.config, seed),
+        positive=positive,
+        n_labelled={name: len(rows) for name, rows in labelled.items()},
+        n_held_out=len(tests),
+        majority=max(share, 1 - share),
+        accuracy=[AccuracyOfSize(*row) for row in zip(sizes, *accuracies, strict=True)],
+        direction=probe.direction.tolist(),
+        scale=probe.scale,
+        moved=moved,
+        sentences=examples,
+        sha256=sha256,
+        versions=versions("scikit-learn"),
+    )
+
+
+def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
+    """At most n that are not too long for the model, in an order of their own."""
+    fitting = set(that_fit(model, {row.sentence for row in rows}))
+    usable = [row for row in rows if row.sentence in fitting]
+    return [usable[i] for i in shuffled(len(usable), seed)[:n]]
+
+
+def _moved(
+    model: LatentEBM, steps: dict[str, Tensor], rows: list[Labelled], words: Any, settings: DirectionsSettings
+) -> tuple[dict[str, list[MovedShare]], list[Example]]:
+    """The sentences moved by `steps` (D,) each: the shares that `words` takes for positive, and examples."""
+    z = model.infer([row.sentence for row in rows], seed=settings.seed)
+    shares, texts = {}, {}
+    for name, step in steps.items():
+        texts[name] = [model.decode(z + shift * step) for shift in _SHIFTS]
+        found = [float(words.predict(text).mean()) for text in texts[name]]
+        shares[name] = [MovedShare(s, each, _error(each, len(rows))) for s, each in zip(_SHIFTS, found, strict=True)]
+    shown = zip(rows, zip(*texts["attribute"], strict=True), strict=True)
+    examples = [
+        Example(row.sentence, row.label, [MovedSentence(*moved) for moved in zip(_SHIFTS, column, strict=True)])
+        for row, column in islice(shown, settings.shown)
+    ]
+    return shares, examples
 
 
 class Probe(NamedTuple):
@@ -70,15 +300,13 @@ def bag_of_words(train: Sequence[str], held_out: Sequence[str]) -> tuple[Feature
 
     The penalty keeps the weight of a word at 0 that a subset lacks, so that one vocabulary serves all subsets.
     """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    counter = CountVectorizer(lowercase=False, token_pattern=r"[^ ]+")
+    counter = _counter()
     return counter.fit_transform(train), counter.transform(held_out)
 
 
 def accuracy_by_size(
     train: tuple[Features, Labels], held_out: tuple[Features, Labels], sizes: Sequence[int], n_draws: int, *, seed: int
-) -> list[Scores]:
+) -> list[Accuracy]:
     """Accuracy of probes learned from n sentences, for each n of `sizes`.
 
     The sentences of draw i depend on (seed, n, i), so that different features are compared on the same ones. A size
@@ -87,17 +315,18 @@ def accuracy_by_size(
     (features, labels), (tests, truth) = train, held_out
     found = []
     for n in sizes:
-        accuracy = []
+        draws = []
         for draw in range(n_draws if n < len(labels) else 1):
             rows = _both_classes(labels, n, np.random.Generator(np.random.PCG64([seed, n, draw])))
-            accuracy.append(float(_regression(features[rows], labels[rows]).score(tests, truth)))
-        found.append(Scores(n, accuracy))
+            draws.append(float(_regression().fit(features[rows], labels[rows]).score(tests, truth)))
+        mean, spread = float(np.mean(draws)), float(np.std(draws, ddof=1)) if len(draws) > 1 else None
+        found.append(Accuracy(mean, spread, _error(mean, len(truth)), draws))
     return found
 
 
 def fit_probe(means: Tensor, labels: Labels) -> Probe:
     """From posterior means (n, D)."""
-    weight = torch.from_numpy(_regression(means.numpy(), labels).coef_[0]).float()
+    weight = torch.from_numpy(_regression().fit(means.numpy(), labels).coef_[0]).float()
     direction = F.normalize(weight, dim=0)
     return Probe(direction, float((means @ direction).std()))
 
@@ -108,45 +337,23 @@ def other_direction(direction: Tensor, *, seed: int) -> Tensor:
     return F.normalize(drawn - (drawn @ direction) * direction, dim=0)
 
 
-def move(model: LatentEBM, z: Tensor, step: Tensor, shifts: Sequence[float]) -> list[list[str]]:
-    """The sentences decoded greedily from z + s · step, for each s of `shifts`: z (n, D), step (D,)."""
-    return [model.decode(z + shift * step) for shift in shifts]
+def word_classifier(train: Sequence[str], labels: Labels) -> Any:
+    """What `predict`s from the words of sentences whether they are positive."""
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(_counter(), _regression()).fit(train, labels)
 
 
-def classify(train: Sequence[str], labels: Labels, texts: Sequence[Sequence[str]]) -> list[Labels]:
-    """Which sentences of each text a bag-of-words classifier takes for positive."""
-    flat = [sentence for text in texts for sentence in text]
-    counts, wanted = bag_of_words(train, flat)
-    verdicts: Labels = _regression(counts, labels).predict(wanted)
-    return np.split(verdicts, np.cumsum([len(text) for text in texts])[:-1])
+def _counter() -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(lowercase=False, token_pattern=r"[^ ]+")
 
 
-def plot_directions(report: dict[str, Any], stem: Path) -> list[Path]:
-    """Draw accuracy by number of labels, and the share of moved sentences taken for positive."""
-    figure, (left, right) = panels(1, 2, ["accuracy on held-out sentences", "moved sentences taken for positive"])
-    names = {"probe": "probe of posterior means", "bag_of_words": "bag of words"}
-    sizes = [row["n"] for row in report["accuracy"]]
-    for key, label in names.items():
-        means = [row[key]["mean"] for row in report["accuracy"]]
-        spreads = [row[key]["spread"] or 0.0 for row in report["accuracy"]]
-        left.errorbar(sizes, means, yerr=spreads, fmt="o-", markersize=3, label=label)
-    left.axhline(report["majority"], color="C3", linewidth=0.8, label="majority")
-    left.set_xscale("log")
-    left.set_xlabel("labelled sentences")
-    for key, label in {"attribute": "along the direction", "random": "along a random one"}.items():
-        rows = report["moved"][key]
-        share, errors = ([row[name] for row in rows] for name in ("share_positive", "standard_error"))
-        right.errorbar([row["shift"] for row in rows], share, yerr=errors, fmt="o-", markersize=3, label=label)
-    right.set_xlabel("shift, standard deviations")
-    for panel in (left, right):
-        panel.legend(fontsize="small")
-    return save_pictures(figure, stem)
-
-
-def _regression(features: Features, labels: Labels) -> Any:
+def _regression() -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=1000).fit(features, labels)
+    return LogisticRegression(max_iter=1000)
 
 
 def _both_classes(labels: Labels, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -156,3 +363,8 @@ def _both_classes(labels: Labels, n: int, rng: np.random.Generator) -> NDArray[n
     if len(np.unique(labels[rows])) == 1:
         rows[-1] = order[labels[order] != labels[rows[0]]][0]
     return rows
+
+
+def _error(share: float, n: int) -> float:
+    """Of a share of n independent sentences."""
+    return math.sqrt(share * (1 - share) / n)

@@ -5,16 +5,24 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
+from lebm_text.store import atomic_write_bytes, sha256_file
+from lebm_text.text.storing import cache_directory
 
-__all__ = ["posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
+__all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
 _LARGEST_SEED = 2**63 - 1  # that torch takes
 
@@ -34,24 +42,38 @@ def seed_apart(seed: int) -> int:
 
 
 def posterior_means(
-    model: LatentEBM,
-    sentences: Sequence[str],
-    *,
-    n_draws: int,
-    seed: int,
-    on_progress: Callable[[int], None] | None = None,
+    model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
 ) -> Tensor:
-    """(n, D) on the CPU. What sentence i draws depends on (seed, i) and n_draws alone.
+    """z̄ of n sentences, (n, D) on the CPU. What sentence i draws depends on (seed, i) and n_draws = M alone.
 
-    Args:
-        n_draws: M.
-        on_progress: called with the number of draws done, n·M at the end.
-
-    Raises InputError as `LatentEBM.infer` does.
+    Raises:
+        InputError: as `LatentEBM.infer` does.
     """
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
-    z = model.infer(repeated, seed=seed, on_progress=on_progress)
+    z = model.infer(repeated, seed=seed, on_progress=counter(on_progress, "posterior draws", len(repeated)))
     return z.view(len(sentences), n_draws, z.shape[1]).mean(1)
+
+
+def kept_posterior_means(
+    run: Run, model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
+) -> Tensor:
+    """`posterior_means` of the run's model, read from the user's cache if the same were asked for before."""
+    digest = hashlib.sha256()
+    of_run = [__version__, sha256_file(run.config_file), run.weights_sha256]
+    for part in (*of_run, n_draws, seed, len(sentences), *sentences):
+        digest.update(f"{part}\n".encode())
+    path = cache_directory() / "latents" / f"{digest.hexdigest()}.npy"
+    with suppress(OSError, ValueError, EOFError):  # not there, or damaged
+        means = np.load(path, allow_pickle=False)
+        if means.shape == (len(sentences), model.config.model.latent_dim):
+            return torch.from_numpy(means)
+    found = posterior_means(model, sentences, n_draws=n_draws, seed=seed, on_progress=on_progress)
+    stream = io.BytesIO()
+    np.save(stream, found.numpy(), allow_pickle=False)
+    with suppress(OSError):  # a cache that cannot be written costs time alone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(path, stream.getvalue())
+    return found
 
 
 def that_fit(model: LatentEBM, sentences: Iterable[str]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from .corpora import Corpus
 from .errors import InputError
 from .reading import read_lines
 
-__all__ = ["Labelled", "label_path", "read_labelled"]
+__all__ = ["Labelled", "label_path", "labelled_split", "positive_label", "read_labelled"]
 
 
 class Labelled(NamedTuple):
@@ -37,3 +38,33 @@ def read_labelled(text: Path, labels: Path) -> list[Labelled]:
     if len(lines) != len(marks):
         raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
     return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]
+
+
+def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
+    """The sentences of a split that have a label, which lie beside its text or in `directory`.
+
+    Raises:
+        InputError: there is no file of labels, or it does not fit the text.
+    """
+    text = corpus.splits[split].path
+    labels = label_path(text, directory)
+    if not labels.is_file():
+        raise InputError(
+            f"{corpus.name} has no labels: {labels} does not exist; it should hold one for each line of {text.name}"
+        )
+    return read_labelled(text, labels)
+
+
+def positive_label(rows: list[Labelled], asked: str | None = None) -> str:
+    """The label that counts as positive: the one asked for, or the later of two.
+
+    Raises:
+        InputError: no sentence has it, or there are not two labels and none was asked for.
+    """
+    known = sorted({row.label for row in rows})
+    listed = ", ".join(known[:20])
+    if asked is not None and asked not in known:
+        raise InputError(f"no sentence has the label {asked!r}; the labels are: {listed}")
+    if asked is None and len(known) != 2:
+        raise InputError(f"there are {len(known)} labels, not two; say which one is positive: {listed}")
+    return asked or known[1]

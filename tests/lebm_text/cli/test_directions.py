@@ -55,12 +55,12 @@ def test_labels_from_elsewhere_and_lines_for_people(
     for split in ("train", "valid"):
         (labels / f"{split}.label").rename(tmp_path / "marks" / f"{split}.label")
     assert main(QUICK) == 2
-    assert "give the directory that holds them with --labels" in one_line(capsys)
+    assert "train.label does not exist" in one_line(capsys)
     assert main([*QUICK, "--labels", str(tmp_path / "marks")]) == 0
     out = capsys.readouterr().out
-    for part in ("majority class", "bag of words", "attribute", "random"):
+    for part in ("majority class", "bag of words", "along the direction", "along a random one"):
         assert part in out
-    assert "   100 " in out  # the sizes that the corpus has labels for
+    assert [line.split()[0] for line in out.splitlines() if " ± " in line][:2] == ["10", "100"]  # as far as there are
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_wrong_arguments_are_one_line(
 
 @pytest.mark.parametrize(
     ("marks", "part"),
-    [("one\ntwo\nthree\n" * 20, "name one with --positive"), ("one\n" * 60, "1 labels"), ("one\n", "lines")],
+    [("one\ntwo\nthree\n" * 20, "say which one is positive"), ("one\n" * 60, "1 labels"), ("one\n", "lines")],
 )
 def test_labels_that_do_not_make_an_attribute(
     labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], marks: str, part: str

@@ -1,21 +1,21 @@
-"""Directions: a known one is found, accuracy grows with labels, draws hold both classes, moves go where they should."""
+"""Directions: a known one is found, accuracy grows with labels, draws hold both classes, old files can be read."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from lebm_text.reports.directions import (
+    Directions,
     accuracy_by_size,
     bag_of_words,
-    classify,
     fit_probe,
-    move,
     other_direction,
+    word_classifier,
 )
-
-from ..tiny import tiny_model
 
 pytest.importorskip("sklearn")
 
@@ -40,7 +40,7 @@ def test_accuracy_grows_with_labels() -> None:
     few, many, everything = accuracy_by_size(train, test, [4, 200, 1000], 8, seed=1)
     assert few.mean < many.mean - 0.05
     assert few.spread is not None and many.spread is not None and few.spread > many.spread
-    assert len(everything.accuracy) == 1
+    assert len(everything.draws) == 1
     assert everything.spread is None
     assert everything.mean > 0.85
 
@@ -54,7 +54,7 @@ def test_draws_depend_on_the_seed_and_on_nothing_else() -> None:
 def test_a_rare_class_is_in_every_draw() -> None:
     rare = np.arange(1000) == 77
     (scores,) = accuracy_by_size((Z[:1000].numpy(), rare), (Z[1000:].numpy(), LABELS[1000:]), [2], 5, seed=1)
-    assert len(scores.accuracy) == 5  # a single class cannot be fitted
+    assert len(scores.draws) == 5  # a single class cannot be fitted
 
 
 def test_words_tell_sentences_apart() -> None:
@@ -63,13 +63,14 @@ def test_words_tell_sentences_apart() -> None:
     counts, held_out = bag_of_words(train, ["Good good ."])
     assert counts.shape == (20, 6)
     assert held_out.toarray().sum() == 2  # "Good" is another word
-    first, second = classify(train, labels, [["good", "bad"], ["so bad", "good", "good food"]])
-    assert first.tolist() == [True, False]
-    assert second.tolist() == [False, True, True]
+    assert word_classifier(train, labels).predict(["good", "so bad", "good food"]).tolist() == [True, False, True]
 
 
-def test_a_shift_of_nothing_is_no_move() -> None:
-    model = tiny_model()
-    z = model.infer(["the cat", "a dog sees", "a"])
-    here, there = move(model, z, torch.tensor([9.0, -9.0, 9.0, 9.0]), [0.0, 1.0])
-    assert here == model.decode(z) != there
+def test_a_report_of_version_0_1_0_can_be_read_and_drawn() -> None:
+    pytest.importorskip("matplotlib")
+    report = Directions.load(Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval" / "directions.json")
+    assert {row.shift for row in report.moved["random"]} == {-4, -2, 0, 2, 4}
+    assert [panel.get_title() for panel in report.figure().axes] == [
+        "accuracy on held-out sentences",
+        "moved sentences taken for positive",
+    ]

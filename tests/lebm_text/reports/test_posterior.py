@@ -13,9 +13,9 @@ SENTENCES = ["the cat sees a dog", "a dog", "", "the dog sees the cat"]
 
 def test_means_are_of_separate_draws_and_do_not_depend_on_what_follows() -> None:
     model = tiny_model()
-    done: list[int] = []
-    means = posterior_means(model, SENTENCES, n_draws=3, seed=1, on_progress=done.append)
-    assert done[-1] == 12
+    done: list[tuple[str, int, int]] = []
+    means = posterior_means(model, SENTENCES, n_draws=3, seed=1, on_progress=lambda *progress: done.append(progress))
+    assert done[-1] == ("posterior draws", 12, 12)
     draws = model.infer([sentence for sentence in SENTENCES for _ in range(3)], seed=1).view(4, 3, -1)
     torch.testing.assert_close(means, draws.mean(1))
     assert float(draws.var(1).min()) > 0
