@@ -1,44 +1,106 @@
-"""One process, or several that share every batch: which rows are whose, and how sums meet.
+"""One process, or several that work together: which rows of a batch are whose, and how sums meet.
 
 Each rank draws the noise of the whole batch from one stream and takes its own rows, and gradients are sums over
 ranks; up to the rounding of those sums, what is learned does not depend on the number of processes. Ranks meet
 through `torch.distributed`: gloo for what lies on the CPU, NCCL for what lies on CUDA devices.
+
+Importing this module does not import torch: the command line asks it how many processes there are before it knows
+whether there is anything to compute.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
-
-from lebm_text.random import RowsRng
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import InputError, LostProcessError
-from .launch import n_launched
-from .peers import Peers
-from .text.batching import Batch
 
-__all__ = ["ALONE", "Processes", "Share", "joined"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .random import RowsRng
+    from .text.batching import Batch
+
+__all__ = ["ALONE", "Processes", "Share", "joined", "n_launched"]
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=1)  # with a rank that works alone; one that has died is noticed at once
 
 
-class Processes(Peers):
-    """This process among those of a run, with tensors to share; as it stands here, the only one."""
+def n_launched() -> int:
+    """How many processes `torchrun`, or a launcher that sets the same variables, has started; 1 without one.
+
+    Raises InputError if the variable WORLD_SIZE is no number.
+    """
+    # Schedulers set WORLD_SIZE for purposes of their own; with a RANK beside it, it is meant for torch.
+    size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+    if not size.isdecimal():
+        raise InputError(f"the variable WORLD_SIZE should be the number of processes, got {size!r}")
+    return int(size)
+
+
+class Processes:
+    """This process, `rank`, among the `size` of a run; as it stands here, the only one."""
+
+    rank = 0
+    size = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def every(self, value: T) -> list[T]:
+        """The `value` (any Python object) of each rank, on all ranks; each waits here for all others."""
+        return [value]
 
     def sum_(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over ranks, which is the same to the bit on all of them."""
 
+    def first_then_others(self, act: Callable[[], T]) -> T:
+        """`act()`, on the first rank before all others: they find in the cache what it left there."""
+        if not self.first:
+            self.every(None)
+        result = act()
+        if self.first:
+            self.every(None)
+        return result
+
+    def require_same(self, what: str, value: str) -> None:
+        """Raise InputError, on all ranks, unless `value` is the same on all."""
+        if len(set(self.every(value))) > 1:
+            raise InputError(f"the processes of this run do not have the same {what}; start all of them alike")
+
+    def each(self, acts: Sequence[Callable[[], T]], costs: Sequence[float]) -> list[T]:
+        """What independent `acts` return, on all ranks; each act is done on one of them, alone in the given order.
+
+        They are dealt out by falling cost, so that acts which cost alike are spread evenly. The first InputError,
+        in the order of `acts`, is raised on all ranks, as it would be by one.
+        """
+        dealt = sorted(range(len(acts)), key=lambda i: -costs[i])
+        done: dict[int, T] = {}
+        failed: dict[int, InputError] = {}
+        for i in sorted(dealt[self.rank :: self.size]):
+            try:
+                done[i] = acts[i]()
+            except InputError as error:
+                failed[i] = error
+                break
+        for theirs, errors in self.every((done, failed)):
+            done, failed = done | theirs, failed | errors
+        if failed:
+            raise failed[min(failed)]
+        return [done[i] for i in range(len(acts))]
+
     def numbers(self, own: Sequence[float]) -> Tensor:
         """`every` for n numbers, in less time: (size, n) in float64."""
+        import torch
+
         table = torch.zeros(self.size, len(own), dtype=torch.float64)
         table[self.rank] = torch.tensor(own, dtype=torch.float64)
         self.sum_(table)
@@ -46,6 +108,8 @@ class Processes(Peers):
 
     def agreed(self, wish: T | None, choices: Sequence[T]) -> T | None:
         """The first of `choices` that any rank wishes, the same on all ranks; None if none wishes any."""
+        if self.size == 1:
+            return wish
         wished = self.numbers([float(wish == choice) for choice in choices]).sum(0)
         return next((choice for choice, votes in zip(choices, wished, strict=True) if votes), None)
 
@@ -68,6 +132,8 @@ class Share:
         self._processes, self._n_rows = processes, n_rows
         self._whole = processes.size == 1
         self._idle = processes.rank >= n_rows
+        import torch
+
         self._rows = torch.tensor([0]) if self._idle else torch.arange(processes.rank, n_rows, processes.size)
 
     def of(self, batch: Batch) -> Batch:
@@ -80,7 +146,11 @@ class Share:
 
     def rng(self, rng: torch.Generator) -> torch.Generator | RowsRng:
         """`rng`, of whose draws for all rows the own ones are taken."""
-        return rng if self._whole else RowsRng(rng, self._rows, self._n_rows)
+        if self._whole:
+            return rng
+        from .random import RowsRng
+
+        return RowsRng(rng, self._rows, self._n_rows)
 
     def gather(self, own: Tensor) -> Tensor:
         """(b, ...) of the own rows → (B, ...) of all, detached and on all ranks."""
@@ -123,6 +193,8 @@ class Share:
         if self._idle:
             for gradient in gradients:
                 gradient.zero_()
+        import torch
+
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self._processes.sum_(flat)
         for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
@@ -133,6 +205,9 @@ class _Several(Processes):
     """A process among others that `torch.distributed` connects."""
 
     def __init__(self) -> None:
+        import torch.distributed as dist
+
+        self._dist = dist
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         # What the first rank does before all others, encoding a text, may take longer than any exchange should.
         with _peers_needed():
@@ -140,12 +215,12 @@ class _Several(Processes):
 
     def sum_(self, tensor: Tensor) -> None:
         with _peers_needed():
-            dist.all_reduce(tensor)
+            self._dist.all_reduce(tensor)
 
     def every(self, value: T) -> list[T]:
         values: list[T] = [value] * self.size
         with _peers_needed():
-            dist.all_gather_object(values, value, self._patient)
+            self._dist.all_gather_object(values, value, self._patient)
         return values
 
 
@@ -160,6 +235,9 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     if n_launched() == 1:
         yield ALONE
         return
+    import torch
+    import torch.distributed as dist
+
     if dist.is_initialized():
         yield _Several()
         return

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.launch import n_launched
-from lebm_text.peers import Peers
+from lebm_text.processes import Processes, n_launched
 from lebm_text.store import atomic_write_json, check_writable, read_json, sha256_file
 
 from .command_line import command_line
@@ -71,7 +70,7 @@ class Setting:
     real: RealText
     texts: list[SampleFile]
     evaluators: list[Evaluator]
-    peers: Peers
+    peers: Processes
 
     def results(self, metrics: Sequence[str], *, diversity: bool = False) -> list[dict[str, Any]]:
         """Every metric of every text by every judge, ready for JSON; nothing where this is not the first process."""
@@ -208,10 +207,10 @@ def run_evaluator(run: Path, corpus: Corpus, *, seed: int) -> Evaluator:
     return Evaluator(Reference(real), seed=seed, on_stage=show_stage)
 
 
-def _peers(device: str) -> Peers:
+def _peers(device: str) -> Processes:
     """The processes that `torchrun` started, until the command ends. For one alone torch is not imported."""
     if n_launched() == 1:
-        return Peers()
+        return Processes()
     from lebm_text.processes import joined
 
     return click.get_current_context().with_resource(joined(device))

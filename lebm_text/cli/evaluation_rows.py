@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lebm_text import __version__
 
 if TYPE_CHECKING:
-    from lebm_text.peers import Peers
+    from lebm_text.processes import Processes
     from lm_eval.protocol import Evaluator, JudgeResult
     from lm_eval.texts import RealText
 
@@ -94,7 +94,7 @@ def cost(metric: str, evaluator: Evaluator) -> float:
 
 
 def calibrate(
-    evaluators: Sequence[Evaluator], metric: str, real: RealText, n: int, seed: int, peers: Peers
+    evaluators: Sequence[Evaluator], metric: str, real: RealText, n: int, seed: int, peers: Processes
 ) -> list[dict[str, Any]]:
     """The metric of texts of known quality, `n` sentences each, the work shared with the `peers`.
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from lebm_text import __version__
-from lebm_text.launch import n_launched
+from lebm_text.processes import n_launched
 
 from .errors import ARGUMENTS, PROGRAM, exit_code_of
 

@@ -16,9 +16,7 @@ import torch
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
-from lebm_text.launch import n_launched
-from lebm_text.peers import Peers
-from lebm_text.processes import ALONE, Processes, Share, joined
+from lebm_text.processes import ALONE, Processes, Share, joined, n_launched
 from lebm_text.random import RowsRng, draw_normal, draw_uniform
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.metrics import read_metrics
@@ -106,7 +104,7 @@ def test_what_must_be_alike_is_compared() -> None:
         Others(0, 2).require_same("text", "mine")
 
 
-class _Beside(Peers):
+class _Beside(Processes):
     """A rank that works beside another, of whom all is known that it will say."""
 
     size = 2
@@ -136,13 +134,13 @@ def test_acts_of_one_cost_are_spread_evenly() -> None:
     assert _Beside(0, ({0: 0, 3: 30}, {})).each(_acts(mine), costs) == [0, 10, 20, 30, 40]
     assert mine == [1, 2, 4]
     alone: list[int] = []
-    assert Peers().each(_acts(alone), costs) == [0, 10, 20, 30, 40] and alone == [0, 1, 2, 3, 4]
+    assert Processes().each(_acts(alone), costs) == [0, 10, 20, 30, 40] and alone == [0, 1, 2, 3, 4]
 
 
 def test_bad_input_of_any_act_reaches_all() -> None:
     done: list[int] = []
     with pytest.raises(InputError, match="act 2"):
-        Peers().each(_acts(done, wrong=2), [0] * 5)
+        Processes().each(_acts(done, wrong=2), [0] * 5)
     assert done == [0, 1]
     for rank, wrong, theirs, raised in ((0, None, 3, 3), (0, 2, 3, 2), (0, 4, 3, 3), (1, None, 0, 0)):
         with pytest.raises(InputError, match=f"act {raised}"):
