@@ -25,9 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import peak_mb, resident
 from benchmarks.report import Report, table
 from lebm_text.config import Config
-from lebm_text.text.batching import BatchPlan
+from lebm_text.text.batching import BatchPlan, prefetch
 from lebm_text.text.corpora import Corpus, Split, find_corpus
-from lebm_text.text.prefetch import prefetch
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event
 from lebm_text.training.run import resume, train

@@ -1,10 +1,15 @@
-"""The exceptions of the whole package; that of bad input is defined with the text layer, which judges share."""
+"""The exceptions of the whole package."""
 
 from __future__ import annotations
 
-from .text.errors import InputError
-
 __all__ = ["InputError", "LostProcessError"]
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: one line that says what it was and what would be right.
+
+    The command line prints it as that line and exits with 2; anything else that is raised is a bug.
+    """
 
 
 class LostProcessError(RuntimeError):

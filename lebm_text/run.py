@@ -34,6 +34,7 @@ __all__ = ["Run", "SampleText", "check_free", "newest_run", "replacing", "runs_d
 
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
+LOCK = ".lock"  # held by the process that trains
 _ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE)
 
 T = TypeVar("T")
@@ -101,6 +102,10 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.path / CHECKPOINTS
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / LOCK
 
     @property
     def page_file(self) -> Path:
@@ -249,7 +254,7 @@ def newest_run(directory: Path) -> Path:
 
 def check_free(directory: Path, *, overwrite: bool) -> None:
     """Raise InputError unless a new run may go to `directory`: absent, empty, or a run and `overwrite`."""
-    if not directory.exists() or not any(directory.iterdir()):
+    if not directory.exists() or all(path.name == LOCK for path in directory.iterdir()):
         return
     if not (directory / CONFIG).is_file():
         raise InputError(f"{directory} is neither empty nor a run; choose another directory with --out")

@@ -1,16 +1,23 @@
-"""Files that are either complete or absent: write aside, fsync, rename; and their hashes.
+"""Files and directories that are either complete or absent, their hashes, locks, and the user's cache.
 
 A reader never sees half a file, whatever kills the writer: the bytes go to a temporary file in the
-same directory, reach the disk, and take the name in one `rename`. Imports the standard library alone.
+same directory, reach the disk, and take the name in one `rename`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from lebm_text.errors import InputError
 
@@ -18,9 +25,14 @@ __all__ = [
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_text",
+    "cache_directory",
+    "cache_entry",
     "check_writable",
+    "fresh_directory",
     "fsync_directory",
+    "lock",
     "read_json",
+    "resumable_directory",
     "sha256_file",
 ]
 
@@ -102,3 +114,107 @@ def sha256_file(path: Path) -> str:
         while piece := stream.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def cache_directory() -> Path:
+    """`LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("LEBM_TEXT_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    # The XDG specification has relative paths ignored.
+    return (Path(base) if base and os.path.isabs(base) else Path.home() / ".cache") / "lebm-text"
+
+
+def cache_entry(kind: str, *depends_on: object) -> Path:
+    """Where the cache keeps what depends on these values (ready for JSON) alone: it is never out of date.
+
+    Any entry may be deleted at any time.
+    """
+    key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    return cache_directory() / kind / key[:40]
+
+
+@contextmanager
+def lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[bool | None]:
+    """Yields whether this process alone holds the lock file `path`; the system takes it back however the process dies.
+
+    Args:
+        on_wait: called once if another process holds the lock, which is then waited for. Without it there is no
+            waiting, and the value is False.
+
+    Where files cannot be locked (some network file systems, a directory that cannot be written) the value is None.
+    """
+    held = FileLock(path)
+    state: bool | None = True
+    try:
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            if on_wait is None:
+                state = False
+            else:
+                on_wait()
+                held.acquire()
+    except (OSError, NotImplementedError):
+        state = None
+    try:
+        yield state
+    finally:
+        if state:
+            with contextlib.suppress(OSError):  # whoever waits at a file that is gone makes it anew
+                path.unlink()
+        held.release()
+
+
+@contextmanager
+def fresh_directory(target: Path) -> Iterator[Path]:
+    """An empty directory that becomes `target` when the block ends well, and is deleted when it does not.
+
+    What had that name before is replaced. Raises OSError if that cannot be done.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        yield fresh
+        _replace_directory(fresh, target, Path(scratch) / "old")
+
+
+@contextmanager
+def resumable_directory(target: Path) -> Iterator[Path]:
+    """`fresh_directory`, but where a process was interrupted or killed, the next one finds what it left.
+
+    An error leaves nothing. One process at a time has what was left; any other, and all where files cannot be locked,
+    start with an empty directory.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with lock(target.with_name(f".{target.name}.lock")) as alone:
+        if not alone:
+            with fresh_directory(target) as fresh:
+                yield fresh
+            return
+        part.mkdir(exist_ok=True)
+        try:
+            yield part
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+                _replace_directory(part, target, Path(scratch) / "old")
+        except Exception:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def _replace_directory(fresh: Path, target: Path, old: Path) -> None:
+    """Give `fresh` the name `target`; what had it goes to `old`, to be deleted with the scratch directory."""
+    for _ in range(3):
+        try:
+            os.rename(fresh, target)
+            return
+        except OSError:
+            if not target.exists():
+                raise
+            # Another process may move or make the target in between: then the next round sees to it.
+            shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(target, old)
+    raise OSError(f"{target} keeps changing")

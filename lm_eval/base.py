@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lebm_text.text.reading import normalise
 
 __all__ = ["FloatArray", "IntArray", "LanguageModel", "SentenceScores", "naming", "split_words"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .base import IntArray, split_words
 

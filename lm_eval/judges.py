@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .base import LanguageModel
 from .conventions import Convention

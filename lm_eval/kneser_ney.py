@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .base import FloatArray
 from .counts import BOS, EOS, UNK, Int32Array, NgramCounts

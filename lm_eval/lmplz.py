@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .counts import canonical_sentences
 from .kneser_ney import KneserNeySettings

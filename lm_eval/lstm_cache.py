@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from lebm_text.store import atomic_write_bytes, lock
 from lebm_text.text.batching import EncodedCorpus
 
 from .lstm_network import OutputVocabulary
@@ -71,20 +71,14 @@ class JudgeCache:
     def alone(self) -> Iterator[None]:
         """Inside, no other process is at the same training: a second one waits here, however the first one ends.
 
-        Where files cannot be locked (Windows, some network file systems) nothing is waited for.
+        Where files cannot be locked nothing is waited for.
         """
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(ImportError, OSError):
-                import fcntl
-
-                if self._lock is not None:
-                    self._lock.parent.mkdir(parents=True, exist_ok=True)
-                    stream = stack.enter_context(self._lock.open("w"))
-                    try:
-                        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        self._notify("another process is training this judge; waiting for it")
-                        fcntl.flock(stream, fcntl.LOCK_EX)
+        if self._lock is None:
+            yield
+            return
+        with contextlib.suppress(OSError):
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock(self._lock, on_wait=lambda: self._notify("another process is training this judge; waiting for it")):
             yield
 
     def finished(self) -> Entry | None:
@@ -100,12 +94,11 @@ class JudgeCache:
         self._write(self._unfinished, entry)
 
     def keep_finished(self, entry: Entry) -> None:
-        """Store the trained judge; the state to go on from is deleted, and what others waited at."""
+        """Store the trained judge; the state to go on from is deleted."""
         self._write(self._finished, entry)
-        for path in (self._unfinished, self._lock):
-            if path:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        if self._unfinished is not None:
+            with contextlib.suppress(OSError):
+                self._unfinished.unlink()
 
     def _read(self, path: Path | None) -> Entry | None:
         if path is None or not path.exists():
@@ -127,7 +120,7 @@ class JudgeCache:
         metadata = {_METADATA_KEY: json.dumps({"notes": entry.notes, "sha256": _digest(entry)})}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, safetensors.torch.save(entry.tensors, metadata))
+            atomic_write_bytes(path, safetensors.torch.save(entry.tensors, metadata))
         except OSError as error:
             self._notify(f"cannot write {path}: {error.strerror or error}; going on without")
 
@@ -138,16 +131,3 @@ def _digest(entry: Entry) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` is either complete or as it was before, whatever ends the process."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

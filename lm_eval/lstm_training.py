@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
 from lebm_text.models.precision import resolve_precision
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
-from lebm_text.text.errors import InputError
 
 from .base import naming
 from .lstm import LSTMJudge, TrainingReport, score_text

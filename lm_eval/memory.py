@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 __all__ = ["check_memory", "estimated_bytes", "estimated_positions", "machine_bytes"]
 

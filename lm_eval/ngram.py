@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .arpa import write_arpa
 from .base import FloatArray, IntArray, LanguageModel, SentenceScores

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 
 from .base import FloatArray, IntArray, SentenceScores
 

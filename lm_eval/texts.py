@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lebm_text.text.vocabulary import closed_vocabulary
 
 from .base import naming

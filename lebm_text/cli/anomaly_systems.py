@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_json, read_json, sha256_file
-from lebm_text.text.storing import cache_directory
+from lebm_text.store import atomic_write_json, cache_directory, read_json, sha256_file
 
 from .judging import check_judges, show_stage
 from .sampling import find_run, progress

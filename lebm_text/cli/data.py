@@ -44,11 +44,11 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Get it again even if the cache has it.")
 def fetch(name: str, force: bool) -> None:
     """Put the corpus NAME into the cache, verified."""
+    from lebm_text.errors import InputError
     from lebm_text.text.corpora import open_cached
-    from lebm_text.text.errors import InputError
+    from lebm_text.text.fetching import corpora_directory
     from lebm_text.text.fetching import fetch as fetch_corpus
     from lebm_text.text.registry import REGISTRY
-    from lebm_text.text.storing import corpora_directory
 
     if name not in REGISTRY:
         raise InputError(f"{name!r} is not a corpus that can be fetched; known are: {', '.join(REGISTRY)}")
@@ -70,10 +70,10 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     Exit code 0 if all that the registry knows agrees, else 2. A directory of one's own is read, counted
     and hashed; there is nothing to compare it with.
     """
+    from lebm_text.errors import InputError
     from lebm_text.text.corpora import find_corpus
-    from lebm_text.text.errors import InputError
+    from lebm_text.text.fetching import differences
     from lebm_text.text.registry import REGISTRY
-    from lebm_text.text.storing import differences
 
     corpus = find_corpus(name, data_dir=data_dir, offline=True, registry=REGISTRY)
     entry = REGISTRY.get(name)
@@ -98,8 +98,8 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
 
 def _describe(name: str, data_dir: Path | None) -> dict[str, Any]:
     """One row of the list: what was found is read and counted; a copy that cannot be read says why."""
+    from lebm_text.errors import InputError
     from lebm_text.text.corpora import locate, open_corpus
-    from lebm_text.text.errors import InputError
     from lebm_text.text.registry import REGISTRY, SPLITS
 
     entry = REGISTRY[name]

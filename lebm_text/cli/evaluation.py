@@ -155,7 +155,7 @@ def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
     Raises InputError for whatever the user named that is not there, cannot be read, or does not go together.
     """
     check_judges()
-    from lebm_text.text.storing import cache_directory
+    from lebm_text.store import cache_directory
     from lm_eval.conventions import CONVENTIONS
     from lm_eval.judges import LSTMSpec, judge_specs
     from lm_eval.protocol import Evaluator

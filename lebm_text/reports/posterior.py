@@ -19,8 +19,7 @@ from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_bytes, sha256_file
-from lebm_text.text.storing import cache_directory
+from lebm_text.store import atomic_write_bytes, cache_directory, sha256_file
 
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +15,10 @@ from torch import Tensor
 
 from .encoding import TokenArray
 
-__all__ = ["Batch", "BatchPlan", "EncodedCorpus"]
+__all__ = ["Batch", "BatchPlan", "EncodedCorpus", "prefetch"]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -133,3 +139,26 @@ def _cuts(lengths: NDArray[np.integer], batch_size: int, batch_tokens: int) -> I
         end = start + max(1, fits)
         yield start, end
         start = end
+
+
+def prefetch(
+    make: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: int = 2
+) -> Generator[_Result, None, None]:
+    """`map(make, items)`, in order, with up to `ahead` results made in one background thread before they are asked for.
+
+    Nothing is made before the first result is asked for. An exception of `make` reaches the caller in place of the
+    result that it belongs to. The thread ends with the last result, with an exception, and when the iterator is
+    closed; leave it early only under `contextlib.closing`.
+    """
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        try:
+            for item in items:
+                waiting.append(thread.submit(make, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

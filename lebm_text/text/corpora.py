@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .fetching import fetch, is_offline
+from lebm_text.errors import InputError
+
+from .fetching import corpora_directory, differences, fetch, is_offline, read_manifest
 from .reading import read_lines, summarise
 from .registry import REGISTRY, SPLITS, CorpusEntry
 from .sources import split_path
-from .storing import corpora_directory, differences, read_manifest
 
 __all__ = [
     "Corpus",

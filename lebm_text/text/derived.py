@@ -7,20 +7,19 @@ leave nothing there: computing their entries anew takes a moment.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 
 from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.store import cache_entry, fresh_directory, resumable_directory
 
 from .corpora import Split
 from .encoding import EncodedSentences, map_encoded, pack, write_encoded
-from .errors import InputError
 from .sources import sha256_lines, stored_bytes
-from .storing import cache_directory, fresh_directory, resumable_directory
 from .tokenizers import Tokenizer, load_tokenizer
 
 __all__ = ["KEPT_FROM", "encode_split", "learn_tokenizer"]
@@ -40,7 +39,7 @@ def learn_tokenizer(split: Split, kind: str, settings: object, learn: Callable[[
     if _is_short(split):
         return learn()
     library = importlib.metadata.version("sentencepiece") if kind == "sentencepiece" else None
-    directory = cache_directory() / "tokenizers" / _key(split, kind, settings, library)
+    directory = _entry("tokenizers", split, kind, settings, library)
     with suppress(InputError, OSError):
         return load_tokenizer(directory)
     tokenizer = learn()
@@ -68,7 +67,7 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
 
     if _is_short(split):
         return in_memory(), ()
-    directory = cache_directory() / "encoded" / _key(split, tokenizer.fingerprint(), max_length)
+    directory = _entry("encoded", split, tokenizer.fingerprint(), max_length)
     if (found := map_encoded(directory)) is not None:
         return found, ()
     try:
@@ -96,9 +95,8 @@ def _is_short(split: Split) -> bool:
         return True  # reading it says what is wrong
 
 
-def _key(split: Split, *depends_on: object) -> str:
-    parts = json.dumps([_VERSION, __version__, split.sha256, *depends_on])
-    return hashlib.sha256(parts.encode()).hexdigest()[:40]
+def _entry(kind: str, split: Split, *depends_on: object) -> Path:
+    return cache_entry(kind, _VERSION, __version__, split.sha256, *depends_on)
 
 
 def _require_unchanged(split: Split) -> None:

@@ -1,25 +1,31 @@
-"""Named corpora from the network, through the `datasets` library; and from installed packages.
+"""Named corpora from the network, through the `datasets` library, and from installed packages, into the user's cache.
 
 Only builders that ship with `datasets` (parquet, text, csv) read the files: nothing downloaded is run.
+`<cache>/corpora/<name>/` holds the three splits and `manifest.json` with their hashes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from .errors import InputError
+from lebm_text.errors import InputError
+from lebm_text.store import cache_directory, fresh_directory
+
 from .preparing import bible_splits, prepare
-from .registry import CorpusEntry, Source
-from .storing import corpora_directory, store
+from .reading import summarise
+from .registry import SPLITS, CorpusEntry, Source
 
-__all__ = ["fetch", "is_offline"]
+__all__ = ["corpora_directory", "differences", "fetch", "is_offline", "read_manifest", "store"]
 
+_MANIFEST = "manifest.json"
+_VERSION = 1
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -97,3 +103,84 @@ def _progress(datasets: Any) -> Iterator[None]:
     finally:
         if silence:
             datasets.enable_progress_bars()
+
+
+class Counted(Protocol):
+    """The hash and the counts of one file of text."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def n_sentences(self) -> int: ...
+    @property
+    def n_words(self) -> int: ...
+
+
+def corpora_directory() -> Path:
+    """Where in the cache the prepared corpora lie, a directory each."""
+    return cache_directory() / "corpora"
+
+
+def differences(entry: CorpusEntry, splits: Mapping[str, Counted]) -> list[str]:
+    """What in `splits` (by name) is not as `entry` expects, a phrase each; empty if all known agrees."""
+    found = []
+    for split in SPLITS:
+        expected, summary = entry.expected[split], splits[split]
+        for label, want, have in (
+            ("sentences", expected.n_sentences, summary.n_sentences),
+            ("words", expected.n_words, summary.n_words),
+        ):
+            if want is not None and want != have:
+                found.append(f"{split}.txt has {have} {label} instead of {want}")
+        if expected.sha256 is not None and expected.sha256 != summary.sha256:
+            found.append(f"{split}.txt has sha256 {summary.sha256[:12]}… instead of {expected.sha256[:12]}…")
+    return found
+
+
+def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: str) -> Path:
+    """Write the prepared `splits` into the cache, verified against `entry`; returns their directory.
+
+    The directory takes its name only once every file is written and verified; a copy that was there before
+    is replaced. Raises InputError and keeps nothing if the text is not what the registry expects, or if the
+    cache cannot be written.
+    """
+    corpora = corpora_directory()
+    target = corpora / entry.name
+    try:
+        with fresh_directory(target) as fresh:
+            for split in SPLITS:
+                _write_lines(fresh / f"{split}.txt", splits[split])
+            summaries = {split: summarise(fresh / f"{split}.txt") for split in SPLITS}
+            if wrong := differences(entry, summaries):
+                raise InputError(
+                    f"{entry.name} from {made_from} is not what the registry lists: {'; '.join(wrong)}; "
+                    "nothing was kept"
+                )
+            manifest = {
+                "version": _VERSION,
+                "made_from": made_from,
+                "sha256": {split: summaries[split].sha256 for split in SPLITS},
+            }
+            (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write the cache {corpora}: {error.strerror or error}; "
+            "set LEBM_TEXT_CACHE to a directory that can be written"
+        ) from error
+    return target
+
+
+def read_manifest(directory: Path) -> dict[str, str] | None:
+    """Split → sha256 of the files that `store` wrote into `directory`; None without a record of it."""
+    try:
+        stored = json.loads((directory / _MANIFEST).read_bytes())
+        return {split: str(stored["sha256"][split]) for split in SPLITS} if stored["version"] == _VERSION else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with open(path, "wb") as stream:
+        stream.writelines(f"{line}\n".encode() for line in lines)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from lebm_text.errors import InputError
+
 from .corpora import Corpus
-from .errors import InputError
 from .reading import read_lines
 
 __all__ = ["Labelled", "label_path", "labelled_split", "positive_label", "read_labelled"]

@@ -9,7 +9,8 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .errors import InputError
+from lebm_text.errors import InputError
+
 from .registry import Source
 
 __all__ = ["bible_splits", "prepare", "tokenise"]

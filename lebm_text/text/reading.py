@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from .errors import InputError
+from lebm_text.errors import InputError
+
 from .sources import raw_lines
 
 __all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", "summarise"]

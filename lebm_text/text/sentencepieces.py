@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes
 
 from .encoding import EncodedSentences, pack
-from .errors import InputError
 from .reading import normalise
 from .vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 

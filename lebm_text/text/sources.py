@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from lebm_text.errors import InputError
 
 __all__ = ["raw_lines", "sha256_lines", "split_path", "stored_bytes"]
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lebm_text.text.batching import Batch, BatchPlan
-from lebm_text.text.prefetch import prefetch
+from lebm_text.text.batching import Batch, BatchPlan, prefetch
 from lebm_text.training.checkpoint import Checkpoint, save_checkpoint
 from lebm_text.training.events import Event, Listener
 from lebm_text.training.metrics import MetricsLog

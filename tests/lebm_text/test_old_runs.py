@@ -14,7 +14,7 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.model import LatentEBM
 
-from .analysis.report.pages import Page, check_document
+from .page.pages import Page, check_document
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OLD = DATA / "run-0.1.0"

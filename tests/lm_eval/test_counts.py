@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval.counts import EOS, WordIds, canonical_sentences, count_ngrams, encode
 
 from .strategies import sentences

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval import lstm_training
 from lm_eval.conventions import CONVENTIONS
 from lm_eval.judges import JUDGES, KneserNeySpec, LSTMSpec, judge_specs

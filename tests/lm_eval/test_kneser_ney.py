@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval import kneser_ney
 from lm_eval.arpa import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings

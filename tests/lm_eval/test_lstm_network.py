@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
-from lebm_text.text.errors import InputError
 from lm_eval.lstm import score_text
 from lm_eval.lstm_network import LSTMNetwork, OutputVocabulary, _drop
 from lm_eval.lstm_recipe import LSTMRecipe

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval.base import SentenceScores
 from lm_eval.lstm import LSTMJudge
 from lm_eval.lstm_recipe import RECIPES, LSTMRecipe

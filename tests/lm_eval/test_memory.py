@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval import memory
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.memory import check_memory, estimated_bytes, estimated_positions, machine_bytes

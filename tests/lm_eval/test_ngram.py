@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval.arpa import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.lmplz import _memory, find_lmplz

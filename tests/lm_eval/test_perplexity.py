@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lm_eval.base import SentenceScores
 from lm_eval.perplexity import paired_ratio_ci95, perplexity
 

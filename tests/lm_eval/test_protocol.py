@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lebm_text.text.vocabulary import closed_vocabulary
 from lm_eval.calibration import calibration_texts
 from lm_eval.conventions import CONVENTIONS, close_vocabulary

@@ -11,7 +11,7 @@ import pytest
 from lebm_text.cli.anomaly_systems import find_runs
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
-from lebm_text.text.storing import cache_directory
+from lebm_text.store import cache_directory
 
 from ..tiny import tiny_model
 from .conftest import Report

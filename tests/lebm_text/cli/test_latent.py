@@ -13,7 +13,7 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.cli.options import MAX_SEED
 from lebm_text.reports.posterior import posterior_means, that_fit
-from lebm_text.text.storing import cache_directory
+from lebm_text.store import cache_directory
 
 from ..tiny import tiny_model
 from .conftest import Report

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lebm_text.errors import InputError
+from lebm_text.store import cache_directory
 from lebm_text.text.corpora import find_corpus, locate
-from lebm_text.text.errors import InputError
+from lebm_text.text.fetching import read_manifest, store
 from lebm_text.text.registry import REGISTRY, SPLITS, CorpusEntry
-from lebm_text.text.storing import cache_directory, read_manifest, store
 
 from .conftest import COUNTS, TEXTS, write_corpus
 

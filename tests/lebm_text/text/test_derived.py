@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
+from lebm_text.store import resumable_directory
 from lebm_text.text import derived, encoding
 from lebm_text.text.corpora import Split, find_corpus
 from lebm_text.text.derived import encode_split, learn_tokenizer
 from lebm_text.text.encoding import EncodedSentences
-from lebm_text.text.storing import resumable_directory
 from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer
 
 from ..toy import write_text_corpus

@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
-from lebm_text.text.errors import InputError
-from lebm_text.text.fetching import fetch, is_offline
+from lebm_text.text.fetching import fetch, is_offline, read_manifest
 from lebm_text.text.registry import CorpusEntry, Expected, Source
-from lebm_text.text.storing import read_manifest
 
 from .conftest import TEXTS, expected
 

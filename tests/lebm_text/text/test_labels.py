@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lebm_text.text.labels import label_path, read_labelled
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from lebm_text.text.prefetch import prefetch
+from lebm_text.text.batching import prefetch
 
 SECONDS = 10.0  # for what takes a moment
 

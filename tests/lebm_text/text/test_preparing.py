@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
-from lebm_text.text.errors import InputError
 from lebm_text.text.preparing import bible_splits, prepare, tokenise
 from lebm_text.text.reading import normalise
 from lebm_text.text.registry import REGISTRY, CorpusEntry, Source

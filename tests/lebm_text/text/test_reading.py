@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lebm_text.errors import InputError
 from lebm_text.text import reading
-from lebm_text.text.errors import InputError
 from lebm_text.text.reading import normalise, parse_lines, read_lines, summarise
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lebm_text.text.errors import InputError
+from lebm_text.errors import InputError
 from lebm_text.text.reading import RESERVED
 from lebm_text.text.tokenizers import (
     SentencePieceTokenizer,

@@ -15,10 +15,16 @@ pytest.importorskip("fcntl")
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(InputError, match="another process is training"), sole_writer(tmp_path):
+    (tmp_path / ".lock").touch()
+    with (
+        held(tmp_path / ".lock"),
+        pytest.raises(InputError, match="another process is training"),
+        sole_writer(tmp_path),
+    ):
         pass
     with sole_writer(tmp_path):
-        assert list(tmp_path.iterdir()) == []  # it leaves no file in the run
+        pass
+    assert list(tmp_path.iterdir()) == []  # it leaves no file in the run
 
 
 def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
