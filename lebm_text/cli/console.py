@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import logging
 import math
 import shlex
 import sys
@@ -41,8 +42,10 @@ __all__ = [
     "command_line",
     "describe_event",
     "open_listener",
+    "print_message",
     "progress",
     "report_file",
+    "show_log",
     "show_report",
     "show_table",
 ]
@@ -107,6 +110,41 @@ def open_listener(*, as_json: bool, tensorboard: Path | None = None, quiet: bool
         else:
             listeners.append(LineListener(sys.stderr))
         yield Broadcast(listeners)
+
+
+class _LogHandler(logging.Handler):
+    """Gives what is logged to a function of its kind, notice or warning, and its text."""
+
+    def __init__(self, show: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self._show("warning" if record.levelno >= logging.WARNING else "notice", record.getMessage())
+
+
+@contextmanager
+def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
+    """Inside, `show(kind, message)` and nothing else hears the notices and warnings that the packages log."""
+    loggers = [logging.getLogger(name) for name in ("lebm_text", "lm_eval")]
+    before = [(logger, logger.handlers, logger.level) for logger in loggers]
+    handler = _LogHandler(show)
+    for logger in loggers:
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers = handlers
+            logger.setLevel(level)
+
+
+def print_message(kind: str, message: str) -> None:
+    """A notice as it is, a warning as `warning: …`, on stderr, and above a bar if there is one."""
+    warned = kind == "warning"
+    click.secho(f"warning: {message}" if warned else message, fg="yellow" if warned else None, err=True)
 
 
 class LineListener:

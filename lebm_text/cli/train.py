@@ -17,7 +17,6 @@ from lebm_text.store import read_json
 from lebm_text.training.events import Event, Listener
 
 from .errors import INTERRUPTED
-from .importing import quick_imports
 from .judging import check_judges
 from .options import MAX_SEED, check_finite, data_dir_option, device_option, json_option
 from .signals import stop_on_signals
@@ -106,12 +105,11 @@ def command(
     if config.training.select == "valid_kn5":
         check_judges()
 
-    with quick_imports():
-        from lebm_text.processes import joined
-        from lebm_text.text.corpora import find_corpus
-        from lebm_text.training import run
+    from lebm_text.processes import joined
+    from lebm_text.text.corpora import find_corpus
+    from lebm_text.training import run
 
-        from .console import open_listener
+    from .console import open_listener
 
     board = out / "tensorboard" if tensorboard else None
     with ExitStack() as stack:

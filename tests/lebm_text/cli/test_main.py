@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
+import importlib
+import logging
 import os
 import signal
 import subprocess
@@ -60,6 +63,32 @@ def test_overview_names_every_command(arguments: list[str], capsys: pytest.Captu
     captured = capsys.readouterr()
     assert all(f"  {name} " in captured.out for name in COMMANDS)
     assert captured.err == ""
+
+
+def test_garbage_is_not_collected_while_a_command_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    enabled: list[bool] = []
+
+    def fail(_name: str) -> None:
+        enabled.append(gc.isenabled())
+        raise ImportError
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ImportError):
+        main(["train"])
+    assert enabled == [False] and gc.isenabled()
+
+
+def test_what_the_library_logs_is_shown(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    logger, judges = logging.getLogger("lebm_text.some.module"), logging.getLogger("lm_eval")
+
+    def body() -> None:
+        logger.info("left out %d", 3)
+        judges.warning("few words")
+        logger.debug("nobody asked")
+
+    assert call(body) == 0
+    assert capsys.readouterr().err == "left out 3\nwarning: few words\n"
+    assert not logging.getLogger("lebm_text").handlers
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
