@@ -61,8 +61,8 @@ def evaluate(request: Request) -> None:
     began = time.monotonic()
     from lebm_text.reports.anomaly import Contrast
     from lebm_text.reports.anomaly_picture import plot_anomaly
-    from lebm_text.reports.base import need_sklearn
     from lebm_text.reports.drawing import picture_formats
+    from lebm_text.reports.needs import need_sklearn
     from lebm_text.text.corpora import find_corpus
 
     need_sklearn("areas under curves")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lebm_text.errors import InputError
-from lebm_text.reports.base import need_sklearn
+from lebm_text.reports.needs import need_sklearn
 
 __all__ = ["Area", "Contrast", "Curves", "Measured", "difference", "verdict"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Group
 
-__all__ = ["Interval", "Report", "describe", "from_plain", "need_sklearn", "new_table", "versions"]
+__all__ = ["Interval", "Report", "describe", "from_plain", "new_table", "versions"]
 
 R = TypeVar("R", bound="Report")
 T = TypeVar("T")
@@ -46,15 +46,6 @@ def versions(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def need_sklearn(what: str) -> None:
-    """Raise InputError if scikit-learn, an extra, is missing; `what` needs it."""
-    try:
-        import sklearn.linear_model
-        import sklearn.metrics  # noqa: F401
-    except ImportError:
-        raise InputError(f"{what} need scikit-learn: pip install 'lebm-text[analysis]'") from None
 
 
 def describe(what: str, config: Config, seed: int) -> str:

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.reports.base import need_sklearn
 from lebm_text.reports.drawing import new_figure
+from lebm_text.reports.needs import need_sklearn
 
 
 @pytest.mark.parametrize("missing", ["sklearn.linear_model", "sklearn.metrics"])
