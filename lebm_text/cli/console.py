@@ -291,9 +291,13 @@ def _strict(value: Any) -> Any:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[OnProgress]:
-    """The progress of long work: a bar with the time left for each stage on a terminal, else a line now and then."""
+    """The progress of long work: a bar with the time left for each stage on a terminal, else a line now and then.
+
+    `quiet`: neither; and of what is logged only the warnings.
+    """
     if quiet:
-        yield silent
+        with show_log(lambda kind, message: print_message(kind, message) if kind == "warning" else None):
+            yield silent
     elif sys.stderr.isatty():
         with Bars(Console(stderr=True)) as bars:
             yield bars

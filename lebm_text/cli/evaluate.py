@@ -7,17 +7,13 @@ from typing import Any
 
 import click
 
-from .judging import judge_options
+from .options import judge_options
 
 __all__ = ["command"]
 
 
 @click.command("evaluate")
-@judge_options(
-    lm="kn5; lstm for lebm",
-    temperatures="1, 0.9, 0.8, 0.6",
-    output="into the run's eval/; nowhere for --samples",
-)
+@judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
 @click.option("--greedy/--no-greedy", default=True, show_default=True, help="Judge greedy decoding, too.")
 @click.option(
     "--picture",

@@ -13,8 +13,8 @@ import click
 from lebm_text.errors import InputError
 from lebm_text.store import check_writable, sha256_file
 
-from .judging import backend_option, check_judges, read_text
-from .options import json_option
+from .judging import check_judges, read_text
+from .options import backend_option, json_option
 
 __all__ = ["command"]
 

@@ -11,10 +11,13 @@ import click
 
 __all__ = [
     "MAX_SEED",
+    "backend_option",
     "check_finite",
     "data_dir_option",
+    "decoding_options",
     "device_option",
     "json_option",
+    "judge_options",
     "report_option",
     "run_option",
     "seed_option",
@@ -55,6 +58,14 @@ run_option = click.option(
     help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
 )
 
+backend_option = click.option(
+    "--ngram-backend",
+    type=click.Choice(["numpy", "lmplz"]),
+    default="numpy",
+    show_default=True,
+    help="Estimate here, or with KenLM's lmplz from PATH (for texts larger than memory).",
+)
+
 
 def report_option(name: str) -> Decorator:
     """`--output` of a command whose report and pictures go into the run unless a place is named."""
@@ -76,3 +87,136 @@ def split_option(default: str, *others: str, help_text: str | None = None) -> De
     """`--split`, with the splits in the order of the corpus."""
     names = [name for name in ("train", "valid", "test") if name in (default, *others)]
     return click.option("--split", type=click.Choice(names), default=default, show_default=True, help=help_text)
+
+
+def _check_each(ctx: click.Context, param: click.Parameter, values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        check_finite(ctx, param, value)
+    return tuple(dict.fromkeys(values))
+
+
+def _all_of(*options: Decorator) -> Decorator:
+    """The options in the order in which the help shall name them."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def decoding_options(default: str) -> Decorator:
+    """What `DecodeSettings` holds, with this default of `--decode`, and `--seed` and `--max-length`."""
+    return _all_of(
+        click.option(
+            "--decode",
+            type=click.Choice(["sample", "greedy", "beam"]),
+            default=default,
+            show_default=True,
+            help="How words are chosen: drawn, the most probable one each time, or beam search.",
+        ),
+        click.option(
+            "--temperature",
+            type=click.FloatRange(min=0, min_open=True),
+            default=1.0,
+            show_default=True,
+            callback=check_finite,
+            help="Divides the logits before sampling; below 1 is safer, above 1 wilder.",
+        ),
+        click.option(
+            "--top-k",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Sample from the K most probable words only; 0: from all.",
+        ),
+        click.option(
+            "--top-p",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            show_default=True,
+            callback=check_finite,
+            help="Sample from the most probable words that reach this mass only; 1: from all.",
+        ),
+        click.option(
+            "--beam-size",
+            type=click.IntRange(min=1),
+            default=5,
+            show_default=True,
+            help="How many hypotheses beam search keeps.",
+        ),
+        seed_option("The same seed gives the same output."),
+        click.option(
+            "--max-length",
+            type=click.IntRange(min=1),
+            help="Cut sentences at this many tokens.  [default: the run's text.max_length]",
+        ),
+    )
+
+
+def judge_options(*, lm: str, temperatures: str) -> Decorator:
+    """The options of every command that judges samples; the arguments say what holds where they are not given."""
+    return _all_of(
+        click.option(
+            "--samples",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Text to judge, one sentence a line, from any system.  [default: those of the run]",
+        ),
+        run_option,
+        click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
+        data_dir_option,
+        click.option(
+            "--lm",
+            type=click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"]),
+            help=f"The judge: Kneser-Ney of this order, an LSTM, or kn5 and the LSTM.  [default: {lm}]",
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(["default", "arae", "lebm"]),
+            default="default",
+            show_default=True,
+            help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do.",
+        ),
+        split_option("test", "valid", help_text="The held-out real text; use valid for choices."),
+        click.option(
+            "-n",
+            "n",
+            type=click.IntRange(min=1),
+            help="How many samples.  [default: all in the file; for a run as many as training sentences]",
+        ),
+        click.option(
+            "--temperature",
+            "temperatures",
+            type=click.FloatRange(min=0, min_open=True),
+            multiple=True,
+            callback=_check_each,
+            help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]",
+        ),
+        click.option(
+            "--seed",
+            "seeds",
+            type=click.IntRange(0, MAX_SEED),
+            multiple=True,
+            callback=_check_each,
+            help="Judge the run's samples of this seed; repeatable; the first seeds the bootstrap.  [default: 1]",
+        ),
+        click.option(
+            "--judge-seeds",
+            type=click.IntRange(1, 100),
+            default=1,
+            show_default=True,
+            help="Train the LSTM judge from so many seeds, for the spread.",
+        ),
+        backend_option,
+        device_option,
+        json_option,
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write the report as JSON, pictures beside it.  "
+            "[default: into the run's eval/; nowhere for --samples]",
+            metavar="FILE",
+        ),
+    )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from .options import device_option, json_option
-from .sampling import decoding_options, find_run, progress, read_sentences, run_option
+from .options import decoding_options, device_option, json_option
+from .sampling import find_run, progress, read_sentences, run_option
 
 __all__ = ["command"]
 
@@ -26,6 +26,7 @@ def command(
     temperature: float,
     top_k: int,
     top_p: float,
+    beam_size: int,
     seed: int,
     max_length: int | None,
     device: str,
@@ -43,7 +44,7 @@ def command(
     from lebm_text.generation.decoding import DecodeSettings
     from lebm_text.model import LatentEBM
 
-    DecodeSettings(decode, temperature, top_k, top_p)  # refuses before the model is read
+    DecodeSettings(decode, temperature, top_k, top_p, beam_size)  # refuses before the model is read
     model = LatentEBM.from_pretrained(run, device=device)
     with progress(len(sentences), "reconstructed", quiet=as_json) as on_progress:
         found = model.reconstruct(
@@ -52,6 +53,7 @@ def command(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            beam_size=beam_size,
             seed=seed,
             max_length=max_length,
             on_progress=on_progress,

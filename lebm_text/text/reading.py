@@ -18,7 +18,7 @@ from lebm_text.errors import InputError
 
 from .sources import raw_lines
 
-__all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", "summarise"]
+__all__ = ["RESERVED", "TextSummary", "normalise", "parse_lines", "read_lines", "read_text", "summarise"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
@@ -66,6 +66,14 @@ def read_lines(path: Path) -> Iterator[str]:
         yield from parse_lines(raw_lines(path), str(path))
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def read_text(path: Path) -> list[str]:
+    """All lines of a place, empty ones included. Raises InputError as `read_lines` does, and if there is none."""
+    sentences = list(read_lines(path))
+    if not sentences:
+        raise InputError(f"{path} is empty; a text has one sentence a line")
+    return sentences
 
 
 def summarise(path: Path) -> TextSummary:

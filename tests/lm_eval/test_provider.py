@@ -8,8 +8,8 @@ import types
 import pytest
 
 import lm_eval
-from lebm_text.cli.judging import check_judges
 from lebm_text.errors import InputError
+from lebm_text.reports.needs import check_judges
 
 
 def test_marker() -> None:

@@ -1,0 +1,213 @@
+"""Samples as files: written with a record of how they were made, found again in a run, generated where it lacks them.
+
+The record of TEXT.txt lies beside it in TEXT.txt.json; one whose sha256 is not that of the text says nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, counter, silent
+from lebm_text.run import Run
+from lebm_text.store import atomic_write_json, atomic_write_text, check_writable, read_json, sha256_file
+from lebm_text.text.reading import read_text
+
+if TYPE_CHECKING:
+    from .generate import Generated
+
+__all__ = [
+    "Decoding",
+    "SampledText",
+    "check_samples_writable",
+    "describe_rates",
+    "describe_samples",
+    "read_samples",
+    "record_file",
+    "samples_of_run",
+    "write_samples",
+]
+
+_SEED = 1  # of samples for which none is asked
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a run's sentences are decoded: drawn at a temperature, or greedily (then `temperature` is 1)."""
+
+    decode: str = "sample"
+    temperature: float = 1.0
+
+    def __str__(self) -> str:
+        return "greedy" if self.decode == "greedy" else f"T={self.temperature:g}"
+
+
+@dataclass(frozen=True)
+class SampledText:
+    """Sentences, and what is known of how they were made.
+
+    Attributes:
+        label: names them in a report.
+        path: of their file, if they come from one.
+        sha256: of that file, or of one with these lines.
+        settings: of generation; empty for a text from elsewhere.
+        truncated_rate: the share that generation cut at the maximum length; None if that is not known.
+        signature: of generation, without the version; empty for a text from elsewhere.
+        tokenizer: what the text is made of before it is split into words.
+    """
+
+    sentences: Sequence[str]
+    label: str
+    path: Path | None
+    sha256: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    truncated_rate: float | None = None
+    signature: str = ""
+    tokenizer: str = "word"
+
+
+def describe_samples(generated: Generated, run: Run) -> dict[str, Any]:
+    """The record of sentences of a run, ready for JSON."""
+    return {
+        "signature": generated.signature,
+        "settings": generated.settings,
+        "seed": generated.settings["seed"],
+        "rates": generated.rates,
+        "run": str(run),
+        "weights_sha256": run.weights_sha256,
+        "version": __version__,
+    }
+
+
+def record_file(path: Path) -> Path:
+    """Where the record of the text in `path` lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def check_samples_writable(path: Path) -> None:
+    """Raise InputError unless a text and its record can be written at `path`, to regular files."""
+    for each in (path, record_file(path)):
+        check_writable(each)
+        if each.exists() and not each.is_file():
+            raise InputError(f"{each} is no regular file; leave out -o to write to standard output")
+
+
+def write_samples(path: Path, generated: Generated, run: Run) -> dict[str, Any]:
+    """Write the sentences of a run, one per line, and their record, which is returned."""
+    atomic_write_text(path, "".join(f"{sentence}\n" for sentence in generated.sentences))
+    record = describe_samples(generated, run) | {"file": str(path), "sha256": sha256_file(path)}
+    atomic_write_json(record_file(path), record)
+    rates = generated.rates
+    logger.info(
+        f"{len(generated.sentences):,} sentences from {run}, in {path} and {record_file(path)}; {describe_rates(rates)}"
+    )
+    return record
+
+
+def describe_rates(rates: Mapping[str, float]) -> str:
+    """`rates_of` for people."""
+    names = {"empty": "empty", "truncated": "truncated", "unk": "with <unk>", "duplicate": "duplicates"}
+    return ", ".join(f"{rates[key]:.1%} {name}" for key, name in names.items())
+
+
+def read_samples(
+    source: Path | Sequence[str], n: int | None = None, label: str = "samples", tokenizer: str = "word"
+) -> SampledText:
+    """The first `n` sentences (none: all) of a text file or a list.
+
+    Raises:
+        InputError: it cannot be read, is empty, or has fewer.
+    """
+    name, path = ("the list of samples", None) if not isinstance(source, Path) else (str(source), source)
+    sentences = read_text(source) if isinstance(source, Path) else list(source)
+    if n is not None and n > len(sentences):
+        raise InputError(f"{name} has {len(sentences):,} sentences, fewer than the {n:,} asked for with -n")
+    if path is None:
+        lines = "".join(f"{sentence}\n" for sentence in sentences)
+        return SampledText(sentences[:n], label, None, hashlib.sha256(lines.encode()).hexdigest(), tokenizer=tokenizer)
+    sha256 = sha256_file(path)
+    record = read_json(record_file(path)) if record_file(path).is_file() else {}
+    if record.get("sha256") != sha256:
+        return SampledText(sentences[:n], label, path, sha256, tokenizer=tokenizer)
+    truncated = record["rates"]["truncated"] if n in (None, len(sentences)) else None
+    signature = record["signature"].rpartition("|v:")[0]
+    return SampledText(sentences[:n], label, path, sha256, record["settings"], truncated, signature, tokenizer)
+
+
+def samples_of_run(
+    run: Run,
+    n: int,
+    decodings: Sequence[Decoding] = (),
+    seeds: Sequence[int] = (),
+    *,
+    device: str = "auto",
+    on_progress: Progress = silent,
+    processes: Processes = ALONE,
+) -> list[SampledText]:
+    """`n` samples of a run for each decoding and seed, from its samples/ or generated into it by all `processes`.
+
+    With neither decodings nor seeds, the newest samples that were drawn with the default settings.
+
+    Raises:
+        InputError: the run has no weights, or is damaged.
+    """
+    kind = run.config.text.tokenizer
+    tokenizer = kind if kind == "word" else f"{kind}>word"
+    if not decodings and not seeds:
+        newest = processes.every(_newest(run, n))[0]  # the first one's, so that all read the same
+        if newest is not None:
+            return [read_samples(newest, n, tokenizer=tokenizer)]
+        wanted = [("samples", Decoding(), _SEED)]
+    else:
+        wanted = [
+            (f"samples,{decoding}" + (f",seed={seed}" if len(seeds) > 1 else ""), decoding, seed)
+            for decoding in decodings or (Decoding(),)
+            for seed in seeds or (_SEED,)
+        ]
+    model, found = None, []
+    for label, decoding, seed in wanted:
+        path = run.sample_file(f"n{n}-{str(decoding).replace('=', '')}-seed{seed}.txt")
+        asked = {"n": n, "decode": decoding.decode, "temperature": decoding.temperature, "seed": seed}
+        if processes.every(not _settings(run, path).items() >= asked.items())[0]:
+            model = model or run.model(device=device)
+            generated = model.generate(
+                n,
+                decode=decoding.decode,
+                temperature=decoding.temperature,
+                seed=seed,
+                on_progress=counter(on_progress, f"sentences generated, {decoding}", n),
+                processes=processes,
+            )
+            if processes.first:
+                write_samples(path, generated, run)
+            processes.every(None)  # the others read what the first one has written by now
+        found.append(read_samples(path, n, label, tokenizer))
+    return found
+
+
+def _newest(run: Run, n: int) -> Path | None:
+    """The newest text in the run's samples/ with at least `n` lines, by default settings, of the present weights."""
+    default = {"decode": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    default["max_length"] = run.config.text.max_length
+    usable = []
+    for text in run.samples():
+        settings = _settings(run, text.path)
+        if settings.get("n", 0) >= n and settings.items() >= default.items():
+            usable.append(text.path)
+    return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+
+
+def _settings(run: Run, path: Path) -> Mapping[str, Any]:
+    """How the samples in `path` were made; empty if they are not of the run's present weights."""
+    record = next((text.record for text in run.samples() if text.path == path), {})
+    settings: Mapping[str, Any] = record.get("settings", {})
+    return settings if record.get("weights_sha256") == run.weights_sha256 else {}
