@@ -7,17 +7,22 @@ VENV ?= .venv
 RUN ?= runs/demo
 # Options of the benchmarks, such as BENCH="--run runs/ptb --threads 2".
 BENCH ?=
+# Processes that run tests, and the tests of `make quick`: those of parts, not those of whole commands.
+JOBS ?= auto
+QUICK := tests/lebm_text/generation tests/lebm_text/inference tests/lebm_text/likelihood tests/lebm_text/models \
+	tests/lebm_text/samplers tests/lebm_text/text tests/lm_eval tests/test_imports.py
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test quick lint bench clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
 	@echo "make test    install with the development tools, run the tests"
+	@echo "make quick   the fast tests alone, under a minute"
 	@echo "make lint    check style and types"
 	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
 	@echo "make clean   remove $(VENV) and caches; runs stay"
@@ -51,8 +56,12 @@ demo: $(VENV)/demo.stamp
 	@echo "The whole run:  $(RUN) (weights, configuration, metrics, checkpoints)"
 	@echo "More:           $(BIN)/lebm-text generate -n 10 --run $(RUN)"
 
+# One thread for each of several processes: threads that wait for each other slow all of them down.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n $(JOBS) --dist worksteal
+
+quick: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist worksteal -q $(QUICK)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
