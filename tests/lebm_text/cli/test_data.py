@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.cli.main import main
-from lebm_text.text import registry
-from lebm_text.text.registry import CorpusEntry, Expected
+from lebm_text.text.registry import REGISTRY, CorpusEntry, Expected
 
 TEXTS = {"train": b"a b\nc\n", "valid": b"a\n", "test": b"b\n"}
 
@@ -33,7 +32,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "absent": CorpusEntry("absent", "Not here", "unfree", {split: Expected(9) for split in TEXTS}),
         "kjv": CorpusEntry("kjv", "A book", "free", {split: Expected() for split in TEXTS}, package=True),
     }
-    monkeypatch.setattr(registry, "REGISTRY", entries)
+    for name in list(REGISTRY):
+        monkeypatch.delitem(REGISTRY, name)
+    for name, entry in entries.items():
+        monkeypatch.setitem(REGISTRY, name, entry)
     return tmp_path / "data"
 
 
@@ -45,7 +47,7 @@ def _error(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_list_shows_where_and_how_much(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list"]) == 0
-    head, toy, absent, _ = capsys.readouterr().out.splitlines()
+    head, _, toy, absent, *_ = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "found", "sentences", "(train/valid/test)", "licence"]
     assert toy.split() == ["toy", str(data / "toy"), "2/1/1", "free"]
     assert absent.split() == ["absent", "not", "found", "9/9/9", "unfree"]
@@ -75,7 +77,7 @@ def test_list_prepares_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_check_of_an_identical_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "toy"]) == 0
     out = capsys.readouterr().out
-    assert "identical to the registry" in out
+    assert "agrees with the registry" in out
     assert hashlib.sha256(TEXTS["train"]).hexdigest() in out
 
 
