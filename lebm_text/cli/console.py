@@ -305,7 +305,7 @@ def progress(*, quiet: bool) -> Iterator[OnProgress]:
         with Bars(Console(stderr=True)) as bars:
             yield bars
     else:
-        yield Lines(sys.stderr)
+        yield Lines()
 
 
 class Bars:
@@ -335,15 +335,13 @@ class Bars:
 class Lines:
     """A line of text every ten seconds."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._last = stream, time.monotonic()
+    _last = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` are done, unless something was said a moment ago."""
         if done < total and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            self._stream.write(f"{stage}: {done:,} of {total:,}\n")
-            self._stream.flush()
+            click.echo(f"{stage}: {done:,} of {total:,}", err=True)
 
 
 def report_file(run: Run, name: str, output: Path | None) -> Path:
