@@ -96,6 +96,7 @@ def decoding_errors(trained: Trained, precision: str) -> Errors:
 def _both(trained: Trained, precision: str) -> tuple[LSTMGenerator, PlainGenerator]:
     """Ours at the precision of that name, and the plain one in float64."""
     ours = copy.deepcopy(trained.model.model.generator)
+    assert isinstance(ours, LSTMGenerator)
     ours.compute_dtype = compute_dtype(PRECISIONS[precision])
     exact = PlainGenerator.like(copy.deepcopy(ours).double())
     return ours, exact

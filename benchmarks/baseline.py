@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
@@ -44,8 +45,9 @@ class PlainGenerator(nn.Module):
 
     @classmethod
     @torch.no_grad()
-    def like(cls, generator: LSTMGenerator) -> PlainGenerator:
-        """A copy of the generator, its numbers and their type."""
+    def like(cls, generator: Generator) -> PlainGenerator:
+        """A copy of an `LSTMGenerator`, its numbers and their type."""
+        assert isinstance(generator, LSTMGenerator)
         embedding = generator.embedding
         plain = cls(
             embedding.shape[0],

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.baseline import PlainGenerator, PlainTrainer
 from benchmarks.measure import interleaved
-from lebm_text.build import build_model, sample_prior
+from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.models.precision import resolve_precision
 from lebm_text.models.priors import EBMPrior
@@ -83,6 +83,6 @@ def _parts(
     return {
         "update": lambda batch: trainer.update(batch, epoch=0.0, step=0),
         "posterior": lambda batch: infer(batch, model.prior, model.generator, rng=rng),
-        "prior": lambda batch: sample_prior(model.prior, config.prior, len(batch.lengths), rng=rng, device=CPU),
+        "prior": lambda batch: model.prior.sample(len(batch.lengths), rng),
         "baseline": plain_trainer.update,
     }

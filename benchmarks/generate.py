@@ -22,6 +22,7 @@ from benchmarks.report import Report
 from benchmarks.rows import compare
 from benchmarks.sizes import BATCHES, PRECISIONS
 from lebm_text.model import LatentEBM
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 
 SENTENCES = 256  # of each measurement
@@ -56,6 +57,7 @@ def measure(setting: Setting) -> Report:
     drawn = model.generate(max(BATCHES)).sentences
     tokens = sum(len(model.tokenizer.encode(sentence)) + 1 for sentence in drawn) / len(drawn)
     generator = model.model.generator
+    assert isinstance(generator, LSTMGenerator)
     weights = generator.output_bias.numel() * generator.hidden_dim
     weights += generator.token_weight.numel() + generator.recurrent_weight.numel()
     for n in BATCHES:

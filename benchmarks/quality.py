@@ -22,7 +22,7 @@ from benchmarks.command import add_corpus, basic_parser, positive
 from benchmarks.report import Report, table
 from benchmarks.sizes import PRECISIONS
 from benchmarks.trained import corpus_of
-from lebm_text.build import build_inference, build_model, sample_prior
+from lebm_text.build import build_inference, build_model
 from lebm_text.config import Config
 from lebm_text.models.priors import EBMPrior
 from lebm_text.presets import preset
@@ -87,7 +87,7 @@ def _contestant(name: str, config: Config, text: PreparedText) -> Contestant:
         return Contestant(
             lambda batch: trainer.update(batch, epoch=0.0, step=0)["nll_token"],
             lambda batch, rng: infer(batch, prior, model.generator, rng=rng).z,
-            lambda n, rng: sample_prior(prior, config.prior, n, rng=rng, device=torch.device("cpu"))[0],
+            prior.sample,
             lambda batch, z: model.generator.likelihood(batch)(z),
         )
     plain = PlainGenerator.like(model.generator)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
 from lebm_text.config import Config
+from lebm_text.inference.chain import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.precision import compute_dtype
 from lebm_text.models.priors import EBMPrior
@@ -74,7 +75,8 @@ class Sizes:
 
     def prior(self) -> EBMPrior:
         """Freshly initialised."""
-        return EBMPrior(self.latent_dim, rng=torch.Generator().manual_seed(1))
+        chain = LangevinChain(**asdict(self.config().prior))
+        return EBMPrior(self.latent_dim, chain=chain, rng=torch.Generator().manual_seed(1))
 
     def batch(self, n: int, length: int) -> Batch:
         """n sentences of random words, each of `length` tokens."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.sizes import Sizes
 from lebm_text.model import LatentEBM
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.store import read_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -37,6 +38,7 @@ class Trained:
     def describe(self) -> dict[str, Any]:
         """For the report."""
         generator = self.model.model.generator
+        assert isinstance(generator, LSTMGenerator)
         return {
             "updates": self.updates,
             "sentences": sum(len(z) for _, z in self.work),

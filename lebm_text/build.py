@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.config import Config, InferenceConfig
 from lebm_text.inference.amortized import Amortized, FreeBits
 from lebm_text.inference.base import Inference
+from lebm_text.inference.chain import LangevinChain
 from lebm_text.inference.no_latent import NoLatent
 from lebm_text.inference.semi_amortized import SemiAmortized
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.precision import compute_dtype
-from lebm_text.models.priors import EBMPrior, GaussianPrior, Prior
-from lebm_text.random import Rng, draw_normal
-from lebm_text.samplers.langevin import langevin
+from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.samplers.schedules import geometric, linear
 
-__all__ = ["LatentModel", "build_inference", "build_model", "sample_prior"]
+__all__ = ["LatentModel", "build_inference", "build_model"]
 
 
 class LatentModel(nn.Module):
     """The learned parts of p(x, z) = p_α(z) p_β(x|z), and of q(z|x) where inference is amortized."""
 
-    def __init__(
-        self, prior: EBMPrior | GaussianPrior, generator: LSTMGenerator, encoder: LSTMEncoder | None = None
-    ) -> None:
+    def __init__(self, prior: Prior, generator: Generator, encoder: LSTMEncoder | None = None) -> None:
         super().__init__()
         self.prior = prior
         self.generator = generator
@@ -40,7 +37,7 @@ class LatentModel(nn.Module):
 def build_model(config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator) -> LatentModel:
     """Freshly initialised modules on the CPU; `config.training.precision` must be resolved."""
     sizes = config.model
-    prior: EBMPrior | GaussianPrior
+    prior: Prior
     if sizes.prior == "gaussian":
         prior = GaussianPrior(sizes.latent_dim)
     else:
@@ -49,6 +46,7 @@ def build_model(config: Config, *, vocab_size: int, bos_id: int, rng: torch.Gene
             hidden_dim=sizes.prior_hidden_dim,
             energy_bound=sizes.energy_bound,
             init_range=sizes.init_range,
+            chain=LangevinChain(**dataclasses.asdict(config.prior)),
             rng=rng,
         )
     generator = LSTMGenerator(
@@ -110,20 +108,3 @@ def build_inference(
         likelihood_weight=weight,
         memory=memory,
     )
-
-
-def sample_prior(
-    prior: Prior,
-    config: PriorConfig,
-    n: int,
-    *,
-    rng: Rng,
-    device: torch.device,
-    callback: Callable[[int, Tensor, Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """n draws of z (n, D) and where their chains began: exact for a Gaussian prior, K0 Langevin steps for an EBM."""
-    start = draw_normal(rng, (n, prior.latent_dim), device)
-    if isinstance(prior, GaussianPrior):
-        return start, start
-    result = langevin(prior.logdensity, start, rng=rng, callback=callback, **dataclasses.asdict(config))
-    return result.z, start

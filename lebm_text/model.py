@@ -92,7 +92,7 @@ class LatentEBM:
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.model.generator.embedding.device
+        return self.model.generator.device
 
     def generate(
         self,

@@ -29,7 +29,6 @@ EXCEPTIONS = {
     "lebm_text.__main__": ("lebm_text.cli",),
     "lebm_text.experiments": ("lm_eval",),
     "lebm_text.reports": ("lm_eval",),
-    "lebm_text.samplers.langevin": ("lebm_text.models.graphs",),
 }
 JUDGES_MAY_IMPORT = (
     "lebm_text.text",

@@ -80,7 +80,7 @@ def command(
     looked = [*decoding_steps(chain.n_steps), n_long]
     with progress(n_long, "steps", quiet=as_json) as on_step:
         chains = follow(
-            model.model.prior, chain, n, n_steps=n_long, at=looked, seed=seed, device=model.device, on_step=on_step
+            model.model.prior, n, n_steps=n_long, at=looked, seed=seed, device=model.device, on_step=on_step
         )
     texts = _decode(model, chains, seed, quiet=as_json)
     long = long_run(chains.neg_energy, chain.n_steps)

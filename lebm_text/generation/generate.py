@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lebm_text import __version__
-from lebm_text.build import LatentModel, sample_prior
+from lebm_text.build import LatentModel
 from lebm_text.config import Config, InferenceConfig
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
@@ -65,7 +65,7 @@ def generate(
     """Draw n sentences.
 
     Args:
-        config: of the model; `config.prior` is the chain.
+        config: of the model.
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
         max_length: in tokens without `</s>`; none: `config.text.max_length`.
         batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
@@ -85,12 +85,11 @@ def generate(
     ):
         if value < least:
             raise InputError(f"{name} must be >= {least}, got {value}")
-    device = model.generator.embedding.device
     made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the block
     size = max(LATENTS, batch_size)
     for block in list(_blocks(range(n), size))[processes.rank :: processes.size]:
         rng = KeyedRng(seed, block)
-        z, _ = sample_prior(model.prior, config.prior, len(block), rng=rng, device=device)
+        z = model.prior.sample(len(block), rng)
         decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng, at_once=batch_size)
         made[block.start] = z.cpu(), decoded
         if on_progress is not None:

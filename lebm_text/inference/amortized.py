@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
+from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.models.encoder import LSTMEncoder, Moments
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
@@ -75,18 +75,23 @@ class Amortized:
     encoder: LSTMEncoder
     kl_weight: float = 1.0
     free_bits: FreeBits = FreeBits()
+    chain: ClassVar[None] = None
 
-    def moments(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> Moments:
+    def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
         """Those of q(z|x), differentiable in the encoder."""
         moments: Moments = self.encoder(batch)
         return moments
 
-    def __call__(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> InferenceResult:
+    def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """Draw z⁺ for each sentence from q(z|x), differentiable in the encoder."""
         moments = self.moments(batch, prior, generator, rng=rng)
         noise = draw_normal(rng, moments.mean.shape, moments.mean.device).to(moments.mean.dtype)
         z = sample(moments, noise)
-        return InferenceResult(z, moments.mean, None, log_density(moments, z), base_kl(moments))
+        return InferenceResult(z, moments.mean, log_density(moments, z), base_kl(moments))
+
+    def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
+        """log p_α(z) + log p_β(x|z) up to a constant: what q approximates."""
+        return lambda z: prior.logdensity(z) + likelihood(z)
 
     def penalty(self, result: InferenceResult, prior: Prior) -> Tensor:
         """β (KL(q‖p0) − f(z⁺)), the KL flat where it is free, (B,): β KL(q‖p_α) up to log Z, E_q f by one sample."""

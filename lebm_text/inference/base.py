@@ -6,8 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
+from lebm_text.models.base import Chain, Generator, LogDensity, Prior
 from lebm_text.random import Rng
 from lebm_text.text.batching import Batch
 
@@ -20,14 +19,12 @@ class InferenceResult(NamedTuple):
     Attributes:
         z: (B, D) z⁺, detached if a chain drew it, differentiable in the encoder if that did.
         start: (B, D) where its chain began, or the mean of q(z|x).
-        trace: (K1 + 1, B, D) the chain's states, if kept.
         log_q: (B,) log q(z|x) in nats, where q has a density.
         base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats, where q has a density.
     """
 
     z: Tensor
     start: Tensor
-    trace: Tensor | None = None
     log_q: Tensor | None = None
     base_kl: Tensor | None = None
 
@@ -35,8 +32,15 @@ class InferenceResult(NamedTuple):
 class Inference(Protocol):
     """x → z⁺ for one batch, and what follows from it for the loss."""
 
-    def __call__(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> InferenceResult:
+    @property
+    def chain(self) -> Chain | None:
+        """The chain on `target` that draws z⁺; None where none does."""
+
+    def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """Draw z⁺ for each sentence of the batch."""
+
+    def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
+        """The log density that z⁺ stands for, (B, D) → (B,) in nats, for `likelihood` = log p(x|·) of a batch."""
 
     def penalty(self, result: InferenceResult, prior: Prior) -> Tensor | float:
         """(B,) nats that the loss adds to −log p(x|z⁺)."""

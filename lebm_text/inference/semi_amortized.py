@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from lebm_text.inference.amortized import Amortized, base_kl, sample
+from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import Moments
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
@@ -36,7 +35,7 @@ class SemiAmortized(Amortized):
     n_steps: int
     step_size: float | Sequence[float]
 
-    def moments(self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng) -> Moments:
+    def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
         """Those of q_λ after K steps; a gradient in them passes to the encoder unchanged."""
         first: Moments = self.encoder(batch)
         likelihood = generator.likelihood(batch)

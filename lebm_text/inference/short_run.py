@@ -8,60 +8,51 @@ likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posteri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
+from lebm_text.inference.chain import LangevinChain
+from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
-from lebm_text.samplers.langevin import langevin
 from lebm_text.text.batching import Batch
 
 __all__ = ["ShortRun"]
 
 
 @dataclass(frozen=True)
-class ShortRun:
-    """Short-run Langevin inference.
+class ShortRun(LangevinChain):
+    """Short-run Langevin inference: a chain, and what it aims at.
 
     Attributes:
-        n_steps: K1.
-        step_size: s, or one a step.
-        noise_scale: n, a standard deviation.
         likelihood_weight: γ.
         memory: (N, D) last state of each sentence's chain, for persistent chains; rows are read and written
             by `batch.index`. None: every chain starts from p0.
     """
 
-    n_steps: int
-    step_size: float | Sequence[float]
-    noise_scale: float = 1.0
     likelihood_weight: float = 1.0
     memory: Tensor | None = None
 
-    def __call__(
-        self, batch: Batch, prior: Prior, generator: LSTMGenerator, *, rng: Rng, trace: bool = False
-    ) -> InferenceResult:
+    @property
+    def chain(self) -> LangevinChain:
+        """This one."""
+        return self
+
+    def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """Draw z⁺ for each sentence of the batch, (B, D)."""
         if self.memory is None:
-            start = draw_normal(rng, (len(batch.lengths), prior.latent_dim), batch.tokens.device)
+            start = draw_normal(rng, (len(batch.lengths), prior.latent_dim), generator.device)
         else:
-            start = self.memory[batch.index].to(batch.tokens.device)
-        z, states = langevin(
-            self.target(prior, generator.likelihood(batch)),
-            start,
-            step_size=self.step_size,
-            n_steps=self.n_steps,
-            noise_scale=self.noise_scale,
-            rng=rng,
-            trace=trace,
-        )
+            start = self.memory[batch.index].to(generator.device)
+        z = self.run(self.target(prior, generator.likelihood(batch)), start, rng=rng)
         if self.memory is not None:
             self.memory[batch.index] = z.to(self.memory.device)
-        return InferenceResult(z, start, states)
+        return InferenceResult(z, start)
+
+    def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
+        """log p_α(z) + γ log p_β(x|z) up to a constant."""
+        return lambda z: prior.logdensity(z) + self.likelihood_weight * likelihood(z)
 
     def penalty(self, result: InferenceResult, prior: Prior) -> float:
         """None: the update of the generator takes z⁺ as given."""
@@ -74,7 +65,3 @@ class ShortRun:
             "noise_scale": self.noise_scale,
             "move_positive": float((result.z - result.start).norm(dim=-1).mean()),
         }
-
-    def target(self, prior: Prior, likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """The log density that the chain aims at, (B, D) → (B,), for `likelihood` = log p(x|·) of a batch."""
-        return lambda z: prior.logdensity(z) + self.likelihood_weight * likelihood(z)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.generation.decoding import DecodeSettings, decode
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
+from lebm_text.models.base import Generator, Prior
 from lebm_text.random import KeyedRng, draw_uniform
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.encoding import pack
@@ -46,7 +45,7 @@ class Bracket(NamedTuple):
     acceptance: float
 
 
-def simulate(generator: LSTMGenerator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
+def simulate(generator: Generator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
     """Draw a sentence from p(x|z) at temperature 1 for each z (N, D).
 
     Sentences that `max_length` cuts and those with a `<pad>` or `<s>` inside are left out, with their z: whether x is
@@ -55,14 +54,14 @@ def simulate(generator: LSTMGenerator, z: Tensor, *, eos_id: int, pad_id: int, m
     rng = KeyedRng(seed, range(len(z)))
     decoded = decode(
         generator.step,
-        generator.start(z.to(generator.embedding.device)),
+        generator.start(z.to(generator.device)),
         len(z),
         DecodeSettings(),
         bos_id=generator.bos_id,
         eos_id=eos_id,
         max_length=max_length,
         uniforms=lambda k: draw_uniform(rng, (len(z), k)),
-        device=generator.embedding.device,
+        device=generator.device,
     )
     odd = {pad_id, generator.bos_id}
     kept = [
@@ -75,7 +74,7 @@ def simulate(generator: LSTMGenerator, z: Tensor, *, eos_id: int, pad_id: int, m
 
 def bracket(
     prior: Prior,
-    generator: LSTMGenerator,
+    generator: Generator,
     simulated: Simulated,
     settings: AISSettings,
     *,
@@ -92,7 +91,7 @@ def bracket(
     for rows, batch in batches(corpus, np.arange(len(corpus)), max(1, ROWS // chains), generator):
         on_step = partial(count, len(rows))
         rng, likelihood = keyed(seed, batch, 2), generator.likelihood(batch)
-        exact = simulated.z[rows].to(generator.embedding).expand(chains, -1, -1)
+        exact = simulated.z[rows].to(next(generator.parameters())).expand(chains, -1, -1)
         path, schedule, start = begin(prior, likelihood, torch.zeros_like(exact), settings, rng)
         forward = anneal(path, start(), schedule, rng=rng, on_step=on_step)
         reverse = anneal(path, exact, schedule, rng=rng, reverse=True, on_step=on_step)

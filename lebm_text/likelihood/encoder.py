@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.inference.amortized import base_kl, sample
+from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import LSTMEncoder
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior
 from lebm_text.samplers.hmc import normal_noise
 from lebm_text.text.batching import EncodedCorpus
 
@@ -31,7 +30,7 @@ DRAWS = 64  # of q for each sentence
 def encoder_kl(
     encoder: LSTMEncoder,
     prior: Prior,
-    generator: LSTMGenerator,
+    generator: Generator,
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
     *,

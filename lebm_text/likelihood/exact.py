@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.base import Generator
 from lebm_text.text.batching import EncodedCorpus
 
 from .sentences import ROWS, batches, counter
@@ -18,7 +18,7 @@ __all__ = ["exact_log_probs"]
 
 @torch.no_grad()
 def exact_log_probs(
-    generator: LSTMGenerator,
+    generator: Generator,
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
     on_progress: Callable[[int], None] | None = None,
@@ -32,7 +32,7 @@ def exact_log_probs(
     log_probs = np.empty(len(index))
     count = counter(on_progress)
     for rows, batch in batches(corpus, index, ROWS, generator):
-        empty = generator.embedding.new_zeros(len(rows), 0)
+        empty = next(generator.parameters()).new_zeros(len(rows), 0)
         log_probs[rows.numpy()] = generator.likelihood(batch)(empty).double().cpu().numpy()
         count(len(rows))
     return log_probs

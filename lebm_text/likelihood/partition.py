@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.models.priors import base_log_prob
+from lebm_text.models.priors import Prior, base_log_prob
 from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
 
 from .ais import Annealed, Path, anneal, lower_bound, tune, upper_bound
 from .estimates import Estimate, LogMean, log_mean_exp
 
-__all__ = ["TOLERANCE", "LogPartition", "gaussian_partition", "log_partition"]
+__all__ = ["TOLERANCE", "LogPartition", "exact_partition", "log_partition"]
 
 TOLERANCE = 0.02  # nats by which the ways may differ, and the largest standard error that counts as agreement
 MIN_DRAWS_ESS = 10_000  # of plain importance sampling that takes part: a standard error of 0.01 or less
@@ -71,10 +71,13 @@ class LogPartition:
             )
 
 
-def gaussian_partition(latent_dim: int, n: int, *, rng: Rng) -> LogPartition:
-    """Of f = 0: exactly 0, and n exact samples."""
-    zero = Estimate(0.0, 0.0)
-    return LogPartition(zero, zero, zero, float(n), draw_normal(rng, (n, latent_dim)), "exact", 1.0)
+@torch.no_grad()
+def exact_partition(prior: Prior, n: int, *, rng: Rng) -> LogPartition:
+    """Of a prior whose log Z is known and that is sampled exactly, with n samples."""
+    log_z = prior.log_z()
+    assert log_z is not None
+    exact = Estimate(log_z, 0.0)
+    return LogPartition(exact, exact, exact, float(n), prior.sample(n, rng).cpu(), "exact", 1.0)
 
 
 def log_partition(

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lebm_text.build import sample_prior
 from lebm_text.model import LatentEBM
-from lebm_text.models.priors import GaussianPrior
 from lebm_text.processes import ALONE, Processes
 from lebm_text.text.batching import EncodedCorpus
 
@@ -22,7 +20,7 @@ from .encoder import encoder_kl
 from .estimates import Estimate, LogMean, mean_of
 from .exact import exact_log_probs
 from .importance import MIN_ESS
-from .partition import TOLERANCE, LogPartition, gaussian_partition, log_partition
+from .partition import TOLERANCE, LogPartition, exact_partition, log_partition
 from .sentences import AISBounds, AISSettings, ais_bounds, importance_values
 from .summary import spread, text_likelihood
 
@@ -132,8 +130,8 @@ def exact_report(model: LatentEBM, text: Sentences, n: int, progress: Progress) 
 def partition_of(model: LatentEBM, settings: Settings, progress: Progress) -> LogPartition:
     """log Z of the model's prior by all ways, not yet checked for whether they agree."""
     rng = torch.Generator().manual_seed(settings.seed)
-    if isinstance(model.model.prior, GaussianPrior):
-        return gaussian_partition(model.config.model.latent_dim, settings.partition_chains, rng=rng)
+    if model.model.prior.log_z() is not None and model.model.prior.chain is None:
+        return exact_partition(model.model.prior, settings.partition_chains, rng=rng)
     done = 0
     with progress(2 * settings.partition_steps, "log Z") as say:
 
@@ -144,7 +142,7 @@ def partition_of(model: LatentEBM, settings: Settings, progress: Progress) -> Lo
 
         return log_partition(
             model.model.prior.neg_energy,
-            model.model.generator.embedding.new_zeros(model.config.model.latent_dim),
+            torch.zeros(model.config.model.latent_dim, device=model.device),
             n_steps=settings.partition_steps,
             n_chains=settings.partition_chains,
             n_draws=DRAWS_A_CHAIN * settings.partition_chains,
@@ -157,7 +155,7 @@ def partition_of(model: LatentEBM, settings: Settings, progress: Progress) -> Lo
 def _chain_gap(model: LatentEBM, partition: LogPartition, seed: int) -> dict[str, object]:
     rng = torch.Generator().manual_seed(seed + 1)  # not the noise that the long chains had
     n = len(partition.samples)
-    short, _ = sample_prior(model.model.prior, model.config.prior, n, rng=rng, device=model.device)
+    short = model.model.prior.sample(n, rng)
     neg_energy = model.model.prior.neg_energy
     return _estimate(chain_gap(neg_energy(short), neg_energy(partition.samples.to(model.device))))
 

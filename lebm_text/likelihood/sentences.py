@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import Prior, base_log_prob
+from lebm_text.models.base import Generator, Prior
+from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng
 from lebm_text.samplers.hmc import normal_noise
@@ -104,7 +104,7 @@ def begin(
 
 def ais_bounds(
     prior: Prior,
-    generator: LSTMGenerator,
+    generator: Generator,
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
     settings: AISSettings,
@@ -151,7 +151,7 @@ def ais_bounds(
 
 def importance_values(
     prior: Prior,
-    generator: LSTMGenerator,
+    generator: Generator,
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
     *,
@@ -181,7 +181,7 @@ def batches(
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
     size: int,
-    generator: LSTMGenerator,
+    generator: Generator,
     processes: Processes = ALONE,
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Batches of like lengths on the generator's device, each with its rows' places in `index`.
@@ -191,7 +191,7 @@ def batches(
     order = np.argsort(-corpus.lengths[index], kind="stable")
     for start in range(processes.rank * size, len(order), processes.size * size):
         rows = order[start : start + size]  # longest first, so that the batch keeps this order
-        yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.embedding.device)
+        yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.device)
 
 
 def counter(on_progress: Callable[[int], None] | None) -> Callable[[int], None]:
@@ -212,5 +212,5 @@ def keyed(seed: int, batch: Batch, stream: int, first: int = 0) -> KeyedRng:
     return KeyedRng(seed, [STREAMS * (first + int(i)) + stream for i in batch.index])
 
 
-def _like(prior: Prior, generator: LSTMGenerator, chains: int, batch: Batch) -> Tensor:
-    return generator.embedding.new_zeros(chains, len(batch.lengths), prior.latent_dim)
+def _like(prior: Prior, generator: Generator, chains: int, batch: Batch) -> Tensor:
+    return next(generator.parameters()).new_zeros(chains, len(batch.lengths), prior.latent_dim)

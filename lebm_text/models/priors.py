@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lebm_text.models.base import Chain, Prior
+from lebm_text.random import Rng, draw_normal
 
 __all__ = ["EBMPrior", "GaussianPrior", "Prior", "base_log_prob"]
 
@@ -24,30 +26,28 @@ def base_log_prob(z: Tensor) -> Tensor:
     return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
 
 
-class Prior(Protocol):
-    """What training, inference and generation need of a prior; both are in nats, (..., D) → (...)."""
-
-    latent_dim: int
-
-    def neg_energy(self, z: Tensor) -> Tensor:
-        """f(z), the tilt on the base density."""
-
-    def logdensity(self, z: Tensor) -> Tensor:
-        """f(z) + log p0(z): log p(z) up to the constant log Z."""
-
-
 class GaussianPrior(nn.Module):
     """p0 itself: f = 0 and log Z = 0. With D = 0 there is one z, the empty vector, of probability 1."""
+
+    chain = None
+    _place: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # without parameters, it knows its device
 
     def neg_energy(self, z: Tensor) -> Tensor:
         return z.new_zeros(z.shape[:-1])
 
     def logdensity(self, z: Tensor) -> Tensor:
         return base_log_prob(z)
+
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return draw_normal(rng, (n, self.latent_dim), self._place.device)
+
+    def log_z(self) -> float:
+        return 0.0
 
 
 class EBMPrior(nn.Module):
@@ -58,6 +58,7 @@ class EBMPrior(nn.Module):
         hidden_dim: width of both hidden layers.
         energy_bound: b > 0 squashes the output to b·tanh(g/b); 0 leaves it unbounded.
         init_range: parameters start uniform in ±init_range.
+        chain: what samples it; without one it cannot be sampled.
         rng: draws the initial parameters.
     """
 
@@ -68,11 +69,13 @@ class EBMPrior(nn.Module):
         hidden_dim: int = 200,
         energy_bound: float = 0.0,
         init_range: float = 0.1,
+        chain: Chain | None = None,
         rng: torch.Generator,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.energy_bound = energy_bound
+        self.chain = chain
         widths = (latent_dim, hidden_dim, hidden_dim, 1)
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(widths))
         with torch.no_grad():
@@ -89,3 +92,12 @@ class EBMPrior(nn.Module):
 
     def logdensity(self, z: Tensor) -> Tensor:
         return self.neg_energy(z) + base_log_prob(z)
+
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        if self.chain is None:
+            raise ValueError("an energy-based prior without a chain cannot be sampled")
+        start = draw_normal(rng, (n, self.latent_dim), next(self.parameters()).device)
+        return self.chain.run(self.logdensity, start, rng=rng)
+
+    def log_z(self) -> None:
+        return None

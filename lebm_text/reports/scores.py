@@ -21,13 +21,10 @@ from torch import Tensor
 
 from lebm_text.build import build_inference
 from lebm_text.errors import InputError
-from lebm_text.inference.short_run import ShortRun
 from lebm_text.likelihood.partition import LogPartition
-from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, keyed
+from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, keyed
 from lebm_text.model import LatentEBM
-from lebm_text.models.priors import GaussianPrior
 from lebm_text.random import KeyedRng, draw_normal
-from lebm_text.samplers.langevin import langevin
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 
@@ -96,19 +93,20 @@ class Scorer:
         Raises InputError for settings of a chain where the model has none, and for a bound without log Z.
         """
         self.model, self.settings = model, settings or ScoreSettings()
-        self.log_z = 0.0 if isinstance(model.model.prior, GaussianPrior) else None
+        self.log_z = model.model.prior.log_z()
         if partition is not None:
             self.log_z = partition.reverse.value
         if self.settings.bound is not None and self.log_z is None:
             raise InputError("a bound on log p(x) needs log Z of the prior")
         if self.settings.bound is not None and not model.config.model.latent_dim:
             raise InputError("a language model (model.latent_dim = 0) has log p(x) exactly; it needs no bound")
-        inference = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder)
-        chain = inference if isinstance(inference, ShortRun) else None
-        if chain is None and (self.settings.n_steps is not None or self.settings.as_trained):
+        self._inference = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder)
+        self._chain = self._inference.chain
+        if self._chain is None and (self.settings.n_steps is not None or self.settings.as_trained):
             raise InputError("this model draws z without a chain: it takes neither steps nor the chain of its training")
-        self._inference = inference
-        self._chain = None if chain is None else _adapted(chain, self.settings)
+        if self._chain is not None:
+            noise_scale = None if self.settings.as_trained else 1.0
+            self._chain = self._chain.adapted(n_steps=self.settings.n_steps, noise_scale=noise_scale)
 
     @torch.no_grad()
     def __call__(self, sentences: Sequence[str], *, first: int = 0) -> list[SentenceScore | None]:
@@ -152,19 +150,17 @@ class Scorer:
         """(M, B, D), each from a chain of its own; the one z that a language model has."""
         prior, device = self.model.model.prior, batch.tokens.device
         if self._chain is None:
-            return self.model.model.generator.embedding.new_empty(1, len(batch.lengths), 0)
-        # Sentences come first where noise is drawn, chains where likelihoods are taken.
-        target = self._chain.target(prior, lambda z: likelihood(z.transpose(0, 1)).transpose(0, 1))
+            return torch.empty(1, len(batch.lengths), 0, device=device)
+
+        def of_sentences_first(z: Tensor) -> Tensor:
+            """Sentences come first where noise is drawn, chains where likelihoods are taken."""
+            return likelihood(z.transpose(0, 1)).transpose(0, 1)
+
+        target = joint(prior, of_sentences_first)
+        if self.settings.as_trained:
+            target = self._inference.target(prior, of_sentences_first)
         start = draw_normal(rng, (len(batch.lengths), self.settings.n_draws, prior.latent_dim), device)
-        result = langevin(
-            target,
-            start,
-            step_size=self._chain.step_size,
-            n_steps=self._chain.n_steps,
-            noise_scale=self._chain.noise_scale,
-            rng=rng,
-        )
-        return result.z.transpose(0, 1)
+        return self._chain.run(target, start, rng=rng).transpose(0, 1)
 
     def _bounded(
         self,
@@ -184,15 +180,3 @@ class Scorer:
             known = error if math.isfinite(error) else None  # one chain has no standard error
             scores[i] = replace(score, log_p_lower=log_a - self.log_z, log_p_lower_error=known)
         return scores
-
-
-def _adapted(chain: ShortRun, settings: ScoreSettings) -> ShortRun:
-    """The chain of the configuration, aimed at p(z|x) unless it shall be as trained, and as long as asked for."""
-    if not settings.as_trained:
-        chain = replace(chain, noise_scale=1.0, likelihood_weight=1.0)
-    if settings.n_steps is None:
-        return chain
-    sizes = chain.step_size
-    if isinstance(sizes, Sequence):
-        sizes = [*sizes, *[sizes[-1]] * settings.n_steps][: settings.n_steps]
-    return replace(chain, n_steps=settings.n_steps, step_size=sizes)

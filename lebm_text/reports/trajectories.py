@@ -9,7 +9,6 @@ the steps of one chain depend on each other.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,12 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.build import sample_prior
-from lebm_text.config import PriorConfig
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, mean_of
-from lebm_text.models.priors import GaussianPrior, Prior, base_log_prob
-from lebm_text.random import KeyedRng
+from lebm_text.models.priors import Prior, base_log_prob
+from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.samplers.langevin import gradient
 
 __all__ = ["QUANTITIES", "Chains", "LongRun", "decoding_steps", "follow", "long_run", "statements"]
@@ -74,7 +71,6 @@ def decoding_steps(n_steps: int) -> list[int]:
 
 def follow(
     prior: Prior,
-    config: PriorConfig,
     n: int,
     *,
     n_steps: int,
@@ -86,17 +82,16 @@ def follow(
     """Run n chains; the first K0 steps are those of `generate` with this seed, chain by chain.
 
     Args:
-        config: the chain of the model; beyond K0 it goes on with its last step size.
-        n_steps: in all.
+        n_steps: in all; beyond K0 the chain goes on with its last step size.
         at: steps whose states are kept, from 0 to n_steps.
         seed: chain i draws its noise from (seed, i).
         on_step: called with the number of steps done.
 
     Raises:
-        InputError: a Gaussian prior, which has no chain, or a chain that left the finite numbers.
+        InputError: a prior without a chain, or a chain that left the finite numbers.
     """
-    if isinstance(prior, GaussianPrior):
-        raise InputError("the prior is Gaussian: it is sampled exactly, there is no chain to follow")
+    if prior.chain is None:
+        raise InputError("the prior is sampled exactly: there is no chain to follow")
     chains = Chains(neg_energy=np.empty((n_steps + 1, n), np.float32))
     chains.bands = {name: np.empty((n_steps + 1, len(BAND))) for name in QUANTITIES}
     wanted, levels = set(at), torch.tensor(BAND, device=device)
@@ -116,7 +111,8 @@ def follow(
             on_step(step)
 
     rng = KeyedRng(seed, range(n))
-    z, _ = sample_prior(prior, _longer(config, n_steps), n, rng=rng, device=device, callback=look)
+    start = draw_normal(rng, (n, prior.latent_dim), device)
+    z = prior.chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=look)
     look(n_steps, z, gradient(prior.logdensity, z))
     return chains
 
@@ -157,10 +153,3 @@ def statements(long: LongRun, n_short: int, n_long: int) -> list[str]:
         f"the short run of {n_short} steps {level}: f differs by "
         f"{difference.value:+.4f} ± {difference.standard_error:.4f} nat",
     ]
-
-
-def _longer(config: PriorConfig, n_steps: int) -> PriorConfig:
-    sizes = config.step_size
-    if isinstance(sizes, tuple):
-        sizes = (*sizes, *[sizes[-1]] * (n_steps - len(sizes)))
-    return dataclasses.replace(config, n_steps=n_steps, step_size=sizes)

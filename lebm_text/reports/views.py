@@ -14,13 +14,11 @@ import torch
 from rich.console import Group
 from torch import Tensor
 
-from lebm_text.build import sample_prior
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, mean_of
 from lebm_text.model import LatentEBM
-from lebm_text.models.priors import GaussianPrior
 from lebm_text.progress import Progress, counter, silent
-from lebm_text.random import KeyedRng
+from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
 
 from .base import Report, describe, new_table, versions
@@ -140,10 +138,11 @@ def view(
 ) -> tuple[dict[str, Cloud], tuple[float, float]]:
     """The clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does."""
     n, prior = len(sentences), model.model.prior
-    drawn, start = sample_prior(prior, model.config.prior, n, rng=KeyedRng(seed, range(n)), device=model.device)
-    sets = {"p0": start.cpu(), "prior": drawn.cpu()}
-    if isinstance(prior, GaussianPrior):
-        del sets["prior"]
+    sets = {"p0": draw_normal(KeyedRng(seed, range(n)), (n, prior.latent_dim))}
+    with torch.no_grad():
+        drawn = prior.sample(n, KeyedRng(seed, range(n))).cpu()
+    if not torch.equal(drawn, sets["p0"]):
+        sets["prior"] = drawn
     on_draw = counter(on_progress, "posterior draws", n)
     sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())

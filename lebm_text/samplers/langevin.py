@@ -15,12 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lebm_text.models.graphs import captured
 from lebm_text.random import Rng, draw_normal
 
 __all__ = ["LangevinResult", "gradient", "langevin", "langevin_step"]
-
-WORTH_CAPTURING = 4  # steps; recording a CUDA graph costs about two
 
 
 class LangevinResult(NamedTuple):
@@ -45,6 +42,7 @@ def langevin(
     rng: Rng,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
     trace: bool = False,
+    slope: Callable[[Tensor], Tensor] | None = None,
 ) -> LangevinResult:
     """Run K steps from z. Gradients are taken in z alone: no parameter gets a `.grad`.
 
@@ -57,6 +55,7 @@ def langevin(
         rng: draws the noise.
         callback: called before each step with its number (0, 1, …), z and the gradient, both detached.
         trace: keep every state.
+        slope: a faster way to `partial(gradient, logdensity)`, such as a recording of it.
 
     Raises:
         ValueError: a step size that is not positive, a wrong number of them, a negative n_steps or noise_scale.
@@ -70,11 +69,9 @@ def langevin(
         raise ValueError(f"noise_scale must be >= 0, got {noise_scale}")
     z = z.detach()
     states = [z] if trace else []
-    grad_of = (
-        captured(partial(gradient, logdensity), z) if n_steps >= WORTH_CAPTURING else partial(gradient, logdensity)
-    )
+    slope = slope or partial(gradient, logdensity)
     for step, size in enumerate(sizes):
-        grad = grad_of(z)
+        grad = slope(z)
         if callback is not None:
             callback(step, z, grad)
         noise = draw_normal(rng, z.shape, z.device).to(z.dtype)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_inference, sample_prior
+from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
 from lebm_text.inference.base import Inference
-from lebm_text.inference.short_run import ShortRun
-from lebm_text.models.priors import EBMPrior
 from lebm_text.processes import ALONE, Processes, Share
-from lebm_text.random import draw_normal, stream
+from lebm_text.random import Rng, draw_normal, stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.adam import Adam
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
@@ -46,7 +43,7 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.mean_batch_size = model, config, mean_batch_size
         self.processes = processes
-        self.device = model.generator.embedding.device
+        self.device = model.generator.device
         settings = config.training
         self.noise = stream(settings.seed, "chains")
         self.dropout = stream(settings.seed, "dropout", self.device)
@@ -54,9 +51,9 @@ class Trainer:
         self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate)}
         if model.encoder is not None:
             self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate)
-        if isinstance(model.prior, EBMPrior):
+        if learned := [parameter for parameter in model.prior.parameters() if parameter.requires_grad]:
             self.optimizers["prior"] = Adam(
-                model.prior.parameters(),
+                learned,
                 lr=settings.prior_learning_rate,
                 weight_decay=settings.prior_weight_decay,
             )
@@ -86,9 +83,7 @@ class Trainer:
         share = self.processes.share(len(batch.lengths))
         own, rng = share.of(batch), share.rng(self.noise)
         positive = infer(own, self.model.prior, self.model.generator, rng=rng)
-        z_negative, negative_start = sample_prior(
-            self.model.prior, self.config.prior, len(own.lengths), rng=rng, device=self.device
-        )
+        z_negative, moved = self._negative_phase(len(own.lengths), rng)
         z_positive, by_row = positive.z.detach(), infer.figures(positive)
         figures: dict[str, float] = {}
         by_token: dict[str, float] = {}
@@ -97,7 +92,7 @@ class Trainer:
             if self.memory is not None:  # of the rows of other processes, too
                 self.memory[batch.index] = z_all.to(self.memory.device)
             figures |= self._phases(z_all, share.gather(z_negative))
-            by_row["move_negative"] = _mean_norm(z_negative - negative_start)
+            by_row["move_negative"] = moved
             if probe:
                 others = share.rows(z_all.roll(1, 0)) if len(z_all) > 1 else None
                 by_token, curvatures = self._probe(own, infer, share, z_positive, z_negative, others)
@@ -152,6 +147,15 @@ class Trainer:
     def _prior_learns(self, epoch: float) -> bool:
         return not self.pretraining and epoch >= self.config.training.prior_start_epoch
 
+    def _negative_phase(self, n: int, rng: Rng) -> tuple[Tensor, float]:
+        """z⁻ (n, D), a constant, and the mean way that its chains have come; 0 where the prior has none."""
+        prior = self.model.prior
+        if prior.chain is None:
+            return prior.sample(n, rng).detach(), 0.0
+        start = draw_normal(rng, (n, prior.latent_dim), self.device)
+        z = prior.chain.run(prior.logdensity, start, rng=rng)
+        return z, _mean_norm(z - start)
+
     def _phases(self, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
         with torch.no_grad():
             f_positive = float(self.model.prior.neg_energy(z_positive).mean())
@@ -177,12 +181,13 @@ class Trainer:
         # A stream of its own: how often a run reports must not change what it learns.
         rng = share.rng(stream(self.config.training.seed, "probe"))
         curvatures = {}
-        if isinstance(infer, ShortRun):
-            curvature = largest_curvature(infer.target(prior, likelihood), z, rng=rng)
-            curvatures["curvature_posterior"] = curvature * _quarter_square(infer.step_size)
-        if isinstance(infer, ShortRun) or isinstance(prior, EBMPrior):  # else there is no chain
-            curvature = largest_curvature(prior.logdensity, z_prior, rng=rng)
-            curvatures["curvature_prior"] = curvature * _quarter_square(self.config.prior.step_size)
+        for name, chain, logdensity, at in (
+            ("posterior", infer.chain, infer.target(prior, likelihood), z),
+            ("prior", prior.chain, prior.logdensity, z_prior),
+        ):
+            if chain is not None:
+                curvature = largest_curvature(logdensity, at, rng=rng)
+                curvatures[f"curvature_{name}"] = curvature * chain.largest_step**2 / 4
         return {f"nll_{name}": -value * per_token for name, value in usage.items()}, curvatures
 
     def _dropout(self, step: int) -> torch.Generator:
@@ -210,8 +215,3 @@ def _clip(parameters: list[Tensor], limit: float) -> float:
 
 def _mean_norm(z: Tensor) -> float:
     return float(z.norm(dim=-1).mean())
-
-
-def _quarter_square(step_size: float | Sequence[float]) -> float:
-    largest = max(step_size) if isinstance(step_size, Sequence) else step_size
-    return largest**2 / 4

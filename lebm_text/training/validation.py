@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from lebm_text.build import LatentModel, build_inference, sample_prior
+from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
-from lebm_text.models.priors import GaussianPrior
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -29,7 +28,7 @@ def validate(
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
         valid_f_posterior and valid_f_prior. With an encoder also valid_kl, KL(q‖p0) in nats a sentence, and with it
-        and a Gaussian prior valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0
+        and a prior of known log Z valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0
         there is no z, and all there is are valid_nll and valid_ppl, those of a language model.
     """
     if config.model.latent_dim == 0:
@@ -40,14 +39,13 @@ def validate(
     energy = dict.fromkeys(("posterior", "prior"), 0.0)
     kl = 0.0
     for batch in _batches(model, config, corpus):
-        device, share = batch.tokens.device, processes.share(len(batch.lengths))
+        share = processes.share(len(batch.lengths))
         own, own_rng = share.of(batch), share.rng(rng)
         with torch.no_grad():
             positive = infer(own, model.prior, model.generator, rng=own_rng)
-            n = len(own.lengths)
             z = {
                 "posterior": positive.z,
-                "prior": sample_prior(model.prior, config.prior, n, rng=own_rng, device=device)[0],
+                "prior": model.prior.sample(len(own.lengths), own_rng),
                 "shuffled": share.rows(share.gather(positive.z).roll(1, 0)),
             }
             likelihood = model.generator.likelihood(own)
@@ -62,8 +60,9 @@ def validate(
         figures |= _perplexity(f"_{name}", total / len(corpus.tokens))
     if model.encoder is not None:
         figures["valid_kl"] = kl / len(corpus)
-        if isinstance(model.prior, GaussianPrior):
-            figures |= _perplexity("_bound", (nll["posterior"] + kl) / len(corpus.tokens))
+        if (log_z := model.prior.log_z()) is not None:
+            bound = nll["posterior"] + kl - energy["posterior"] + log_z * len(corpus)
+            figures |= _perplexity("_bound", bound / len(corpus.tokens))
     return figures
 
 
@@ -72,7 +71,7 @@ def _language_model_nll(model: LatentModel, config: Config, corpus: EncodedCorpu
     for batch in _batches(model, config, corpus):
         share = processes.share(len(batch.lengths))
         own = share.of(batch)
-        empty = model.generator.embedding.new_empty(len(own.lengths), 0)
+        empty = next(model.generator.parameters()).new_empty(len(own.lengths), 0)
         with torch.no_grad():
             total -= share.sums({"x": model.generator.likelihood(own)(empty)})["x"]
     return total
@@ -82,7 +81,7 @@ def _batches(model: LatentModel, config: Config, corpus: EncodedCorpus) -> Itera
     """All sentences, the shortest first, on the model's device."""
     order, size = np.argsort(corpus.lengths, kind="stable"), config.training.batch_size
     for start in range(0, len(order), size):
-        yield corpus.batch(order[start : start + size]).to(model.generator.embedding.device)
+        yield corpus.batch(order[start : start + size]).to(model.generator.device)
 
 
 def _perplexity(name: str, per_token: float) -> dict[str, float]:

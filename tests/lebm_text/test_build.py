@@ -6,21 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from lebm_text.build import build_inference, build_model, sample_prior
-from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.build import build_inference, build_model
+from lebm_text.config import Config, InferenceConfig
 from lebm_text.inference.amortized import Amortized, FreeBits
 from lebm_text.inference.no_latent import NoLatent
 from lebm_text.inference.semi_amortized import SemiAmortized
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
 
 from .toy import LATENT, gap, normal, seeded, toy_config, toy_prior
-
-CPU = torch.device("cpu")
 
 
 def _build(**model: Any) -> Any:
@@ -60,6 +58,7 @@ def test_everything_else_of_the_model() -> None:
 def test_precision_is_that_of_the_products_only(precision: str, dtype: torch.dtype) -> None:
     config = toy_config({"training": {"precision": precision}})
     model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
+    assert isinstance(model.generator, LSTMGenerator)
     assert model.generator.compute_dtype == dtype
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
@@ -150,37 +149,28 @@ def test_without_z_there_is_nothing_to_infer() -> None:
     assert isinstance(model.prior, GaussianPrior)
     assert isinstance(build_inference(config.inference, epoch=0.0), NoLatent)
     rng = seeded(3)
-    z, start = sample_prior(model.prior, config.prior, 5, rng=rng, device=CPU)
-    assert z.shape == start.shape == (5, 0)
+    assert model.prior.sample(5, rng).shape == (5, 0)
     assert torch.equal(rng.get_state(), seeded(3).get_state())
 
 
 def test_ebm_prior_is_sampled_by_its_chain() -> None:
-    prior = toy_prior(dtype=torch.float32)
-    config = PriorConfig(n_steps=4, step_size=(0.5, 0.4, 0.3, 0.2), noise_scale=0.6)
-    seen: list[int] = []
-
-    def callback(step: int, _z: Tensor, _grad: Tensor) -> None:
-        seen.append(step)
-
-    z, start = sample_prior(prior, config, 5, rng=seeded(2), device=CPU, callback=callback)
-    rng = seeded(2)
-    wanted = torch.randn(5, LATENT, generator=rng)
-    assert torch.equal(start, wanted)
-    chain = langevin(prior.logdensity, wanted, step_size=config.step_size, n_steps=4, noise_scale=0.6, rng=rng)
-    assert torch.equal(z, chain.z)
-    assert seen == [0, 1, 2, 3]
+    settings = {"n_steps": 4, "step_size": (0.5, 0.4, 0.3, 0.2), "noise_scale": 0.6}
+    config = toy_config({"prior": settings})
+    prior, rng = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4)).prior, seeded(2)
+    start = torch.randn(5, LATENT, generator=rng)
+    wanted = langevin(prior.logdensity, start, rng=rng, **settings).z  # type: ignore[arg-type]
+    assert torch.equal(prior.sample(5, seeded(2)), wanted)
+    assert prior.log_z() is None
     assert all(p.grad is None for p in prior.parameters())
 
 
 def test_gaussian_prior_is_sampled_exactly() -> None:
-    z, start = sample_prior(GaussianPrior(LATENT), PriorConfig(), 5, rng=seeded(2), device=CPU)
-    assert torch.equal(z, torch.randn(5, LATENT, generator=seeded(2)))
-    assert torch.equal(z, start)
+    prior = GaussianPrior(LATENT)
+    assert torch.equal(prior.sample(5, seeded(2)), torch.randn(5, LATENT, generator=seeded(2)))
+    assert (prior.chain, prior.log_z()) == (None, 0.0)
 
 
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:
     prior = toy_prior(dtype=torch.float32)
-    many, _ = sample_prior(prior, Config().prior, 6, rng=KeyedRng(1, tuple(range(6))), device=CPU)
-    few, _ = sample_prior(prior, Config().prior, 2, rng=KeyedRng(1, (4, 1)), device=CPU)
+    many, few = prior.sample(6, KeyedRng(1, range(6))), prior.sample(2, KeyedRng(1, (4, 1)))
     assert gap(few, many[[4, 1]]) < 1e-4

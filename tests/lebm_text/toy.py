@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.config import Config
+from lebm_text.inference.chain import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -45,7 +46,7 @@ def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **option
 
 def toy_prior(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: Any) -> EBMPrior:
     """D = 3 and 7 hidden units."""
-    settings: dict[str, Any] = {"hidden_dim": 7, "init_range": 0.8} | options
+    settings: dict[str, Any] = {"hidden_dim": 7, "init_range": 0.8, "chain": LangevinChain(40, 0.5)} | options
     return EBMPrior(LATENT, rng=seeded(seed), **settings).to(dtype)
 
 

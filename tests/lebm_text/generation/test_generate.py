@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from lebm_text.build import sample_prior
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
@@ -76,8 +75,8 @@ def test_max_length_cuts_and_says_so() -> None:
 
 def test_latents_come_from_the_chain_of_the_prior() -> None:
     model = tiny_model()
-    rng = KeyedRng(5, tuple(range(30)))
-    z, start = sample_prior(model.model.prior, model.config.prior, 30, rng=rng, device=torch.device("cpu"))
+    z = model.model.prior.sample(30, KeyedRng(5, range(30)))
+    start = KeyedRng(5, range(30)).normal((30, 4))
     assert torch.equal(_generate(30, seed=5).z, z)
     assert not torch.isclose(z, start).any()
     assert torch.equal(_generate(30, seed=5, model={"prior": "gaussian"}).z, start)

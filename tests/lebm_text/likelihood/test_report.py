@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from lebm_text.errors import InputError
+from lebm_text.inference.chain import LangevinChain
 from lebm_text.likelihood import report
 from lebm_text.likelihood.report import Sentences, Settings, likelihood_report
 from lebm_text.likelihood.sentences import AISSettings
-from lebm_text.model import LatentEBM
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
@@ -111,7 +112,9 @@ def test_a_gaussian_prior_needs_no_estimate() -> None:
 def test_every_figure_is_log_a_less_log_z_of_a_grid() -> None:
     model = tiny_model(latent_dim=2, init_range=1.2)
     text = _text(model)
-    prior, generator = copy.deepcopy(model.model.prior).double(), copy.deepcopy(model.model.generator).double()
+    exact = copy.deepcopy(model.model).double()
+    prior, generator = exact.prior, exact.generator
+    assert isinstance(generator, LSTMGenerator)
     log_z = float(grid_log_z(prior))
     wanted = grid_log_a(prior, generator, text.corpus).detach() - log_z
     assert log_z < -0.5  # so that adding it would show
@@ -131,10 +134,9 @@ def test_a_short_chain_falls_short_of_the_density_and_a_long_one_reaches_it(
     n_steps: int, step_size: float, least: float, most: float
 ) -> None:
     model = tiny_model(latent_dim=2, init_range=1.2)
-    config = model.config.merge({"prior": {"n_steps": n_steps, "step_size": step_size}})
+    model.model.prior.chain = LangevinChain(n_steps, step_size)  # type: ignore[misc]
     settings = Settings(n_ais=0, n_importance=0, partition_steps=40, partition_chains=3000)
-    changed = LatentEBM(config, model.tokenizer, model.model)
-    made: dict[str, Any] = likelihood_report(changed, _text(model), settings, _silent)
+    made: dict[str, Any] = likelihood_report(model, _text(model), settings, _silent)
     assert least < made["chain_gap"]["value"] < most
 
 

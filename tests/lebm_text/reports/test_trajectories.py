@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.config import PriorConfig
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.inference.chain import LangevinChain
+from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import GaussianPrior
 from lebm_text.reports.trajectories import N_WINDOWS, QUANTITIES, decoding_steps, follow, long_run, statements
 from lebm_text.samplers.langevin import gradient
@@ -18,10 +19,16 @@ from ..tiny import tiny_model
 CPU = torch.device("cpu")
 
 
+def _prior(chain: Chain) -> Prior:
+    prior = tiny_model().model.prior
+    prior.chain = chain  # type: ignore[misc]
+    return prior
+
+
 def test_the_short_run_is_the_chain_that_generates() -> None:
     model = tiny_model()
     chain = model.config.prior
-    chains = follow(model.model.prior, chain, 6, n_steps=3 * chain.n_steps, at=[0, chain.n_steps], seed=5, device=CPU)
+    chains = follow(model.model.prior, 6, n_steps=3 * chain.n_steps, at=[0, chain.n_steps], seed=5, device=CPU)
     generated = model.generate(6, seed=5)
     torch.testing.assert_close(chains.states[chain.n_steps], generated.z)
     assert model.decode(chains.states[chain.n_steps], DecodeSettings(), seed=5) == generated.sentences
@@ -29,11 +36,10 @@ def test_the_short_run_is_the_chain_that_generates() -> None:
 
 
 def test_figures_are_those_of_the_states() -> None:
-    prior, steps = tiny_model().model.prior, range(6)
+    prior, steps = _prior(LangevinChain(5, 0.5)), range(6)
     done: list[int] = []
     chains = follow(
         prior,
-        PriorConfig(n_steps=5),
         9,
         n_steps=5,
         at=steps,
@@ -55,18 +61,17 @@ def test_figures_are_those_of_the_states() -> None:
 
 
 def test_a_schedule_goes_on_with_its_last_step_size() -> None:
-    prior = tiny_model().model.prior
     sizes = (0.9, 0.1, 0.3)
-    short = follow(prior, PriorConfig(3, sizes), 4, n_steps=5, at=[5], seed=1, device=CPU)
-    long = follow(prior, PriorConfig(5, (*sizes, 0.3, 0.3)), 4, n_steps=5, at=[5], seed=1, device=CPU)
+    short = follow(_prior(LangevinChain(3, sizes)), 4, n_steps=5, at=[5], seed=1, device=CPU)
+    long = follow(_prior(LangevinChain(5, (*sizes, 0.3, 0.3))), 4, n_steps=5, at=[5], seed=1, device=CPU)
     torch.testing.assert_close(short.states[5], long.states[5], rtol=0, atol=0)
 
 
 def test_what_has_no_chain_or_loses_it_is_refused() -> None:
-    with pytest.raises(InputError, match="Gaussian"):
-        follow(GaussianPrior(3), PriorConfig(), 2, n_steps=2, at=[], seed=1, device=CPU)
+    with pytest.raises(InputError, match="no chain"):
+        follow(GaussianPrior(3), 2, n_steps=2, at=[], seed=1, device=CPU)
     with pytest.raises(InputError, match="at step"):
-        follow(tiny_model().model.prior, PriorConfig(3, 1e20), 2, n_steps=3, at=[], seed=1, device=CPU)
+        follow(_prior(LangevinChain(3, 1e20)), 2, n_steps=3, at=[], seed=1, device=CPU)
 
 
 @pytest.mark.parametrize(("slope", "word"), [(0.01, "rises"), (-0.01, "falls"), (0.0, "constant")])

@@ -40,7 +40,7 @@ def _loop(directory: Path, events: list[Event] | None = None, **training: Any) -
     trainer = Trainer(model, config, n_sentences=len(CORPUS), mean_batch_size=plan.mean_batch_size)
 
     def end_of_epoch(progress: Progress) -> dict[str, float]:
-        return {"weight": float(model.generator.output_bias.detach()[5]), "epochs": progress.epoch}
+        return {"weight": float(model.get_parameter("generator.output_bias").detach()[5]), "epochs": progress.epoch}
 
     return TrainingLoop(
         trainer,

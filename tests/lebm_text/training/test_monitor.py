@@ -184,7 +184,7 @@ def _warnings(directory: Path, sickness: str) -> list[str]:
             parameter.mul_(0.05)
         if sickness == "collapsed":
             for path in ("latent_weight", "initial_h.weight", "initial_c.weight"):
-                model.generator.get_parameter(path).zero_()
+                model.get_parameter(f"generator.{path}").zero_()
         if sickness == "runaway":  # an energy that pays for leaving the centre, and steeply
             for parameter in model.prior.parameters():
                 parameter.mul_(20 * 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.build import LatentModel, build_inference, build_model, sample_prior
+from lebm_text.build import LatentModel, build_inference, build_model
 from lebm_text.config import Config
 from lebm_text.random import stream
 from lebm_text.training.validation import validate
@@ -44,7 +44,7 @@ def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
         batch = CORPUS.batch(np.array(index))
         drawn = {
             "posterior": chain(batch, model.prior, model.generator, rng=rng).z,
-            "prior": sample_prior(model.prior, config.prior, len(index), rng=rng, device=torch.device("cpu"))[0],
+            "prior": model.prior.sample(len(index), rng),
         }
         with torch.no_grad():
             for name, z in drawn.items():
@@ -84,5 +84,5 @@ def test_chain_is_the_one_of_its_epoch_and_its_seed() -> None:
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:
     model = _model(toy_config())
     with torch.no_grad():
-        model.generator.output_bias.zero_()[0] = 5000.0
+        model.get_parameter("generator.output_bias").zero_()[0] = 5000.0
     assert math.isfinite(validate(model, toy_config(), CORPUS, epoch=0.0)["valid_ppl_prior"])
