@@ -385,13 +385,17 @@ def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: 
 
 
 def show_table(table: RenderableType) -> None:
-    """Print a table, or a report's `table()`: never narrower than its figures, also where the terminal is."""
+    """Print a table, or a report's `table()`: never narrower than its figures, also where the terminal is.
+
+    Tables with a column of text are as wide as the terminal: text can be broken.
+    """
     styled = sys.stdout.isatty()
     probe = Console(width=_WIDEST)
-    parts = table.renderables if isinstance(table, Group) else [table]
-    tables = [Measurement.get(probe, probe.options, part).maximum for part in parts if isinstance(part, Table)]
+    parts = [part for part in (table.renderables if isinstance(table, Group) else [table]) if isinstance(part, Table)]
+    rigid = [part for part in parts if all(column.no_wrap for column in part.columns)]
+    tables = [Measurement.get(probe, probe.options, part).maximum for part in rigid]
     width = max([Console().width, *tables]) if styled else _WIDEST
-    console = Console(width=width, markup=False, highlight=False, file=io.StringIO(), record=True)
+    console = Console(width=width, markup=False, emoji=False, highlight=False, file=io.StringIO(), record=True)
     console.print(table)
     lines = [line.rstrip() for line in console.export_text(styles=styled).splitlines()]
     click.echo("\n".join(lines).strip("\n").encode())  # UTF-8, whatever the locale

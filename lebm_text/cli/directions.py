@@ -11,15 +11,13 @@ from lebm_text.reports.directions import DirectionsSettings, compute
 from lebm_text.run import Run
 
 from .console import progress, report_file, show_report
-from .latent import draws_option
-from .options import data_dir_option, device_option, json_option, report_option, run_option, seed_option, split_option
+from .options import device_option, draws_option, json_option, report_option, run_options, seed_option, split_option
 
 __all__ = ["command"]
 
 
 @click.command("directions")
-@run_option
-@data_dir_option
+@run_options
 @click.option(
     "--labels",
     "label_dir",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +14,6 @@ from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, check_writable, read_json, sha256_file
-from lebm_text.text.reading import parse_lines
 
 from .command_line import command_line
 from .evaluation_rows import versions
@@ -27,23 +24,13 @@ if TYPE_CHECKING:
     from lebm_text.text.corpora import Corpus
 
 __all__ = [
-    "draws_option",
     "find_latent_run",
-    "parse_argument",
     "publish",
     "report_file",
     "report_option",
     "run_corpus",
     "sources",
 ]
-
-draws_option = click.option(
-    "--draws",
-    type=click.IntRange(1, 4096),
-    default=4,
-    show_default=True,
-    help="Posterior draws of a sentence, whose mean is its place.",
-)
 
 Plot = Callable[[Path], list[Path]]
 
@@ -65,14 +52,6 @@ def find_latent_run(run: Path | None) -> Path:
     if Config.from_dict(read_json(run / "config.json")).model.latent_dim == 0:
         raise InputError(f"{run} is a language model (model.latent_dim = 0): it has no latent space to look into")
     return run
-
-
-def parse_argument(text: str, name: str) -> str:
-    """A sentence from the command line, checked as a line of a file is; `name` is for messages."""
-    lines = list(parse_lines(io.BytesIO(os.fsencode(text)), name))
-    if len(lines) > 1:
-        raise InputError(f"{name} has {len(lines)} lines; a sentence is one line")
-    return lines[0] if lines else ""
 
 
 def report_file(run: Path, name: str, output: Path | None) -> Path:

@@ -1,13 +1,19 @@
-"""Options that several commands share, so that they have one name, one check and one help text."""
+"""Options that several commands share, so that they have one name, one check and one help text; typed sentences."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from lebm_text.errors import InputError
+from lebm_text.text.reading import parse_lines, read_lines
 
 __all__ = [
     "MAX_SEED",
@@ -16,10 +22,14 @@ __all__ = [
     "data_dir_option",
     "decoding_options",
     "device_option",
+    "draws_option",
     "json_option",
     "judge_options",
+    "parse_sentence",
+    "read_sentences",
     "report_option",
     "run_option",
+    "run_options",
     "seed_option",
     "split_option",
 ]
@@ -48,6 +58,14 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where to compute; auto takes a CUDA device if there is one.",
+)
+
+draws_option = click.option(
+    "--draws",
+    type=click.IntRange(1, 4096),
+    default=4,
+    show_default=True,
+    help="Posterior draws of a sentence, whose mean is its place.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on standard output.")
@@ -104,6 +122,30 @@ def _all_of(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--run` and `--data-dir`, of commands that read the corpus of a run."""
+    return run_option(data_dir_option(command))
+
+
+def parse_sentence(text: str, name: str) -> str:
+    """A sentence that was typed, checked as a line of a file is; `name` is for messages."""
+    lines = list(parse_lines(io.BytesIO(os.fsencode(text)), name))
+    if len(lines) > 1:
+        raise InputError(f"{name} has {len(lines)} lines; a sentence is one line")
+    return "".join(lines)
+
+
+def read_sentences(file: Path | None, typed: Sequence[str] = ()) -> list[str]:
+    """What was typed, or the lines of a file, or of standard input (no file, or `-`), empty ones included."""
+    if typed and file is not None:
+        raise InputError("sentences are named both as arguments and by --file: give one of them")
+    if typed:
+        return [parse_sentence(text, f"argument {i}") for i, text in enumerate(typed, 1)]
+    if file is None or str(file) == "-":
+        return list(parse_lines(sys.stdin.buffer, "standard input"))
+    return list(read_lines(file))
 
 
 def decoding_options(default: str) -> Decorator:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import decoding_options, device_option, json_option
-from .sampling import find_run, progress, read_sentences, run_option
+from lebm_text.reports.reconstruction import ReconstructionSettings, compute
+from lebm_text.run import Run
+
+from .console import progress
+from .options import decoding_options, device_option, json_option, read_sentences, run_option
 
 __all__ = ["command"]
 
@@ -19,47 +24,17 @@ __all__ = ["command"]
 @decoding_options(default="greedy")
 @device_option
 @json_option
-def command(
-    file: Path | None,
-    run: Path | None,
-    decode: str,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    beam_size: int,
-    seed: int,
-    max_length: int | None,
-    device: str,
-    as_json: bool,
-) -> None:
+def command(file: Path | None, run: Path | None, as_json: bool, **settings: Any) -> None:
     """Read sentences, one a line, from FILE or standard input; print each, a tab, and its reconstruction.
 
     A latent vector is drawn from the posterior of each sentence and decoded. Words outside the vocabulary are
     read as <unk>. An empty line is a sentence without words and gets a line of its own as any other. With
     --json, each line is an object with "input" and "reconstruction".
     """
-    run = find_run(run)
+    found = Run.find(run)
     sentences = read_sentences(file)
-
-    from lebm_text.generation.decoding import DecodeSettings
-    from lebm_text.model import LatentEBM
-
-    DecodeSettings(decode, temperature, top_k, top_p, beam_size)  # refuses before the model is read
-    model = LatentEBM.from_pretrained(run, device=device)
-    with progress(len(sentences), "reconstructed", quiet=as_json) as on_progress:
-        found = model.reconstruct(
-            sentences,
-            decode=decode,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            beam_size=beam_size,
-            seed=seed,
-            max_length=max_length,
-            on_progress=on_progress,
-        )
-    for sentence, reconstruction in zip(sentences, found, strict=True):
-        if as_json:
-            click.echo(json.dumps({"input": sentence, "reconstruction": reconstruction}))
-        else:
-            click.echo(f"{sentence}\t{reconstruction}".encode())  # UTF-8, whatever the locale
+    with progress(quiet=as_json) as on_progress:
+        report = compute(found, sentences, ReconstructionSettings(**settings), on_progress)
+    for pair in report.pairs:
+        line = json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction}"
+        click.echo(line.encode())  # UTF-8, whatever the locale

@@ -11,11 +11,10 @@ from pathlib import Path
 import click
 
 from lebm_text.run import Run
-from lebm_text.text.reading import parse_lines, read_lines
 
 from .options import run_option
 
-__all__ = ["find_run", "progress", "read_sentences", "run_option"]
+__all__ = ["find_run", "progress", "run_option"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,13 +22,6 @@ _SECONDS_BETWEEN_LINES = 10.0
 def find_run(run: Path | None) -> Path:
     """The directory of the run that was named, or of the newest; InputError if that is none."""
     return Run.find(run).path
-
-
-def read_sentences(file: Path | None) -> list[str]:
-    """The lines of a file, or of standard input (none, or `-`), empty ones included."""
-    if file is None or str(file) == "-":
-        return list(parse_lines(sys.stdin.buffer, "standard input"))
-    return list(read_lines(file))
 
 
 @contextmanager

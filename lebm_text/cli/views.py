@@ -10,14 +10,13 @@ from lebm_text.reports.views import ViewsSettings, compute
 from lebm_text.run import Run
 
 from .console import progress, report_file, show_report
-from .options import data_dir_option, device_option, json_option, report_option, run_option, seed_option, split_option
+from .options import device_option, json_option, report_option, run_options, seed_option, split_option
 
 __all__ = ["command"]
 
 
 @click.command("views")
-@run_option
-@data_dir_option
+@run_options
 @split_option("test", "train", "valid")
 @click.option("-n", "n", type=click.IntRange(3), default=1000, show_default=True, help="Points of each set.")
 @seed_option()

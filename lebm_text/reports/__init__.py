@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "load"]
 
-KINDS: dict[str, str] = {"directions": "Directions", "views": "Views"}
+KINDS: dict[str, str] = {
+    "directions": "Directions",
+    "interpolation": "Interpolation",
+    "neighbours": "Neighbours",
+    "reconstruction": "Reconstruction",
+    "views": "Views",
+}
 """Kind (the module's name) → the name of its report class."""
 
 

@@ -1,4 +1,4 @@
-r"""Paths between two latent vectors a and b.
+r"""Paths between the latent vectors a and b of two sentences.
 
     straight    z(t) = (1 − t) a + t b
     spherical   z(t) = r(t) [sin((1 − t) ω) a/‖a‖ + sin(t ω) b/‖b‖] / sin ω,   r(t) = (1 − t) ‖a‖ + t ‖b‖
@@ -9,20 +9,49 @@ sphere of radius √D; the straight path leaves it, by a factor of √2 in the m
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
+from rich.console import Group
 from torch import Tensor
 
 from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
 
-__all__ = ["PATHS", "Point", "interpolate", "path"]
+from .base import Report, describe, new_table, versions
+from .drawing import hover, panels
+from .posterior import require_latent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PATHS", "Interpolation", "InterpolationSettings", "Point", "compute", "interpolate", "path"]
 
 PATHS = ("straight", "spherical")
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class InterpolationSettings:
+    """Which points are decoded.
+
+    Attributes:
+        n: points of each path, ends included.
+        paths: among `PATHS`.
+        seed: of the posterior draws.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    n: int = 9
+    paths: tuple[str, ...] = PATHS
+    seed: int = 1
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Point:
     """One place of a path: f in nats, ‖z‖, log p(x|z) of both ends in nats, and the sentence decoded there."""
 
     t: float
@@ -33,24 +62,72 @@ class Point(NamedTuple):
     sentence: str
 
 
-def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
-    """n points from a to b, (n, D), the ends included."""
-    t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
-    lengths = a.norm(), b.norm()
-    angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))
-    # Between parallel vectors both are the same; between opposite ones, and from 0, no great circle is distinguished.
-    if kind == "straight" or torch.sin(angle) < 1e-6 or min(lengths) == 0:
-        return torch.lerp(a, b, t)
-    shares = torch.sin((1 - t) * angle) / lengths[0], torch.sin(t * angle) / lengths[1]
-    radius = (1 - t) * lengths[0] + t * lengths[1]
-    z: Tensor = radius * (shares[0] * a + shares[1] * b) / torch.sin(angle)
-    return z
+@dataclass(frozen=True, kw_only=True)
+class Interpolation(Report):
+    """The points of each path from sentence `a` to sentence `b`."""
+
+    kind: ClassVar[str] = "interpolation"
+
+    signature: str
+    a: str
+    b: str
+    paths: dict[str, list[Point]]
+
+    def table(self) -> Group:
+        """A table for each path."""
+        tables = []
+        for name, points in self.paths.items():
+            table = new_table(None, name, "f", "‖z‖", "log p(A|z)", "log p(B|z)")
+            table.add_column("sentence")
+            for p in points:
+                likelihoods = (f"{value:.1f}" for value in (p.log_likelihood_a, p.log_likelihood_b))
+                table.add_row(f"{p.t:.2f}", f"{p.neg_energy:.2f}", f"{p.norm:.2f}", *likelihoods, p.sentence)
+            tables.append(table)
+        return Group(*tables)
+
+    def figure(self) -> Figure:
+        """f and both likelihoods along each path."""
+        figure, axes = panels(1, 3, ["f(z), nats", "log p(A|z), nats", "log p(B|z), nats"])
+        for panel, quantity in zip(axes, ("neg_energy", "log_likelihood_a", "log_likelihood_b"), strict=True):
+            for name, points in self.paths.items():
+                values = [getattr(point, quantity) for point in points]
+                (line,) = panel.plot([point.t for point in points], values, "o-", markersize=3, label=name)
+                hover(line, [point.sentence for point in points])
+            panel.set_xlabel("t, from A to B")
+        axes[0].legend(fontsize="small")
+        return figure
+
+
+def compute(
+    run: Run, a: str, b: str, settings: InterpolationSettings | None = None, on_progress: Progress = silent
+) -> Interpolation:
+    """The paths between one posterior draw of each sentence, decoded greedily.
+
+    Raises:
+        InputError: a language model, or a sentence that is too long.
+    """
+    settings = settings or InterpolationSettings()
+    require_latent(run)
+    model = run.model(device=settings.device)
+    paths = {}
+    for done, kind in enumerate(settings.paths, 1):
+        paths[kind] = interpolate(model, (a, b), settings.n, kind, seed=settings.seed)
+        on_progress("paths", done, len(settings.paths))
+    return Interpolation(
+        signature=describe(f"interpolate(n={settings.n})", model.config, settings.seed),
+        a=a,
+        b=b,
+        paths=paths,
+        sha256={"weights": run.weights_sha256},
+        versions=versions(),
+    )
 
 
 def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str, *, seed: int) -> list[Point]:
     """n points between one posterior draw of each sentence, decoded greedily.
 
-    Raises InputError as `LatentEBM.infer` does.
+    Raises:
+        InputError: as `LatentEBM.infer` does.
     """
     ends = model.infer(sentences, seed=seed)
     z = path(ends[0], ends[1], n, kind)
@@ -61,3 +138,17 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
     columns = (torch.linspace(0, 1, n), neg_energy, z.norm(dim=1), first, second)
     rows = zip(*(column.tolist() for column in columns), model.decode(z), strict=True)
     return [Point(*row) for row in rows]
+
+
+def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
+    """n points from a to b, (n, D), the ends included; `kind` is one of `PATHS`."""
+    t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
+    lengths = a.norm(), b.norm()
+    angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))
+    # Between parallel vectors both are the same; between opposite ones, and from 0, no great circle is distinguished.
+    if kind == "straight" or torch.sin(angle) < 1e-6 or min(lengths) == 0:
+        return torch.lerp(a, b, t)
+    shares = torch.sin((1 - t) * angle) / lengths[0], torch.sin(t * angle) / lengths[1]
+    radius = (1 - t) * lengths[0] + t * lengths[1]
+    z: Tensor = radius * (shares[0] * a + shares[1] * b) / torch.sin(angle)
+    return z

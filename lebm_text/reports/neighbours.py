@@ -5,16 +5,87 @@ cosine distance 1 − a·b / (‖a‖ ‖b‖),   Euclidean distance ‖a − b�
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from rich.console import Group, RenderableType
 from torch import Tensor
 
-__all__ = ["METRICS", "Nearest", "nearest"]
+from lebm_text.errors import InputError
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
+
+from .base import Report, describe, new_table, versions
+from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, that_fit
+
+__all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
 
 METRICS = ("cosine", "euclidean")
 _AT_ONCE = 256  # queries whose distances to the whole corpus are held in memory
+
+
+@dataclass(frozen=True)
+class NeighboursSettings:
+    """How the nearest sentences are looked for.
+
+    Attributes:
+        k: how many of each query.
+        metric: one of `METRICS`.
+        split: of the run's corpus, whose sentences are searched.
+        draws: M, posterior draws of a sentence, whose mean is its place.
+        seed: of the draws.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    k: int = 5
+    metric: str = "cosine"
+    split: str = "test"
+    draws: int = 4
+    seed: int = 1
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A sentence of the corpus, and how far it is from the query."""
+
+    distance: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """A given sentence, the nearest ones, nearest first, and the mean distance of all."""
+
+    input: str
+    neighbours: list[Neighbour]
+    mean_distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours(Report):
+    """The neighbours of each query among `n_sentences`."""
+
+    kind: ClassVar[str] = "neighbours"
+
+    signature: str
+    n_sentences: int
+    queries: list[Query]
+
+    def table(self) -> Group:
+        """A table for each query."""
+        parts: list[RenderableType] = []
+        for query in self.queries:
+            table = new_table(None, "distance")
+            table.add_column("sentence")
+            for row in query.neighbours:
+                table.add_row(f"{row.distance:.3f}", row.sentence)
+            table.add_row(f"{query.mean_distance:.3f}", f"on average, {self.n_sentences:,} sentences", style="dim")
+            parts += [query.input, table]
+        return Group(*parts)
 
 
 class Nearest(NamedTuple):
@@ -23,6 +94,38 @@ class Nearest(NamedTuple):
     rows: Tensor
     distance: Tensor
     mean: Tensor
+
+
+def compute(
+    run: Run, queries: Sequence[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
+) -> Neighbours:
+    """Sentences that occur several times in the split are found once; the means of a split are kept in the cache.
+
+    Raises:
+        InputError: a language model, a query that is too long, a split without a sentence that fits.
+    """
+    settings = settings or NeighboursSettings()
+    require_latent(run)
+    corpus = run.corpus()
+    split, n_draws = corpus.splits[settings.split], settings.draws
+    model = run.model(device=settings.device)
+    lines = that_fit(model, dict.fromkeys(split.sentences()))
+    if not lines:
+        raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")
+    places = posterior_means(model, queries, n_draws=n_draws, seed=seed_apart(settings.seed), on_progress=on_progress)
+    means = kept_posterior_means(run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress)
+    found = nearest(places, means, settings.k, settings.metric)
+    what = f"neighbours(k={settings.k},{settings.metric},M={n_draws})|text:{corpus.name}-{settings.split}"
+    return Neighbours(
+        signature=describe(what, model.config, settings.seed),
+        n_sentences=len(lines),
+        queries=[
+            Query(query, [Neighbour(d, lines[row]) for d, row in zip(distances, rows, strict=True)], mean)
+            for query, rows, distances, mean in zip(queries, *(column.tolist() for column in found), strict=True)
+        ],
+        sha256={"weights": run.weights_sha256, settings.split: split.sha256},
+        versions=versions(),
+    )
 
 
 def nearest(queries: Tensor, corpus: Tensor, k: int, metric: str) -> Nearest:

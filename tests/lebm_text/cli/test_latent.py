@@ -27,9 +27,8 @@ def test_interpolation_of_two_sentences(
 ) -> None:
     report = report_of("interpolate", SENTENCE, " a  dog ", "-n", "4")
     assert report["b"] == "a dog"
-    assert (
-        report["command"] == f"lebm-text interpolate --run runs/{grammar_run.name} -n 4 --json '{SENTENCE}' ' a  dog '"
-    )
+    run = f"--run runs/{grammar_run.name}"
+    assert report["command"] == f"lebm-text interpolate {run} '{SENTENCE}' ' a  dog ' -n 4 --json"
     assert list(report["paths"]) == ["straight", "spherical"]
     ends = tiny_model().decode(tiny_model().infer([SENTENCE, "a dog"]))
     for points in report["paths"].values():
@@ -37,9 +36,9 @@ def test_interpolation_of_two_sentences(
         assert len(points) == 4
     assert main(["interpolate", SENTENCE, "a dog", "--path", "spherical"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("spherical")
+    assert "spherical" in out
     assert "straight" not in out
-    assert len(out.splitlines()) == 2 + 9
+    assert len([line for line in out.splitlines() if line[1:3] in ("0.", "1.")]) == 9
 
 
 def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corpus: Path, report_of: Report) -> None:
@@ -97,8 +96,8 @@ def test_neighbours_of_lines_from_files(
     (tmp_path / "in.txt").write_text(f"{SENTENCE}\na dog\n")
     assert main(["neighbours", "--file", str(tmp_path / "in.txt"), "-k", "2", "--draws", "1"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert [out[0], out[4]] == [SENTENCE, "a dog"]
-    assert "on average" in out[3]
+    assert out.index("a dog") > out.index(SENTENCE) == 0
+    assert sum("on average" in line for line in out) == 2
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a dog\n"), encoding="ascii"))
     assert main(["neighbours", "-k", "2", "--draws", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["input"] == "a dog"

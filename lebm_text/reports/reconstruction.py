@@ -1,0 +1,80 @@
+"""Sentences to the latent space and back: z from the posterior of each, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from rich.console import Group
+
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.progress import Progress, counter, silent
+from lebm_text.run import Run
+
+from .base import Report, describe, new_table, versions
+
+__all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute"]
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """How z is decoded, as `LatentEBM.reconstruct` takes it; `device` is where to compute: auto, cpu or cuda."""
+
+    decode: str = "greedy"
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beam_size: int = 5
+    seed: int = 1
+    max_length: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sentence and what came of it."""
+
+    input: str
+    reconstruction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction(Report):
+    """Sentences beside their reconstructions, in the order given."""
+
+    kind: ClassVar[str] = "reconstruction"
+
+    signature: str
+    pairs: list[Pair]
+
+    def table(self) -> Group:
+        """Each sentence and its reconstruction."""
+        table = new_table(None)
+        table.add_column("sentence")
+        table.add_column("reconstruction")
+        for pair in self.pairs:
+            table.add_row(pair.input, pair.reconstruction)
+        return Group(table)
+
+
+def compute(
+    run: Run, sentences: Sequence[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
+) -> Reconstruction:
+    """One posterior draw of each sentence, decoded.
+
+    Raises:
+        InputError: a language model, a sentence that is too long, settings that do not go together.
+    """
+    options = asdict(settings or ReconstructionSettings())
+    device, seed, max_length = options.pop("device"), options.pop("seed"), options.pop("max_length")
+    decoding = DecodeSettings(**options)  # refuses before the model is read
+    model = run.model(device=device)
+    on_sentence = counter(on_progress, "reconstructed", len(sentences))
+    found = model.reconstruct(sentences, **options, seed=seed, max_length=max_length, on_progress=on_sentence)
+    return Reconstruction(
+        signature=describe(f"reconstruct(n={len(sentences)},{decoding.describe()})", model.config, seed),
+        pairs=[Pair(*pair) for pair in zip(sentences, found, strict=True)],
+        sha256={"weights": run.weights_sha256},
+        versions=versions(),
+    )
