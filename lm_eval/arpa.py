@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .kneser_ney import Float32Array, NgramModel
+from .kneser_ney import BackoffModel, Float32Array
 
 __all__ = ["write_arpa"]
 
@@ -34,7 +34,7 @@ _FIRST_GROUP = _table(_DECIMALS)
 _LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end in (b"\t", b"\n")}
 
 
-def write_arpa(model: NgramModel, path: Path) -> None:
+def write_arpa(model: BackoffModel, path: Path) -> None:
     """Write `model`, UTF-8, so that `path` is either complete or as it was before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -46,7 +46,7 @@ def write_arpa(model: NgramModel, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _pieces(model: NgramModel) -> Iterator[bytes]:
+def _pieces(model: BackoffModel) -> Iterator[bytes]:
     yield b"\\data\\\n"
     for n, table in enumerate(model.tables, 1):
         yield b"ngram %d=%d\n" % (n, len(table))
@@ -65,7 +65,7 @@ def _pieces(model: NgramModel) -> Iterator[bytes]:
     yield b"\n\\end\\\n"
 
 
-def _words(model: NgramModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
+def _words(model: BackoffModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
     """The words of a range of n-grams of order `n`, a column a place, blanks between and `end` after the last."""
     columns: list[Pieces] = []
     rows: slice | npt.NDArray[np.int32] = part

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lebm_text.errors import InputError
 from lebm_text.text.reading import normalise
 
-__all__ = ["FloatArray", "IntArray", "LanguageModel", "SentenceScores", "naming", "split_words"]
+__all__ = ["FloatArray", "IntArray", "LanguageModel", "SentenceScores", "TrainingReport", "naming", "split_words"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -44,6 +44,25 @@ class SentenceScores:
 
     def __len__(self) -> int:
         return len(self.nll)
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How a judge that learns in epochs came about.
+
+    Attributes:
+        seconds: of its training.
+        valid_ppl: its perplexity of the validation text.
+        precision: that it was trained in.
+        cached: whether that was at an earlier time.
+    """
+
+    n_epochs: int
+    best_epoch: int
+    seconds: float
+    valid_ppl: float
+    precision: str
+    cached: bool = False
 
 
 class LanguageModel(Protocol):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lebm_text.errors import InputError
 
-from .base import LanguageModel
-from .conventions import Convention
+from .base import LanguageModel, TrainingReport
 from .kneser_ney import MAX_ORDER, MIN_ORDER, KneserNeySettings
 from .lstm_recipe import RECIPES, LSTMRecipe
 from .ngram import train_judge
-from .texts import Reference
+from .texts import Convention, Reference
 
 __all__ = ["JUDGES", "JudgeSpec", "KneserNeySpec", "LSTMSpec", "TrainedJudge", "judge_specs"]
 
 JUDGES = (*(f"kn{order}" for order in range(MIN_ORDER, MAX_ORDER + 1)), "lstm", "both")
+logger = logging.getLogger(__name__)
+
 _NGRAM = "kn5"  # of "both", and of conventions that know n-gram judges alone
 
 
@@ -28,7 +30,7 @@ class TrainedJudge:
 
     model: LanguageModel
     fallback_orders: list[int] = field(default_factory=list)
-    training: dict[str, Any] | None = None
+    training: TrainingReport | None = None
 
 
 class JudgeSpec(Protocol):
@@ -52,9 +54,7 @@ class JudgeSpec(Protocol):
 
     def n_types(self, n_words: int) -> int: ...
 
-    def train(
-        self, sentences: Sequence[str], reference: Reference, *, on_progress: Callable[[str], None]
-    ) -> TrainedJudge:
+    def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """A judge of `sentences`, which `reference.read` gave. Raises InputError for text it cannot learn from."""
         ...
 
@@ -82,10 +82,8 @@ class KneserNeySpec:
         """The words, `</s>`, and the type of everything that is not in the vocabulary."""
         return n_words + 2
 
-    def train(
-        self, sentences: Sequence[str], reference: Reference, *, on_progress: Callable[[str], None]
-    ) -> TrainedJudge:
-        """As `JudgeSpec.train`; takes seconds, so `on_progress` hears nothing."""
+    def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
+        """As `JudgeSpec.train`."""
         pad = self.n_types(len(reference.vocabulary)) if reference.convention.closed else 0
         options = KneserNeySettings(order=self.order, vocab_pad=pad)
         return TrainedJudge(*train_judge(sentences, options, backend=self.backend))
@@ -118,10 +116,8 @@ class LSTMSpec:
         """The words and `</s>`."""
         return n_words + 1
 
-    def train(
-        self, sentences: Sequence[str], reference: Reference, *, on_progress: Callable[[str], None]
-    ) -> TrainedJudge:
-        """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are."""
+    def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
+        """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are; epochs are logged."""
         from .lstm_training import train_lstm
 
         judge = train_lstm(
@@ -132,9 +128,9 @@ class LSTMSpec:
             seed=self.seed,
             cache=self.cache,
             device=self.device,
-            on_progress=on_progress,
+            on_progress=logger.info,
         )
-        return TrainedJudge(judge, training=asdict(judge.report))
+        return TrainedJudge(judge, training=TrainingReport(**asdict(judge.report)))
 
 
 def judge_specs(

@@ -20,7 +20,7 @@ from lebm_text.errors import InputError
 from .base import FloatArray
 from .counts import BOS, EOS, UNK, Int32Array, NgramCounts
 
-__all__ = ["MAX_ORDER", "Discounts", "KneserNeySettings", "NgramModel", "NgramTable", "estimate"]
+__all__ = ["MAX_ORDER", "MIN_ORDER", "BackoffModel", "Discounts", "KneserNeySettings", "NgramTable", "estimate"]
 
 MIN_ORDER, MAX_ORDER = 2, 6  # what kenlm can load
 FALLBACK = (0.5, 1.0, 1.5)  # lmplz's --discount_fallback
@@ -83,7 +83,7 @@ class NgramTable:
 
 
 @dataclass(frozen=True)
-class NgramModel:
+class BackoffModel:
     """A back-off model: `words` by id (`<unk>`, `<s>`, `</s>` first), a table and discounts per order."""
 
     words: list[str]
@@ -100,7 +100,7 @@ class NgramModel:
         return [n for n, discounts in enumerate(self.discounts, 1) if discounts.fallback]
 
 
-def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySettings) -> NgramModel:
+def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySettings) -> BackoffModel:
     """Estimate all orders from the counts of a text whose word ids stand for `words`.
 
     Raises InputError if an order's discounts cannot be estimated and `settings.fallback` is off.
@@ -130,9 +130,9 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
         no_backoff = np.zeros(len(table), dtype=np.float32)
         tables.append(NgramTable(table.prefix, table.suffix, table.word, _log10(prob, of_zero=-np.inf), no_backoff))
     if all(keep.all() for keep in kept):
-        return NgramModel(words, tables, discounts)
+        return BackoffModel(words, tables, discounts)
     kept_words = [word for word, keep in zip(words, kept[0], strict=True) if keep]
-    return NgramModel(kept_words, _without_pruned(tables, kept), discounts)
+    return BackoffModel(kept_words, _without_pruned(tables, kept), discounts)
 
 
 def _adjusted_counts(counts: list[NgramCounts]) -> list[Int32Array]:

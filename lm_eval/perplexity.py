@@ -1,4 +1,4 @@
-"""Sentence scores → one perplexity, with a bootstrap interval.
+"""Sentence scores → one perplexity with a bootstrap interval, and the spread of a figure over seeds.
 
 ppl = exp(Σ nll / Σ tokens), one ratio for the whole text, not a mean over sentences
 """
@@ -6,7 +6,9 @@ ppl = exp(Σ nll / Σ tokens), one ratio for the whole text, not a mean over sen
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev, variance
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from lebm_text.errors import InputError
 
 from .base import FloatArray, IntArray, SentenceScores
 
-__all__ = ["PerplexityScore", "paired_ratio_ci95", "perplexity"]
+__all__ = ["PerplexityScore", "Spread", "paired_ratio_ci95", "perplexity", "spread"]
 
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 20  # bounds the memory of the index array
@@ -98,3 +100,34 @@ def _range95(log_draws: FloatArray) -> tuple[float, float]:
 def _exp(value: float) -> float:
     """exp without the overflow error: a text that the model excludes has an infinite perplexity."""
     return math.exp(value) if value < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Spread:
+    """`mean` over all seeds; standard deviations (with n − 1) are None where there is one seed.
+
+    `sd_over_judge_seeds`: of judges on the same samples. `sd_over_sample_seeds`: of the samples' means over
+    judges; some of it is the judges' own spread.
+    """
+
+    mean: float
+    sd_over_judge_seeds: float | None
+    sd_over_sample_seeds: float | None
+    n_judge_seeds: int
+    n_sample_seeds: int
+
+
+def spread(values: Mapping[tuple[int | None, int | None], float]) -> Spread:
+    """Of figures by (sample seed, judge seed), one at least, every judge seed for every sample seed."""
+    rows: dict[int | None, list[float]] = {}
+    for (sample_seed, _), value in values.items():
+        rows.setdefault(sample_seed, []).append(value)
+    means = [fmean(row) for row in rows.values()]
+    n_judges = len(next(iter(rows.values())))
+    return Spread(
+        mean=fmean(means),
+        sd_over_judge_seeds=math.sqrt(fmean(map(variance, rows.values()))) if n_judges > 1 else None,
+        sd_over_sample_seeds=stdev(means) if len(means) > 1 else None,
+        n_judge_seeds=n_judges,
+        n_sample_seeds=len(means),
+    )

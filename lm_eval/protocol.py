@@ -9,24 +9,22 @@ convention and its reasons.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from .base import SentenceScores, naming
-from .conventions import close_vocabulary
+from .base import SentenceScores, TrainingReport, naming
 from .judges import JudgeSpec, KneserNeySpec, TrainedJudge
-from .kneser_ney import KneserNeySettings
-from .ngram import InMemoryJudge, train_ngram
 from .perplexity import PerplexityScore, paired_ratio_ci95, perplexity
-from .signature import signature
 from .texts import Reference, Samples
 
-__all__ = ["METRICS", "Evaluator", "JudgeResult", "kn_rppl"]
+__all__ = ["METRICS", "Evaluator", "JudgeResult", "signature"]
+
+logger = logging.getLogger(__name__)
 
 METRICS = ("fppl", "rppl")
 FEW_SAMPLES = 1000
@@ -65,8 +63,8 @@ class JudgeResult:
     fallback_orders: list[int]
     signature: str
     extra: dict[str, float] = field(default_factory=dict)
-    training: dict[str, Any] | None = None
-    real_training: dict[str, Any] | None = None
+    training: TrainingReport | None = None
+    real_training: TrainingReport | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -79,18 +77,11 @@ class Evaluator:
         spec: JudgeSpec | None = None,
         *,
         seed: int = 1,
-        on_stage: Callable[[str], None] = lambda _stage: None,
-        on_progress: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        """`spec`: the judge, by default Kneser-Ney of order 5. `seed`: of the bootstrap.
-
-        `on_stage` is told what begins, in words; `on_progress` instead of it what takes minutes, and how that goes.
-        """
+        """`spec`: the judge, by default Kneser-Ney of order 5. `seed`: of the bootstrap."""
         self.spec = spec or KneserNeySpec()
         self._reference = reference
         self._seed = seed
-        self._on_stage = on_stage
-        self._on_progress = on_progress
         self._real_ppl_at: dict[int, float] = {}  # by number of real sentences
 
     @cached_property
@@ -103,7 +94,6 @@ class Evaluator:
         reference = self._reference
         text, outside = reference.read(samples.sentences, "samples")
         judge = self._real_judge
-        self._on_stage(f"reading {len(text):,} samples …")
         score = self._perplexity(judge.model.score(text))
         extra = {}
         if reference.convention.vocabulary_lines:
@@ -155,11 +145,10 @@ class Evaluator:
     def _judge_of(self, sentences: Sequence[str], what: str, *, generated: bool = False) -> TrainedJudge:
         """A judge of `sentences`; `generated`: they stand in the samples' place."""
         seed = "" if self.spec.seed is None else f" (seed {self.spec.seed})"
-        tell = self._on_stage if self.spec.cheap else self._on_progress
-        tell(f"training {self.spec.name}{seed} on {what} …")
+        logger.log(logging.DEBUG if self.spec.cheap else logging.INFO, f"training {self.spec.name}{seed} on {what} …")
         if generated and self._reference.convention.vocabulary_lines:
             sentences = [*self._reference.vocabulary, *sentences]
-        return self.spec.train(sentences, self._reference, on_progress=self._on_progress)
+        return self.spec.train(sentences, self._reference)
 
     def _perplexity(self, scores: SentenceScores) -> PerplexityScore:
         return perplexity(scores, count_eos=self._reference.convention.count_eos, seed=self._seed)
@@ -229,16 +218,34 @@ class Evaluator:
         return score.nll / math.log(2) / (sum(len(sentence.encode()) for sentence in text) + n_ends)
 
 
-def kn_rppl(samples: Sequence[str], real: Sequence[str], vocabulary: Sequence[str], order: int = 5) -> float:
-    """RPPL of `samples` on `real` text under the default convention, without files and without kenlm.
+def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Reference, samples: Samples) -> str:
+    """E.g. `RPPL|lm:kn5|train:samples(n=42068)|test:ptb-test|vocab:closed-10001|eos:yes|unk:word|tok:word`.
 
-    `vocabulary` is the closed vocabulary of the training text. For choosing checkpoints: no real-data row, no
-    interval. Raises InputError for texts that are empty or hold words no judge may read.
+    A protocol that is not the default one is named, for an LSTM judge what its training stopped on, its seed and
+    the precision it was trained in; at the end stands what is known of the samples.
     """
-    with naming("samples"):
-        text, _ = close_vocabulary(samples, vocabulary)
-        options = KneserNeySettings(order=order, vocab_pad=len({*vocabulary, "<unk>"}) + 2)
-        judge = InMemoryJudge(train_ngram(text, options))
-    with naming("real text"):
-        held_out, _ = close_vocabulary(real, vocabulary)
-        return perplexity(judge.score(held_out)).ppl
+    convention, real = reference.convention, reference.real
+    drawn = ",".join(filter(None, [f"n={len(samples.sentences)}", samples.decoding]))
+    train, test = f"{real.name}-train", f"samples({drawn})"
+    if metric == "rppl":
+        train, test = test, f"{real.name}-{real.split}"
+    n_words = len(reference.vocabulary)
+    vocabulary = f"closed-{spec.n_types(n_words)}" if convention.closed else "open"
+    if convention.vocabulary_lines and metric == "rppl":
+        vocabulary += f"+lines-{n_words}"
+    parts = (
+        metric.upper(),
+        "" if convention.name == "default" else f"protocol:{convention.name}",
+        f"lm:{spec.lm}",
+        f"train:{train}",
+        f"stop:{spec.stop}" if spec.stop else "",
+        f"test:{test}",
+        f"vocab:{vocabulary}",
+        f"eos:{'yes' if convention.count_eos else 'no'}",
+        "unk:word",
+        f"tok:{samples.tokenizer}",
+        f"judge-seed:{spec.seed}" if spec.seed is not None else "",
+        f"precision:{trained.training.precision}" if trained.training else "",
+        *samples.details,
+    )
+    return "|".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""The texts of an evaluation: real text, samples, and real text as judges read it under a convention."""
+"""Texts as judges read them under a convention, which says what is counted and how the vocabulary is closed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,41 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lebm_text.errors import InputError
-from lebm_text.text.vocabulary import closed_vocabulary
+from lebm_text.text.vocabulary import UNK, closed_vocabulary
 
 from .base import naming
-from .conventions import CONVENTIONS, Convention, close_vocabulary
-from .counts import canonical_sentences
+from .counts import UNKNOWN_WORD, canonical_sentences
 
-__all__ = ["RealText", "Reference", "Samples"]
+__all__ = ["CONVENTIONS", "Convention", "RealText", "Reference", "Samples", "close_vocabulary", "closed_vocabulary"]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How tokens are counted, how vocabularies are closed, and who judges.
+
+    `count_eos`: `</s>` is scored and counted. `closed`: words outside the closed vocabulary of the real
+    training text are read as `<unk>` in every text, and words that a judge never saw have their share of its
+    unigram mass. `vocabulary_lines`: instead, the judge of the samples reads every word of that vocabulary
+    once, as a sentence of its own. `judges`: those that it knows (`kn` for every order), the default first;
+    `recipe`: that of its LSTM judge.
+    """
+
+    name: str
+    count_eos: bool
+    closed: bool
+    vocabulary_lines: bool
+    judges: tuple[str, ...]
+    recipe: str = "default"
+
+
+CONVENTIONS = {
+    convention.name: convention
+    for convention in (
+        Convention("default", count_eos=True, closed=True, vocabulary_lines=False, judges=("both", "kn", "lstm")),
+        Convention("arae", count_eos=False, closed=False, vocabulary_lines=True, judges=("kn",)),
+        Convention("lebm", count_eos=True, closed=True, vocabulary_lines=False, judges=("lstm",), recipe="lebm"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +80,18 @@ class Reference:
         n_outside: tokens of the held-out text that this mapped to `<unk>`.
     """
 
-    def __init__(self, real: RealText, convention: Convention = CONVENTIONS["default"]) -> None:
-        """Raises InputError for words that no judge may read."""
+    def __init__(
+        self,
+        real: RealText,
+        convention: Convention = CONVENTIONS["default"],
+        vocabulary: Iterable[str] | None = None,
+    ) -> None:
+        """`vocabulary`: in place of the training text's. Raises InputError for words that no judge may read."""
         self.real = real
         self.convention = convention
-        self.vocabulary = closed_vocabulary(real.train)
+        self.vocabulary = (
+            closed_vocabulary(real.train) if vocabulary is None else list(dict.fromkeys([UNK, *vocabulary]))
+        )
         self.train, _ = self.read(real.train, f"{real.name} train")
         self.held_out, self.n_outside = self.read(real.held_out, f"{real.name} {real.split}")
 
@@ -78,3 +113,19 @@ class Reference:
             if self.convention.closed:
                 return close_vocabulary(sentences, self.vocabulary)
             return list(canonical_sentences(sentences)), 0
+
+
+def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tuple[list[str], int]:
+    """Sentences with the words outside `vocabulary` read as `<unk>`, and the number of those words.
+
+    Words are one blank apart afterwards, and `<oov>`, the name of `<unk>` in model files, is `<unk>` again.
+    Raises InputError as `canonical_sentences` does.
+    """
+    known = {word: word for word in vocabulary} | {UNKNOWN_WORD: UNK}
+    closed: list[str] = []
+    n_outside = 0
+    for sentence in canonical_sentences(sentences):
+        words = [known.get(word) for word in sentence.split(" ")] if sentence else []
+        n_outside += words.count(None)
+        closed.append(" ".join([word or UNK for word in words]))
+    return closed, n_outside

@@ -199,7 +199,7 @@ def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemSc
     show_stage("training the n-gram model …")
     reference = Reference(RealText(corpus, train, NORMAL, texts[NORMAL]))
     closed = {name: reference.read(sentences, name)[0] for name, sentences in texts.items()}
-    judge = KneserNeySpec(5).train(reference.train, reference, on_progress=show_stage).model
+    judge = KneserNeySpec(5).train(reference.train, reference).model
     scores = {name: judge.score(sentences) for name, sentences in closed.items()}
     lengths = {name: found.n_tokens.astype(float) for name, found in scores.items()}
     unknown = {

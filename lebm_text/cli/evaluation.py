@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -19,7 +19,7 @@ from lebm_text.store import atomic_write_json, check_writable, read_json, sha256
 from .command_line import command_line
 from .evaluation_rows import Look, calibrate, cost, record, spreads, versions
 from .evaluation_table import show_report
-from .judging import check_judges, show_progress, show_stage
+from .judging import check_judges
 from .sample_files import Decoding, SampleFile, named_samples, samples_of_run
 from .sampling import find_run
 
@@ -156,10 +156,9 @@ def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
     """
     check_judges()
     from lebm_text.store import cache_directory
-    from lm_eval.conventions import CONVENTIONS
     from lm_eval.judges import LSTMSpec, judge_specs
     from lm_eval.protocol import Evaluator
-    from lm_eval.texts import Reference
+    from lm_eval.texts import CONVENTIONS, Reference
 
     convention = CONVENTIONS[request.protocol]
     specs = judge_specs(
@@ -187,13 +186,11 @@ def prepare(request: Request, decodings: Sequence[Decoding]) -> Setting:
         texts = list(samples_of_run(find_run(run), n, decodings, request.seeds, device=request.device, peers=peers))
     hashes = [split.sha256 for split in corpus.splits.values()] + [sha256_file(text.path) for text in texts]
     peers.require_same("texts", " ".join(hashes))
-    tell: dict[str, Callable[[str], None]] = {}
     if peers.first:
-        tell = {"on_stage": show_stage, "on_progress": show_progress(quiet=request.as_json)}
         for notice in corpus.notices:
             click.echo(notice, err=True)
     reference = Reference(real, convention)
-    evaluators = [Evaluator(reference, spec, seed=request.seed, **tell) for spec in specs]
+    evaluators = [Evaluator(reference, spec, seed=request.seed) for spec in specs]
     return Setting(request, run if request.samples is None else None, corpus, real, texts, evaluators, peers)
 
 
@@ -204,7 +201,7 @@ def run_evaluator(run: Path, corpus: Corpus, *, seed: int) -> Evaluator:
     from lm_eval.texts import Reference
 
     real = _real_text(corpus, "test", lowercase=_lowercase(run))
-    return Evaluator(Reference(real), seed=seed, on_stage=show_stage)
+    return Evaluator(Reference(real), seed=seed)
 
 
 def _peers(device: str) -> Processes:

@@ -67,7 +67,7 @@ def record(text: SampleFile, result: JudgeResult, look: Look) -> dict[str, Any]:
 
 def spreads(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and standard deviations of each figure that has several seeds: one a metric, judge and decoding."""
-    from lm_eval.spread import spread
+    from lm_eval.perplexity import spread
 
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in results:

@@ -93,7 +93,7 @@ def train(
     check_judges()
     from lm_eval.base import naming
     from lm_eval.kneser_ney import KneserNeySettings
-    from lm_eval.memory import check_memory, estimated_positions
+    from lm_eval.lmplz import check_memory, estimated_positions
     from lm_eval.ngram import train_arpa
 
     settings = KneserNeySettings(order, prune, vocab_pad, interpolate_unigrams, fallback)

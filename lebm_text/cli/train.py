@@ -152,9 +152,9 @@ def _once_started(listener: Listener, act: Callable[[], None]) -> Listener:
 
 def _reverse_perplexity(samples: Sequence[str], real: Sequence[str], vocabulary: Sequence[str]) -> float:
     """RPPL of samples on real held-out sentences under KN5; what training.select = valid_kn5 makes small."""
-    from lm_eval.protocol import kn_rppl
+    from lm_eval import rppl
 
-    return kn_rppl(samples, real, vocabulary)
+    return rppl(samples, real, vocabulary=vocabulary).ppl
 
 
 def _stored_config(directory: Path, corpus: str | None, preset_name: str | None, overrides: list[str]) -> Config:

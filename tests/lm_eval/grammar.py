@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lm_eval.calibration import sample_sentences
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
-from lm_eval.sampling import sample_sentences
 
 __all__ = ["grammar_sentences", "texts_of_falling_quality"]
 

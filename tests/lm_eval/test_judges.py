@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lm_eval import lstm_training
-from lm_eval.conventions import CONVENTIONS
+from lm_eval import judges, lstm_training
 from lm_eval.judges import JUDGES, KneserNeySpec, LSTMSpec, judge_specs
 from lm_eval.lstm_recipe import RECIPES
-from lm_eval.texts import RealText, Reference, Samples
+from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
 DEFAULT, ARAE, LEBM = (CONVENTIONS[name] for name in ("default", "arae", "lebm"))
 
@@ -73,17 +72,17 @@ def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(
     reference = Reference(RealText("toy", ["a a b", "a c c"], "test", ["a"], valid=["a b c"]))
     samples = reference.read(["b a", "c"], "samples")[0]
     with pytest.raises(Asked) as asked:
-        LSTMSpec(seed=4, cache=tmp_path).train(samples, reference, on_progress=print)
+        LSTMSpec(seed=4, cache=tmp_path).train(samples, reference)
     texts, settings = asked.value.args
     assert texts == (["<unk> a", "c"], ["a <unk> c"], ["<unk>", "a", "c"])
-    rest = {"cache": tmp_path, "device": "cpu", "on_progress": print}
+    rest = {"cache": tmp_path, "device": "cpu", "on_progress": judges.logger.info}
     assert settings == {"recipe": RECIPES["default"], "seed": 4, **rest}
 
 
 def test_lstm_needs_validation_text() -> None:
     reference = Reference(RealText("toy", ["a a"], "test", ["a"]))
     with pytest.raises(InputError, match="toy has no validation text"):
-        LSTMSpec().train(["a"], reference, on_progress=print)
+        LSTMSpec().train(["a"], reference)
 
 
 def test_held_out_validation_text_is_read_once() -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval.conventions import CONVENTIONS
 from lm_eval.judges import KneserNeySpec, LSTMSpec
 from lm_eval.lstm_recipe import LSTMRecipe
 from lm_eval.protocol import Evaluator
-from lm_eval.texts import RealText, Reference, Samples
+from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
 from .grammar import grammar_sentences, texts_of_falling_quality
 
@@ -50,19 +49,21 @@ def test_texts_are_ordered_as_by_an_n_gram_judge(reference: Reference) -> None:
     assert lstm.fppl(Samples(texts["5-gram"])).ratio > 2 * ngram.fppl(Samples(texts["5-gram"])).ratio
 
 
-def test_result_says_how_the_judges_were_trained(reference: Reference, tmp_path: Path) -> None:
-    stages: list[str] = []
+def test_result_says_how_the_judges_were_trained(
+    reference: Reference, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lm_eval")
     samples = Samples(TRAIN[:300], "decode=greedy", ("seed:7",))
-    evaluator = Evaluator(reference, LSTMSpec(BRIEF, seed=2, cache=tmp_path), on_progress=stages.append)
+    evaluator = Evaluator(reference, LSTMSpec(BRIEF, seed=2, cache=tmp_path))
     result = evaluator.rppl(samples)
     assert (result.judge, result.judge_seed) == ("lstm", 2)
     assert result.training is not None
     assert result.real_training is not None
-    assert result.training["n_epochs"] == 1
-    assert result.training["valid_ppl"] != result.real_training["valid_ppl"]
+    assert result.training.n_epochs == 1
+    assert result.training.valid_ppl != result.real_training.valid_ppl
     assert "real_ppl_at_n" not in result.extra  # another training of minutes
-    assert stages[0].startswith("training lstm (seed 2) on 300 samples")
-    assert any("of grammar train" in stage for stage in stages)
+    assert caplog.messages[0].startswith("training lstm (seed 2) on 300 samples")
+    assert any("of grammar train" in stage for stage in caplog.messages)
     n_words = len(reference.vocabulary)
     for part in (
         "RPPL|lm:lstm-brief|train:samples(n=300,decode=greedy)|stop:epoch-1|test:grammar-test|",
@@ -73,7 +74,7 @@ def test_result_says_how_the_judges_were_trained(reference: Reference, tmp_path:
     again = Evaluator(reference, LSTMSpec(BRIEF, seed=2, cache=tmp_path)).rppl(samples)
     assert again.ppl == result.ppl
     assert again.training is not None
-    assert again.training["cached"]
+    assert again.training.cached
 
 
 def test_tokens_that_the_judges_text_lacks_are_counted_as_by_an_n_gram_judge(reference: Reference) -> None:

@@ -18,7 +18,7 @@ from lebm_text.errors import InputError
 from lm_eval.arpa import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.lmplz import _memory, find_lmplz
-from lm_eval.ngram import BACKENDS, InMemoryJudge, KenlmJudge, train_arpa, train_judge, train_ngram
+from lm_eval.ngram import BACKENDS, KenlmJudge, NgramModel, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
 from .grammar import grammar_sentences
@@ -49,7 +49,7 @@ def test_own_scores_are_those_of_kenlm(
     path = tmp_path_factory.mktemp("model") / "model.arpa"
     model = train_ngram(train, options)
     write_arpa(model, path)
-    ours, theirs = InMemoryJudge(model).score(test), KenlmJudge(path).score(test)
+    ours, theirs = NgramModel(model).score(test), KenlmJudge(path).score(test)
     for name in ("n_tokens", "n_oov"):
         assert getattr(ours, name).tolist() == getattr(theirs, name).tolist()
     for name in ("nll", "nll_oov", "nll_eos"):
@@ -61,7 +61,7 @@ def test_scores_are_sums_by_the_query_rule(tmp_path: Path) -> None:
     model = train_ngram(train, KneserNeySettings(order=3))
     write_arpa(model, tmp_path / "model.arpa")
     arpa = parse_arpa((tmp_path / "model.arpa").read_text())
-    for line, nll in zip(test, InMemoryJudge(model).score(test).nll, strict=True):
+    for line, nll in zip(test, NgramModel(model).score(test).nll, strict=True):
         words = ["<s>", *(w if (w,) in arpa else "<unk>" for w in line.split()), "</s>"]
         logs = [log_prob(arpa, tuple(words[max(0, i - 2) : i]), words[i]) for i in range(1, len(words))]
         assert nll == pytest.approx(-math.log(10) * sum(logs), rel=1e-5)
@@ -78,7 +78,7 @@ def test_uniform_model_over_n_outcomes_has_perplexity_n(n: int, tmp_path: Path) 
 
 
 def test_unknown_words_are_counted_and_carry_their_part(tmp_path: Path) -> None:
-    scores = InMemoryJudge(train_ngram(["a b", "b a"], KneserNeySettings(order=2))).score(["a x", "x x", "a"])
+    scores = NgramModel(train_ngram(["a b", "b a"], KneserNeySettings(order=2))).score(["a x", "x x", "a"])
     assert scores.n_oov.tolist() == [1, 2, 0]
     assert scores.n_tokens.tolist() == [3, 3, 2]
     assert scores.nll_oov[2] == 0
@@ -87,7 +87,7 @@ def test_unknown_words_are_counted_and_carry_their_part(tmp_path: Path) -> None:
 
 
 def test_no_sentences_no_scores() -> None:
-    judge = InMemoryJudge(train_ngram(["a"], KneserNeySettings(order=2)))
+    judge = NgramModel(train_ngram(["a"], KneserNeySettings(order=2)))
     assert len(judge.score([])) == 0
 
 
@@ -130,7 +130,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_too_large_is_refused_before_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lm_eval.memory.machine_bytes", lambda: 1000)
+    monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: 1000)
     with pytest.raises(InputError, match="--ngram-backend lmplz"):
         train_ngram(["a b c"] * 10, KneserNeySettings())
 

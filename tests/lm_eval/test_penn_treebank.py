@@ -12,8 +12,8 @@ import pytest
 from benchmarks.ngram import compare
 from lebm_text.text.reading import read_lines
 from lm_eval.arpa import write_arpa
-from lm_eval.kneser_ney import KneserNeySettings, NgramModel
-from lm_eval.ngram import BACKENDS, InMemoryJudge, KenlmJudge, train_arpa, train_judge, train_ngram
+from lm_eval.kneser_ney import BackoffModel, KneserNeySettings
+from lm_eval.ngram import BACKENDS, KenlmJudge, NgramModel, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
 from .reference import PTB, needs_lmplz, settings_of
@@ -32,7 +32,7 @@ def lines_of(split: str) -> list[str]:
     return list(read_lines(DIRECTORY / f"{split}.txt"))
 
 
-def stored(model: NgramModel, ids: list[int]) -> tuple[float, float]:
+def stored(model: BackoffModel, ids: list[int]) -> tuple[float, float]:
     """log10 probability and back-off of the n-gram of these word ids."""
     number = ids[0]
     for table, word in zip(model.tables[1:], ids[1:], strict=False):
@@ -52,7 +52,7 @@ def test_agrees_with_lmplz(reference: dict[str, Any]) -> None:
     for ids, log_prob, log_backoff in reference["ngrams"]:
         assert stored(model, ids) == pytest.approx((log_prob, log_backoff), abs=1e-6)
     for split, expected in reference["ppl"].items():
-        score = perplexity(InMemoryJudge(model).score(lines_of(split)))
+        score = perplexity(NgramModel(model).score(lines_of(split)))
         assert score.ppl == pytest.approx(expected, rel=1e-6)
         assert score.n_oov == reference["oov"][split]
 

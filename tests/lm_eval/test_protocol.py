@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lm_eval
 from lebm_text.errors import InputError
 from lebm_text.text.vocabulary import closed_vocabulary
 from lm_eval.calibration import calibration_texts
-from lm_eval.conventions import CONVENTIONS, close_vocabulary
 from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import InMemoryJudge, train_ngram
+from lm_eval.ngram import NgramModel, train_ngram
 from lm_eval.perplexity import perplexity
-from lm_eval.protocol import Evaluator, kn_rppl
-from lm_eval.texts import RealText, Reference, Samples
+from lm_eval.protocol import Evaluator
+from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples, close_vocabulary
 
 from .grammar import grammar_sentences, texts_of_falling_quality
 
@@ -103,7 +103,7 @@ def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
     """Under the judge of the samples the closed vocabulary has total probability 1, seen and unseen words."""
     vocabulary = ["a", "b", "c", "d", "e", "<unk>"]
     model = train_ngram(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
-    judge = InMemoryJudge(model)
+    judge = NgramModel(model)
     # <unk> of the text, and one more type for all that no text of this vocabulary holds
     words = [*vocabulary, "type-outside"]
     scores = judge.score(words)
@@ -116,14 +116,14 @@ def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
     forward, reverse = arae.fppl(Samples(TEST)), arae.rppl(Samples(TRAIN[:500]))
     assert forward.n_tokens == sum(len(line.split()) for line in TEST)
     model = train_ngram(TRAIN, KneserNeySettings(order=5))
-    expected = perplexity(InMemoryJudge(model).score(TEST), count_eos=False).ppl
+    expected = perplexity(NgramModel(model).score(TEST), count_eos=False).ppl
     assert forward.ppl == pytest.approx(expected, rel=1e-6)
     assert forward.extra["ppl_with_vocabulary_lines"] != pytest.approx(forward.ppl, rel=0.01)
     assert forward.signature.startswith("FPPL|protocol:arae|lm:kn5|")
     assert forward.signature.endswith("|vocab:open|eos:no|unk:word|tok:word")
     vocabulary = closed_vocabulary(TRAIN)
     with_lines = train_ngram([*vocabulary, *TRAIN[:500]], KneserNeySettings(order=5))
-    expected = perplexity(InMemoryJudge(with_lines).score(TEST), count_eos=False).ppl
+    expected = perplexity(NgramModel(with_lines).score(TEST), count_eos=False).ppl
     assert reverse.ppl == pytest.approx(expected, rel=1e-6)
     assert f"vocab:open+lines-{len(vocabulary)}|" in reverse.signature
 
@@ -159,20 +159,41 @@ def test_refused_words_name_the_text(evaluator: Evaluator) -> None:
         Reference(RealText("grammar", TRAIN, "test", ["</s>"]))
 
 
-def test_stages_are_told_once_each() -> None:
-    stages: list[str] = []
-    evaluator = Evaluator(REAL, on_stage=stages.append)
-    evaluator.fppl(Samples(TEST))
-    evaluator.fppl(Samples(TEST))
-    assert [stage.split(" ")[0] for stage in stages] == ["training", "reading", "reading"]
+def test_the_judge_of_real_text_is_trained_once(caplog: pytest.LogCaptureFixture) -> None:
+    evaluator = Evaluator(REAL)
+    with caplog.at_level("DEBUG", logger="lm_eval"):
+        evaluator.fppl(Samples(TEST))
+        evaluator.fppl(Samples(TEST))
+    assert caplog.messages == ["training kn5 on 3,000 sentences of grammar train …"]
 
 
 @pytest.mark.parametrize("order", [2, 5])
-def test_kn_rppl_is_the_rppl_of_the_default_protocol(order: int) -> None:
+def test_lists_are_judged_as_corpora_are(order: int) -> None:
     samples = [line.replace("noun1.0 ", "unheard ") for line in grammar_sentences(1200, 9)]
-    expected = Evaluator(REAL, KneserNeySpec(order)).rppl(Samples(samples)).ppl
-    assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN), order) == pytest.approx(expected, rel=1e-6)
-    assert kn_rppl(samples, TEST, closed_vocabulary(TRAIN)[1:], order) == pytest.approx(expected, rel=1e-6)
+    evaluator, judge = Evaluator(REAL, KneserNeySpec(order)), f"kn{order}"
+    forward, expected = lm_eval.fppl(samples, TRAIN, judge), evaluator.fppl(Samples(samples))
+    assert (forward.ppl, forward.ci95, forward.n_oov) == (expected.ppl, expected.ci95, expected.n_oov)
+    assert forward.outside_vocabulary == expected.n_outside_vocabulary > 0
+    assert forward.signature == expected.signature.replace("grammar-", "real-")
+    expected = evaluator.rppl(Samples(samples))
+    vocabulary = lm_eval.closed_vocabulary(TRAIN)
+    for words in (vocabulary, vocabulary[1:]):  # <unk> belongs to every vocabulary
+        reverse = lm_eval.rppl(samples, TEST, judge, vocabulary=words)
+        assert (reverse.ppl, reverse.n_oov) == (expected.ppl, expected.n_oov)
+        assert reverse.signature == expected.signature.replace("grammar-", "real-")
+
+
+def test_without_a_vocabulary_all_words_of_the_real_text_are_known() -> None:
+    reverse = lm_eval.rppl(["a b", "b"], ["a b", "c"])
+    assert (reverse.outside_vocabulary, reverse.n_oov) == (0, 1)
+    assert "|vocab:closed-6|" in reverse.signature
+
+
+def test_lists_are_judged_by_one_judge() -> None:
+    with pytest.raises(InputError, match="judge must be kn2 to kn6 or lstm, got 'both'"):
+        lm_eval.fppl(["a"], ["a"], "both")
+    with pytest.raises(InputError, match="no validation text"):
+        lm_eval.fppl(["a"], ["a"], "lstm")
 
 
 def test_calibration_texts_have_the_length_asked_for_and_the_order_expected(evaluator: Evaluator) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lm_eval.arpa import write_arpa
+from lm_eval.calibration import sample_sentences
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
-from lm_eval.sampling import sample_sentences
 
 from .reference import log_prob, parse_arpa
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lm_eval.spread import spread
+from lm_eval.perplexity import spread
 
 
 def test_judges_spread_on_the_same_samples_and_samples_spread_in_their_means() -> None:
