@@ -30,6 +30,7 @@ __all__ = [
     "report_option",
     "run_option",
     "run_options",
+    "scoring_options",
     "seed_option",
     "split_option",
 ]
@@ -262,3 +263,15 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
             metavar="FILE",
         ),
     )
+
+
+def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How z is drawn for scores, under the names of `ScoreSettings`, and `--precision`."""
+    steps, precisions = click.IntRange(1, 1_000_000), click.Choice(["fp32", "bf16", "auto"])
+    draws_help, precision_help = "Of z, for each sentence.", "Of matrix products; bf16 is faster and coarser."
+    return _all_of(
+        click.option("--draws", "n_draws", type=click.IntRange(1, 4096), default=8, show_default=True, help=draws_help),
+        click.option("--steps", "n_steps", type=steps, help="Of the posterior chain.  [default: the run's]"),
+        click.option("--seed", type=click.IntRange(0, MAX_SEED - 1), default=1, show_default=True),
+        click.option("--precision", type=precisions, default="fp32", show_default=True, help=precision_help),
+    )(command)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lebm_text.errors import InputError
 from lebm_text.text.reading import parse_lines, read_lines
 
-from .options import MAX_SEED, device_option
+from .options import device_option, scoring_options
 from .sampling import find_run, progress, run_option
 
 if TYPE_CHECKING:
@@ -24,35 +24,10 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.scores import Scorer, SentenceScore
 
-__all__ = ["command", "scoring_options"]
+__all__ = ["command"]
 
 CHUNK = 256  # lines that are scored together; none waits for more
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def scoring_options(command: F) -> F:
-    """How z is drawn, and in which numbers: what `score` and `anomaly eval` share."""
-    for option in reversed(
-        [
-            click.option(
-                "--draws", type=click.IntRange(1, 4096), default=8, show_default=True, help="Of z, for each sentence."
-            ),
-            click.option(
-                "--steps", type=click.IntRange(1, 1_000_000), help="Of the posterior chain.  [default: the run's]"
-            ),
-            click.option("--seed", type=click.IntRange(0, MAX_SEED - 1), default=1, show_default=True),
-            click.option(
-                "--precision",
-                type=click.Choice(["fp32", "bf16", "auto"]),
-                default="fp32",
-                show_default=True,
-                help="Of matrix products; bf16 is faster and coarser.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
 
 
 @click.command("score")
@@ -74,8 +49,8 @@ def scoring_options(command: F) -> F:
 def command(
     file: Path | None,
     run: Path | None,
-    draws: int,
-    steps: int | None,
+    n_draws: int,
+    n_steps: int | None,
     seed: int,
     precision: str,
     as_trained: bool,
@@ -110,7 +85,7 @@ def command(
     if output is not None:
         check_writable(output)
     model = LatentEBM.from_pretrained(run, device=device, precision=precision)
-    settings = ScoreSettings(draws, steps, as_trained, seed=seed)
+    settings = ScoreSettings(n_draws, n_steps, as_trained, seed=seed)
     scorer = Scorer(model, settings)  # refuses before log Z is estimated
     if with_log_z or bound:
         partition = _partition_or_none(model, seed, required=bound)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "load"]
 
 KINDS: dict[str, str] = {
+    "anomaly": "Anomaly",
     "directions": "Directions",
     "interpolation": "Interpolation",
     "neighbours": "Neighbours",

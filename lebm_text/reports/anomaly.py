@@ -1,152 +1,380 @@
-r"""How well scores tell anomalous from normal sentences: areas under curves, with intervals, and their differences.
+"""How well scores tell anomalous from normal sentences: every score of every system, and models against baselines.
 
-    AUROC   probability that an anomaly scores above a normal sentence, ties counted half
-    AUPRC   average precision, anomalies positive; chance is their share
-
-By scikit-learn. Intervals are percentiles over resampled sentences, normal and anomalous ones apart. All scores of a
-contrast see the same resamples, so that differences are paired. A resample says how often each sentence counts, so that
-one sorting serves them all: ninety times as fast as calling the library for each.
+A contrast is a set of anomalies, the positive class, among normal sentences; nothing is fitted to them. Baselines that
+need no run take part: length, unknown words, and an n-gram model of the training text. After Pang et al. (NeurIPS
+2020), who score −log p(x, z).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Table
 
+from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.reports.needs import need_sklearn
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
+from lebm_text.store import read_json
+from lebm_text.text.corpora import Corpus
 
-__all__ = ["Area", "Contrast", "Curves", "Measured", "difference", "verdict"]
+from .anomaly_systems import SystemScores, Texts, baselines, labels_of, score_run
+from .anomaly_texts import NORMAL, Anomalies, Corruption, choose_texts
+from .areas import Areas, Curves, Resampled, difference, verdict
+from .base import Interval, Report, new_table, versions
+from .drawing import panels
+from .holdout import PROTOCOL
+from .needs import need_sklearn
+from .scores import ScoreSettings
 
-Floats = NDArray[np.float64]
-METRICS = ("auroc", "auprc")
-_POINTS = 200
-_COUNTS = 1 << 21  # resamples × sentences that are summed at a time: some 100 MB
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "ScoredRun", "compute"]
 
-@dataclass(frozen=True)
-class Area:
-    """A figure, its 95 % interval, and its values over the resamples (R,)."""
+logger = logging.getLogger(__name__)
 
-    value: float
-    ci95: tuple[float, float]
-    draws: Floats
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a score achieves in one contrast."""
-
-    auroc: Area
-    auprc: Area
+_STYLES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Points of the ROC curve and of precision over recall, (P,) each."""
+class AnomalySettings:
+    """What is told apart, and how it is scored.
 
-    false_positive_rate: Floats
-    true_positive_rate: Floats
-    recall: Floats
-    precision: Floats
+    Attributes:
+        anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
+        swaps, replacements: strengths of corruptions of the normal sentences, each a set of anomalies.
+        split: of the corpus, whose sentences are normal: test or valid.
+        n: sentences of each kind at most, a seeded choice; None: all.
+        n_draws, n_steps: of z, and of the chains of runs that have them; see `ScoreSettings`.
+        rare_words: N, how many words `<unk>` stands for: scores where each `<unk>` costs log N nats more stand beside
+            the plain ones; None: as protocol.json beside the corpus says, if it does.
+        resamples: of the bootstrap.
+        precision, device: see `LatentEBM.from_pretrained`.
+        data_dir: where corpora are looked for first.
+    """
 
-    def record(self) -> dict[str, list[list[float]]]:
-        """Ready for JSON: pairs of numbers, at most `_POINTS` of each curve, its ends among them."""
-        pairs = {
-            "roc": (self.false_positive_rate, self.true_positive_rate),
-            "precision_over_recall": (self.recall, self.precision),
-        }
-        return {name: _thinned(np.stack(pair, axis=1)).tolist() for name, pair in pairs.items()}
+    anomalous: tuple[str, ...] = ()
+    swaps: tuple[float, ...] = ()
+    replacements: tuple[float, ...] = ()
+    split: str = "test"
+    n: int | None = None
+    n_draws: int = 8
+    n_steps: int | None = None
+    seed: int = 1
+    precision: str = "fp32"
+    rare_words: int | None = None
+    resamples: int = 500
+    device: str = "auto"
+    data_dir: Path | None = None
 
 
+@dataclass(frozen=True)
+class Row:
+    """What one score of one system achieves."""
+
+    system: str
+    score: str
+    per_token: bool
+    auroc: float
+    auroc_ci95: Interval
+    auprc: float
+    auprc_ci95: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model's score against a baseline's, on the same resampled sentences; `model_is`: see `verdict`."""
+
+    model: str
+    score: str
+    baseline: str
+    per_token: bool
+    auroc_difference: float
+    ci95: Interval
+    model_is: str
+
+
+@dataclass(frozen=True)
 class Contrast:
-    """Normal against anomalous sentences: N and M scores, high is anomalous."""
+    """One set of anomalies among normal sentences; `share` is that of anomalies, `curves` are of the main scores."""
 
-    def __init__(
-        self, n_normal: int, n_anomalous: int, *, n_resamples: int = 500, paired: bool = False, seed: int = 1
-    ) -> None:
-        """`paired`: anomaly i was made of normal sentence i, and the two are resampled together.
-
-        Raises InputError without scikit-learn, or if there are fewer than two sentences of a kind.
-        """
-        need_sklearn("areas under curves")
-        if min(n_normal, n_anomalous) < 2:
-            raise InputError(f"a contrast needs 2 sentences of each kind, got {n_normal} and {n_anomalous}")
-        if paired and n_normal != n_anomalous:
-            raise ValueError(f"paired sentences must be as many, got {n_normal} and {n_anomalous}")
-        self.labels = np.repeat([0, 1], [n_normal, n_anomalous])
-        rng = np.random.Generator(np.random.PCG64(seed))
-        normal = rng.multinomial(n_normal, np.full(n_normal, 1 / n_normal), size=n_resamples)
-        share = np.full(n_anomalous, 1 / n_anomalous)
-        anomalous = normal if paired else rng.multinomial(n_anomalous, share, size=n_resamples)
-        self._counts = np.concatenate([normal, anomalous], axis=1, dtype=np.int32, casting="same_kind")
-
-    @property
-    def share(self) -> float:
-        """Of anomalies: the AUPRC of a score that knows nothing."""
-        return float(self.labels.mean())
-
-    def measure(self, normal: Floats, anomalous: Floats) -> Measured:
-        """AUROC and AUPRC of a score. Raises ValueError for values that are not finite."""
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
-        values = self._joined(normal, anomalous)
-        areas = []
-        n_blocks = 1 + self._counts.size // _COUNTS
-        blocks = [_areas(self.labels, values, counts) for counts in np.array_split(self._counts, n_blocks)]
-        for function, of_blocks in zip(
-            (roc_auc_score, average_precision_score), zip(*blocks, strict=True), strict=True
-        ):
-            draws = np.concatenate(of_blocks)
-            low, high = np.quantile(draws, [0.025, 0.975])
-            areas.append(Area(float(function(self.labels, values)), (float(low), float(high)), draws))
-        return Measured(*areas)
-
-    def curves(self, normal: Floats, anomalous: Floats) -> Curves:
-        """The curves whose areas `measure` gives."""
-        from sklearn.metrics import precision_recall_curve, roc_curve
-
-        values = self._joined(normal, anomalous)
-        false_rate, true_rate, _ = roc_curve(self.labels, values)
-        precision, recall, _ = precision_recall_curve(self.labels, values)
-        return Curves(false_rate, true_rate, recall, precision)
-
-    def _joined(self, normal: Floats, anomalous: Floats) -> Floats:
-        values = np.concatenate([normal, anomalous])
-        if len(values) != len(self.labels) or not np.isfinite(values).all():
-            raise ValueError(f"expected {len(self.labels)} finite scores, got {len(values)}")
-        return values
+    signature: str
+    anomalies: str
+    anomalies_sha256: str | None
+    n_normal: int
+    n_anomalous: int
+    share: float
+    results: list[Row]
+    comparisons: list[Comparison]
+    curves: dict[str, Curves]
 
 
-def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """AUROC and AUPRC (R,) of scores (N,) where sentence i counts counts[r, i] times."""
-    order = np.argsort(-values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))  # of equal scores
-    positive, negative = (
-        np.add.reduceat(counts[:, order] * (labels[order] == label), starts, axis=1).astype(float) for label in (1, 0)
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run that took part."""
+
+    label: str
+    directory: str
+    weights_sha256: str
+    prior: str
+    latent_dim: int
+    inference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly(Report):
+    """All contrasts, and what was scored how; `warnings` are of runs that may know the anomalies.
+
+    The hash of the weights is that of the first run, beside which the report lies.
+    """
+
+    kind: ClassVar[str] = "anomaly"
+
+    sha256: dict[str, str] = field(default_factory=dict)
+    corpus: dict[str, object]
+    split: str
+    runs: list[ScoredRun]
+    draws: int
+    steps: int | None
+    rare_words: int | None
+    precision: str
+    seed: int
+    resamples: int
+    warnings: list[str]
+    contrasts: list[Contrast]
+    seconds: float
+
+    def table(self) -> Group:
+        """For each contrast its scores, and in words where the models stand."""
+        return Group(*(part for contrast in self.contrasts for part in _contrast_table(contrast)))
+
+    def figure(self) -> Figure | None:
+        """ROC curves and precision over recall of the main scores: a row of panels per contrast, a line per system."""
+        if not self.contrasts:
+            return None
+        titles = [f"{each.anomalies}: {what}" for each in self.contrasts for what in ("ROC", "precision over recall")]
+        figure, axes = panels(len(self.contrasts), 2, titles)
+        for contrast, roc, precision in zip(self.contrasts, axes[::2], axes[1::2], strict=True):
+            for number, (label, curves) in enumerate(contrast.curves.items()):
+                color, line = f"C{number % 10}", _STYLES[number % 4]
+                roc.plot(*np.reshape(curves.roc, (-1, 2)).T, color=color, linestyle=line, label=label)
+                points = np.reshape(curves.precision_over_recall, (-1, 2)).T
+                precision.step(*points, where="post", color=color, linestyle=line)
+            roc.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+            precision.axhline(contrast.share, color="0.6", linewidth=0.8)
+            roc.set(xlabel="normal sentences above the threshold", ylabel="anomalies above the threshold")
+            precision.set(xlabel="recall of anomalies", ylabel="precision", ylim=(0, 1.02))
+            roc.legend(fontsize="small", loc="lower right")
+        return figure
+
+
+def compute(
+    corpus: Corpus, runs: Sequence[Run], settings: AnomalySettings | None = None, on_progress: Progress = silent
+) -> Anomaly:
+    """Score normal and anomalous sentences by all systems, and measure how well each score tells them apart.
+
+    Args:
+        corpus: what `holdout.prepare` made, or any: the sentences of its test split are normal.
+        runs: trained on the normal text; one without a learned prior is a baseline.
+        settings: see `AnomalySettings`.
+        on_progress: told of sentences that each run has scored.
+
+    Raises:
+        InputError: a run without weights or given twice, no anomalies, or no scikit-learn.
+    """
+    began, settings = time.monotonic(), settings or AnomalySettings()
+    need_sklearn("areas under curves")
+    labels = dict(zip(labels_of(runs), runs, strict=True))
+    taking_part = [_record(run, label) for label, run in labels.items()]
+    normal, sets = choose_texts(
+        corpus,
+        split=settings.split,
+        anomalous=settings.anomalous,
+        corruptions=[
+            *(Corruption("swap", strength) for strength in settings.swaps),
+            *(Corruption("replace", strength) for strength in settings.replacements),
+        ],
+        fits=lambda sentence: all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs),
+        n=settings.n,
+        seed=settings.seed,
+        data_dir=settings.data_dir,
     )
-    hits, errors = positive.cumsum(1), negative.cumsum(1)
-    n_positive, n_negative = hits[:, -1:], errors[:, -1:]
-    below = n_negative - errors + 0.5 * negative
-    auroc = (positive * below).sum(1) / (n_positive * n_negative)[:, 0]
-    precision = hits / np.maximum(hits + errors, 1)
-    return auroc, (positive * precision).sum(1) / n_positive[:, 0]
+    warnings = [
+        f"{label} was trained on {name}, which is not the training text of {corpus.name}: it may know the anomalies"
+        for label, run in labels.items()
+        if (name := _foreign_text(run, corpus)) is not None
+    ]
+    for warning in warnings:
+        logger.warning(warning)
+    rare_words = _rare_words(settings, corpus)
+    texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
+    systems = _systems(corpus, labels, texts, settings, rare_words, on_progress)
+    return Anomaly(
+        corpus=corpus.describe(),
+        split=settings.split,
+        runs=taking_part,
+        draws=settings.n_draws,
+        steps=settings.n_steps,
+        rare_words=rare_words,
+        precision=settings.precision,
+        seed=settings.seed,
+        resamples=settings.resamples,
+        warnings=warnings,
+        contrasts=[_contrast(corpus.name, each, len(normal), systems, settings) for each in sets],
+        sha256={"weights": taking_part[0].weights_sha256} if taking_part else {},
+        versions=versions(),
+        seconds=time.monotonic() - began,
+    )
 
 
-def _thinned(points: Floats) -> Floats:
-    kept: Floats = points[np.unique(np.linspace(0, len(points) - 1, _POINTS).round().astype(int))]
-    return kept
+def _record(run: Run, label: str) -> ScoredRun:
+    model, inference = run.config.model, run.config.inference
+    return ScoredRun(label, str(run), run.weights_sha256, model.prior, model.latent_dim, inference.kind)
 
 
-def difference(one: Area, other: Area) -> tuple[float, tuple[float, float]]:
-    """one − other, with its 95 % interval; both of the same contrast."""
-    low, high = np.quantile(one.draws - other.draws, [0.025, 0.975])
-    return one.value - other.value, (float(low), float(high))
+def _foreign_text(run: Run, corpus: Corpus) -> str | None:
+    """The name of what a run was trained on, if that is known and another text than that of the corpus."""
+    if not run.environment_file.is_file():
+        return None
+    described = run.environment.get("corpus", {})
+    own = described.get("splits", {}).get("train", {}).get("sha256")
+    return None if own == corpus.splits["train"].sha256 else str(described.get("name", "an unknown text"))
 
 
-def verdict(ci95: tuple[float, float]) -> str:
-    """What the interval of a difference from a baseline says: better, worse, or no difference shown."""
-    low, high = ci95
-    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:
+    """How many words `<unk>` stands for, as asked for or as `prepare` counted them; None: not known."""
+    protocol = corpus.splits["test"].path.with_name(PROTOCOL)
+    if settings.rare_words is not None or not protocol.is_file():
+        return settings.rare_words
+    n = read_json(protocol).get("n_rare_words")
+    if not (n is None or (isinstance(n, int) and n >= 0)):
+        raise InputError(f"{protocol} is damaged: n_rare_words should be a whole number, got {n!r}")
+    return n or None
+
+
+def _systems(
+    corpus: Corpus,
+    runs: Mapping[str, Run],
+    texts: Texts,
+    settings: AnomalySettings,
+    rare_words: int | None,
+    on_progress: Progress,
+) -> list[SystemScores]:
+    scored = []
+    for label, run in runs.items():
+        n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
+        how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
+        scored.append(
+            score_run(
+                run, label, texts, how, device=settings.device, precision=settings.precision, on_progress=on_progress
+            )
+        )
+    length, unknown, ngram = baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)
+    judged = [*scored, ngram]
+    if rare_words is not None:
+        priced = [*(_knows_all_words(run) for run in runs.values()), True]
+        judged = [
+            each.with_price(unknown.values[unknown.main], math.log(rare_words)) if known else each
+            for each, known in zip(judged, priced, strict=True)
+        ]
+    return [*judged, unknown, length]
+
+
+def _knows_all_words(run: Run) -> bool:
+    """`<unk>` stands for the words that its training text lacks; how many a smaller vocabulary lacks is not known."""
+    return run.config.text.tokenizer == "word" and run.config.text.vocab_size is None
+
+
+def _contrast(
+    corpus: str, anomalies: Anomalies, n_normal: int, systems: Sequence[SystemScores], settings: AnomalySettings
+) -> Contrast:
+    """Every score's figures, the models against the baselines, and the curves of each system's main score."""
+    rows = list(range(n_normal)) if anomalies.of is None else anomalies.of
+    resampled = Resampled(
+        len(rows),
+        len(anomalies.sentences),
+        n_resamples=settings.resamples,
+        paired=anomalies.of is not None,
+        seed=settings.seed,
+    )
+    results, measured, curves = [], {}, {}
+    for system in systems:
+        for (score, per_token), values in system.columns().items():
+            both = values[NORMAL][rows], values[anomalies.name]
+            found = resampled.areas(*both)
+            figures = found.auroc.value, found.auroc.ci95, found.auprc.value, found.auprc.ci95
+            results.append(Row(system.label, score, per_token, *figures))
+            if score in (system.main, system.priced):
+                measured[system.label, score == system.priced, per_token] = found
+            if score == system.main and not per_token:
+                curves[f"{system.label} {score}"] = resampled.curves(*both)
+    steps = "run" if settings.n_steps is None else settings.n_steps
+    signature = (
+        f"AUROC,AUPRC|positive:{anomalies.name}(n={len(anomalies.sentences)})"
+        f"|negative:{corpus}-{settings.split}(n={len(rows)})|z:p(z|x),draws={settings.n_draws},steps={steps}"
+        f"|eos:yes|bootstrap:{settings.resamples}|seed:{settings.seed}|v:{__version__}"
+    )
+    return Contrast(
+        signature=signature,
+        anomalies=anomalies.name,
+        anomalies_sha256=anomalies.sha256,
+        n_normal=len(rows),
+        n_anomalous=len(anomalies.sentences),
+        share=resampled.share,
+        results=results,
+        comparisons=_comparisons(systems, measured),
+        curves=curves,
+    )
+
+
+def _comparisons(systems: Sequence[SystemScores], measured: Mapping[tuple[str, bool, bool], Areas]) -> list[Comparison]:
+    """AUROC of each model's main score less that of each baseline's: `<unk>` priced or not, whole or per token.
+
+    Where a baseline has no such score, its plain one takes part. `measured`: (system, priced, per token) → areas.
+    """
+    models, others = ([system for system in systems if system.is_model is wanted] for wanted in (True, False))
+    compared = []
+    for model, other, priced, per_token in product(models, others, (False, True), (False, True)):
+        score = model.priced if priced else model.main
+        if score is None:
+            continue
+        forms = [(other.label, priced, per_token), (other.label, False, per_token), (other.label, False, False)]
+        rival = next(measured[form] for form in forms if form in measured)
+        value, ci95 = difference(measured[model.label, priced, per_token].auroc, rival.auroc)
+        compared.append(Comparison(model.label, score, other.label, per_token, value, ci95, verdict(ci95)))
+    return compared
+
+
+def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
+    title = f"{contrast.anomalies}: {contrast.n_anomalous:,} anomalies among {contrast.n_normal:,} normal sentences"
+    table = new_table(title, "system", "score", "AUROC", "95 %", "AUPRC", "95 %")
+    for row in contrast.results:
+        score = f"{row.score} per token" if row.per_token else row.score
+        areas = f"{row.auroc:.3f}", _interval(row.auroc_ci95), f"{row.auprc:.3f}", _interval(row.auprc_ci95)
+        table.add_row(row.system, score, *areas)
+    yield table
+    yield f"chance: AUROC 0.5, AUPRC {contrast.share:.3f}"
+    table = new_table(
+        "models against baselines", "model", "score", "baseline", "AUROC difference", "95 %", "the model is"
+    )
+    for each in contrast.comparisons:
+        score = f"{each.score} per token" if each.per_token else each.score
+        figures = f"{each.auroc_difference:+.3f}", _interval(each.ci95), each.model_is
+        table.add_row(each.model, score, each.baseline, *figures)
+    if contrast.comparisons:
+        yield table
+    yield f"{contrast.signature}\n"
+
+
+def _interval(ci95: Interval) -> str:
+    return f"[{ci95[0]:.3f}, {ci95[1]:.3f}]"

@@ -46,7 +46,6 @@ Labels = NDArray[np.bool_]
 _SIZES = (10, 100, 1000, 10_000)
 _SHIFTS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 _FEATURES = {"probe": "probe of posterior means", "bag_of_words": "bag of words"}
-_MOVES = {"attribute": "along the direction", "random": "along a random one"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,14 @@ class MovedShare:
 
 
 @dataclass(frozen=True)
+class MovedShares:
+    """Along the direction of the attribute, and along a random one at right angles to it."""
+
+    attribute: list[MovedShare]
+    random: list[MovedShare]
+
+
+@dataclass(frozen=True)
 class MovedSentence:
     """What a sentence becomes."""
 
@@ -141,7 +148,6 @@ class Directions(Report):
         n_labelled: labelled sentences by split.
         majority: accuracy of always saying the more frequent class.
         direction: u (D,); `scale` is σ_u.
-        moved: along the `attribute` and along a `random` direction at right angles to it.
     """
 
     kind: ClassVar[str] = "directions"
@@ -154,7 +160,7 @@ class Directions(Report):
     accuracy: list[AccuracyOfSize]
     direction: list[float]
     scale: float
-    moved: dict[str, list[MovedShare]]
+    moved: MovedShares
     sentences: list[Example]
 
     def table(self) -> Group:
@@ -163,9 +169,9 @@ class Directions(Report):
         for row in self.accuracy:
             accuracy.add_row(f"{row.n:,}", str(row.probe), str(row.bag_of_words))
         title = f"share of moved sentences that a bag of words takes for {self.positive!r}, by standard deviations"
-        moved = new_table(title, "", *(f"{row.shift:+.0f}" for row in self.moved["attribute"]))
-        for name, rows in self.moved.items():
-            moved.add_row(_MOVES[name], *(f"{row.share_positive:.2f} ± {row.standard_error:.2f}" for row in rows))
+        moved = new_table(title, "", *(f"{row.shift:+.0f}" for row in self.moved.attribute))
+        for name, rows in self._moves().items():
+            moved.add_row(name, *(f"{row.share_positive:.2f} ± {row.standard_error:.2f}" for row in rows))
         examples = new_table("sentences moved along the direction", "shift")
         examples.add_column("sentence", overflow="fold")
         for example in self.sentences:
@@ -187,15 +193,16 @@ class Directions(Report):
         left.axhline(self.majority, color="C3", linewidth=0.8, label="majority")
         left.set_xscale("log")
         left.set_xlabel("labelled sentences")
-        for key, label in _MOVES.items():
-            shift, share, error = zip(
-                *((row.shift, row.share_positive, row.standard_error) for row in self.moved[key]), strict=True
-            )
-            right.errorbar(shift, share, yerr=error, fmt="o-", markersize=3, label=label)
+        for label, rows in self._moves().items():
+            shares, errors = [row.share_positive for row in rows], [row.standard_error for row in rows]
+            right.errorbar([row.shift for row in rows], shares, yerr=errors, fmt="o-", markersize=3, label=label)
         right.set_xlabel("shift, standard deviations")
         for panel in (left, right):
             panel.legend(fontsize="small")
         return figure
+
+    def _moves(self) -> dict[str, list[MovedShare]]:
+        return {"along the direction": self.moved.attribute, "along a random one": self.moved.random}
 
 
 def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: Progress = silent) -> Directions:
@@ -238,8 +245,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         for learned, tested in features.values()
     ]
     probe = fit_probe(means["train"], truth["train"])
-    other = other_direction(probe.direction, seed=seed)
-    steps = {"attribute": probe.scale * probe.direction, "random": probe.scale * other}
+    steps = [probe.scale * step for step in (probe.direction, other_direction(probe.direction, seed=seed))]
     words = word_classifier(texts["train"], truth["train"])
     moved, examples = _moved(model, steps, chosen[split][: settings.moved], words, settings)
     share = float(tests.mean())
@@ -272,21 +278,24 @@ def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[L
 
 
 def _moved(
-    model: LatentEBM, steps: dict[str, Tensor], rows: list[Labelled], words: Any, settings: DirectionsSettings
-) -> tuple[dict[str, list[MovedShare]], list[Example]]:
-    """The sentences moved by `steps` (D,) each: the shares that `words` takes for positive, and examples."""
+    model: LatentEBM, steps: Sequence[Tensor], rows: list[Labelled], words: Any, settings: DirectionsSettings
+) -> tuple[MovedShares, list[Example]]:
+    """The sentences moved by two `steps` (D,): the shares that `words` takes for positive, and examples of the first.
+
+    Decoded greedily from z + s · step.
+    """
     z = model.infer([row.sentence for row in rows], seed=settings.seed)
-    shares, texts = {}, {}
-    for name, step in steps.items():
-        texts[name] = [model.decode(z + shift * step) for shift in _SHIFTS]
-        found = [float(words.predict(text).mean()) for text in texts[name]]
-        shares[name] = [MovedShare(s, each, _error(each, len(rows))) for s, each in zip(_SHIFTS, found, strict=True)]
-    shown = zip(rows, zip(*texts["attribute"], strict=True), strict=True)
+    texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
+    shares = []
+    for by_shift in texts:
+        found = [float(words.predict(text).mean()) for text in by_shift]
+        shares.append([MovedShare(s, each, _error(each, len(rows))) for s, each in zip(_SHIFTS, found, strict=True)])
+    shown = zip(rows, zip(*texts[0], strict=True), strict=True)
     examples = [
         Example(row.sentence, row.label, [MovedSentence(*moved) for moved in zip(_SHIFTS, column, strict=True)])
         for row, column in islice(shown, settings.shown)
     ]
-    return shares, examples
+    return MovedShares(*shares), examples
 
 
 class Probe(NamedTuple):

@@ -10,14 +10,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
+from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.text.labels import Labelled
+from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
+from lebm_text.text.corpora import Corpus
+from lebm_text.text.labels import Labelled, labelled_split
 from lebm_text.text.vocabulary import UNK
 
-__all__ = ["ANOMALIES", "CLASS_NAMES", "HeldOut", "hold_out", "resolve_class"]
+__all__ = ["ANOMALIES", "CLASS_NAMES", "PROTOCOL", "HeldOut", "hold_out", "prepare", "resolve_class"]
 
 ANOMALIES = "anomalies.txt"  # beside train.txt, valid.txt and test.txt, which hold normal sentences alone
+PROTOCOL = "protocol.json"  # beside them, what was done
 
 CLASS_NAMES: Mapping[str, tuple[str, ...]] = {"agnews": ("world", "sports", "business", "scitech")}
 """Names of the classes 0, 1, … of corpora whose label files hold numbers."""
@@ -30,6 +35,45 @@ class HeldOut:
     splits: dict[str, list[str]]
     anomalies: list[str]
     counts: dict[str, int]
+
+
+def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
+    """Write a corpus without one class, whose test sentences of that class are anomalies, and protocol.json.
+
+    Args:
+        corpus: with labels beside each split.
+        held_out: the class, by name or label.
+        output: the new directory, absent or empty.
+        min_count, max_length: see `hold_out`.
+
+    Raises:
+        InputError: the directory is taken or cannot be made, labels are missing, or there is no such class.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists already; choose another directory")
+    labelled = {split: labelled_split(corpus, split) for split in corpus.splits}
+    label = resolve_class(held_out, [pair.label for pair in labelled["train"]], CLASS_NAMES.get(corpus.name, ()))
+    parted = hold_out(labelled, label, min_count=min_count, max_length=max_length)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {output}: {error.strerror}") from None
+    files = {**{f"{split}.txt": lines for split, lines in parted.splits.items()}, ANOMALIES: parted.anomalies}
+    for name, lines in files.items():
+        atomic_write_text(output / name, "".join(f"{line}\n" for line in lines))
+    protocol = {
+        "protocol": "leave-one-class-out",
+        "corpus": corpus.describe(),
+        "held_out": held_out,
+        "label": label,
+        "min_count": min_count,
+        "max_length": max_length,
+        **parted.counts,
+        "version": __version__,
+        "sha256": {name: sha256_file(output / name) for name in files},
+    }
+    atomic_write_json(output / PROTOCOL, protocol)
+    return parted
 
 
 def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:

@@ -5,7 +5,6 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_bytes, cache_directory, sha256_file
+from lebm_text.store import atomic_write_bytes, cache_entry, sha256_file
 
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
@@ -57,11 +56,8 @@ def kept_posterior_means(
     run: Run, model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
 ) -> Tensor:
     """`posterior_means` of the run's model, read from the user's cache if the same were asked for before."""
-    digest = hashlib.sha256()
-    of_run = [__version__, sha256_file(run.config_file), run.weights_sha256]
-    for part in (*of_run, n_draws, seed, len(sentences), *sentences):
-        digest.update(f"{part}\n".encode())
-    path = cache_directory() / "latents" / f"{digest.hexdigest()}.npy"
+    of_run = __version__, sha256_file(run.config_file), run.weights_sha256
+    path = cache_entry("latents", *of_run, n_draws, seed, list(sentences)).with_suffix(".npy")
     with suppress(OSError, ValueError, EOFError):  # not there, or damaged
         means = np.load(path, allow_pickle=False)
         if means.shape == (len(sentences), model.config.model.latent_dim):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.cli.anomaly_systems import find_runs
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
+from lebm_text.reports.anomaly_systems import labels_of
+from lebm_text.run import Run
 from lebm_text.store import cache_directory
 
 from ..tiny import tiny_model
@@ -129,8 +130,10 @@ def test_the_table_says_where_a_model_stands(
 ) -> None:
     assert main(["anomaly", "eval", str(grammar_corpus), *runs, "-n", "20", "-o", "report.json"]) == 0
     captured = capsys.readouterr()
-    assert "3 anomalies among 20 normal sentences (chance: AUROC 0.5, AUPRC 0.130)" in captured.out
-    assert "ebm -log p(x,z) (whole) against kn5: " in captured.out
+    assert "anomalies: 3 anomalies among 20 normal sentences" in captured.out
+    assert "chance: AUROC 0.5, AUPRC 0.130" in captured.out
+    (compared,) = (line for line in captured.out.splitlines() if line.split()[:4] == ["ebm", "-log", "p(x,z)", "kn5"])
+    assert any(compared.endswith(verdict) for verdict in ("better", "worse", "no difference shown"))
     assert "report: report.json" in captured.err
 
 
@@ -228,5 +231,5 @@ def test_refuses_no_anomalies_no_place_and_a_run_twice(
 def test_a_run_named_like_a_baseline_is_not_taken_for_it(tmp_path: Path) -> None:
     for name in ("kn5", "length", "ebm"):
         tiny_model().save_pretrained(tmp_path / name)
-    labels = [run.label for run in find_runs([tmp_path / name for name in ("kn5", "length", "ebm")])]
+    labels = labels_of([Run(tmp_path / name) for name in ("kn5", "length", "ebm")])
     assert labels == ["run kn5", "run length", "ebm"]

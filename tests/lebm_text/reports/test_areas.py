@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.reports.anomaly import Contrast, difference, verdict
+from lebm_text.reports.areas import Resampled, difference, verdict
 
 pytest.importorskip("sklearn")
 
@@ -17,19 +17,19 @@ LOW, HIGH = RNG.normal(size=60), RNG.normal(size=40) + 20
 
 
 def test_a_perfect_a_reversed_and_a_constant_score() -> None:
-    contrast = Contrast(60, 40, n_resamples=30)
-    perfect = contrast.measure(LOW, HIGH)
+    resampled = Resampled(60, 40, n_resamples=30)
+    perfect = resampled.areas(LOW, HIGH)
     assert (perfect.auroc.value, *perfect.auroc.ci95, perfect.auprc.value) == pytest.approx((1, 1, 1, 1))
-    reversed_ = contrast.measure(-LOW, -HIGH)
+    reversed_ = resampled.areas(-LOW, -HIGH)
     assert (reversed_.auroc.value, *reversed_.auroc.ci95) == pytest.approx((0, 0, 0))
-    assert reversed_.auprc.value < contrast.share == 0.4
-    constant = contrast.measure(np.zeros(60), np.zeros(40))
+    assert reversed_.auprc.value < resampled.share == 0.4
+    constant = resampled.areas(np.zeros(60), np.zeros(40))
     assert (constant.auroc.value, constant.auprc.value) == pytest.approx((0.5, 0.4))
 
 
 def test_a_random_score_is_chance_and_its_interval_says_so() -> None:
-    contrast = Contrast(400, 400, n_resamples=200)
-    found = contrast.measure(RNG.normal(size=400), RNG.normal(size=400)).auroc
+    resampled = Resampled(400, 400, n_resamples=200)
+    found = resampled.areas(RNG.normal(size=400), RNG.normal(size=400)).auroc
     error = np.sqrt(801 / (12 * 400 * 400))  # of the Mann-Whitney statistic over n m
     assert abs(found.value - 0.5) < 4 * error
     assert found.ci95[0] < found.value < found.ci95[1]
@@ -41,29 +41,29 @@ def test_the_area_is_the_share_of_ordered_pairs() -> None:
     normal[0] = anomalous[0]
     pairs = anomalous[:, None] - normal
     expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-    assert Contrast(30, 20, n_resamples=2).measure(normal, anomalous).auroc.value == pytest.approx(expected)
+    assert Resampled(30, 20, n_resamples=2).areas(normal, anomalous).auroc.value == pytest.approx(expected)
 
 
 def test_resamples_have_the_areas_that_the_library_gives() -> None:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    contrast = Contrast(30, 20, n_resamples=5)
+    resampled = Resampled(30, 20, n_resamples=5)
     normal, anomalous = RNG.normal(size=30).round(1), (RNG.normal(size=20) + 0.5).round(1)  # with ties
-    found = contrast.measure(normal, anomalous)
+    found = resampled.areas(normal, anomalous)
     values = np.concatenate([normal, anomalous])
-    for draw, counts in enumerate(contrast._counts):
+    for draw, counts in enumerate(resampled._counts):
         rows = np.repeat(np.arange(50), counts)
-        assert sorted(np.bincount(contrast.labels[rows])) == [20, 30]
+        assert sorted(np.bincount(resampled.labels[rows])) == [20, 30]
         for area, function in ((found.auroc, roc_auc_score), (found.auprc, average_precision_score)):
-            assert area.draws[draw] == pytest.approx(function(contrast.labels[rows], values[rows]))
+            assert area.draws[draw] == pytest.approx(function(resampled.labels[rows], values[rows]))
 
 
 def test_differences_are_paired() -> None:
-    contrast = Contrast(60, 40, n_resamples=100)
+    resampled = Resampled(60, 40, n_resamples=100)
     normal, anomalous = RNG.normal(size=60), RNG.normal(size=40) + 1
-    one = contrast.measure(normal, anomalous).auroc
-    assert difference(one, contrast.measure(2 * normal, 2 * anomalous).auroc) == (0.0, (0.0, 0.0))
-    perfect = contrast.measure(LOW, HIGH).auroc
+    one = resampled.areas(normal, anomalous).auroc
+    assert difference(one, resampled.areas(2 * normal, 2 * anomalous).auroc) == (0.0, (0.0, 0.0))
+    perfect = resampled.areas(LOW, HIGH).auroc
     value, ci95 = difference(perfect, one)
     assert value == 1.0 - one.value
     assert verdict(ci95) == "better"
@@ -76,40 +76,34 @@ def test_spoilt_sentences_are_resampled_with_their_originals() -> None:
     scores = RNG.normal(size=200)
     widths = []
     for paired in (True, False):
-        low, high = Contrast(200, 200, n_resamples=300, paired=paired).measure(scores, scores + 0.5).auroc.ci95
+        low, high = Resampled(200, 200, n_resamples=300, paired=paired).areas(scores, scores + 0.5).auroc.ci95
         widths.append(high - low)
     assert widths[0] < 0.6 * widths[1]
 
 
-def test_curves_begin_and_end_where_they_must() -> None:
-    curves = Contrast(60, 40, n_resamples=2).curves(LOW, HIGH)
-    assert (curves.false_positive_rate[0], curves.true_positive_rate[-1]) == (0.0, 1.0)
-    assert (curves.recall[0], curves.precision[-1]) == (1.0, 1.0)
-
-
 def test_refuses_scores_that_are_no_numbers_and_too_few_sentences() -> None:
     with pytest.raises(ValueError, match="finite"):
-        Contrast(60, 40, n_resamples=2).measure(LOW, np.full(40, np.nan))
+        Resampled(60, 40, n_resamples=2).areas(LOW, np.full(40, np.nan))
     with pytest.raises(InputError, match="2 sentences"):
-        Contrast(1, 40)
+        Resampled(1, 40)
 
 
 def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(InputError, match=r"lebm-text\[analysis\]"):
-        Contrast(60, 40)
+        Resampled(60, 40)
 
 
 def test_curves_are_kept_with_their_ends() -> None:
     """A thinned ROC curve has nearly the area of the whole."""
-    contrast = Contrast(400, 300, n_resamples=2)
+    resampled = Resampled(400, 300, n_resamples=2)
     normal, anomalous = RNG.normal(size=400), RNG.normal(size=300) + 1
-    kept = contrast.curves(normal, anomalous).record()
-    roc = np.array(kept["roc"])
+    curves = resampled.curves(normal, anomalous)
+    roc = np.array(curves.roc)
     assert roc[0].tolist() == [0, 0]
     assert roc[-1].tolist() == [1, 1]
     assert len(roc) <= 200
     area = np.diff(roc[:, 0]) @ (roc[1:, 1] + roc[:-1, 1]) / 2
-    assert area == pytest.approx(contrast.measure(normal, anomalous).auroc.value, abs=0.01)
-    recall = np.array(kept["precision_over_recall"])[:, 0]
-    assert {recall[0], recall[-1]} == {0.0, 1.0}
+    assert area == pytest.approx(resampled.areas(normal, anomalous).auroc.value, abs=0.01)
+    first, last = curves.precision_over_recall[0], curves.precision_over_recall[-1]
+    assert (first[0], last) == (1.0, (0.0, 1.0))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
-from lebm_text.reports.corruption import KINDS, Corruption, Unigrams, corrupt
+from lebm_text.reports.anomaly_texts import KINDS, Corruption, Unigrams, corrupt
 
 DISTINCT = st.integers(0, 12).map(lambda n: " ".join(f"w{i}" for i in range(n)))
 STRENGTHS = st.floats(0, 1)

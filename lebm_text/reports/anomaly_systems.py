@@ -1,0 +1,166 @@
+"""Systems that score sentences for anomaly detection: runs of any model, and baselines that need none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.progress import Progress, counter
+from lebm_text.run import Run
+from lebm_text.store import atomic_write_json, cache_entry, read_json, sha256_file
+from lebm_text.text.vocabulary import UNK
+
+from .anomaly_texts import NORMAL
+from .areas import Floats
+from .needs import check_judges
+from .scores import Scorer, ScoreSettings, SentenceScore
+
+__all__ = ["SystemScores", "Texts", "baselines", "labels_of", "score_run"]
+
+Texts = Mapping[str, Sequence[str]]
+"""Name → sentences; those of `NORMAL` are the normal ones."""
+
+_BASELINES = ("length", "unknown words", "kn5")  # labels; figures are looked up by them, so no run may have one
+_CHUNK = 64  # sentences whose scores are kept together
+
+
+@dataclass(frozen=True)
+class SystemScores:
+    """The scores of one system on all texts, high is anomalous.
+
+    Attributes:
+        label: of the system.
+        is_model: it has a learned prior; all others are baselines.
+        main: the score that it is compared by; `priced`: the same where each `<unk>` has its price, if there is one.
+        values: score → text → (n,).
+        lengths: text → (n,) what values are divided by for figures per token; None: there are no such figures.
+    """
+
+    label: str
+    is_model: bool
+    main: str
+    values: dict[str, dict[str, Floats]]
+    lengths: dict[str, Floats] | None
+    priced: str | None = None
+
+    def with_price(self, unknown: Mapping[str, Floats], price: float) -> SystemScores:
+        """Besides, the main score where each `<unk>` costs `price` nats more; `unknown`: text → how many (n,)."""
+        name = f"{self.main} + <unk>"
+        dearer = {text: values + price * unknown[text] for text, values in self.values[self.main].items()}
+        return replace(self, values={**self.values, name: dearer}, priced=name)
+
+    def columns(self) -> dict[tuple[str, bool], dict[str, Floats]]:
+        """(score, per token?) → text → (n,)."""
+        found = {(name, False): by_text for name, by_text in self.values.items()}
+        if self.lengths is not None:
+            for name, by_text in self.values.items():
+                found[name, True] = {text: values / self.lengths[text] for text, values in by_text.items()}
+        return found
+
+
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """The shortest ends of the runs' paths that tell them apart. Raises InputError for a run that is given twice."""
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is given twice")
+    names = [run.name for run in runs]
+    labels = [run.name if names.count(run.name) == 1 else str(run) for run in runs]
+    return [f"run {label}" if label in _BASELINES else label for label in labels]
+
+
+def score_run(
+    run: Run,
+    label: str,
+    texts: Texts,
+    settings: ScoreSettings,
+    *,
+    device: str,
+    precision: str,
+    on_progress: Progress,
+) -> SystemScores:
+    """Score all texts by a run's model, which takes each of their sentences.
+
+    Args:
+        run: of any model; `label` names it.
+        texts: what is scored.
+        settings: how z is drawn.
+        device, precision: see `LatentEBM.from_pretrained`.
+        on_progress: told of sentences.
+    """
+    columns: dict[str, dict[str, Floats]] = {}
+    lengths, done = {}, 0
+    scorer = _KeptScorer(run, settings, device=device, precision=precision)
+    on_sentence = counter(on_progress, f"scores of {label}", sum(map(len, texts.values())))
+    for text, sentences in texts.items():
+        scores: list[SentenceScore] = []
+        for start in range(0, len(sentences), _CHUNK):
+            # Texts go on numbering where the last one ended, so that no two share their noise.
+            scores += scorer(sentences[start : start + _CHUNK], done)
+            done += len(sentences[start : start + _CHUNK])
+            on_sentence(done)
+        rows = [_anomaly_scores(score, run.config.model.latent_dim) for score in scores]
+        for name in rows[0]:
+            columns.setdefault(name, {})[text] = np.array([row[name] for row in rows])
+        lengths[text] = np.array([float(score.n_tokens) for score in scores])
+    return SystemScores(label, run.config.model.prior != "gaussian", next(iter(columns)), columns, lengths)
+
+
+def _anomaly_scores(score: SentenceScore, latent_dim: int) -> dict[str, float]:
+    """High is anomalous; the main score first."""
+    if latent_dim == 0:
+        return {"-log p(x)": -score.log_likelihood}
+    parts = {"-log p(x,z)": score.score, "-log p(x|z)": -score.log_likelihood, "-log p(z)": -score.log_prior}
+    return parts if score.elbo is None else {"-ELBO": -score.elbo, **parts}
+
+
+class _KeptScorer:
+    """A scorer whose results are kept in the user's cache: chains are slow, and a comparison grows by and by."""
+
+    def __init__(self, run: Run, settings: ScoreSettings, *, device: str, precision: str) -> None:
+        self._run, self._settings, self._device, self._precision = run, settings, device, precision
+        self._key = (__version__, sha256_file(run.config_file), run.weights_sha256, asdict(settings), precision)
+
+    def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
+        """The scores of sentences none of which is too long."""
+        path = cache_entry("scores", *self._key, first, list(sentences)).with_suffix(".json")
+        with suppress(InputError, KeyError, TypeError):  # not there, or damaged
+            kept = [SentenceScore(**record) for record in read_json(path)["scores"]]
+            if len(kept) == len(sentences):
+                return kept
+        scores = [score for score in self._scorer(sentences, first=first) if score is not None]
+        with suppress(OSError):  # a cache that cannot be written costs time alone
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_json(path, {"scores": [asdict(score) for score in scores]})
+        return scores
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self._run.model(device=self._device, precision=self._precision), self._settings)
+
+
+def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemScores, SystemScores, SystemScores]:
+    """Length, `<unk>`, and a Kneser-Ney model of order 5 of the training text, closed as that of the judges."""
+    check_judges()
+    from lm_eval.judges import KneserNeySpec
+    from lm_eval.texts import RealText, Reference
+
+    reference = Reference(RealText(corpus, train, NORMAL, texts[NORMAL]))
+    closed = {name: reference.read(sentences, name)[0] for name, sentences in texts.items()}
+    judge = KneserNeySpec(5).train(reference.train, reference).model
+    scores = {name: judge.score(sentences) for name, sentences in closed.items()}
+    lengths = {name: found.n_tokens.astype(float) for name, found in scores.items()}
+    unknown = {
+        name: np.array([float(sentence.split(" ").count(UNK)) for sentence in sentences])
+        for name, sentences in closed.items()
+    }
+    length, words, ngram = _BASELINES
+    return (
+        SystemScores(length, False, "tokens", {"tokens": lengths}, None),
+        SystemScores(words, False, UNK, {UNK: unknown}, lengths),
+        SystemScores(ngram, False, "-log p(x)", {"-log p(x)": {n: s.nll for n, s in scores.items()}}, lengths),
+    )
