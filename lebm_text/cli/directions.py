@@ -42,9 +42,7 @@ __all__ = ["command"]
 @device_option
 @json_option
 @report_option("directions")
-def command(
-    run: Path | None, data_dir: Path | None, draws: int, as_json: bool, output: Path | None, **rest: Any
-) -> None:
+def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:
     """Find the direction of an attribute, say how well it tells sentences apart, and move sentences along it.
 
     The corpus needs train.label and valid.label beside train.txt and valid.txt (a label a line, an empty one where
@@ -55,5 +53,5 @@ def command(
     found = Run.find(run, data_dir=data_dir)
     file = report_file(found, "directions", output)
     with progress(quiet=as_json) as on_progress:
-        report = compute(found, DirectionsSettings(n_draws=draws, **rest), on_progress)
+        report = compute(found, DirectionsSettings(**settings), on_progress)
     show_report(report, found, file, as_json=as_json)

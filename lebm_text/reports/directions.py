@@ -59,7 +59,7 @@ class DirectionsSettings:
         sizes: numbers of labelled sentences to learn from; none: 10, 100, 1000, 10000 as far as there are.
         repeats: draws of each size.
         held_out, moved, shown: sentences to test on, to move, and to keep of those moved.
-        n_draws: M, posterior draws of a sentence.
+        draws: M, posterior draws of a sentence.
         seed: of every choice and draw.
         device: where to compute: auto, cpu or cuda.
     """
@@ -72,7 +72,7 @@ class DirectionsSettings:
     held_out: int = 2000
     moved: int = 200
     shown: int = 4
-    n_draws: int = 4
+    draws: int = 4
     seed: int = 1
     device: str = "auto"
 
@@ -232,7 +232,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     truth = {name: np.array([row.label == positive for row in rows]) for name, rows in chosen.items()}
     texts = {name: [row.sentence for row in rows] for name, rows in chosen.items()}
     means = {
-        name: kept_posterior_means(run, model, lines, n_draws=settings.n_draws, seed=seed, on_progress=on_progress)
+        name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
         for name, lines in texts.items()
     }
     tests = truth[split][: settings.held_out]
@@ -249,7 +249,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     words = word_classifier(texts["train"], truth["train"])
     moved, examples = _moved(model, steps, chosen[split][: settings.moved], words, settings)
     share = float(tests.mean())
-    what = f"directions(M={settings.n_draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
+    what = f"directions(M={settings.draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
     sha256 = {"weights": run.weights_sha256}
     for name in chosen:
         sha256[name] = corpus.splits[name].sha256
