@@ -14,7 +14,7 @@ from benchmarks.baseline import PlainGenerator
 from benchmarks.sizes import PRECISIONS
 from benchmarks.trained import Trained
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.precision import compute_dtype
+from lebm_text.models.lstm import compute_dtype
 
 __all__ = ["decoding_errors", "posterior_errors", "update_errors"]
 

@@ -12,7 +12,7 @@ from benchmarks.baseline import PlainGenerator, PlainTrainer
 from benchmarks.measure import interleaved
 from lebm_text.build import build_model
 from lebm_text.config import Config
-from lebm_text.models.precision import resolve_precision
+from lebm_text.models.lstm import resolve_precision
 from lebm_text.models.priors import EBMPrior
 from lebm_text.presets import preset
 from lebm_text.text.batching import Batch, BatchPlan

@@ -20,7 +20,7 @@ from benchmarks.measure import interleaved
 from benchmarks.posterior import contestant
 from benchmarks.report import Report, table
 from benchmarks.sizes import FULL, PRECISIONS, SMOKE, Sizes
-from lebm_text.models.precision import resolve_precision
+from lebm_text.models.lstm import resolve_precision
 
 BATCH, STEPS = 128, 10
 GROWTH = {

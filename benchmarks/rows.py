@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.measure import interleaved, matmul, peak_memory
 from benchmarks.sizes import PRECISIONS
-from lebm_text.models.precision import compute_dtype
+from lebm_text.models.lstm import compute_dtype
 
 __all__ = ["Prepare", "compare"]
 

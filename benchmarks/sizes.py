@@ -10,7 +10,7 @@ import torch
 from lebm_text.config import Config
 from lebm_text.inference.chain import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.precision import compute_dtype
+from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior
 from lebm_text.text.batching import Batch, EncodedCorpus
 

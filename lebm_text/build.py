@@ -17,7 +17,7 @@ from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.precision import compute_dtype
+from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.samplers.schedules import geometric, linear
 

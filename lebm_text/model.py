@@ -19,7 +19,7 @@ from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.generate import Generated, decode_latents, generate
-from lebm_text.models.precision import resolve_precision
+from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
 from lebm_text.store import atomic_write_json, read_json

@@ -20,7 +20,7 @@ from torch import Tensor
 from lebm_text.store import atomic_write_bytes, lock
 from lebm_text.text.batching import EncodedCorpus
 
-from .lstm_network import OutputVocabulary
+from .lstm import OutputVocabulary
 from .lstm_recipe import LSTMRecipe
 
 __all__ = ["Entry", "JudgeCache", "training_key"]

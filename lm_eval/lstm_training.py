@@ -18,14 +18,12 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.models.packing import Packing
-from lebm_text.models.precision import resolve_precision
+from lebm_text.models.lstm import Packing, resolve_precision
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
 from .base import naming
-from .lstm import LSTMJudge, TrainingReport, score_text
+from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, TrainingReport, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
-from .lstm_network import LSTMNetwork, OutputVocabulary
 from .lstm_recipe import LSTMRecipe
 
 __all__ = ["adam", "train_lstm", "update"]
@@ -194,7 +192,7 @@ class _Training:
     def _pass_over_text(self) -> float:
         """The updates of one epoch; their mean NLL a token, under dropout."""
         network, n_epochs = self._network, self.progress.n_epochs
-        device = network.embedding.device
+        device = network.device
         dropout = _generator(self._seed, _DROPOUT, n_epochs, device=device)
         total = torch.zeros((), dtype=torch.float64, device=device)
         for one_pass in range(n_epochs * self._passes, (n_epochs + 1) * self._passes):

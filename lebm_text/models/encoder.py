@@ -16,9 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.models.layer import LSTMLayer
-from lebm_text.models.packing import Packing
-from lebm_text.models.precision import operand_dtype
+from lebm_text.models.lstm import LSTM, Packing
 from lebm_text.text.batching import Batch
 
 __all__ = ["LSTMEncoder", "Moments"]
@@ -31,7 +29,7 @@ class Moments(NamedTuple):
     log_variance: Tensor
 
 
-class LSTMEncoder(nn.Module):
+class LSTMEncoder(LSTM):
     """q(z|x), with embeddings of its own; it has no dropout.
 
     Args:
@@ -53,12 +51,7 @@ class LSTMEncoder(nn.Module):
         init_range: float = 0.1,
         rng: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.hidden_dim, self.compute_dtype = hidden_dim, compute_dtype
-        self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_dim))
-        self.token_weight = nn.Parameter(torch.empty(4 * hidden_dim, embedding_dim))
-        self.recurrent_weight = nn.Parameter(torch.empty(4 * hidden_dim, hidden_dim))
-        self.gate_bias = nn.Parameter(torch.empty(4 * hidden_dim))
+        super().__init__(vocab_size, embedding_dim=embedding_dim, hidden_dim=hidden_dim, compute_dtype=compute_dtype)
         self.moments_weight = nn.Parameter(torch.empty(2 * latent_dim, hidden_dim))
         self.moments_bias = nn.Parameter(torch.empty(2 * latent_dim))
         with torch.no_grad():
@@ -68,10 +61,8 @@ class LSTMEncoder(nn.Module):
     def forward(self, batch: Batch) -> Moments:
         """Mean and log variance of z for each sentence, differentiable in the parameters."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
-        dtype = operand_dtype(self.embedding.dtype, self.compute_dtype)
-        layer = LSTMLayer.of(self.token_weight, self.recurrent_weight, token_bias=self.gate_bias, dtype=dtype)
-        inputs = layer.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
-        start = self.gate_bias.new_zeros(packing.n_rows, self.hidden_dim)
-        hidden = layer.scan(inputs, start[:, :0], start, start, packing)
+        weights = self.weights()
+        inputs = weights.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
+        hidden = weights.scan(inputs, packing)
         mean = packing.sum_by_row(hidden) / batch.lengths.to(hidden).unsqueeze(1)
         return Moments(*F.linear(mean, self.moments_weight, self.moments_bias).chunk(2, dim=1))

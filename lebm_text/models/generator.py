@@ -9,20 +9,21 @@ empty vector and this is an LSTM language model with a learned initial state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import copy
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.models.layer import LSTMLayer
-from lebm_text.models.lstm import lstm_step
-from lebm_text.models.packing import Packing
-from lebm_text.models.precision import operand_dtype
+from lebm_text.models.lstm import LSTM, LSTMWeights, Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch
 
 __all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,20 @@ class DecoderState:
     h: Tensor
     c: Tensor
     offset: Tensor
-    weights: _Weights
+    lstm: LSTMWeights
+    output: OutputLayer
 
     def select(self, rows: Tensor) -> DecoderState:
         """The state of some rows, given by index, in that order; repeats are allowed."""
-        return DecoderState(self.h[rows], self.c[rows], self.offset[rows], self.weights)
+        return replace(self, h=self.h[rows], c=self.c[rows], offset=self.offset[rows])
 
     def join(self, other: DecoderState) -> DecoderState:
         """These rows, then those of `other`, under the same weights."""
         h, c, offset = (torch.cat([getattr(self, x), getattr(other, x)]) for x in ("h", "c", "offset"))
-        return DecoderState(h, c, offset, self.weights)
+        return replace(self, h=h, c=c, offset=offset)
 
 
-class LSTMGenerator(nn.Module):
+class LSTMGenerator(LSTM):
     """p(x|z) over a closed vocabulary.
 
     Args:
@@ -57,6 +59,8 @@ class LSTMGenerator(nn.Module):
         init_range: parameters start uniform in ±init_range.
         rng: draws the initial parameters.
     """
+
+    latent_weight: nn.Parameter
 
     def __init__(
         self,
@@ -72,25 +76,19 @@ class LSTMGenerator(nn.Module):
         init_range: float = 0.1,
         rng: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.latent_dim, self.hidden_dim = latent_dim, hidden_dim
-        self.bos_id, self.dropout, self.compute_dtype = bos_id, dropout, compute_dtype
-        self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_dim))
-        self.token_weight = nn.Parameter(torch.empty(4 * hidden_dim, embedding_dim))
-        self.latent_weight = nn.Parameter(torch.empty(4 * hidden_dim, latent_dim))
-        self.recurrent_weight = nn.Parameter(torch.empty(4 * hidden_dim, hidden_dim))
-        self.gate_bias = nn.Parameter(torch.empty(4 * hidden_dim))
-        self.initial_h = _Affine(latent_dim, hidden_dim)
-        self.initial_c = _Affine(latent_dim, hidden_dim)
+        super().__init__(
+            vocab_size,
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            latent_dim=latent_dim,
+            compute_dtype=compute_dtype,
+        )
+        self.latent_dim, self.bos_id, self.dropout, self.init_range = latent_dim, bos_id, dropout, init_range
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocab_size, hidden_dim))
         self.output_bias = nn.Parameter(torch.empty(vocab_size))
-        self.init_range = init_range
+        self.initial_h = _Affine(latent_dim, hidden_dim)
+        self.initial_c = _Affine(latent_dim, hidden_dim)
         self.initialise(rng)
-
-    @property
-    def device(self) -> torch.device:
-        """Where its parameters are."""
-        return self.embedding.device
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
@@ -115,15 +113,21 @@ class LSTMGenerator(nn.Module):
         """
         packing = Packing.of(batch.lengths, batch.tokens.device)
         inputs, targets = self._inputs_and_targets(batch, packing)
-        embedded = self._drop(F.embedding(inputs, self.embedding), rng)
-        weights = _Weights.of(self)
-        hidden = self._drop(weights.scan(weights.layer.prepare(embedded), z, packing), rng)
-        return packing.sum_by_row(weights.output.log_probs(hidden, targets))
+        weights = self.weights()
+        inputs = weights.prepare(self._drop(F.embedding(inputs, self.embedding), rng))
+        hidden = weights.scan(inputs, packing, z, self.initial_h(z), self.initial_c(z))
+        return packing.sum_by_row(self.output_layer().log_probs(self._drop(hidden, rng), targets))
+
+    def output_layer(self) -> OutputLayer:
+        """The weights of the softmax as they are used."""
+        weight = self.embedding if self.output_weight is None else self.output_weight
+        return OutputLayer(weight.to(self.operand_dtype), self.output_bias)
 
     def start(self, z: Tensor) -> DecoderState:
         """State before the first token, z (B, D). It keeps the weights as they are now."""
-        weights = _Weights.of(self).detached()
-        return DecoderState(*weights.start(z), weights.layer.offset(z), weights)
+        fixed = _constant(self)
+        weights = fixed.weights()
+        return DecoderState(fixed.initial_h(z), fixed.initial_c(z), weights.offset(z), weights, fixed.output_layer())
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Logits of the next token after `tokens`, without gradients.
@@ -135,12 +139,9 @@ class LSTMGenerator(nn.Module):
         Returns:
             (B, V) logits in the parameters' type, and the state after reading `tokens`.
         """
-        weights = state.weights
-        recurrent = weights.layer.recurrent
-        gates = weights.layer.project(F.embedding(tokens, self.embedding.detach())).add_(state.offset)
-        gates += F.linear(state.h.to(recurrent.dtype), recurrent)
-        h, c = lstm_step(gates, state.c)
-        return weights.output.logits(h), DecoderState(h, c, state.offset, weights)
+        embedded = F.embedding(tokens, self.embedding.detach())
+        h, c = state.lstm.step(embedded, state.offset, state.h, state.c)
+        return state.output.logits(h), replace(state, h=h, c=c)
 
     def _inputs_and_targets(self, batch: Batch, packing: Packing) -> tuple[Tensor, Tensor]:
         inputs = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
@@ -162,49 +163,6 @@ class _Affine(nn.Linear):
         """Leave them to `LSTMGenerator.initialise`."""
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """The generator's weights as they are used: see `LSTMLayer` and `OutputLayer`."""
-
-    layer: LSTMLayer
-    initial_h: Tensor
-    initial_h_bias: Tensor
-    initial_c: Tensor
-    initial_c_bias: Tensor
-    output: OutputLayer
-
-    @classmethod
-    def of(cls, generator: LSTMGenerator) -> _Weights:
-        dtype = operand_dtype(generator.embedding.dtype, generator.compute_dtype)
-        output = generator.embedding if generator.output_weight is None else generator.output_weight
-        return cls(
-            layer=LSTMLayer.of(
-                generator.token_weight,
-                generator.recurrent_weight,
-                latent_weight=generator.latent_weight,
-                token_bias=generator.gate_bias,
-                dtype=dtype,
-            ),
-            initial_h=generator.initial_h.weight,
-            initial_h_bias=generator.initial_h.bias,
-            initial_c=generator.initial_c.weight,
-            initial_c_bias=generator.initial_c.bias,
-            output=OutputLayer(output.to(dtype), generator.output_bias),
-        )
-
-    def detached(self) -> _Weights:
-        """The same values as constants."""
-        return _Weights(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
-
-    def start(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """h0 and c0, (B, H)."""
-        return F.linear(z, self.initial_h, self.initial_h_bias), F.linear(z, self.initial_c, self.initial_c_bias)
-
-    def scan(self, prepared: Tensor, z: Tensor, packing: Packing) -> Tensor:
-        """Packed hidden states (N, H) of prepared tokens under z (B, D)."""
-        return self.layer.scan(prepared, z, *self.start(z), packing)
-
-
 class Likelihood:
     """log p(x|z) of a fixed batch under fixed parameters, no dropout.
 
@@ -212,25 +170,39 @@ class Likelihood:
     """
 
     def __init__(self, generator: LSTMGenerator, batch: Batch) -> None:
-        self._generator, self._version = generator, _version(generator)
+        fixed = _constant(generator)
+        self._generator, self._version = fixed, _version(fixed)
         self._packing = Packing.of(batch.lengths, batch.tokens.device)
-        self._weights = _Weights.of(generator).detached()
-        tokens, self._targets = generator._inputs_and_targets(batch, self._packing)
-        self._inputs = self._weights.layer.prepare(F.embedding(tokens, generator.embedding.detach()))
+        self._weights, self._output = fixed.weights(), fixed.output_layer()
+        tokens, self._targets = fixed._inputs_and_targets(batch, self._packing)
+        self._inputs = self._weights.prepare(F.embedding(tokens, fixed.embedding))
 
     def __call__(self, z: Tensor) -> Tensor:
         """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
-        if _version(self._generator) != self._version:
+        generator = self._generator
+        if _version(generator) != self._version:
             raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
         copies, rows = z.shape[:-2].numel(), z.shape[-2]
         packing, inputs, targets = self._packing.repeat(copies), self._inputs, self._targets
         if copies > 1:
             inputs, targets = inputs.repeat_interleave(copies, 0), targets.repeat_interleave(copies, 0)
         side_by_side = z.reshape(copies, rows, z.shape[-1]).transpose(0, 1).reshape(rows * copies, z.shape[-1])
-        hidden = self._weights.scan(inputs, side_by_side, packing)
-        log_probs = packing.sum_by_row(self._weights.output.log_probs(hidden, targets))
+        start = generator.initial_h(side_by_side), generator.initial_c(side_by_side)
+        hidden = self._weights.scan(inputs, packing, side_by_side, *start)
+        log_probs = packing.sum_by_row(self._output.log_probs(hidden, targets))
         return log_probs.reshape(rows, copies).T.reshape(z.shape[:-1])
 
 
-def _version(generator: LSTMGenerator) -> int:
+def _constant(module: ModuleT) -> ModuleT:
+    """The same module, its parameters as constants: they share memory and versions with it, and get no gradient."""
+    fixed = copy.copy(module)
+    fixed._parameters = {
+        name: None if value is None else nn.Parameter(value, requires_grad=False)
+        for name, value in module._parameters.items()
+    }
+    fixed._modules = {name: None if child is None else _constant(child) for name, child in module._modules.items()}
+    return fixed
+
+
+def _version(generator: nn.Module) -> int:
     return sum(parameter._version for parameter in generator.parameters())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["OutputLayer", "target_log_probs"]
+__all__ = ["OutputLayer"]
 
 # rows × V of a chunk: as large as a shared cache holds in bfloat16, since products of fewer rows are slower; a GPU
 # needs more rows to be busy.
@@ -37,10 +37,6 @@ class OutputLayer:
 
     weight: Tensor
     bias: Tensor
-
-    def detach(self) -> OutputLayer:
-        """The same weights as constants."""
-        return OutputLayer(self.weight.detach(), self.bias.detach())
 
     @cached_property
     def joint(self) -> Tensor:
@@ -97,11 +93,6 @@ class OutputLayer:
     def expected_weight(self, weights: Tensor) -> Tensor:
         """Σ_v weights_v w_v, (n, V') → (n, H)."""
         return torch.mm(weights, self.joint[:-2].t())
-
-
-def target_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """`OutputLayer.log_probs` with weights that serve once."""
-    return OutputLayer(weight, bias).log_probs(hidden, targets)
 
 
 class _Chunks:

@@ -14,7 +14,7 @@ from lebm_text.config import Config
 from lebm_text.devices import resolve_device
 from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
-from lebm_text.models.precision import resolve_precision
+from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.store import atomic_write_json, read_json
 from lebm_text.text.corpora import Corpus, find_again

@@ -12,9 +12,9 @@ from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.model import LatentEBM
-from lebm_text.models import layer
+from lebm_text.models import lstm
 from lebm_text.models.graphs import Replay, captured
-from lebm_text.models.layer import library_runs
+from lebm_text.models.lstm import library_runs
 from lebm_text.samplers.langevin import gradient
 from lebm_text.training.run import train
 
@@ -76,7 +76,7 @@ def test_both_ways_through_the_lstm_give_one_likelihood(
     z = normal(4, 3, seed=5).to(device, dtype)
     values, gradients = [], []
     for library in (False, True):
-        monkeypatch.setattr(layer, "library_runs", lambda device, dtype, chosen=library: chosen)
+        monkeypatch.setattr(lstm, "library_runs", lambda device, dtype, chosen=library: chosen)
         generator = toy_generator(dtype=dtype, compute_dtype=compute).to(device)
         likelihood = generator.likelihood(toy_batch([6, 4, 4, 1]).to(torch.device(device)))
         slope = partial(gradient, likelihood)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lm_eval.lstm_network import END, LSTMNetwork
+from lm_eval.lstm import END, LSTMNetwork
 
 __all__ = ["token_nll"]
 

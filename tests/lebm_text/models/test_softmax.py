@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lebm_text.models import softmax
-from lebm_text.models.softmax import OutputLayer, target_log_probs
+from lebm_text.models.softmax import OutputLayer
 
 from ..toy import gap, normal, seeded
 
@@ -26,7 +26,7 @@ def _problem(n: int = 70, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, T
 
 def _chunked(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
     hidden, weight, bias = inputs
-    return target_log_probs(hidden, weight, bias, targets)
+    return OutputLayer(weight, bias).log_probs(hidden, targets)
 
 
 def _plain(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def test_gradcheck_over_two_chunks(trained: bool, monkeypatch: pytest.MonkeyPatc
 def test_one_trained_part_of_the_head_is_enough(learns: str) -> None:
     hidden, weight, bias, targets = _problem(n=5)
     leaf = {"weight": weight, "bias": bias}[learns].requires_grad_()
-    (found,) = torch.autograd.grad(target_log_probs(hidden, weight, bias, targets).sum(), leaf)
+    (found,) = torch.autograd.grad(OutputLayer(weight, bias).log_probs(hidden, targets).sum(), leaf)
     (wanted,) = torch.autograd.grad(_plain((hidden, weight, bias), targets).sum(), leaf)
     torch.testing.assert_close(found, wanted)
 
@@ -87,7 +87,7 @@ def test_without_grad_mode_nothing_is_recorded() -> None:
     hidden, weight, bias, targets = _problem(n=5)
     weight.requires_grad_()
     with torch.no_grad():
-        assert not target_log_probs(hidden, weight, bias, targets).requires_grad
+        assert not OutputLayer(weight, bias).log_probs(hidden, targets).requires_grad
 
 
 @given(n_rows=st.integers(1, 1000), n_types=st.integers(1, 2000), elements=st.integers(1, 1 << 16))
@@ -117,7 +117,7 @@ def test_logits_of_all_rows_never_exist_at_once(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(softmax._Chunks, "exponentials", watched)
     hidden, weight, bias, targets = _problem(n=100)
-    target_log_probs(hidden, weight.requires_grad_(), bias, targets).sum().backward()  # type: ignore[no-untyped-call]
+    OutputLayer(weight.requires_grad_(), bias).log_probs(hidden, targets).sum().backward()  # type: ignore[no-untyped-call]
     assert rows == [40, 40, 20] * 2  # forward, and again backward
 
 
@@ -125,7 +125,7 @@ def test_the_bias_is_not_rounded_to_bfloat16() -> None:
     hidden, weight, _, targets = _problem(n=20)
     bias = 10 + normal(V, seed=3)
     nothing = torch.zeros_like(hidden).bfloat16()
-    found = target_log_probs(nothing, weight.bfloat16(), bias.float(), targets)
+    found = OutputLayer(weight.bfloat16(), bias.float()).log_probs(nothing, targets)
     wanted = bias.log_softmax(0)[targets]
     one_row = bias.bfloat16().double().log_softmax(0)[targets]
     # Logits are rounded once, by the product: they are near 10, where bfloat16 is 1/16 apart.
@@ -182,12 +182,12 @@ def test_logits_out_of_range_take_the_shifted_fallback(scale: float, shift: floa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_huge_logits_are_finite(dtype: torch.dtype) -> None:
     hidden, weight, bias, targets = _problem(scale=1e4)
-    found = target_log_probs(hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets)
+    found = OutputLayer(weight.to(dtype), bias.to(dtype)).log_probs(hidden.to(dtype), targets)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), _plain((hidden, weight, bias), targets), rtol=1e-4, atol=1e-2)
 
 
 def test_probabilities_sum_to_one() -> None:
     hidden, weight, bias, _ = _problem(n=4)
-    total = sum(target_log_probs(hidden, weight, bias, torch.full((4,), v)).exp() for v in range(V))
+    total = sum(OutputLayer(weight, bias).log_probs(hidden, torch.full((4,), v)).exp() for v in range(V))
     torch.testing.assert_close(total, torch.ones(4, dtype=torch.float64))

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lebm_text.errors import InputError
-from lebm_text.models.packing import Packing
-from lm_eval.lstm import score_text
-from lm_eval.lstm_network import LSTMNetwork, OutputVocabulary, _drop
+from lebm_text.models.lstm import Packing
+from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
 from lm_eval.lstm_recipe import LSTMRecipe
 
 from .lstm_reference import token_nll
