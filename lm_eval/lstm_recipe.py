@@ -9,7 +9,7 @@ __all__ = ["RECIPES", "LSTMRecipe"]
 
 @dataclass(frozen=True)
 class LSTMRecipe:
-    """Sizes, regularisation and schedule of one layer; see `lstm_network` and `lstm_training`.
+    """Sizes, regularisation and schedule of one layer; see `lstm` and `lstm_training`.
 
     Attributes:
         name: for signatures, `lm:<name>`.
