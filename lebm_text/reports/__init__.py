@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "interpolation": "Interpolation",
     "neighbours": "Neighbours",
     "reconstruction": "Reconstruction",
+    "trajectories": "Trajectories",
     "views": "Views",
 }
 """Kind (the module's name) → the name of its report class."""

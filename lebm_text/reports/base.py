@@ -161,6 +161,8 @@ def _read(kind: Any, value: Any, name: str) -> Any:
 
 
 def _read_dataclass(kind: type, value: Any, name: str) -> Any:
+    if isinstance(value, (list, tuple)) and len(value) == len(fields(kind)):  # as version 0.1.0 wrote some
+        value = dict(zip((field.name for field in fields(kind)), value, strict=True))
     if not isinstance(value, Mapping):
         raise InputError(f"{name} is damaged: expected an object, got {_short(value)}")
     hints = get_type_hints(kind)

@@ -1,155 +1,272 @@
-r"""Langevin chains from p0 under the learned prior: what the short run does, and what a long one does after it.
+"""The chains that draw z from the prior, watched step by step: their quantities, and the sentences they decode to.
 
-    z_0 ~ p0,  K0 steps on log p_α(z) = f(z) + log p0(z) − log Z,  then the same chain up to L·K0 steps
-
-(Pang et al., NeurIPS 2020, section 3 and figure of Langevin transitions; Nijkamp et al., NeurIPS 2019, for short runs
-that never reach their target.) Chains are independent of each other, so that standard errors over chains hold although
-the steps of one chain depend on each other.
+Sentences of one chain are decoded with the same noise at every step, and judged by FPPL and RPPL of 5-gram models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from rich.console import Group
 
-from lebm_text.errors import InputError
-from lebm_text.likelihood.estimates import Estimate, mean_of
-from lebm_text.models.priors import Prior, base_log_prob
-from lebm_text.random import KeyedRng, draw_normal
-from lebm_text.samplers.langevin import gradient
+from lebm_text.config import PriorConfig
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.progress import Progress, counter, silent
+from lebm_text.run import Run
+from lebm_text.text.corpora import Corpus
 
-__all__ = ["QUANTITIES", "Chains", "LongRun", "decoding_steps", "follow", "long_run", "statements"]
+from .base import Interval, Report, describe, new_table, versions
+from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
+from .drawing import logarithmic, panels
+from .needs import check_judges
+from .posterior import require_latent
 
-QUANTITIES = ("neg_energy", "logdensity", "norm", "gradient_norm")
-BAND = (0.05, 0.5, 0.95)
-N_WINDOWS = 10  # of the long run; its drift is that of the second half
-DECODED = (0, 1, 5, 10, 20, 40)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+    from lm_eval.protocol import Evaluator, JudgeResult
 
-@dataclass
-class Chains:
-    """n chains of K steps.
+__all__ = ["ChainSentence", "Judged", "Perplexity", "Trajectories", "TrajectoriesSettings", "compute"]
 
-    Attributes:
-        states: by step, (n, D) on the CPU, of the steps that were asked for.
-        bands: by quantity, (K + 1, 3): 5 %, median and 95 % over chains at each step; nats, norms without unit.
-        neg_energy: (K + 1, n) f at each step.
-    """
-
-    states: dict[int, Tensor] = field(default_factory=dict)
-    bands: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    neg_energy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+_DECODINGS = ("sample", "greedy")
 
 
 @dataclass(frozen=True)
-class LongRun:
-    """f along a run many times as long as the short one.
+class TrajectoriesSettings:
+    """What is followed.
 
     Attributes:
-        windows: (first step, last step, mean f with its standard error over chains), `N_WINDOWS` equal parts.
-        drift: change of f over the second half of the run: the mean over chains of a straight line's rise.
-        short_minus_long: f at the end of the short run less the same chains' mean over that second half.
-        fluctuation: standard deviation of f in the second half, over chains and steps.
+        n: chains; chain i is that of sentence i of `generate` with the same seed.
+        shown: of these, whose sentences are kept.
+        factor: how many times longer the long run is.
+        seed: of the chains and of decoding.
+        device: where to compute: auto, cpu or cuda.
     """
 
-    windows: list[tuple[int, int, Estimate]]
-    drift: Estimate
-    short_minus_long: Estimate
-    fluctuation: float
+    n: int = 2000
+    shown: int = 4
+    factor: int = 50
+    seed: int = 1
+    device: str = "auto"
 
 
-def decoding_steps(n_steps: int) -> list[int]:
-    """Where sentences are looked at: 0, 1, 5, 10, 20, 40 as far as the short run goes, and its end."""
-    return sorted({step for step in DECODED if step < n_steps} | {n_steps})
+@dataclass(frozen=True)
+class Perplexity:
+    """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences."""
+
+    ppl: float
+    ci95: Interval
+    n_tokens: int
+    signature: str
+    real_ppl_at_n: float | None = None
 
 
-def follow(
-    prior: Prior,
-    n: int,
-    *,
-    n_steps: int,
-    at: Sequence[int],
-    seed: int,
-    device: torch.device,
-    on_step: Callable[[int], None] | None = None,
-) -> Chains:
-    """Run n chains; the first K0 steps are those of `generate` with this seed, chain by chain.
+@dataclass(frozen=True)
+class Judged:
+    """The sentences of all chains after a step."""
 
-    Args:
-        n_steps: in all; beyond K0 the chain goes on with its last step size.
-        at: steps whose states are kept, from 0 to n_steps.
-        seed: chain i draws its noise from (seed, i).
-        on_step: called with the number of steps done.
+    decode: str
+    step: int
+    n_sentences: int
+    fppl: Perplexity
+    rppl: Perplexity
+
+
+@dataclass(frozen=True)
+class RealPerplexity:
+    """Of real text; RPPL of fewer training sentences than there are has no interval."""
+
+    ppl: float
+    ci95: Interval | None = None
+
+
+@dataclass(frozen=True)
+class ChainSentence:
+    """What one chain's z is decoded to after a step, and f there."""
+
+    chain: int
+    decode: str
+    step: int
+    f: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectories(Report):
+    """The chains by step; `statements` say in words what the long run and the judges found."""
+
+    kind: ClassVar[str] = "trajectories"
+
+    signature: str
+    chain: PriorConfig
+    n_chains: int
+    n_long: int
+    bands: dict[str, list[Band]]
+    long: LongRun
+    judged: list[Judged]
+    real: dict[str, RealPerplexity]
+    statements: list[str]
+    sentences: list[ChainSentence]
+    seconds: float
+
+    def table(self) -> Group:
+        """Quantities and perplexities by step, f in the long run, and sentences."""
+        steps = new_table(f"{self.n_chains:,} chains, median (5 % to 95 %) at each step", "step", *QUANTITIES.values())
+        for step in sorted({row.step for row in self.judged} - {self.n_long}):
+            bands = (self.bands[name][step] for name in QUANTITIES)
+            steps.add_row(f"{step}", *(_interval(median, (low, high)) for low, median, high in bands))
+        judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL")
+        for row in self.judged:
+            judged.add_row(f"{row.step:,}", row.decode, *(_interval(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
+        judged.add_row("real text", "", *(_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real))
+        windows = new_table("f in parts of the long run", "steps", "mean f")
+        for part in self.long.windows:
+            mean = f"{part.mean.value:.4f} ± {part.mean.standard_error:.4f}"
+            windows.add_row(f"{part.first:,} to {part.last:,}", mean)
+        sentences = new_table("sentences along single chains", "chain", "decode", "step", "f")
+        sentences.add_column("sentence")
+        for each in self.sentences:
+            sentences.add_row(f"{each.chain}", each.decode, f"{each.step:,}", f"{each.f:.2f}", each.text)
+        return Group(steps, judged, windows, *self.statements, *([sentences] if self.sentences else []))
+
+    def figure(self) -> Figure:
+        """The short run's bands, f in the long run, and FPPL and RPPL along the chain."""
+        titles = ["f(z) in the long run, nats", "FPPL along the chain", "RPPL along the chain", ""]
+        figure, axes = panels(2, 4, [*QUANTITIES.values(), *titles])
+        for panel, name in zip(axes, QUANTITIES, strict=False):
+            _draw_band(panel, range(len(self.bands[name])), self.bands[name])
+        self._draw_long_run(axes[4])
+        for panel, metric in zip(axes[5:], ("fppl", "rppl"), strict=False):
+            self._draw_judged(panel, metric)
+        axes[7].set_visible(False)
+        for panel in (axes[0], *axes[4:7]):
+            panel.legend(fontsize="small")
+        return figure
+
+    def _draw_long_run(self, panel: Axes) -> None:
+        _draw_band(panel, self.long.curve.steps, self.long.curve.neg_energy)
+        windows = self.long.windows
+        middles, means = [(part.first + part.last) / 2 for part in windows], [part.mean for part in windows]
+        errors = [2 * mean.standard_error for mean in means]
+        label = "mean ± 2 standard errors"
+        panel.errorbar(middles, [mean.value for mean in means], yerr=errors, fmt="k.", label=label)
+
+    def _draw_judged(self, panel: Axes, metric: str) -> None:
+        """Steps at equal distances, the last that of the long run; the interval is over the sentences scored."""
+        for number, decode in enumerate(_DECODINGS):
+            rows = [row for row in self.judged if row.decode == decode]
+            found: list[Perplexity] = [getattr(row, metric) for row in rows]
+            errors = [[p.ppl - p.ci95[0] for p in found], [p.ci95[1] - p.ppl for p in found]]
+            ppl, places = [p.ppl for p in found], range(len(rows))
+            panel.errorbar(places, ppl, errors, fmt="o-", markersize=3, color=f"C{number}", label=f"decode={decode}")
+            panel.set_xticks(places, [f"{row.step:,}" for row in rows])
+        panel.axhline(self.real[metric].ppl, color="C3", linewidth=0.8, label="real text")
+        logarithmic(panel)
+        panel.set_xlabel("step, not to scale")
+
+
+def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress: Progress = silent) -> Trajectories:
+    """Follow chains of the prior, decode them with the same noise at several steps, and judge the sentences.
 
     Raises:
-        InputError: a prior without a chain, or a chain that left the finite numbers.
+        InputError: a language model, a prior without a chain, or a chain that left the finite numbers.
     """
-    if prior.chain is None:
-        raise InputError("the prior is sampled exactly: there is no chain to follow")
-    chains = Chains(neg_energy=np.empty((n_steps + 1, n), np.float32))
-    chains.bands = {name: np.empty((n_steps + 1, len(BAND))) for name in QUANTITIES}
-    wanted, levels = set(at), torch.tensor(BAND, device=device)
-
-    @torch.no_grad()
-    def look(step: int, z: Tensor, grad: Tensor) -> None:
-        f = prior.neg_energy(z)
-        figures = torch.stack([f, f + base_log_prob(z), z.norm(dim=-1), grad.norm(dim=-1)])
-        if not figures.isfinite().all():
-            raise InputError(f"a chain left the finite numbers at step {step}; is prior.step_size too large?")
-        for name, band in zip(QUANTITIES, figures.quantile(levels, dim=1).T.cpu().numpy(), strict=True):
-            chains.bands[name][step] = band
-        chains.neg_energy[step] = f.cpu().numpy()
-        if step in wanted:
-            chains.states[step] = z.cpu()
-        if on_step is not None:
-            on_step(step)
-
-    rng = KeyedRng(seed, range(n))
-    start = draw_normal(rng, (n, prior.latent_dim), device)
-    z = prior.chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=look)
-    look(n_steps, z, gradient(prior.logdensity, z))
-    return chains
-
-
-def long_run(neg_energy: NDArray[np.float32], n_short: int) -> LongRun:
-    """What (K + 1, n) values of f say of a run whose first `n_short` steps are the short run; K ≥ 2 · N_WINDOWS."""
-    edges = np.linspace(1, len(neg_energy), N_WINDOWS + 1).astype(int)
-    spans = list(pairwise(edges.tolist()))
-    means = np.stack([neg_energy[first:end].mean(0, dtype=np.float64) for first, end in spans])
-    windows = [
-        (first, end - 1, mean_of(torch.from_numpy(mean))) for (first, end), mean in zip(spans, means, strict=True)
-    ]
-    late, second_half = means[N_WINDOWS // 2 :], neg_energy[edges[N_WINDOWS // 2] :]
-    place = np.arange(len(late)) - (len(late) - 1) / 2
-    rise = len(late) * (place @ late) / (place @ place)  # (n,) of the line through a chain's windows
-    return LongRun(
-        windows,
-        drift=mean_of(torch.from_numpy(rise)),
-        short_minus_long=mean_of(torch.from_numpy(neg_energy[n_short] - second_half.mean(0, dtype=np.float64))),
-        fluctuation=float(second_half.std(dtype=np.float64)),
+    began, settings = time.monotonic(), settings or TrajectoriesSettings()
+    require_latent(run)
+    corpus = run.corpus()
+    model = run.model(device=settings.device)
+    n, seed, n_short = settings.n, settings.seed, model.config.prior.n_steps
+    n_long = settings.factor * n_short
+    steps = [*decoding_steps(n_short), n_long]
+    evaluator = _evaluator(run, corpus, seed)
+    on_step = counter(on_progress, "steps of the chains", n_long)
+    chains = follow(model.model.prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
+    texts: dict[tuple[str, int], list[str]] = {}
+    judged: list[Judged] = []
+    for decode in _DECODINGS:
+        for step in steps:
+            on_progress("texts decoded and judged", len(texts), len(_DECODINGS) * len(steps))
+            texts[decode, step] = model.decode(chains.states[step], DecodeSettings(decode), seed=seed)
+            judged.append(_judge(evaluator, decode, step, texts[decode, step]))
+    long = long_run(chains, n_short)
+    real, fewer = RealPerplexity(evaluator.real_score.ppl, evaluator.real_score.ci95), judged[0].rppl.real_ppl_at_n
+    what = f"trajectories(n={n},long={settings.factor})|lm:{evaluator.spec.lm}"
+    return Trajectories(
+        signature=describe(what, model.config, seed),
+        chain=model.config.prior,
+        n_chains=n,
+        n_long=n_long,
+        bands={name: band[: n_short + 1] for name, band in chains.bands.items()},
+        long=long,
+        judged=judged,
+        real={"fppl": real, "rppl": real if fewer is None else RealPerplexity(fewer)},
+        statements=[*describe_long_run(long, n_short, n_long), *_describe_fppl(judged, n_short, n_long)],
+        sentences=[
+            ChainSentence(i, decode, step, float(chains.neg_energy[step, i]), sentences[i])
+            for i in range(min(settings.shown, n))
+            for (decode, step), sentences in texts.items()
+        ],
+        seconds=time.monotonic() - began,
+        sha256={"weights": run.weights_sha256} | {split: corpus.splits[split].sha256 for split in ("train", "test")},
+        versions=versions(),
     )
 
 
-def statements(long: LongRun, n_short: int, n_long: int) -> list[str]:
-    """The long run in plain words; two standard errors decide between them."""
-    drift, difference = long.drift, long.short_minus_long
-    if abs(drift.value) <= 2 * drift.standard_error:
-        found = f"f fluctuates around a constant (standard deviation {long.fluctuation:.3f})"
-    else:
-        found = f"f still {'rises' if drift.value > 0 else 'falls'}"
-    if abs(difference.value) <= 2 * difference.standard_error:
-        level = "has reached the long run's level"
-    else:
-        level = f"ends {'above' if difference.value > 0 else 'below'} the long run's level"
-    return [
-        f"in steps {long.windows[N_WINDOWS // 2][0]:,} to {n_long:,} {found}: "
-        f"it changes by {drift.value:+.4f} ± {drift.standard_error:.4f} nat",
-        f"the short run of {n_short} steps {level}: f differs by "
-        f"{difference.value:+.4f} ± {difference.standard_error:.4f} nat",
-    ]
+def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[str]:
+    """What FPPL at the chain's start, at the short run's end and at the long run's say of each other.
+
+    Not RPPL: its interval is over held-out sentences alone, and does not cover the choice of samples.
+    """
+    found = {(row.decode, row.step): row.fppl for row in judged}
+    lines = []
+    for decode in _DECODINGS:
+        for first, last, where in ((0, n_short, "the short run"), (n_short, n_long, "the rest of the long run")):
+            before, after = found[decode, first], found[decode, last]
+            change = "changes no more than its 95 % intervals allow"
+            if after.ci95[1] < before.ci95[0] or before.ci95[1] < after.ci95[0]:
+                change = "falls" if after.ppl < before.ppl else "rises"
+            lines.append(
+                f"FPPL (decode={decode}) {change} in {where}: {_interval(before.ppl, before.ci95)} at step {first:,}, "
+                f"{_interval(after.ppl, after.ci95)} at step {last:,}"
+            )
+    return lines
+
+
+def _evaluator(run: Run, corpus: Corpus, seed: int) -> Evaluator:
+    """The KN5 judge of the text that a run was trained on, as the run reads it; the real-data row is that of test."""
+    check_judges()
+    from lm_eval.protocol import Evaluator
+    from lm_eval.texts import RealText, Reference
+
+    lower = run.config.text.lowercase
+    train, test = (
+        [line.lower() if lower else line for line in corpus.splits[name].sentences()] for name in ("train", "test")
+    )
+    real = RealText(f"{corpus.name}-lower" if lower else corpus.name, train, "test", test)
+    return Evaluator(Reference(real), seed=seed)
+
+
+def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str]) -> Judged:
+    from lm_eval.texts import Samples
+
+    def plain(result: JudgeResult) -> Perplexity:
+        at_n = result.extra.get("real_ppl_at_n")
+        return Perplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n)
+
+    samples = Samples(sentences, f"step={step},decode={decode}")
+    return Judged(decode, step, len(sentences), plain(evaluator.fppl(samples)), plain(evaluator.rppl(samples)))
+
+
+def _interval(value: float, interval: Interval | None) -> str:
+    return f"{value:.2f}" + ("" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})")
+
+
+def _draw_band(panel: Axes, steps: Sequence[int], band: Sequence[Band]) -> None:
+    low, median, high = zip(*band, strict=True)
+    panel.fill_between(steps, low, high, alpha=0.25, linewidth=0, label="5 to 95 % of chains")
+    panel.plot(steps, median, label="median")
+    panel.set_xlabel("step")

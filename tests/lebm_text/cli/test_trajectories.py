@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lebm_text.cli.main import main
+from lebm_text.reports import load
 
 from ..tiny import tiny_model
 from .conftest import Report
@@ -24,10 +25,11 @@ def test_the_report(grammar_run: Path, report_of: Report) -> None:
     assert json.loads((directory / "trajectories.json").read_text()) == report
     assert (directory / "trajectories.png").read_bytes().startswith(b"\x89PNG")
     assert "decode=greedy" in (directory / "trajectories.svg").read_text()
+    assert json.loads(json.dumps(load(directory / "trajectories.json").to_json())) == report
     places = [(row["decode"], row["step"]) for row in report["judged"]]
     assert places == [(decode, step) for decode in ("sample", "greedy") for step in (0, 1, 4, 40)]
     assert all(len(band) == 5 for band in report["bands"].values())
-    assert report["long"]["windows"][-1][1] == report["n_long"] == 40
+    assert report["long"]["windows"][-1]["last"] == report["n_long"] == 40
     assert len(report["sentences"]) == 2 * 8
     assert len(report["statements"]) == 6
     assert report["signature"].startswith("trajectories(n=12,long=10)|lm:kn5|prior:ebm-langevin(4x0.5)")
@@ -45,7 +47,7 @@ def test_lines_for_people_and_a_named_file(
 ) -> None:
     assert main([*QUICK, "-o", str(tmp_path / "t.json")]) == 0
     out = capsys.readouterr().out
-    for part in ("12 chains", "mean f in parts", "the short run of 4 steps", "FPPL (decode=greedy)", "chain 1"):
+    for part in ("12 chains", "f in parts", "the short run of 4 steps", "FPPL (decode=greedy)", "sentences along"):
         assert part in out
     assert (tmp_path / "t.json").exists()
     assert not (grammar_run / "eval").exists()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.inference.chain import LangevinChain
 from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import GaussianPrior
-from lebm_text.reports.trajectories import N_WINDOWS, QUANTITIES, decoding_steps, follow, long_run, statements
+from lebm_text.reports.chains import QUANTITIES, Chains, decoding_steps, describe_long_run, follow, long_run
 from lebm_text.samplers.langevin import gradient
 
 from ..tiny import tiny_model
 
+N_WINDOWS = 10
 CPU = torch.device("cpu")
+
+
+def _with_f(f: NDArray[np.float32]) -> Chains:
+    return Chains({}, dict.fromkeys(QUANTITIES, [(0.0, 0.0, 0.0)] * len(f)), f)
 
 
 def _prior(chain: Chain) -> Prior:
@@ -79,19 +85,19 @@ def test_drift_of_a_known_line(slope: float, word: str) -> None:
     n_long = 200
     noise = np.random.default_rng(1).normal(size=(n_long + 1, 400))
     f = (noise + slope * np.arange(n_long + 1)[:, None] + 5 * np.arange(400)).astype(np.float32)
-    long = long_run(f, 20)
+    long = long_run(_with_f(f), 20)
     assert abs(long.drift.value - slope * n_long / 2) < 4 * long.drift.standard_error < 0.2
-    assert [first for first, _, _ in long.windows] == list(range(1, n_long, n_long // N_WINDOWS))
-    assert long.windows[-1][1] == n_long
+    assert [window.first for window in long.windows] == list(range(1, n_long, n_long // N_WINDOWS))
+    assert long.windows[-1].last == n_long
     # The second half is centred at step 150.5; the short run ended at step 20.
     assert abs(long.short_minus_long.value + slope * 130.5) < 4 * long.short_minus_long.standard_error
-    assert word in statements(long, 20, n_long)[0]
+    assert word in describe_long_run(long, 20, n_long)[0]
 
 
 def test_a_short_run_that_has_not_arrived_is_said_to_lie_below() -> None:
     steps = np.arange(201)[:, None]
     f = np.random.default_rng(2).normal(0, 0.1, (201, 50)) + np.minimum(steps, 60) / 60
-    said = statements(long_run(f.astype(np.float32), 20), 20, 200)
+    said = describe_long_run(long_run(_with_f(f.astype(np.float32)), 20), 20, 200)
     assert "constant" in said[0]
     assert "ends below" in said[1]
 
