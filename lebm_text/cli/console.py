@@ -302,34 +302,25 @@ def progress(*, quiet: bool) -> Iterator[OnProgress]:
         with show_log(lambda kind, message: print_message(kind, message) if kind == "warning" else None):
             yield silent
     elif sys.stderr.isatty():
-        with Bars(Console(stderr=True)) as bars:
-            yield bars
+        with _bars() as on_progress:
+            yield on_progress
     else:
         yield Lines()
 
 
-class Bars:
+@contextmanager
+def _bars() -> Iterator[OnProgress]:
     """A bar a stage, with the time that is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
 
-    def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, transient=True, redirect_stdout=False,
-        )  # fmt: skip
-        self._tasks: dict[str, TaskID] = {}
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total, visible=done < total)
 
-    def __enter__(self) -> Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total, visible=done < total)
+        yield show
 
 
 class Lines:
@@ -385,10 +376,7 @@ def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: 
 
 
 def show_table(table: RenderableType) -> None:
-    """Print a table, or a report's `table()`: never narrower than its figures, also where the terminal is.
-
-    Tables with a column of text are as wide as the terminal: text can be broken.
-    """
+    """Print a table, or a report's `table()`; without a column of text it is never narrower than its figures."""
     styled = sys.stdout.isatty()
     probe = Console(width=_WIDEST)
     parts = [part for part in (table.renderables if isinstance(table, Group) else [table]) if isinstance(part, Table)]
