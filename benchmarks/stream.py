@@ -29,7 +29,7 @@ from lebm_text.text.batching import BatchPlan, prefetch
 from lebm_text.text.corpora import Corpus, Split, find_corpus
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event
-from lebm_text.training.run import resume, train
+from lebm_text.training.train import train
 
 N_WORDS = 10_000
 MEAN_LENGTH = 20  # words of a sentence; with </s> a token more
@@ -163,7 +163,7 @@ def iterate(text: PreparedText, config: Config, log: Log) -> None:
 
 
 def learn(directory: Path, corpus: Corpus, config: Config, updates: int, log: Log) -> None:
-    """Half of the updates by `train`, the others by `resume`, which finds the text encoded."""
+    """Half of the updates in one call, the others resumed, which finds the text encoded."""
 
     def listen(step: str) -> Callable[[Event], None]:
         log.begin()
@@ -177,8 +177,8 @@ def learn(directory: Path, corpus: Corpus, config: Config, updates: int, log: Lo
         return hear
 
     half = max(config.training.report_every, updates // 2)
-    train(config, corpus, directory / "run", device="cpu", max_steps=half, on_event=listen("train"))
-    resume(directory / "run", device="cpu", max_steps=2 * half, on_event=listen("resume"))
+    train(corpus, out=directory / "run", config=config, device="cpu", max_steps=half, on_event=listen("train"))
+    train(out=directory / "run", resume=True, device="cpu", max_steps=2 * half, on_event=listen("resume"))
 
 
 def measure(directory: Path, n_tokens: int, updates: int, config: Config) -> Report:

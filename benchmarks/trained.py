@@ -20,7 +20,7 @@ from lebm_text.store import read_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training.checkpoint import load_checkpoint
-from lebm_text.training.run import train
+from lebm_text.training.train import train
 
 __all__ = ["Trained", "corpus_of", "run_directory", "trained_model"]
 
@@ -75,7 +75,7 @@ def run_directory(run: Path | None, corpus: Corpus, sizes: Sizes) -> Iterator[Pa
         }
         out = Path(scratch) / "run"
         config = sizes.config().merge(once)
-        train(config, corpus, out, device="cpu", max_steps=sizes.updates, on_event=lambda event: None)
+        train(corpus, out=out, config=config, device="cpu", max_steps=sizes.updates)
         yield out
 
 

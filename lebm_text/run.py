@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.store import read_json, sha256_file
+from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -104,8 +104,9 @@ class Run:
         return self.path / CHECKPOINTS
 
     @property
-    def lock_file(self) -> Path:
-        return self.path / LOCK
+    def best_weights_file(self) -> Path:
+        """The weights that `training.select` likes best so far, whose directory is made."""
+        return _within(self.checkpoints / "best", WEIGHTS)
 
     @property
     def page_file(self) -> Path:
@@ -114,6 +115,21 @@ class Run:
     @property
     def tensorboard(self) -> Path:
         return self.path / TENSORBOARD
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process trains here: two would mix their checkpoints and lines of metrics.
+
+        The directory is made. Where files cannot be locked nothing is checked.
+
+        Raises:
+            InputError: another process is here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with lock(self.path / LOCK) as alone:
+            if alone is False:
+                raise InputError(f"another process is training in {self.path}; wait until it ends, or stop it")
+            yield
 
     def sample_file(self, name: str) -> Path:
         """samples/NAME, whose directory is made."""
@@ -295,7 +311,7 @@ def _move_run(source: Path, target: Path) -> None:
 
 
 def _within(directory: Path, name: str) -> Path:
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     return directory / name
 
 

@@ -29,6 +29,7 @@ EXCEPTIONS = {
     "lebm_text.__main__": ("lebm_text.cli",),
     "lebm_text.experiments": ("lm_eval",),
     "lebm_text.reports": ("lm_eval",),
+    "lebm_text.training.train": ("lm_eval",),  # the judge of training.select = valid_kn5
 }
 JUDGES_MAY_IMPORT = (
     "lebm_text.text",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -31,19 +31,16 @@ from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats, save_pictures
 from lebm_text.run import Run
 from lebm_text.store import check_writable
-from lebm_text.training.events import Event, Listener
+from lebm_text.training.events import Event, Listener, TensorBoardListener
 
 from .errors import ARGUMENTS, PROGRAM
-from .tensorboard import TensorBoardListener
+from .signals import stop_on_signals
 
 __all__ = [
-    "BarListener",
-    "Broadcast",
-    "JsonListener",
-    "LineListener",
+    "TrainingBar",
+    "TrainingConsole",
     "command_line",
     "describe_event",
-    "open_listener",
     "print_message",
     "progress",
     "report_file",
@@ -73,46 +70,6 @@ _HEADLINES = {
     "tokens_per_second": "tokens/s",
     "eta_seconds": "left",
 }
-
-
-class Broadcast:
-    """Tells several listeners. One whose reader went away (`| head`) is dropped and noted in `reader_gone`."""
-
-    def __init__(self, listeners: list[Listener]) -> None:
-        self.listeners = listeners
-        self.reader_gone = False
-
-    def __call__(self, event: Event) -> None:
-        """Pass on one event."""
-        for listener in [*self.listeners]:
-            try:
-                listener(event)
-            except BrokenPipeError:
-                self.listeners.remove(listener)
-                self.reader_gone = True
-
-
-@contextmanager
-def open_listener(*, as_json: bool, tensorboard: Path | None = None, quiet: bool = False) -> Iterator[Broadcast]:
-    """The listener that fits this process's streams, and one for TensorBoard's directory if that is given.
-
-    `quiet`: none at all, for a process beside that which speaks.
-    """
-    listeners: list[Listener] = []
-    if quiet:
-        yield Broadcast(listeners)
-        return
-    if tensorboard is not None:
-        listeners.append(TensorBoardListener(tensorboard))
-    with ExitStack() as stack:
-        console = Console(stderr=True)
-        if as_json:
-            listeners.append(JsonListener(sys.stdout))
-        elif console.is_terminal:
-            listeners.append(stack.enter_context(BarListener(console)))
-        else:
-            listeners.append(LineListener(sys.stderr))
-        yield Broadcast(listeners)
 
 
 class _LogHandler(logging.Handler):
@@ -150,66 +107,98 @@ def print_message(kind: str, message: str) -> None:
     click.secho(f"warning: {message}" if warned else message, fg="yellow" if warned else None, err=True)
 
 
-class LineListener:
-    """One line of text for every event worth one."""
+class TrainingConsole:
+    """Shows a training, and stops it well.
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    On a terminal a bar with lines above it, elsewhere lines, with `as_json` one object a line on stdout; besides to
+    TensorBoard, if its directory is given. Signals ask it to stop from the first update on. An output whose
+    reader went away (`| head`) is dropped, noted in `reader_gone`, and ends the training, too.
+    """
 
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        for line in describe_event(event):
-            self.stream.write(line + "\n")
-        self.stream.flush()
+    def __init__(self, *, as_json: bool, tensorboard: Path | None = None) -> None:
+        self.reader_gone = False
+        self._signalled: Callable[[], bool] = lambda: False
+        self._stack = ExitStack()
+        self._listeners: list[Listener] = [] if tensorboard is None else [TensorBoardListener(tensorboard)]
+        console = Console(stderr=True)
+        self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
+        if self._bar is not None:
+            self._stack.callback(self._bar.stop)
+        self._listeners.append(_print_json if as_json else self._bar or _print_lines)
 
-
-class JsonListener:
-    """One JSON object a line: an event's data and its kind under `event`. Single updates get no line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __call__(self, event: Event) -> None:
-        """Write one event."""
-        if event.kind != "progress":
-            record = {"event": event.kind, **_strict(event.data)}
-            self.stream.write(json.dumps(record, allow_nan=False) + "\n")
-            self.stream.flush()
-
-
-class BarListener:
-    """A progress bar at the foot of the terminal, and above it the lines that `LineListener` writes."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]:.2f}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,  # stdout is not this bar's
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> BarListener:
-        self._progress.start()
+    def __enter__(self) -> TrainingConsole:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._progress.stop()
+        self._stack.close()
+
+    @property
+    def listeners(self) -> dict[str, Any]:
+        """What `lebm_text.train` tells and asks."""
+        return {"on_progress": self.on_progress, "on_event": self.on_event, "should_stop": self.should_stop}
+
+    def should_stop(self) -> bool:
+        """Whether the user or the reader of the output wants no more."""
+        return self.reader_gone or self._signalled()
+
+    def on_progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.move(done)
+
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        if event.kind == "start":
+            self._signalled = self._stack.enter_context(stop_on_signals())
+        for listener in [*self._listeners]:
+            try:
+                listener(event)
+            except BrokenPipeError:
+                self._listeners.remove(listener)
+                self.reader_gone = True
+
+    def message(self, kind: str, message: str) -> None:
+        """Show a notice or a warning."""
+        self.on_event(Event(kind, {"message": message}))
+
+
+def _print_lines(event: Event) -> None:
+    click.echo("".join(f"{line}\n" for line in describe_event(event)), err=True, nl=False)
+
+
+def _print_json(event: Event) -> None:
+    click.echo(json.dumps({"event": event.kind, **_strict(event.data)}, allow_nan=False))
+
+
+class TrainingBar:
+    """A progress bar at the foot of the terminal from the `start` event on, and the lines of events above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]:.2f}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, redirect_stdout=False,  # stdout is not this bar's
+        )  # fmt: skip
+        self._task = self._bar.add_task("", visible=False, epoch=0.0)
+        self._steps_per_epoch = 1
+
+    def move(self, step: int) -> None:
+        """Show that `step` updates are done."""
+        self._bar.update(self._task, completed=step, epoch=step / self._steps_per_epoch)
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if event.kind == "start":
-            step, n_steps = event.data["step"], event.data["n_steps"]
-            epoch = step / event.data["steps_per_epoch"]
-            self._task = self._progress.add_task("", total=n_steps, completed=step, epoch=epoch)
-        elif event.kind == "progress" and self._task is not None:
-            self._progress.update(self._task, completed=event.data["step"], epoch=event.data["epoch"])
+            self._steps_per_epoch = event.data["steps_per_epoch"]
+            self._bar.update(self._task, total=event.data["n_steps"], visible=True)
+            self.move(event.data["step"])
+            self._bar.start()
         elif event.kind == "end":
-            self._progress.stop()
+            self.stop()
         for line in describe_event(event):
             style = {"warning": "yellow", "end": "bold"}.get(event.kind)
             self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

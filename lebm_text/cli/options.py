@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from lebm_text.errors import InputError
+from lebm_text.presets import DEFAULT_PRESET, PRESETS
 from lebm_text.text.reading import parse_lines, read_lines
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "scoring_options",
     "seed_option",
     "split_option",
+    "training_options",
 ]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -275,3 +277,46 @@ def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=click.IntRange(0, MAX_SEED - 1), default=1, show_default=True),
         click.option("--precision", type=precisions, default="fp32", show_default=True, help=precision_help),
     )(command)
+
+
+def training_options() -> Decorator:
+    """Those of `train`, but for its argument."""
+    return _all_of(
+        data_dir_option,
+        click.option(
+            "--preset",
+            metavar="NAME",
+            help=f"Configuration to start from: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            metavar="SECTION.KEY=VALUE",
+            multiple=True,
+            callback=lambda _ctx, _param, given: list(given),
+            help="Change one value of the configuration; may be repeated.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="The run directory.  [default: runs/<corpus>]",
+        ),
+        click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint."),
+        click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
+        click.option(
+            "--max-steps", type=click.IntRange(min=1), help="Stop after update N, counted from the run's first."
+        ),
+        click.option(
+            "--max-minutes",
+            type=click.FloatRange(min=0, min_open=True),
+            callback=check_finite,
+            help="Stop after so many minutes of this call.",
+        ),
+        click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Short for --set training.seed=…"),
+        device_option,
+        click.option(
+            "--precision", type=click.Choice(["fp32", "bf16", "auto"]), help="Short for --set training.precision=…"
+        ),
+        click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too."),
+        json_option,
+    )

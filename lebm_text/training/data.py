@@ -27,8 +27,9 @@ VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all r
 
 @dataclass(frozen=True)
 class PreparedText:
-    """Encoded splits; `valid_sentences` are the lines behind `valid`; `notices` say what was left out."""
+    """A corpus, its encoded splits, the lines behind `valid`, and `notices` of what was left out."""
 
+    corpus: Corpus
     tokenizer: Tokenizer
     train: EncodedCorpus
     valid: EncodedCorpus
@@ -79,7 +80,7 @@ def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_val
         if len(ids := tokenizer.encode(line)) <= config.max_length
     ]
     valid = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), tokenizer.pad_id)
-    return PreparedText(tokenizer, train, valid, [line for line, _ in sample], notices)
+    return PreparedText(corpus, tokenizer, train, valid, [line for line, _ in sample], notices)
 
 
 def _choose(split: Split, n: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, prefetch
 from lebm_text.training.checkpoint import Checkpoint, save_checkpoint
 from lebm_text.training.events import Event, Listener
@@ -17,7 +20,9 @@ from lebm_text.training.metrics import MetricsLog
 from lebm_text.training.monitor import Averages, Watchdog
 from lebm_text.training.trainer import Trainer
 
-__all__ = ["Limits", "Progress", "TrainingLoop"]
+__all__ = ["Limits", "Position", "TrainingLoop"]
+
+logger = logging.getLogger(__name__)
 
 _STOPPED, _MAX_STEPS, _MAX_MINUTES = "stopped", "max_steps", "max_minutes"
 
@@ -42,7 +47,7 @@ class Limits:
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run stands; saved with each checkpoint."""
 
     step: int = 0  # updates done
@@ -63,25 +68,27 @@ class TrainingLoop:
     Args:
         trainer: makes the updates; of several processes, the first alone writes, and all stop together.
         plan: the batches.
-        out: run directory, for checkpoints and metrics.
-        on_event: hears of all that happens.
-        end_of_epoch: called with the progress after each epoch; returns what to log (validation figures).
+        run: has the files of checkpoints and metrics.
+        on_progress: told of every update.
+        on_event: told of what else happens.
+        end_of_epoch: called with the position after each epoch; returns what to log (validation figures).
     """
 
     def __init__(
         self,
         trainer: Trainer,
         plan: BatchPlan,
-        out: Path,
+        run: Run,
         *,
+        on_progress: Progress = silent,
         on_event: Listener,
-        end_of_epoch: Callable[[Progress], dict[str, float]],
+        end_of_epoch: Callable[[Position], dict[str, float]],
     ) -> None:
-        self.trainer, self.plan, self.on_event, self.end_of_epoch = trainer, plan, on_event, end_of_epoch
-        self.checkpoints = out / "checkpoints"
+        self.trainer, self.plan, self.checkpoints = trainer, plan, run.checkpoints
+        self.on_progress, self.on_event, self.end_of_epoch = on_progress, on_event, end_of_epoch
         self.processes = trainer.processes
-        self.metrics = MetricsLog(out / "metrics.jsonl" if self.processes.first else Path(os.devnull))
-        self.progress = Progress()
+        self.metrics = MetricsLog(run.metrics_file if self.processes.first else Path(os.devnull))
+        self.position = Position()
         self.averages = Averages()
         self.watchdog = Watchdog(trainer.config.model.latent_dim)
         self.steps_per_epoch = plan.n_batches
@@ -89,12 +96,12 @@ class TrainingLoop:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where `checkpoint` was written, metrics included."""
-        known = {f.name for f in fields(Progress)}
-        self.progress = Progress(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
+        known = {f.name for f in fields(Position)}
+        self.position = Position(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
         self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
-        self.averages = Averages(self.progress.sums)
-        self.watchdog = Watchdog(self.watchdog.latent_dim, self.progress.warnings)
-        self.metrics.truncate_after(self.progress.step)
+        self.averages = Averages(self.position.sums)
+        self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
+        self.metrics.truncate_after(self.position.step)
 
     def begin_again(self) -> None:
         """Stand before the first update, without the metrics of a run that was killed before its first checkpoint."""
@@ -103,75 +110,74 @@ class TrainingLoop:
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
         with self.metrics:
-            progress, settings = self.progress, self.trainer.config.training
-            while progress.epoch < settings.n_epochs:
-                indices = self.plan.epoch(progress.epoch)
-                with closing(prefetch(self.plan.corpus.batch, indices[progress.batch :])) as batches:
-                    while progress.batch < len(indices):
-                        wish = limits.reached(progress.step)
+            position, settings = self.position, self.trainer.config.training
+            while position.epoch < settings.n_epochs:
+                indices = self.plan.epoch(position.epoch)
+                with closing(prefetch(self.plan.corpus.batch, indices[position.batch :])) as batches:
+                    while position.batch < len(indices):
+                        wish = limits.reached(position.step)
                         if reason := self.processes.agreed(wish, (_STOPPED, _MAX_STEPS, _MAX_MINUTES)):
                             self._save()
                             return reason
                         self._update(batches)
                         # After an epoch's last batch the checkpoint waits for the validation that belongs to it.
-                        if progress.step % settings.checkpoint_every == 0 and progress.batch < len(indices):
+                        if position.step % settings.checkpoint_every == 0 and position.batch < len(indices):
                             self._save()
                 self._finish_epoch()
             return "finished"
 
     def finish(self) -> None:
         """Mark the run as finished, once all that it leaves is written: a finished run is never touched again."""
-        self.progress.finished = True
+        self.position.finished = True
         self._save()
 
     def _update(self, batches: Iterator[Batch]) -> None:
-        progress, started = self.progress, time.monotonic()
+        position, started = self.position, time.monotonic()
         batch = next(batches).to(self.trainer.device)
-        epoch = progress.epoch + progress.batch / self.steps_per_epoch
-        step = progress.step + 1
+        epoch = position.epoch + position.batch / self.steps_per_epoch
+        step = position.step + 1
         probe = step % self.trainer.config.training.report_every == 0
         self.averages.add(self.trainer.update(batch, epoch=epoch, step=step, probe=probe))
-        progress.step, progress.batch = step, progress.batch + 1
+        position.step, position.batch = step, position.batch + 1
         seconds = time.monotonic() - started
-        progress.seconds += seconds
-        progress.interval_seconds += seconds
-        progress.tokens += batch.n_tokens
-        fraction = progress.epoch + progress.batch / self.steps_per_epoch
-        self.on_event(Event("progress", {"step": step, "n_steps": self.n_steps, "epoch": fraction}))
+        position.seconds += seconds
+        position.interval_seconds += seconds
+        position.tokens += batch.n_tokens
+        self.on_progress("training", step, self.n_steps)
         if probe:
-            self._report(fraction)
+            self._report(position.epoch + position.batch / self.steps_per_epoch)
 
     def _report(self, epoch: float) -> None:
-        progress, means = self.progress, self.averages.flush()
-        report: dict[str, Any] = {"step": progress.step, "epoch": round(epoch, 4), **means}
+        position, means = self.position, self.averages.flush()
+        report: dict[str, Any] = {"step": position.step, "epoch": round(epoch, 4), **means}
         if "std_positive" in means:
             report["std_ratio"] = means["std_positive"] / max(means["std_negative"], 1e-30)
         if curvatures := [value for name, value in means.items() if name.startswith("curvature_")]:
             report["curvature"] = max(curvatures)
-        speed = progress.tokens / max(progress.interval_seconds, 1e-9)
-        left = (self.n_steps - progress.step) * progress.seconds / progress.step
+        speed = position.tokens / max(position.interval_seconds, 1e-9)
+        left = (self.n_steps - position.step) * position.seconds / position.step
         report |= {"tokens_per_second": speed, "eta_seconds": left}
-        progress.tokens, progress.interval_seconds = 0, 0.0
+        position.tokens, position.interval_seconds = 0, 0.0
         self.metrics.append(report)
         self.on_event(Event("report", report))
         for message in self.watchdog.check(report):
-            self.on_event(Event("warning", {"message": f"step {progress.step}: {message}"}))
+            if self.processes.first:
+                logger.warning("step %d: %s", position.step, message)
 
     def _finish_epoch(self) -> None:
-        progress = self.progress
+        position = self.position
         self.trainer.end_epoch()
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        record = {"step": progress.step, "epoch": progress.epoch, **self.end_of_epoch(progress)}
+        position.epoch, position.batch = position.epoch + 1, 0
+        record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}
         self.metrics.append(record)
         self.on_event(Event("validation", record))
         self._save()
 
     def _save(self) -> None:
-        self.progress.sums = {name: list(pair) for name, pair in self.averages.sums.items()}
-        self.progress.warnings = sorted(self.watchdog.active)
+        self.position.sums = {name: list(pair) for name, pair in self.averages.sums.items()}
+        self.position.warnings = sorted(self.watchdog.active)
         if not self.processes.first:
             return
         tensors, skeleton = self.trainer.state()
-        save_checkpoint(self.checkpoints, tensors, {"progress": asdict(self.progress), "trainer": skeleton})
-        path = str(self.checkpoints / "last")
-        self.on_event(Event("checkpoint", {"path": path, "step": self.progress.step}))
+        save_checkpoint(self.checkpoints, tensors, {"progress": asdict(self.position), "trainer": skeleton})
+        self.on_event(Event("checkpoint", {"path": str(self.checkpoints / "last"), "step": self.position.step}))

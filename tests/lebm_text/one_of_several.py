@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from lebm_text.generation.generate import generate
 from lebm_text.likelihood.sentences import AISSettings, ais_bounds
 from lebm_text.model import LatentEBM
 from lebm_text.processes import Processes, joined
-from lebm_text.text.corpora import find_corpus
-from lebm_text.training.run import resume, train
+from lebm_text.training.train import train
 
 from .toy import toy_config, toy_corpus
 
@@ -37,14 +35,13 @@ def case(name: str) -> Config:
     return toy_config({"model": {"dropout": 0.0}} | CASES[name]).override(["training.n_epochs=1"])
 
 
-def runs(directory: Path, corpus: Path, processes: Processes) -> None:
+def runs(directory: Path, corpus: Path) -> None:
     """Every case; one of them in part; and to its end what another number of processes has left in part."""
-    begin = partial(train, corpus=find_corpus(str(corpus)), device="cpu", on_event=lambda _: None, processes=processes)
     for name in CASES:
-        begin(case(name), out=directory / name)
-    begin(case("chains"), out=directory / "part", max_steps=BREAK)
+        train(corpus, config=case(name), out=directory / name, device="cpu")
+    train(corpus, config=case("chains"), out=directory / "part", device="cpu", max_steps=BREAK)
     if (directory / "others-part").exists():
-        resume(directory / "others-part", device="cpu", on_event=lambda _: None, processes=processes)
+        train(out=directory / "others-part", resume=True, device="cpu")
 
 
 def figures(run: Path, processes: Processes) -> dict[str, Any]:
@@ -65,7 +62,7 @@ def figures(run: Path, processes: Processes) -> dict[str, Any]:
 
 def _main(directory: Path, corpus: Path) -> None:
     with joined("cpu") as processes:
-        runs(directory, corpus, processes)
+        runs(directory, corpus)
         found = figures(directory / "chains", processes)
     if processes.first:
         (directory / "figures.json").write_text(json.dumps(found))

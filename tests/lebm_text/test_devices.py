@@ -16,7 +16,7 @@ from lebm_text.models import lstm
 from lebm_text.models.graphs import Replay, captured
 from lebm_text.models.lstm import library_runs
 from lebm_text.samplers.langevin import gradient
-from lebm_text.training.run import train
+from lebm_text.training.train import train
 
 from .toy import gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
 
@@ -115,8 +115,7 @@ def test_a_posterior_chain_draws_the_same_noise_everywhere(device: str) -> None:
 def test_train_generate_and_reconstruct(device: str, tmp_path: Path) -> None:
     corpus = text_corpus(tmp_path / "toy", n_train=24)
     out = tmp_path / "run"
-    summary = train(toy_config(), corpus, out, device=device, on_event=lambda event: None)
-    assert summary.reason == "finished"
+    assert train(corpus, out=out, config=toy_config(), device=device).progress()["finished"]
     model = LatentEBM.from_pretrained(out, device=device)
     assert model.device.type == device
     assert len(model.generate(5).sentences) == 5

@@ -16,7 +16,7 @@ from lebm_text.presets import PRESETS, preset
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.metrics import read_metrics
-from lebm_text.training.run import resume, train
+from lebm_text.training.train import train
 
 from .toy import text_corpus
 
@@ -71,8 +71,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def run(request: pytest.FixtureRequest, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A finished run of each."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    summary = train(case(request.param), corpus, out, device="cpu", on_event=lambda event: None)
-    assert (summary.reason, summary.step) == ("finished", 6)
+    progress = train(corpus, out=out, config=case(request.param), device="cpu").progress()
+    assert (progress["finished"], progress["step"]) == (True, 6)
     return request.param, out
 
 
@@ -107,9 +107,9 @@ def _first(config: Config) -> str:
 def test_resumed_it_is_the_uninterrupted_run(run: tuple[str, Path], corpus: Corpus, tmp_path: Path) -> None:
     """Stopped within an epoch, at its end and after the first update of the next."""
     name, out = run
-    train(case(name), corpus, tmp_path / "run", device="cpu", max_steps=2, on_event=lambda event: None)
+    train(corpus, out=tmp_path / "run", config=case(name), device="cpu", max_steps=2)
     for step in (3, 4, 6):
-        resume(tmp_path / "run", device="cpu", max_steps=step, on_event=lambda event: None)
+        train(out=tmp_path / "run", resume=True, device="cpu", max_steps=step)
     assert sha256_file(tmp_path / "run" / "model.safetensors") == sha256_file(out / "model.safetensors")
     assert _metrics(tmp_path / "run") == _metrics(out)
 
@@ -119,7 +119,7 @@ def test_training_moves_all_that_is_learned(run: tuple[str, Path], corpus: Corpu
     slow = case(name).merge({"training": {"learning_rate": 1e-30}})
     if slow.model.prior == "ebm":
         slow = slow.merge({"training": {"prior_learning_rate": 0.0}})
-    train(slow, corpus, tmp_path / "slow", device="cpu", max_steps=1, on_event=lambda event: None)
+    train(corpus, out=tmp_path / "slow", config=slow, device="cpu", max_steps=1)
     after = LatentEBM.from_pretrained(out, device="cpu").model.state_dict()
     before = LatentEBM.from_pretrained(tmp_path / "slow", device="cpu").model.state_dict()
     moved = {key for key in before if not torch.allclose(before[key], after[key], atol=1e-6)}

@@ -171,7 +171,7 @@ def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """Weights, metrics, runs continued by another number, and to the bit sentences and bounds."""
     corpus, one, two = write_text_corpus(tmp_path / "toy", n_train=25), tmp_path / "one", tmp_path / "two"
-    runs(one, corpus, ALONE)
+    runs(one, corpus)
     shutil.copytree(one / "part", two / "others-part")
     both = start_two("tests.lebm_text.one_of_several", str(two), str(corpus))
     for process in both:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from lebm_text.cli import console
-from lebm_text.cli.console import BarListener, Broadcast, JsonListener, LineListener, describe_event, open_listener
+from lebm_text.cli.console import TrainingBar, TrainingConsole, describe_event, show_log
 from lebm_text.errors import InputError
 from lebm_text.training.events import Event
 
@@ -34,7 +35,6 @@ START = Event(
         "processes": 1,
     },
 )
-PROGRESS = Event("progress", {"step": 7, "n_steps": 13160, "epoch": 0.01})
 END = Event("end", {"reason": "finished", "step": 13160, "seconds": 3723.4, "path": "runs/ptb"})
 
 
@@ -53,13 +53,11 @@ def test_resumed_run_says_where_it_goes_on() -> None:
     assert "from update 500" in "\n".join(describe_event(Event("start", {**START.data, "step": 500})))
 
 
-def test_updates_get_no_line() -> None:
-    stream = io.StringIO()
-    listener = LineListener(stream)
-    listener(PROGRESS)
-    assert stream.getvalue() == ""
-    listener(Event("warning", {"message": "z is ignored"}))
-    assert stream.getvalue() == "warning: z is ignored\n"
+def test_updates_get_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingConsole(as_json=False) as shown:
+        shown.on_progress("training", 7, 13160)
+        shown.on_event(Event("warning", {"message": "z is ignored"}))
+    assert capsys.readouterr() == ("", "warning: z is ignored\n")
 
 
 def test_unknown_kind_is_not_shown() -> None:
@@ -76,12 +74,12 @@ def test_end_says_what_to_do_next(reason: str, part: str) -> None:
     assert "1:02:03" in text
 
 
-def test_json_is_one_strict_object_a_line() -> None:
-    stream = io.StringIO()
-    listener = JsonListener(stream)
-    for event in (START, PROGRESS, report(nll=math.nan, gap=math.inf, norms=2.5), END):
-        listener(event)
-    lines = [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
+def test_json_is_one_strict_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingConsole(as_json=True) as shown:
+        for event in (START, report(nll=math.nan, gap=math.inf, norms=2.5), END):
+            shown.on_event(event)
+            shown.on_progress("training", 7, 13160)
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["start", "report", "end"]
     assert lines[1] == {"event": "report", "step": 1200, "epoch": 1.5, "nll": None, "gap": None, "norms": 2.5}
 
@@ -89,9 +87,11 @@ def test_json_is_one_strict_object_a_line() -> None:
 def test_bar_moves_and_lines_stand_above_it() -> None:
     stream = io.StringIO()
     terminal = Console(file=stream, force_terminal=True, width=120)
-    with BarListener(terminal) as listener:
-        for event in (START, PROGRESS, Event("warning", {"message": "[red]not markup[/red]"}), END):
-            listener(event)
+    bar = TrainingBar(terminal)
+    bar(START)
+    bar.move(7)
+    for event in (Event("warning", {"message": "[red]not markup[/red]"}), END):
+        bar(event)
     shown = stream.getvalue()
     assert "7/13160" in shown
     assert "[red]not markup[/red]" in shown
@@ -99,16 +99,15 @@ def test_bar_moves_and_lines_stand_above_it() -> None:
 
 
 def test_no_terminal_gets_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_listener(as_json=False) as listener:
-        listener(PROGRESS)
-        listener(Event("notice", {"message": "hello"}))
+    with TrainingConsole(as_json=False) as shown, show_log(shown.message):
+        logging.getLogger("lebm_text.training").info("hello")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "hello\n")
 
 
 def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_listener(as_json=True) as listener:
-        listener(Event("notice", {"message": "hello"}))
+    with TrainingConsole(as_json=True) as shown, show_log(shown.message):
+        logging.getLogger("lebm_text.training").info("hello")
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"event": "notice", "message": "hello"}
     assert captured.err == ""
@@ -116,17 +115,17 @@ def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tensorboard_missing_is_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install"), open_listener(as_json=True, tensorboard=tmp_path / "tb"):
-        pass
+    with pytest.raises(InputError, match="pip install"):
+        TrainingConsole(as_json=True, tensorboard=tmp_path / "tb")
 
 
 def test_tensorboard_gets_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with open_listener(as_json=True, tensorboard=tmp_path / "tb") as listener:
+    with TrainingConsole(as_json=True, tensorboard=tmp_path / "tb") as shown:
         for event in (START, report(gap=0.25), Event("validation", {"step": 1200, "nll": 5.0}), END):
-            listener(event)
+            shown.on_event(event)
     capsys.readouterr()
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()
@@ -139,15 +138,17 @@ def test_headlines_have_labels_of_their_own() -> None:
     assert len(set(labels)) == len(labels)
 
 
-def test_a_reader_that_went_away_is_dropped_and_noted() -> None:
-    heard: list[Event] = []
+def test_a_reader_that_went_away_is_dropped_and_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Event] = []
 
-    def gone(_event: Event) -> None:
+    def gone(event: Event) -> None:
+        calls.append(event)
         raise BrokenPipeError
 
-    broadcast = Broadcast([gone, heard.append])
-    for _ in range(2):
-        broadcast(Event("notice", {"message": "still here"}))
-    assert broadcast.reader_gone
-    assert broadcast.listeners == [heard.append]
-    assert len(heard) == 2
+    monkeypatch.setattr(console, "_print_json", gone)
+    with TrainingConsole(as_json=True) as shown:
+        assert not shown.should_stop()
+        for _ in range(2):
+            shown.message("notice", "still here")
+        assert shown.reader_gone and shown.should_stop()
+    assert len(calls) == 1

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_model
+from lebm_text.run import Run
 from lebm_text.text.batching import BatchPlan, EncodedCorpus
-from lebm_text.training.events import Event
+from lebm_text.training.events import ignore
 from lebm_text.training.loop import Limits, TrainingLoop
 from lebm_text.training.monitor import Averages, Watchdog, largest_curvature, require_finite, spread, z_usage
 from lebm_text.training.trainer import Trainer
@@ -167,7 +168,7 @@ def _spoken(model: LatentModel, n: int) -> EncodedCorpus:
     return EncodedCorpus(tokens.astype(np.int32).ravel(), np.arange(0, 7 * n + 1, 7))
 
 
-def _warnings(directory: Path, sickness: str) -> list[str]:
+def _warnings(directory: Path, sickness: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the loop warns of in three updates of a model that speaks with z, before or after it fell ill."""
     config = toy_config(
         {
@@ -190,26 +191,25 @@ def _warnings(directory: Path, sickness: str) -> list[str]:
                 parameter.mul_(20 * 4)
     plan = BatchPlan(corpus, 32, 1000, seed=1)
     trainer = Trainer(model, config, n_sentences=len(corpus), mean_batch_size=plan.mean_batch_size)
-    warnings: list[str] = []
-
-    def listen(event: Event) -> None:
-        if event.kind == "warning":
-            warnings.append(event.data["message"])
 
     def nothing(_progress: Any) -> dict[str, float]:
         return {}
 
     directory.mkdir()
-    assert TrainingLoop(trainer, plan, directory, on_event=listen, end_of_epoch=nothing).run(Limits()) == "finished"
-    return warnings
+    caplog.clear()
+    loop = TrainingLoop(trainer, plan, Run(directory), on_event=ignore, end_of_epoch=nothing)
+    assert loop.run(Limits()) == "finished"
+    return caplog.messages
 
 
-def test_collapsed_and_runaway_models_are_reported_and_a_healthy_one_is_not(tmp_path: Path) -> None:
-    assert _warnings(tmp_path / "healthy", "none") == []
-    collapsed = _warnings(tmp_path / "collapsed", "collapsed")
+def test_collapsed_and_runaway_models_are_reported_and_a_healthy_one_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _warnings(tmp_path / "healthy", "none", caplog) == []
+    collapsed = _warnings(tmp_path / "collapsed", "collapsed", caplog)
     assert len(collapsed) == 1
     assert "z is ignored" in collapsed[0]
     assert collapsed[0].startswith("step 1: ")
-    runaway = " ".join(_warnings(tmp_path / "runaway", "runaway"))
+    runaway = " ".join(_warnings(tmp_path / "runaway", "runaway", caplog))
     assert "drift apart" in runaway or "spread" in runaway
     assert "instability" in runaway

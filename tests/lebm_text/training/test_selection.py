@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 import torch
 
-from lebm_text.errors import InputError
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.events import Event
 from lebm_text.training.metrics import read_metrics
-from lebm_text.training.run import train
+from lebm_text.training.train import train
 
 from ..toy import toy_config
 
@@ -36,7 +34,7 @@ def test_lowest_score_is_published_and_training_goes_on(corpus: Corpus, tmp_path
         judged.append(texts)  # type: ignore[arg-type]
         return next(scores)
 
-    train(config, corpus, tmp_path / "run", device="cpu", on_event=remember, sample_score=score)
+    train(corpus, out=tmp_path / "run", config=config, device="cpu", on_event=remember, sample_score=score)
     published, _ = load_weights(tmp_path / "run" / "model.safetensors")
     second, last = weights[1], weights[-1]
     assert all(torch.equal(published[name], second[name]) for name in second)
@@ -49,8 +47,9 @@ def test_lowest_score_is_published_and_training_goes_on(corpus: Corpus, tmp_path
     assert set(" ".join(real).split()) <= set(vocabulary)
 
 
-def test_without_a_judge_nothing_is_begun(corpus: Corpus, tmp_path: Path) -> None:
+def test_the_judge_is_kn5_unless_another_is_given(corpus: Corpus, tmp_path: Path) -> None:
     config = toy_config({"training": {"select": "valid_kn5"}})
-    with pytest.raises(InputError, match="needs a judge"):
-        train(config, corpus, tmp_path / "run", on_event=lambda event: None)
-    assert not (tmp_path / "run").exists()
+    run = train(corpus, out=tmp_path / "run", config=config, device="cpu")
+    scores = [r["valid_kn5"] for r in run.metrics() if "valid_kn5" in r]
+    assert len(scores) == 2
+    assert all(score > 1 for score in scores)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.training.lock import sole_writer
+from lebm_text.run import Run
 
-from ..holding import held
+from .holding import held
 
 pytest.importorskip("fcntl")
 
@@ -19,16 +19,16 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     with (
         held(tmp_path / ".lock"),
         pytest.raises(InputError, match="another process is training"),
-        sole_writer(tmp_path),
+        Run(tmp_path).locked(),
     ):
         pass
-    with sole_writer(tmp_path):
+    with Run(tmp_path).locked():
         pass
     assert list(tmp_path.iterdir()) == []  # it leaves no file in the run
 
 
 def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), sole_writer(tmp_path):
+    with pytest.raises(ZeroDivisionError), Run(tmp_path).locked():
         raise ZeroDivisionError
-    with sole_writer(tmp_path):
+    with Run(tmp_path).locked():
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +17,15 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
-from lebm_text.training import session
+from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.events import Event
 from lebm_text.training.metrics import read_metrics
-from lebm_text.training.run import Summary, resume, train
+from lebm_text.training.train import train
 
 from ..toy import text_corpus, toy_config
+
+pytestmark = pytest.mark.usefixtures("log")
 
 TIMES = ("tokens_per_second", "eta_seconds", "seconds")
 
@@ -38,28 +41,41 @@ def _improving() -> Callable[[Sequence[str], Sequence[str], Sequence[str]], floa
     return score
 
 
-def _train(corpus: Corpus, out: Path, config: Config, **options: Any) -> tuple[Summary, list[Event]]:
+def _train(corpus: Corpus, out: Path, config: Config, **options: Any) -> list[Event]:
     events: list[Event] = []
     options.setdefault("sample_score", _improving())
-    summary = train(config, corpus, out, device="cpu", on_event=events.append, **options)
-    return summary, events
+    run = train(corpus, out=out, config=config, device="cpu", on_event=events.append, **options)
+    assert run.path == out
+    return events
+
+
+def _resume(out: Path, **options: Any) -> list[Event]:
+    events: list[Event] = []
+    train(out=out, resume=True, device="cpu", on_event=events.append, **options)
+    return events
+
+
+def _end(events: list[Event]) -> tuple[str, int]:
+    """Why a training ended, and after which update."""
+    assert events[-1].kind == "end"
+    return events[-1].data["reason"], events[-1].data["step"]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> None:
+    """`caplog` has notices, too."""
+    caplog.set_level(logging.INFO, "lebm_text")
 
 
 def _metrics(out: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k not in TIMES} for r in read_metrics(out / "metrics.jsonl")]
 
 
-def _notices(events: list[Event]) -> str:
-    return "\n".join(e.data["message"] for e in events if e.kind == "notice")
-
-
 @pytest.fixture(scope="module")
 def base(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """A finished run of two epochs of two updates or more, and what it told."""
     out = tmp_path_factory.mktemp("runs") / "base"
-    summary, events = _train(corpus, out, toy_config())
-    assert summary == Summary("finished", summary.step, out)
-    return out, events
+    return out, _train(corpus, out, toy_config())
 
 
 def test_files_of_a_run(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
@@ -70,12 +86,11 @@ def test_files_of_a_run(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
     environment = json.loads((out / "env.json").read_text())
     assert environment["corpus"]["splits"]["train"]["sha256"] == corpus.splits["train"].sha256
     assert sorted(p.name for p in (out / "samples").iterdir()) == ["epoch-0001.txt", "epoch-0002.txt"]
-    assert (out / "samples" / "epoch-0002.txt").read_text().count("\n") == session.SHOWN_SAMPLES
+    assert (out / "samples" / "epoch-0002.txt").read_text().count("\n") == module.SHOWN_SAMPLES
     with safe_open(out / "model.safetensors", framework="pt") as stream:
         assert len(stream.metadata()) == 1
     assert events[0].kind == "start"
-    assert events[-1].kind == "end"
-    assert events[-1].data["reason"] == "finished"
+    assert _end(events)[0] == "finished"
 
 
 def test_published_weights_are_those_of_the_last_checkpoint(base: tuple[Path, list[Event]]) -> None:
@@ -161,7 +176,7 @@ WITH_ENCODER = {"inference": {"kind": "amortized", "free_bits": 0.15}}
 def with_encoder(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """As `base`, with an encoder."""
     out = tmp_path_factory.mktemp("runs") / "encoder"
-    return out, _train(corpus, out, toy_config(WITH_ENCODER))[1]
+    return out, _train(corpus, out, toy_config(WITH_ENCODER))
 
 
 def test_every_field_is_checked() -> None:
@@ -189,7 +204,7 @@ def test_every_field_changes_something(
     if name == "text.lowercase":  # has an effect on capitals alone
         corpus = _with_capitals(tmp_path / "capitals")
     stop = {"max_minutes": 1e-9} if effect == "threads" else {}  # more threads than free cores would take long
-    _, events = _train(corpus, tmp_path / "run", before.merge(changes), **stop)
+    events = _train(corpus, tmp_path / "run", before.merge(changes), **stop)
 
     old, new = base[0], tmp_path / "run"
     same_weights = sha256_file(old / "model.safetensors") == sha256_file(new / "model.safetensors")
@@ -226,7 +241,7 @@ def _with_capitals(directory: Path) -> Corpus:
 
 def test_open_settings_are_resolved_and_kept(corpus: Corpus, tmp_path: Path) -> None:
     config = toy_config({"training": {"precision": "auto", "n_threads": 0}})
-    _, events = _train(corpus, tmp_path / "run", config, max_steps=1)
+    events = _train(corpus, tmp_path / "run", config, max_steps=1)
     stored = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
     assert stored["precision"] in ("fp32", "bf16")
     assert stored["n_threads"] == torch.get_num_threads()
@@ -234,27 +249,29 @@ def test_open_settings_are_resolved_and_kept(corpus: Corpus, tmp_path: Path) -> 
 
 
 def test_stopped_run_has_a_checkpoint_and_weights_and_resumes_to_the_same(
-    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "run"
-    summary, _ = _train(corpus, out, toy_config(), max_steps=1)
-    assert (summary.reason, summary.step) == ("max_steps", 1)
+    assert _end(_train(corpus, out, toy_config(), max_steps=1)) == ("max_steps", 1)
     assert sha256_file(out / "model.safetensors") != sha256_file(base[0] / "model.safetensors")
-    events: list[Event] = []
-    assert resume(out, device="cpu", on_event=events.append).reason == "finished"
-    assert _notices(events) == ""
+    caplog.clear()
+    events = _resume(out)
+    assert _end(events)[0] == "finished"
+    assert caplog.text == ""
     assert next(e for e in events if e.kind == "start").data["step"] == 1
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
     assert _metrics(out) == _metrics(base[0])
 
 
 def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
-    summary, _ = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
-    assert (summary.reason, summary.step) == ("max_minutes", 0)
+    events = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
+    assert _end(events) == ("max_minutes", 0)
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_killed_before_the_first_checkpoint(base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path) -> None:
+def test_killed_before_the_first_checkpoint(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Killed(BaseException):
         pass
 
@@ -264,12 +281,11 @@ def test_killed_before_the_first_checkpoint(base: tuple[Path, list[Event]], corp
 
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        train(toy_config(), corpus, out, device="cpu", on_event=kill)
+        train(corpus, out=out, config=toy_config(), device="cpu", on_event=kill)
     assert len(_metrics(out)) == 1
     assert not (out / "checkpoints").exists()
-    events: list[Event] = []
-    resume(out, device="cpu", on_event=events.append)
-    assert "no checkpoint yet" in _notices(events)
+    _resume(out)
+    assert "no checkpoint yet" in caplog.text
     assert _metrics(out) == _metrics(base[0])
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
 
@@ -288,34 +304,32 @@ def test_killed_between_the_last_checkpoint_and_the_weights(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "save_weights", kill)
+        patch.setattr(module, "save_weights", kill)
         with pytest.raises(Killed):
-            resume(out, device="cpu", on_event=lambda event: None)
+            _resume(out)
     assert sha256_file(out / "model.safetensors") != sha256_file(base[0] / "model.safetensors")
-    assert resume(out, device="cpu", on_event=lambda event: None).reason == "finished"
+    assert _end(_resume(out))[0] == "finished"
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
 
 
-def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]]) -> None:
+def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: pytest.LogCaptureFixture) -> None:
     files = [path for path in base[0].rglob("*") if path.is_file()]
     before = {path: (sha256_file(path), path.stat().st_mtime_ns) for path in files}
-    events: list[Event] = []
-    assert resume(base[0], on_event=events.append).reason == "finished"
-    assert "nothing to do" in _notices(events)
+    assert _resume(base[0]) == []
+    assert "nothing to do" in caplog.text
     assert {path: (sha256_file(path), path.stat().st_mtime_ns) for path in before} == before
     assert [path for path in base[0].rglob("*") if path.is_file()] == files
 
 
 def test_truncated_checkpoint_is_replaced_by_its_predecessor(
-    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "run"
     _train(corpus, out, toy_config({"training": {"checkpoint_every": 2}}), max_steps=3)
     os.truncate(out / "checkpoints" / "last" / "tensors.safetensors", 100)
-    events: list[Event] = []
-    resume(out, device="cpu", on_event=events.append)
-    assert "previous" in _notices(events)
-    assert "damaged" in _notices(events)
+    events = _resume(out)
+    assert "previous" in caplog.text
+    assert "damaged" in caplog.text
     assert next(e for e in events if e.kind == "start").data["step"] == 2
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
     assert _metrics(out) == _metrics(base[0])
@@ -327,7 +341,7 @@ def test_changed_text_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "toy" / "valid.txt").open("a") as stream:
         stream.write("the dog\n")
     with pytest.raises(InputError, match=r"valid\.txt is not the text"):
-        resume(tmp_path / "run", on_event=lambda event: None)
+        _resume(tmp_path / "run")
 
 
 def test_text_that_was_moved_is_found_in_the_data_directory(tmp_path: Path) -> None:
@@ -336,9 +350,8 @@ def test_text_that_was_moved_is_found_in_the_data_directory(tmp_path: Path) -> N
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "toy").rename(tmp_path / "elsewhere" / "toy")
     with pytest.raises(InputError, match="toy"):
-        resume(tmp_path / "run", on_event=lambda event: None)
-    summary = resume(tmp_path / "run", data_dir=tmp_path / "elsewhere", max_steps=2, on_event=lambda event: None)
-    assert summary.step == 2
+        _resume(tmp_path / "run")
+    assert _end(_resume(tmp_path / "run", data_dir=tmp_path / "elsewhere", max_steps=2)) == ("max_steps", 2)
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"training": {"sede": 1}}'])
@@ -346,7 +359,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path, content: str | No
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=r"config\.json|sede"):
-        resume(tmp_path, on_event=lambda event: None)
+        _resume(tmp_path)
 
 
 def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_path: Path) -> None:
@@ -358,9 +371,9 @@ def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_pat
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
-def test_left_out_sentences_are_said(corpus: Corpus, tmp_path: Path) -> None:
-    _, events = _train(corpus, tmp_path / "run", toy_config({"text": {"max_length": 4}}), max_steps=1)
-    assert "longer than 4 tokens" in _notices(events)
+def test_left_out_sentences_are_said(corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _train(corpus, tmp_path / "run", toy_config({"text": {"max_length": 4}}), max_steps=1)
+    assert "longer than 4 tokens" in caplog.text
 
 
 def test_unavailable_device_is_bad_input_and_nothing_is_begun(
@@ -368,5 +381,26 @@ def test_unavailable_device_is_bad_input_and_nothing_is_begun(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="CUDA"):
-        train(toy_config(), corpus, tmp_path / "run", device="cuda", on_event=lambda event: None)
+        train(corpus, out=tmp_path / "run", config=toy_config(), device="cuda")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("overrides", [{"training.seed": 5}, {"training": {"seed": 5}}, ["training.seed=5"]])
+def test_a_plain_call_trains(corpus: Corpus, tmp_path: Path, overrides: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """From Python: a directory, a few values in the place of a configuration, and nobody who listens."""
+    small = {"model.hidden_dim": 4, "model.embedding_dim": 4, "inference.n_steps": 1, "prior": {"n_steps": 1}}
+    where = corpus.splits["train"].path.parent
+    run = train(where, out=tmp_path / "run", overrides={**small, "training.n_threads": 1}, max_steps=1)
+    assert (run.progress()["step"], run.progress()["finished"]) == (1, False)
+    assert run.config.model.hidden_dim == 4 and run.config.prior.n_steps == 1
+    assert run.config.training.seed == 1
+    assert len(run.model(device="cpu").generate(2).sentences) == 2
+    with pytest.raises(InputError, match="already holds a run"):
+        train(where, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"training\.seed is 1, not 5"):
+        train(out=tmp_path / "run", resume=True, overrides=overrides)
+    with pytest.raises(InputError, match="needs a corpus"):
+        train(out=tmp_path / "other")
+    again = train(where, out=tmp_path / "run", config=run.config, overrides=overrides, max_steps=1, overwrite=True)
+    assert again.config == run.config.merge({"training": {"seed": 5}})
+    assert capfd.readouterr() == ("", "")

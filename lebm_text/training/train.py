@@ -1,0 +1,381 @@
+"""`train`: a run directory begun from a corpus and a configuration, or continued from its last checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lebm_text.build import LatentModel, build_model
+from lebm_text.config import Config
+from lebm_text.devices import resolve_device
+from lebm_text.environment import describe_environment
+from lebm_text.errors import InputError
+from lebm_text.generation.generate import generate
+from lebm_text.model import weights_metadata
+from lebm_text.models.lstm import resolve_precision
+from lebm_text.presets import DEFAULT_PRESET
+from lebm_text.presets import preset as preset_of
+from lebm_text.processes import Processes, joined
+from lebm_text.progress import Progress, silent
+from lebm_text.random import stream
+from lebm_text.run import Run, check_free, replacing
+from lebm_text.store import atomic_write_json, atomic_write_text
+from lebm_text.text.batching import BatchPlan
+from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
+from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights
+from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
+from lebm_text.training.events import Event, Listener, ignore
+from lebm_text.training.loop import Limits, Position, TrainingLoop
+from lebm_text.training.trainer import Trainer
+from lebm_text.training.validation import validate
+
+__all__ = ["Overrides", "SampleScore", "train"]
+
+logger = logging.getLogger(__name__)
+
+# {"section.key": value}, {"section": {"key": value}}, or strings section.key=value.
+Overrides = Mapping[str, Any] | Iterable[str]
+# (samples, real sentences, vocabulary) → a score to be made small, for training.select = valid_kn5.
+SampleScore = Callable[[Sequence[str], Sequence[str], Sequence[str]], float]
+
+SHOWN_SAMPLES = 20  # sentences written to samples/ after each epoch
+SCORED_SAMPLES = 10_000  # sentences that a SampleScore judges, or as many as were trained on
+
+
+def train(
+    corpus: str | Path | Corpus | None = None,
+    *,
+    out: str | Path,
+    preset: str | None = None,
+    config: Config | None = None,
+    overrides: Overrides | None = None,
+    max_steps: int | None = None,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    on_progress: Progress = silent,
+    on_event: Listener = ignore,
+    should_stop: Callable[[], bool] = lambda: False,
+    sample_score: SampleScore | None = None,
+) -> Run:
+    """Train a model and keep all about it in a run directory.
+
+    The processes that `torchrun` starts, all of which call this alike, share each batch; the first writes to `out`.
+
+    Args:
+        corpus: a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, or a corpus;
+            needed unless `resume`.
+        out: the run directory, which must be new or empty but for `resume` and `overwrite`.
+        preset: configuration to start from (see `lebm_text.presets`); none: quick.
+        config: configuration to start from, in the place of a preset.
+        overrides: changes to it, such as {"model.hidden_dim": 128} or {"model": {"hidden_dim": 128}}.
+        max_steps: stop after this update, counted from the run's first.
+        max_minutes: stop after so many minutes of this call.
+        resume: continue the run in `out` from its last checkpoint; on a CPU it goes on as if it had never stopped, and
+            a finished run is left as it is. What is given of corpus and configuration must be what it was begun with.
+        overwrite: replace the run in `out`, once the new one has begun.
+        device: auto (a CUDA device if there is one), cpu or cuda.
+        data_dir: where to look for the corpus first.
+        on_progress: told of every update.
+        on_event: told of all that is worth a line; see `lebm_text.training.events`.
+        should_stop: asked before each update; a run that is stopped has a checkpoint and weights.
+        sample_score: judge for training.select = valid_kn5; none: reverse perplexity under a 5-gram model.
+
+    Returns:
+        The run; `progress()` says how far it has come.
+
+    Raises:
+        InputError: bad configuration, device or text; no usable run to continue; a directory that is taken; numbers
+            that stopped being finite.
+        LostProcessError: another of the processes is gone.
+    """
+    deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
+    run, checkpoint = Run(out, data_dir=data_dir), None
+    if resume:
+        _check_unchanged(run, corpus, config or (preset_of(preset) if preset else run.config), overrides)
+        settings, checkpoint = run.config, _last_checkpoint(run)
+        if checkpoint is not None and checkpoint.state["progress"]["finished"]:
+            logger.info("%s is finished (%s updates); nothing to do", run, checkpoint.state["progress"]["step"])
+            return run
+    else:
+        settings = _override(config or preset_of(preset or DEFAULT_PRESET), overrides)
+        check_free(run.path, overwrite=overwrite)
+    if settings.training.select == "valid_kn5":
+        sample_score = sample_score or _reverse_perplexity()
+
+    with ExitStack() as stack:
+        processes = stack.enter_context(joined(device))  # after all checks of `out`, before any change to it
+        place = resolve_device(device)
+        if resume:
+            text = processes.first_then_others(lambda: _prepare(run.corpus(), settings, run.tokenizer))
+        else:
+            settings = _resolve(settings, place)
+            text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir), settings))
+        _require_alike(processes, settings, text, None if checkpoint is None else checkpoint.state)
+        begun = _nothing
+        if processes.first:
+            stack.enter_context(run.locked())
+            if not resume:
+                check_free(run.path, overwrite=overwrite)  # again: from here on no other process can take it
+                begun = stack.enter_context(replacing(run.path))
+                _begin_directory(run, settings, text, place, processes)
+            _tell(run, text, checkpoint, resume=resume)
+        else:
+            on_progress, on_event = silent, ignore
+        session = _Session(run, settings, text, place, processes, on_progress, on_event, sample_score)
+        session.train(checkpoint, Limits(max_steps, deadline, should_stop), begun)
+    return run
+
+
+def _override(config: Config, overrides: Overrides | None) -> Config:
+    """`config` with some values replaced."""
+    if not isinstance(overrides, Mapping):
+        return config.override(overrides or ())
+    sections: dict[str, Any] = {}
+    for name, value in overrides.items():
+        section, dot, key = name.partition(".")
+        sections[section] = {**sections.get(section, {}), key: value} if dot else value
+    return config.merge(sections)
+
+
+def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None) -> None:
+    """Raise InputError if a run is to be continued otherwise than it was begun."""
+    stored = run.config
+    if corpus is not None:
+        name = corpus.name if isinstance(corpus, Corpus) else corpus
+        if Path(name).resolve().name != Path(run.corpus_name).resolve().name:
+            raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
+    asked = _override(base, overrides)
+    for path, wanted in asked.conflicts(stored).items():
+        raise InputError(
+            f"--resume keeps the configuration of {run}: {path} is {stored.differences(asked)[path]}, "
+            f"not {wanted}; for another one start a new run"
+        )
+
+
+def _last_checkpoint(run: Run) -> Checkpoint | None:
+    """The newest usable checkpoint; none if the run was stopped before its first."""
+    if not any((run.checkpoints / name).exists() for name in ("last", "previous")):
+        return None
+    return load_checkpoint(run.checkpoints)
+
+
+def _reverse_perplexity() -> SampleScore:
+    """RPPL of samples on real held-out sentences under KN5: the one judge that training knows, if it is asked for."""
+    from lebm_text.reports.needs import check_judges
+
+    check_judges()
+    from lm_eval import rppl
+
+    return lambda samples, real, vocabulary: rppl(samples, real, vocabulary=vocabulary).ppl
+
+
+def _find(corpus: str | Path | Corpus | None, data_dir: Path | None) -> Corpus:
+    if corpus is None:
+        raise InputError("training needs a corpus: a name (see `lebm-text data list`) or a directory")
+    return corpus if isinstance(corpus, Corpus) else find_corpus(str(corpus), data_dir=data_dir)
+
+
+def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None) -> PreparedText:
+    tokenizer = tokenizer or train_tokenizer(corpus, config.text)
+    return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
+
+
+def _resolve(config: Config, device: torch.device) -> Config:
+    """`config` without what may be open before a run: precision, threads."""
+    settings = config.training
+    precision = resolve_precision(settings.precision, device)
+    n_threads = settings.n_threads or torch.get_num_threads()
+    resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
+    return dataclasses.replace(config, training=resolved)
+
+
+def _require_alike(processes: Processes, config: Config, text: PreparedText, state: object) -> None:
+    """Processes that differ in what they begin with would drift apart without a word."""
+    tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
+    alike = json.dumps([config.to_dict(), tokenizer, len(text.train), n_tokens, state], sort_keys=True)
+    processes.require_same("configuration, text and checkpoint", alike)
+
+
+def _begin_directory(run: Run, config: Config, text: PreparedText, device: torch.device, processes: Processes) -> None:
+    text.tokenizer.save(run.path)
+    environment = describe_environment(
+        device=device,
+        n_threads=config.training.n_threads,
+        n_processes=processes.size,
+        precision=config.training.precision,
+        corpus=text.corpus.describe(),
+    )
+    atomic_write_json(run.environment_file, environment)
+    # Last: a directory with a config.json is a run that can be resumed.
+    atomic_write_json(run.config_file, config.to_dict())
+
+
+def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:
+    """Log what is not as one might expect."""
+    if not resume:
+        for notice in (*text.corpus.notices, *text.tokenizer.notices, *text.notices):
+            logger.info(notice)
+    elif checkpoint is None:
+        logger.info("%s has no checkpoint yet; starting from the first update", run)
+    elif checkpoint.notice:
+        logger.info(checkpoint.notice)
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Session:
+    """One call of training: the modules of a run, and the files that they leave in its directory."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        text: PreparedText,
+        device: torch.device,
+        processes: Processes,
+        on_progress: Progress,
+        on_event: Listener,
+        sample_score: SampleScore | None,
+    ) -> None:
+        self.run, self.config, self.text, self.device, self.processes = run, config, text, device, processes
+        self.on_progress, self.on_event, self.sample_score = on_progress, on_event, sample_score
+
+    def train(self, checkpoint: Checkpoint | None, limits: Limits, begun: Callable[[], None]) -> None:
+        """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
+        settings = self.config.training
+        started = time.monotonic()
+        with _threads(settings.n_threads):
+            self.model = self._model()
+            plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
+            trainer = Trainer(
+                self.model,
+                self.config,
+                n_sentences=len(self.text.train),
+                mean_batch_size=plan.mean_batch_size,
+                processes=self.processes,
+            )
+            loop = TrainingLoop(
+                trainer,
+                plan,
+                self.run,
+                on_progress=self.on_progress,
+                on_event=self.on_event,
+                end_of_epoch=self._end_of_epoch,
+            )
+            if checkpoint is None:
+                loop.begin_again()
+            else:
+                loop.restore(checkpoint)
+            begun()
+            self._announce(loop)
+            try:
+                reason = loop.run(limits)
+            except FloatingPointError as error:
+                self._publish(loop.position)  # the weights are those of before the update
+                raise InputError(
+                    f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a "
+                    "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
+                ) from None
+            self._publish(loop.position)
+            if reason == "finished":
+                loop.finish()
+        seconds, step = time.monotonic() - started, loop.position.step
+        self.on_event(Event("end", {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}))
+
+    def _model(self) -> LatentModel:
+        rng = stream(self.config.training.seed, "weights")
+        tokenizer = self.text.tokenizer
+        model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
+        return model.to(self.device)
+
+    def _announce(self, loop: TrainingLoop) -> None:
+        settings = self.config.training
+        start = {
+            "run": str(self.run),
+            "corpus": self.text.corpus.name,
+            "n_sentences": len(self.text.train),
+            "n_tokens": len(self.text.train.tokens),
+            "vocab_size": len(self.text.tokenizer),
+            "n_parameters": sum(p.numel() for p in self.model.parameters()),
+            "steps_per_epoch": loop.steps_per_epoch,
+            "n_steps": loop.n_steps,
+            "step": loop.position.step,
+            "device": str(self.device),
+            "precision": settings.precision,
+            "threads": settings.n_threads,
+            "processes": self.processes.size,
+        }
+        self.on_event(Event("start", start))
+
+    def _end_of_epoch(self, position: Position) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        if len(self.text.valid):
+            figures |= validate(
+                self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes
+            )
+        samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
+        if self.processes.first:
+            atomic_write_text(self.run.sample_file(f"epoch-{position.epoch:04d}.txt"), samples)
+        if self.config.training.select == "valid_kn5":
+            figures |= self._select(position)
+        return figures
+
+    def _select(self, position: Position) -> dict[str, float]:
+        """Judge samples of the present weights, and keep the weights if there were none better."""
+        assert self.sample_score is not None
+        samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
+        if not self.processes.first:
+            return {}
+        score = self.sample_score(samples, self.text.valid_sentences, self._vocabulary)
+        if position.best is None or score < position.best:
+            position.best = score
+            self._save(self.run.best_weights_file, self.model.state_dict())
+        return {"valid_kn5": score}
+
+    def _sample(self, n: int) -> list[str]:
+        seed, tokenizer = self.config.training.seed, self.text.tokenizer
+        return generate(self.model, tokenizer, self.config, n, seed=seed, processes=self.processes).sentences
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        """The closed vocabulary by which judges read."""
+        return closed_vocabulary(self.text.corpus.splits["train"].sentences())
+
+    def _publish(self, position: Position) -> None:
+        """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""
+        if not self.processes.first:
+            return
+        selected = self.config.training.select == "valid_kn5" and position.best is not None
+        # The model keeps its own: a checkpoint may follow.
+        weights = load_weights(self.run.best_weights_file)[0] if selected else self.model.state_dict()
+        self._save(self.run.weights_file, weights)
+
+    def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
+        save_weights(path, weights, weights_metadata(self.text.tokenizer))
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """`n` CPU threads inside; results can depend on their number, so a run keeps it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
