@@ -10,7 +10,7 @@ the same labels is what the latent space has to be compared with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -235,19 +235,21 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
         for name, lines in texts.items()
     }
+    bag = bag_of_words(texts["train"])
+    counts = {name: bag.transform(lines) for name, lines in texts.items()}
     tests = truth[split][: settings.held_out]
-    features = {
-        "probe": (means["train"].numpy(), means[split][: len(tests)].numpy()),
-        "bag_of_words": bag_of_words(texts["train"], texts[split][: len(tests)]),
-    }
     accuracies = [
-        accuracy_by_size((learned, truth["train"]), (tested, tests), sizes, settings.repeats, seed=seed)
-        for learned, tested in features.values()
+        accuracy_by_size((learned, truth["train"]), (tested[: len(tests)], tests), sizes, settings.repeats, seed=seed)
+        for learned, tested in ((means["train"].numpy(), means[split].numpy()), (counts["train"], counts[split]))
     ]
     probe = fit_probe(means["train"], truth["train"])
     steps = [probe.scale * step for step in (probe.direction, other_direction(probe.direction, seed=seed))]
-    words = word_classifier(texts["train"], truth["train"])
-    moved, examples = _moved(model, steps, chosen[split][: settings.moved], words, settings)
+    words = _regression().fit(counts["train"], truth["train"])
+
+    def taken_for_positive(lines: list[str]) -> float:
+        return float(words.predict(bag.transform(lines)).mean())
+
+    moved, examples = _moved(model, steps, chosen[split][: settings.moved], taken_for_positive, settings)
     share = float(tests.mean())
     what = f"directions(M={settings.draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
     sha256 = {"weights": run.weights_sha256}
@@ -278,18 +280,19 @@ def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[L
 
 
 def _moved(
-    model: LatentEBM, steps: Sequence[Tensor], rows: list[Labelled], words: Any, settings: DirectionsSettings
+    model: LatentEBM,
+    steps: Sequence[Tensor],
+    rows: list[Labelled],
+    taken_for_positive: Callable[[list[str]], float],
+    settings: DirectionsSettings,
 ) -> tuple[MovedShares, list[Example]]:
-    """The sentences moved by two `steps` (D,): the shares that `words` takes for positive, and examples of the first.
-
-    Decoded greedily from z + s · step.
-    """
+    """Sentences decoded greedily from z + s · step, for two steps (D,): shares, and examples of the first."""
     z = model.infer([row.sentence for row in rows], seed=settings.seed)
     texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
     shares = []
-    for by_shift in texts:
-        found = [float(words.predict(text).mean()) for text in by_shift]
-        shares.append([MovedShare(s, each, _error(each, len(rows))) for s, each in zip(_SHIFTS, found, strict=True)])
+    for moved in texts:
+        found = zip(_SHIFTS, map(taken_for_positive, moved), strict=True)
+        shares.append([MovedShare(shift, share, _error(share, len(rows))) for shift, share in found])
     shown = zip(rows, zip(*texts[0], strict=True), strict=True)
     examples = [
         Example(row.sentence, row.label, [MovedSentence(*moved) for moved in zip(_SHIFTS, column, strict=True)])
@@ -305,13 +308,14 @@ class Probe(NamedTuple):
     scale: float
 
 
-def bag_of_words(train: Sequence[str], held_out: Sequence[str]) -> tuple[Features, Features]:
-    """Counts of the words of the training sentences, as sparse matrices.
+def bag_of_words(train: Sequence[str]) -> Any:
+    """What `transform`s sentences to counts of the words of the training ones, a sparse matrix.
 
     The penalty keeps the weight of a word at 0 that a subset lacks, so that one vocabulary serves all subsets.
     """
-    counter = _counter()
-    return counter.fit_transform(train), counter.transform(held_out)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(lowercase=False, token_pattern=r"[^ ]+").fit(train)
 
 
 def accuracy_by_size(
@@ -345,19 +349,6 @@ def other_direction(direction: Tensor, *, seed: int) -> Tensor:
     """A random unit vector at right angles to `direction` (D,): what a move of that length does by itself."""
     drawn = torch.randn(len(direction), generator=torch.Generator().manual_seed(seed))
     return F.normalize(drawn - (drawn @ direction) * direction, dim=0)
-
-
-def word_classifier(train: Sequence[str], labels: Labels) -> Any:
-    """What `predict`s from the words of sentences whether they are positive."""
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(_counter(), _regression()).fit(train, labels)
-
-
-def _counter() -> Any:
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    return CountVectorizer(lowercase=False, token_pattern=r"[^ ]+")
 
 
 def _regression() -> Any:

@@ -14,7 +14,6 @@ from lebm_text.reports.directions import (
     bag_of_words,
     fit_probe,
     other_direction,
-    word_classifier,
 )
 
 pytest.importorskip("sklearn")
@@ -57,13 +56,10 @@ def test_a_rare_class_is_in_every_draw() -> None:
     assert len(scores.draws) == 5  # a single class cannot be fitted
 
 
-def test_words_tell_sentences_apart() -> None:
-    train = ["good food .", "bad food .", "good !", "so bad"] * 5
-    labels = np.array([True, False, True, False] * 5)
-    counts, held_out = bag_of_words(train, ["Good good ."])
-    assert counts.shape == (20, 6)
-    assert held_out.toarray().sum() == 2  # "Good" is another word
-    assert word_classifier(train, labels).predict(["good", "so bad", "good food"]).tolist() == [True, False, True]
+def test_words_are_counted_as_they_stand() -> None:
+    bag = bag_of_words(["good food .", "bad food .", "good !", "so bad"] * 5)
+    assert bag.transform(["good"] * 20).shape == (20, 6)
+    assert bag.transform(["Good good ."]).toarray().sum() == 2  # "Good" is another word
 
 
 def test_a_report_of_version_0_1_0_can_be_read_and_drawn() -> None:
