@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.config import Config, InferenceConfig, PriorConfig
+from lebm_text.config import Config, InferenceConfig, PriorConfig, ShortRunConfig
 from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
@@ -106,6 +106,7 @@ def posterior_chain(
 
     `through_everything`: gradients by `.backward()`, which forms those of all parameters too.
     """
+    assert isinstance(config, ShortRunConfig)
     step_size = _one(config.step_size)
     z = torch.randn(len(batch.lengths), prior.latent_dim, generator=rng)
     for _ in range(config.n_steps):
@@ -124,6 +125,7 @@ def posterior_chain(
 
 def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
     """K0 Langevin steps from N(0, I) on log p_α(z), (n, D); one step size."""
+    assert isinstance(config, ShortRunConfig)
     step_size = _one(config.step_size)
     z = torch.randn(n, prior.latent_dim, generator=rng)
     for _ in range(config.n_steps):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lebm_text.config import Config, InferenceConfig
+from lebm_text.config import AmortizedConfig, Config, InferenceConfig, SemiAmortizedConfig, ShortRunConfig
+from lebm_text.errors import InputError
 from lebm_text.inference.amortized import Amortized, FreeBits
 from lebm_text.inference.base import Inference
 from lebm_text.inference.chain import LangevinChain
@@ -23,6 +28,12 @@ from lebm_text.samplers.schedules import geometric, linear
 
 __all__ = ["LatentModel", "build_inference", "build_model"]
 
+REGISTRY: dict[str, dict[str, type]] = {
+    "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
+    "generator": {"lstm": LSTMGenerator},
+}
+TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable, for the command line
+
 
 class LatentModel(nn.Module):
     """The learned parts of p(x, z) = p_α(z) p_β(x|z), and of q(z|x) where inference is amortized."""
@@ -34,45 +45,37 @@ class LatentModel(nn.Module):
         self.encoder = encoder
 
 
-def build_model(config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator) -> LatentModel:
-    """Freshly initialised modules on the CPU; `config.training.precision` must be resolved."""
+def build_model(
+    config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator, trust_plugins: bool = False
+) -> LatentModel:
+    """Freshly initialised modules on the CPU; `config.training.precision` must be resolved.
+
+    Args:
+        trust_plugins: import the classes that `model.prior` and `model.generator` name, if they name any.
+
+    Raises:
+        InputError: a class that is not to be imported, or is not there, or is no prior or generator.
+    """
     sizes = config.model
-    prior: Prior
-    if sizes.prior == "gaussian":
-        prior = GaussianPrior(sizes.latent_dim)
-    else:
-        prior = EBMPrior(
-            sizes.latent_dim,
-            hidden_dim=sizes.prior_hidden_dim,
-            energy_bound=sizes.energy_bound,
-            init_range=sizes.init_range,
-            chain=LangevinChain(**dataclasses.asdict(config.prior)),
-            rng=rng,
-        )
-    generator = LSTMGenerator(
-        vocab_size,
-        latent_dim=sizes.latent_dim,
-        embedding_dim=sizes.embedding_dim,
-        hidden_dim=sizes.hidden_dim,
-        bos_id=bos_id,
-        dropout=sizes.dropout,
-        tied=sizes.tied,
-        compute_dtype=compute_dtype(config.training.precision),
-        init_range=sizes.init_range,
-        rng=rng,
-    )
-    if config.inference.kind not in ("amortized", "semi_amortized"):
-        return LatentModel(prior, generator)
-    encoder = LSTMEncoder(
-        vocab_size,
-        latent_dim=sizes.latent_dim,
-        embedding_dim=sizes.embedding_dim,
-        hidden_dim=sizes.hidden_dim,
-        compute_dtype=compute_dtype(config.training.precision),
-        init_range=sizes.init_range,
-        rng=rng,
-    )
-    return LatentModel(prior, generator, encoder)
+    shared = {
+        "latent_dim": sizes.latent_dim,
+        "init_range": sizes.init_range,
+        "compute_dtype": compute_dtype(config.training.precision),
+        "rng": rng,
+    }
+    of_text = {"vocab_size": vocab_size, "embedding_dim": sizes.embedding_dim, "hidden_dim": sizes.hidden_dim}
+    of_generator = {"bos_id": bos_id, "dropout": sizes.dropout, "tied": sizes.tied}
+    of_prior = {
+        "hidden_dim": sizes.prior_hidden_dim,
+        "energy_bound": sizes.energy_bound,
+        "chain": LangevinChain(**dataclasses.asdict(config.prior)),
+    }
+    classes = (_class("prior", sizes.prior, trust_plugins), _class("generator", sizes.generator, trust_plugins))
+    prior = _make(Prior, classes[0], shared | of_prior)
+    generator = _make(Generator, classes[1], shared | of_text | of_generator)
+    if isinstance(config.inference, AmortizedConfig):
+        return LatentModel(prior, generator, _make(LSTMEncoder, LSTMEncoder, shared | of_text))
+    return LatentModel(prior, generator)
 
 
 def build_inference(
@@ -82,29 +85,56 @@ def build_inference(
 
     `memory` (N, D) holds persistent chains; `encoder` is that of an amortized posterior.
     """
-    progress = (epoch - config.pretrain_epochs - config.anneal_start_epoch) / config.anneal_epochs
-    if config.kind == "no_latent":
-        return NoLatent()
-    if config.kind in ("amortized", "semi_amortized"):
+    if isinstance(config, ShortRunConfig):
+        progress = (epoch - config.anneal_start_epoch) / config.anneal_epochs
+        return ShortRun(
+            n_steps=config.n_steps,
+            step_size=config.step_size,
+            noise_scale=_annealed(linear, config.noise_scale_start, config.noise_scale, progress),
+            likelihood_weight=_annealed(geometric, config.likelihood_weight_start, config.likelihood_weight, progress),
+            memory=memory,
+        )
+    if isinstance(config, AmortizedConfig):
         assert encoder is not None
-        kl_weight = config.kl_weight
-        if config.kl_weight_start is not None:
-            kl_weight = linear(config.kl_weight_start, kl_weight, progress)
+        progress = (epoch - config.pretrain_epochs - config.anneal_start_epoch) / config.anneal_epochs
+        kl_weight = _annealed(linear, config.kl_weight_start, config.kl_weight, progress)
         if epoch < config.pretrain_epochs:
             kl_weight = 0.0
         free_bits = FreeBits(config.free_bits, config.free_bits_kind)
-        if config.kind == "amortized":
-            return Amortized(encoder, kl_weight, free_bits)
-        return SemiAmortized(encoder, kl_weight, free_bits, n_steps=config.n_steps, step_size=config.step_size)
-    noise_scale, weight = config.noise_scale, config.likelihood_weight
-    if config.noise_scale_start is not None:
-        noise_scale = linear(config.noise_scale_start, noise_scale, progress)
-    if config.likelihood_weight_start is not None:
-        weight = geometric(config.likelihood_weight_start, weight, progress)
-    return ShortRun(
-        n_steps=config.n_steps,
-        step_size=config.step_size,
-        noise_scale=noise_scale,
-        likelihood_weight=weight,
-        memory=memory,
-    )
+        if isinstance(config, SemiAmortizedConfig):
+            return SemiAmortized(encoder, kl_weight, free_bits, n_steps=config.n_steps, step_size=config.step_size)
+        return Amortized(encoder, kl_weight, free_bits)
+    return NoLatent()
+
+
+def _annealed(path: Callable[[float, float, float], float], start: float | None, end: float, progress: float) -> float:
+    return end if start is None else path(start, end, progress)
+
+
+def _class(part: str, name: str, trust_plugins: bool) -> type:
+    """The class of the package that has that name, or the one that `package.module:Class` names."""
+    if name in REGISTRY[part]:
+        return REGISTRY[part][name]
+    module, _, attribute = name.partition(":")
+    if not trust_plugins:
+        raise InputError(
+            f"model.{part} = {name} would import the module {module} and so run its code; if you trust it, pass "
+            f"trust_plugins=True or set {TRUST}=1"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"model.{part} = {name} cannot be imported: {error}") from None
+    if not isinstance(found, type):
+        raise InputError(f"model.{part} = {name} is no class")
+    return found
+
+
+def _make(kind: type, cls: type, settings: Mapping[str, object]) -> Any:
+    """An object of `cls`, called with those of the settings that it has arguments for."""
+    arguments = inspect.signature(cls).parameters
+    made = cls(**{name: value for name, value in settings.items() if name in arguments})
+    if not isinstance(made, kind) or not isinstance(made, nn.Module):
+        lacking = sorted(name for name in vars(kind) if not name.startswith("_") and not hasattr(made, name))
+        raise InputError(f"{cls.__name__} is no {kind.__name__}: it lacks {', '.join(lacking) or 'torch.nn.Module'}")
+    return made

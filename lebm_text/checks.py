@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
-from typing import Any
+from collections.abc import Callable
+from dataclasses import field, fields
+from typing import Any, ClassVar
 
 from lebm_text.errors import InputError
 
-__all__ = ["at_least", "check_step_size", "hint", "in_range", "one_of", "parse_value", "positive", "typed"]
+__all__ = [
+    "Section",
+    "Steps",
+    "at_least",
+    "class_or",
+    "hint",
+    "in_range",
+    "one_of",
+    "parse_value",
+    "positive",
+    "setting",
+    "typed",
+]
 
 
 def parse_value(text: str) -> Any:
@@ -86,10 +101,41 @@ def in_range(
         raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {value}")
 
 
-def check_step_size(name: str, value: float | tuple[float, ...], n_steps: int) -> None:
-    """Raise InputError unless each step size is positive and there is one, or one a step."""
-    sizes = value if isinstance(value, tuple) else (value,)
-    for size in sizes:
-        positive(name, size)
-    if isinstance(value, tuple) and len(value) != n_steps:
-        raise InputError(f"{name} has {len(value)} values for {n_steps} steps; give one a step, or one number")
+def class_or(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless `value` is one of `allowed` or of the form package.module:Class."""
+    if value not in allowed and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        raise InputError(f"{name} must be {' or '.join(allowed)} or package.module:Class, got {value!r}")
+
+
+def setting(default: Any, check: Callable[..., None], *limits: Any, **options: Any) -> Any:
+    """A field of a `Section` with its default, and what it must fulfil unless it is None."""
+    return field(default=default, metadata={"check": (check, limits, options)})
+
+
+class Section:
+    """Base of a configuration's dataclasses: each setting is checked by its own check."""
+
+    section: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if each.metadata and value is not None:
+                check, limits, options = each.metadata["check"]
+                check(f"{self.section}.{each.name}", value, *limits, **options)
+
+
+class Steps(Section):
+    """A section with the settings `n_steps` and `step_size`, a size or one per step."""
+
+    n_steps: int
+    step_size: float | tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name, value = f"{self.section}.step_size", self.step_size
+        for size in value if isinstance(value, tuple) else (value,):
+            positive(name, size)
+        if isinstance(value, tuple) and len(value) != self.n_steps:
+            n = len(value)
+            raise InputError(f"{name} has {n} values for {self.n_steps} steps; give one per step, or one number")

@@ -7,19 +7,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from lebm_text.checks import at_least, check_step_size, hint, in_range, one_of, parse_value, positive, typed
+from lebm_text.checks import (
+    Section,
+    Steps,
+    at_least,
+    class_or,
+    hint,
+    in_range,
+    one_of,
+    parse_value,
+    positive,
+    setting,
+    typed,
+)
 from lebm_text.errors import InputError
 
 __all__ = [
+    "INFERENCE",
     "RESOLVED_AT_START",
+    "AmortizedConfig",
     "Config",
     "InferenceConfig",
     "ModelConfig",
+    "NoLatentConfig",
     "PriorConfig",
+    "SemiAmortizedConfig",
+    "ShortRunConfig",
     "TextConfig",
     "TrainingConfig",
 ]
@@ -32,17 +49,7 @@ MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what 
 MAX_STEPS = 1_000_000
 MAX_RATE = 10.0
 
-# inference.kind → the settings of its section that it reads; those of a prior that is learned.
-_ANNEALS = ("anneal_epochs", "anneal_start_epoch")
-_STEPS = ("n_steps", "step_size")
-_CHAIN = (*_STEPS, "noise_scale", "noise_scale_start", "likelihood_weight", "likelihood_weight_start", "persistent")
-_ENCODER = ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
-_READ_BY: dict[str, tuple[str, ...]] = {
-    "short_run": (*_CHAIN, *_ANNEALS),
-    "amortized": (*_ENCODER, *_ANNEALS),
-    "semi_amortized": (*_STEPS, *_ENCODER, *_ANNEALS),
-    "no_latent": (),
-}
+# What a prior without parameters does not read.
 _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
     "model": ("prior_hidden_dim", "energy_bound"),
     "prior": ("n_steps", "step_size", "noise_scale"),
@@ -51,43 +58,36 @@ _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Section):
     """How text becomes ids."""
 
-    tokenizer: str = "word"  # word | sentencepiece
-    vocab_size: int | None = None  # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
+    section: ClassVar[str] = "text"
+    tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))
+    # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
+    vocab_size: int | None = setting(None, at_least, 5)
     lowercase: bool = False
-    max_length: int = 200  # tokens without </s>; longer sentences are left out and counted
-
-    def __post_init__(self) -> None:
-        one_of("text.tokenizer", self.tokenizer, ("word", "sentencepiece"))
-        if self.vocab_size is not None:
-            at_least("text.vocab_size", self.vocab_size, 5)
-        at_least("text.max_length", self.max_length, 1)
+    max_length: int = setting(200, at_least, 1)  # tokens without </s>; longer sentences are left out and counted
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of p(x|z) and of the prior on z."""
+class ModelConfig(Section):
+    """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
 
-    prior: str = "ebm"  # ebm | gaussian
-    latent_dim: int = 32  # D; 0: no z, a language model
-    embedding_dim: int = 256  # E
-    hidden_dim: int = 256  # H
-    dropout: float = 0.2  # on embeddings and on LSTM outputs, in the generator's update only
+    section: ClassVar[str] = "model"
+    prior: str = setting("ebm", class_or, ("ebm", "gaussian"))
+    generator: str = setting("lstm", class_or, ("lstm",))
+    latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
+    embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
+    hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
+    # on embeddings and on LSTM outputs, in the generator's update only
+    dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
-    prior_hidden_dim: int = 200  # width of the two hidden layers of f(z)
-    energy_bound: float = 0.0  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
-    init_range: float = 0.1  # every parameter starts uniform in ±init_range
+    prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
+    energy_bound: float = setting(0.0, at_least, 0.0)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
+    init_range: float = setting(0.1, positive)  # every parameter starts uniform in ±init_range
 
     def __post_init__(self) -> None:
-        one_of("model.prior", self.prior, ("ebm", "gaussian"))
-        in_range("model.latent_dim", self.latent_dim, 0, MAX_SIZE)
-        for name in ("embedding_dim", "hidden_dim", "prior_hidden_dim"):
-            in_range(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
-        in_range("model.dropout", self.dropout, 0.0, 1.0, open_end=True)
-        at_least("model.energy_bound", self.energy_bound, 0.0)
-        positive("model.init_range", self.init_range)
+        super().__post_init__()
         if self.tied and self.embedding_dim != self.hidden_dim:
             raise InputError(
                 "model.tied needs model.embedding_dim = model.hidden_dim, "
@@ -96,98 +96,120 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class InferenceConfig:
-    """The way from x to z⁺. `*_start` values move to their final ones over `anneal_epochs` epochs.
+class InferenceConfig(Section):
+    """The way from x to z⁺: one class for each kind, with the settings that it has."""
 
-    The posterior chain of short_run has the settings down to `persistent`; the encoder of amortized those from
-    `kl_weight` on, and the anneals; semi_amortized, which refines what the encoder says, n_steps and step_size besides.
-    """
+    section: ClassVar[str] = "inference"
+    kind: str = field(init=False)
 
-    kind: str = "short_run"  # short_run | amortized | semi_amortized | no_latent (if D = 0)
-    n_steps: int = 20  # K1
-    step_size: float | tuple[float, ...] = 0.3  # s, or one a step
-    noise_scale: float = 1.0  # n, a standard deviation; 1 samples the target, less is tempered
-    noise_scale_start: float | None = None  # none: no annealing; linear otherwise
-    likelihood_weight: float = 1.0  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
-    likelihood_weight_start: float | None = None  # none: no annealing; geometric otherwise
-    anneal_epochs: float = 6.0
-    anneal_start_epoch: float = 0.0  # until then the start values hold; counted from the end of pretraining
-    persistent: bool = False  # chains continue from their last visit instead of from p0
-    kl_weight: float = 1.0  # β of the evidence bound; 1 is the bound, 0 an autoencoder
-    kl_weight_start: float | None = None  # none: no warm-up; linear otherwise
-    free_bits: float = 0.0  # nats of KL(q‖p0) a sentence that cost nothing
-    free_bits_kind: str = "dimension"  # dimension: each of D has its share free | total: their sum
-    pretrain_epochs: int = 0  # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
+    @property
+    def pretrain_epochs(self) -> int:
+        """Epochs as an autoencoder: an encoder's alone."""
+        return 0
 
-    def __post_init__(self) -> None:
-        one_of("inference.kind", self.kind, tuple(_READ_BY))
-        in_range("inference.n_steps", self.n_steps, 1, MAX_STEPS)
-        check_step_size("inference.step_size", self.step_size, self.n_steps)
-        for name in ("noise_scale", "noise_scale_start", "kl_weight", "kl_weight_start"):
-            if (value := getattr(self, name)) is not None:
-                at_least(f"inference.{name}", value, 0.0)
-        for name in ("likelihood_weight", "likelihood_weight_start"):
-            if (value := getattr(self, name)) is not None:
-                positive(f"inference.{name}", value)
-        positive("inference.anneal_epochs", self.anneal_epochs)
-        for name in ("anneal_start_epoch", "free_bits", "pretrain_epochs"):
-            at_least(f"inference.{name}", getattr(self, name), 0)
-        one_of("inference.free_bits_kind", self.free_bits_kind, ("dimension", "total"))
+    @property
+    def persistent(self) -> bool:
+        """Whether chains go on from their last visit."""
+        return False
+
+    def of_kind(self, kind: str) -> InferenceConfig:
+        """This one as another kind, the settings that both have kept."""
+        kept = {f.name for f in dataclasses.fields(self)}
+        new = INFERENCE[kind]
+        return new(**{f.name: getattr(self, f.name) for f in dataclasses.fields(new) if f.init and f.name in kept})
 
 
 @dataclass(frozen=True)
-class PriorConfig:
+class NoLatentConfig(InferenceConfig):
+    """That of a language model, D = 0."""
+
+    kind: str = field(default="no_latent", init=False)
+
+
+@dataclass(frozen=True)
+class _Annealed(InferenceConfig):
+    """`*_start` values move to their final ones over `anneal_epochs` epochs."""
+
+    anneal_epochs: float = setting(6.0, positive)
+    # until then the start values hold; counted from the end of pretraining
+    anneal_start_epoch: float = setting(0.0, at_least, 0)
+
+
+@dataclass(frozen=True)
+class ShortRunConfig(Steps, _Annealed):
+    """The posterior chain, z_0 → z⁺."""
+
+    kind: str = field(default="short_run", init=False)
+    n_steps: int = setting(20, in_range, 1, MAX_STEPS)  # K1
+    step_size: float | tuple[float, ...] = 0.3  # s, or one per step
+    noise_scale: float = setting(1.0, at_least, 0.0)  # n, a standard deviation; 1 samples the target, less is tempered
+    noise_scale_start: float | None = setting(None, at_least, 0.0)  # none: no annealing; linear otherwise
+    likelihood_weight: float = setting(1.0, positive)  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
+    likelihood_weight_start: float | None = setting(None, positive)  # none: no annealing; geometric otherwise
+    persistent: bool = False  # chains continue from their last visit instead of from p0
+
+
+@dataclass(frozen=True)
+class AmortizedConfig(_Annealed):
+    """An encoder."""
+
+    kind: str = field(default="amortized", init=False)
+    kl_weight: float = setting(1.0, at_least, 0.0)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
+    kl_weight_start: float | None = setting(None, at_least, 0.0)  # none: no warm-up; linear otherwise
+    free_bits: float = setting(0.0, at_least, 0)  # nats of KL(q‖p0) per sentence that cost nothing
+    # dimension: each of D has its share free | total: their sum
+    free_bits_kind: str = setting("dimension", one_of, ("dimension", "total"))
+    # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
+    pretrain_epochs: int = setting(0, at_least, 0)
+
+
+@dataclass(frozen=True)
+class SemiAmortizedConfig(Steps, AmortizedConfig):
+    """An encoder, and gradient steps from what it says."""
+
+    kind: str = field(default="semi_amortized", init=False)
+    n_steps: int = setting(20, in_range, 1, MAX_STEPS)
+    step_size: float | tuple[float, ...] = 0.3
+
+
+INFERENCE: dict[str, type[InferenceConfig]] = {
+    each.kind: each for each in (ShortRunConfig, AmortizedConfig, SemiAmortizedConfig, NoLatentConfig)
+}
+
+
+@dataclass(frozen=True)
+class PriorConfig(Steps, Section):
     """The prior chain, p0 → z⁻ (unused by a Gaussian prior, which is sampled exactly)."""
 
-    n_steps: int = 40  # K0
+    section: ClassVar[str] = "prior"
+    n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
     step_size: float | tuple[float, ...] = 0.5
-    noise_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        in_range("prior.n_steps", self.n_steps, 1, MAX_STEPS)
-        check_step_size("prior.step_size", self.step_size, self.n_steps)
-        at_least("prior.noise_scale", self.noise_scale, 0.0)
+    noise_scale: float = setting(1.0, at_least, 0.0)
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Section):
     """Updates, their order and what is written when."""
 
-    n_epochs: int = 20
-    batch_size: int = 64  # at most so many sentences a batch
-    batch_tokens: int = 2048  # at most so many tokens a batch, padding included
-    learning_rate: float = 1e-3  # Adam, generator and encoder
-    learning_rate_decay: float = 1.0  # both rates are multiplied by this after each epoch
-    prior_learning_rate: float = 1e-4  # Adam, prior
-    prior_weight_decay: float = 1e-3
-    prior_start_epoch: float = 0.0  # the prior stays as it is before this epoch
-    clip_norm: float = 5.0  # largest norm of the generator's gradient, and of the encoder's
-    prior_clip_norm: float = 1.0
-    seed: int = 1
-    precision: str = "auto"  # fp32 | bf16 | auto; resolved when a run starts
-    n_threads: int = 0  # 0: torch's own choice; resolved when a run starts
-    report_every: int = 100  # updates between two lines of metrics
-    checkpoint_every: int = 500  # updates between two checkpoints
-    validation_sentences: int = 500
-    select: str = "last"  # last | valid_kn5: which weights are published
-
-    def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size", "batch_tokens", "report_every", "checkpoint_every"):
-            at_least(f"training.{name}", getattr(self, name), 1)
-        for name in ("validation_sentences", "seed"):
-            at_least(f"training.{name}", getattr(self, name), 0)
-        in_range("training.n_threads", self.n_threads, 0, MAX_THREADS)
-        for name in ("clip_norm", "prior_clip_norm"):
-            positive(f"training.{name}", getattr(self, name))
-        in_range("training.learning_rate", self.learning_rate, 0.0, MAX_RATE, open_start=True)
-        in_range("training.prior_learning_rate", self.prior_learning_rate, 0.0, MAX_RATE)
-        for name in ("prior_weight_decay", "prior_start_epoch"):
-            at_least(f"training.{name}", getattr(self, name), 0.0)
-        in_range("training.learning_rate_decay", self.learning_rate_decay, 0.0, 1.0, open_start=True)
-        if self.seed >= 2**63:
-            raise InputError(f"training.seed must be below 2**63, got {self.seed}")
-        one_of("training.precision", self.precision, ("fp32", "bf16", "auto"))
-        one_of("training.select", self.select, ("last", "valid_kn5"))
+    section: ClassVar[str] = "training"
+    n_epochs: int = setting(20, at_least, 1)
+    batch_size: int = setting(64, at_least, 1)  # at most so many sentences per batch
+    batch_tokens: int = setting(2048, at_least, 1)  # at most so many tokens per batch, padding included
+    learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam, generator and encoder
+    # both rates are multiplied by this after each epoch
+    learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
+    prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
+    prior_weight_decay: float = setting(1e-3, at_least, 0.0)
+    prior_start_epoch: float = setting(0.0, at_least, 0.0)  # the prior stays as it is before this epoch
+    clip_norm: float = setting(5.0, positive)  # largest norm of the generator's gradient, and of the encoder's
+    prior_clip_norm: float = setting(1.0, positive)
+    seed: int = setting(1, in_range, 0, 2**63, open_end=True)
+    precision: str = setting("auto", one_of, ("fp32", "bf16", "auto"))  # resolved when a run starts
+    n_threads: int = setting(0, in_range, 0, MAX_THREADS)  # 0: torch's own choice; resolved when a run starts
+    report_every: int = setting(100, at_least, 1)  # updates between two lines of metrics
+    checkpoint_every: int = setting(500, at_least, 1)  # updates between two checkpoints
+    validation_sentences: int = setting(500, at_least, 0)
+    select: str = setting("last", one_of, ("last", "valid_kn5"))  # which weights are published
 
 
 @dataclass(frozen=True)
@@ -196,7 +218,7 @@ class Config:
 
     text: TextConfig = field(default_factory=TextConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    inference: InferenceConfig = field(default_factory=ShortRunConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -217,13 +239,13 @@ class Config:
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
     def differences(self, base: Config) -> dict[str, Any]:
-        """`section.key` → value of what is here otherwise than in `base`, in the order of the sections."""
+        """`section.key` → value of what is here otherwise than in `base`, or else than its default."""
         theirs = base.to_dict()
         return {
             f"{section}.{key}": value
             for section, values in self.to_dict().items()
             for key, value in values.items()
-            if value != theirs[section][key]
+            if value != theirs[section].get(key, getattr(type(getattr(self, section)), key))
         }
 
     def assignments(self, base: Config) -> list[str]:
@@ -246,8 +268,8 @@ class Config:
     def merge(self, values: Mapping[str, Any]) -> Config:
         """A copy with some values replaced, given as {section: {key: value}}.
 
-        What the resulting kinds of prior and of inference do not read returns to its default, so that a
-        configuration says nothing that is not so. `model.latent_dim = 0` brings the kinds that belong to it.
+        Another kind of inference keeps the settings that both kinds have; what a prior without parameters does not
+        read returns to its default. `model.latent_dim = 0` brings the kinds that belong to it.
 
         Raises:
             InputError: unknown section or key, wrong type, a value out of range, or one that has no effect.
@@ -262,22 +284,30 @@ class Config:
                 raise InputError(f"unknown configuration section {section!r}{hint(section, list(sections))}")
             if not isinstance(changes, Mapping):
                 raise InputError(f"configuration section {section!r} must hold keys, got {changes!r}")
-            current = sections[section]
-            fields = {f.name: str(f.type) for f in dataclasses.fields(current)}
+        wanted: dict[str, dict[str, Any]] = {section: dict(values.get(section, {})) for section in sections}
+        if wanted["model"].get("latent_dim", self.model.latent_dim) == 0:
+            wanted["model"].setdefault("prior", "gaussian")
+            wanted["inference"].setdefault("kind", "no_latent")
+        kind = typed("inference.kind", wanted["inference"].pop("kind", self.inference.kind), "str")
+        one_of("inference.kind", kind, tuple(INFERENCE))
+        sections["inference"] = self.inference.of_kind(kind)
+        others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
+        others -= {f.name for f in dataclasses.fields(sections["inference"])}
+        idle: dict[str, tuple[Iterable[str], str]] = {"inference": (others, f"inference.kind = {kind}")}
+        if wanted["model"].get("prior", self.model.prior) == "gaussian":
+            idle |= {section: (keys, "model.prior = gaussian") for section, keys in _OF_A_LEARNED_PRIOR.items()}
+        for section, changes in wanted.items():
+            fields = {f.name: f for f in dataclasses.fields(sections[section])}
+            unread, reason = idle.get(section, ((), ""))
             for key in changes:
-                if key not in fields:
+                if key not in fields and key not in unread:
                     raise InputError(f"unknown key {section}.{key}{hint(key, list(fields), section)}")
-            checked = {k: typed(f"{section}.{k}", v, fields[k]) for k, v in changes.items()}
-            sections[section] = dataclasses.replace(current, **checked)
-        if sections["model"].latent_dim == 0:
-            for section, key, wanted in (("model", "prior", "gaussian"), ("inference", "kind", "no_latent")):
-                if key not in values.get(section, {}):
-                    sections[section] = dataclasses.replace(sections[section], **{key: wanted})
-        for section, keys, reason in _unread(sections["model"], sections["inference"]):
-            if asked and (idle := [key for key in values.get(section, {}) if key in keys]):
-                raise InputError(f"{section}.{idle[0]} has no effect with {reason}")
-            defaults = {key: getattr(type(sections[section]), key) for key in keys}
-            sections[section] = dataclasses.replace(sections[section], **defaults)
+                if key in unread and asked:
+                    raise InputError(f"{section}.{key} has no effect with {reason}")
+            read = {key: value for key, value in changes.items() if key not in unread}
+            checked = {key: typed(f"{section}.{key}", value, str(fields[key].type)) for key, value in read.items()}
+            defaults = {key: fields[key].default for key in unread if key in fields}
+            sections[section] = dataclasses.replace(sections[section], **checked, **defaults)
         return dataclasses.replace(self, **sections)
 
     def override(self, assignments: Iterable[str]) -> Config:
@@ -294,13 +324,3 @@ class Config:
                 raise InputError(f"expected section.key=value, got {assignment!r}")
             changes.setdefault(section, {})[key] = parse_value(text.strip())
         return self.merge(changes)
-
-
-def _unread(model: ModelConfig, inference: InferenceConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """(section, keys, why) of the settings that these kinds of prior and of inference never read."""
-    if model.prior == "gaussian":
-        for section, keys in _OF_A_LEARNED_PRIOR.items():
-            yield section, keys, "model.prior = gaussian"
-    read = _READ_BY[inference.kind]
-    others = dict.fromkeys(key for keys in _READ_BY.values() for key in keys if key not in read)
-    yield "inference", tuple(others), f"inference.kind = {inference.kind}"

@@ -6,6 +6,7 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_inference, build_model
+from lebm_text.build import TRUST, LatentModel, build_inference, build_model
 from lebm_text.config import Config
 from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
@@ -48,7 +49,12 @@ class LatentEBM:
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, *, device: str | torch.device = "auto", precision: str = "fp32"
+        cls,
+        directory: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        trust_plugins: bool = False,
     ) -> LatentEBM:
         """Read a run directory, or any with config.json, a tokenizer and model.safetensors.
 
@@ -56,6 +62,8 @@ class LatentEBM:
             device: auto (a CUDA device if there is one), cpu, cuda, …
             precision: of matrix products: fp32, bf16 or auto; not that of the training, so that the same
                 weights give the same sentences on machines with and without bf16.
+            trust_plugins: import the classes that config.json names as package.module:Class, if any; so does
+                LEBM_TEXT_TRUST_PLUGINS=1 in the environment.
 
         Raises:
             InputError: something is missing, damaged or does not belong together.
@@ -75,7 +83,11 @@ class LatentEBM:
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
         model = build_model(
-            resolved, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(0)
+            resolved,
+            vocab_size=len(tokenizer),
+            bos_id=tokenizer.bos_id,
+            rng=torch.Generator().manual_seed(0),
+            trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
         )
         _check_fit(path, weights, model)
         model.load_state_dict(weights)

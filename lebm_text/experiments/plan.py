@@ -102,8 +102,8 @@ class Experiment:
         for section, key in _IN_EPOCHS:
             if anneals or section == "training":
                 values[section][key] *= n_epochs / of_all
-        pretrained = values["inference"]["pretrain_epochs"]
-        values["inference"]["pretrain_epochs"] = max(round(pretrained * n_epochs / of_all), min(pretrained, 1))
+        if pretrained := values["inference"].get("pretrain_epochs"):
+            values["inference"]["pretrain_epochs"] = max(round(pretrained * n_epochs / of_all), 1)
         values["training"]["n_epochs"] = n_epochs
         return Config.from_dict(values)
 

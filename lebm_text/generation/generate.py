@@ -172,8 +172,8 @@ def describe_model(config: Config) -> str:
 def _prior(config: Config) -> str:
     if config.model.latent_dim == 0:
         return "none"
-    if config.model.prior == "gaussian":
-        return "gaussian"
+    if config.model.prior != "ebm":
+        return config.model.prior
     chain = config.prior
     sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
     noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
@@ -185,14 +185,12 @@ def _posterior(inference: InferenceConfig) -> str:
     bent = []
     if inference.kind in ("amortized", "semi_amortized"):
         bent.append(inference.kind.replace("_", "-"))
-    if inference.noise_scale != 1:
-        bent.append(f"tempered({inference.noise_scale:g})")
-    if inference.likelihood_weight != 1:
-        bent.append(f"weighted({inference.likelihood_weight:g})")
-    if inference.kl_weight != 1:
-        bent.append(f"kl-weighted({inference.kl_weight:g})")
-    if inference.free_bits:
-        bent.append(f"free-bits({inference.free_bits:g},{inference.free_bits_kind})")
+    settings = asdict(inference)
+    for name, word in (("noise_scale", "tempered"), ("likelihood_weight", "weighted"), ("kl_weight", "kl-weighted")):
+        if (value := settings.get(name, 1)) != 1:
+            bent.append(f"{word}({value:g})")
+    if free_bits := settings.get("free_bits"):
+        bent.append(f"free-bits({free_bits:g},{settings['free_bits_kind']})")
     return f"|posterior:{','.join(bent)}" if bent else ""
 
 

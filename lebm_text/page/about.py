@@ -30,7 +30,8 @@ _FIGURES = {
 
 def kind_of(config: Config) -> str:
     """The model in a line."""
-    return _KINDS[config.inference.kind, config.model.prior]
+    kinds = config.inference.kind, config.model.prior
+    return _KINDS.get(kinds, f"inference {kinds[0]}, prior {kinds[1]}")
 
 
 def glance(run: RunFiles) -> Html:
@@ -59,7 +60,7 @@ def about(run: RunFiles) -> Section:
     """The section on settings, environment and data."""
     default, stored = Config().to_dict(), run.config.to_dict()
     every = [
-        (f"{part}.{key}", value, default[part][key]) for part, keys in stored.items() for key, value in keys.items()
+        (f"{part}.{key}", value, default[part].get(key)) for part, keys in stored.items() for key, value in keys.items()
     ]
     changed = [(name, _setting(value), _setting(usual)) for name, value, usual in every if value != usual]
     parts = []

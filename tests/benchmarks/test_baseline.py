@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.baseline import PlainGenerator, PlainTrainer, posterior_chain, sample_ids
+from lebm_text.config import ShortRunConfig
 from lebm_text.inference.short_run import ShortRun
 
 from ..lebm_text.toy import EOS, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
@@ -33,6 +34,7 @@ def test_same_posterior_chain(through_everything: bool) -> None:
     """Both draw the start and then one noise a step from their stream."""
     generator, prior, batch = toy_generator(dtype=torch.float32), toy_prior(dtype=torch.float32), toy_batch(LENGTHS)
     config = toy_config({"inference": {"likelihood_weight": 2.0, "noise_scale": 0.7}}).inference
+    assert isinstance(config, ShortRunConfig)
     ours = ShortRun(config.n_steps, config.step_size, config.noise_scale, config.likelihood_weight)(
         batch, prior, generator, rng=seeded(3)
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lebm_text.build import build_inference, build_model
-from lebm_text.config import Config, InferenceConfig
+from lebm_text.config import Config, ShortRunConfig
 from lebm_text.inference.amortized import Amortized, FreeBits
 from lebm_text.inference.no_latent import NoLatent
 from lebm_text.inference.semi_amortized import SemiAmortized
@@ -75,7 +75,7 @@ def test_initial_weights_follow_the_stream() -> None:
 )
 def test_anneals(epoch: float, noise: float, weight: float) -> None:
     """Noise along a line, the likelihood's weight along equal ratios, both over anneal_epochs."""
-    config = InferenceConfig(noise_scale_start=0.2, likelihood_weight_start=16.0, anneal_epochs=3.0)
+    config = ShortRunConfig(noise_scale_start=0.2, likelihood_weight_start=16.0, anneal_epochs=3.0)
     chain = build_inference(config, epoch=epoch)
     assert isinstance(chain, ShortRun)
     assert chain.noise_scale == pytest.approx(noise)
@@ -84,7 +84,7 @@ def test_anneals(epoch: float, noise: float, weight: float) -> None:
 
 def test_without_starts_nothing_is_annealed() -> None:
     memory = normal(4, 2)
-    config = InferenceConfig(n_steps=2, step_size=(0.1, 0.2), noise_scale=0.7, likelihood_weight=3.0)
+    config = ShortRunConfig(n_steps=2, step_size=(0.1, 0.2), noise_scale=0.7, likelihood_weight=3.0)
     for epoch in (0.0, 2.0, 100.0):
         chain = build_inference(config, epoch=epoch, memory=memory)
         assert isinstance(chain, ShortRun)
@@ -94,7 +94,7 @@ def test_without_starts_nothing_is_annealed() -> None:
 
 
 def test_anneals_may_wait() -> None:
-    config = InferenceConfig(noise_scale=0.2, noise_scale_start=0.05, anneal_start_epoch=5.0, anneal_epochs=1.0)
+    config = ShortRunConfig(noise_scale=0.2, noise_scale_start=0.05, anneal_start_epoch=5.0, anneal_epochs=1.0)
     for epoch, noise in ((0.0, 0.05), (5.0, 0.05), (5.5, 0.125), (6.0, 0.2), (20.0, 0.2)):
         chain = build_inference(config, epoch=epoch)
         assert isinstance(chain, ShortRun)

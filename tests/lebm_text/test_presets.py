@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
-from lebm_text.config import Config
+from lebm_text.config import INFERENCE, Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
@@ -13,6 +15,7 @@ from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 def test_preset_is_its_difference_from_the_defaults(name: str) -> None:
     found, base = preset(name).to_dict(), Config().to_dict()
     changes = PRESETS[name][1]
+    base["inference"] = asdict(INFERENCE[found["inference"]["kind"]]())
     for section, values in found.items():
         for key, value in values.items():
             assert value == changes.get(section, {}).get(key, base[section][key])
@@ -28,7 +31,7 @@ def test_paper_has_the_papers_sizes() -> None:
     config = preset("paper")
     assert (config.model.embedding_dim, config.model.hidden_dim) == (512, 512)
     assert (config.model.latent_dim, config.model.prior_hidden_dim) == (32, 200)
-    assert (config.prior.n_steps, config.inference.n_steps) == (40, 20)
+    assert (config.prior.n_steps, config.to_dict()["inference"]["n_steps"]) == (40, 20)
 
 
 @pytest.mark.parametrize(("name", "part"), [("qiuck", "did you mean quick?"), ("xyzzy", "known: quick")])
