@@ -125,7 +125,6 @@ def posterior_chain(
 
 def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
     """K0 Langevin steps from N(0, I) on log p_α(z), (n, D); one step size."""
-    assert isinstance(config, ShortRunConfig)
     step_size = _one(config.step_size)
     z = torch.randn(n, prior.latent_dim, generator=rng)
     for _ in range(config.n_steps):

@@ -125,16 +125,21 @@ def _class(part: str, name: str, trust_plugins: bool) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"model.{part} = {name} cannot be imported: {error}") from None
-    if not isinstance(found, type):
-        raise InputError(f"model.{part} = {name} is no class")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"model.{part} = {name} is no class of torch.nn.Module")
     return found
 
 
 def _make(kind: type, cls: type, settings: Mapping[str, object]) -> Any:
     """An object of `cls`, called with those of the settings that it has arguments for."""
-    arguments = inspect.signature(cls).parameters
-    made = cls(**{name: value for name, value in settings.items() if name in arguments})
-    if not isinstance(made, kind) or not isinstance(made, nn.Module):
+    signature = inspect.signature(cls)
+    arguments = {name: value for name, value in settings.items() if name in signature.parameters}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise InputError(f"{cls.__name__}: {error}; there are {', '.join(settings)}") from None
+    made = cls(**arguments)
+    if not isinstance(made, kind):
         lacking = sorted(name for name in vars(kind) if not name.startswith("_") and not hasattr(made, name))
-        raise InputError(f"{cls.__name__} is no {kind.__name__}: it lacks {', '.join(lacking) or 'torch.nn.Module'}")
+        raise InputError(f"{cls.__name__} is no {kind.__name__}: it lacks {', '.join(lacking)}")
     return made

@@ -301,7 +301,9 @@ class _Session:
     def _model(self) -> LatentModel:
         rng = stream(self.config.training.seed, "weights")
         tokenizer = self.text.tokenizer
-        model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
+        model = build_model(
+            self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
+        )
         return model.to(self.device)
 
     def _announce(self, loop: TrainingLoop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from lebm_text.build import build_inference, build_model
 from lebm_text.config import Config, ShortRunConfig
+from lebm_text.errors import InputError
 from lebm_text.inference.amortized import Amortized, FreeBits
 from lebm_text.inference.no_latent import NoLatent
 from lebm_text.inference.semi_amortized import SemiAmortized
@@ -18,7 +20,7 @@ from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
 
-from .toy import LATENT, gap, normal, seeded, toy_config, toy_prior
+from .toy import LATENT, Mixture, gap, normal, seeded, toy_config, toy_prior
 
 
 def _build(**model: Any) -> Any:
@@ -168,6 +170,33 @@ def test_gaussian_prior_is_sampled_exactly() -> None:
     prior = GaussianPrior(LATENT)
     assert torch.equal(prior.sample(5, seeded(2)), torch.randn(5, LATENT, generator=seeded(2)))
     assert (prior.chain, prior.log_z()) == (None, 0.0)
+
+
+def test_a_prior_of_the_users_own_is_imported_where_it_is_trusted() -> None:
+    config = toy_config({"model": {"prior": f"{Mixture.__module__}:Mixture"}})
+    prior = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior
+    assert isinstance(prior, Mixture)
+    assert prior.latent_dim == LATENT
+    with pytest.raises(InputError, match=rf"would import the module {Mixture.__module__}"):
+        build_model(config, vocab_size=9, bos_id=2, rng=seeded())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.prior=no_such_module:A", "cannot be imported: No module named 'no_such_module'"),
+        (f"model.prior={Mixture.__module__}:Nothing", "cannot be imported"),
+        ("model.generator=math:pi", "is no class"),
+        ("model.prior=collections:OrderedDict", "is no class"),
+        ("model.prior=torch.nn:Linear", "Linear: missing a required argument: 'in_features'; there are latent_dim"),
+        ("model.prior=torch.nn:Identity", "Identity is no Prior: it lacks chain, latent_dim, log_z, logdensity"),
+        (f"model.generator={Mixture.__module__}:Mixture", "Mixture is no Generator: it lacks bos_id, device"),
+    ],
+)
+def test_what_is_no_part_of_a_model_is_refused(setting: str, message: str) -> None:
+    config = toy_config().override([setting])
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
 
 
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:

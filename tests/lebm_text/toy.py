@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lebm_text.config import Config
 from lebm_text.inference.chain import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import EBMPrior
+from lebm_text.models.priors import EBMPrior, base_log_prob
+from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
 
@@ -48,6 +50,30 @@ def toy_prior(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: A
     """D = 3 and 7 hidden units."""
     settings: dict[str, Any] = {"hidden_dim": 7, "init_range": 0.8, "chain": LangevinChain(40, 0.5)} | options
     return EBMPrior(LATENT, rng=seeded(seed), **settings).to(dtype)
+
+
+class Mixture(nn.Module):
+    """Even parts of N(mean_k, I): a prior that the package does not know, normalised and sampled exactly."""
+
+    chain = None
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.means = nn.Parameter(torch.eye(latent_dim))
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(z.unsqueeze(-2) - self.means).logsumexp(-1) - math.log(len(self.means))
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return self.logdensity(z) - base_log_prob(z)
+
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        part = (draw_uniform(rng, (n,)) * len(self.means)).long()
+        return self.means[part] + draw_normal(rng, (n, self.latent_dim))
+
+    def log_z(self) -> float:
+        return 0.0
 
 
 def toy_corpus(lengths: Sequence[int], *, seed: int = 0, vocab_size: int = VOCABULARY) -> EncodedCorpus:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, build_model
 from lebm_text.inference.short_run import ShortRun
-from lebm_text.models.priors import base_log_prob
-from lebm_text.random import Rng, draw_normal, draw_uniform, stream
+from lebm_text.random import stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.objectives import generator_loss, prior_loss
 from lebm_text.training.trainer import Trainer
 
-from ..toy import BOS, LATENT, VOCABULARY, gap, seeded, toy_batch, toy_config, toy_corpus
+from ..toy import BOS, LATENT, VOCABULARY, Mixture, gap, seeded, toy_batch, toy_config, toy_corpus
 
 N = 12
 MEAN = 5.5
@@ -176,30 +174,6 @@ def test_gaussian_prior_has_nothing_to_learn() -> None:
     assert "grad_prior" not in figures
     assert "curvature_posterior" in figures
     assert "curvature_prior" not in figures  # it has no chain whose step could be too long
-
-
-class Mixture(nn.Module):
-    """Even parts of N(mean_k, I): a prior that the package does not know, normalised and sampled exactly."""
-
-    chain = None
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.means = nn.Parameter(torch.eye(latent_dim))
-
-    def logdensity(self, z: Tensor) -> Tensor:
-        return base_log_prob(z.unsqueeze(-2) - self.means).logsumexp(-1) - math.log(len(self.means))
-
-    def neg_energy(self, z: Tensor) -> Tensor:
-        return self.logdensity(z) - base_log_prob(z)
-
-    def sample(self, n: int, rng: Rng) -> Tensor:
-        part = (draw_uniform(rng, (n,)) * len(self.means)).long()
-        return self.means[part] + draw_normal(rng, (n, self.latent_dim))
-
-    def log_z(self) -> float:
-        return 0.0
 
 
 def test_any_prior_with_parameters_learns_them() -> None:
