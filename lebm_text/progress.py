@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Progress", "counter", "silent"]
+__all__ = ["Progress", "adder", "counter", "silent"]
 
 
 class Progress(Protocol):
@@ -22,3 +22,15 @@ def silent(stage: str, done: int, total: int) -> None:
 def counter(on_progress: Progress, stage: str, total: int) -> Callable[[int], None]:
     """`on_progress` for one stage: a function of how many are done."""
     return lambda done: on_progress(stage, done, total)
+
+
+def adder(on_progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """`on_progress` for one stage: a function of how many more are done."""
+    done = 0
+
+    def add(more: int) -> None:
+        nonlocal done
+        done += more
+        on_progress(stage, done, total)
+
+    return add

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from lebm_text.errors import InputError
 from lebm_text.text.reading import parse_lines, read_lines
 
+from .console import progress as console_progress
 from .options import device_option, scoring_options
 from .sampling import find_run, progress, run_option
 
@@ -105,10 +105,11 @@ def command(
 
 def _partition_or_none(model: LatentEBM, seed: int, *, required: bool) -> LogPartition | None:
     """log Z of the model's prior; where the ways to it disagree, None and a word on stderr, or InputError."""
-    from lebm_text.likelihood.partition import TOLERANCE
-    from lebm_text.likelihood.report import Settings, partition_of
+    from lebm_text.likelihood.partition import TOLERANCE, partition_of
 
-    partition = partition_of(model, Settings(seed=seed), partial(progress, quiet=False))
+    with console_progress(quiet=False) as on_progress:
+        prior = model.model.prior
+        partition = partition_of(prior, seed=seed, device=model.device, on_progress=on_progress)
     if partition.disagreement <= TOLERANCE:
         return partition
     message = f"estimates of log Z differ by {partition.disagreement:.3f} nat, more than {TOLERANCE:g}"

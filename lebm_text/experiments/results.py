@@ -242,7 +242,7 @@ def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, Inter
     if whole is not None:
         found["perplexity_of_all"] = normal_interval(whole["perplexity"], whole.get("perplexity_standard_error"))
     estimates = {key: report.get(key) for key in ("chain_gap", "encoder_kl")}
-    estimates["log_z"] = report.get("log_z", {}).get("reverse")
+    estimates["log_z"] = (report.get("log_z") or {}).get("reverse")
     estimates |= {key: latent.get(key) for key in ("reconstruction_nll", "information")}
     for key, estimate in estimates.items():
         if estimate is not None:

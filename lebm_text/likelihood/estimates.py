@@ -1,19 +1,24 @@
-r"""Means of weights that are only known by their logarithms.
+r"""Numbers with their errors: a mean over independent values, and what log p(x) of n sentences says of a text.
 
-log (1/C) Σ_c exp(w_c)          of unbiased weights: a lower bound on the log of their mean, in expectation (Jensen)
-ess = (Σ exp w)² / Σ exp 2w     (Kong, 1992)
+    perplexity = exp(Σ nll / Σ words),   standard error by the delta method of that ratio, over sentences
+
+Two errors stand apart: what other sentences would have given, and what other noise would have given the same sentences.
+The error of log Z is common to all sentences and is not averaged away.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Estimate", "LogMean", "log_mean_exp", "mean_of"]
+__all__ = ["Estimate", "Spread", "TextLikelihood", "mean_of", "spread", "text_likelihood"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -24,25 +29,84 @@ class Estimate:
     standard_error: float
 
 
-class LogMean(NamedTuple):
-    """log of mean weights (B,) in nats, their standard errors by the delta method, and effective sample sizes."""
+@dataclass(frozen=True)
+class Spread:
+    """Smallest, median and mean of some numbers."""
 
-    value: Tensor
-    standard_error: Tensor
-    ess: Tensor
+    min: float
+    median: float
+    mean: float
 
 
-def log_mean_exp(log_weights: Tensor) -> LogMean:
-    """Over the first axis of (C, B), in float64. One weight has no standard error: nan."""
-    log_weights = log_weights.double()
-    n = len(log_weights)
-    total = log_weights.logsumexp(0)
-    ess = (2 * total - (2 * log_weights).logsumexp(0)).exp()
-    error = ((n / ess - 1).clamp(min=0) / (n - 1)).sqrt() if n > 1 else torch.full_like(total, math.nan)
-    return LogMean(total - math.log(n), error, ess)
+@dataclass(frozen=True, kw_only=True)
+class TextLikelihood:
+    """log p(x) of a text; None for what one sentence, or one chain, cannot tell.
+
+    Attributes:
+        n_sentences, n_words: size of the text, `</s>` counted as a word.
+        nll: −log p(x) per sentence, in nats.
+        nll_standard_error: over sentences.
+        nll_sampling_error: standard error from sampling z and from log Z; None if nothing was sampled.
+        perplexity: per word.
+        bits_per_byte: None where it means nothing, since the tokenizer loses text.
+    """
+
+    n_sentences: int
+    n_words: int
+    nll: float
+    nll_standard_error: float | None
+    nll_sampling_error: float | None
+    perplexity: float
+    perplexity_standard_error: float | None
+    bits_per_byte: float | None
+    bits_per_byte_standard_error: float | None
 
 
 def mean_of(values: Tensor) -> Estimate:
     """The mean of independent values (N,)."""
     values = values.double()
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
+
+
+def spread(values: Floats) -> Spread:
+    """Of (N,) numbers."""
+    return Spread(float(values.min()), float(np.median(values)), float(values.mean()))
+
+
+def text_likelihood(
+    log_p: Floats, error: Floats, words: Integers, *, log_z_error: float, n_bytes: Integers | None = None
+) -> TextLikelihood:
+    """Sum up the sentences of a text.
+
+    Args:
+        log_p: (n,) in nats.
+        error: (n,) their standard errors from sampling z; nan where there is none.
+        words: (n,) words of each sentence, `</s>` counted.
+        log_z_error: standard error of log Z.
+        n_bytes: (n,) UTF-8 bytes with the line end, for bits per byte.
+    """
+    nll = -log_p
+    mean, of_mean = _ratio(nll, np.ones(len(nll)))
+    per_word, of_word = _ratio(nll, words)
+    per_byte, of_byte = (None, None) if n_bytes is None else _ratio(nll / math.log(2), n_bytes)
+    noise = math.hypot(math.sqrt(float(np.square(error).sum())) / len(nll), log_z_error)
+    perplexity = math.exp(per_word)
+    return TextLikelihood(
+        n_sentences=len(nll),
+        n_words=int(words.sum()),
+        nll=mean,
+        nll_standard_error=of_mean,
+        nll_sampling_error=None if math.isnan(noise) else noise,
+        perplexity=perplexity,
+        perplexity_standard_error=None if of_word is None else perplexity * of_word,
+        bits_per_byte=per_byte,
+        bits_per_byte_standard_error=of_byte,
+    )
+
+
+def _ratio(top: Floats, bottom: Floats | Integers) -> tuple[float, float | None]:
+    """Σ top / Σ bottom and its standard error over resampled pairs."""
+    n, ratio = len(top), float(top.sum() / bottom.sum())
+    if n < 2:
+        return ratio, None
+    return ratio, float(math.sqrt(n / (n - 1) * np.square(top - ratio * bottom).sum()) / bottom.sum())

@@ -5,31 +5,36 @@ r"""log Z(α) = log E_{p0}[exp f(z)], three ways that have to agree, the last wh
 
 The samples of p_α are p0 draws resampled with weights exp f and moved by MALA, or, where too few weights carry all,
 long MALA chains of their own. Z needs no sentence, so thousands of chains cost seconds; a Gaussian prior has log Z = 0.
-Taking the reverse value makes log A(x) − log Z no larger than it is, the forward value no smaller.
+Subtracting the reverse value makes log A(x) − log Z no larger than it is, the forward value no smaller.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.models.priors import Prior, base_log_prob
-from lebm_text.random import Rng, draw_normal, draw_uniform
+from lebm_text.models.base import LogDensity, Prior
+from lebm_text.models.priors import base_log_prob
+from lebm_text.progress import Progress, adder, silent
+from lebm_text.random import draw_normal, draw_uniform
+from lebm_text.samplers.ais import anneal, lower_bound, tune, upper_bound
 from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
+from lebm_text.samplers.importance import LogMean, log_mean_exp
 
-from .ais import Annealed, Path, anneal, lower_bound, tune, upper_bound
-from .estimates import Estimate, LogMean, log_mean_exp
+from .estimates import Estimate
 
-__all__ = ["TOLERANCE", "LogPartition", "exact_partition", "log_partition"]
+__all__ = ["TOLERANCE", "LogPartition", "log_partition", "partition_of"]
 
 TOLERANCE = 0.02  # nats by which the ways may differ, and the largest standard error that counts as agreement
 MIN_DRAWS_ESS = 10_000  # of plain importance sampling that takes part: a standard error of 0.01 or less
-AT_ONCE = 1 << 15  # p0 draws a product
+AT_ONCE = 1 << 15  # p0 draws per product
+DRAWS_PER_CHAIN = 256  # p0 draws from which the start of each reverse chain is chosen
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class LogPartition:
         samples: (N, D), where the reverse chains began.
         samples_from: how they were made.
         acceptance: mean acceptance probability of the annealed chains.
+        tolerance: in nats, by which the ways may differ; a larger standard error is no agreement either.
     """
 
     forward: Estimate
@@ -52,6 +58,7 @@ class LogPartition:
     samples: Tensor
     samples_from: str
     acceptance: float
+    tolerance: float = TOLERANCE
 
     @property
     def disagreement(self) -> float:
@@ -61,27 +68,44 @@ class LogPartition:
         found = [max(values) - min(values), *(estimate.standard_error for estimate in known)]
         return max(found) if all(map(math.isfinite, [*values, *found])) else math.nan
 
-    def check(self, tolerance: float = TOLERANCE) -> None:
+    def check(self) -> None:
         """Raise InputError unless the estimates agree: there is no likelihood without log Z."""
-        if not self.disagreement <= tolerance:
+        if not self.disagreement <= self.tolerance:
             plain = "" if self.importance is None else f", importance sampling {_show(self.importance)}"
             raise InputError(
-                f"log Z is not known to {tolerance:g} nat: forward AIS {_show(self.forward)}, reverse AIS "
+                f"log Z is not known to {self.tolerance:g} nat: forward AIS {_show(self.forward)}, reverse AIS "
                 f"{_show(self.reverse)}{plain}; raise --partition-steps or --partition-chains"
             )
 
 
 @torch.no_grad()
-def exact_partition(prior: Prior, n: int, *, rng: Rng) -> LogPartition:
-    """Of a prior whose log Z is known and that is sampled exactly, with n samples."""
-    log_z = prior.log_z()
-    assert log_z is not None
-    exact = Estimate(log_z, 0.0)
-    return LogPartition(exact, exact, exact, float(n), prior.sample(n, rng).cpu(), "exact", 1.0)
+def partition_of(
+    prior: Prior,
+    *,
+    n_steps: int = 200,
+    n_chains: int = 4096,
+    seed: int,
+    device: torch.device,
+    on_progress: Progress = silent,
+) -> LogPartition:
+    """log Z of a prior on `device`: exact where it is known, else by all ways, whether or not they agree."""
+    rng = torch.Generator().manual_seed(seed)
+    if (log_z := prior.log_z()) is not None and prior.chain is None:
+        exact, samples = Estimate(log_z, 0.0), prior.sample(n_chains, rng).cpu()
+        return LogPartition(exact, exact, exact, float(n_chains), samples, "exact", 1.0)
+    return log_partition(
+        prior.neg_energy,
+        torch.zeros(prior.latent_dim, device=device),
+        n_steps=n_steps,
+        n_chains=n_chains,
+        n_draws=DRAWS_PER_CHAIN * n_chains,
+        rng=rng,
+        on_progress=on_progress,
+    )
 
 
 def log_partition(
-    neg_energy: Callable[[Tensor], Tensor],
+    neg_energy: LogDensity,
     like: Tensor,
     *,
     n_steps: int = 200,
@@ -90,34 +114,28 @@ def log_partition(
     n_moves: int = 100,
     n_long: int = 2000,
     rng: torch.Generator,
-    on_step: Callable[[], None] | None = None,
+    on_progress: Progress = silent,
 ) -> LogPartition:
     """Estimate log E_{p0}[exp f].
 
     Args:
         neg_energy: f, (..., D) → (...) in nats.
         like: (D,), for the latent dimension, type and device.
-        n_steps: T of both AIS runs; twice `n_steps` calls of `on_step`.
+        n_steps: T of both AIS runs.
         n_chains: N of both.
         n_draws: p0 draws of importance sampling, also those that are resampled.
         n_moves, n_long: MALA proposals after resampling, or of the chains that take its place.
     """
-    path = Path(base_log_prob, (neg_energy,))
-    z = _noise(rng, n_chains, like)
-    schedule = tune(path, z, n_steps=n_steps, n_pilot=max(n_steps // 4, 10), rng=rng)
-    forward = anneal(path, _noise(rng, n_chains, like), schedule, rng=rng, on_step=on_step)
+    terms, on_step = (base_log_prob, neg_energy), partial(adder(on_progress, "log Z", 2 * n_steps), 1)
+    schedule = tune(terms, _noise(rng, n_chains, like), n_steps=n_steps, rng=rng)
+    forward = anneal(terms, _noise(rng, n_chains, like), schedule, rng=rng, on_step=on_step)
     plain, resampled = _resample(neg_energy, like, n_draws, n_chains, rng)
     # A resampled draw that stands for many others would make chains that are no longer independent.
     enough = float(plain.ess) >= n_chains
-    moved = hmc(
-        path.terms,
-        path.weights(1.0),
-        evaluate(path.terms, resampled if enough else _noise(rng, n_chains, like)),
-        step_size=schedule.step_sizes[-1],
-        n_steps=n_moves if enough else n_long,
-        rng=rng,
-    ).place.z
-    reverse = anneal(path, moved, schedule, rng=rng, reverse=True, on_step=on_step)
+    start = evaluate(terms, resampled if enough else _noise(rng, n_chains, like))
+    size, n = schedule.step_sizes[-1], n_moves if enough else n_long
+    moved = hmc(terms, (1.0, 1.0), start, step_size=size, n_steps=n, rng=rng).state.z
+    reverse = anneal(terms, moved, schedule, rng=rng, reverse=True, on_step=on_step)
     return LogPartition(
         forward=_only(lower_bound(forward)),
         reverse=_only(upper_bound(reverse)),
@@ -125,13 +143,13 @@ def log_partition(
         importance_ess=float(plain.ess),
         samples=moved[:, 0],
         samples_from=f"resampled p0 draws and {n_moves} MALA steps" if enough else f"{n_long} MALA steps from p0",
-        acceptance=_acceptance(forward, reverse),
+        acceptance=(float(forward.acceptance) + float(reverse.acceptance)) / 2,
     )
 
 
 @torch.no_grad()
 def _resample(
-    neg_energy: Callable[[Tensor], Tensor], like: Tensor, n_draws: int, n: int, rng: torch.Generator
+    neg_energy: LogDensity, like: Tensor, n_draws: int, n: int, rng: torch.Generator
 ) -> tuple[LogMean, Tensor]:
     """log mean exp f of `n_draws` p0 draws, and n of them (n, 1, D) drawn with weights exp f.
 
@@ -141,8 +159,8 @@ def _resample(
     tilt = torch.cat([neg_energy(block).double() for block in _blocks(rng, n_draws, like)])
     mass = (tilt - tilt.max()).exp().cumsum(0)
     # One uniform in each of n equal parts of the mass: systematic resampling adds the least noise.
-    places = (torch.arange(n, device=mass.device) + draw_uniform(rng, (1,), mass.device)) * (mass[-1] / n)
-    chosen = torch.searchsorted(mass, places, right=True).clamp(max=n_draws - 1)
+    levels = (torch.arange(n, device=mass.device) + draw_uniform(rng, (1,), mass.device)) * (mass[-1] / n)
+    chosen = torch.searchsorted(mass, levels, right=True).clamp(max=n_draws - 1)
     after = rng.get_state()
     rng.set_state(state)
     parts, start = [], 0
@@ -166,10 +184,6 @@ def _noise(rng: torch.Generator, n: int, like: Tensor) -> Tensor:
 
 def _only(mean: LogMean) -> Estimate:
     return Estimate(float(mean.value), float(mean.standard_error))
-
-
-def _acceptance(*runs: Annealed) -> float:
-    return math.fsum(float(run.acceptance) for run in runs) / len(runs)
 
 
 def _show(estimate: Estimate) -> str:

@@ -1,4 +1,4 @@
-r"""log p(x) of many sentences, batch by batch: a lower bound by AIS, and importance sampling.
+r"""log p(x) of many sentences, batch by batch: a lower bound by AIS, importance sampling, or exactly where D = 0.
 
     log p(x) = log A(x) − log Z(α),   A(x) = ∫ p0(z) exp(f(z)) p(x|z) dz
 
@@ -18,22 +18,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.models.base import Generator, Prior
+from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, adder, silent
 from lebm_text.random import KeyedRng, Rng
-from lebm_text.samplers.hmc import normal_noise
+from lebm_text.samplers.ais import Schedule, anneal, lower_bound, tune
+from lebm_text.samplers.hmc import State, Terms, hmc, normal_noise
+from lebm_text.samplers.importance import LogMean, fit_proposal, importance_sample
 from lebm_text.text.batching import Batch, EncodedCorpus
 
-from .ais import Path, Schedule, anneal, lower_bound, tune
-from .diagnostics import posterior_chains
-from .estimates import LogMean
-from .importance import Gaussian, fit_proposal, importance_sample
-
-__all__ = ["AISBounds", "AISSettings", "ais_bounds", "begin", "importance_values", "joint", "keyed", "sentence_path"]
+__all__ = [
+    "ROWS",
+    "AISBounds",
+    "AISSettings",
+    "ais_bounds",
+    "annealing",
+    "batches",
+    "chain_averages",
+    "exact_log_probs",
+    "importance_values",
+    "joint",
+    "sentence_rng",
+]
 
 ROWS = 256  # chains side by side: enough to keep the products large, few enough to stay in memory
-STREAMS = 4  # of each sentence, so that no two uses share their noise
+STREAMS = 4  # of noise per sentence, so that no two uses share it
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,9 @@ class AISSettings:
 
     Attributes:
         n_steps: T.
-        n_chains: C of each sentence.
+        n_chains: C, for each sentence.
         start: "prior": from p0; "proposal": from the Gaussian that importance sampling uses.
-        n_leapfrog: of a proposal; 1 is MALA.
+        n_leapfrog: leapfrog steps per proposal; 1 is MALA.
         n_moves: further steps at β = 1, of which the second half is averaged.
     """
 
@@ -56,10 +66,13 @@ class AISSettings:
 
 
 class AISBounds(NamedTuple):
-    """Of n sentences, in the order asked for, on the CPU.
+    """n sentences, in the order asked for, on the CPU.
 
-    log_a: bounds on log A(x), their standard errors and the chains' ess, each (n,); acceptance (n,);
-    z (C, n, D) and log_likelihood (n,): averages over the posterior chains that went on.
+    Attributes:
+        log_a: bounds on log A(x), their standard errors and the effective sample sizes of the chains, each (n,).
+        acceptance: (n,) mean acceptance probability.
+        z: (C, n, D) averages over the posterior chains that went on.
+        log_likelihood: (n,) averages of log p(x|z) over them.
     """
 
     log_a: LogMean
@@ -68,38 +81,48 @@ class AISBounds(NamedTuple):
     log_likelihood: Tensor
 
 
-def joint(prior: Prior, likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def joint(prior: Prior, likelihood: LogDensity) -> LogDensity:
     """log p0(z) + f(z) + log p(x|z) in nats, (C, B, D) → (C, B)."""
     return lambda z: prior.logdensity(z) + likelihood(z)
 
 
-def sentence_path(prior: Prior, likelihood: Callable[[Tensor], Tensor], proposal: Gaussian | None = None) -> Path:
-    """From p0, or the proposal, to p0 exp f p(x|·); the last tilt is log p(x|·)."""
-    if proposal is None:
-        return Path(base_log_prob, (prior.neg_energy, likelihood))
-    return Path(proposal.log_prob, (lambda z: prior.logdensity(z) - proposal.log_prob(z), likelihood))
+def annealing(
+    prior: Prior, likelihood: LogDensity, like: Tensor, settings: AISSettings, rng: Rng
+) -> tuple[Terms, Schedule, Callable[[], Tensor]]:
+    """The terms of a path to p0 exp(f) p(x|·), whose last is log p(x|·), its schedule, and what draws starts.
 
-
-def begin(
-    prior: Prior, likelihood: Callable[[Tensor], Tensor], like: Tensor, settings: AISSettings, rng: Rng
-) -> tuple[Path, Schedule, Callable[[], Tensor]]:
-    """The path of a batch, its schedule from a pilot run, and a function that draws starts (C, B, D)."""
+    `like` (C, B, D) has the shape, type and device of the starts.
+    """
+    terms: Terms = (base_log_prob, prior.neg_energy, likelihood)
     proposal = fit_proposal(joint(prior, likelihood), like[0], rng=rng) if settings.start == "proposal" else None
-    path = sentence_path(prior, likelihood, proposal)
+    if proposal is not None:
+        log_q = proposal.log_prob
+        terms = (log_q, lambda z: prior.logdensity(z) - log_q(z), likelihood)
 
     def start() -> Tensor:
         noise = normal_noise(rng, like)
         return noise if proposal is None else proposal.at(noise)
 
-    schedule = tune(
-        path,
-        start(),
-        n_steps=settings.n_steps,
-        n_pilot=max(settings.n_steps // 4, 10),
-        n_leapfrog=settings.n_leapfrog,
-        rng=rng,
-    )
-    return path, schedule, start
+    return terms, tune(terms, start(), n_steps=settings.n_steps, n_leapfrog=settings.n_leapfrog, rng=rng), start
+
+
+def chain_averages(
+    terms: Terms, state: State, *, step_size: Tensor, n_steps: int, n_leapfrog: int = 1, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """Continue M chains for each of B targets at β = 1 and average over the second half of their steps.
+
+    Returns:
+        Means of z (M, B, D) and of the last term, log p(x|z), (M, B) in nats.
+    """
+    kept = max(n_steps // 2, 1)
+    move = partial(hmc, terms, [1.0] * len(terms), step_size=step_size, n_leapfrog=n_leapfrog, rng=rng)
+    state = move(state, n_steps=max(n_steps - kept, 0)).state
+    z, values = torch.zeros_like(state.z), torch.zeros_like(state.values[-1])
+    for _ in range(min(kept, n_steps)):
+        state = move(state, n_steps=1).state
+        z += state.z / kept
+        values += state.values[-1] / kept
+    return z, values
 
 
 def ais_bounds(
@@ -111,38 +134,33 @@ def ais_bounds(
     *,
     seed: int,
     first: int = 0,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Progress = silent,
     processes: Processes = ALONE,
 ) -> AISBounds:
     """Bounds on log A(x) from below, and posterior chains from where the annealing ended.
 
     Args:
-        index: which sentences.
+        corpus, index: the sentences, and which of them.
         first: the number that the corpus's first sentence has in its text.
-        on_progress: called with the annealing steps done here, summed over sentences; without other processes
-            `len(index) · n_steps` at the end.
-        processes: that share the work, batch by batch, and all get all figures: those of one process, to the bit.
+        on_progress: told of annealing steps of this process, summed over sentences.
+        processes: share the work, batch by batch, and all get all figures: those of one process, to the bit.
     """
     n, chains = len(index), settings.n_chains
     figures = torch.zeros(5, n, dtype=torch.float64)
     z = torch.zeros(chains, n, prior.latent_dim)
-    count = counter(on_progress)
+    add = adder(on_progress, "AIS", n * settings.n_steps // processes.size)
     for rows, batch in batches(corpus, index, max(1, ROWS // chains), generator, processes):
-        on_step = partial(count, len(rows))
-        rng, likelihood = keyed(seed, batch, 0, first), generator.likelihood(batch)
-        path, schedule, start = begin(prior, likelihood, _like(prior, generator, chains, batch), settings, rng)
-        annealed = anneal(path, start(), schedule, rng=rng, on_step=on_step)
-        posterior = posterior_chains(
-            path,
-            annealed.place,
-            step_size=schedule.step_sizes[-1],
-            n_steps=settings.n_moves,
-            n_leapfrog=settings.n_leapfrog,
-            rng=rng,
+        rng, likelihood = sentence_rng(seed, batch, 0, first), generator.likelihood(batch)
+        like = next(generator.parameters()).new_zeros(chains, len(rows), prior.latent_dim)
+        terms, schedule, start = annealing(prior, likelihood, like, settings, rng)
+        annealed = anneal(terms, start(), schedule, rng=rng, on_step=partial(add, len(rows)))
+        size, n_moves, n_leapfrog = schedule.step_sizes[-1], settings.n_moves, settings.n_leapfrog
+        means, log_likelihood = chain_averages(
+            terms, annealed.state, step_size=size, n_steps=n_moves, n_leapfrog=n_leapfrog, rng=rng
         )
-        columns = (*lower_bound(annealed), annealed.acceptance, posterior.log_likelihood.mean(0))
+        columns = (*lower_bound(annealed), annealed.acceptance, log_likelihood.mean(0))
         figures[:, rows] = torch.stack([column.double().cpu() for column in columns])
-        z[:, rows] = posterior.z.float().cpu()
+        z[:, rows] = means.float().cpu()
     processes.sum_(figures)
     processes.sum_(z)
     value, error, ess, acceptance, log_likelihood = figures
@@ -157,24 +175,45 @@ def importance_values(
     *,
     n_samples: int,
     seed: int,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Progress = silent,
     processes: Processes = ALONE,
 ) -> LogMean:
-    """log A(x) by importance sampling, with ess: each (n,) on the CPU, in the order of `index`.
+    """log A(x) by K = `n_samples` draws for each sentence, with ess: each (n,) on the CPU, in the order of `index`.
 
     `processes` share the work as in `ais_bounds`.
     """
     at_once = min(16, n_samples)
     figures = torch.zeros(3, len(index), dtype=torch.float64)
-    count = counter(on_progress)
+    add = adder(on_progress, "importance sampling", len(index) // processes.size)
     for rows, batch in batches(corpus, index, max(1, ROWS // at_once), generator, processes):
-        rng, target = keyed(seed, batch, 1), joint(prior, generator.likelihood(batch))
-        proposal = fit_proposal(target, _like(prior, generator, 1, batch)[0], rng=rng)
+        rng, target = sentence_rng(seed, batch, 1), joint(prior, generator.likelihood(batch))
+        start = next(generator.parameters()).new_zeros(len(rows), prior.latent_dim)
+        proposal = fit_proposal(target, start, rng=rng)
         found = importance_sample(target, proposal, n_samples=n_samples, at_once=at_once, rng=rng)
         figures[:, rows] = torch.stack([column.cpu() for column in found])
-        count(len(rows))
+        add(len(rows))
     processes.sum_(figures)
     return LogMean(*figures)
+
+
+@torch.no_grad()
+def exact_log_probs(
+    generator: Generator, corpus: EncodedCorpus, index: NDArray[np.int64], on_progress: Progress = silent
+) -> NDArray[np.float64]:
+    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`.
+
+    Raises:
+        ValueError: a generator with a latent vector.
+    """
+    if generator.latent_dim:
+        raise ValueError(f"only without z is log p(x) exact, got latent_dim = {generator.latent_dim}")
+    log_probs = np.empty(len(index))
+    add = adder(on_progress, "log p(x)", len(index))
+    for rows, batch in batches(corpus, index, ROWS, generator):
+        empty = next(generator.parameters()).new_zeros(len(rows), 0)
+        log_probs[rows.numpy()] = generator.likelihood(batch)(empty).double().cpu().numpy()
+        add(len(rows))
+    return log_probs
 
 
 def batches(
@@ -184,7 +223,7 @@ def batches(
     generator: Generator,
     processes: Processes = ALONE,
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Batches of like lengths on the generator's device, each with its rows' places in `index`.
+    """Batches of similar lengths on the generator's device, each with the positions of its rows in `index`.
 
     Of several processes, each has every `processes.size`-th batch.
     """
@@ -194,23 +233,6 @@ def batches(
         yield torch.from_numpy(rows), corpus.batch(index[rows]).to(generator.device)
 
 
-def counter(on_progress: Callable[[int], None] | None) -> Callable[[int], None]:
-    """A function that is told how much more is done and tells `on_progress` how much that is in all."""
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if on_progress is not None:
-            on_progress(done)
-
-    return count
-
-
-def keyed(seed: int, batch: Batch, stream: int, first: int = 0) -> KeyedRng:
+def sentence_rng(seed: int, batch: Batch, stream: int, first: int = 0) -> KeyedRng:
     """The noise of a batch's sentences for one of `STREAMS` uses; `first`: the number of the corpus's first one."""
     return KeyedRng(seed, [STREAMS * (first + int(i)) + stream for i in batch.index])
-
-
-def _like(prior: Prior, generator: Generator, chains: int, batch: Batch) -> Tensor:
-    return next(generator.parameters()).new_zeros(chains, len(batch.lengths), prior.latent_dim)

@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "anomaly": "Anomaly",
     "directions": "Directions",
     "interpolation": "Interpolation",
+    "likelihood": "Likelihood",
     "neighbours": "Neighbours",
     "reconstruction": "Reconstruction",
     "trajectories": "Trajectories",

@@ -22,7 +22,7 @@ from torch import Tensor
 from lebm_text.build import build_inference
 from lebm_text.errors import InputError
 from lebm_text.likelihood.partition import LogPartition
-from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, keyed
+from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -123,7 +123,7 @@ class Scorer:
         corpus = EncodedCorpus(*pack(encoded, tokenizer.eos_id), pad_id=tokenizer.pad_id)
         at_once = max(1, ROWS // self.settings.n_draws)
         for rows, batch in batches(corpus, kept, at_once, self.model.model.generator):
-            rng = keyed(self.settings.seed, batch, _STREAM, first)
+            rng = sentence_rng(self.settings.seed, batch, _STREAM, first)
             figures = [column.double().tolist() for column in self._figures(batch, rng)]
             for row, i in enumerate(kept[rows.numpy()]):
                 likelihood, prior, *bound = (column[row] for column in figures)

@@ -7,7 +7,7 @@ r"""Hamiltonian Monte Carlo with accept/reject; one leapfrog step is MALA.
 as it is at any step size. log π is a weighted sum Σ_j w_j t_j(z): a state keeps the values and gradients of its
 terms, so that a chain whose weights change (annealing) evaluates nothing twice.
 
-Shapes: C chains of each of B targets; z is (C, B, D), a term maps it to (C, B).
+Shapes: C chains for each of B targets; z is (C, B, D), a term maps it to (C, B).
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from torch import Tensor
 
 from lebm_text.random import Rng, draw_normal, draw_uniform
 
-__all__ = ["HMCResult", "Place", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
+__all__ = ["HMCResult", "State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
 
 Terms = Sequence[Callable[[Tensor], Tensor]]
 
-TARGET = (
-    0.6  # acceptance: about the best for MALA (0.574, Roberts and Rosenthal, 1998) and for HMC (0.651, Beskos, 2013)
-)
+# Acceptance that is about the best for MALA (0.574, Roberts and Rosenthal, 1998) and for HMC (0.651, Beskos, 2013).
+TARGET = 0.6
 
 
-class Place(NamedTuple):
-    """A state with what is known of it: z (C, B, D), the terms' values (J, C, B) and gradients (J, C, B, D)."""
+class State(NamedTuple):
+    """z (C, B, D) with what has been computed there: the terms' values (J, C, B) and gradients (J, C, B, D)."""
 
     z: Tensor
     values: Tensor
@@ -48,13 +47,13 @@ class Place(NamedTuple):
 
 
 class HMCResult(NamedTuple):
-    """Where the chains ended, and the mean acceptance probability of each target's, (B,)."""
+    """Where the chains ended, and the mean acceptance probability of the chains of each target, (B,)."""
 
-    place: Place
+    state: State
     acceptance: Tensor
 
 
-def evaluate(terms: Terms, z: Tensor) -> Place:
+def evaluate(terms: Terms, z: Tensor) -> State:
     """The terms at z, each with its gradient in z alone: no parameter gets a `.grad`."""
     values, grads = [], []
     with torch.enable_grad():
@@ -64,43 +63,46 @@ def evaluate(terms: Terms, z: Tensor) -> Place:
             # A Gaussian prior's f is 0 without being a function of z.
             grads.append(torch.autograd.grad(value.sum(), z)[0] if value.requires_grad else torch.zeros_like(z))
             values.append(value.detach())
-    return Place(z.detach(), torch.stack(values), torch.stack(grads))
+    return State(z.detach(), torch.stack(values), torch.stack(grads))
 
 
 def hmc_step(
     terms: Terms,
     weights: Sequence[float],
-    place: Place,
+    state: State,
     momentum: Tensor,
     uniform: Tensor,
     *,
     step_size: float | Tensor,
     n_leapfrog: int = 1,
-) -> tuple[Place, Tensor]:
+) -> tuple[State, Tensor]:
     """One proposal, accepted or not, with the noise given.
 
     Args:
+        terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
+        state: as `evaluate` makes it.
         momentum: (C, B, D) N(0, 1) noise.
         uniform: (C, B) numbers in [0, 1).
-        step_size: s, or (B,), one a target.
+        step_size: s, or (B,), one per target.
+        n_leapfrog: L; 1 is MALA.
 
     Returns:
-        The new state, and the acceptance probability (C, B). A proposal whose density is no number is refused.
+        The new state, and the acceptance probability (C, B). A proposal whose density is not a number is refused.
     """
     size = step_size.unsqueeze(-1) if isinstance(step_size, Tensor) else step_size
-    new, rho = place, momentum
+    new, rho = state, momentum
     for _ in range(n_leapfrog):
         rho = rho + 0.5 * size * new.gradient(weights)
         new = evaluate(terms, new.z + size * rho)
         rho = rho + 0.5 * size * new.gradient(weights)
     kinetic = 0.5 * (momentum.square().sum(-1) - rho.square().sum(-1))
-    probability = (new.logdensity(weights) - place.logdensity(weights) + kinetic).exp().clamp(max=1.0).nan_to_num(0.0)
+    probability = (new.logdensity(weights) - state.logdensity(weights) + kinetic).exp().clamp(max=1.0).nan_to_num(0.0)
     accepted = uniform < probability
     row = accepted.unsqueeze(-1)
-    kept = Place(
-        torch.where(row, new.z, place.z),
-        torch.where(accepted, new.values, place.values),
-        torch.where(row, new.grads, place.grads),
+    kept = State(
+        torch.where(row, new.z, state.z),
+        torch.where(accepted, new.values, state.values),
+        torch.where(row, new.grads, state.grads),
     )
     return kept, probability
 
@@ -108,49 +110,47 @@ def hmc_step(
 def hmc(
     terms: Terms,
     weights: Sequence[float],
-    place: Place,
+    state: State,
     *,
     step_size: float | Tensor,
     n_steps: int,
     n_leapfrog: int = 1,
     rng: Rng,
-    callback: Callable[[Place], None] | None = None,
 ) -> HMCResult:
     """Run `n_steps` proposals from a state.
 
     Args:
         terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
-        place: as `evaluate` makes it.
-        step_size: s, or (B,), one a target.
+        state: as `evaluate` makes it.
+        step_size: s, or (B,), one per target.
+        n_steps: number of proposals.
         n_leapfrog: L; 1 is MALA.
         rng: draws the noise; a KeyedRng has the B targets as its items.
-        callback: called with the state after each proposal.
 
     Raises:
         ValueError: a step size that is not positive, fewer than 1 leapfrog step, a negative n_steps.
     """
-    if n_steps < 0 or n_leapfrog < 1 or not bool((torch.as_tensor(step_size) > 0).all()):
+    # Step sizes in a tensor are not looked at: on a GPU that would wait for it at every call.
+    if n_steps < 0 or n_leapfrog < 1 or not (isinstance(step_size, Tensor) or step_size > 0):
         raise ValueError(
             f"n_steps must be >= 0, n_leapfrog >= 1 and step_size > 0, got {n_steps}, {n_leapfrog} and {step_size}"
         )
-    total = place.values.new_zeros(place.z.shape[1])
+    total = state.values.new_zeros(state.z.shape[1])
     for _ in range(n_steps):
-        momentum, uniform = normal_noise(rng, place.z), uniform_noise(rng, place.z)
-        place, probability = hmc_step(
-            terms, weights, place, momentum, uniform, step_size=step_size, n_leapfrog=n_leapfrog
+        momentum, uniform = normal_noise(rng, state.z), uniform_noise(rng, state.z)
+        state, probability = hmc_step(
+            terms, weights, state, momentum, uniform, step_size=step_size, n_leapfrog=n_leapfrog
         )
         total += probability.mean(0)
-        if callback is not None:
-            callback(place)
-    return HMCResult(place, total / max(n_steps, 1))
+    return HMCResult(state, total / max(n_steps, 1))
 
 
-def adapted(step_size: Tensor, probability: Tensor, *, gain: float = 0.2) -> Tensor:
-    """Step sizes (B,) moved towards an acceptance of `TARGET` by what was seen, (C, B).
+def adapted(step_size: Tensor, acceptance: Tensor, *, gain: float = 0.2) -> Tensor:
+    """Step sizes (B,) moved towards a mean acceptance of `TARGET` by the one observed, (B,).
 
     A chain that keeps adapting has no fixed target: adapt on a pilot run, then keep the step sizes.
     """
-    return step_size * (gain * (probability.mean(0) - TARGET)).exp()
+    return step_size * (gain * (acceptance - TARGET)).exp()
 
 
 def normal_noise(rng: Rng, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate
-from lebm_text.likelihood.partition import LogPartition, exact_partition, log_partition
+from lebm_text.likelihood.partition import LogPartition, log_partition, partition_of
 from lebm_text.models.priors import GaussianPrior
 
 from ..toy import seeded
@@ -82,7 +82,7 @@ def test_long_chains_take_over_where_few_draws_carry_all() -> None:
 def test_zero_f_is_exactly_zero() -> None:
     found = log_partition(lambda z: torch.zeros_like(z[..., 0]), LIKE, rng=seeded(1), **SIZES)
     assert found.forward.value == found.reverse.value == 0
-    exact = exact_partition(GaussianPrior(3), 50, rng=seeded(2))
+    exact = partition_of(GaussianPrior(3), n_chains=50, seed=2, device=torch.device("cpu"))
     assert _each(exact) == [Estimate(0.0, 0.0)] * 3
     assert torch.equal(exact.samples, torch.randn(50, 3, generator=seeded(2)))
     exact.check()

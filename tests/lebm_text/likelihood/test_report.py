@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lebm_text.likelihood.report import Sentences, Settings, likelihood_report
 
 from lebm_text.errors import InputError
 from lebm_text.inference.chain import LangevinChain
 from lebm_text.likelihood import report
-from lebm_text.likelihood.report import Sentences, Settings, likelihood_report
 from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.text.batching import EncodedCorpus

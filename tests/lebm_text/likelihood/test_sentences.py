@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from lebm_text.likelihood import sentences
-from lebm_text.likelihood.ais import anneal, lower_bound
-from lebm_text.likelihood.sentences import AISSettings, ais_bounds, begin, importance_values, keyed
+from lebm_text.likelihood.sentences import (
+    AISSettings,
+    ais_bounds,
+    annealing,
+    exact_log_probs,
+    importance_values,
+    sentence_rng,
+)
+from lebm_text.samplers.ais import anneal, lower_bound
 
-from ..toy import gap
+from ..tiny import tiny_model
+from ..toy import gap, toy_corpus
 from .oracles import LENGTHS, grid_log_a, text_model
 
 ALL = np.arange(len(LENGTHS))
@@ -25,9 +33,9 @@ def test_ais_against_a_grid(start: str, n_steps: int, error: float) -> None:
     batch = corpus.batch(ALL)
     like = torch.zeros(1800, len(LENGTHS), 2, dtype=torch.float64)
     settings = AISSettings(n_steps=n_steps, start=start)
-    rng = keyed(1, batch, 0)
-    path, schedule, draw = begin(prior, generator.likelihood(batch), like, settings, rng)
-    found = lower_bound(anneal(path, draw(), schedule, rng=rng))
+    rng = sentence_rng(1, batch, 0)
+    terms, schedule, draw = annealing(prior, generator.likelihood(batch), like, settings, rng)
+    found = lower_bound(anneal(terms, draw(), schedule, rng=rng))
     assert gap(found.value, grid_log_a(prior, generator, corpus)[batch.index]) < 4 * error
     assert float(found.standard_error.max()) < error
 
@@ -48,12 +56,14 @@ def test_importance_values_are_near_the_grid_and_keep_their_order() -> None:
     """Within 4 standard errors, in float32 as the command runs it."""
     wanted = grid_log_a(*text_model())
     prior, generator, corpus = text_model(dtype=torch.float32)
-    done: list[int] = []
-    found = importance_values(
-        prior, generator, corpus, ALL[::-1].copy(), n_samples=600, seed=1, on_progress=done.append
-    )
+    done: list[tuple[str, int, int]] = []
+
+    def progress(stage: str, n: int, total: int) -> None:
+        done.append((stage, n, total))
+
+    found = importance_values(prior, generator, corpus, ALL[::-1].copy(), n_samples=600, seed=1, on_progress=progress)
     assert bool(((found.value.flip(0) - wanted).abs() < 4 * found.standard_error.flip(0) + 1e-4).all())
-    assert done[-1] == len(LENGTHS)
+    assert done[-1] == ("importance sampling", len(LENGTHS), len(LENGTHS))
     assert float(found.ess.min()) > 100
 
 
@@ -79,9 +89,15 @@ def test_chains_go_on_at_the_posterior() -> None:
 def test_progress_counts_steps_of_sentences() -> None:
     prior, generator, corpus = text_model()
     said: list[int] = []
-    ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1, on_progress=said.append)
+    total = len(LENGTHS) * QUICK.n_steps
+
+    def progress(_stage: str, done: int, of: int) -> None:
+        assert of == total
+        said.append(done)
+
+    ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1, on_progress=progress)
     assert said == sorted(said)
-    assert said[-1] == len(LENGTHS) * QUICK.n_steps
+    assert said[-1] == total
 
 
 def test_dropout_never_enters() -> None:
@@ -90,3 +106,9 @@ def test_dropout_never_enters() -> None:
     with_dropout = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1)
     generator.dropout = 0.0
     assert gap(with_dropout.log_a.value, ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1).log_a.value) == 0
+
+
+def test_exactness_is_refused_with_a_latent_vector() -> None:
+    model = tiny_model()
+    with pytest.raises(ValueError, match="latent_dim = 4"):
+        exact_log_probs(model.model.generator, toy_corpus(LENGTHS), ALL)

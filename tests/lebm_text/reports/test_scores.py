@@ -15,7 +15,7 @@ from lebm_text.inference.amortized import base_kl
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.likelihood.partition import LogPartition
-from lebm_text.likelihood.sentences import AISSettings, keyed
+from lebm_text.likelihood.sentences import AISSettings, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.reports import scores
 from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore
@@ -53,7 +53,7 @@ def test_one_draw_is_the_joint_at_the_end_of_its_chain() -> None:
     corpus = EncodedCorpus(*model.tokenizer.encode_many(SENTENCES))
     batch = corpus.batch(torch.arange(len(SENTENCES)).numpy())
     chain = ShortRun(n_steps=3, step_size=0.3)
-    z = chain(batch, model.model.prior, model.model.generator, rng=keyed(7, batch, 3)).z
+    z = chain(batch, model.model.prior, model.model.generator, rng=sentence_rng(7, batch, 3)).z
     expected = torch.empty(len(SENTENCES))
     expected[batch.index] = model.log_joint([SENTENCES[i] for i in batch.index], z)
     found = known(Scorer(model, ScoreSettings(n_draws=1, seed=7))(SENTENCES))

@@ -29,9 +29,9 @@ def _proposal_density(new: Tensor, old: Tensor, size: float) -> Tensor:
 
 def test_one_leapfrog_step_is_mala() -> None:
     z, noise, size = normal(CHAINS, TARGETS, LATENT), normal(CHAINS, TARGETS, LATENT, seed=1), 0.6
-    place = evaluate([_quartic], z)
-    moved, probability = hmc_step([_quartic], [1.0], place, noise, torch.zeros(CHAINS, TARGETS), step_size=size)
-    new = z + 0.5 * size**2 * place.grads[0] + size * noise
+    state = evaluate([_quartic], z)
+    moved, probability = hmc_step([_quartic], [1.0], state, noise, torch.zeros(CHAINS, TARGETS), step_size=size)
+    new = z + 0.5 * size**2 * state.grads[0] + size * noise
     assert gap(moved.z, new) < 1e-12
     ratio = _quartic(new) - _quartic(z) + _proposal_density(z, new, size) - _proposal_density(new, z, size)
     assert gap(probability, ratio.exp().clamp(max=1.0)) < 1e-12
@@ -40,11 +40,11 @@ def test_one_leapfrog_step_is_mala() -> None:
 
 @pytest.mark.parametrize("n_leapfrog", [1, 4])
 def test_refused_proposals_leave_the_state_and_all_that_is_known_of_it(n_leapfrog: int) -> None:
-    place = evaluate([_quartic], normal(CHAINS, TARGETS, LATENT))
+    state = evaluate([_quartic], normal(CHAINS, TARGETS, LATENT))
     noise, uniform = normal(CHAINS, TARGETS, LATENT, seed=1), torch.ones(CHAINS, TARGETS)
     uniform[0, 1] = 0.0
-    moved, _ = hmc_step([_quartic], [1.0], place, noise, uniform, step_size=0.3, n_leapfrog=n_leapfrog)
-    changed = (moved.z != place.z).any(-1)
+    moved, _ = hmc_step([_quartic], [1.0], state, noise, uniform, step_size=0.3, n_leapfrog=n_leapfrog)
+    changed = (moved.z != state.z).any(-1)
     assert changed.nonzero().tolist() == [[0, 1]]
     again = evaluate([_quartic], moved.z)
     for found, wanted in zip(moved, again, strict=True):
@@ -59,9 +59,9 @@ def test_the_law_is_that_of_the_target_at_a_step_where_plain_langevin_is_off(n_l
     def logdensity(z: Tensor) -> Tensor:
         return -0.5 * ((z - 1) / scale).square().sum(-1)
 
-    place = evaluate([logdensity], normal(n, 1, 1))
-    result = hmc([logdensity], [1.0], place, step_size=0.7, n_steps=40, n_leapfrog=n_leapfrog, rng=seeded(3))
-    z = result.place.z.flatten()
+    state = evaluate([logdensity], normal(n, 1, 1))
+    result = hmc([logdensity], [1.0], state, step_size=0.7, n_steps=40, n_leapfrog=n_leapfrog, rng=seeded(3))
+    z = result.state.z.flatten()
     assert abs(float(z.mean()) - 1) < 4 * scale / math.sqrt(n)
     assert abs(float(z.var()) - scale**2) < 4 * scale**2 * math.sqrt(2 / n)
     assert 0.3 < float(result.acceptance) < 0.98
@@ -70,17 +70,17 @@ def test_the_law_is_that_of_the_target_at_a_step_where_plain_langevin_is_off(n_l
 def test_weights_multiply_terms() -> None:
     terms = [_quartic, lambda z: z.sum(-1)]
     z = normal(CHAINS, TARGETS, LATENT)
-    found = hmc(terms, [0.3, 2.0], evaluate(terms, z), step_size=0.5, n_steps=5, rng=seeded(1)).place.z
+    found = hmc(terms, [0.3, 2.0], evaluate(terms, z), step_size=0.5, n_steps=5, rng=seeded(1)).state.z
     whole = [lambda z: 0.3 * _quartic(z) + 2.0 * z.sum(-1)]
-    wanted = hmc(whole, [1.0], evaluate(whole, z), step_size=0.5, n_steps=5, rng=seeded(1)).place.z
+    wanted = hmc(whole, [1.0], evaluate(whole, z), step_size=0.5, n_steps=5, rng=seeded(1)).state.z
     assert gap(found, wanted) < 1e-12
     assert gap(found, z) > 0.1
 
 
 def test_each_target_has_its_step_size_and_its_noise() -> None:
     def run(z: Tensor, sizes: Tensor, keys: list[int]) -> Tensor:
-        place = evaluate([_quartic], z)
-        return hmc([_quartic], [1.0], place, step_size=sizes, n_steps=4, rng=KeyedRng(1, keys)).place.z
+        state = evaluate([_quartic], z)
+        return hmc([_quartic], [1.0], state, step_size=sizes, n_steps=4, rng=KeyedRng(1, keys)).state.z
 
     z, sizes = normal(CHAINS, TARGETS, LATENT), torch.tensor([0.2, 0.9], dtype=torch.float64)
     together = run(z, sizes, [5, 8])
@@ -93,27 +93,27 @@ def test_a_proposal_outside_the_support_is_refused() -> None:
     def logdensity(z: Tensor) -> Tensor:
         return z.sum(-1).log()  # nan below 0
 
-    place = evaluate([logdensity], torch.full((1, 1, 1), 0.1))
+    state = evaluate([logdensity], torch.full((1, 1, 1), 0.1))
     moved, probability = hmc_step(
-        [logdensity], [1.0], place, torch.full((1, 1, 1), -9.0), torch.zeros(1, 1), step_size=1.0
+        [logdensity], [1.0], state, torch.full((1, 1, 1), -9.0), torch.zeros(1, 1), step_size=1.0
     )
     assert float(probability) == 0
-    assert torch.equal(moved.z, place.z)
+    assert torch.equal(moved.z, state.z)
 
 
 def test_a_constant_term_has_gradient_zero_and_parameters_get_none() -> None:
     prior = toy_prior()
-    place = evaluate([lambda z: torch.zeros_like(z[..., 0]), prior.logdensity], normal(CHAINS, TARGETS, LATENT))
-    assert float(place.grads[0].abs().max()) == 0
-    assert float(place.grads[1].abs().max()) > 0.1
-    assert not place.values.requires_grad
+    state = evaluate([lambda z: torch.zeros_like(z[..., 0]), prior.logdensity], normal(CHAINS, TARGETS, LATENT))
+    assert float(state.grads[0].abs().max()) == 0
+    assert float(state.grads[1].abs().max()) > 0.1
+    assert not state.values.requires_grad
     assert all(parameter.grad is None for parameter in prior.parameters())
 
 
 def test_step_sizes_move_towards_the_wanted_acceptance() -> None:
     size = torch.ones(3)
-    probability = torch.tensor([[0.0, TARGET, 1.0]]).repeat(4, 1)
-    low, same, high = adapted(size, probability).tolist()
+    acceptance = torch.tensor([0.0, TARGET, 1.0])
+    low, same, high = adapted(size, acceptance).tolist()
     assert low < same == 1 < high
 
 

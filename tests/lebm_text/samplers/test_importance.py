@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.likelihood.importance import WIDENING, Gaussian, fit_proposal, importance_sample
 from lebm_text.likelihood.sentences import joint
 from lebm_text.models.priors import GaussianPrior, base_log_prob
 from lebm_text.random import KeyedRng
+from lebm_text.samplers.importance import WIDENING, Gaussian, fit_proposal, importance_sample, log_mean_exp
 
+from ..likelihood.oracles import LENGTHS, Linear, grid_log_a, multivariate_log_prob, text_model
 from ..toy import gap, normal, seeded
-from .oracles import LENGTHS, Linear, grid_log_a, multivariate_log_prob, text_model
 
 
 def test_a_gaussian_posterior_is_found() -> None:
@@ -62,7 +64,6 @@ def test_density_and_samples_of_the_proposal_belong_together() -> None:
     factor = torch.tril(normal(2, 3, 3), -1) + torch.diag_embed(normal(2, 3, seed=1).abs() + 0.3)
     q, noise = Gaussian(normal(2, 3, seed=2), factor), normal(7, 2, 3, seed=3)
     z = q.at(noise)
-    assert gap(q.noise_of(z), noise) < 1e-12
     wanted = multivariate_log_prob(z - q.mean, factor)
     assert gap(q.log_prob(z), wanted) < 1e-12
 
@@ -78,3 +79,26 @@ def test_a_sentence_draws_what_it_draws_alone() -> None:
         return importance_sample(target, fit_proposal(target, start, n_steps=5, rng=rng), n_samples=40, rng=rng).value
 
     assert gap(run([0, 1, 2, 3])[2:3], run([2])) < 1e-9
+
+
+def test_log_mean_and_its_error_are_those_of_the_weights() -> None:
+    logs = normal(50, 3)
+    found, weights = log_mean_exp(logs), logs.exp()
+    assert gap(found.value, weights.mean(0).log()) < 1e-12
+    assert gap(found.standard_error, weights.std(0) / math.sqrt(50) / weights.mean(0)) < 1e-12
+    assert gap(found.ess, weights.sum(0).square() / weights.square().sum(0)) < 1e-9
+
+
+def test_weights_far_outside_the_range_of_floats() -> None:
+    logs = normal(50, 3)
+    near, far = log_mean_exp(logs), log_mean_exp(logs.float().double() - 5000)
+    assert gap(near.value - 5000, far.value) < 1e-3
+    assert gap(near.ess, far.ess) < 1e-3
+
+
+def test_equal_weights_have_no_error_and_one_weight_has_none_that_is_known() -> None:
+    equal = log_mean_exp(torch.full((8, 1), -3.0))
+    assert abs(float(equal.value) + 3) < 1e-12
+    assert float(equal.standard_error) < 1e-7
+    assert abs(float(equal.ess) - 8) < 1e-9
+    assert math.isnan(float(log_mean_exp(torch.zeros(1, 1)).standard_error))

@@ -1,12 +1,17 @@
 r"""log ∫ exp(l(z)) dz by importance sampling, with a Gaussian proposal fitted to each target by gradient steps.
 
-    q = N(μ, L Lᵀ) = argmax E_q[l(z)] + H(q);   proposal r = (1 − ε) N(μ, w² L Lᵀ) + ε p0
-    log (1/K) Σ_k exp(l(z_k)) / r(z_k),   z_k ~ r
+    log (1/K) Σ_k exp(w_k)          of unbiased weights: a lower bound on the log of their mean, in expectation (Jensen)
+    ess = (Σ exp w)² / Σ exp 2w     effective sample size (Kong, 1992)
+
+    q = N(μ, L Lᵀ) = argmax E_q[l(z)] + H(q);   proposal r = (1 − ε) N(μ, ω² L Lᵀ) + ε N(0, I)
+    w_k = l(z_k) − log r(z_k),   z_k ~ r
 
 The gradient is that of l − log q along the path z = μ + L η alone (Roeder et al., 2017): its noise goes to 0 as q nears
-the target. A Gaussian that maximises this bound is narrower than its target, so it is widened by w; the share ε of the
-prior's base keeps the weights bounded (a defensive mixture: Hesterberg, 1995). With l = log p0 + f + log p(x|·) the
-integral is A(x).
+the target. A Gaussian that maximises this bound is narrower than its target, so it is widened by ω; the share ε of
+N(0, I) keeps the weights bounded (a defensive mixture: Hesterberg, 1995). With l = log p0 + f + log p(x|·) the integral
+is A(x).
+
+Shapes: C draws for each of B targets; z is (C, B, D), and densities map it to (C, B).
 """
 
 from __future__ import annotations
@@ -14,23 +19,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lebm_text.models.priors import base_log_prob
 from lebm_text.random import Rng
-from lebm_text.samplers.hmc import normal_noise, uniform_noise
-from lebm_text.samplers.langevin import gradient
 
-from .estimates import LogMean, log_mean_exp
+from .hmc import normal_noise, uniform_noise
+from .langevin import gradient
 
-__all__ = ["MIN_ESS", "Gaussian", "fit_proposal", "importance_sample"]
+__all__ = ["MIN_ESS", "Gaussian", "LogMean", "fit_proposal", "importance_sample", "log_mean_exp"]
 
-MIN_ESS = 100.0  # a value from a smaller effective sample size is not to be given
+MIN_ESS = 100.0  # a value from a smaller effective sample size is not to be reported
 BASE_SHARE = 0.05  # ε
-WIDENING = 1.1  # w
+WIDENING = 1.1  # ω
 START_SCALE = 0.7  # of L = σI before it is fitted
+
+
+class LogMean(NamedTuple):
+    """log of mean weights (B,) in nats, their standard errors by the delta method, and effective sample sizes."""
+
+    value: Tensor
+    standard_error: Tensor
+    ess: Tensor
+
+
+def log_mean_exp(log_weights: Tensor) -> LogMean:
+    """Over the first axis of (C, B), in float64. One weight has no standard error: nan."""
+    log_weights = log_weights.double()
+    n = len(log_weights)
+    total = log_weights.logsumexp(0)
+    ess = (2 * total - (2 * log_weights).logsumexp(0)).exp()
+    error = ((n / ess - 1).clamp(min=0) / (n - 1)).sqrt() if n > 1 else torch.full_like(total, math.nan)
+    return LogMean(total - math.log(n), error, ess)
 
 
 @dataclass(frozen=True)
@@ -45,19 +67,11 @@ class Gaussian:
         z: Tensor = self.mean + torch.einsum("bij,cbj->cbi", self.factor, noise)
         return z
 
-    def noise_of(self, z: Tensor) -> Tensor:
-        """The inverse of `at`."""
-        centred = (z - self.mean).permute(1, 2, 0)
-        noise: Tensor = torch.linalg.solve_triangular(self.factor, centred, upper=False)
-        return noise.permute(2, 0, 1)
-
     def log_prob(self, z: Tensor) -> Tensor:
         """(C, B, D) → (C, B) in nats."""
-        return base_log_prob(self.noise_of(z)) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def widened(self, by: float) -> Gaussian:
-        """The same with `by` times the standard deviation in every direction."""
-        return Gaussian(self.mean, by * self.factor)
+        centred = (z - self.mean).permute(1, 2, 0)
+        noise = torch.linalg.solve_triangular(self.factor, centred, upper=False).permute(2, 0, 1)
+        return _normal_log_prob(noise) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def fit_proposal(
@@ -74,9 +88,9 @@ def fit_proposal(
 
     Args:
         logdensity: (C, B, D) → (C, B) in nats, not normalised.
-        start: (B, D).
+        start: (B, D), first mean.
         n_ascent, n_steps: steps of the mean alone, then of mean and covariance; in both the rate falls to 0.
-        n_samples: draws a step, half of them the mirror images of the others; even.
+        n_samples: draws per step, half of them the mirror images of the others; even.
     """
     mean, lower = start.clone(), torch.zeros(*start.shape, start.shape[-1]).to(start)
     log_diagonal = torch.full_like(start, math.log(START_SCALE))
@@ -96,7 +110,7 @@ def fit_proposal(
         log_diagonal.grad = -outer.diagonal(dim1=-2, dim2=-1) * log_diagonal.exp()
         step()
         q = Gaussian(mean, torch.diag_embed(log_diagonal.exp()) + lower)
-    return Gaussian(mean.detach(), q.factor.detach()).widened(WIDENING)
+    return Gaussian(mean.detach(), WIDENING * q.factor.detach())
 
 
 @torch.no_grad()
@@ -110,7 +124,7 @@ def importance_sample(
 ) -> LogMean:
     """log ∫ exp(logdensity) of each target by K = `n_samples` draws, `at_once` at a time, with its ess.
 
-    A value whose ess is below `MIN_ESS` should not be given.
+    A value whose ess is below `MIN_ESS` should not be reported.
     """
     log_weights = []
     for start in range(0, n_samples, at_once):
@@ -118,7 +132,7 @@ def importance_sample(
         noise, from_base = normal_noise(rng, like), uniform_noise(rng, like) < BASE_SHARE
         z = torch.where(from_base.unsqueeze(-1), noise, proposal.at(noise))
         mixture = torch.logaddexp(
-            proposal.log_prob(z) + math.log1p(-BASE_SHARE), base_log_prob(z) + math.log(BASE_SHARE)
+            proposal.log_prob(z) + math.log1p(-BASE_SHARE), _normal_log_prob(z) + math.log(BASE_SHARE)
         )
         log_weights.append((logdensity(z) - mixture).double())
     return log_mean_exp(torch.cat(log_weights))
@@ -129,3 +143,8 @@ def _falling(optimizer: torch.optim.Optimizer, n_steps: int, learning_rate: floa
     for i in range(n_steps):
         optimizer.param_groups[0]["lr"] = learning_rate * (1 - i / n_steps)
         yield optimizer.step
+
+
+def _normal_log_prob(z: Tensor) -> Tensor:
+    """log N(z; 0, I), (..., D) → (...)."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.likelihood.ais import Path, anneal, lower_bound, sigmoid_betas, tune, upper_bound
 from lebm_text.models.priors import base_log_prob
+from lebm_text.samplers.ais import anneal, lower_bound, sigmoid_betas, tune, upper_bound
+from lebm_text.samplers.hmc import Terms
 
+from ..likelihood.oracles import Linear
 from ..toy import gap, normal, seeded
-from .oracles import Linear
 
 CHAINS = 200
 
 
-def _path(model: Linear) -> Path:
-    return Path(base_log_prob, (model.likelihood,))
+def _terms(model: Linear) -> Terms:
+    return (base_log_prob, model.likelihood)
 
 
 @pytest.mark.parametrize("n_leapfrog", [1, 3])
@@ -26,11 +27,11 @@ def test_linear_gaussian_model_from_both_sides(n_leapfrog: int) -> None:
     """Within 4 standard errors, and those are at most 0.1 nat."""
     model = Linear()
     n = len(model.x)
-    schedule = tune(_path(model), normal(CHAINS, n, 3), n_steps=120, n_pilot=60, n_leapfrog=n_leapfrog, rng=seeded(1))
-    forward = anneal(_path(model), normal(CHAINS, n, 3, seed=2), schedule, rng=seeded(2))
+    schedule = tune(_terms(model), normal(CHAINS, n, 3), n_steps=120, n_pilot=60, n_leapfrog=n_leapfrog, rng=seeded(1))
+    forward = anneal(_terms(model), normal(CHAINS, n, 3, seed=2), schedule, rng=seeded(2))
     mean, covariance = model.posterior()
     exact = mean + normal(CHAINS, n, 3, seed=3) @ torch.linalg.cholesky(covariance).T
-    reverse = anneal(_path(model), exact, schedule, rng=seeded(3), reverse=True)
+    reverse = anneal(_terms(model), exact, schedule, rng=seeded(3), reverse=True)
     for found in (lower_bound(forward), upper_bound(reverse)):
         assert float(found.standard_error.max()) < 0.1
         assert bool(((found.value - model.log_prob()).abs() < 4 * found.standard_error).all())
@@ -41,28 +42,28 @@ def test_single_chains_are_too_low_forwards_and_too_high_backwards() -> None:
     """With few steps the mean weight of a chain is clearly on its side of the truth."""
     model = Linear()
     n = len(model.x)
-    schedule = tune(_path(model), normal(CHAINS, n, 3), n_steps=10, n_pilot=10, rng=seeded(1))
-    forward = anneal(_path(model), normal(CHAINS, n, 3, seed=2), schedule, rng=seeded(2)).log_weights
+    schedule = tune(_terms(model), normal(CHAINS, n, 3), n_steps=10, n_pilot=10, rng=seeded(1))
+    forward = anneal(_terms(model), normal(CHAINS, n, 3, seed=2), schedule, rng=seeded(2)).log_weights
     mean, covariance = model.posterior()
     exact = mean + normal(CHAINS, n, 3, seed=3) @ torch.linalg.cholesky(covariance).T
-    reverse = anneal(_path(model), exact, schedule, rng=seeded(3), reverse=True).log_weights
+    reverse = anneal(_terms(model), exact, schedule, rng=seeded(3), reverse=True).log_weights
     for below in (model.log_prob() - forward, reverse - model.log_prob()):
         assert bool((below.mean(0) > 5 * below.std(0) / math.sqrt(CHAINS)).all())
 
 
 def test_no_tilt_is_exactly_zero() -> None:
-    path = Path(base_log_prob, (lambda z: torch.zeros_like(z[..., 0]),))
-    schedule = tune(path, normal(5, 1, 3), n_steps=7, n_pilot=5, rng=seeded())
+    terms = (base_log_prob, lambda z: torch.zeros_like(z[..., 0]))
+    schedule = tune(terms, normal(5, 1, 3), n_steps=7, n_pilot=5, rng=seeded())
     for reverse in (False, True):
-        found = anneal(path, normal(5, 1, 3), schedule, rng=seeded(1), reverse=reverse)
+        found = anneal(terms, normal(5, 1, 3), schedule, rng=seeded(1), reverse=reverse)
         assert float(found.log_weights.abs().max()) == 0
-        assert gap(found.place.z, normal(5, 1, 3)) > 0.1
+        assert gap(found.state.z, normal(5, 1, 3)) > 0.1
 
 
 def test_a_constant_tilt_is_that_constant_at_any_number_of_steps() -> None:
-    path = Path(base_log_prob, (lambda z: torch.full_like(z[..., 0], -2.5), lambda z: torch.full_like(z[..., 0], 1.0)))
-    schedule = tune(path, normal(5, 2, 3), n_steps=3, n_pilot=3, rng=seeded())
-    found = anneal(path, normal(5, 2, 3), schedule, rng=seeded(1))
+    terms = (base_log_prob, lambda z: torch.full_like(z[..., 0], -2.5), lambda z: torch.full_like(z[..., 0], 1.0))
+    schedule = tune(terms, normal(5, 2, 3), n_steps=3, n_pilot=3, rng=seeded())
+    found = anneal(terms, normal(5, 2, 3), schedule, rng=seeded(1))
     assert gap(found.log_weights, torch.full((5, 2), -1.5)) < 1e-12
 
 
@@ -72,9 +73,9 @@ def test_weights_of_given_chains_are_the_formula() -> None:
     def tilt(z: Tensor) -> Tensor:
         return z.sum(-1)
 
-    schedule = tune(Path(base_log_prob, (tilt,)), normal(5, 2, 3), n_steps=9, n_pilot=5, rng=seeded())
+    schedule = tune((base_log_prob, tilt), normal(5, 2, 3), n_steps=9, n_pilot=5, rng=seeded())
     huge = schedule.__class__(schedule.betas, torch.full_like(schedule.step_sizes, 1e6))
-    found = anneal(Path(base_log_prob, (tilt,)), normal(5, 2, 3, seed=4), huge, rng=seeded(1))
+    found = anneal((base_log_prob, tilt), normal(5, 2, 3, seed=4), huge, rng=seeded(1))
     assert gap(found.log_weights, tilt(normal(5, 2, 3, seed=4))) < 1e-12
 
 
@@ -93,17 +94,17 @@ def test_step_sizes_are_tuned_by_target() -> None:
     def tilt(z: Tensor) -> Tensor:
         return -0.5 * (z.square().sum(-1) * z.new_tensor([0.01, 99.0]))
 
-    path = Path(base_log_prob, (tilt,))
-    schedule = tune(path, normal(50, 2, 3), n_steps=120, n_pilot=120, rng=seeded())
+    terms = (base_log_prob, tilt)
+    schedule = tune(terms, normal(50, 2, 3), n_steps=120, n_pilot=120, rng=seeded())
     assert schedule.step_sizes.shape == (120, 2)
     wide, narrow = schedule.step_sizes[-1].tolist()
     assert 5 < wide / narrow < 20
-    found = anneal(path, normal(50, 2, 3, seed=1), schedule, rng=seeded(1))
+    found = anneal(terms, normal(50, 2, 3, seed=1), schedule, rng=seeded(1))
     assert bool(((found.acceptance - 0.6).abs() < 0.1).all())
 
 
 def test_a_start_without_density_is_an_error() -> None:
-    path = Path(base_log_prob, (lambda z: z.sum(-1) / 0.0,))
-    schedule = tune(Path(base_log_prob, (lambda z: z.sum(-1),)), normal(2, 1, 3), n_steps=2, n_pilot=2, rng=seeded())
+    terms = (base_log_prob, lambda z: z.sum(-1) / 0.0)
+    schedule = tune((base_log_prob, lambda z: z.sum(-1)), normal(2, 1, 3), n_steps=2, n_pilot=2, rng=seeded())
     with pytest.raises(ValueError, match="not finite"):
-        anneal(path, normal(2, 1, 3), schedule, rng=seeded())
+        anneal(terms, normal(2, 1, 3), schedule, rng=seeded())

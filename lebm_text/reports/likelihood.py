@@ -1,0 +1,374 @@
+"""log p(x) of held-out sentences under a model's density: temperature 1, no dropout, no training noise.
+
+A language model has it exactly. Else AIS gives a stochastic lower bound, importance sampling an estimate where its
+effective sample size is large enough, and neither is reported unless the estimates of log Z agree. Besides: what z
+carries, how far the chain that generates is from the density, and how tight the bound is on simulated sentences.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from rich.console import Group
+from rich.table import Table
+
+from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.likelihood.bracket import bracket, simulate
+from lebm_text.likelihood.estimates import Estimate, Spread, TextLikelihood, mean_of
+from lebm_text.likelihood.information import MIN_CHAINS, THRESHOLD, chain_gap, encoder_kl
+from lebm_text.likelihood.partition import LogPartition, partition_of
+from lebm_text.likelihood.results import (
+    AISLikelihood,
+    BracketLikelihood,
+    ImportanceLikelihood,
+    LatentUse,
+    LogZ,
+    SentenceLikelihood,
+    Text,
+)
+from lebm_text.likelihood.sentences import AISSettings, ais_bounds, exact_log_probs, importance_values
+from lebm_text.model import LatentEBM
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
+from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.corpora import Corpus
+from lebm_text.text.encoding import pack
+
+from .base import Report, new_table, versions
+from .drawing import panels
+from .posterior import shuffled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["AISSettings", "Likelihood", "LikelihoodSettings", "compute"]
+
+_ORDER_SEED = 0  # of the order in which sentences are taken: the same ones for all models
+_LEAST = 1e-6  # variance that the logarithmic axis shows
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """What is computed, and with how much work.
+
+    Attributes:
+        n_ais: the first so many sentences are bounded by AIS; 0: none.
+        n_importance: sentences by importance sampling; None: as many as by AIS.
+        ais: length and kernels of the annealing.
+        n_samples: K of importance sampling, for each sentence.
+        n_bracket: sentences that are simulated and bounded from both sides.
+        partition_steps, partition_chains: of both AIS runs for log Z.
+        seed: of all noise.
+        split: of the run's corpus, test or valid.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    n_ais: int = 200
+    n_importance: int | None = None
+    ais: AISSettings = field(default_factory=AISSettings)
+    n_samples: int = 2000
+    n_bracket: int = 0
+    partition_steps: int = 200
+    partition_chains: int = 4096
+    seed: int = 1
+    split: str = "test"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TextDescription:
+    """The text: its sentences without the `n_left_out` that are longer than the model's maximum length."""
+
+    name: str
+    split: str
+    sha256: str
+    n_sentences: int
+    n_left_out: int
+    n_tokens: int
+    n_unk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood(Report):
+    """A language model has `exact` (of the sentences that other models are bounded on) and `exact_of_all` alone.
+
+    Attributes:
+        signature: how the figures were made.
+        corpus: the text.
+        settings: what was asked for.
+        chain_gap: f of the chain that generates minus f of the density.
+        encoder_kl: KL(q(z|x) ‖ p_α) of an encoder, in nats.
+        sentences: in the order in which they were taken.
+        seconds: that it took.
+    """
+
+    kind: ClassVar[str] = "likelihood"
+
+    signature: str
+    corpus: TextDescription
+    settings: LikelihoodSettings | None = None
+    exact: TextLikelihood | None = None
+    exact_of_all: TextLikelihood | None = None
+    log_z: LogZ | None = None
+    chain_gap: Estimate | None = None
+    ais: AISLikelihood | None = None
+    importance: ImportanceLikelihood | None = None
+    latent: LatentUse | None = None
+    encoder_kl: Estimate | None = None
+    bracket: BracketLikelihood | None = None
+    sentences: list[SentenceLikelihood] = field(default_factory=list)
+    seconds: float | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], name: str = "the report") -> Likelihood:
+        """See `Report.from_json`. In reports of version 0.1.0 the hash of the text stands with the corpus alone."""
+        return super().from_json({"sha256": {}, **values}, name)
+
+    def table(self) -> Group:
+        """log p(x) of the text by each method, and what stands behind it."""
+        title = f"log p(x) of sentences of {self.corpus.name}-{self.corpus.split}"
+        texts = new_table(title, "", "sentences", "nll per sentence", "± sampling z", "perplexity", "bits per byte")
+        for label, text in (
+            ("exact, those that other models are bounded on", self.exact),
+            ("exact, all", self.exact_of_all),
+            ("from below, by AIS", self.ais),
+            ("by importance sampling, reliable ones", self.importance.of_reliable if self.importance else None),
+        ):
+            if text is not None:
+                texts.add_row(
+                    label,
+                    f"{text.n_sentences:,}",
+                    _with_error(text.nll, text.nll_standard_error),
+                    "" if text.nll_sampling_error is None else f"{text.nll_sampling_error:.3f}",
+                    _with_error(text.perplexity, text.perplexity_standard_error),
+                    _with_error(text.bits_per_byte, text.bits_per_byte_standard_error, digits=4),
+                )
+        behind = new_table("behind it, in nats", "", "value")
+        for label, value in self._behind():
+            if value is not None:
+                behind.add_row(label, _shown(value))
+        parts: list[Table | str] = [table for table in (texts, behind) if table.row_count]
+        if self.corpus.n_left_out:
+            parts.append(f"{self.corpus.n_left_out:,} sentences longer than the model's maximum length left out")
+        return Group(*parts, self.signature)
+
+    def _behind(self) -> Iterator[tuple[str, Estimate | Spread | float | str | None]]:
+        if (log_z := self.log_z) is not None:
+            yield "log Z by forward AIS, from below", log_z.forward
+            yield "log Z by reverse AIS, from above", log_z.reverse
+            yield "log Z by importance sampling", log_z.importance
+            yield "acceptance of the chains for log Z", log_z.acceptance
+        yield "f of the chain that generates minus f of the density", self.chain_gap
+        if (ais := self.ais) is not None:
+            yield "acceptance of AIS, median (smallest)", ais.acceptance
+            yield f"effective chains of {ais.settings.n_chains}, median (smallest)", ais.ess
+        if (importance := self.importance) is not None:
+            reliable = f"{importance.n_reliable:,} of {importance.n_sentences:,}"
+            yield f"sentences with at least {importance.min_ess:g} effective samples", reliable
+            yield "effective samples, median (smallest)", importance.ess
+            if (same := importance.same_sentences) is not None:
+                yield "importance sampling minus AIS, same sentences, mean", same.importance_minus_ais
+                yield "importance sampling minus AIS, same sentences, largest", same.largest
+        if (latent := self.latent) is not None and latent.information is not None:
+            yield "reconstruction nll, no likelihood: z has seen x", latent.reconstruction_nll
+            yield "information, what z carries about a sentence", latent.information
+            units = latent.active_units
+            yield "active units of z", f"needs {MIN_CHAINS} chains" if units is None else f"{units}"
+        yield "KL of the encoder's q(z|x) from the prior", self.encoder_kl
+        if (both := self.bracket) is not None and both.n_sentences > 1:
+            yield f"log p(x) of {both.n_sentences:,} simulated sentences, from below", both.lower
+            yield f"log p(x) of {both.n_sentences:,} simulated sentences, from above", both.upper
+            yield "gap between the two, mean", both.gap
+            yield "gap between the two, largest", both.largest_gap
+
+    def figure(self) -> Figure | None:
+        """−log p(x) of each sentence over its length, and how much each dimension of z is used; None without AIS."""
+        bounds = [(row.n_tokens, -row.log_p_lower) for row in self.sentences if row.log_p_lower is not None]
+        variances = None if self.latent is None else self.latent.unit_variances
+        titles = ["sentences"] * bool(bounds) + ["use of each dimension of z"] * (variances is not None)
+        if not titles:
+            return None
+        figure, axes = panels(1, len(titles), titles)
+        if bounds:
+            axes[0].plot(*zip(*bounds, strict=True), ".", alpha=0.6)
+            axes[0].set_xlabel("tokens")
+            axes[0].set_ylabel("−log p(x), nats, at most")
+        if variances is not None:
+            heights = [max(value, _LEAST) for value in sorted(variances, reverse=True)]
+            axes[-1].plot(range(1, len(heights) + 1), heights, ".-")
+            axes[-1].axhline(THRESHOLD, linestyle="--", color="0.5", label="active above")
+            axes[-1].set_yscale("log")
+            axes[-1].set_xlabel("dimension, most used first")
+            axes[-1].set_ylabel("variance of the posterior mean")
+            axes[-1].legend(fontsize="small")
+        return figure
+
+
+def compute(
+    run: Run, settings: LikelihoodSettings | None = None, on_progress: Progress = silent, processes: Processes = ALONE
+) -> Likelihood:
+    """Estimate log p(x) of the sentences of a split, in one fixed order, or compute it exactly.
+
+    Args:
+        run: the model and its corpus.
+        settings: what is computed.
+        on_progress: told of the work.
+        processes: share the sentences, and find the same; log Z and the bracket are computed by each of them.
+
+    Raises:
+        InputError: log Z is not known well enough; a bracket of a language model; no sentence that fits.
+    """
+    started, settings = time.monotonic(), settings or LikelihoodSettings()
+    if settings.n_importance is None:
+        settings = replace(settings, n_importance=settings.n_ais)
+    exact = run.config.model.latent_dim == 0
+    if exact and settings.n_bracket:
+        raise InputError(f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, without bracket")
+    corpus = run.corpus()
+    model = run.model(device=settings.device)
+    text, described = _read(corpus, settings.split, model)
+    report = Likelihood(
+        signature=_signature(described, model.tokenizer.kind, settings, exact=exact),
+        corpus=described,
+        settings=settings,
+        sha256={"weights": run.weights_sha256, settings.split: described.sha256},
+        versions=versions(),
+    )
+    if exact:
+        report = _exact(report, model, text, settings.n_ais, on_progress)
+    else:
+        report = _estimated(report, model, text, settings, on_progress, processes)
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescription]:
+    """The split in its fixed order, without sentences longer than the model's maximum length."""
+    tokenizer, longest = model.tokenizer, model.config.text.max_length
+    lines = list(corpus.splits[split].sentences())
+    sample = [(lines[i], tokenizer.encode(lines[i])) for i in shuffled(len(lines), _ORDER_SEED)]
+    sample = [(line, ids) for line, ids in sample if len(ids) <= longest]
+    if not sample:
+        raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")
+    encoded = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), pad_id=tokenizer.pad_id)
+    words = np.array([len(line.split()) + 1 for line, _ in sample])
+    n_bytes = np.array([len(line.encode()) + 1 for line, _ in sample]) if tokenizer.kind == "sentencepiece" else None
+    n_unk = int((encoded.tokens == tokenizer.unk_id).sum())
+    sha256, n_left_out = corpus.splits[split].sha256, len(lines) - len(sample)
+    described = TextDescription(corpus.name, split, sha256, len(sample), n_left_out, len(encoded.tokens), n_unk)
+    return Text(encoded, words, n_bytes), described
+
+
+def _exact(report: Likelihood, model: LatentEBM, text: Text, n: int, on_progress: Progress) -> Likelihood:
+    rows = np.arange(len(text.words))
+    log_p = exact_log_probs(model.model.generator, text.corpus, rows, on_progress)
+    no_error = np.full(len(log_p), np.nan)  # nothing was sampled
+    first = text.likelihood(log_p, no_error, rows[:n]) if n else None
+    return replace(report, exact=first, exact_of_all=text.likelihood(log_p, no_error, rows))
+
+
+def _estimated(
+    report: Likelihood,
+    model: LatentEBM,
+    text: Text,
+    settings: LikelihoodSettings,
+    on_progress: Progress,
+    processes: Processes,
+) -> Likelihood:
+    prior, generator, encoder, seed = model.model.prior, model.model.generator, model.model.encoder, settings.seed
+    partition = partition_of(
+        prior,
+        n_steps=settings.partition_steps,
+        n_chains=settings.partition_chains,
+        seed=seed,
+        device=model.device,
+        on_progress=on_progress,
+    )
+    partition.check()
+    rows = np.arange(len(text.words))
+    some, others = rows[: settings.n_ais], rows[: settings.n_importance]
+    ais = importance = kl = None
+    of = (prior, generator, text.corpus)
+    if len(some):
+        ais = ais_bounds(*of, some, settings.ais, seed=seed, on_progress=on_progress, processes=processes)
+    if len(others):
+        n_samples = settings.n_samples
+        importance = importance_values(
+            *of, others, n_samples=n_samples, seed=seed, on_progress=on_progress, processes=processes
+        )
+    # Neither a chain's z nor an encoder's after further gradient steps has a density.
+    if len(some) > 1 and encoder is not None and model.config.inference.kind == "amortized":
+        kl = mean_of(encoder_kl(encoder, *of, some, log_z=partition.reverse.value, seed=seed))
+    return replace(
+        report,
+        log_z=LogZ.of(partition),
+        chain_gap=_chain_gap(model, partition, seed),
+        ais=None if ais is None else AISLikelihood.of(ais, settings.ais, partition, text),
+        importance=None if importance is None else ImportanceLikelihood.of(importance, ais, partition, text),
+        latent=None if ais is None else LatentUse.of(ais, partition),
+        encoder_kl=kl,
+        bracket=_bracket(model, partition, settings, on_progress) if settings.n_bracket else None,
+        sentences=SentenceLikelihood.each(ais, importance, partition, text),
+    )
+
+
+@torch.no_grad()
+def _chain_gap(model: LatentEBM, partition: LogPartition, seed: int) -> Estimate:
+    rng = torch.Generator().manual_seed(seed + 1)  # not the noise that the long chains had
+    n = len(partition.samples)
+    short = model.model.prior.sample(n, rng)
+    neg_energy = model.model.prior.neg_energy
+    return chain_gap(neg_energy(short), neg_energy(partition.samples.to(model.device)))
+
+
+def _bracket(
+    model: LatentEBM, partition: LogPartition, settings: LikelihoodSettings, on_progress: Progress
+) -> BracketLikelihood:
+    tokenizer, generator, seed = model.tokenizer, model.model.generator, settings.seed
+    simulated = simulate(
+        generator,
+        partition.samples[: settings.n_bracket],
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
+        max_length=model.config.text.max_length,
+        seed=seed,
+    )
+    if not len(simulated.corpus):
+        return BracketLikelihood(0)
+    found = bracket(model.model.prior, generator, simulated, settings.ais, seed=seed, on_progress=on_progress)
+    return BracketLikelihood.of(found, partition)
+
+
+def _signature(text: TextDescription, tokenizer: str, settings: LikelihoodSettings, *, exact: bool) -> str:
+    ais, how, seed = settings.ais, "exact", ""
+    if not exact:
+        kernel = "mala" if ais.n_leapfrog == 1 else f"hmc{ais.n_leapfrog}"
+        how = (
+            f"lower:ais({ais.n_steps}x{ais.n_chains},{kernel},from={ais.start},n={settings.n_ais})"
+            f"|importance(K={settings.n_samples},n={settings.n_importance})"
+        )
+        seed = f"|seed:{settings.seed}"
+    return (
+        f"log_p|density:p_theta,T=1,dropout=0|{how}|test:{text.name}-{text.split}|tokens:{tokenizer}|eos:yes"
+        f"|unk:counted{seed}|v:{__version__}"
+    )
+
+
+def _with_error(value: float | None, error: float | None, digits: int = 3) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def _shown(value: Estimate | Spread | float | str) -> str:
+    if isinstance(value, Estimate):
+        return _with_error(value.value, value.standard_error, digits=4)
+    if isinstance(value, Spread):
+        return f"{value.median:.2f} ({value.min:.2f})"
+    return value if isinstance(value, str) else f"{value:.3f}"

@@ -1,0 +1,123 @@
+"""Posterior chains, active units, the chain's gap and an encoder's KL, where their values are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lebm_text.likelihood.information import active_units, chain_gap, encoder_kl
+from lebm_text.likelihood.sentences import chain_averages
+from lebm_text.models.priors import GaussianPrior, base_log_prob
+from lebm_text.samplers.hmc import evaluate
+from lebm_text.text.batching import EncodedCorpus
+
+from ..tiny import tiny_model
+from ..toy import normal, seeded
+from .oracles import Linear
+
+LINES = ["the cat sees a dog", "a dog", "the é sees"]
+
+
+def test_posterior_chains_have_the_means_of_the_posterior() -> None:
+    """Chains that start at exact samples stay there; 400 of them, averaged over 30 of 60 steps."""
+    model, n_chains = Linear(), 400
+    mean, covariance = model.posterior()
+    factor = torch.linalg.cholesky(covariance)
+    exact = mean + normal(n_chains, len(model.x), 3, seed=3) @ factor.T
+    terms = (base_log_prob, lambda z: 0 * z.sum(-1), model.likelihood)
+    z, log_likelihood = chain_averages(
+        terms,
+        evaluate(terms, exact),
+        step_size=torch.full((len(model.x),), 0.3, dtype=torch.float64),
+        n_steps=60,
+        rng=seeded(1),
+    )
+    error = z.std(0) / math.sqrt(n_chains)
+    assert bool(((z.mean(0) - mean).abs() < 4.5 * error).all())
+    # E log p(x|z) = log N(x; W m, σ²) − tr(W S Wᵀ) / 2σ²
+    wanted = model.likelihood(mean) - 0.5 * torch.trace(model.weight @ covariance @ model.weight.T) / model.sigma**2
+    error = log_likelihood.std(0) / math.sqrt(n_chains)
+    assert bool(((log_likelihood.mean(0) - wanted).abs() < 4 * error).all())
+    assert bool((z.var(0) < 0.6 * covariance.diagonal()).all())  # averages, not last states
+
+
+def test_active_units_see_through_the_noise_of_few_chains() -> None:
+    """Unit 0 ignores x: its means over 8 chains still vary by 1/8. Unit 1 varies with x by 0.25, unit 2 by 0.04."""
+    n_chains, n = 8, 4000
+    spread = torch.tensor([0.0, 0.5, 0.2], dtype=torch.float64)
+    z = normal(n_chains, n, 3) + spread * normal(n, 3, seed=1)
+    found = active_units(z)
+    error = math.sqrt(2 / n) * (spread.square() + 1 / n_chains) * 1.2
+    assert bool(((found.variance - spread.square()).abs() < 4 * error).all())
+    assert found.n_active == 2
+    assert active_units(z, threshold=0.1).n_active == 1
+
+
+def test_a_generator_that_ignores_z_has_no_active_unit() -> None:
+    """Averages along chains are sharp enough for 200 sentences: the posterior is the prior, for every sentence."""
+    terms = (base_log_prob, lambda z: 0 * z.sum(-1))
+    state, size = evaluate(terms, normal(8, 200, 3)), torch.full((200,), 1.2).double()
+    z, _ = chain_averages(terms, state, step_size=size, n_steps=100, rng=seeded(1))
+    assert active_units(z).n_active == 0
+
+
+@pytest.mark.parametrize("shape", [(7, 10, 2), (8, 1, 2)])
+def test_too_few_chains_or_sentences_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at least 8 chains"):
+        active_units(torch.zeros(shape))
+
+
+def test_chain_gap() -> None:
+    chain, long = normal(300) + 2, normal(500, seed=1)
+    found = chain_gap(chain, long)
+    assert abs(found.value - float(chain.mean() - long.mean())) < 1e-12
+    assert abs(found.standard_error - math.sqrt(float(chain.var()) / 300 + float(long.var()) / 500)) < 1e-12
+
+
+class Tilted(GaussianPrior):
+    """p_α = N(shift, I): f(z) = shift·z, log Z = ½ ‖shift‖²."""
+
+    def __init__(self, shift: torch.Tensor) -> None:
+        super().__init__(len(shift))
+        self.shift = shift
+
+    def neg_energy(self, z: torch.Tensor) -> torch.Tensor:
+        return z @ self.shift
+
+
+def _kl(shift: torch.Tensor, index: list[int], seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is found, and ½ Σ (σ² + (μ − shift)² − 1 − log σ²) of the same sentences."""
+    model = tiny_model(kind="amortized")
+    corpus = EncodedCorpus(*model.tokenizer.encode_many(LINES))
+    encoder = model.model.encoder
+    assert encoder is not None
+    log_z = 0.5 * float(shift.square().sum())
+    found = encoder_kl(encoder, Tilted(shift), model.model.generator, corpus, np.array(index), log_z=log_z, seed=seed)
+    exact = []
+    for i in index:
+        moments = encoder(corpus.batch(np.array([i])))
+        terms = moments.log_variance.exp() + (moments.mean - shift).square() - 1 - moments.log_variance
+        exact.append(0.5 * terms.sum().detach())
+    return found, torch.stack(exact).double()
+
+
+def test_under_the_base_alone_it_is_exact() -> None:
+    found, exact = _kl(torch.zeros(4), [0, 1, 2])
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_under_a_tilt_it_is_a_mean_over_draws() -> None:
+    """f is linear, so its mean over 64 draws of q errs by ‖σ ∘ shift‖ / 8: within 4 of them, and not without."""
+    shift = torch.tensor([0.5, -1.0, 0.0, 0.3])
+    found, exact = _kl(shift, [2, 0])
+    assert (found - exact).abs().max() < 4 * float(shift.norm()) * 1.5 / 8
+    without, _ = _kl(torch.zeros(4), [2, 0])
+    assert (without - exact).abs().max() > 0.3
+
+
+def test_a_sentences_value_does_not_depend_on_the_others() -> None:
+    shift = torch.tensor([0.5, -1.0, 0.0, 0.3])
+    torch.testing.assert_close(_kl(shift, [2])[0], _kl(shift, [0, 1, 2])[0][2:], rtol=1e-5, atol=1e-5)
