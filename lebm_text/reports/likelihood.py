@@ -150,7 +150,7 @@ class Likelihood(Report):
                     _with_error(text.perplexity, text.perplexity_standard_error),
                     _with_error(text.bits_per_byte, text.bits_per_byte_standard_error, digits=4),
                 )
-        behind = new_table("behind it, in nats", "", "value")
+        behind = new_table("diagnostics, in nats where they have a unit", "", "value")
         for label, value in self._behind():
             if value is not None:
                 behind.add_row(label, _shown(value))

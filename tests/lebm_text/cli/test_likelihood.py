@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_options_reach_the_estimators(grammar_run: Path, tmp_path: Path, report_
 def test_lines_for_people(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--bracket"]) == 0
     out = capsys.readouterr().out
-    for part in ("log Z: forward", "from below, by AIS (3 sentences)", "information", "simulated", "log_p|density"):
+    for part in ("log Z by forward AIS", "from below, by AIS", "information", "simulated", "log_p|density"):
         assert part in out
 
 
@@ -92,12 +93,12 @@ def test_of_a_language_model_it_is_exact(
     assert found["exact"]["n_sentences"] == 3
     assert "|exact|" in found["signature"]
     assert main(QUICK) == 0
-    assert f"all {len(sentences)} sentences" in capsys.readouterr().out
+    assert re.search(rf"exact, all +{len(sentences)} ", capsys.readouterr().out)
     assert main([*QUICK, "--bracket"]) == 2
     assert "exact" in one_line(capsys)
 
 
-def test_with_sentencepiece_bits_a_byte_count_the_line_ends(
+def test_with_sentencepiece_bits_per_byte_count_the_line_ends(
     grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = find_corpus(str(grammar_run.parents[1] / "grammar"))
@@ -112,4 +113,4 @@ def test_with_sentencepiece_bits_a_byte_count_the_line_ends(
     assert found["n_sentences"] == len(sentences)
     assert found["bits_per_byte"] == pytest.approx(found["nll"] * len(sentences) / math.log(2) / n_bytes)
     assert main(QUICK) == 0
-    assert f"bits a byte {found['bits_per_byte']:.4f}" in capsys.readouterr().out
+    assert f" {found['bits_per_byte']:.4f} ±" in capsys.readouterr().out

@@ -56,14 +56,14 @@ def test_importance_values_are_near_the_grid_and_keep_their_order() -> None:
     """Within 4 standard errors, in float32 as the command runs it."""
     wanted = grid_log_a(*text_model())
     prior, generator, corpus = text_model(dtype=torch.float32)
-    done: list[tuple[str, int, int]] = []
+    told: list[tuple[str, int, int]] = []
 
-    def progress(stage: str, n: int, total: int) -> None:
-        done.append((stage, n, total))
+    def progress(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
 
     found = importance_values(prior, generator, corpus, ALL[::-1].copy(), n_samples=600, seed=1, on_progress=progress)
     assert bool(((found.value.flip(0) - wanted).abs() < 4 * found.standard_error.flip(0) + 1e-4).all())
-    assert done[-1] == ("importance sampling", len(LENGTHS), len(LENGTHS))
+    assert told[-1] == ("importance sampling", len(LENGTHS), len(LENGTHS))
     assert float(found.ess.min()) > 100
 
 
@@ -89,15 +89,15 @@ def test_chains_go_on_at_the_posterior() -> None:
 def test_progress_counts_steps_of_sentences() -> None:
     prior, generator, corpus = text_model()
     said: list[int] = []
-    total = len(LENGTHS) * QUICK.n_steps
+    n_steps = len(LENGTHS) * QUICK.n_steps
 
-    def progress(_stage: str, done: int, of: int) -> None:
-        assert of == total
+    def progress(stage: str, done: int, total: int) -> None:
+        assert (stage, total) == ("AIS", n_steps)
         said.append(done)
 
     ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1, on_progress=progress)
     assert said == sorted(said)
-    assert said[-1] == total
+    assert said[-1] == n_steps
 
 
 def test_dropout_never_enters() -> None:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lebm_text.likelihood.report import Sentences, Settings, likelihood_report
 
 from lebm_text.errors import InputError
 from lebm_text.inference.chain import LangevinChain
-from lebm_text.likelihood import report
-from lebm_text.likelihood.sentences import AISSettings
-from lebm_text.models.generator import LSTMGenerator
+from lebm_text.likelihood.results import Text
+from lebm_text.model import LatentEBM
+from lebm_text.processes import ALONE
+from lebm_text.progress import silent
+from lebm_text.reports import likelihood, load
+from lebm_text.reports.likelihood import AISSettings, Likelihood, LikelihoodSettings, TextDescription, _estimated
 from lebm_text.text.batching import EncodedCorpus
 
+from ..likelihood.oracles import grid_log_a, grid_log_z
 from ..tiny import tiny_model
-from .oracles import grid_log_a, grid_log_z
 
 LINES = ["the cat sees a dog", "a dog", "the é sees", "dog", "the the a a cat"]
-SETTINGS = Settings(
+SETTINGS = LikelihoodSettings(
     n_ais=4,
     n_importance=5,
     ais=AISSettings(n_steps=40, n_moves=10),
@@ -36,30 +38,60 @@ SETTINGS = Settings(
 )
 
 
-@contextmanager
-def _silent(_total: int, _what: str) -> Iterator[Callable[[int], None]]:
-    yield lambda _done: None
-
-
-def _text(model: Any) -> Sentences:
+def _text(model: LatentEBM) -> Text:
     corpus = EncodedCorpus(*model.tokenizer.encode_many(LINES))
-    return Sentences(corpus, np.array([len(line.split()) + 1 for line in LINES]), None)
+    return Text(corpus, np.array([len(line.split()) + 1 for line in LINES]), None)
+
+
+def _made(model: LatentEBM, **changes: Any) -> Likelihood:
+    settings = replace(SETTINGS, **changes)
+    described = TextDescription("toy", "test", "", len(LINES), 0, 20, 0)
+    empty = Likelihood(signature="log_p", corpus=described, settings=settings, sha256={}, versions={})
+    return _estimated(empty, model, _text(model), settings, silent, ALONE)
+
+
+def _json(model: LatentEBM, **changes: Any) -> dict[str, Any]:
+    return _made(model, **changes).to_json()
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    model = tiny_model(init_range=0.6)
-    made: dict[str, Any] = likelihood_report(model, _text(model), SETTINGS, _silent)
-    return made
+def report() -> Likelihood:
+    return _made(tiny_model(init_range=0.6))
 
 
-def test_it_is_strict_json(found: dict[str, Any]) -> None:
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+@pytest.fixture(scope="module")
+def found(report: Likelihood) -> dict[str, Any]:
+    return report.to_json()
+
+
+def test_it_is_strict_json_that_is_read_again(report: Likelihood, found: dict[str, Any]) -> None:
+    assert Likelihood.from_json(json.loads(json.dumps(found, allow_nan=False))) == report
+
+
+def test_the_picture_has_every_bound_and_every_dimension(report: Likelihood) -> None:
+    pytest.importorskip("matplotlib")
+    figure = report.figure()
+    assert figure is not None
+    sentences, units = figure.axes
+    assert np.shape(sentences.lines[0].get_xydata())[0] == 4
+    assert np.shape(units.lines[0].get_xydata())[0] == 4
+    assert replace(report, sentences=[], latent=None).figure() is None
+
+
+def test_reports_of_version_0_1_0_are_read() -> None:
+    path = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval" / "likelihood-test.json"
+    report, old = load(path), json.loads(path.read_text())
+    assert isinstance(report, Likelihood)
+    new = report.to_json()
+    assert {key: new[key] for key in old if key not in ("metric", "settings")} == {
+        key: value for key, value in old.items() if key not in ("metric", "settings")
+    }
+    assert new["settings"].items() >= old["settings"].items()
 
 
 def test_bounds_and_estimates_stand_in_their_order(found: dict[str, Any]) -> None:
     """Importance sampling and AIS estimate the same numbers; the bracket's lower side is below its upper one."""
-    both = [row for row in found["sentences"] if row.get("log_p_importance") and "log_p_lower" in row]
+    both = [row for row in found["sentences"] if row["log_p_importance"] and row["log_p_lower"]]
     assert len(both) == 4
     for row in both:
         assert abs(row["log_p_importance"] - row["log_p_lower"]) < 4 * row["standard_error"] + 0.4
@@ -79,10 +111,9 @@ def test_totals_are_those_of_the_sentences(found: dict[str, Any]) -> None:
     assert latent["information"]["value"] == pytest.approx(nll / 4 - latent["reconstruction_nll"]["value"])
 
 
-def test_sentences_below_the_ess_get_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_below_the_ess_get_no_value() -> None:
     model = tiny_model(init_range=0.6)
-    few = Settings(**{**SETTINGS.__dict__, "n_ais": 0, "n_samples": 50, "n_bracket": 0})
-    made: dict[str, Any] = likelihood_report(model, _text(model), few, _silent)
+    made = _json(model, n_ais=0, n_samples=50, n_bracket=0)
     assert made["importance"]["n_reliable"] == 0
     assert made["importance"]["of_reliable"] is None
     assert {row["log_p_importance"] for row in made["sentences"]} == {None}
@@ -90,20 +121,13 @@ def test_sentences_below_the_ess_get_no_value(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_log_z_there_is_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "ais_bounds", None)  # is never reached
-    model = tiny_model(init_range=0.6)
+    monkeypatch.setattr(likelihood, "ais_bounds", None)  # is never reached
     with pytest.raises(InputError, match="log Z is not known"):
-        likelihood_report(
-            model,
-            _text(model),
-            Settings(**{**SETTINGS.__dict__, "partition_steps": 2, "partition_chains": 4}),
-            _silent,
-        )
+        _made(tiny_model(init_range=0.6), partition_steps=2, partition_chains=4)
 
 
 def test_a_gaussian_prior_needs_no_estimate() -> None:
-    model = tiny_model(prior="gaussian")
-    made: dict[str, Any] = likelihood_report(model, _text(model), Settings(n_ais=0, n_importance=0), _silent)
+    made = _json(tiny_model(prior="gaussian"), n_ais=0, n_importance=0, n_bracket=0)
     assert made["log_z"]["forward"] == made["log_z"]["reverse"] == {"value": 0.0, "standard_error": 0.0}
     assert made["chain_gap"]["value"] == 0
     assert made["sentences"] == []
@@ -114,13 +138,11 @@ def test_every_figure_is_log_a_less_log_z_of_a_grid() -> None:
     text = _text(model)
     exact = copy.deepcopy(model.model).double()
     prior, generator = exact.prior, exact.generator
-    assert isinstance(generator, LSTMGenerator)
     log_z = float(grid_log_z(prior))
     wanted = grid_log_a(prior, generator, text.corpus).detach() - log_z
     assert log_z < -0.5  # so that adding it would show
     ais = AISSettings(n_steps=10, n_chains=30, start="proposal", n_moves=2)
-    settings = Settings(n_ais=5, n_importance=5, ais=ais, n_samples=2000, partition_steps=40, partition_chains=3000)
-    made: dict[str, Any] = likelihood_report(model, text, settings, _silent)
+    made = _json(model, n_ais=5, ais=ais, n_samples=2000, n_bracket=0, partition_chains=3000)
     assert abs(made["log_z"]["reverse"]["value"] - log_z) < 0.02
     for row, log_p in zip(made["sentences"], wanted.tolist(), strict=True):
         assert abs(row["log_p_importance"] - log_p) < 0.08
@@ -135,15 +157,13 @@ def test_a_short_chain_falls_short_of_the_density_and_a_long_one_reaches_it(
 ) -> None:
     model = tiny_model(latent_dim=2, init_range=1.2)
     model.model.prior.chain = LangevinChain(n_steps, step_size)  # type: ignore[misc]
-    settings = Settings(n_ais=0, n_importance=0, partition_steps=40, partition_chains=3000)
-    made: dict[str, Any] = likelihood_report(model, _text(model), settings, _silent)
+    made = _json(model, n_ais=0, n_importance=0, n_bracket=0, partition_chains=3000)
     assert least < made["chain_gap"]["value"] < most
 
 
 def test_an_encoder_has_its_divergence_from_the_prior_and_chains_have_none(found: dict[str, Any]) -> None:
     model = tiny_model(kind="amortized", prior="gaussian")
-    settings = Settings(n_ais=4, n_importance=0, ais=AISSettings(n_steps=5, n_moves=2))
-    made: dict[str, Any] = likelihood_report(model, _text(model), settings, _silent)
+    made = _json(model, n_importance=0, n_bracket=0, ais=AISSettings(n_steps=5, n_moves=2))
     encoder = model.model.encoder
     assert encoder is not None
     terms = []
@@ -153,4 +173,4 @@ def test_an_encoder_has_its_divergence_from_the_prior_and_chains_have_none(found
         variance = moments.log_variance.exp()
         terms.append(float(0.5 * (variance + moments.mean.square() - 1 - moments.log_variance).sum()))
     assert made["encoder_kl"]["value"] == pytest.approx(sum(terms) / 4, rel=1e-4)
-    assert "encoder_kl" not in found
+    assert found["encoder_kl"] is None
