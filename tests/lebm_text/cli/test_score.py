@@ -107,7 +107,7 @@ def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart = LogPartition(Estimate(0.0, 0.0), Estimate(0.5, 0.0), None, 0.0, torch.empty(0, 4), "", 1.0)
-    monkeypatch.setattr("lebm_text.likelihood.report.partition_of", lambda *_: apart)
+    monkeypatch.setattr("lebm_text.likelihood.partition.partition_of", lambda *_, **__: apart)
     assert main(["score", "text", "--log-z"]) == 0
     captured = capsys.readouterr()
     assert records(captured.out)[0]["log_z"] is None

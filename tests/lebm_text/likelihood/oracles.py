@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, Prior, base_log_prob
 from lebm_text.text.batching import EncodedCorpus
@@ -68,7 +69,7 @@ def grid_log_z(prior: Prior) -> Tensor:
     return grid_log_integral(prior.logdensity)
 
 
-def grid_log_a(prior: Prior, generator: LSTMGenerator, corpus: EncodedCorpus) -> Tensor:
+def grid_log_a(prior: Prior, generator: Generator, corpus: EncodedCorpus) -> Tensor:
     """log A(x) of each sentence, in the corpus's order."""
     batch = corpus.batch(np.arange(len(corpus)))
     likelihood = generator.likelihood(batch)
