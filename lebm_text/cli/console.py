@@ -48,6 +48,7 @@ __all__ = [
     "show_report",
     "show_rows",
     "show_table",
+    "strict_json",
 ]
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -167,7 +168,7 @@ def _print_lines(event: Event) -> None:
 
 
 def _print_json(event: Event) -> None:
-    click.echo(json.dumps({"event": event.kind, **_strict(event.data)}, allow_nan=False))
+    click.echo(json.dumps({"event": event.kind, **strict_json(event.data)}, allow_nan=False))
 
 
 class TrainingBar:
@@ -270,14 +271,14 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def _strict(value: Any) -> Any:
+def strict_json(value: Any) -> Any:
     """`value` with null for the numbers that JSON does not have (nan, inf)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
+        return [strict_json(item) for item in value]
     return value
 
 

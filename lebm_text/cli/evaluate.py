@@ -7,6 +7,12 @@ from typing import Any
 
 import click
 
+from lebm_text.errors import InputError
+from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.frontier import FrontierSettings, compute
+from lebm_text.store import check_writable
+
+from .judging import judge
 from .options import judge_options
 
 __all__ = ["command"]
@@ -21,7 +27,7 @@ __all__ = ["command"]
     help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  [default: as the report]",
     metavar="FILE",
 )
-def command(*, greedy: bool, picture: Path | None, **options: Any) -> None:
+def command(picture: Path | None, **options: Any) -> None:
     """Both perplexities of a run over decoding temperatures and greedy decoding, beside real text.
 
     Lower temperatures trade RPPL for FPPL, so that a single decoding can flatter a model; the whole curve
@@ -31,6 +37,14 @@ def command(*, greedy: bool, picture: Path | None, **options: Any) -> None:
     point. An LSTM judge (--lm lstm) is trained anew on every point's samples. Several processes share the
     judgements and find the same: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
     """
-    from .frontier import evaluate
-
-    evaluate(options, greedy=greedy, picture=picture)
+    if picture is not None:
+        check_writable(picture)
+        if picture_formats() and picture.suffix[1:].lower() not in picture_formats():
+            formats = ", ".join(sorted(picture_formats()))
+            raise InputError(f"cannot draw {picture}: the suffix must be one of {formats}")
+    report = judge(compute, FrontierSettings, "frontier", **options)
+    if report is not None and picture is not None:
+        if picture_formats():
+            report.figure().savefig(picture)
+        else:
+            click.echo(f"{picture} was not drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lebm_text.errors import InputError
+from lebm_text.reports.needs import check_judges
 from lebm_text.run import runs_directory
 
 from .command_line import command_line
-from .judging import check_judges
 from .likelihood import command as likelihood_command
 from .options import MAX_SEED, check_finite, data_dir_option, json_option
 

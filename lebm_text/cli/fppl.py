@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
-from .judging import metric_options
+from lebm_text.reports.perplexity import PerplexitySettings, compute
+
+from .judging import judge
+from .options import metric_options
 
 __all__ = ["command"]
 
@@ -24,6 +28,4 @@ def command(**options: Any) -> None:
     docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
     same: torchrun --nproc-per-node N -m -- lebm_text fppl ...
     """
-    from .evaluation import judge
-
-    judge("fppl", options)
+    judge(compute, partial(PerplexitySettings, metric="fppl"), "fppl", **options)

@@ -1,43 +1,58 @@
-"""What `fppl` and `rppl` share, and names that move to the library."""
+"""What `fppl`, `rppl` and `evaluate` do alike: find the texts that were named, judge them, show the report."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-from lebm_text.reports.needs import check_judges
-from lebm_text.text.reading import read_text
+from lebm_text.errors import InputError
+from lebm_text.processes import joined
+from lebm_text.reports.judged import Judged
+from lebm_text.reports.judging import JudgeSettings, RealSource
+from lebm_text.run import Run
+from lebm_text.store import check_writable
+from lebm_text.text.corpora import find_corpus
 
-from .options import judge_options
+from .console import progress, show_report
 
-__all__ = ["check_judges", "metric_options", "read_text", "show_progress", "show_stage"]
+__all__ = ["judge"]
 
-
-def show_stage(stage: str) -> None:
-    """Say what begins, to a terminal."""
-    if sys.stderr.isatty():
-        click.echo(stage, err=True)
-
-
-def show_progress(*, quiet: bool) -> Callable[[str], None]:
-    """A function that shows how a training of minutes goes, a line an epoch; `quiet`: to a terminal only."""
-    return show_stage if quiet else partial(click.echo, err=True)
+J = TypeVar("J", bound=Judged)
 
 
-def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `fppl` and `rppl`: `judge_options` and what they can show beside the figure."""
-    for option in (
-        click.option("--diversity", is_flag=True, help="Also BLEU, self-BLEU, distinct-n and repetition."),
-        click.option(
-            "--calibrate",
-            is_flag=True,
-            help="Also judge texts of known quality: n-gram samples, training text, a repeated block.",
-        ),
-        judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
-    ):
-        command = option(command)
-    return command
+def judge(
+    compute: Callable[..., J],
+    settings_of: Callable[..., JudgeSettings],
+    kind: str,
+    *,
+    samples: Path | None,
+    run: Path | None,
+    corpus: str | None,
+    data_dir: Path | None,
+    as_json: bool,
+    output: Path | None,
+    **options: Any,
+) -> J | None:
+    """The report, shown and written (for a run into its eval/, under `kind`); None in all processes but the first."""
+    if samples is not None and run is not None:
+        raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
+    settings = settings_of(**options)
+    name = settings.file_name(kind)  # refuses before a run is looked for
+    found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
+    if output is not None:
+        check_writable(output)
+    processes = click.get_current_context().with_resource(joined(settings.device))
+    real: RealSource = found
+    if corpus is not None:
+        real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
+    with progress(quiet=as_json or not processes.first) as on_progress:
+        report = compute(samples or found, settings, on_progress, processes, corpus=real)
+    if not processes.first:
+        return None
+    judged = found if samples is None else None
+    file = judged.report_file(name) if output is None and judged is not None else output
+    show_report(report, judged, file, as_json=as_json)
+    return report

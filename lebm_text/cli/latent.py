@@ -13,10 +13,10 @@ import click
 from lebm_text import __version__
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.reports.base import versions
 from lebm_text.store import atomic_write_json, check_writable, read_json, sha256_file
 
 from .command_line import command_line
-from .evaluation_rows import versions
 from .sampling import find_run
 
 if TYPE_CHECKING:

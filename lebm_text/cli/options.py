@@ -26,7 +26,9 @@ __all__ = [
     "draws_option",
     "json_option",
     "judge_options",
+    "metric_options",
     "parse_sentence",
+    "parse_thresholds",
     "read_sentences",
     "report_option",
     "run_option",
@@ -130,6 +132,14 @@ def _all_of(*options: Decorator) -> Decorator:
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--run` and `--data-dir`, of commands that read the corpus of a run."""
     return run_option(data_dir_option(command))
+
+
+def parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Callback of an option that takes a whole number for each of some things: `0,0,1`."""
+    try:
+        return tuple(int(part) for part in value.replace(",", " ").split())
+    except ValueError:
+        raise click.BadParameter(f"wants whole numbers such as 0,0,1, got {value!r}") from None
 
 
 def parse_sentence(text: str, name: str) -> str:
@@ -320,3 +330,17 @@ def training_options() -> Decorator:
         click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too."),
         json_option,
     )
+
+
+def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `fppl` and `rppl`: `judge_options`, and what they can show beside the figure."""
+    options = _all_of(
+        judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
+        click.option(
+            "--calibrate",
+            is_flag=True,
+            help="Also judge texts of known quality: n-gram samples, training text, a repeated block.",
+        ),
+        click.option("--diversity", is_flag=True, help="Also BLEU, self-BLEU, distinct-n and repetition."),
+    )
+    return options(command)

@@ -192,7 +192,7 @@ def _points(run: _Run, sources: _Sources) -> Points:
         point[result["metric"]] = result["ppl"]
         sources.signatures[result["signature"]] = None
     for real in report["real"]:
-        sources.real[real["judge"]] = {key: real[key] for key in ("ppl", "rppl_at_n") if key in real}
+        sources.real[real["judge"]] = {key: real[key] for key in ("ppl", "rppl_at_n") if real.get(key) is not None}
     return points
 
 

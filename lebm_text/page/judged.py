@@ -27,7 +27,7 @@ def is_judged(report: Mapping[str, Any]) -> bool:
 
 def is_frontier(report: Mapping[str, Any]) -> bool:
     """Whether this is a report of `lebm-text evaluate`."""
-    return report.get("metric") == "frontier" and bool(_points(report))
+    return report.get("kind", report.get("metric")) == "frontier" and bool(_points(report))
 
 
 def evaluations(run: RunFiles) -> Section | None:

@@ -20,9 +20,11 @@ __all__ = ["KINDS", "load"]
 KINDS: dict[str, str] = {
     "anomaly": "Anomaly",
     "directions": "Directions",
+    "frontier": "Frontier",
     "interpolation": "Interpolation",
     "likelihood": "Likelihood",
     "neighbours": "Neighbours",
+    "perplexity": "Perplexity",
     "reconstruction": "Reconstruction",
     "trajectories": "Trajectories",
     "views": "Views",

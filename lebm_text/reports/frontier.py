@@ -3,37 +3,221 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from lebm_text.reports.drawing import new_figure
+from rich.console import Group
+from rich.text import Text
+
+from lebm_text.generation.samples import Decoding
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, silent
+from lm_eval.protocol import METRICS
+
+from .base import Interval, new_table, versions
+from .drawing import hover, new_figure
+from .judged import Decoded, Judged, JudgedText, decoding_of, judge_of
+from .judging import JudgeSettings, RealSource, SampleSource, prepare, spreads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["plot_frontier", "plot_frontiers"]
+__all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
+
+_TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
 
 
-def plot_frontier(points: Sequence[Mapping[str, Any]], real: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw one panel a judge; the suffix of `path` decides the format.
+@dataclass(frozen=True)
+class FrontierSettings(JudgeSettings):
+    """What `JudgeSettings` has; temperatures are by default 1, 0.9, 0.8 and 0.6, `lm` kn5 under the default protocol.
+
+    Attributes:
+        greedy: judge greedy decoding, too.
+    """
+
+    greedy: bool = True
+
+    def __post_init__(self) -> None:
+        if self.lm is None and self.protocol == "default":
+            object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Decoded):
+    """FPPL and RPPL of a text by a judge, and their ratios to those of real text."""
+
+    text: str
+    judge: str
+    judge_seed: int | None
+    fppl: float
+    fppl_ratio: float
+    rppl: float
+    rppl_ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPoint:
+    """Real text by a judge: both perplexities are the same number.
+
+    `rppl_at_n`: RPPL of as many real sentences as there are samples, where these are fewer.
+    """
+
+    judge: str
+    judge_seed: int | None = None
+    ppl: float
+    ci95: Interval
+    rppl_at_n: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier(Judged):
+    """Both perplexities of each decoding by each judge, beside those of real text."""
+
+    kind: ClassVar[str] = "frontier"
+
+    points: list[Point]
+    real: list[RealPoint]
+
+    def table(self) -> Group:
+        """A row a point with both figures and what the samples look like; then the spread and their sources."""
+        headings = ("judge", "FPPL", "ratio", "RPPL", "ratio", "words", "empty", "cut", "dupl.", "copied")
+        table = new_table(f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}", "decoding", *headings)
+        looks = {row.text: row.samples for row in self.results}
+        for point in self.points:
+            look = looks[point.text]
+            table.add_row(
+                decoding_of(point, self.points).removeprefix(", ") or "samples",
+                judge_of(point, self.points),
+                f"{point.fppl:.2f}",
+                f"{point.fppl_ratio:.3f}",
+                f"{point.rppl:.2f}",
+                f"{point.rppl_ratio:.3f}",
+                f"{look.mean_length:.1f}",
+                f"{look.empty_rate:.1%}",
+                "" if look.truncated_rate is None else f"{look.truncated_rate:.1%}",
+                f"{look.duplicate_rate:.1%}",
+                f"{look.in_train_rate:.1%}",
+            )
+        first = self.results[0]
+        for real in self.real:
+            judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
+            table.add_row("real data", judge, ppl, "1.000", ppl, "1.000", f"{first.real.mean_length:.1f}")
+            if real.rppl_at_n is not None:
+                figures = "", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"
+                table.add_row(f"real data, {first.samples.n_sentences:,} sentences", judge, *figures)
+        return Group(table, *map(Text, self.spread_lines()), *self.source_lines())
+
+    def figure(self) -> Figure:
+        """A panel for each judge; points of several seeds are faint, their means full and joined by temperature."""
+        judges = list(dict.fromkeys(point.judge for point in self.points))
+        figure = new_figure(6.0 * len(judges), 5)
+        for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
+            _draw_real(axes, [row for row in self.real if row.judge == judge])
+            _draw_points(axes, [point for point in self.points if point.judge == judge])
+            _label_axes(axes)
+            axes.set_title(f"judge: {judge}", fontsize="medium")
+        return figure
+
+
+def compute(
+    source: SampleSource,
+    settings: FrontierSettings | None = None,
+    on_progress: Progress = silent,
+    processes: Processes = ALONE,
+    *,
+    corpus: RealSource = None,
+) -> Frontier:
+    """Judge a run, decoded at several temperatures and greedily, both ways; any other text is one point.
 
     Args:
-        points: with judge, fppl, rppl, and decode, temperature and seed where they are known. Those of one decoding
-            (several seeds) are drawn faintly and their mean fully; means are joined in the order of temperature.
-        real: with judge and ppl, one a judge seed, and rppl_at_n if the samples are fewer than training sentences.
+        source: a run, the path of a text file, or a list of sentences.
+        processes: that share the judgements; all of them get the report.
+        corpus: the real text; needed for samples that are not a run's.
 
     Raises:
-        InputError: matplotlib is missing.
+        InputError: something is not there, cannot be read, or does not go together.
     """
-    judges = list(dict.fromkeys(point["judge"] for point in points))
-    figure = new_figure(6.0 * len(judges), 5)
-    for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
-        rows = [row for row in real if row["judge"] == judge]
-        _draw_real(axes, rows)
-        _draw(axes, [point for point in points if point["judge"] == judge])
-        _label_axes(axes)
-        axes.set_title(f"judge: {judge}", fontsize="medium")
-    figure.savefig(path)
+    settings = settings or FrontierSettings()
+    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures or _TEMPERATURES]
+    decodings += [Decoding("greedy")] if settings.greedy else []
+    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
+    results = judging.results(METRICS)
+    pairs = list(zip(results[::2], results[1::2], strict=True))
+    return Frontier(
+        corpus=judging.corpus,
+        results=results,
+        spread=spreads(results),
+        points=[_point(*pair) for pair in pairs],
+        real=_real(pairs),
+        sha256=judging.sha256,
+        versions=versions(),
+    )
+
+
+def _point(forward: JudgedText, reverse: JudgedText) -> Point:
+    return Point(
+        text=forward.text,
+        judge=forward.judge,
+        judge_seed=forward.judge_seed,
+        decode=forward.decode,
+        temperature=forward.temperature,
+        seed=forward.seed,
+        fppl=forward.ppl,
+        fppl_ratio=forward.ratio,
+        rppl=reverse.ppl,
+        rppl_ratio=reverse.ratio,
+    )
+
+
+def _real(pairs: Sequence[tuple[JudgedText, JudgedText]]) -> list[RealPoint]:
+    """One for each judge and judge seed."""
+    found = {
+        (row.judge, row.judge_seed): RealPoint(
+            judge=row.judge,
+            judge_seed=row.judge_seed,
+            ppl=row.real_ppl,
+            ci95=row.real_ci95,
+            rppl_at_n=row.extra.get("real_ppl_at_n"),
+        )
+        for _, row in pairs
+    }
+    return list(found.values())
+
+
+def _draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
+    real = sum(row.ppl for row in rows) / len(rows)
+    stars = {"real text": (real, real, "C3")}
+    fewer = [row.rppl_at_n for row in rows if row.rppl_at_n is not None]
+    if fewer:
+        stars["real text, as many sentences"] = (real, sum(fewer) / len(fewer), "none")
+    for label, (x, y, fill) in stars.items():
+        (star,) = axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
+        hover(star, [label])
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small", color="C3")
+        axes.axhline(y, color="C3", linewidth=0.5)
+    axes.axvline(real, color="C3", linewidth=0.5)
+
+
+def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for point in sorted(points, key=lambda point: point.temperature or 0.0):
+        groups.setdefault(decoding_of(point).removeprefix(", ") or "samples", []).append((point.fppl, point.rppl))
+    means = {label: _mean(group) for label, group in groups.items()}
+    drawn = [mean for label, mean in means.items() if label.startswith("T")]
+    if drawn:
+        axes.plot(*zip(*drawn, strict=True), color="C0", linewidth=1)
+    for label, group in groups.items():
+        if len(group) > 1:
+            axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
+        (mark,) = axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
+        hover(mark, [label])
+        axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+
+
+def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)
 
 
 def plot_frontiers(
@@ -74,34 +258,6 @@ def _draw_models(
     _label_axes(axes)
 
 
-def _draw_real(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    real = sum(row["ppl"] for row in rows) / len(rows)
-    stars = {"real text": (real, real, "C3")}
-    fewer = [row["rppl_at_n"] for row in rows if "rppl_at_n" in row]
-    if fewer:
-        stars["real text, as many sentences"] = (real, sum(fewer) / len(fewer), "none")
-    for label, (x, y, fill) in stars.items():
-        axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
-        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small", color="C3")
-        axes.axhline(y, color="C3", linewidth=0.5)
-    axes.axvline(real, color="C3", linewidth=0.5)
-
-
-def _draw(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for point in sorted(points, key=lambda point: point.get("temperature", 0.0)):
-        groups.setdefault(_label(point), []).append((point["fppl"], point["rppl"]))
-    means = {label: _mean(group) for label, group in groups.items()}
-    drawn = [mean for label, mean in means.items() if label.startswith("T")]
-    if drawn:
-        axes.plot(*zip(*drawn, strict=True), color="C0", linewidth=1)
-    for label, group in groups.items():
-        if len(group) > 1:
-            axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
-        axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
-        axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
-
-
 def _label_axes(axes: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -115,13 +271,3 @@ def _label_axes(axes: Axes) -> None:
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")
     axes.set_ylabel("RPPL (coverage and quality)")
     axes.grid(alpha=0.3)
-
-
-def _label(point: Mapping[str, Any]) -> str:
-    if point.get("decode") == "greedy":
-        return "greedy"
-    return f"T = {point['temperature']:g}" if "temperature" in point else "samples"
-
-
-def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)

@@ -22,7 +22,7 @@ def test_every_decoding_is_judged_both_ways(
     grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = report_of(*ARGUMENTS)
-    assert report["metric"] == "frontier"
+    assert report["kind"] == "frontier"
     points = report["points"]
     assert [(point["decode"], point.get("temperature")) for point in points] == [
         ("sample", 1.0),

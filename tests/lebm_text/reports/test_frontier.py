@@ -3,40 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lebm_text.reports.drawing import picture_formats
-from lebm_text.reports.frontier import plot_frontier, plot_frontiers
+from lebm_text.reports.drawing import hover_texts, picture_formats
+from lebm_text.reports.frontier import Frontier, Point, RealPoint, plot_frontiers
+from lebm_text.reports.judged import CorpusSplit
 
 pytest.importorskip("matplotlib")
 
-REAL: list[dict[str, Any]] = [
-    {"judge": "kn5", "judge_seed": None, "ppl": 140.0},
-    {"judge": "lstm", "judge_seed": 1, "ppl": 100.0, "rppl_at_n": 120.0},
-]
 
-
-def point(judge: str, fppl: float, rppl: float, **made: Any) -> dict[str, Any]:
-    return {"judge": judge, "fppl": fppl, "rppl": rppl, **made}
+def point(judge: str, fppl: float, rppl: float, temperature: float | None, seed: int = 1) -> Point:
+    decode = "greedy" if temperature is None else "sample"
+    return Point(
+        text="samples",
+        judge=judge,
+        judge_seed=None,
+        decode=decode,
+        temperature=temperature,
+        seed=seed,
+        fppl=fppl,
+        fppl_ratio=1.0,
+        rppl=rppl,
+        rppl_ratio=1.0,
+    )
 
 
 def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     path = tmp_path / "frontier.svg"
-    points = [
-        point("kn5", 200.0, 180.0, decode="sample", temperature=1.0, seed=1),
-        point("kn5", 210.0, 182.0, decode="sample", temperature=1.0, seed=2),
-        point("kn5", 90.0, 320.0, decode="sample", temperature=0.6, seed=1),
-        point("kn5", 30.0, 900.0, decode="greedy", seed=1),
-        point("lstm", 120.0, 150.0),
-    ]
-    plot_frontier(points, REAL, path)
+    unnamed = Point(text="samples", judge="lstm", judge_seed=1, fppl=120.0, fppl_ratio=1.2, rppl=150.0, rppl_ratio=1.5)
+    frontier = Frontier(
+        corpus=CorpusSplit("toy", "test"),
+        results=[],
+        spread=[],
+        points=[
+            point("kn5", 200.0, 180.0, 1.0),
+            point("kn5", 210.0, 182.0, 1.0, seed=2),
+            point("kn5", 90.0, 320.0, 0.6),
+            point("kn5", 30.0, 900.0, None),
+            unnamed,
+        ],
+        real=[
+            RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0)),
+            RealPoint(judge="lstm", judge_seed=1, ppl=100.0, ci95=(90.0, 110.0), rppl_at_n=120.0),
+        ],
+        sha256={},
+        versions={},
+    )
+    figure = frontier.figure()
+    figure.savefig(path)
     picture = path.read_text()
     for text in ("T = 1", "T = 0.6", "greedy", "samples", "judge: kn5", "judge: lstm"):
         assert picture.count(f"<!-- {text} -->") == 1
     assert picture.count("<!-- real text -->") == 2
     assert picture.count("<!-- real text, as many sentences -->") == 1
+    shown = [text for line in figure.axes[0].lines for text in hover_texts(line)]
+    assert shown == ["real text", "greedy", "T = 0.6", "T = 1"]
+    assert Frontier.from_json(frontier.to_json()) == frontier
 
 
 def test_formats_are_those_of_matplotlib() -> None:

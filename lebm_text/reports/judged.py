@@ -1,0 +1,186 @@
+"""Texts that judges have read: what the reports of perplexities and of frontiers hold and show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from lm_eval.base import TrainingReport
+from lm_eval.diversity import Diversity, SampleSummary
+from lm_eval.perplexity import Spread
+from lm_eval.protocol import JudgeResult
+
+from .base import Report
+
+__all__ = [
+    "CorpusSplit",
+    "Decoded",
+    "Judged",
+    "JudgedText",
+    "MetricSpread",
+    "SamplesSummary",
+    "decoding_of",
+    "judge_of",
+    "one_each",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CorpusSplit:
+    """The held-out real text."""
+
+    name: str
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesSummary(SampleSummary):
+    """What samples look like; `length_distance` is that of their lengths to those of the training text, in words.
+
+    Lengths are measured against the text that the generator has learned from: some corpora hold out sentences of
+    another length. `path` is None for samples that lie in no file.
+    """
+
+    path: str | None
+    length_distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """How samples were decoded, as far as it is known: `temperature` where they were drawn, `seed` of the draws."""
+
+    decode: str | None = None
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedText(Decoded, JudgeResult):
+    """What one judge says of one text, by one metric.
+
+    Attributes:
+        text: its label.
+        samples: what it looks like; `real` and `train` the held-out and the training text.
+        diversity: if it was asked for.
+    """
+
+    text: str
+    samples: SamplesSummary
+    real: SampleSummary
+    train: SampleSummary
+    diversity: Diversity | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpread:
+    """Mean and standard deviations of figures that have several seeds, of one metric, judge and decoding."""
+
+    metric: str
+    judge: str
+    decode: str | None = None
+    temperature: float | None = None
+    ppl: Spread
+    ratio: Spread
+    real_ppl: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Report):
+    """What all judges say of all texts, and the spread over seeds."""
+
+    corpus: CorpusSplit
+    results: list[JudgedText]
+    spread: list[MetricSpread]
+
+    def spread_lines(self) -> list[str]:
+        """The spread for people."""
+        lines = []
+        for row in self.spread:
+            of_samples = f"{row.metric.upper()}{decoding_of(row)} by {row.judge}"
+            for label, figure in ((of_samples, row.ppl), (f"real data by {row.judge}", row.real_ppl)):
+                deviations = [
+                    f"sd {sd:.2f} over {n} {kind} seeds"
+                    for kind, sd, n in (
+                        ("judge", figure.sd_over_judge_seeds, figure.n_judge_seeds),
+                        ("sample", figure.sd_over_sample_seeds, figure.n_sample_seeds),
+                    )
+                    if sd is not None
+                ]
+                if deviations:
+                    lines.append(f"{label}: mean {figure.mean:.2f}, {', '.join(deviations)}")
+        return lines
+
+    def source_lines(self) -> list[RenderableType]:
+        """How judges were trained, signatures, hashes, and what to be wary of."""
+        lines = []
+        for row in one_each(self.results, "judge", "judge_seed"):
+            for what, training in (("", row.training), (" of real text", row.real_training)):
+                if training is not None and (what or row.metric == "rppl"):
+                    lines.append(f"judge {judge_of(row, self.results)}{what}: {_describe(training)}")
+        lines += [row.signature for row in self.results]
+        lines += [f"sha256 {name}: {digest}" for name, digest in self.sha256.items()]
+        concerned: dict[str, list[JudgedText]] = {}
+        for row in self.results:
+            for warning in row.warnings:
+                concerned.setdefault(warning, []).append(row)
+        for warning, rows in concerned.items():
+            metrics = {row.metric for row in rows}
+            everywhere = len(rows) == sum(row.metric in metrics for row in self.results)
+            where = "" if everywhere else "; ".join(dict.fromkeys(self._name(row) for row in rows)) + ": "
+            lines.append(f"warning: {where}{warning}")
+        return [Text(line) for line in ["", *lines]]
+
+    def _name(self, row: JudgedText) -> str:
+        """Which of the results this is, as short as they allow."""
+        several_judges = len({other.judge for other in self.results}) > 1
+        judge = judge_of(row, self.results) if several_judges else ""
+        return f"{decoding_of(row, self.results)}, {judge}".strip(", ") or row.text
+
+
+def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> str:
+    """`, T = 0.8, seed 2`: how a row's samples were decoded, the seed where `rows` have several."""
+    parts = []
+    if row.decode == "greedy":
+        parts.append("greedy")
+    elif row.temperature is not None:
+        parts.append(f"T = {row.temperature:g}")
+    if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
+        parts.append(f"seed {row.seed}")
+    return "".join(f", {part}" for part in parts)
+
+
+class Ruling(Protocol):
+    """What a judge of some seed has found."""
+
+    @property
+    def judge(self) -> str: ...
+    @property
+    def judge_seed(self) -> int | None: ...
+
+
+def judge_of(row: Ruling, rows: Iterable[Ruling]) -> str:
+    """`lstm`, or `lstm #2` where `rows` have several seeds of it."""
+    several = len({other.judge_seed for other in rows if other.judge == row.judge}) > 1
+    return f"{row.judge} #{row.judge_seed}" if several else row.judge
+
+
+def one_each(rows: Iterable[T], *names: str) -> list[T]:
+    """The first row of every combination of attributes."""
+    first: dict[tuple[object, ...], T] = {}
+    for row in rows:
+        first.setdefault(tuple(getattr(row, name) for name in names), row)
+    return list(first.values())
+
+
+def _describe(training: TrainingReport) -> str:
+    kept = ", from the cache" if training.cached else ""
+    return (
+        f"{training.n_epochs} epochs in {training.seconds / 60:.1f} min, {training.precision}, "
+        f"validation perplexity {training.valid_ppl:.2f}{kept}"
+    )

@@ -1,0 +1,266 @@
+"""Which texts are judged, against which real text, by which judges; and the judging, shared by several processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from itertools import count, product
+from pathlib import Path
+
+from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
+from lebm_text.processes import Processes
+from lebm_text.progress import Progress
+from lebm_text.run import Run
+from lebm_text.store import cache_directory
+from lebm_text.text.corpora import Corpus, find_corpus
+from lm_eval import diversity
+from lm_eval.judges import JudgeSpec, LSTMSpec, judge_specs
+from lm_eval.perplexity import spread
+from lm_eval.protocol import Evaluator, JudgeResult
+from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
+
+from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
+from .needs import check_judges
+
+__all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "prepare", "real_text", "spreads"]
+
+SampleSource = Run | Path | str | Sequence[str]
+"""Samples: those of a run, the lines of a text file (its path), or a list of sentences."""
+
+RealSource = Run | Corpus | str | None
+"""Real text: what a run was trained on, a corpus, or the name or directory of one; None: that of the run judged."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """What is judged, and by whom.
+
+    Attributes:
+        lm: the judge: kn2 to kn6, lstm, or both (kn5 and the LSTM); None: the protocol's own choice.
+        protocol: what is counted, how the vocabulary is closed: default, or arae or lebm as in those papers.
+        split: the held-out real text: test, or valid for choices.
+        n: how many samples; None: all of a text, of a run as many as there are training sentences.
+        temperatures: decode a run at these.
+        seeds: and with these; the first is also that of the bootstrap.
+        judge_seeds: the LSTM judge is trained from so many.
+        ngram_backend: numpy, or lmplz for texts larger than memory.
+        device: of the run's model and of LSTM judges: auto, cpu or cuda.
+    """
+
+    lm: str | None = None
+    protocol: str = "default"
+    split: str = "test"
+    n: int | None = None
+    temperatures: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    judge_seeds: int = 1
+    ngram_backend: str = "numpy"
+    device: str = "auto"
+
+    @property
+    def seed(self) -> int:
+        return self.seeds[0] if self.seeds else 1
+
+    def judges(self) -> list[JudgeSpec]:
+        """Raises InputError for what does not go together, and for a device that is not there."""
+        if self.protocol not in CONVENTIONS:
+            raise InputError(f"protocol must be one of {', '.join(CONVENTIONS)}, got {self.protocol!r}")
+        cache = cache_directory() / "judges"
+        specs = judge_specs(
+            self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
+        )
+        if any(isinstance(spec, LSTMSpec) for spec in specs):
+            from lebm_text.devices import resolve_device  # n-gram judges need no torch
+
+            device = str(resolve_device(self.device))
+            specs = [replace(spec, device=device) if isinstance(spec, LSTMSpec) else spec for spec in specs]
+        return specs
+
+    def file_name(self, kind: str) -> str:
+        """Of a report in a run's eval/, without the suffix."""
+        judges = "-".join(dict.fromkeys(spec.name for spec in self.judges()))
+        return f"{kind}-{judges}-{self.protocol}-{self.split}"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Texts, and an evaluator for each judge and judge seed; nothing is judged before it is asked for.
+
+    Attributes:
+        corpus: names the held-out text, `real` is it.
+        sha256: of the splits, the texts, and the weights of the run that they come from.
+    """
+
+    seed: int
+    corpus: CorpusSplit
+    real: RealText
+    texts: list[SampledText]
+    evaluators: list[Evaluator]
+    sha256: dict[str, str]
+    processes: Processes
+    on_progress: Progress
+
+    def results(self, metrics: Sequence[str], *, with_diversity: bool = False) -> list[JudgedText]:
+        """Every metric of every text by every judge, the same in all processes."""
+        if self.processes.size > 1:
+            # One process makes each judge that takes minutes, the others find it in the cache.
+            slow = [evaluator for evaluator in self.evaluators if not evaluator.spec.cheap]
+            self.processes.each([partial(getattr, evaluator, "real_score") for evaluator in slow], [1.0] * len(slow))
+        samples = [_for_judges(text) for text in self.texts]
+        judged = iter(self.judge(samples, self.evaluators, metrics, "judgements"))
+        real, train = (diversity.summarise(text, self.real.train) for text in (self.real.held_out, self.real.train))
+        found = []
+        for text in self.texts:
+            look, compared = self._look(text), None
+            if with_diversity:
+                compared = diversity.compare(text.sentences, self.real.held_out, self.real.train, seed=self.seed)
+            for _ in product(self.evaluators, metrics):
+                found.append(_judged_text(next(judged), text, samples=look, real=real, train=train, diversity=compared))
+        return found
+
+    def judge(
+        self, texts: Sequence[Samples], evaluators: Sequence[Evaluator], metrics: Sequence[str], stage: str
+    ) -> list[JudgeResult]:
+        """By text, then evaluator, then metric; each process does its share."""
+        units = list(product(texts, evaluators, metrics))
+        n_done = count(self.processes.size, self.processes.size)
+
+        def act(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
+            result: JudgeResult = getattr(evaluator, metric)(text)
+            self.on_progress(stage, min(next(n_done), len(units)), len(units))
+            return result
+
+        self.on_progress(stage, 0, len(units))
+        acts = [partial(act, *unit) for unit in units]
+        return self.processes.each(acts, [_cost(metric, evaluator) for _, evaluator, metric in units])
+
+    def _look(self, text: SampledText) -> SamplesSummary:
+        summary = diversity.summarise(text.sentences, self.real.train, truncated_rate=text.truncated_rate)
+        return SamplesSummary(
+            path=None if text.path is None else str(text.path),
+            **asdict(summary),
+            length_distance=diversity.length_distance(text.sentences, self.real.train),
+        )
+
+
+def prepare(
+    source: SampleSource,
+    settings: JudgeSettings,
+    decodings: Sequence[Decoding],
+    on_progress: Progress,
+    processes: Processes,
+    corpus: RealSource,
+) -> Judging:
+    """Find and read all texts, generating those that a run lacks. All processes meet here.
+
+    Raises:
+        InputError: something is not there, cannot be read, or does not go together.
+    """
+    check_judges()
+    specs, convention = settings.judges(), CONVENTIONS[settings.protocol]
+    if not isinstance(source, Run):
+        if settings.temperatures:
+            raise InputError("--temperature decodes a run again; a text from --samples is judged as it is")
+        if len(settings.seeds) > 1:
+            raise InputError("several --seed draw a run's samples again; a text from --samples is judged as it is")
+    run = source if isinstance(source, Run) else corpus if isinstance(corpus, Run) else None
+    found = processes.first_then_others(lambda: _corpus(run, corpus))
+    real = real_text(found, settings.split, lowercase=run is not None and run.config.text.lowercase)
+    if isinstance(source, Run):
+        texts = samples_of_run(
+            source,
+            settings.n or len(real.train),
+            decodings,
+            settings.seeds,
+            device=settings.device,
+            on_progress=on_progress,
+            processes=processes,
+        )
+    else:
+        texts = [read_samples(Path(source) if isinstance(source, str) else source, settings.n)]
+    hashes = [split.sha256 for split in found.splits.values()] + [text.sha256 for text in texts]
+    processes.require_same("texts", " ".join(hashes))
+    if processes.first:
+        for notice in found.notices:
+            logger.info(notice)
+    splits = ("train", *(["valid"] if any(spec.stop for spec in specs) else []), settings.split)
+    sha256 = {split: found.splits[split].sha256 for split in splits} | {text.label: text.sha256 for text in texts}
+    if isinstance(source, Run):
+        sha256["weights"] = source.weights_sha256
+    reference = Reference(real, convention)
+    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
+    named = CorpusSplit(found.name, settings.split)
+    return Judging(settings.seed, named, real, texts, evaluators, sha256, processes, on_progress)
+
+
+def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
+    """Mean and standard deviations of each figure that has several seeds: one for each metric, judge and decoding."""
+    groups: dict[tuple[str, str, str | None, float | None], list[JudgedText]] = {}
+    for row in results:
+        groups.setdefault((row.metric, row.judge, row.decode, row.temperature), []).append(row)
+    return [
+        MetricSpread(
+            metric=metric,
+            judge=judge,
+            decode=decode,
+            temperature=temperature,
+            ppl=spread({(row.seed, row.judge_seed): row.ppl for row in rows}),
+            ratio=spread({(row.seed, row.judge_seed): row.ratio for row in rows}),
+            real_ppl=spread({(None, row.judge_seed): row.real_ppl for row in rows}),
+        )
+        for (metric, judge, decode, temperature), rows in groups.items()
+        if len(rows) > 1
+    ]
+
+
+def _corpus(run: Run | None, corpus: RealSource) -> Corpus:
+    if isinstance(corpus, Corpus):
+        return corpus
+    if isinstance(corpus, str):
+        return find_corpus(corpus, data_dir=None if run is None else run.data_dir)
+    if run is None:
+        raise InputError("samples that come from no run need a corpus: the name or the directory of the real text")
+    return run.corpus()
+
+
+def real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
+    """A corpus as judges take it; `split` is held out."""
+
+    def sentences(name: str) -> list[str]:
+        lines = corpus.splits[name].sentences()
+        return [line.lower() for line in lines] if lowercase else list(lines)
+
+    name = f"{corpus.name}-lower" if lowercase else corpus.name
+    return RealText(name, sentences("train"), split, sentences(split), sentences("valid"))
+
+
+def _for_judges(text: SampledText) -> Samples:
+    """With what is known of its generation, for signatures."""
+    made, *details = text.signature.split("|")
+    decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
+    return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
+
+
+def _judged_text(result: JudgeResult, text: SampledText, **looks: object) -> JudgedText:
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    values["signature"] += f"|v:{__version__}"
+    made = text.settings
+    return JudgedText(
+        **values,
+        **looks,  # type: ignore[arg-type]
+        text=text.label,
+        decode=made.get("decode"),
+        temperature=made.get("temperature") if made.get("decode") == "sample" else None,
+        seed=made.get("seed"),
+    )
+
+
+def _cost(metric: str, evaluator: Evaluator) -> float:
+    """What a judgement takes, in no unit: RPPL trains a judge of its own, and an LSTM takes longer than counts do."""
+    return 2 * (metric == "rppl") + (not evaluator.spec.cheap)

@@ -1,0 +1,175 @@
+"""Forward or reverse perplexity of samples by one judge or several, beside real text and texts of known quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import ClassVar
+
+from rich.console import Group
+from rich.text import Text
+
+from lebm_text.errors import InputError
+from lebm_text.generation.samples import Decoding
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, silent
+from lm_eval.calibration import calibration_texts
+from lm_eval.diversity import Diversity, SampleSummary
+from lm_eval.protocol import METRICS
+from lm_eval.texts import Samples
+
+from .base import Interval, new_table, versions
+from .judged import Judged, JudgedText, decoding_of, judge_of, one_each
+from .judging import JudgeSettings, Judging, RealSource, SampleSource, prepare, spreads
+
+__all__ = ["KnownText", "Perplexity", "PerplexitySettings", "compute"]
+
+
+@dataclass(frozen=True)
+class PerplexitySettings(JudgeSettings):
+    """What `JudgeSettings` has, and what is said beside the figure.
+
+    Attributes:
+        metric: fppl, a judge of real text reads the samples; or rppl, a judge of the samples reads real text.
+        diversity: also BLEU, self-BLEU, distinct-n and repetition.
+        calibrate: also judge texts of known quality.
+    """
+
+    metric: str = "fppl"
+    diversity: bool = False
+    calibrate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise InputError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+
+
+@dataclass(frozen=True)
+class KnownText:
+    """The metric of a text of known quality."""
+
+    text: str
+    judge: str
+    ppl: float
+    ratio: float
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity(Judged):
+    """`metric` (fppl or rppl) of each text by each judge, and of texts of known quality if they were asked for."""
+
+    kind: ClassVar[str] = "perplexity"
+
+    metric: str
+    calibration: list[KnownText] = field(default_factory=list)
+
+    def table(self) -> Group:
+        """Samples, real text and calibration by every judge; then what the texts look like, and their sources."""
+        headings = ("judge", self.metric.upper(), "95 %", "excl. OOV", "OOV", "ratio", "bits/byte")
+        table = new_table(f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}", "text", *headings)
+        for row in self.results:
+            table.add_row(
+                f"samples{decoding_of(row, self.results)}",
+                judge_of(row, self.results),
+                f"{row.ppl:.2f}",
+                _interval(row.ci95),
+                "none" if row.ppl_excluding_oov is None else f"{row.ppl_excluding_oov:.2f}",
+                f"{row.n_oov:,}",
+                f"{row.ratio:.3f}",
+                f"{row.bits_per_byte:.3f}",
+            )
+        for row in one_each(self.results, "judge", "judge_seed"):
+            figures = f"{row.real_ppl:.2f}", _interval(row.real_ci95), "", "", "", f"{row.real_bits_per_byte:.3f}"
+            table.add_row("real data (train → held out)", judge_of(row, self.results), *figures)
+        for row in self.results:
+            if "real_ppl_at_n" in row.extra:
+                label = f"real data, {row.samples.n_sentences:,} sentences"
+                table.add_row(label, row.judge, f"{row.extra['real_ppl_at_n']:.2f}")
+                break
+        for known in self.calibration:
+            table.add_row(known.text, known.judge, f"{known.ppl:.2f}", "", "", "", f"{known.ratio:.3f}")
+        looks = [line for row in one_each(self.results, "text") for line in _look_lines(row)]
+        return Group(table, *map(Text, [*self.spread_lines(), *looks]), *self.source_lines())
+
+
+def compute(
+    source: SampleSource,
+    settings: PerplexitySettings | None = None,
+    on_progress: Progress = silent,
+    processes: Processes = ALONE,
+    *,
+    corpus: RealSource = None,
+) -> Perplexity:
+    """Judge the samples of a run, which are generated if it has none, or any text.
+
+    Args:
+        source: a run, the path of a text file, or a list of sentences.
+        processes: that share the judgements; all of them get the report.
+        corpus: the real text; needed for samples that are not a run's.
+
+    Raises:
+        InputError: something is not there, cannot be read, or does not go together.
+    """
+    settings = settings or PerplexitySettings()
+    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
+    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
+    results = judging.results([settings.metric], with_diversity=settings.diversity)
+    return Perplexity(
+        metric=settings.metric,
+        corpus=judging.corpus,
+        results=results,
+        spread=spreads(results),
+        calibration=_calibrate(judging, settings.metric) if settings.calibrate else [],
+        sha256=judging.sha256,
+        versions=versions(),
+    )
+
+
+def _calibrate(judging: Judging, metric: str) -> list[KnownText]:
+    """The metric of texts of known quality, as many sentences each as there are samples.
+
+    RPPL trains a judge for every text: where there is a judge that learns in seconds, it alone does so.
+    """
+    judges = [evaluator for evaluator in judging.evaluators if evaluator.spec.seed in (None, 1)]
+    if metric == "rppl":
+        judges = [evaluator for evaluator in judges if evaluator.spec.cheap] or judges
+    n = len(judging.texts[0].sentences)
+    texts = [Samples(text, label) for label, text in calibration_texts(judging.real.train, n, judging.seed)]
+    results = judging.judge(texts, judges, [metric], "texts of known quality")
+    return [
+        KnownText(text.decoding, result.judge, result.ppl, result.ratio, result.signature)
+        for (text, _), result in zip(product(texts, judges), results, strict=True)
+    ]
+
+
+def _look_lines(row: JudgedText) -> list[str]:
+    look, real = row.samples, row.real
+    cut = "cut off unknown" if look.truncated_rate is None else f"{look.truncated_rate:.1%} cut off"
+    return [
+        f"\n{look.path or 'samples'}: {look.n_sentences:,} sentences",
+        f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(look)} (train {_lengths(row.train)}, held out "
+        f"{_lengths(real)}), distance to train {look.length_distance:.2f}",
+        f"{look.empty_rate:.1%} empty, {cut}, {look.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "
+        f"{look.in_train_rate:.1%} verbatim in train (real {real.in_train_rate:.1%}), "
+        f"{look.unk_rate:.1%} with <unk> (real {real.unk_rate:.1%})",
+        *([] if row.diversity is None else _diversity_lines(row.diversity)),
+    ]
+
+
+def _diversity_lines(found: Diversity) -> list[str]:
+    shares, real = ("/".join(f"{share:.3f}" for share in each) for each in (found.distinct_n, found.real_distinct_n))
+    return [
+        f"distinct-1..4 {shares} (real {real}), seq-rep-4 {found.sequence_repetition_4:.3f} "
+        f"(real {found.real_sequence_repetition_4:.3f}), self-BLEU {found.self_bleu.score:.1f} "
+        f"(real {found.real_self_bleu.score:.1f}), BLEU {found.bleu.score:.1f} (real {found.real_bleu.score:.1f})",
+        *(found.signature, found.self_bleu.signature, found.bleu.signature),
+    ]
+
+
+def _lengths(look: SampleSummary) -> str:
+    return f"{look.mean_length:.1f} " + "/".join(f"{point:g}" for point in look.length_quantiles)
+
+
+def _interval(bounds: Interval) -> str:
+    return f"{bounds[0]:.2f} to {bounds[1]:.2f}"
