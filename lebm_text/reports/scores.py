@@ -10,9 +10,12 @@ E_q log p(x|z) + E_q f − KL(q‖p0) − log Z, a lower bound on log p(x). A la
 
 from __future__ import annotations
 
+import json
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,15 +24,21 @@ from torch import Tensor
 
 from lebm_text.build import build_inference
 from lebm_text.errors import InputError
-from lebm_text.likelihood.partition import LogPartition
+from lebm_text.likelihood.partition import TOLERANCE, LogPartition, partition_of
 from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, sentence_rng
 from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, silent
 from lebm_text.random import KeyedRng, draw_normal
+from lebm_text.run import Run
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 
-__all__ = ["ScoreSettings", "Scorer", "SentenceScore"]
+__all__ = ["CHUNK", "ScoreSettings", "ScoredLine", "Scorer", "SentenceScore", "format_lines", "score_lines"]
 
+logger = logging.getLogger(__name__)
+
+CHUNK = 256  # lines that are scored together; none waits for more
+_FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
 _STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
 
 
@@ -78,6 +87,70 @@ class SentenceScore:
         return -(self.log_likelihood + self.log_prior)
 
 
+@dataclass(frozen=True)
+class ScoredLine:
+    """A line of a text, counted from 1, and its score; None: it is longer than the model takes.
+
+    `log_z`: of the prior; None: it is left out of the score.
+    """
+
+    line: int
+    sentence: str
+    score: SentenceScore | None
+    log_z: float | None
+
+    def to_json(self) -> dict[str, float | str | None]:
+        """The same keys whatever is known."""
+        figures = {name: getattr(self.score, name, None) for name in _FIGURES}
+        n_tokens = getattr(self.score, "n_tokens", None)
+        per_token = {f"{name}_per_token": value and value / n_tokens for name, value in figures.items()}
+        return {
+            "line": self.line,
+            **figures,
+            **per_token,
+            "log_p_lower_error": getattr(self.score, "log_p_lower_error", None),
+            "n_tokens": n_tokens,
+            "n_unk": getattr(self.score, "n_unk", None),
+            "log_z": self.log_z,
+            "sentence": self.sentence,
+        }
+
+
+def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = silent) -> Iterator[ScoredLine]:
+    """The lines of a text with their scores, in order, each as soon as it is known.
+
+    Args:
+        scorer: of any model.
+        lines: the text, from its beginning.
+        on_progress: told of lines, if it is known how many there are.
+    """
+    remaining, done, n_too_long = iter(lines), 0, 0
+    while chunk := list(islice(remaining, CHUNK)):
+        scores = scorer(chunk, first=done)
+        n_too_long += scores.count(None)
+        for line, score in zip(chunk, scores, strict=True):
+            done += 1
+            yield ScoredLine(done, line, score, scorer.log_z)
+        if isinstance(lines, Sized):
+            on_progress("scored", done, len(lines))
+    if n_too_long:
+        longest = scorer.model.config.text.max_length
+        logger.info(f"{n_too_long:,} of {done:,} sentences have no score: more than {longest:,} tokens")
+
+
+def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
+    """Each line as text: jsonl, or tsv, which begins with a line of names. No sentence holds a tab."""
+    for each in scored:
+        record = each.to_json()
+        if form == "jsonl":
+            yield json.dumps(record, ensure_ascii=False) + "\n"
+            continue
+        if each.line == 1:
+            yield "\t".join(record) + "\n"
+        values = ("" if value is None else value for value in record.values())
+        yield "\t".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in values) + "\n"
+
+
 class Scorer:
     """Scores under one model; sentence i of a text depends on (seed, i) alone, however the text is cut into calls.
 
@@ -107,6 +180,45 @@ class Scorer:
         if self._chain is not None:
             noise_scale = None if self.settings.as_trained else 1.0
             self._chain = self._chain.adapted(n_steps=self.settings.n_steps, noise_scale=noise_scale)
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        settings: ScoreSettings | None = None,
+        *,
+        log_z: bool = False,
+        device: str = "auto",
+        precision: str = "fp32",
+        on_progress: Progress = silent,
+    ) -> Scorer:
+        """The scorer of a run's model.
+
+        Args:
+            run: of any model.
+            settings: how z is drawn.
+            log_z: estimate log Z of the prior, which a bound on log p(x) needs anyway, and take it off.
+            device, precision: see `LatentEBM.from_pretrained`.
+            on_progress: told of the estimate of log Z.
+
+        Raises:
+            InputError: settings of a chain where the model has none, or a bound where the estimates of log Z disagree.
+        """
+        settings = settings or ScoreSettings()
+        model = run.model(device=device, precision=precision)
+        scorer = cls(model, replace(settings, bound=None))  # refuses before log Z is estimated
+        bounded = settings.bound is not None
+        if log_z or bounded:
+            found = partition_of(model.model.prior, seed=settings.seed, device=model.device, on_progress=on_progress)
+            if found.disagreement <= TOLERANCE:
+                return cls(model, settings, partition=found)
+            message = f"estimates of log Z differ by {found.disagreement:.3f} nat, more than {TOLERANCE:g}"
+            if bounded:
+                raise InputError(f"{message}: there is no bound on log p(x)")
+            logger.info(f"{message}: it is left out")
+        if scorer.log_z is None:
+            logger.info("log Z of the prior is left out: it shifts all scores alike (--log-z estimates it)")
+        return scorer
 
     @torch.no_grad()
     def __call__(self, sentences: Sequence[str], *, first: int = 0) -> list[SentenceScore | None]:

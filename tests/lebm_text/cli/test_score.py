@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from lebm_text.cli import score
 from lebm_text.cli.main import main
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.likelihood.partition import LogPartition
+from lebm_text.reports import scores
 
 from ..tiny import tiny_model
 from .test_main import one_line
@@ -62,7 +62,7 @@ def test_files_and_pieces_do_not_change_what_is_scored(
     captured = capsys.readouterr()
     assert captured.out == ""
     whole = records(Path("scores").read_text())
-    monkeypatch.setattr(score, "CHUNK", 2)
+    monkeypatch.setattr(scores, "CHUNK", 2)
     assert main(["score", "text"]) == 0
     pieces = records(capsys.readouterr().out)
     for one, other in zip(whole, pieces, strict=True):
@@ -71,7 +71,7 @@ def test_files_and_pieces_do_not_change_what_is_scored(
 
 
 def test_tab_separated_values(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(score, "CHUNK", 4)
+    monkeypatch.setattr(scores, "CHUNK", 4)
     assert main(["score", "text", "--format", "tsv"]) == 0
     head, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert (head[:2], head[-1]) == (["line", "score"], "sentence")
@@ -107,7 +107,7 @@ def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart = LogPartition(Estimate(0.0, 0.0), Estimate(0.5, 0.0), None, 0.0, torch.empty(0, 4), "", 1.0)
-    monkeypatch.setattr("lebm_text.likelihood.partition.partition_of", lambda *_, **__: apart)
+    monkeypatch.setattr(scores, "partition_of", lambda *_, **__: apart)
     assert main(["score", "text", "--log-z"]) == 0
     captured = capsys.readouterr()
     assert records(captured.out)[0]["log_z"] is None
