@@ -11,8 +11,6 @@ the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which a
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,18 +25,11 @@ from lebm_text.text.batching import EncodedCorpus
 from .estimates import Estimate, mean_of
 from .sentences import ROWS, batches, sentence_rng
 
-__all__ = ["MIN_CHAINS", "THRESHOLD", "ActiveUnits", "active_units", "chain_gap", "encoder_kl"]
+__all__ = ["MIN_CHAINS", "THRESHOLD", "chain_gap", "encoder_kl", "unit_variances"]
 
 MIN_CHAINS = 8  # M, below which the within-variance is too uncertain
 THRESHOLD = 0.01  # variance of its posterior mean from which a unit counts as active
 DRAWS = 64  # of q for each sentence
-
-
-class ActiveUnits(NamedTuple):
-    """Number of units above the threshold, and the variance of each unit's posterior mean over sentences (D,)."""
-
-    n_active: int
-    variance: Tensor
 
 
 def chain_gap(f_chain: Tensor, f_long: Tensor) -> Estimate:
@@ -48,12 +39,11 @@ def chain_gap(f_chain: Tensor, f_long: Tensor) -> Estimate:
     return Estimate(chain.value - long.value, error)
 
 
-def active_units(z: Tensor, *, threshold: float = THRESHOLD) -> ActiveUnits:
-    """Units whose posterior mean varies over sentences.
+def unit_variances(z: Tensor) -> Tensor:
+    """The variance of each unit's posterior mean over sentences, (D,); active are those above `THRESHOLD`.
 
     Args:
         z: (M, N, D), draws or averages of M independent chains for each of N sentences.
-        threshold: of the variance.
 
     Raises:
         ValueError: fewer than 8 chains, or fewer than 2 sentences.
@@ -62,8 +52,7 @@ def active_units(z: Tensor, *, threshold: float = THRESHOLD) -> ActiveUnits:
     if n_chains < MIN_CHAINS or n_sentences < 2:
         raise ValueError(f"active units need at least {MIN_CHAINS} chains of 2 sentences, got {tuple(z.shape[:2])}")
     z = z.double()
-    variance = z.mean(0).var(0) - z.var(0).mean(0) / n_chains
-    return ActiveUnits(int((variance > threshold).sum()), variance)
+    return z.mean(0).var(0) - z.var(0).mean(0) / n_chains
 
 
 @torch.no_grad()

@@ -81,9 +81,9 @@ class LogPartition:
 @torch.no_grad()
 def partition_of(
     prior: Prior,
-    *,
     n_steps: int = 200,
     n_chains: int = 4096,
+    *,
     seed: int,
     device: torch.device,
     on_progress: Progress = silent,

@@ -12,7 +12,7 @@ from lebm_text.text.batching import EncodedCorpus
 
 from .bracket import Bracket
 from .estimates import Estimate, Spread, TextLikelihood, mean_of, spread, text_likelihood
-from .information import MIN_CHAINS, active_units
+from .information import MIN_CHAINS, THRESHOLD, unit_variances
 from .partition import LogPartition
 from .sentences import AISBounds, AISSettings
 
@@ -149,12 +149,12 @@ class LatentUse:
         log_p, n_chains = ais.log_a.value - partition.reverse.value, len(ais.z)
         if len(log_p) < 2:
             return cls(None, None, None, None)
-        units = active_units(ais.z) if n_chains >= MIN_CHAINS else None
+        variances = unit_variances(ais.z) if n_chains >= MIN_CHAINS else None
         return cls(
             reconstruction_nll=mean_of(-ais.log_likelihood),
             information=mean_of(ais.log_likelihood - log_p),
-            active_units=None if units is None else units.n_active,
-            unit_variances=None if units is None else units.variance.tolist(),
+            active_units=None if variances is None else int((variances > THRESHOLD).sum()),
+            unit_variances=None if variances is None else variances.tolist(),
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -53,14 +53,14 @@ class AISSettings:
     Attributes:
         n_steps: T.
         n_chains: C, for each sentence.
-        start: "prior": from p0; "proposal": from the Gaussian that importance sampling uses.
+        start: `prior`: from p0; `proposal`: from the Gaussian that importance sampling uses.
         n_leapfrog: leapfrog steps per proposal; 1 is MALA.
         n_moves: further steps at β = 1, of which the second half is averaged.
     """
 
     n_steps: int = 500
     n_chains: int = 8
-    start: str = "prior"
+    start: Literal["prior", "proposal"] = "prior"
     n_leapfrog: int = 1
     n_moves: int = 100
 
@@ -172,8 +172,8 @@ def importance_values(
     generator: Generator,
     corpus: EncodedCorpus,
     index: NDArray[np.int64],
-    *,
     n_samples: int,
+    *,
     seed: int,
     on_progress: Progress = silent,
     processes: Processes = ALONE,

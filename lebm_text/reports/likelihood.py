@@ -282,14 +282,8 @@ def _estimated(
     processes: Processes,
 ) -> Likelihood:
     prior, generator, encoder, seed = model.model.prior, model.model.generator, model.model.encoder, settings.seed
-    partition = partition_of(
-        prior,
-        n_steps=settings.partition_steps,
-        n_chains=settings.partition_chains,
-        seed=seed,
-        device=model.device,
-        on_progress=on_progress,
-    )
+    size = (settings.partition_steps, settings.partition_chains)
+    partition = partition_of(prior, *size, seed=seed, device=model.device, on_progress=on_progress)
     partition.check()
     rows = np.arange(len(text.words))
     some, others = rows[: settings.n_ais], rows[: settings.n_importance]
@@ -298,9 +292,8 @@ def _estimated(
     if len(some):
         ais = ais_bounds(*of, some, settings.ais, seed=seed, on_progress=on_progress, processes=processes)
     if len(others):
-        n_samples = settings.n_samples
         importance = importance_values(
-            *of, others, n_samples=n_samples, seed=seed, on_progress=on_progress, processes=processes
+            *of, others, settings.n_samples, seed=seed, on_progress=on_progress, processes=processes
         )
     # Neither a chain's z nor an encoder's after further gradient steps has a density.
     if len(some) > 1 and encoder is not None and model.config.inference.kind == "amortized":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ QUICK = AISSettings(n_steps=15, n_chains=8, n_moves=4)
 
 
 @pytest.mark.parametrize(("start", "n_steps", "error"), [("prior", 60, 0.0075), ("proposal", 30, 0.0025)])
-def test_ais_against_a_grid(start: str, n_steps: int, error: float) -> None:
+def test_ais_against_a_grid(start: Literal["prior", "proposal"], n_steps: int, error: float) -> None:
     """Within 4 standard errors: 0.01 nat from the proposal."""
     prior, generator, corpus = text_model()
     batch = corpus.batch(ALL)
