@@ -1,26 +1,40 @@
 """Sentence generation with a latent-space energy-based prior.
 
-`from lebm_text import LatentEBM` is the public face; it is imported on first use, so that importing this
-package, and with it the command line's help, does not wait for torch.
+The public names below are imported on first use, so that importing this package, and with it the command line's help,
+does not wait for torch.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import reports
+    from .config import Config
+    from .generation.decoding import DecodeSettings
     from .model import LatentEBM
+    from .run import Run
+    from .training.train import train
 
-__all__ = ["LatentEBM", "__version__"]
+__all__ = ["Config", "DecodeSettings", "LatentEBM", "Run", "__version__", "reports", "train"]
 
 __version__ = "0.1.0"
 
+_PUBLIC = {
+    "Config": "config",
+    "DecodeSettings": "generation.decoding",
+    "LatentEBM": "model",
+    "Run": "run",
+    "train": "training.train",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "LatentEBM":
-        from .model import LatentEBM
-
-        return LatentEBM
+    if name == "reports":
+        return importlib.import_module(f"{__name__}.reports")
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

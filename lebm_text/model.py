@@ -9,16 +9,18 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.build import TRUST, LatentModel, build_inference, build_model
 from lebm_text.config import Config
 from lebm_text.devices import resolve_device
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, decode_latents, generate
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
@@ -27,6 +29,13 @@ from lebm_text.store import atomic_write_json, read_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
 from lebm_text.training.checkpoint import JSON, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from lebm_text.reports.interpolation import Point
+    from lebm_text.reports.neighbours import Neighbour
+    from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM", "weights_metadata"]
 
@@ -106,32 +115,37 @@ class LatentEBM:
         """Where the parameters are."""
         return self.model.generator.device
 
+    def __repr__(self) -> str:
+        model, kind = self.config.model, self.config.inference.kind
+        parts = f"prior={model.prior}, generator={model.generator}, inference={kind}, latent_dim={model.latent_dim}"
+        return f"LatentEBM({parts}, vocab_size={len(self.tokenizer)}, device={self.device})"
+
     def generate(
         self,
         n: int,
+        settings: DecodeSettings | None = None,
         *,
-        decode: str = "sample",
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        beam_size: int = 5,
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 256,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
+        **decoding: Unpack[DecodeOptions],
     ) -> Generated:
         """Draw n sentences, z from the prior; see `lebm_text.generation.generate.generate`.
 
-        Raises InputError for values out of range.
+        Args:
+            settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.
+
+        Raises:
+            InputError: values out of range.
         """
-        settings = DecodeSettings(decode, temperature, top_k, top_p, beam_size)
         return generate(
             self.model,
             self.tokenizer,
             self.config,
             n,
-            settings,
+            _settings("sample", settings, decoding),
             seed=seed,
             max_length=max_length,
             batch_size=batch_size,
@@ -164,72 +178,101 @@ class LatentEBM:
     def reconstruct(
         self,
         sentences: Sequence[str],
+        settings: DecodeSettings | None = None,
         *,
-        decode: str = "greedy",
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        beam_size: int = 5,
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 128,
         on_progress: Callable[[int], None] | None = None,
+        **decoding: Unpack[DecodeOptions],
     ) -> list[str]:
         """Sentence → z from its posterior (as `infer` draws it) → sentence, in the order given.
 
-        Raises InputError as `infer` and `generate` do.
+        It takes the options of `generate`, but decodes greedily by default. Raises InputError as `infer` does.
         """
         self._require_latent()
-        settings = DecodeSettings(decode, temperature, top_k, top_p, beam_size)
-        if max_length is None:
-            max_length = self.config.text.max_length
+        settings = _settings("greedy", settings, decoding)
         texts, n_done = [""] * len(sentences), 0
         for batch, rng in self._batches(sentences, seed, batch_size):
-            z = self._infer(batch, rng)
-            decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=max_length, rng=rng)
-            for index, ids in zip(batch.index.tolist(), decoded.ids, strict=True):
-                texts[index] = self.tokenizer.decode(ids)
-            n_done += len(decoded.ids)
+            decoded = self._decode(self._infer(batch, rng), settings, max_length, rng)
+            for index, text in zip(batch.index.tolist(), decoded, strict=True):
+                texts[index] = text
+            n_done += len(decoded)
             if on_progress is not None:
                 on_progress(n_done)
         return texts
 
     def decode(
         self,
-        z: Tensor,
+        z: Tensor | NDArray[Any],
         settings: DecodeSettings | None = None,
         *,
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 256,
+        **decoding: Unpack[DecodeOptions],
     ) -> list[str]:
-        """Sentences of given latent vectors z (n, D), in their order; greedily unless `settings` say otherwise.
+        """Sentences of given latent vectors z (n, D), in their order; with the options of `reconstruct`.
 
         Row i draws from (seed, i): the z of `generate` with that seed and settings give its sentences again.
         """
-        settings = settings or DecodeSettings("greedy")
-        max_length = self.config.text.max_length if max_length is None else max_length
+        settings, z = _settings("greedy", settings, decoding), self._latents(z, len(z))
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
-            rows = z[start : start + batch_size].to(self.device)
-            rng = KeyedRng(seed, range(start, start + len(rows)))
-            decoded = decode_latents(self.model, self.tokenizer, rows, settings, max_length=max_length, rng=rng)
-            texts += map(self.tokenizer.decode, decoded.ids)
+            rows = z[start : start + batch_size]
+            texts += self._decode(rows, settings, max_length, KeyedRng(seed, range(start, start + len(rows))))
         return texts
 
+    def interpolate(self, a: str, b: str, n: int = 9, *, path: str = "spherical", seed: int = 1) -> list[Point]:
+        """n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
+        from lebm_text.reports.interpolation import interpolate
+
+        self._require_latent()
+        return interpolate(self, (a, b), n, path, seed=seed)
+
+    def neighbours(
+        self,
+        queries: Sequence[str],
+        sentences: Sequence[str],
+        k: int = 5,
+        *,
+        metric: str = "cosine",
+        n_draws: int = 4,
+        seed: int = 1,
+    ) -> list[list[Neighbour]]:
+        """The k sentences nearest to each query, nearest first; see `lebm_text.reports.neighbours`.
+
+        Args:
+            metric: of the distance between posterior means: cosine or euclidean.
+            n_draws: of z for each sentence, whose mean is its place.
+        """
+        from lebm_text.reports.neighbours import Neighbour, nearest
+        from lebm_text.reports.posterior import posterior_means, seed_apart
+
+        places = posterior_means(self, queries, n_draws=n_draws, seed=seed_apart(seed))
+        found = nearest(places, posterior_means(self, sentences, n_draws=n_draws, seed=seed), k, metric)
+        return [
+            [Neighbour(distance, sentences[row]) for distance, row in zip(*columns, strict=True)]
+            for columns in zip(found.distance.tolist(), found.rows.tolist(), strict=True)
+        ]
+
+    def score(self, sentences: Sequence[str], settings: ScoreSettings | None = None) -> list[SentenceScore | None]:
+        """How anomalous each sentence is, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
+        from lebm_text.reports.scores import Scorer
+
+        return Scorer(self, settings)(sentences)
+
     @torch.no_grad()
-    def log_joint(self, sentences: Sequence[str], z: Tensor, *, batch_size: int = 128) -> Tensor:
+    def log_joint(self, sentences: Sequence[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
         """log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
 
         With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
         Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
         """
-        expected = (len(sentences), self.config.model.latent_dim)
-        if tuple(z.shape) != expected:
-            raise InputError(f"z must have shape {expected}, one row a sentence, got {tuple(z.shape)}")
+        z = self._latents(z, len(sentences))
         total = torch.empty(len(sentences))
         for batch, _ in self._batches(sentences, 0, batch_size):
-            rows = z[batch.index.to(z.device)].to(self.device)
+            rows = z[batch.index.to(self.device)]
             joint = self.model.generator.likelihood(batch)(rows) + self.model.prior.logdensity(rows)
             total[batch.index] = joint.cpu()
         return total
@@ -237,6 +280,18 @@ class LatentEBM:
     def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
         infer = build_inference(self.config.inference, epoch=math.inf, encoder=self.model.encoder)
         return infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach()
+
+    def _decode(self, z: Tensor, settings: DecodeSettings, max_length: int | None, rng: KeyedRng) -> list[str]:
+        longest = self.config.text.max_length if max_length is None else max_length
+        decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
+        return [self.tokenizer.decode(ids) for ids in decoded.ids]
+
+    def _latents(self, z: Tensor | NDArray[Any], n: int) -> Tensor:
+        """z (n, D) of any type on the device, as the parameters are. Raises InputError for another shape."""
+        expected = (n, self.config.model.latent_dim)
+        if tuple(z.shape) != expected:
+            raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
+        return torch.as_tensor(z).to(next(self.model.parameters()))
 
     def _require_latent(self) -> None:
         if self.config.model.latent_dim == 0:
@@ -263,6 +318,13 @@ class LatentEBM:
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
             yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
+
+
+def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
+    """Those given, whole or by their fields; `decode` is the default."""
+    if settings is not None and options:
+        raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
+    return settings or DecodeSettings(**({"decode": decode} | options))
 
 
 def weights_metadata(tokenizer: Tokenizer) -> dict[str, JSON]:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["KeyedRng", "Rng", "RowsRng", "draw_normal", "draw_uniform", "stream"]
+__all__ = ["KeyedRng", "Noise", "Rng", "RowsRng", "draw_normal", "draw_uniform", "stream"]
 
 STOCK = 256  # numbers a stream draws at a time; part of what a seed means
+
+
+class Noise(Protocol):
+    """Where standard noise comes from, in float32."""
+
+    def normal(self, shape: Iterable[int]) -> Tensor:
+        """N(0, 1) draws."""
+
+    def uniform(self, shape: Iterable[int]) -> Tensor:
+        """Uniform draws on [0, 1)."""
 
 
 class KeyedRng:
@@ -77,7 +88,7 @@ class _Streams:
         return stock[:, :n].reshape(shape)
 
 
-Rng = torch.Generator | KeyedRng | RowsRng
+Rng = torch.Generator | Noise
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:

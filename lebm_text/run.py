@@ -57,11 +57,13 @@ class Run:
     Args:
         path: the directory.
         data_dir: where to look for the corpus first, if it is no longer where it was.
+        trust_plugins: see `LatentEBM.from_pretrained`.
     """
 
-    def __init__(self, path: str | Path, *, data_dir: Path | None = None) -> None:
+    def __init__(self, path: str | Path, *, data_dir: Path | None = None, trust_plugins: bool = False) -> None:
         self.path = Path(path)
         self.data_dir = data_dir
+        self.trust_plugins = trust_plugins
         self.notes: list[str] = []
 
     @classmethod
@@ -174,7 +176,9 @@ class Run:
         """The trained model; see `LatentEBM.from_pretrained`."""
         from lebm_text.model import LatentEBM
 
-        return LatentEBM.from_pretrained(self.path, device=device, precision=precision)
+        return LatentEBM.from_pretrained(
+            self.path, device=device, precision=precision, trust_plugins=self.trust_plugins
+        )
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl; none before the first report."""

@@ -12,14 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
 
-__all__ = ["DECODERS", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits", "sample"]
+__all__ = [
+    "DECODERS",
+    "DecodeOptions",
+    "DecodeSettings",
+    "Decoded",
+    "DecoderState",
+    "decode",
+    "filter_logits",
+    "sample",
+]
 
 DECODERS = ("sample", "greedy", "beam")
 BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
@@ -40,6 +49,17 @@ class DecoderState(Protocol):
 
 
 Step = Callable[[Tensor, S], tuple[Tensor, S]]
+
+
+class DecodeOptions(TypedDict, total=False):
+    """The fields of `DecodeSettings` as keywords."""
+
+    decode: str
+    temperature: float
+    top_k: int
+    top_p: float
+    beam_size: int
+    length_penalty: float
 
 
 @dataclass(frozen=True)

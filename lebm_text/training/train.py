@@ -103,7 +103,7 @@ def train(
         LostProcessError: another of the processes is gone.
     """
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
-    run, checkpoint = Run(out, data_dir=data_dir), None
+    run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=True), None
     if resume:
         _check_unchanged(run, corpus, config or (preset_of(preset) if preset else run.config), overrides)
         settings, checkpoint = run.config, _last_checkpoint(run)

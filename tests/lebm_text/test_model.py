@@ -17,6 +17,7 @@ from lebm_text.random import KeyedRng
 from lebm_text.store import sha256_file
 
 from .tiny import tiny_model
+from .toy import Mixture
 
 SENTENCES = ["the cat sees a dog", "", "a dog", "the unknown é", "the cat sees a dog"]
 
@@ -129,6 +130,65 @@ def test_too_long_a_sentence_is_named() -> None:
 def test_latents_of_the_wrong_shape_are_refused() -> None:
     with pytest.raises(InputError, match=r"shape \(2, 4\)"):
         tiny_model().log_joint(["a", "a"], torch.zeros(2, 3))
+
+
+def test_latents_may_come_from_numpy_in_any_precision() -> None:
+    model = tiny_model()
+    z = model.infer(SENTENCES, seed=4)
+    for other in (z.double(), z.numpy(), z.double().numpy()):
+        assert model.decode(other) == model.reconstruct(SENTENCES, seed=4)
+        assert torch.equal(model.log_joint(SENTENCES, other), model.log_joint(SENTENCES, z))
+    with pytest.raises(InputError, match=r"shape \(5, 4\)"):
+        model.decode(z[:, :3])
+
+
+def test_generate_reconstruct_and_decode_take_the_same_options() -> None:
+    model = tiny_model()
+    generated = model.generate(6, DecodeSettings("beam", beam_size=2))
+    assert generated.sentences == model.generate(6, decode="beam", beam_size=2).sentences
+    assert generated.sentences == model.decode(generated.z, decode="beam", beam_size=2)
+    z = model.infer(SENTENCES)
+    assert model.reconstruct(SENTENCES, temperature=0.5, decode="sample") == model.decode(
+        z, DecodeSettings(temperature=0.5)
+    )
+    with pytest.raises(InputError, match="give DecodeSettings or top_k, not both"):
+        model.decode(z, DecodeSettings(), top_k=3)
+
+
+def test_what_reports_compute_is_asked_of_the_model() -> None:
+    model = tiny_model()
+    points = model.interpolate("the cat", "a dog", n=3, seed=2)
+    assert [point.t for point in points] == [0, 0.5, 1]
+    assert [points[0].sentence, points[2].sentence] == model.reconstruct(["the cat", "a dog"], seed=2)
+    (found,) = model.neighbours(["the cat"], ["a dog", "the cat", "é"], k=2, n_draws=1)
+    assert len(found) == 2
+    assert found[0].distance <= found[1].distance
+    assert {each.sentence for each in found} < {"a dog", "the cat", "é"}
+    (score, too_long) = model.score(["the cat", "a " * 9])
+    assert score is not None
+    assert score.score > 0
+    assert too_long is None
+    assert repr(model).startswith("LatentEBM(prior=ebm, generator=lstm, inference=short_run, latent_dim=4, vocab_size=")
+
+
+def test_public_names_are_there() -> None:
+    assert set(lebm_text.__all__) <= {name for name in dir(lebm_text) if getattr(lebm_text, name) is not None}
+    assert lebm_text.reports.KINDS
+    with pytest.raises(AttributeError):
+        lebm_text.nothing  # noqa: B018
+
+
+def test_code_that_a_configuration_names_is_imported_only_where_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(prior=f"{Mixture.__module__}:Mixture")
+    model.save_pretrained(tmp_path)
+    load = lebm_text.LatentEBM.from_pretrained
+    with pytest.raises(InputError, match="would import the module"):
+        load(tmp_path, device="cpu")
+    assert load(tmp_path, device="cpu", trust_plugins=True).generate(3).sentences == model.generate(3).sentences
+    monkeypatch.setenv("LEBM_TEXT_TRUST_PLUGINS", "1")
+    assert load(tmp_path, device="cpu").generate(3).sentences == model.generate(3).sentences
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:

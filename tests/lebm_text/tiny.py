@@ -30,7 +30,6 @@ def tiny_model(*, kind: str = "short_run", **model: Any) -> LatentEBM:
         config = config.merge({"inference": {"kind": kind}})
     config = config.merge({"model": model})
     tokenizer = WordTokenizer(WORDS)
-    network = build_model(
-        config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=torch.Generator().manual_seed(3)
-    )
+    rng = torch.Generator().manual_seed(3)
+    network = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True)
     return LatentEBM(config, tokenizer, network)
