@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.reports.interpolation import PATHS, interpolate, path
+from lebm_text.reports.drawing import hover_texts
+from lebm_text.reports.interpolation import PATHS, Interpolation, interpolate, path
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
@@ -56,3 +57,13 @@ def test_figures_belong_to_the_points() -> None:
     assert gap(torch.tensor([point.neg_energy for point in points]), model.model.prior.neg_energy(z)) < 1e-6
     assert [point.t for point in points] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert points[2].norm == pytest.approx(float(z[2].norm()))
+
+
+def test_the_picture_has_every_path_and_its_sentences() -> None:
+    pytest.importorskip("matplotlib")
+    paths = {kind: interpolate(tiny_model(), (A, B), 3, kind, seed=1) for kind in PATHS}
+    report = Interpolation(signature="", a=A, b=B, paths=paths, sha256={}, versions={})
+    assert Interpolation.from_json(report.to_json()) == report
+    for panel in report.figure().axes:
+        texts = {line.get_label(): hover_texts(line) for line in panel.lines}
+        assert texts == {kind: [point.sentence for point in points] for kind, points in paths.items()}
