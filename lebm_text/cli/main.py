@@ -76,8 +76,14 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        with _quick_imports():
-            command = importlib.import_module(entry.module).command
+        try:
+            with _quick_imports():
+                command = importlib.import_module(entry.module).command
+        except ImportError:
+            from lebm_text.reports.needs import check_judges
+
+            check_judges()  # another distribution's lm_eval has not what ours has
+            raise
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.command must be a click command, got {command!r}")
         return command

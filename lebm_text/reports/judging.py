@@ -26,7 +26,7 @@ from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
 from .needs import check_judges
 
-__all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "prepare", "real_text", "spreads"]
+__all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "kn5_evaluator", "prepare", "real_text", "spreads"]
 
 SampleSource = Run | Path | str | Sequence[str]
 """Samples: those of a run, the lines of a text file (its path), or a list of sentences."""
@@ -238,6 +238,12 @@ def real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
 
     name = f"{corpus.name}-lower" if lowercase else corpus.name
     return RealText(name, sentences("train"), split, sentences(split), sentences("valid"))
+
+
+def kn5_evaluator(run: Run, corpus: Corpus, *, seed: int) -> Evaluator:
+    """The 5-gram judge of the text that a run was trained on, as the run reads it; the test split is held out."""
+    check_judges()
+    return Evaluator(Reference(real_text(corpus, "test", lowercase=run.config.text.lowercase)), seed=seed)
 
 
 def _for_judges(text: SampledText) -> Samples:

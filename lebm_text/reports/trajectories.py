@@ -16,19 +16,18 @@ from lebm_text.config import PriorConfig
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.text.corpora import Corpus
+from lm_eval.protocol import Evaluator, JudgeResult
+from lm_eval.texts import Samples
 
 from .base import Interval, Report, describe, new_table, versions
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import logarithmic, panels
-from .needs import check_judges
+from .judging import kn5_evaluator
 from .posterior import require_latent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from lm_eval.protocol import Evaluator, JudgeResult
 
 __all__ = ["ChainSentence", "Judged", "Perplexity", "Trajectories", "TrajectoriesSettings", "compute"]
 
@@ -182,7 +181,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     n, seed, n_short = settings.n, settings.seed, model.config.prior.n_steps
     n_long = settings.factor * n_short
     steps = [*decoding_steps(n_short), n_long]
-    evaluator = _evaluator(run, corpus, seed)
+    evaluator = kn5_evaluator(run, corpus, seed=seed)
     on_step = counter(on_progress, "steps of the chains", n_long)
     chains = follow(model.model.prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
     texts: dict[tuple[str, int], list[str]] = {}
@@ -236,23 +235,7 @@ def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[
     return lines
 
 
-def _evaluator(run: Run, corpus: Corpus, seed: int) -> Evaluator:
-    """The KN5 judge of the text that a run was trained on, as the run reads it; the real-data row is that of test."""
-    check_judges()
-    from lm_eval.protocol import Evaluator
-    from lm_eval.texts import RealText, Reference
-
-    lower = run.config.text.lowercase
-    train, test = (
-        [line.lower() if lower else line for line in corpus.splits[name].sentences()] for name in ("train", "test")
-    )
-    real = RealText(f"{corpus.name}-lower" if lower else corpus.name, train, "test", test)
-    return Evaluator(Reference(real), seed=seed)
-
-
 def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str]) -> Judged:
-    from lm_eval.texts import Samples
-
     def plain(result: JudgeResult) -> Perplexity:
         at_n = result.extra.get("real_ppl_at_n")
         return Perplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n)

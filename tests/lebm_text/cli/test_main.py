@@ -70,10 +70,10 @@ def test_garbage_is_not_collected_while_a_command_is_imported(monkeypatch: pytes
 
     def fail(_name: str) -> None:
         enabled.append(gc.isenabled())
-        raise ImportError
+        raise ZeroDivisionError
 
     monkeypatch.setattr(importlib, "import_module", fail)
-    with pytest.raises(ImportError):
+    with pytest.raises(ZeroDivisionError):
         main(["train"])
     assert enabled == [False] and gc.isenabled()
 
@@ -163,6 +163,17 @@ def test_a_bug_in_a_process_of_its_own_exits_with_1_and_a_traceback() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_another_distributions_lm_eval_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(COMMANDS, "try", CommandEntry("lebm_text.cli.no_such_module", ""))
+    with pytest.raises(ModuleNotFoundError):
+        main(["try"])
+    monkeypatch.setitem(sys.modules, "lm_eval", types.ModuleType("lm_eval"))
+    assert main(["try"]) == 2
+    assert "same import name" in one_line(capsys)
 
 
 @pytest.fixture
