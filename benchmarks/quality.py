@@ -84,8 +84,13 @@ def _contestant(name: str, config: Config, text: PreparedText) -> Contestant:
     if name in PRECISIONS:
         trainer = Trainer(model, config, n_sentences=len(text.train), mean_batch_size=BATCH)
         infer = build_inference(config.inference, epoch=0.0)
+
+        def update(batch: Batch) -> float:
+            trainer.update(batch, epoch=0.0, step=0)
+            return trainer.monitor.flush()["nll_token"]
+
         return Contestant(
-            lambda batch: trainer.update(batch, epoch=0.0, step=0)["nll_token"],
+            update,
             lambda batch, rng: infer(batch, prior, model.generator, rng=rng).z,
             prior.sample,
             lambda batch, z: model.generator.likelihood(batch)(z),

@@ -11,7 +11,7 @@ whether there is anything to compute.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -97,104 +97,112 @@ class Processes:
             raise failed[min(failed)]
         return [done[i] for i in range(len(acts))]
 
-    def numbers(self, own: Sequence[float]) -> Tensor:
-        """`every` for n numbers, in less time: (size, n) in float64."""
-        import torch
-
-        table = torch.zeros(self.size, len(own), dtype=torch.float64)
-        table[self.rank] = torch.tensor(own, dtype=torch.float64)
-        self.sum_(table)
-        return table
-
     def agreed(self, wish: T | None, choices: Sequence[T]) -> T | None:
         """The first of `choices` that any rank wishes, the same on all ranks; None if none wishes any."""
         if self.size == 1:
             return wish
-        wished = self.numbers([float(wish == choice) for choice in choices]).sum(0)
-        return next((choice for choice, votes in zip(choices, wished, strict=True) if votes), None)
+        import torch
 
-    def share(self, n_rows: int) -> Share:
-        """This rank's part of a batch of `n_rows`."""
-        return Share(self, n_rows)
+        votes = torch.tensor([float(wish == choice) for choice in choices])
+        self.sum_(votes)
+        return next((choice for choice, n in zip(choices, votes.tolist(), strict=True) if n), None)
+
+    def share(self, batch: Batch) -> Share:
+        """This rank's part of a batch."""
+        return Share(batch) if self.size == 1 else _Part(self, batch)
 
 
 ALONE = Processes()
 
 
 class Share:
-    """Every `size`-th row of a batch, so that rows which come longest first give each rank as many tokens.
+    """What a process does of a batch: all of it, if it is alone.
 
-    Alone it is the batch itself. A rank that is left without a row takes the first one, to keep step with the
-    others' draws; what it computes of it counts nowhere.
+    Attributes:
+        batch: the own rows.
+        of_rows: their part of the sums over all rows, which is 1 for one process.
+        of_tokens: the same for sums over tokens.
+        of_equals: the part of this process in what all have alike.
     """
 
-    def __init__(self, processes: Processes, n_rows: int) -> None:
-        self._processes, self._n_rows = processes, n_rows
-        self._whole = processes.size == 1
-        self._idle = processes.rank >= n_rows
-        import torch
+    of_rows = of_tokens = of_equals = 1.0
 
-        self._rows = torch.tensor([0]) if self._idle else torch.arange(processes.rank, n_rows, processes.size)
-
-    def of(self, batch: Batch) -> Batch:
-        """The own rows of a batch, in their order."""
-        return batch if self._whole else batch.select(self._rows)
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
 
     def rows(self, values: Tensor) -> Tensor:
         """The own rows of (B, ...) values."""
-        return values if self._whole else values[self._rows.to(values.device)]
+        return values
 
     def rng(self, rng: torch.Generator) -> torch.Generator | RowsRng:
         """`rng`, of whose draws for all rows the own ones are taken."""
-        if self._whole:
-            return rng
+        return rng
+
+    def sum(self, own: Tensor) -> Tensor:
+        """The sum of values of the own rows (b, ...), as far as they count."""
+        return own.sum()
+
+    def gather(self, own: Tensor) -> Tensor:
+        """(b, ...) of the own rows → (B, ...) of all, detached and on all ranks."""
+        return own.detach()
+
+    def largest(self, own: Tensor) -> Tensor:
+        """The largest over ranks of one number; what is not a number stays so."""
+        return own
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace the gradients, which all ranks have of the same parameters, by their sums over ranks."""
+
+
+class _Part(Share):
+    """Every `size`-th row of a batch, so that rows which come longest first give each rank as many tokens.
+
+    A rank that is left without a row takes the first one, to keep step with the others' draws; what it computes of it
+    counts nowhere.
+    """
+
+    def __init__(self, processes: Processes, batch: Batch) -> None:
+        import torch
+
+        n_rows = len(batch.lengths)
+        self._processes, self._n_rows, self._idle = processes, n_rows, processes.rank >= n_rows
+        self._rows = torch.tensor([0]) if self._idle else torch.arange(processes.rank, n_rows, processes.size)
+        self.batch = batch.select(self._rows)
+        self.of_rows = 0.0 if self._idle else len(self._rows) / n_rows
+        self.of_tokens = 0.0 if self._idle else self.batch.n_tokens / batch.n_tokens
+        self.of_equals = 1 / processes.size
+
+    def rows(self, values: Tensor) -> Tensor:
+        return values[self._rows.to(values.device)]
+
+    def rng(self, rng: torch.Generator) -> RowsRng:
         from .random import RowsRng
 
         return RowsRng(rng, self._rows, self._n_rows)
 
+    def sum(self, own: Tensor) -> Tensor:
+        return own.sum() * (0 if self._idle else 1)
+
     def gather(self, own: Tensor) -> Tensor:
-        """(b, ...) of the own rows → (B, ...) of all, detached and on all ranks."""
-        if self._whole:
-            return own.detach()
         values = own.new_zeros(self._n_rows, *own.shape[1:])
         if not self._idle:
             values[self._rows.to(own.device)] = own.detach()
         self._processes.sum_(values)
         return values
 
-    def sums(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sums over all rows of all ranks, from values of the own rows."""
-        own = [float(value.sum()) for value in values.values()]
-        if not self._whole:
-            own = self._processes.numbers([0.0] * len(own) if self._idle else own).sum(0).tolist()
-        return dict(zip(values, own, strict=True))
-
-    def means(self, figures: Mapping[str, float], weight: float) -> dict[str, float]:
-        """Means over ranks, weighed by what each `weight` counts (the own rows, the own tokens)."""
-        if self._whole:
-            return dict(figures)
-        weight = 0.0 if self._idle else weight
-        # A figure that is not finite must reach all ranks, also from one that counts for nothing else.
-        table = self._processes.numbers([weight, *(value * weight for value in figures.values())]).sum(0).tolist()
-        return {name: total / table[0] for name, total in zip(figures, table[1:], strict=True)}
-
-    def maxima(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """The largest over ranks; what is not a number stays so."""
-        if self._whole or not figures:
-            return dict(figures)
-        own = [float("-inf")] * len(figures) if self._idle else list(figures.values())
-        return dict(zip(figures, self._processes.numbers(own).amax(0).tolist(), strict=True))
+    def largest(self, own: Tensor) -> Tensor:
+        values = own.new_zeros(self._processes.size)
+        values[self._processes.rank] = float("-inf") if self._idle else own
+        self._processes.sum_(values)
+        return values.amax()
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace the gradients, which all ranks have of the same parameters, by their sums over ranks."""
-        if self._whole:
-            return
+        import torch
+
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self._idle:
             for gradient in gradients:
                 gradient.zero_()
-        import torch
-
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self._processes.sum_(flat)
         for gradient, total in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):

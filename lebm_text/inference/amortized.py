@@ -13,7 +13,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
@@ -102,8 +101,7 @@ class Amortized:
         """β (Σ_d KL_d − f(z)), from (B, D) each: (B,)."""
         return self.kl_weight * (self.free_bits(base_kl) - prior.neg_energy(z))
 
-    def figures(self, result: InferenceResult) -> dict[str, float]:
+    def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
         """The annealed weight, and KL(q‖p0) a sentence."""
         assert result.base_kl is not None
-        with torch.no_grad():
-            return {"kl_weight": self.kl_weight, "kl": float(result.base_kl.sum(-1).mean())}
+        return {"kl_weight": self.kl_weight, "kl": result.base_kl.detach().sum(-1).mean()}

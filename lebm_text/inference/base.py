@@ -45,5 +45,5 @@ class Inference(Protocol):
     def penalty(self, result: InferenceResult, prior: Prior) -> Tensor | float:
         """(B,) nats that the loss adds to −log p(x|z⁺)."""
 
-    def figures(self, result: InferenceResult) -> dict[str, float]:
-        """What a report says of this batch's inference."""
+    def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
+        """What a report says of this batch's inference, as means over its rows."""

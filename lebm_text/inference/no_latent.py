@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from lebm_text.inference.base import InferenceResult
 from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.random import Rng
@@ -32,6 +34,6 @@ class NoLatent:
         """None: −log p(x) is the loss."""
         return 0.0
 
-    def figures(self, result: InferenceResult) -> dict[str, float]:
+    def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
         """Nothing."""
         return {}

@@ -58,10 +58,10 @@ class ShortRun(LangevinChain):
         """None: the update of the generator takes z⁺ as given."""
         return 0.0
 
-    def figures(self, result: InferenceResult) -> dict[str, float]:
+    def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
         """The annealed values, and how far the chains went."""
         return {
             "likelihood_weight": self.likelihood_weight,
             "noise_scale": self.noise_scale,
-            "move_positive": float((result.z - result.start).norm(dim=-1).mean()),
+            "move_positive": (result.z - result.start).norm(dim=-1).mean(),
         }

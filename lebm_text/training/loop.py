@@ -89,7 +89,6 @@ class TrainingLoop:
         self.processes = trainer.processes
         self.metrics = MetricsLog(run.metrics_file if self.processes.first else Path(os.devnull))
         self.position = Position()
-        self.averages = Averages()
         self.watchdog = Watchdog(trainer.config.model.latent_dim)
         self.steps_per_epoch = plan.n_batches
         self.n_steps = trainer.config.training.n_epochs * self.steps_per_epoch
@@ -99,7 +98,7 @@ class TrainingLoop:
         known = {f.name for f in fields(Position)}
         self.position = Position(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
         self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
-        self.averages = Averages(self.position.sums)
+        self.trainer.monitor.averages = Averages(self.position.sums)
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
         self.metrics.truncate_after(self.position.step)
 
@@ -136,19 +135,20 @@ class TrainingLoop:
         batch = next(batches).to(self.trainer.device)
         epoch = position.epoch + position.batch / self.steps_per_epoch
         step = position.step + 1
-        probe = step % self.trainer.config.training.report_every == 0
-        self.averages.add(self.trainer.update(batch, epoch=epoch, step=step, probe=probe))
+        report = step % self.trainer.config.training.report_every == 0
+        self.trainer.update(batch, epoch=epoch, step=step, report=report)
+        means = self.trainer.monitor.flush() if report else {}
         position.step, position.batch = step, position.batch + 1
         seconds = time.monotonic() - started
         position.seconds += seconds
         position.interval_seconds += seconds
         position.tokens += batch.n_tokens
         self.on_progress("training", step, self.n_steps)
-        if probe:
-            self._report(position.epoch + position.batch / self.steps_per_epoch)
+        if report:
+            self._report(means, position.epoch + position.batch / self.steps_per_epoch)
 
-    def _report(self, epoch: float) -> None:
-        position, means = self.position, self.averages.flush()
+    def _report(self, means: dict[str, float], epoch: float) -> None:
+        position = self.position
         report: dict[str, Any] = {"step": position.step, "epoch": round(epoch, 4), **means}
         if "std_positive" in means:
             report["std_ratio"] = means["std_positive"] / max(means["std_negative"], 1e-30)
@@ -166,6 +166,7 @@ class TrainingLoop:
 
     def _finish_epoch(self) -> None:
         position = self.position
+        self.trainer.monitor.collect()  # nothing is made of a model that has diverged
         self.trainer.end_epoch()
         position.epoch, position.batch = position.epoch + 1, 0
         record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}
@@ -174,7 +175,8 @@ class TrainingLoop:
         self._save()
 
     def _save(self) -> None:
-        self.position.sums = {name: list(pair) for name, pair in self.averages.sums.items()}
+        self.trainer.monitor.collect()
+        self.position.sums = {name: list(pair) for name, pair in self.trainer.monitor.averages.sums.items()}
         self.position.warnings = sorted(self.watchdog.active)
         if not self.processes.first:
             return

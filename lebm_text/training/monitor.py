@@ -1,21 +1,115 @@
 r"""What a run reports of itself, and when it warns.
 
-Every update gives cheap figures, averaged over the interval; `probe` adds dearer ones, measured once an interval on
-the batch at hand. `Watchdog` turns reports into warnings of collapse and divergence.
+Figures of every update are averaged over the interval between two reports. They stay on the device until somebody asks
+for them, so that updates do not wait for each other. `probe` measures dearer ones once an interval, on the batch at
+hand. `Watchdog` turns reports into warnings of collapse and divergence.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from lebm_text.inference.base import Inference
+from lebm_text.models.base import Generator, LogDensity, Prior
+from lebm_text.processes import Processes, Share
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient
 
-__all__ = ["Averages", "Watchdog", "largest_curvature", "require_finite", "spread", "z_usage"]
+__all__ = ["Averages", "Monitor", "Update", "Watchdog", "largest_curvature", "probe", "require_finite", "spread"]
+
+MOST_WAITING = 256  # updates whose figures are kept on the device
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update drew and computed, detached; of the own rows, where several processes share the batch.
+
+    Attributes:
+        step: its number.
+        share: the rows.
+        z_positive: (b, D) z⁺.
+        z_negative: (b, D) z⁻.
+        start: (b, D) where the chains of z⁻ began.
+        log_likelihood: (b,) log p(x|z⁺) in nats.
+        inference: what the inference says of itself, means over rows.
+        norms: of the gradients, before they were clipped.
+    """
+
+    step: int
+    share: Share
+    z_positive: Tensor
+    z_negative: Tensor
+    start: Tensor
+    log_likelihood: Tensor
+    inference: Mapping[str, Tensor | float]
+    norms: Mapping[str, Tensor]
+
+
+class Monitor:
+    """Takes the figures of updates, and reads them from the device when asked for.
+
+    Args:
+        prior: whose f is reported.
+        processes: that share each batch; each figure is a sum of their parts.
+    """
+
+    def __init__(self, prior: Prior, processes: Processes) -> None:
+        self.prior, self.processes, self.averages = prior, processes, Averages()
+        self._waiting: list[tuple[int, tuple[str, ...], Tensor]] = []
+
+    def add(self, update: Update, probed: Mapping[str, Tensor]) -> None:
+        """Take the figures of one update, and what else was measured."""
+        figures = {**self._figures(update), **probed}
+        self._waiting.append((update.step, tuple(figures), torch.stack([*figures.values()])))
+        if len(self._waiting) == MOST_WAITING:
+            self.collect()
+
+    def collect(self) -> None:
+        """Read what waits. Raises FloatingPointError, with the first step at which a figure was not finite."""
+        waiting, self._waiting = self._waiting, []
+        for names, group in groupby(waiting, key=lambda entry: entry[1]):
+            steps, rows = zip(*((step, values) for step, _, values in group), strict=True)
+            table = torch.stack(rows)
+            self.processes.sum_(table)
+            for step, values in zip(steps, table.tolist(), strict=True):
+                figures = dict(zip(names, values, strict=True))
+                if "f_positive" in figures:
+                    figures["gap"] = figures["f_positive"] - figures["f_negative"]
+                require_finite(step, figures)
+                self.averages.add(figures)
+
+    def flush(self) -> dict[str, float]:
+        """The means since the last flush."""
+        self.collect()
+        return self.averages.flush()
+
+    @torch.no_grad()
+    def _figures(self, update: Update) -> dict[str, Tensor]:
+        """This process's part of each figure, () in float64."""
+        share, z, z_negative = update.share, update.z_positive, update.z_negative
+        by_row: dict[str, Tensor | float] = {}
+        alike: dict[str, Tensor | float] = dict(update.norms)
+        if z.shape[1]:
+            by_row["f_positive"] = self.prior.neg_energy(z).mean()
+            by_row["f_negative"] = self.prior.neg_energy(z_negative).mean()
+            by_row["norm_positive"], by_row["norm_negative"] = _mean_norm(z), _mean_norm(z_negative)
+            by_row["move_negative"] = _mean_norm(z_negative - update.start)
+            everyones = {"positive": share.gather(z), "negative": share.gather(z_negative)}
+            if len(everyones["positive"]) > 1:
+                alike |= {f"std_{name}": spread(each) for name, each in everyones.items()}
+        by_row |= update.inference
+        nll = -update.log_likelihood.sum().double() / share.batch.n_tokens
+        return {
+            **{name: _scalar(value, nll) * share.of_rows for name, value in by_row.items()},
+            **{name: _scalar(value, nll) * share.of_equals for name, value in alike.items()},
+            "nll_token": nll * share.of_tokens,
+        }
 
 
 class Averages:
@@ -37,37 +131,49 @@ class Averages:
         return means
 
 
-def spread(z: Tensor) -> float:
+def spread(z: Tensor) -> Tensor:
     """Root mean square over dimensions of the standard deviation over a batch of at least two, (B, D)."""
-    return float(z.var(0).mean().sqrt())
+    return z.var(0).mean().sqrt()
 
 
-def z_usage(
-    likelihood: Callable[[Tensor], Tensor], z: Tensor, z_prior: Tensor, z_shuffled: Tensor | None
-) -> dict[str, float]:
-    """Mean log p(x|z) in nats a sentence with z⁺, with z⁺ of another sentence, and with z from the prior.
+@torch.no_grad()
+def probe(
+    update: Update, infer: Inference, prior: Prior, generator: Generator, *, rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Dearer figures of the batch at hand, () in float64; the parameters must be those that the update began with.
 
-    A batch of one has no other sentence, None, and then no figure `shuffled`.
+    −log p(x|z) per token with z⁺, with z⁺ of another sentence (if there is one) and with z from the prior; and the
+    curvature of each chain's target, times s²/4.
     """
-    candidates = {"posterior": z, "shuffled": z_shuffled, "prior": z_prior}
-    with torch.no_grad():
-        return {name: float(likelihood(at).mean()) for name, at in candidates.items() if at is not None}
+    share, likelihood = update.share, generator.likelihood(update.share.batch)
+    n_rows, n_tokens = len(share.batch.lengths), share.batch.n_tokens
+    z_all = share.gather(update.z_positive)
+    candidates = {"posterior": update.z_positive, "prior": update.z_negative}
+    if len(z_all) > 1:
+        candidates["shuffled"] = share.rows(z_all.roll(1, 0))
+    figures = {
+        f"nll_{name}": -likelihood(z).mean().double() * (n_rows / n_tokens) * share.of_tokens
+        for name, z in candidates.items()
+    }
+    noise = share.rng(rng)
+    for name, chain, logdensity, at in (
+        ("posterior", infer.chain, infer.target(prior, likelihood), update.z_positive),
+        ("prior", prior.chain, prior.logdensity, update.z_negative),
+    ):
+        if chain is not None:
+            curvature = share.largest(largest_curvature(logdensity, at, rng=noise)).double()
+            figures[f"curvature_{name}"] = curvature * (chain.largest_step**2 / 4) * share.of_equals
+    return figures
 
 
 def largest_curvature(
-    logdensity: Callable[[Tensor], Tensor],
-    z: Tensor,
-    *,
-    rng: Rng,
-    n_iterations: int = 6,
-    radius: float = 0.1,
-) -> float:
+    logdensity: LogDensity, z: Tensor, *, rng: Rng, n_iterations: int = 6, radius: float = 0.1
+) -> Tensor:
     """Largest |eigenvalue| of the Hessian of −log density over the rows of z (B, D).
 
     Power iteration on each row, Hessian-vector products by central differences of the gradient at `radius`. A
     Langevin step of size s is unstable where it exceeds 4/s².
     """
-
     direction = draw_normal(rng, z.shape, z.device)
     curvature = z.new_zeros(z.shape[0])
     for _ in range(n_iterations):
@@ -75,7 +181,7 @@ def largest_curvature(
         step = radius * direction
         direction = (gradient(logdensity, z + step) - gradient(logdensity, z - step)) / (2 * radius)
         curvature = direction.norm(dim=1)
-    return float(curvature.max())
+    return curvature.max()
 
 
 def require_finite(step: int, values: Mapping[str, float]) -> None:
@@ -134,3 +240,13 @@ _WARNINGS = {
     "training.prior_learning_rate)",
     "spread": "the posterior's z spread {std_ratio:.2f} times as wide as the prior's",
 }
+
+
+def _mean_norm(z: Tensor) -> Tensor:
+    norm: Tensor = z.norm(dim=-1)
+    return norm.mean()
+
+
+def _scalar(value: Tensor | float, like: Tensor) -> Tensor:
+    """() like `like`; a number gets to the device without waiting for it."""
+    return value.to(like.dtype) if isinstance(value, Tensor) else torch.full_like(like, value)

@@ -1,28 +1,36 @@
-"""One learner: modules, optimisers and random streams, and the update that moves them together."""
+r"""One learner: modules, optimisers and random streams, and the update that moves them together.
+
+Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. With an encoder the generator's loss
+is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves the encoder, too; with D = 0 it is −log p(x).
+
+Both losses are sums over a batch divided by the corpus-average batch size. With batches cut by tokens, dividing by a
+batch's own size would weigh sentences by how many share their batch.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
 from lebm_text.inference.base import Inference
+from lebm_text.models.base import Prior
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, stream
 from lebm_text.text.batching import Batch
-from lebm_text.training.adam import Adam
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
-from lebm_text.training.monitor import largest_curvature, require_finite, spread, z_usage
-from lebm_text.training.objectives import generator_loss, prior_loss
+from lebm_text.training.monitor import Monitor, Update, probe
 
-__all__ = ["Trainer"]
+__all__ = ["Adam", "Trainer", "generator_loss", "prior_loss"]
 
 
 class Trainer:
-    """Algorithm 1 of Pang et al. (NeurIPS 2020), one batch at a time; z⁺ from whatever the inference is.
+    """Makes updates, one batch at a time.
 
     Args:
         model: on its device.
@@ -42,20 +50,22 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.model, self.config, self.mean_batch_size = model, config, mean_batch_size
-        self.processes = processes
+        self.processes, self.monitor = processes, Monitor(model.prior, processes)
         self.device = model.generator.device
         settings = config.training
         self.noise = stream(settings.seed, "chains")
         self.dropout = stream(settings.seed, "dropout", self.device)
         self.pretraining = config.inference.pretrain_epochs > 0
-        self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate)}
+        self.diverged = torch.zeros((), device=self.device)  # 1 from the first gradient on that was not finite
+        self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate, fused=True)}
         if model.encoder is not None:
-            self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate)
+            self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate, fused=True)
         if learned := [parameter for parameter in model.prior.parameters() if parameter.requires_grad]:
             self.optimizers["prior"] = Adam(
                 learned,
                 lr=settings.prior_learning_rate,
                 weight_decay=settings.prior_weight_decay,
+                fused=True,
             )
         self.memory: Tensor | None = None
         if config.inference.persistent:
@@ -65,54 +75,46 @@ class Trainer:
         """The way to z⁺ as it is after `epoch` epochs."""
         return build_inference(self.config.inference, epoch=epoch, memory=self.memory, encoder=self.model.encoder)
 
-    def update(self, batch: Batch, *, epoch: float, step: int, probe: bool = False) -> dict[str, float]:
-        """One step of all optimisers; returns what it saw, in nats and norms.
+    def update(self, batch: Batch, *, epoch: float, step: int, report: bool = False) -> None:
+        """One step of all optimisers: draw z⁺ and z⁻, take the gradients of both losses, move the parameters.
+
+        What it saw is in `monitor`. Where a gradient is not finite no parameter moves, in this update or any later one,
+        and `monitor` raises FloatingPointError when it is asked.
 
         Args:
             batch: on the device, whole, also where several processes share it.
             epoch: epochs done, with the fraction of the running one.
-            step: number of this update, for messages.
-            probe: add the dearer figures (`monitor`).
-
-        Raises:
-            FloatingPointError: a figure is not finite; the parameters are then as before the update.
+            step: number of this update.
+            report: measure the dearer figures, too.
         """
         if self.pretraining and epoch >= self.config.inference.pretrain_epochs:
             self._end_pretraining()
-        infer = self.inference(epoch)
-        share = self.processes.share(len(batch.lengths))
-        own, rng = share.of(batch), share.rng(self.noise)
-        positive = infer(own, self.model.prior, self.model.generator, rng=rng)
-        z_negative, moved = self._negative_phase(len(own.lengths), rng)
-        z_positive, by_row = positive.z.detach(), infer.figures(positive)
-        figures: dict[str, float] = {}
-        by_token: dict[str, float] = {}
-        if self.config.model.latent_dim > 0:
-            z_all = share.gather(z_positive)
-            if self.memory is not None:  # of the rows of other processes, too
-                self.memory[batch.index] = z_all.to(self.memory.device)
-            figures |= self._phases(z_all, share.gather(z_negative))
-            by_row["move_negative"] = moved
-            if probe:
-                others = share.rows(z_all.roll(1, 0)) if len(z_all) > 1 else None
-                by_token, curvatures = self._probe(own, infer, share, z_positive, z_negative, others)
-                figures |= share.maxima(curvatures)
-        log_likelihood = self.model.generator.log_likelihood(own, positive.z, rng=self._dropout(step))
-        by_token["nll_token"] = float(-log_likelihood.detach().sum()) / own.n_tokens
-        figures |= share.means(by_row, len(own.lengths)) | share.means(by_token, own.n_tokens)
-        penalty = infer.penalty(positive, self.model.prior)
-        loss = generator_loss(log_likelihood, self.mean_batch_size, penalty)
+        prior, generator, infer = self.model.prior, self.model.generator, self.inference(epoch)
+        share = self.processes.share(batch)
+        rng = share.rng(self.noise)
+
+        positive = infer(share.batch, prior, generator, rng=rng)
+        z_negative, start = self._negative_phase(len(share.batch.lengths), rng)
+        if self.memory is not None:  # of the rows of other processes, too
+            self.memory[batch.index] = share.gather(positive.z).to(self.memory.device)
+
+        log_likelihood = generator.log_likelihood(share.batch, positive.z, rng=self._dropout(step))
+        loss = generator_loss(log_likelihood, self.mean_batch_size, infer.penalty(positive, prior))
+        z_positive = positive.z.detach()
         norms = self._backward(loss, z_positive, z_negative, share)
-        require_finite(step, figures | norms)
-        for name, optimizer in self.optimizers.items():
-            if name != "prior" or self._prior_learns(epoch):
-                optimizer.step()
-        return figures | norms
+
+        drawn = (z_positive, z_negative, start)
+        seen = Update(step, share, *drawn, log_likelihood.detach(), infer.figures(positive), norms)
+        # A stream of its own: how often a run reports must not change what it learns.
+        probe_rng = stream(self.config.training.seed, "probe")
+        probed = probe(seen, infer, prior, generator, rng=probe_rng) if report and prior.latent_dim else {}
+        self.monitor.add(seen, probed)
+        self._step(epoch, norms)
 
     def end_epoch(self) -> None:
         """Decay the learning rates."""
         for optimizer in self.optimizers.values():
-            optimizer.lr *= self.config.training.learning_rate_decay
+            optimizer.param_groups[0]["lr"] *= self.config.training.learning_rate_decay
 
     def state(self) -> tuple[dict[str, Tensor], JSON]:
         """All that the next update depends on, but for its batch: tensors and their JSON skeleton."""
@@ -131,7 +133,9 @@ class Trainer:
         tree = unflatten(skeleton, tensors)
         self.model.load_state_dict(tree["model"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(tree["optimizers"][name])
+            saved = tree["optimizers"][name]
+            groups = [optimizer.state_dict()["param_groups"][0] | saved["param_groups"][0]]  # 0.1.0 kept the rate alone
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
         self.noise.set_state(tree["noise"])
         self.dropout.set_state(tree["dropout"])
         self.memory = tree["memory"]
@@ -142,76 +146,77 @@ class Trainer:
         self.pretraining = False
         generator = self.model.generator
         generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
-        self.optimizers["generator"] = Adam(generator.parameters(), lr=self.optimizers["generator"].lr)
+        rate = self.optimizers["generator"].param_groups[0]["lr"]
+        self.optimizers["generator"] = Adam(generator.parameters(), lr=rate, fused=True)
 
     def _prior_learns(self, epoch: float) -> bool:
         return not self.pretraining and epoch >= self.config.training.prior_start_epoch
 
-    def _negative_phase(self, n: int, rng: Rng) -> tuple[Tensor, float]:
-        """z⁻ (n, D), a constant, and the mean way that its chains have come; 0 where the prior has none."""
+    def _negative_phase(self, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """z⁻ (n, D), a constant, and where its chains began; the same where the prior has none."""
         prior = self.model.prior
         if prior.chain is None:
-            return prior.sample(n, rng).detach(), 0.0
+            z = prior.sample(n, rng).detach()
+            return z, z
         start = draw_normal(rng, (n, prior.latent_dim), self.device)
-        z = prior.chain.run(prior.logdensity, start, rng=rng)
-        return z, _mean_norm(z - start)
-
-    def _phases(self, z_positive: Tensor, z_negative: Tensor) -> dict[str, float]:
-        with torch.no_grad():
-            f_positive = float(self.model.prior.neg_energy(z_positive).mean())
-            f_negative = float(self.model.prior.neg_energy(z_negative).mean())
-        figures = {
-            "f_positive": f_positive,
-            "f_negative": f_negative,
-            "gap": f_positive - f_negative,
-            "norm_positive": _mean_norm(z_positive),
-            "norm_negative": _mean_norm(z_negative),
-        }
-        if len(z_positive) > 1:
-            figures |= {"std_positive": spread(z_positive), "std_negative": spread(z_negative)}
-        return figures
-
-    def _probe(
-        self, batch: Batch, infer: Inference, share: Share, z: Tensor, z_prior: Tensor, z_shuffled: Tensor | None
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """The dearer figures of the own rows: nats a token, and curvatures."""
-        likelihood, prior = self.model.generator.likelihood(batch), self.model.prior
-        usage = z_usage(likelihood, z, z_prior, z_shuffled)
-        per_token = len(batch.lengths) / batch.n_tokens
-        # A stream of its own: how often a run reports must not change what it learns.
-        rng = share.rng(stream(self.config.training.seed, "probe"))
-        curvatures = {}
-        for name, chain, logdensity, at in (
-            ("posterior", infer.chain, infer.target(prior, likelihood), z),
-            ("prior", prior.chain, prior.logdensity, z_prior),
-        ):
-            if chain is not None:
-                curvature = largest_curvature(logdensity, at, rng=rng)
-                curvatures[f"curvature_{name}"] = curvature * chain.largest_step**2 / 4
-        return {f"nll_{name}": -value * per_token for name, value in usage.items()}, curvatures
+        return prior.chain.run(prior.logdensity, start, rng=rng), start
 
     def _dropout(self, step: int) -> torch.Generator:
         """The masks' stream: of the first rank one that goes on, which is saved; of the others one an update."""
         rank = self.processes.rank
         return stream(self.config.training.seed, f"dropout {rank} {step}", self.device) if rank else self.dropout
 
-    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor, share: Share) -> dict[str, float]:
+    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor, share: Share) -> dict[str, Tensor]:
         """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters."""
+        parameters = {name: _parameters(optimizer) for name, optimizer in self.optimizers.items()}
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        settings = self.config.training
-        limits = {name: settings.clip_norm for name in self.optimizers if name != "prior"}
-        loss.backward(inputs=[p for name in limits for p in self.optimizers[name].parameters])  # type: ignore[no-untyped-call]
-        if "prior" in self.optimizers:
-            limits["prior"] = settings.prior_clip_norm
+        inputs = [parameter for name, group in parameters.items() if name != "prior" for parameter in group]
+        loss.backward(inputs=inputs)  # type: ignore[no-untyped-call]
+        if "prior" in parameters:
             prior_loss(self.model.prior, z_positive, z_negative, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
-        share.sum_gradients(p for optimizer in self.optimizers.values() for p in optimizer.parameters)
-        return {f"grad_{name}": _clip(self.optimizers[name].parameters, limit) for name, limit in limits.items()}
+        share.sum_gradients(parameter for group in parameters.values() for parameter in group)
+        settings = self.config.training
+        limits = {name: settings.prior_clip_norm if name == "prior" else settings.clip_norm for name in parameters}
+        return {f"grad_{name}": clip_grad_norm_(group, limits[name]) for name, group in parameters.items()}
+
+    def _step(self, epoch: float, norms: dict[str, Tensor]) -> None:
+        """Move the parameters. `found_inf` makes a fused optimizer do nothing, without waiting for the device."""
+        finite = torch.stack([*norms.values()]).isfinite().all()
+        self.diverged = torch.where(finite, self.diverged, 1.0)
+        for name, optimizer in self.optimizers.items():
+            if name != "prior" or self._prior_learns(epoch):
+                optimizer.found_inf = self.diverged
+                optimizer.step()
 
 
-def _clip(parameters: list[Tensor], limit: float) -> float:
-    return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+class Adam(torch.optim.Adam):
+    """torch.optim.Adam without torch's compiler, whose loading would add a third to the time until the first update.
+
+    Its methods load the compiler only to exempt themselves from compilation.
+    """
+
+    found_inf: Tensor | None = None
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
-def _mean_norm(z: Tensor) -> float:
-    return float(z.norm(dim=-1).mean())
+def _parameters(optimizer: Adam) -> list[Tensor]:
+    return list(optimizer.param_groups[0]["params"])
+
+
+def generator_loss(log_likelihood: Tensor, mean_batch_size: float, penalty: Tensor | float = 0.0) -> Tensor:
+    """−Σ_i [log p_β(x_i|z_i⁺) − penalty_i] / mean batch size, from (B,) nats; its gradient moves β up the likelihood.
+
+    The penalty is what inference adds (`Inference.penalty`): an encoder's KL, nothing for a chain.
+    """
+    return -(log_likelihood - penalty).sum() / mean_batch_size
+
+
+def prior_loss(prior: Prior, z_positive: Tensor, z_negative: Tensor, mean_batch_size: float) -> Tensor:
+    """Σ_i [f(z_i⁻) − f(z_i⁺)] / mean batch size, from (B, D) each; its gradient estimates −∂ log p_α(z⁺)/∂α."""
+    return (prior.neg_energy(z_negative) - prior.neg_energy(z_positive)).sum() / mean_batch_size

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
-from lebm_text.processes import ALONE, Processes
+from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 
@@ -31,50 +32,47 @@ def validate(
         and a prior of known log Z valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0
         there is no z, and all there is are valid_nll and valid_ppl, those of a language model.
     """
-    if config.model.latent_dim == 0:
-        return _perplexity("", _language_model_nll(model, config, corpus, processes) / len(corpus.tokens))
     rng = stream(config.training.seed, "validation")
     infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
-    nll = dict.fromkeys(("posterior", "shuffled", "prior"), 0.0)
-    energy = dict.fromkeys(("posterior", "prior"), 0.0)
-    kl = 0.0
-    for batch in _batches(model, config, corpus):
-        share = processes.share(len(batch.lengths))
-        own, own_rng = share.of(batch), share.rng(rng)
-        with torch.no_grad():
-            positive = infer(own, model.prior, model.generator, rng=own_rng)
-            z = {
-                "posterior": positive.z,
-                "prior": model.prior.sample(len(own.lengths), own_rng),
-                "shuffled": share.rows(share.gather(positive.z).roll(1, 0)),
-            }
-            likelihood = model.generator.likelihood(own)
-            for name, value in share.sums({name: likelihood(z[name]) for name in nll}).items():
-                nll[name] -= value
-            for name, value in share.sums({name: model.prior.neg_energy(z[name]) for name in energy}).items():
-                energy[name] += value
-            if positive.base_kl is not None:
-                kl += share.sums({"kl": positive.base_kl})["kl"]
-    figures = {f"valid_f_{name}": total / len(corpus) for name, total in energy.items()}
-    for name, total in nll.items():
-        figures |= _perplexity(f"_{name}", total / len(corpus.tokens))
+
+    def measure(share: Share) -> dict[str, Tensor]:
+        own_rng, likelihood = share.rng(rng), model.generator.likelihood(share.batch)
+        positive = infer(share.batch, model.prior, model.generator, rng=own_rng)
+        if config.model.latent_dim == 0:
+            return {"x": likelihood(positive.z)}
+        z = {"posterior": positive.z, "prior": model.prior.sample(len(positive.z), own_rng)}
+        f = {f"f_{name}": model.prior.neg_energy(at) for name, at in z.items()}
+        z["shuffled"] = share.rows(share.gather(positive.z).roll(1, 0))
+        kl = {} if positive.base_kl is None else {"kl": positive.base_kl}
+        return {name: likelihood(at) for name, at in z.items()} | f | kl
+
+    sums, n_tokens = _sums(measure, _batches(model, config, corpus), processes), len(corpus.tokens)
+    if config.model.latent_dim == 0:
+        return _perplexity("", -sums["x"] / n_tokens)
+    figures = {f"valid_{name}": sums[name] / len(corpus) for name in ("f_posterior", "f_prior")}
+    for name in ("posterior", "shuffled", "prior"):
+        figures |= _perplexity(f"_{name}", -sums[name] / n_tokens)
     if model.encoder is not None:
-        figures["valid_kl"] = kl / len(corpus)
+        figures["valid_kl"] = sums["kl"] / len(corpus)
         if (log_z := model.prior.log_z()) is not None:
-            bound = nll["posterior"] + kl - energy["posterior"] + log_z * len(corpus)
-            figures |= _perplexity("_bound", bound / len(corpus.tokens))
+            bound = -sums["posterior"] + sums["kl"] - sums["f_posterior"] + log_z * len(corpus)
+            figures |= _perplexity("_bound", bound / n_tokens)
     return figures
 
 
-def _language_model_nll(model: LatentModel, config: Config, corpus: EncodedCorpus, processes: Processes) -> float:
-    total = 0.0
-    for batch in _batches(model, config, corpus):
-        share = processes.share(len(batch.lengths))
-        own = share.of(batch)
-        empty = next(model.generator.parameters()).new_empty(len(own.lengths), 0)
-        with torch.no_grad():
-            total -= share.sums({"x": model.generator.likelihood(own)(empty)})["x"]
-    return total
+@torch.no_grad()
+def _sums(
+    measure: Callable[[Share], dict[str, Tensor]], batches: Iterable[Batch], processes: Processes
+) -> dict[str, float]:
+    """Sums over all sentences of what is measured of each, made on the device and read from it once."""
+    totals: dict[str, Tensor] = {}
+    for batch in batches:
+        share = processes.share(batch)
+        for name, values in measure(share).items():
+            totals[name] = totals.get(name, 0) + share.sum(values).double()
+    table = torch.stack([*totals.values()])
+    processes.sum_(table)
+    return dict(zip(totals, table.tolist(), strict=True))
 
 
 def _batches(model: LatentModel, config: Config, corpus: EncodedCorpus) -> Iterator[Batch]:

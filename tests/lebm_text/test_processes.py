@@ -18,6 +18,7 @@ from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes, Share, joined, n_launched
 from lebm_text.random import RowsRng, draw_normal, draw_uniform
+from lebm_text.text.batching import Batch
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.metrics import read_metrics
 
@@ -39,13 +40,13 @@ class _OneOf(Processes):
         self.rank, self.size = rank, size
 
 
-def _shares(n_rows: int, size: int) -> list[Share]:
-    return [_OneOf(rank, size).share(n_rows) for rank in range(size)]
+def _shares(batch: Batch, size: int) -> list[Share]:
+    return [_OneOf(rank, size).share(batch) for rank in range(size)]
 
 
 def test_shares_are_the_batch() -> None:
     batch = toy_batch([6, 5, 5, 3, 2, 2, 1])
-    parts = [share.of(batch) for share in _shares(7, 3)]
+    parts = [share.batch for share in _shares(batch, 3)]
     assert sorted(int(i) for part in parts for i in part.index) == sorted(batch.index.tolist())
     for part in parts:
         assert part.tokens.shape[1] == part.lengths[0]
@@ -58,7 +59,7 @@ def test_shares_are_the_batch() -> None:
 
 
 def test_noise_of_shares_is_that_of_the_batch() -> None:
-    whole, shares = seeded(3), _shares(5, 2)
+    whole, shares = seeded(3), _shares(toy_batch([5, 4, 3, 2, 1]), 2)
     streams = [seeded(3), seeded(3)]
     for draw, shape in ((draw_normal, (4,)), (draw_uniform, ()), (draw_normal, (2, 3))):
         wanted = draw(whole, (5, *shape))
@@ -70,10 +71,12 @@ def test_noise_of_shares_is_that_of_the_batch() -> None:
 
 
 def test_a_rank_without_rows_keeps_step_and_counts_nowhere() -> None:
-    share, batch = _shares(2, 3)[2], toy_batch([3, 2])
-    assert share.of(batch).index.tolist() == batch.index[:1].tolist()
+    batch = toy_batch([3, 2])
+    share = _shares(batch, 3)[2]
+    assert share.batch.index.tolist() == batch.index[:1].tolist()
     assert share.gather(torch.ones(1, 4)).tolist() == [[0.0] * 4] * 2
-    assert share.sums({"x": torch.ones(1)}) == {"x": 0.0}
+    assert float(share.sum(torch.ones(1))) == share.of_rows == share.of_tokens == 0
+    assert float(share.largest(torch.tensor(-3.0))) == 0  # of three, the two that say nothing here
     weight = torch.ones(2, requires_grad=True)
     weight.sum().backward()  # type: ignore[no-untyped-call]
     share.sum_gradients([weight])
@@ -81,17 +84,21 @@ def test_a_rank_without_rows_keeps_step_and_counts_nowhere() -> None:
 
 
 def test_alone_nothing_is_copied_nor_waited_for() -> None:
-    share, batch, stream = ALONE.share(2), toy_batch([3, 2]), seeded()
-    assert share.of(batch) is batch and share.rng(stream) is stream
-    assert share.means({"x": 3.0}, 2) == {"x": 3.0}
+    batch, stream, values = toy_batch([3, 2]), seeded(), torch.ones(2)
+    share = ALONE.share(batch)
+    assert share.batch is batch and share.rng(stream) is stream and share.rows(values) is values
+    assert share.of_rows == share.of_tokens == share.of_equals == 1
     assert ALONE.every("x") == ["x"] and ALONE.first
     assert ALONE.agreed("b", ("a", "b")) == "b" and ALONE.agreed(None, ("a", "b")) is None
 
 
-def test_a_figure_that_is_no_number_stays_so() -> None:
-    share = _OneOf(0, 2).share(3)
-    assert math.isnan(share.maxima({"curvature": math.nan})["curvature"])
-    assert math.isnan(share.means({"gap": math.nan}, 2)["gap"])
+def test_parts_of_figures_add_up_to_means() -> None:
+    batch = toy_batch([6, 5, 5, 3, 2, 2, 1])
+    shares, values = _shares(batch, 3), torch.arange(7.0)
+    assert sum(float(share.rows(values).mean()) * share.of_rows for share in shares) == pytest.approx(3)
+    assert sum(share.of_tokens for share in shares) == pytest.approx(1)
+    assert sum(share.of_equals for share in shares) == pytest.approx(1)
+    assert math.isnan(float(shares[0].largest(torch.tensor(math.nan))))
 
 
 def test_what_must_be_alike_is_compared() -> None:

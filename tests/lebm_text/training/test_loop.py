@@ -226,9 +226,9 @@ def _threads() -> list[str]:
 def test_updates_see_the_batches_of_the_plan_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
 
-    def spy(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
+    def spy(trainer: Trainer, batch: Batch, **options: Any) -> None:
         seen.append(batch.index.tolist())
-        return update(trainer, batch, **options)
+        update(trainer, batch, **options)
 
     update = Trainer.update
     monkeypatch.setattr(Trainer, "update", spy)

@@ -15,14 +15,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_model
+from lebm_text.inference.short_run import ShortRun
+from lebm_text.processes import ALONE
 from lebm_text.run import Run
-from lebm_text.text.batching import BatchPlan, EncodedCorpus
+from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 from lebm_text.training.events import ignore
 from lebm_text.training.loop import Limits, TrainingLoop
-from lebm_text.training.monitor import Averages, Watchdog, largest_curvature, require_finite, spread, z_usage
+from lebm_text.training.monitor import (
+    Averages,
+    Monitor,
+    Update,
+    Watchdog,
+    largest_curvature,
+    probe,
+    require_finite,
+    spread,
+)
 from lebm_text.training.trainer import Trainer
 
-from ..toy import BOS, EOS, LATENT, VOCABULARY, normal, seeded, toy_config
+from ..toy import BOS, EOS, LATENT, VOCABULARY, normal, seeded, toy_batch, toy_config, toy_prior
 
 figures = st.dictionaries(st.sampled_from("abcd"), st.floats(-1e6, 1e6), max_size=4)
 
@@ -48,25 +59,55 @@ def test_averages_survive_a_checkpoint(updates: list[dict[str, float]], split: i
 def test_spread_is_the_standard_deviation_over_the_batch() -> None:
     scales = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     z = normal(20_000, 3) * scales + torch.tensor([5.0, 0.0, -5.0])
-    assert spread(z) == pytest.approx(math.sqrt(14 / 3), rel=0.02)
+    assert float(spread(z)) == pytest.approx(math.sqrt(14 / 3), rel=0.02)
     assert spread(torch.ones(4, 3)) == 0
 
 
-def test_z_usage_tells_own_from_anothers() -> None:
-    centres, z = normal(4, 3), normal(4, 3, seed=2)
-
-    def likelihood(at: Tensor) -> Tensor:
-        return -(at - centres).square().sum(-1)
-
-    usage = z_usage(likelihood, centres, z, centres.roll(1, 0))
-    assert usage["posterior"] == 0
-    assert usage["shuffled"] == pytest.approx(float(likelihood(centres[[3, 0, 1, 2]]).mean()))
-    assert usage["prior"] == pytest.approx(float(likelihood(z).mean()))
+def _seen(z: Tensor, batch: Batch, step: int = 1, norm: float = 1.0) -> Update:
+    share = ALONE.share(batch)
+    norms = {"grad_generator": torch.tensor(norm)}
+    return Update(step, share, z, z.flip(0), z - 1, torch.full((len(z),), -6.0), {"noise_scale": 0.5}, norms)
 
 
-def test_a_single_sentence_has_no_other_to_take_z_from() -> None:
-    usage = z_usage(lambda z: z.sum(-1), normal(1, 3), normal(1, 3, seed=1), None)
-    assert set(usage) == {"posterior", "prior"}
+def test_a_probe_tells_own_z_from_anothers() -> None:
+    model, batch = build_model(toy_config(), vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(5)), toy_batch([6, 4, 4, 1])
+    z = normal(4, LATENT).float()
+    infer = ShortRun(n_steps=2, step_size=[0.4, 0.6])
+    found = probe(_seen(z, batch), infer, model.prior, model.generator, rng=seeded())
+    likelihood = model.generator.likelihood(batch)
+    for name, at in {"posterior": z, "prior": z.flip(0), "shuffled": z[[3, 0, 1, 2]]}.items():
+        assert float(found[f"nll_{name}"]) == pytest.approx(-float(likelihood(at).sum()) / 15)
+    noise = seeded()
+    curvature = largest_curvature(infer.target(model.prior, likelihood), z, rng=noise)
+    assert float(found["curvature_posterior"]) == pytest.approx(float(curvature) * 0.6**2 / 4)
+    assert set(found) == {"nll_posterior", "nll_prior", "nll_shuffled", "curvature_posterior", "curvature_prior"}
+
+
+def test_figures_wait_and_are_averaged_over_the_interval() -> None:
+    prior, batch = toy_prior(dtype=torch.float32), toy_batch([6, 4, 4, 1])
+    monitor, draws = Monitor(prior, ALONE), [normal(4, LATENT, seed=seed).float() for seed in (1, 2, 3)]
+    for step, z in enumerate(draws, 1):
+        monitor.add(_seen(z, batch, step), {"nll_prior": torch.tensor(3.0)} if step == 3 else {})
+    assert monitor.averages.sums == {}
+    means = monitor.flush()
+    with torch.no_grad():
+        energy = sum(float(prior.neg_energy(z).mean()) for z in draws) / 3
+    assert means["f_positive"] == pytest.approx(energy)
+    assert means["gap"] == pytest.approx(0, abs=1e-6)
+    assert means["move_negative"] == pytest.approx(
+        sum(float((z.flip(0) - z + 1).norm(dim=1).mean()) for z in draws) / 3
+    )
+    assert means["nll_token"] == pytest.approx(24 / 15)
+    assert (means["nll_prior"], means["noise_scale"]) == (3.0, 0.5)
+    assert monitor.flush() == {}
+
+
+def test_the_first_step_that_is_not_finite_is_named() -> None:
+    monitor, z = Monitor(toy_prior(dtype=torch.float32), ALONE), normal(4, LATENT).float()
+    for step, norm in ((4, 1.0), (5, math.inf), (6, math.nan)):
+        monitor.add(_seen(z, toy_batch([6, 4, 4, 1]), step, norm), {})
+    with pytest.raises(FloatingPointError, match="non-finite grad_generator at step 5"):
+        monitor.collect()
 
 
 @pytest.mark.parametrize("eigenvalues", [(0.5, 2.0, 7.0), (-9.0, 1.0, 2.0), (3.0, 3.0, 3.0), (0.0, 0.0, 4.0)])
@@ -79,7 +120,7 @@ def test_largest_curvature_of_a_quadratic(eigenvalues: tuple[float, ...]) -> Non
         return -0.5 * torch.einsum("bi,ij,bj->b", z, matrix, z)
 
     # Many rows, so that one begins near the wanted axis; power iteration comes from below.
-    found = largest_curvature(logdensity, normal(200, 3, seed=4), rng=seeded(1))
+    found = float(largest_curvature(logdensity, normal(200, 3, seed=4), rng=seeded(1)))
     largest = max(map(abs, eigenvalues))
     assert 0.99 * largest < found < largest * (1 + 1e-6)
 
@@ -88,11 +129,11 @@ def test_largest_curvature_is_that_of_the_worst_row() -> None:
     def logdensity(z: Tensor) -> Tensor:
         return -0.5 * torch.tensor([1.0, 50.0, 2.0]) * z.square().sum(-1)
 
-    assert largest_curvature(logdensity, normal(3, 2), rng=seeded()) == pytest.approx(50.0, rel=1e-4)
+    assert float(largest_curvature(logdensity, normal(3, 2), rng=seeded())) == pytest.approx(50.0, rel=1e-4)
 
 
 def test_largest_curvature_of_a_flat_density_is_zero() -> None:
-    assert largest_curvature(lambda z: z.sum(-1), normal(3, 2), rng=seeded()) == pytest.approx(0, abs=1e-9)
+    assert float(largest_curvature(lambda z: z.sum(-1), normal(3, 2), rng=seeded())) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lebm_text.models.priors import EBMPrior
 from lebm_text.text.batching import BatchPlan
-from lebm_text.training.objectives import generator_loss, prior_loss
+from lebm_text.training.trainer import generator_loss, prior_loss
 
 from ..toy import LATENT, gap, normal, seeded, toy_corpus, toy_generator, toy_prior
 

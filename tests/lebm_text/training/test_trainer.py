@@ -12,8 +12,7 @@ from lebm_text.build import LatentModel, build_inference, build_model
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch
-from lebm_text.training.objectives import generator_loss, prior_loss
-from lebm_text.training.trainer import Trainer
+from lebm_text.training.trainer import Trainer, generator_loss, prior_loss
 
 from ..toy import BOS, LATENT, VOCABULARY, Mixture, gap, seeded, toy_batch, toy_config, toy_corpus
 
@@ -30,6 +29,12 @@ def _trainer(**changes: dict[str, Any]) -> Trainer:
 def _batches() -> list[Batch]:
     corpus = toy_corpus([5, 3, 4, 2, 6, 1, 3, 3, 7, 2, 4, 5])
     return [corpus.batch(index) for index in _three_of_four()]
+
+
+def _update(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
+    """One update, and what it saw."""
+    trainer.update(batch, **options)
+    return trainer.monitor.flush()
 
 
 def _three_of_four() -> list[Any]:
@@ -66,7 +71,7 @@ def test_update_is_algorithm_1() -> None:
         assert norm > limit
         torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True).step()
 
-    figures = trainer.update(batch, epoch=0.7, step=1)
+    figures = _update(trainer, batch, epoch=0.7, step=1)
     assert _differ(_weights(trainer.model), _weights(model)) == []
     assert figures["nll_token"] == pytest.approx(-float(log_likelihood.detach().sum()) / batch.n_tokens)
     assert figures["gap"] == pytest.approx(figures["f_positive"] - figures["f_negative"])
@@ -105,7 +110,7 @@ def test_update_with_an_encoder_is_the_evidence_bounds_and_the_contrastive_one(p
         torch.nn.utils.clip_grad_norm_(group, config.training.clip_norm if number < 2 else 1.0)
         torch.optim.Adam(group, lr=0.01, weight_decay=0.0 if number < 2 else 1e-3, fused=True).step()
 
-    figures = trainer.update(batch, epoch=0.7, step=1)
+    figures = _update(trainer, batch, epoch=0.7, step=1)
     for name, value in _weights(trainer.model).items():
         assert gap(value, model.state_dict()[name]) < 1e-6, name
     assert figures["kl"] == pytest.approx(float(kl.detach().sum(1).mean()), rel=1e-5)
@@ -116,7 +121,7 @@ def test_after_pretraining_the_encoder_stays_and_the_generator_begins_anew() -> 
     inference = {"kind": "amortized", "pretrain_epochs": 1, "kl_weight_start": 0.5}
     trainer, batches = _trainer(inference=inference), _batches()
     first = _weights(trainer.model)
-    figures = [trainer.update(batch, epoch=step / 3, step=step + 1) for step, batch in enumerate(batches)]
+    figures = [_update(trainer, batch, epoch=step / 3, step=step + 1) for step, batch in enumerate(batches)]
     assert {f["kl_weight"] for f in figures} == {0.0}
     before = _weights(trainer.model)
     assert not [name for name in _differ(first, before) if name.startswith("prior.")]
@@ -129,8 +134,8 @@ def test_after_pretraining_the_encoder_stays_and_the_generator_begins_anew() -> 
 
     infer = trainer.inference
     trainer.inference = watch  # type: ignore[method-assign]
-    assert trainer.update(batches[0], epoch=1.0, step=4)["kl_weight"] == 0.5
-    trainer.update(batches[1], epoch=4 / 3, step=5)
+    assert _update(trainer, batches[0], epoch=1.0, step=4)["kl_weight"] == 0.5
+    _update(trainer, batches[1], epoch=4 / 3, step=5)
     anew, later = seen
     generator = {name for name in first if name.startswith("generator.")}
     assert set(_differ(before, anew)) == generator
@@ -143,7 +148,7 @@ def test_after_pretraining_the_encoder_stays_and_the_generator_begins_anew() -> 
 def test_a_language_model_learns_log_p_of_x() -> None:
     trainer, batch = _trainer(model={"latent_dim": 0}), toy_batch([6, 4, 4, 1])
     chains = trainer.noise.get_state()
-    losses = [trainer.update(batch, epoch=0.0, step=step, probe=True) for step in range(1, 41)]
+    losses = [_update(trainer, batch, epoch=0.0, step=step, report=True) for step in range(1, 41)]
     assert set(losses[0]) == {"nll_token", "grad_generator"}
     assert losses[-1]["nll_token"] < 0.9 * losses[0]["nll_token"]
     assert torch.equal(trainer.noise.get_state(), chains)
@@ -151,25 +156,25 @@ def test_a_language_model_learns_log_p_of_x() -> None:
 
 def test_updates_raise_the_likelihood() -> None:
     trainer, batch = _trainer(), toy_batch([6, 4, 4, 1])
-    losses = [trainer.update(batch, epoch=0.0, step=step)["nll_token"] for step in range(1, 41)]
+    losses = [_update(trainer, batch, epoch=0.0, step=step)["nll_token"] for step in range(1, 41)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
 def test_prior_waits_for_its_start() -> None:
     trainer = _trainer(training={"prior_start_epoch": 1.0})
     before = _weights(trainer.model)
-    trainer.update(_batches()[0], epoch=0.99, step=1)
+    _update(trainer, _batches()[0], epoch=0.99, step=1)
     changed = _differ(before, _weights(trainer.model))
     assert changed
     assert all(name.startswith("generator.") for name in changed)
-    trainer.update(_batches()[1], epoch=1.0, step=2)
+    _update(trainer, _batches()[1], epoch=1.0, step=2)
     assert any(name.startswith("prior.") for name in _differ(before, _weights(trainer.model)))
 
 
 def test_gaussian_prior_has_nothing_to_learn() -> None:
     trainer = _trainer(model={"prior": "gaussian"})
     assert set(trainer.optimizers) == {"generator"}
-    figures = trainer.update(_batches()[0], epoch=0.0, step=1, probe=True)
+    figures = _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
     assert figures["gap"] == figures["move_negative"] == 0
     assert "grad_prior" not in figures
     assert "curvature_posterior" in figures
@@ -182,7 +187,7 @@ def test_any_prior_with_parameters_learns_them() -> None:
     model = LatentModel(Mixture(LATENT), trainer.model.generator)
     trainer = Trainer(model, trainer.config, n_sentences=N, mean_batch_size=MEAN)
     before = _weights(model)
-    figures = trainer.update(_batches()[0], epoch=0.0, step=1, probe=True)
+    figures = _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
     assert "prior.means" in _differ(before, _weights(model))
     assert figures["grad_prior"] > 0
     assert "curvature_prior" not in figures
@@ -192,7 +197,7 @@ def test_any_prior_with_parameters_learns_them() -> None:
 
 def test_a_batch_of_one() -> None:
     trainer = _trainer()
-    figures = trainer.update(toy_batch([5]), epoch=0.0, step=1, probe=True)
+    figures = _update(trainer, toy_batch([5]), epoch=0.0, step=1, report=True)
     assert not {"std_positive", "std_negative", "nll_shuffled"} & set(figures)  # these need another sentence
     assert {"nll_posterior", "nll_prior", "curvature_posterior"} <= set(figures)
 
@@ -200,8 +205,8 @@ def test_a_batch_of_one() -> None:
 def test_a_probe_changes_nothing_that_is_learned() -> None:
     one, two = _trainer(model={"dropout": 0.3}), _trainer(model={"dropout": 0.3})
     for step, batch in enumerate(_batches(), 1):
-        plain = one.update(batch, epoch=0.0, step=step)
-        probed = two.update(batch, epoch=0.0, step=step, probe=True)
+        plain = _update(one, batch, epoch=0.0, step=step)
+        probed = _update(two, batch, epoch=0.0, step=step, report=True)
         assert plain.items() <= probed.items()
         assert {"nll_posterior", "nll_shuffled", "curvature_prior"} <= set(probed) - set(plain)
     assert _differ(_weights(one.model), _weights(two.model)) == []
@@ -213,7 +218,7 @@ def test_global_randomness_is_neither_used_nor_changed() -> None:
         trainer = _trainer(model={"dropout": 0.3}, inference={"persistent": True})
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        trainer.update(_batches()[0], epoch=0.0, step=1, probe=True)
+        _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
         assert torch.equal(torch.get_rng_state(), before)
         results.append(_weights(trainer.model))
     assert _differ(*results) == []
@@ -225,32 +230,52 @@ def test_persistent_chains_go_on_where_their_sentence_was_left() -> None:
     assert trainer.memory.shape == (N, LATENT)
     start = trainer.memory.clone()
     first, second, _ = _batches()
-    trainer.update(first, epoch=0.0, step=1)
+    _update(trainer, first, epoch=0.0, step=1)
     visited = trainer.memory.clone()
     assert bool((visited[first.index] != start[first.index]).all())
     assert torch.equal(visited[second.index], start[second.index])
-    figures = trainer.update(first, epoch=0.0, step=2)
+    figures = _update(trainer, first, epoch=0.0, step=2)
     moved = (trainer.memory[first.index] - visited[first.index]).norm(dim=1).mean()
     assert figures["move_positive"] == pytest.approx(float(moved), rel=1e-5)
 
 
 @pytest.mark.parametrize("damage", [float("nan"), float("inf")])
-def test_numbers_that_are_not_finite_stop_before_the_parameters_move(damage: float) -> None:
+def test_numbers_that_are_not_finite_are_found_and_no_parameter_moves(damage: float) -> None:
     trainer = _trainer()
     with torch.no_grad():
         trainer.model.get_parameter("generator.output_bias")[4] = damage
     before = _weights(trainer.model)
+    for step, batch in enumerate(_batches(), 7):
+        trainer.update(batch, epoch=0.0, step=step)
     with pytest.raises(FloatingPointError, match="step 7"):
-        trainer.update(_batches()[0], epoch=0.0, step=7)
+        trainer.monitor.collect()
     after = _weights(trainer.model)
     assert all(torch.equal(before[name], after[name]) or before[name].isnan().any() for name in before)
+
+
+def test_after_numbers_that_are_not_finite_nothing_moves_again() -> None:
+    """The run stops when somebody looks; until then it keeps the parameters of before."""
+    trainer = _trainer()
+    bias = trainer.model.get_parameter("generator.output_bias").detach()
+    kept = bias.clone()
+    trainer.update(_batches()[0], epoch=0.0, step=1)
+    trainer.monitor.collect()
+    assert not torch.equal(bias, kept)
+    before = _weights(trainer.model)
+    bias[4] = float("nan")
+    trainer.update(_batches()[1], epoch=0.0, step=2)
+    bias.copy_(before["generator.output_bias"])
+    trainer.update(_batches()[2], epoch=0.0, step=3)
+    assert _differ(before, _weights(trainer.model)) == []
+    with pytest.raises(FloatingPointError, match="step 2"):
+        trainer.monitor.flush()
 
 
 def test_learning_rates_decay_with_the_epochs() -> None:
     trainer = _trainer(training={"learning_rate_decay": 0.5, "prior_learning_rate": 0.08})
     trainer.end_epoch()
     trainer.end_epoch()
-    rates = {name: optimizer.lr for name, optimizer in trainer.optimizers.items()}
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
     assert rates == pytest.approx({"generator": 0.0025, "prior": 0.02})
 
 
@@ -265,17 +290,17 @@ def test_state_is_all_that_the_next_updates_depend_on(prior: str, persistent: bo
     trainer = _trainer(**changes)
     batches = _batches()
     for step, batch in enumerate(batches, 1):
-        trainer.update(batch, epoch=0.0, step=step)
+        _update(trainer, batch, epoch=0.0, step=step)
     trainer.end_epoch()
     tensors, skeleton = trainer.state()
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
 
     other = _trainer(**changes)
-    other.update(batches[1], epoch=0.0, step=1)  # whatever it was before
+    _update(other, batches[1], epoch=0.0, step=1)  # whatever it was before
     other.load_state(tensors, skeleton)
     for step, batch in enumerate(batches, 4):
-        mine = trainer.update(batch, epoch=1.2, step=step, probe=True)
-        assert other.update(batch, epoch=1.2, step=step, probe=True) == mine
+        mine = _update(trainer, batch, epoch=1.2, step=step, report=True)
+        assert _update(other, batch, epoch=1.2, step=step, report=True) == mine
     assert _differ(_weights(trainer.model), _weights(other.model)) == []
     if persistent:
         assert trainer.memory is not None
