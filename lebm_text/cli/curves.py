@@ -6,6 +6,10 @@ from pathlib import Path
 
 import click
 
+from lebm_text.reports.curves import compute, draw
+from lebm_text.run import Run
+from lebm_text.store import check_writable
+
 __all__ = ["command"]
 
 
@@ -23,9 +27,6 @@ __all__ = ["command"]
 )
 def command(*, runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
-    from lebm_text.reports.curves import plot_curves
-    from lebm_text.store import check_writable
-
     check_writable(output)
-    plot_curves({str(run): run for run in runs}, output)
+    draw(compute([Run(run) for run in runs]), output)
     click.echo(f"wrote {output}", err=True)

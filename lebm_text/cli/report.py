@@ -6,7 +6,11 @@ from pathlib import Path
 
 import click
 
-from .sampling import find_run, run_option
+from lebm_text.page.page import write_page
+from lebm_text.run import Run
+from lebm_text.store import check_writable
+
+from .options import run_option
 
 __all__ = ["command"]
 
@@ -21,19 +25,15 @@ __all__ = ["command"]
     metavar="FILE",
 )
 def command(*, run: Path | None, output: Path | None) -> None:
-    """Write one HTML page about a run: settings, curves, samples, evaluations, and how to repeat it.
+    """Write one HTML page about a run: samples, evaluations, curves, settings, and how to repeat it.
 
     The page needs no network and no other file, and shows what there is: a run that still trains has one, too, and
     another call after an evaluation adds it. Reports in the run's eval/ and texts in its samples/ are taken up;
     samples/*.tsv are read as `lebm-text reconstruct` prints them.
     """
-    run = find_run(run)
-
-    from lebm_text.page.page import write_page
-    from lebm_text.store import check_writable
-
-    output = output or run / "report.html"
+    found = Run.find(run)
+    output = output or found.page_file
     check_writable(output)
-    for note in write_page(run, output):
+    for note in write_page(found, output):
         click.echo(f"not on the page: {note}", err=True)
     click.echo(f"wrote {output}", err=True)

@@ -1,119 +1,322 @@
-"""The page: what is there of a run, in one HTML file that loads nothing, runs nothing and shows text as text."""
+"""The page: what there is of a run, in one HTML file that loads nothing, runs nothing and shows text as text.
+
+Model and corpus decide what stands in samples; nothing of that may become markup. The template escapes all text, and
+characters that would change how their neighbours are shown are spelled out.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from rich.console import Group
+from rich.table import Table
 
 from lebm_text import __version__
+from lebm_text.config import Config
+from lebm_text.reports import curves
+from lebm_text.reports.base import Report
+from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.svg import to_svg, visible
+from lebm_text.run import Run
 from lebm_text.store import atomic_write_text
+from lebm_text.training.monitor import Watchdog
 
-from .about import about, glance, kind_of
-from .anomalies import anomalies, is_anomaly
-from .attributes import directions, is_directions
-from .chains import is_trajectories, trajectories
-from .clouds import is_view, views
-from .curves import training_curves
-from .density import is_likelihood, likelihoods
-from .generic import generic_report
-from .html import Html, Section, details, element, join
-from .judged import evaluations, frontiers, is_frontier, is_judged
-from .repeat import how_to_repeat
-from .run_files import RunFiles, read_run, signatures_in
-from .texts import reconstructions, samples
+from .repeat import generation_command, training_command
 
 __all__ = ["render", "write_page"]
 
-_SECTIONS: tuple[Callable[[RunFiles], Section | None], ...] = (
-    about,
-    training_curves,
-    samples,
-    reconstructions,
-    evaluations,
-    frontiers,
-    likelihoods,
-    trajectories,
-    views,
-    directions,
-    anomalies,
-)
-_KNOWN = (is_judged, is_frontier, is_likelihood, is_trajectories, is_view, is_directions, is_anomaly)
+_SENTENCES = 20  # read of each sample file
+_PAIRS = 50  # read of each file of reconstructions
+_CHARACTERS = 600  # shown of a sentence
+_BYTES = 4096  # read of a line
+_EPOCHS = 6  # at which samples are shown
+_OF_EPOCH = re.compile(r"epoch-(\d+)\.txt")
+_LONG = 40  # characters of a table's cell from which it may take several lines
+
+T = TypeVar("T")
 
 
-def write_page(run: Path, output: Path) -> list[str]:
-    """Write the page about a run directory to `output`, whole or not at all.
+class Cell(NamedTuple):
+    """Of a table; `kind` is a class of the style: number, long, or none."""
+
+    text: str
+    kind: str = ""
+
+
+class Grid(NamedTuple):
+    """A table, row by row."""
+
+    caption: str
+    headings: list[Cell]
+    rows: list[list[Cell]]
+
+
+class Shown(NamedTuple):
+    """A report on the page: tables, paragraphs between them, and pictures."""
+
+    name: str
+    parts: list[Grid | str]
+    pictures: list[Markup]
+
+
+def write_page(run: Run, output: Path) -> list[str]:
+    """Write the page about a run to `output`, whole or not at all.
 
     Returns:
         What could not be read and is therefore missing from the page.
 
     Raises:
-        InputError: `run` has no sound config.json.
+        InputError: the run has no sound config.json.
     """
-    files = read_run(run)
-    atomic_write_text(output, render(files))
-    return files.notes
+    atomic_write_text(output, render(run))
+    return run.notes
 
 
-def render(run: RunFiles) -> str:
-    """The page about a run, ready to be encoded: lone surrogates are spelled out."""
-    sections = [part for build in _SECTIONS if (part := build(run)) is not None]
-    sections += [
-        generic_report(name, report)
-        for name, report in run.reports.items()
-        if not any(known(report) for known in _KNOWN)
-    ]
-    if run.notes:
-        notes = element("ul", *(element("li", note) for note in run.notes), class_="warnings")
-        sections.append(Section("unreadable", "What could not be read", [notes]))
-    if (signed := _signatures(run)) is not None:
-        sections.append(signed)
-    sections.append(how_to_repeat(run))
-    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        # Nothing is loaded or run, whatever the text contains; the one style is known by its hash.
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(style)),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{run.name} – lebm-text"),
-        element("style", Html(style)),
+def render(run: Run) -> str:
+    """The page about a run; what cannot be read is added to `run.notes`. Raises InputError as `write_page` does."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
     )
-    body = element(
-        "body",
-        element("header", element("h1", run.name), element("p", kind_of(run.config)), glance(run)),
-        _contents(sections),
-        element("main", *(part.html() for part in sections)),
-        element("footer", element("p", f"Written by lebm-text {__version__}.")),
-    )
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _policy(style: str) -> str:
+    environment.filters["number"] = _number
+    files = resources.files(__package__)
+    template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    style = files.joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    page = template.render(style=Markup(style), digest=digest, version=__version__, **_content(run))
+    return page.lstrip() + "\n"
 
 
-def _contents(sections: Sequence[Section]) -> Html:
-    links = [element("li", element("a", part.heading, href=f"#{part.anchor}")) for part in sections]
-    return element("nav", element("ul", *links), aria_label="Sections")
+def _content(run: Run) -> dict[str, Any]:
+    """What the template shows."""
+    config = run.config
+    environment = (_attempt(run, lambda: run.environment) if run.environment_file.exists() else None) or {}
+    corpus = _mapping(environment.get("corpus"))
+    metrics = [each for each in map(_figures, _attempt(run, run.metrics) or []) if "epoch" in each]
+    trained = _attempt(run, lambda: curves.compute([run])) if metrics else None
+    reports = run.reports()
+    shown: dict[str, list[Shown]] = {}
+    for number, (name, report) in enumerate(reports.items()):
+        shown.setdefault(report.kind, []).append(_show(run, name, report, f"picture-{number}"))
+    texts = [(each.path.name, _lines(run, each.path, _SENTENCES), each.record) for each in run.samples()]
+    epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
+    texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
+    records = {name: record for name, _, record in texts} | {name: each.to_json() for name, each in reports.items()}
+    return {
+        "name": run.name,
+        "config": config,
+        "state": _figures(run.progress()),
+        "metrics": metrics,
+        "epochs": [(epoch, epochs[epoch]) for epoch in _spread(sorted(epochs))],
+        "texts": texts,
+        "pairs": [pairs for path in sorted((run.path / "samples").glob("*.tsv")) if (pairs := _pairs(run, path))],
+        "reports": shown,
+        "scores": [row for record in records.values() for row in _scores(record)],
+        "curves": _show(run, "curves", trained, "curves") if trained else None,
+        "warnings": _warnings(metrics, config.model.latent_dim),
+        "can_draw": bool(picture_formats()),
+        "changes": _dictionary("Settings that differ from the defaults", config.differences(Config())),
+        "settings": _dictionary("All settings", _flat(config.to_dict())),
+        "corpus": _splits(corpus),
+        "machine": _dictionary("Machine and versions", _flat({**environment, "corpus": None})),
+        "commands": list(dict.fromkeys(_commands(run, corpus, records))),
+        "signatures": {
+            name: found for name, record in records.items() if (found := dict.fromkeys(_signatures(record)))
+        },
+        "notes": [note.replace(f"{run.path}/", "") for note in run.notes],
+    }
 
 
-def _signatures(run: RunFiles) -> Section | None:
-    """Each figure's signature and the hashes of what it was computed from."""
-    parts = []
-    records = [(text.name, text.record) for text in run.samples] + list(run.reports.items())
-    for name, record in records:
-        signatures = [element("li", element("code", signature)) for signature in signatures_in(record)]
-        hashes = record.get("sha256")
-        known = hashes.items() if isinstance(hashes, dict) else [("text", hashes)] if isinstance(hashes, str) else []
-        signatures += [element("li", join(f"sha256 {label}: ", element("code", str(value)))) for label, value in known]
-        if signatures:
-            parts.append(details(name, element("ul", *signatures, class_="signatures")))
-    if not parts:
+def _attempt(run: Run, read: Callable[[], T]) -> T | None:
+    """What `read` gives, or None and a note."""
+    try:
+        return read()
+    except (ArithmeticError, LookupError, OSError, RecursionError, ValueError) as error:
+        note = " ".join(str(error).split()) or type(error).__name__
+        if note not in run.notes:
+            run.notes.append(note)
         return None
-    caption = "What each figure is, in one line: quote it with the figure."
-    return Section("signatures", "Signatures", [element("p", caption), *parts])
+
+
+def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
+    """A report's table and, where matplotlib is there, its pictures, whose ids begin with `ident`."""
+
+    def pictures() -> list[Markup]:
+        figures = report.figures() if picture_formats() else {}
+        return [Markup(svg) for end, figure in figures.items() for svg in to_svg(figure, f"{ident}{end}")]
+
+    return Shown(name, _attempt(run, lambda: [*_parts(report.table())]) or [], _attempt(run, pictures) or [])
+
+
+def _parts(group: Group) -> Iterator[Grid | str]:
+    """The tables and lines of a report."""
+    for part in group.renderables:
+        if isinstance(part, Group):
+            yield from _parts(part)
+        elif isinstance(part, Table):
+            kinds = ["number" if column.justify == "right" else "" for column in part.columns]
+            headings = [_cell(column.header, kind) for column, kind in zip(part.columns, kinds, strict=True)]
+            rows = zip(*(column.cells for column in part.columns), strict=True)
+            yield Grid(_plain(part.title or ""), headings, [[*map(_cell, row, kinds)] for row in rows])
+        else:
+            yield _plain(part)
+
+
+def _cell(content: object, kind: str) -> Cell:
+    text = _plain(content)
+    return Cell(text, "long" if len(text) > _LONG else kind)
+
+
+def _plain(content: object) -> str:
+    """Of rich's texts, or of strings, the letters."""
+    return str(getattr(content, "plain", content))
+
+
+def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Rows of FPPL and RPPL."""
+    rows = report.get("results")
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and isinstance(row.get("ppl"), float):
+            yield row
+
+
+def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[tuple[int, str]]:
+    """(update, message) as training said them: metrics.jsonl does not hold them, but all that they follow from."""
+    watchdog = Watchdog(latent_dim)
+    whole = [record for record in metrics if "nll_posterior" in record or "nll_shuffled" not in record]
+    return [(record["step"], message) for record in whole for message in watchdog.check(record)]
+
+
+def _signatures(value: Any) -> Iterator[tuple[str, str]]:
+    """Every signature and every hash anywhere in a report, once, in order, with the hashes' labels."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "signature":
+                yield "", str(item)
+            elif key == "sha256":
+                hashes = item.items() if isinstance(item, Mapping) else [("text", item)]
+                yield from ((f"sha256 {name}", str(each)) for name, each in hashes)
+            else:
+                yield from _signatures(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _signatures(item)
+
+
+def _splits(corpus: Mapping[str, Any]) -> Grid:
+    """The text that the run was trained on, without its paths."""
+    headings = ["split", "sentences", "words", "sha256"]
+    rows = []
+    for name, split in _mapping(corpus.get("splits")).items():
+        values = [_mapping(split).get(key, "") for key in ("n_sentences", "n_words", "sha256")]
+        rows.append(
+            [
+                Cell(name),
+                *(Cell(_number(each), "number") if isinstance(each, int) else Cell(str(each)) for each in values),
+            ]
+        )
+    return Grid(f"Text: {corpus.get('name', 'unnamed')}", [Cell(heading) for heading in headings], rows)
+
+
+def _commands(run: Run, corpus: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What leads to all that the page shows; the run is named where runs are kept by default."""
+    path = f"runs/{run.name}"
+    yield training_command(run.config, corpus, path)
+    for name, record in records.items():
+        settings = _mapping(record.get("settings"))
+        if name.endswith(".txt") and "n" in settings:
+            yield generation_command(path, settings, run.config.text.max_length, f"{path}/samples/{name}")
+        elif isinstance(record.get("command"), str):
+            yield record["command"]
+    yield shlex.join(["lebm-text", "report", "--run", path])
+
+
+def _lines(run: Run, path: Path, n: int) -> list[str]:
+    """The first lines of a text, long ones cut."""
+
+    def read() -> list[bytes]:
+        with path.open("rb") as stream:
+            return [line for _ in range(n) if (line := _line(stream))]
+
+    lines = _attempt(run, read) or []
+    return [_cut(line.decode("utf-8", errors="replace").rstrip("\r\n")) for line in lines]
+
+
+def _line(stream: BinaryIO) -> bytes:
+    """The next line, or its first `_BYTES`; empty at the end."""
+    line = piece = stream.readline(_BYTES)
+    while piece and not piece.endswith(b"\n"):
+        piece = stream.readline(1 << 20)
+    return line
+
+
+def _cut(sentence: str) -> str:
+    left = len(sentence) - _CHARACTERS
+    return sentence if left <= 0 else f"{sentence[:_CHARACTERS]} … ({left:,} characters more)"
+
+
+def _pairs(run: Run, path: Path) -> list[list[str]]:
+    """As `lebm-text reconstruct` prints them: a sentence, a tab, what came of it."""
+    return [pair for line in _lines(run, path, _PAIRS) if len(pair := line.split("\t")) == 2]
+
+
+def _spread(epochs: Sequence[int]) -> list[int]:
+    """The first and last and some between, evenly."""
+    last = min(_EPOCHS, len(epochs)) - 1
+    return [epochs[round(i * (len(epochs) - 1) / max(last, 1))] for i in range(last + 1)]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`, without what is None."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": item for name, item in _flat(value).items()}
+        elif value is not None:
+            found[key] = value
+    return found
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, float]:
+    """What is a finite number in a record."""
+    return {
+        key: value
+        for key, value in record.items()
+        if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    }
+
+
+def _number(value: float) -> str:
+    """A figure for people: four digits that count, thousands apart."""
+    if value == int(value) or abs(value) >= 1e4:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _dictionary(caption: str, values: Mapping[str, Any]) -> Grid:
+    return Grid(caption, [], [[Cell(key), Cell(_setting(value), "long")] for key, value in values.items()])
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_setting, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,9 +1,9 @@
-"""How to repeat a run: the commands that lead to it, and what they ran with."""
+"""How to repeat a run: the commands that lead to it, and to all that its page shows."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,45 +11,21 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
-from .html import Section, element
-from .run_files import RunFiles, dig
-
-__all__ = ["how_to_repeat", "training_command"]
+__all__ = ["generation_command", "training_command"]
 
 
-def how_to_repeat(run: RunFiles) -> Section:
-    """The section."""
-    commands = [training_command(run), *_generation(run), *_evaluation(run), _command("report", run)]
-    git = run.env.get("git")
-    source = ""
-    if isinstance(git, Mapping) and git.get("commit"):
-        source = f" (commit {git['commit']}{', with changes that were not committed' if git.get('changed') else ''})"
-    device = run.env.get("device_name") or run.env.get("device")
-    machine = f" on {device}" if device else ""
-    version = run.env.get("lebm_text")
-    parts = [
-        element(
-            "p",
-            "With the text of the checksums above, the same versions and the same kind of machine these commands give "
-            "the same run; elsewhere numbers differ by rounding.",
-        ),
-        element("pre", element("code", "\n".join(dict.fromkeys(commands))), tabindex=0),
-    ]
-    if version:
-        parts.append(element("p", f"Trained with lebm-text {version}{source}{machine}."))
-    return Section("repeat", "How to repeat it", parts)
+def training_command(config: Config, corpus: Mapping[str, Any], out: str) -> str:
+    """`lebm-text train` with the preset that needs the fewest changes, and these.
 
-
-def training_command(run: RunFiles) -> str:
-    """`lebm-text train` with the preset that needs the fewest changes, and these."""
-    name, changes = _nearest_preset(run.config)
-    corpus = dig(run.env, "corpus", "name") or "CORPUS"
-    if dig(run.env, "corpus", "origin") == "directory":
-        corpus = f"./{corpus}"
-    words = ["lebm-text", "train", str(corpus), *([] if name == DEFAULT_PRESET else ["--preset", name])]
-    for change in changes:
-        words += ["--set", change]
-    return shlex.join([*words, "--out", run.path])
+    Args:
+        corpus: as env.json describes it: its name, and whether that is a directory's.
+        out: where the run goes.
+    """
+    name, changes = _nearest_preset(config)
+    text = str(corpus.get("name", "CORPUS"))
+    words = ["lebm-text", "train", f"./{text}" if corpus.get("origin") == "directory" else text]
+    words += [] if name == DEFAULT_PRESET else ["--preset", name]
+    return shlex.join([*words, *(word for change in changes for word in ("--set", change)), "--out", out])
 
 
 def _nearest_preset(config: Config) -> tuple[str, list[str]]:
@@ -68,29 +44,17 @@ def _nearest_preset(config: Config) -> tuple[str, list[str]]:
     return min(found, key=lambda pair: len(pair[1]))
 
 
-def _generation(run: RunFiles) -> Iterator[str]:
-    for text in run.samples:
-        settings = text.record.get("settings")
-        if not isinstance(settings, Mapping) or "n" not in settings:
-            continue
-        words = ["-n", settings["n"], "--seed", settings.get("seed", 1), "--decode", settings.get("decode", "sample")]
-        if settings.get("decode") == "sample":
-            words += ["--temperature", settings.get("temperature", 1.0)]
-            for key, off in (("top_k", 0), ("top_p", 1.0)):
-                if settings.get(key, off) != off:
-                    words += [f"--{key.replace('_', '-')}", settings[key]]
-        if settings.get("max_length", run.config.text.max_length) != run.config.text.max_length:
-            words += ["--max-length", settings["max_length"]]
-        yield _command("generate", run, *words, "-o", f"{run.path}/samples/{text.name}")
+def generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
+    """`lebm-text generate` with all that is not its default.
 
-
-def _evaluation(run: RunFiles) -> Iterator[str]:
-    """Every report of an evaluation says by which command it was made."""
-    for report in run.reports.values():
-        if isinstance(report.get("command"), str):
-            yield report["command"]
-
-
-def _command(name: str, run: RunFiles, *words: Any) -> str:
-    shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
-    return shlex.join(["lebm-text", name, "--run", run.path, *shown])
+    Args:
+        settings: as the file beside a sample file has them.
+        longest: the run's maximum length, which generation takes by default.
+    """
+    defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
+    words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
+    for key in ("seed", "decode", *defaults):
+        value = settings.get(key, defaults.get(key))
+        if value != defaults.get(key):
+            words += [f"--{key.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, "-o", output])

@@ -19,6 +19,7 @@ __all__ = ["KINDS", "load"]
 
 KINDS: dict[str, str] = {
     "anomaly": "Anomaly",
+    "curves": "Curves",
     "directions": "Directions",
     "frontier": "Frontier",
     "interpolation": "Interpolation",

@@ -2,60 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Group
 
 from lebm_text.errors import InputError
-from lebm_text.reports.drawing import new_figure
-from lebm_text.training.metrics import read_metrics
+from lebm_text.run import Run
+from lebm_text.store import sha256_file
+
+from .base import Report, new_table, versions
+from .drawing import logarithmic, panels
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["PANELS", "plot_curves"]
+__all__ = ["PANELS", "Curves", "Panel", "compute", "draw"]
 
-# title → (keys of metrics.jsonl and their labels, logarithmic axis)
-PANELS: dict[str, tuple[Mapping[str, str], bool]] = {
-    "training NLL, nats a token": ({"nll_posterior": "own z", "nll_shuffled": "another's z"}, False),
-    "validation perplexity": (
-        {"valid_ppl_posterior": "posterior z", "valid_ppl_prior": "prior z", "valid_ppl": "language model"},
-        True,
+
+@dataclass(frozen=True)
+class Panel:
+    """What is drawn together.
+
+    Attributes:
+        keys: of metrics.jsonl, with the labels of their lines.
+        levels: horizontal lines to compare with, by label.
+        logarithmic: whether the vertical axis is.
+        changing: a line that stays where it began is left out.
+    """
+
+    title: str
+    keys: Mapping[str, str]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    logarithmic: bool = False
+    changing: bool = False
+
+
+PANELS = (
+    Panel(
+        "validation perplexity",
+        {
+            "valid_ppl_posterior": "posterior z",
+            "valid_ppl_prior": "prior z",
+            "valid_ppl_bound": "bound on the model's",
+            "valid_ppl": "language model",
+        },
+        logarithmic=True,
     ),
-    "energy gap f(z⁺) − f(z⁻), nats": ({"gap": ""}, False),
-    "norms": ({"norm_positive": "‖z⁺‖", "norm_negative": "‖z⁻‖"}, False),
-    "std(z⁺) / std(z⁻)": ({"std_ratio": ""}, False),
-    "largest curvature × s²/4": ({"curvature_posterior": "posterior", "curvature_prior": "prior"}, True),
+    Panel(
+        "training NLL, nats per token",
+        {"nll_token": "with dropout", "nll_posterior": "own z", "nll_shuffled": "another's z", "nll_prior": "prior z"},
+    ),
+    Panel("energy gap f(z⁺) − f(z⁻), nats", {"gap": ""}),
+    Panel("energy f, nats", {"f_positive": "f(z⁺)", "f_negative": "f(z⁻)"}),
+    Panel("norms", {"norm_positive": "‖z⁺‖", "norm_negative": "‖z⁻‖"}),
+    Panel("std(z⁺) / std(z⁻)", {"std_ratio": ""}, {"equally wide": 1.0}),
+    Panel(
+        "largest curvature × s²/4",
+        {"curvature_posterior": "posterior", "curvature_prior": "prior"},
+        {"unstable above": 1.0},
+        logarithmic=True,
+    ),
+    Panel("KL(q‖p0), nats per sentence", {"kl": "training", "valid_kl": "validation"}),
+    Panel(
+        "settings that move",
+        {"likelihood_weight": "likelihood weight γ", "kl_weight": "KL weight β", "noise_scale": "noise scale"},
+        changing=True,
+    ),
+    Panel("KN5 RPPL that selects the weights", {"valid_kn5": ""}),
+    Panel("gradient norms", {"grad_generator": "generator", "grad_encoder": "encoder", "grad_prior": "prior"}),
+    Panel("tokens per second", {"tokens_per_second": ""}),
+)
+_DASHES = ("-", "--", "-.", ":")
+_TABLE = {
+    "valid_ppl_posterior": "perplexity, posterior z",
+    "valid_ppl_shuffled": "another's z",
+    "valid_ppl_prior": "prior z",
+    "valid_ppl_bound": "bound",
+    "valid_ppl": "perplexity",
+    "valid_kl": "KL, nats",
+    "valid_kn5": "RPPL, KN5",
 }
-_STYLES = ("-", "--", "-.")
 
 
-def plot_curves(runs: Mapping[str, Path], path: Path) -> None:
-    """Draw `PANELS` for run directories, by label, over epochs; the suffix of `path` decides the format.
+@dataclass(frozen=True, kw_only=True)
+class Curves(Report):
+    """Of each run, by label, and of each key of metrics.jsonl: (epoch, value)."""
+
+    kind: ClassVar[str] = "curves"
+
+    runs: dict[str, dict[str, list[tuple[float, float]]]]
+
+    def table(self) -> Group:
+        """What was measured on validation sentences after each epoch, for each run."""
+        tables = []
+        for label, curves in self.runs.items():
+            columns = {key: dict(curves[key]) for key in _TABLE if key in curves}
+            table = new_table(f"validation of {label}", "epoch", *(_TABLE[key] for key in columns))
+            for epoch in sorted({epoch for column in columns.values() for epoch in column}):
+                values = (f"{column[epoch]:.4g}" if epoch in column else "" for column in columns.values())
+                table.add_row(f"{epoch:g}", *values)
+            tables += [table] if columns else []
+        return Group(*tables)
+
+    def figure(self) -> Figure | None:
+        """`PANELS`, as far as there is something to draw."""
+        shown = [(panel, lines) for panel in PANELS if (lines := list(self._lines(panel)))]
+        if not shown:
+            return None
+        rows, columns = math.ceil(len(shown) / 3), min(len(shown), 3)
+        figure, axes = panels(rows, columns, [panel.title for panel, _ in shown] + [""] * (rows * columns - len(shown)))
+        for axis in axes[len(shown) :]:
+            axis.set_visible(False)
+        for axis, (panel, lines) in zip(axes, shown, strict=False):
+            for label, points, colour, dashes in lines:
+                axis.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=dashes)
+            for label, level in panel.levels.items():
+                axis.axhline(level, color="0.5", linewidth=0.8, linestyle=":", label=label)
+            if panel.logarithmic:
+                logarithmic(axis)
+            axis.set_xlabel("epoch")
+            if axis.get_legend_handles_labels()[1]:
+                axis.legend(fontsize="small")
+        return figure
+
+    def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, str]]:
+        """Label, points, colour and dashes of each line: runs differ by colour, the lines of each by dashes."""
+        for number, (run, curves) in enumerate(self.runs.items()):
+            for i, ((key, name), dashes) in enumerate(zip(panel.keys.items(), _DASHES, strict=False)):
+                points = curves.get(key, [])
+                values = {value for _, value in points}
+                if values <= {0.0} or (panel.changing and len(values) == 1):
+                    continue  # the energy of a Gaussian prior, or a setting that stays
+                single = len(self.runs) == 1
+                colour = f"C{i if single else number}"
+                label = name if single else " ".join(filter(None, (run, name)))
+                yield label, points, colour, dashes
+
+
+def compute(runs: Sequence[Run]) -> Curves:
+    """The curves of runs, each labelled by its path.
 
     Raises:
-        InputError: a directory without metrics, or matplotlib is missing.
+        InputError: a run without metrics, or with damaged ones.
     """
-    records = {label: read_metrics(run / "metrics.jsonl") for label, run in runs.items()}
-    figure = new_figure(12, 6.5)
-    for axes, (title, (keys, logarithmic)) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
-        for number, (label, lines) in enumerate(records.items()):
-            _draw(axes, lines, keys, label if len(records) > 1 else "", f"C{number}")
-        axes.set_title(title, fontsize="medium")
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        if logarithmic:
-            axes.set_yscale("log")
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize="small")
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for run in runs:
+        records = run.metrics()
+        if not records:
+            raise InputError(f"{run.metrics_file} does not exist or is empty")
+        curves = found.setdefault(run.name if len(runs) == 1 else str(run), {})
+        for record in records:
+            for key, value in record.items():
+                if isinstance(value, (int, float)) and math.isfinite(value) and "epoch" in record:
+                    curves.setdefault(key, []).append((record["epoch"], value))
+    return Curves(
+        runs=found,
+        sha256={f"metrics of {label}": sha256_file(run.metrics_file) for label, run in zip(found, runs, strict=False)},
+        versions=versions(),
+    )
+
+
+def draw(curves: Curves, path: Path) -> None:
+    """Write the picture; the suffix of `path` decides its format.
+
+    Raises:
+        InputError: of another format, nothing to draw, or matplotlib is missing.
+    """
+    figure = curves.figure()
+    if figure is None:
+        raise InputError(f"there is nothing to draw: {', '.join(curves.runs)} has none of the figures of a curve yet")
     try:
         figure.savefig(path)
     except ValueError as error:
         raise InputError(f"cannot draw {path}: {error}") from None
-
-
-def _draw(axes: Axes, records: Sequence[Mapping[str, Any]], keys: Mapping[str, str], label: str, colour: str) -> None:
-    for (key, name), style in zip(keys.items(), _STYLES, strict=False):
-        points = [(record["epoch"], record[key]) for record in records if key in record]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, color=colour, label=" ".join(filter(None, (label, name))))

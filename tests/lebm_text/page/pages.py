@@ -11,9 +11,12 @@ from typing import Any
 
 from lebm_text.config import Config
 from lebm_text.page.page import render
-from lebm_text.page.run_files import read_run
+from lebm_text.run import Run
 
-__all__ = ["HOSTILE", "Page", "check_document", "frontier_report", "judged_report", "page_of", "write_run"]
+__all__ = ["HOSTILE", "METRICS", "OLD", "Page", "check_document", "page_of", "write_run"]
+
+OLD = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0"
+"""A run with a report of every kind."""
 
 _VOID = {"meta", "br", "hr"}
 
@@ -26,6 +29,11 @@ HOSTILE = (
     "שלום عالم 👩‍👩‍👧 Z̸̧̢͇͓͎̰̠̈́a̴͙͔̋lgo \ufffe \U0010ffff",
     "w" * 3000,
 )
+
+METRICS = [
+    {"step": step, "epoch": step / 10, "gap": 0.1 * step, "nll_token": 3.0, "std_ratio": 1.0, "curvature": 0.1}
+    for step in range(1, 21)
+] + [{"step": 20, "epoch": 2, "valid_ppl_posterior": 4.263, "valid_ppl_prior": 10.19}]
 
 
 class Page(HTMLParser):
@@ -99,54 +107,7 @@ def write_run(
 
 def page_of(directory: Path) -> Page:
     """The page about a run directory, read back."""
-    return Page(render(read_run(directory)))
-
-
-def judged_report(metric: str = "fppl", **row: Any) -> dict[str, Any]:
-    """As `lebm-text fppl` writes one, of one result."""
-    result = {
-        "metric": metric,
-        "judge": "kn5",
-        "judge_seed": None,
-        "ppl": 8.7621,
-        "real_ppl": 5.9562,
-        "ratio": 1.4711,
-        "ci95": [8.704, 8.8178],
-        "real_ci95": [5.8734, 6.0398],
-        "signature": f"{metric.upper()}|lm:kn5|v:1",
-        "extra": {"real_ppl_at_n": 7.25},
-        "warnings": ["take care"],
-        "text": "samples,T=1",
-        "decode": "sample",
-        "temperature": 1.0,
-        "seed": 1,
-        "samples": {"n_sentences": 1000, "mean_length": 20.5, "empty_rate": 0.25},
-        "real": {"n_sentences": 4693, "mean_length": 26.4, "empty_rate": 0.0},
-    }
-    sources = {"sha256": {"train": "ab" * 32}, "corpus": {"name": "e2e", "split": "test"}}
-    return {"metric": metric, "results": [result | row], "calibration": [], **sources}
-
-
-def frontier_report() -> dict[str, Any]:
-    """As `lebm-text evaluate` writes one, of three decodings."""
-    decodings = [({"decode": "sample", "temperature": t}, 9 * t, 8 / t) for t in (1.0, 0.6)]
-    decodings.append(({"decode": "greedy"}, 3.25, 27.0))
-    points = [
-        {
-            "text": str(made),
-            "judge": "kn5",
-            **made,
-            "seed": 1,
-            "fppl": fppl,
-            "fppl_ratio": 1,
-            "rppl": rppl,
-            "rppl_ratio": 2,
-        }
-        for made, fppl, rppl in decodings
-    ]
-    results = [judged_report(metric, **made)["results"][0] for made, _, _ in decodings for metric in ("fppl", "rppl")]
-    real = [{"judge": "kn5", "judge_seed": None, "ppl": 5.9562, "ci95": [5.8, 6.1]}]
-    return {"metric": "frontier", "results": results, "points": points, "real": real, "corpus": {"name": "e2e"}}
+    return Page(render(Run(directory)))
 
 
 def _write(path: Path, value: Any) -> None:

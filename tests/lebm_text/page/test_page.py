@@ -5,107 +5,133 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from matplotlib.figure import Figure
+from rich.console import Group
+from rich.text import Text
 
-from .examples import ANOMALY, DIRECTIONS, ENV, LIKELIHOOD, METRICS, TRAJECTORIES, VIEWS
-from .pages import HOSTILE, check_document, frontier_report, judged_report, page_of, write_run
+from lebm_text.page import page as module
+from lebm_text.reports.base import Report, new_table
+from lebm_text.reports.drawing import hover, panels
+from lebm_text.run import Run
+
+from .pages import HOSTILE, METRICS, OLD, Page, check_document, page_of, write_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Novel(Report):
+    """A kind that the page knows nothing of."""
+
+    kind: ClassVar[str] = "novel_kind"
+
+    signature: str = "novel|v:1"
+    texts: tuple[str, ...] = ("one", "two")
+
+    def table(self) -> Group:
+        table = new_table("a table of texts", "text", "count")
+        for text in self.texts:
+            table.add_row(Text(text), "12")
+        return Group(table, "a line of text", Group(*self.texts))
+
+    def figure(self) -> Figure:
+        figure, (axes,) = panels(1, 1, [self.texts[0]])
+        (line,) = axes.plot(range(len(self.texts)), range(len(self.texts)), "o", label=self.texts[0])
+        hover(line, self.texts)
+        axes.legend()
+        return figure
+
+
+def page_with(monkeypatch: pytest.MonkeyPatch, directory: Path, report: Report) -> Page:
+    """The page of a run that has this report and no other."""
+    monkeypatch.setattr(Run, "reports", lambda _: {"some": report})
+    return page_of(directory)
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
-    directory = write_run(
-        tmp_path / "full",
-        env=ENV,
-        metrics=METRICS,
-        progress={"finished": True, "step": 20, "epoch": 2, "seconds": 7200.0},
-        samples={"epoch-0001.txt": ["early words", ""], "epoch-0002.txt": ["late words"], "n5-T1-seed1.txt": ["drawn"]},
-        reports={
-            "fppl-kn5-default-test": judged_report("fppl"),
-            "rppl-kn5-default-test": judged_report("rppl"),
-            "frontier-kn5-default-test": frontier_report(),
-            "likelihood-test": LIKELIHOOD,
-            "trajectories": TRAJECTORIES,
-            "views": VIEWS,
-            "directions": DIRECTIONS,
-            "anomaly-news": ANOMALY,
-            "novel": {
-                "metric": "novel",
-                "signature": "novel|v:1",
-                "answer": 42,
-                "rows": [{"a": 1, "b": {"c": "two", "d": {"value": 0.7, "standard_error": 0.1}}}],
-            },
-        },
-    )
-    record = {"signature": "samples(n=5)", "rates": {"empty": 0.125}, "sha256": "ef" * 32, "settings": {"n": 5}}
-    (directory / "samples" / "n5-T1-seed1.txt.json").write_text(json.dumps(record))
-    (directory / "samples" / "pairs.tsv").write_text("the source\tthe image\n")
-    return directory
+    return Path(shutil.copytree(OLD, tmp_path / "full"))
 
 
 def test_a_full_run_shows_everything(full: Path) -> None:
     page = page_of(full)
     check_document(page)
-    assert page.sections == [
-        "What this run is",
-        "Training curves",
-        "Samples",
-        "Reconstructions",
-        "Evaluations",
-        "Fluency against coverage",
-        "Likelihood",
-        "Trajectories of the prior chain",
-        "Views of the latent space",
-        "Direction of an attribute",
-        "Anomaly detection",
-        "novel",
-        "Signatures",
-        "How to repeat it",
-    ]
     parts = (
-        *("finished", "2.0 hours", "4.263", "10.19", "e2e", "cd" * 32, "911,391", "some processor", "torch", "2.9"),
-        *("late words", "early words", "(empty)", "drawn", "12.5% empty", "the source", "the image"),
-        *("8.762", "8.704 to 8.818", "5.956", "7.25", "take care", "25.0%", "greedy", "3.25"),
-        *(
-            "51.21",
-            "± 4.42",
-            "encoder KL",
-            "± 0.5",
-            "0.3145",
-            "active units",
-            "f settles",
-            "a chained sentence",
-            "answer",
-            "42",
-            "two",
-        ),
-        *("Accuracy on held-out sentences", "majority", "Sentences moved", "Moved: the soup", "the bad soup"),
-        *("37.5% of the variance", "inferred from sentences", "0.7 ± 0.1"),
-        *("sport (95 sentences) among news (1,900 sentences)", "joint a token", "0.8125", "0.78 to 0.84", "better"),
-        *("ROC: sport", "Precision over recall: sport", "a run joint", "guessing"),
-        *("FPPL|lm:kn5|v:1", "samples(n=5)", "ef" * 32, "novel|v:1", "abc123", "not committed"),
-        *("lebm-text train ./e2e --preset", "no warning of collapse"),
+        *("not finished", "update 29", "8.71", "8.934", "1 warning"),
+        *("After epoch 3", "hears the again", "(empty)", "8.3% cut off", "→ the the", "z is ignored"),
+        *("tiny-corpus", "6af0bdf693661e65", "a the fish", "2.13.0+cpu", "likelihood_weight"),
+        *("lebm-text train ./tiny-corpus --set", "lebm-text views --run runs/run-0.1.0 -n 12", "--temperature 0.5"),
+        *("samples(n=12,decode=sample,T=1)", "views(n=12)|text:tiny-corpus-test", "44e53c1419dd1872"),
     )
     assert [part for part in parts if part not in page.text] == []
-    assert "/secret/place" not in page.source
-    charts = [text for level, text in page.headings if level == 3]
-    assert {"Energy gap", "FPPL against RPPL, judge kn5", "Use of each dimension of z", "FPPL along the chain"} <= set(
-        charts
-    )
-    assert "Curvature against step size" not in charts
+    assert "tiny-corpus/train.txt" not in page.source  # where the text lay
+    figures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(figures) >= 9
+    shown = json.loads((OLD / "eval" / "views.json").read_text(encoding="utf-8"))
+    assert f"{shown['explained'][0]:.1%}" in page.text
 
 
 def test_a_bare_run_has_a_page(tmp_path: Path) -> None:
     page = page_of(write_run(tmp_path / "bare"))
     check_document(page)
-    assert page.sections == ["What this run is", "How to repeat it"]
+    assert page.sections == ["Settings, text and machine", "How to repeat it"]
     assert "begun" in page.text
     assert "All settings are the defaults." in page.text
 
 
-def test_the_policy_forbids_all_but_this_style(full: Path) -> None:
+def test_a_finished_run_says_how_long_it_took(tmp_path: Path) -> None:
+    progress = {"finished": True, "step": 20, "epoch": 2, "seconds": 7200.0}
+    page = page_of(write_run(tmp_path / "run", metrics=METRICS, progress=progress))
+    assert "20 updates, 2.0 hours" in page.text
+    assert "4.263" in page.text
+
+
+def test_a_report_of_any_kind_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Novel(sha256={"text": "ef" * 32}, versions={}, command="lebm-text novel --run runs/bare")
+    page = page_with(monkeypatch, write_run(tmp_path / "bare"), report)
+    check_document(page)
+    assert page.sections[0] == "Novel kind"
+    parts = ("a table of texts", "12", "a line of text", "novel|v:1", "ef" * 32, "lebm-text novel --run runs/bare")
+    assert [part for part in parts if part not in page.text] == []
+    cells = [(tag, attributes.get("class")) for tag, attributes in page.tags if tag in ("th", "td")]
+    assert cells[:4] == [("th", None), ("th", "number"), ("th", None), ("td", "number")]
+    assert sum(tag == "title" for tag, _ in page.tags) == 3  # the page's, and one for each point
+
+
+def test_without_matplotlib_there_are_tables(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_pictures = page_of(full)
+    assert "pip install" not in with_pictures.text
+    monkeypatch.setattr(module, "picture_formats", frozenset)
     page = page_of(full)
+    check_document(page)
+    assert "pip install 'lebm-text[viz]'" in page.text
+    assert "svg" not in {tag for tag, _ in page.tags}
+    assert page.sections == with_pictures.sections
+    assert page.source.count("<table") == with_pictures.source.count("<table")
+
+
+def test_long_tables_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short, long = (Novel(sha256={}, versions={}, texts=("some",) * n) for n in (15, 16))
+    assert "16 rows" not in page_with(monkeypatch, write_run(tmp_path / "short"), short).text
+    assert "a table of texts: 16 rows" in page_with(monkeypatch, write_run(tmp_path / "long"), long).text
+
+
+def test_samples_of_many_epochs_are_shown_at_some(tmp_path: Path) -> None:
+    samples = {f"epoch-{n:04}.txt": [f"words of {n}"] for n in range(1, 31)}
+    page = page_of(write_run(tmp_path / "run", samples=samples))
+    followed = [int(text.split()[1]) for level, text in page.headings if level == 4]
+    assert followed == sorted(followed)
+    assert len(followed) == 6
+    assert {1, 30} <= set(followed)
+    assert "After epoch 30" in page.text
+
+
+def test_the_policy_forbids_all_but_this_style(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path / "run"))
     policy = next(str(a["content"]) for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     style = page.source.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -115,52 +141,40 @@ def test_the_policy_forbids_all_but_this_style(full: Path) -> None:
     assert "prefers-color-scheme: dark" in style
 
 
-def hostile_run(directory: Path) -> Path:
+def hostile_run(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose every text is an attack."""
-    judged = judged_report(
-        text=HOSTILE[0], decode=HOSTILE[1], temperature=None, signature=HOSTILE[2], warnings=[*HOSTILE]
-    )
-    chains = [{"chain": text, "decode": text, "step": 1, "text": text} for text in HOSTILE]
     run = write_run(
         directory,
         env={HOSTILE[0]: HOSTILE[1], "corpus": {"name": HOSTILE[0], "splits": {HOSTILE[2]: {"sha256": HOSTILE[1]}}}},
         metrics=METRICS,
         samples={"epoch-0001.txt": [*HOSTILE], "x<b>&'\".txt": [*HOSTILE]},
-        reports={
-            "fppl": judged,
-            "frontier": frontier_report()
-            | {"points": [{"judge": text, "fppl": 2, "rppl": 3, "text": text} for text in HOSTILE]},
-            "trajectories": TRAJECTORIES | {"sentences": chains, "statements": [*HOSTILE]},
-            "odd <i>'\"name": {text: [text, {text: text}] for text in HOSTILE}
-            | {"lone": "\ud800", "rows": [{t: t} for t in HOSTILE]},
-        },
     )
     (run / "samples" / "pairs.tsv").write_bytes("".join(f"{text}\t{text}\n" for text in HOSTILE[:3]).encode())
+    texts = (*HOSTILE, "lone \ud800")
+    report = Novel(sha256={HOSTILE[0]: HOSTILE[1]}, versions={}, command=HOSTILE[0], signature=HOSTILE[1], texts=texts)
+    monkeypatch.setattr(Run, "reports", lambda _: {"odd <i>'\"name": report})
     return run
 
 
-def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    page = page_of(hostile_run(tmp_path / "evil <script>'\"&"))
+def test_hostile_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = page_of(hostile_run(tmp_path / "evil <script>'\"&", monkeypatch))
     check_document(page)
     assert "<script>alert(1)</script>" in page.text
     assert "onerror=alert(1)" in page.text
-    allowed = {
+    allowed = [
         "a",
         "bdi",
         "body",
-        "br",
         "caption",
-        "circle",
+        "clippath",
         "code",
         "dd",
+        "defs",
         "details",
         "div",
         "dl",
         "dt",
         "em",
-        "figcaption",
-    }
-    allowed |= {
         "figure",
         "footer",
         "g",
@@ -176,11 +190,10 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         "meta",
         "nav",
         "ol",
-    }
-    allowed |= {
         "p",
         "path",
         "pre",
+        "rect",
         "section",
         "span",
         "strong",
@@ -191,23 +204,17 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         "tbody",
         "td",
         "text",
-    }
-    allowed |= {"th", "thead", "title", "tr", "ul"}
-    assert {tag for tag, _ in page.tags} <= allowed
-    hidden = (
-        "\x00",
-        "\x07",
-        "\x1b",
-        "\x7f",
-        "\x85",
-        "\r",
-        "\u202e",
-        "\u2067",
-        "\u200f",
-        "\ufeff",
-        "\u2028",
-        "\U000e0041",
-    )
+        "th",
+        "thead",
+        "title",
+        "tr",
+        "tspan",
+        "ul",
+        "use",
+    ]
+    assert {tag for tag, _ in page.tags} <= set(allowed)
+    hidden = "\x00\x07\x1b\x7f\x85\r\u202e\u2067\u200f\ufeff\u2028\U000e0041"
     assert [char for char in hidden if char in page.source] == []
     assert "⟨U+202E⟩abc" in page.text
     assert "characters more" in page.text
+    page.source.encode()

@@ -15,10 +15,9 @@ import pytest
 from lebm_text.cli.main import cli
 from lebm_text.config import Config
 from lebm_text.page.repeat import training_command
-from lebm_text.page.run_files import read_run
 from lebm_text.presets import PRESETS, preset
 
-from .pages import frontier_report, judged_report, page_of, write_run
+from .pages import OLD, page_of, write_run
 
 CHANGES = {
     "quick": ["training.precision=bf16", "training.n_threads=1", "text.tokenizer=sentencepiece", "text.vocab_size=90"],
@@ -38,12 +37,11 @@ def configuration(words: list[str]) -> Config:
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_the_command_gives_the_configuration(tmp_path: Path, name: str) -> None:
+def test_the_command_gives_the_configuration(name: str) -> None:
     for config in (preset(name), preset(name).override(CHANGES.get(name, []))):
-        directory = write_run(tmp_path / str(len(list(tmp_path.iterdir()))), config=config)
-        words = shlex.split(training_command(read_run(directory)))
+        words = shlex.split(training_command(config, {"name": "ptb"}, "runs/some"))
         assert configuration(words) == config
-        assert words[:2] == ["lebm-text", "train"]
+        assert words[:3] == ["lebm-text", "train", "ptb"]
         if config == preset(name):
             assert "--set" not in words
 
@@ -55,22 +53,24 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
-    reports: dict[str, Any] = {
-        "fppl-kn5-lebm-test": judged_report() | {"command": "lebm-text fppl --run runs/some --lm kn5 --calibrate"},
-        "views": {"metric": "views", "command": "lebm-text views --run runs/some -n 100"},
-        "of-no-command": frontier_report(),
+    reports = {
+        name: json.loads((OLD / "eval" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("views", "directions")
     }
+    del reports["directions"]["command"]
+    for report in reports.values():
+        del report["sha256"]["weights"]
     directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"]}, reports=reports)
     (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
     found = {words[0]: words[1:] for words in commands_on(directory)}
-    assert list(found) == ["train", "generate", "fppl", "views", "report"]
+    assert list(found) == ["train", "generate", "views", "report"]
     for name, words in found.items():
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         parser = command.make_parser(click.Context(command))
         _, rest, _ = parser.parse_args(list(words))
         assert rest == [] or name == "train"
-    assert found["fppl"] == ["--run", "runs/some", "--lm", "kn5", "--calibrate"]
+    assert found["views"] == ["--run", "runs/run-0.1.0", "-n", "12"]
     assert found["generate"][2:] == [
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
         *("-o", "runs/a run/samples/some.txt"),
