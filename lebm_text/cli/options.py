@@ -344,3 +344,24 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--diversity", is_flag=True, help="Also BLEU, self-BLEU, distinct-n and repetition."),
     )
     return options(command)
+
+
+def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `experiment` takes beside its name."""
+    directory, choices = click.Path(file_okay=False, path_type=Path), click.Path(True, dir_okay=False, path_type=Path)
+    minutes, judges = click.FloatRange(min=0, min_open=True), click.Choice(["lstm", "likelihood"])
+    budget_help = "Most minutes of training of a row's run from one seed; a trial has its share.  [default: no limit]"
+    choices_help = "Take the trials that this tuning.json chose, such as another corpus's, and tune nothing."
+    row_help, seed_help = "This row alone; repeatable.  [default: all]", "Train from this seed; repeatable."
+    return _all_of(
+        click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own."),
+        click.option("--budget-minutes", type=minutes, callback=check_finite, help=budget_help),
+        click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), multiple=True, help=seed_help),
+        click.option("--row", "rows", metavar="NAME", multiple=True, help=row_help),
+        click.option("--skip", type=judges, multiple=True, help="Leave these judges out; repeatable."),
+        click.option("--choices", type=choices, help=choices_help),
+        click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Steps at a time."),
+        click.option("--out", type=directory, help="Where all goes.  [default: runs/NAME-CORPUS]"),
+        click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and do nothing."),
+        click.option("--table", "table_only", is_flag=True, help="Write the table of what is done, and do nothing."),
+    )(command)

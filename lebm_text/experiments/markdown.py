@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .comparisons import GREEDY
-from .results import Results
-from .steps import METRICS
+from lebm_text.errors import InputError
+from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.frontier import plot_frontiers
+from lebm_text.store import atomic_write_json, atomic_write_text
 
-__all__ = ["markdown"]
+from .plan import Experiment
+from .results import Results, gather
+from .statistics import GREEDY, METRICS
+
+__all__ = ["markdown", "write_table"]
 
 _MISSING = "–"
 _TEXT = {"test": "Test", "valid": "Validation"}
@@ -21,6 +27,28 @@ _BEHIND = {  # what stands behind a likelihood: header, key
     "KL(q‖p)": "encoder_kl",
     "chains' effective number": "chain_ess",
 }
+
+
+def write_table(experiment: Experiment, root: Path, command: str) -> Results:
+    """Write results.md, results.json and frontiers.png of what is done so far; `command` is what made them.
+
+    Raises:
+        InputError: nothing has been done.
+    """
+    if not root.is_dir():
+        raise InputError(f"nothing has been done yet: there is no {root}")
+    results = gather(experiment, root)
+    atomic_write_json(root / "results.json", results.record())
+    atomic_write_text(root / "results.md", markdown(results, command))
+    models = {row["label"]: _curve(row["kn5"]) for row in results.rows.values() if row["kn5"]}
+    if models and picture_formats():
+        real = results.real["kn5"]
+        plot_frontiers(models, (real["ppl"], real.get("rppl_at_n", real["ppl"])), root / "frontiers.png")
+    return results
+
+
+def _curve(decodings: dict[str, dict[str, dict[str, float]]]) -> dict[str, tuple[float, float]]:
+    return {name: (figures["fppl"]["value"], figures["rppl"]["value"]) for name, figures in decodings.items()}
 
 
 def markdown(results: Results, command: str) -> str:

@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import at_least, hint, one_of, positive, typed
+from lebm_text.checks import at_least, hint, one_of, positive
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.plain import from_plain
 from lebm_text.presets import preset
+from lebm_text.reports.likelihood import LikelihoodSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-__all__ = ["Experiment", "Row", "Tuning", "builtin_experiments", "read_experiment"]
+__all__ = ["Experiment", "Row", "Tuning", "builtin_experiments", "likelihood_settings", "read_experiment"]
 
-Settings = Mapping[str, Any]  # "section.key" → value
+Settings = dict[str, Any]  # "section.key" → value
 
 TRIAL_SEED = 1
 _HERE = Path(__file__).parent
@@ -129,6 +131,23 @@ class Experiment:
         tuned = row if row.like is None else self.row(row.like)
         return not tuned.trials or tuned.name in chosen
 
+    def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
+        """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""
+        trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
+        n_runs, seeds = len(self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
+        lines = [
+            f"{self.title}: corpus {self.corpus}, rows {', '.join(row.name for row in self.rows)}",
+            f"{len(trials)} trials, then {n_runs} runs (seeds {seeds}), in {root}",
+        ]
+        if budget is None:
+            return [*lines, "no --budget-minutes: every row is trained for all of its epochs"]
+        hours = budget * (n_runs + sum(self.share(row, number) for row, number in trials)) / 60
+        return [
+            *lines,
+            f"training takes at most {hours:.1f} h of processes ({budget:g} minutes a run), {n_jobs} at a time: "
+            f"{hours / n_jobs:.1f} h; judging comes on top",
+        ]
+
     def narrowed(
         self,
         *,
@@ -177,82 +196,61 @@ def read_experiment(name_or_file: str) -> Experiment:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the experiment {path}: {error}") from None
     try:
-        experiment = _experiment(path, values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: not of the form of an experiment ({error})") from None
-    _check(path, experiment)
+        experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
+        _check(experiment)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return experiment
 
 
-def _experiment(path: Path, values: dict[str, Any]) -> Experiment:
-    rows = tuple(_row(path, row) for row in values.pop("rows", []))
-    tuning = _build(Tuning, path, values.pop("tuning", {}), "[tuning]")
-    values = {"name": path.stem, **values, "rows": rows, "tuning": tuning}
-    kinds: Mapping[str, Callable[[Any], Any]] = {
-        "seeds": tuple,
-        "lstm_seeds": tuple,
-        "likelihood_seeds": tuple,
-        "temperatures": _floats,
-        "settings": dict,
-        "likelihood": dict,
-    }
-    values |= {key: kind(values[key]) for key, kind in kinds.items() if key in values}
-    values["compare"] = tuple((first, second) for first, second in values.get("compare", []))
-    found: Experiment = _build(Experiment, path, values, "the top level")
-    return found
+def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
+    """The settings that the options of `lebm-text likelihood`, without dashes in front, stand for.
+
+    Raises:
+        InputError: an option that there is not, or a value of the wrong type or out of range.
+    """
+    of_all = {"n": "n_ais", "importance-n": "n_importance", "importance-samples": "n_samples", "seed": "seed"}
+    of_all |= {name: name.replace("-", "_") for name in ("partition-steps", "partition-chains")}
+    of_ais = {"ais-steps": "n_steps", "ais-chains": "n_chains", "ais-start": "start", "leapfrog": "n_leapfrog"}
+    least = {"n": 0, "importance-n": 0, "seed": 0, "ais-chains": 1, "leapfrog": 1}
+    plain = dataclasses.asdict(LikelihoodSettings())
+    for name, value in options.items():
+        if name not in (*of_all, *of_ais):
+            raise InputError(f"[likelihood] has no option {name!r}; known: {', '.join((*of_all, *of_ais))}")
+        if isinstance(value, (int, float)):
+            at_least(f"[likelihood] {name}", value, least.get(name, 2))
+        (plain["ais"] if name in of_ais else plain)[of_ais.get(name) or of_all[name]] = value
+    return from_plain(LikelihoodSettings, plain, "[likelihood]")
 
 
-def _row(path: Path, values: dict[str, Any]) -> Row:
-    trials = tuple(dict(trial) for trial in values.get("trials", ()))
-    row: Row = _build(Row, path, {**values, "settings": dict(values.get("settings", {})), "trials": trials}, "[[rows]]")
-    return row
-
-
-def _floats(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(map(float, values))
-
-
-def _build(kind: Any, path: Path, values: dict[str, Any], where: str) -> Any:
-    names = [item.name for item in dataclasses.fields(kind)]
-    for key in values:
-        if key not in names:
-            raise InputError(f"{path}: unknown key {key!r} in {where}; known: {', '.join(names)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{path}: {where}: {str(error).partition('() ')[2] or error}") from None
-
-
-def _check(path: Path, experiment: Experiment) -> None:
+def _check(experiment: Experiment) -> None:
     """Make every configuration once, so that a mistake in the last row does not show after a day."""
     if not experiment.rows or not experiment.seeds:
-        raise InputError(f"{path}: an experiment needs at least one row and one seed")
-    try:
-        one_of("split", experiment.split, ("test", "valid"))
-        for name, value in (("n_samples", experiment.n_samples), ("tuning.n_samples", experiment.tuning.n_samples)):
-            at_least(name, typed(name, value, "int"), 1)
-        for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
-            for seed in getattr(experiment, name):
-                at_least(name, typed(name, seed, "int"), 0)
-        for temperature in experiment.temperatures:
-            positive("temperatures", typed("temperatures", temperature, "float"))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError("an experiment needs at least one row and one seed")
+    one_of("split", experiment.split, ("test", "valid"))
+    at_least("n_samples", experiment.n_samples, 1)
+    at_least("tuning.n_samples", experiment.tuning.n_samples, 1)
+    for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
+        for seed in getattr(experiment, name):
+            at_least(name, seed, 0)
+    for temperature in experiment.temperatures:
+        positive("temperatures", temperature)
     rows = experiment.rows
     for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
         if len(set(of_rows)) < len(rows):
-            raise InputError(f"{path}: two rows have the same {what}")
+            raise InputError(f"two rows have the same {what}")
     if len(set(experiment.seeds)) < len(experiment.seeds):
-        raise InputError(f"{path}: a seed is named twice in seeds")
+        raise InputError("a seed is named twice in seeds")
     n_trials = {row.name: len(row.trials) for row in rows if row.like is None}
     if len(set(n_trials.values())) > 1:
         counts = ", ".join(f"{name} {n}" for name, n in n_trials.items())
-        raise InputError(f"{path}: every row needs the same number of trials, here are: {counts}")
+        raise InputError(f"every row needs the same number of trials, here are: {counts}")
     for name in {name for pair in experiment.compare for name in pair}:
         experiment.row(name)
+    likelihood_settings(experiment.likelihood)
     for row in experiment.rows:
         if row.like is not None and (row.trials or experiment.row(row.like).like is not None):
-            raise InputError(f"{path}: row {row.name} is like {row.like}, so it has no trials, and {row.like} no like")
+            raise InputError(f"row {row.name} is like {row.like}, so it has no trials, and {row.like} no like")
         try:
             for number in range(1, len(row.trials) + 1):
                 experiment.trial(row, number)
@@ -260,7 +258,7 @@ def _check(path: Path, experiment: Experiment) -> None:
             if row.like is not None:
                 experiment.config(row, {row.like: 1}, experiment.seeds[0])
         except InputError as error:
-            raise InputError(f"{path}: row {row.name}: {error}") from None
+            raise InputError(f"row {row.name}: {error}") from None
 
 
 def _config(name: str, settings: Settings) -> Config:

@@ -9,24 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
+from lebm_text.likelihood.estimates import Estimate
+from lebm_text.reports import load
+from lebm_text.reports.base import Report
+from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.likelihood import Likelihood
+from lebm_text.reports.perplexity import Perplexity
+from lebm_text.run import Run
 from lebm_text.store import read_json
 
-from .comparisons import GREEDY, Points, comparison, distance
-from .log import Log
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
-from .statistics import Interval, mean_interval, normal_interval, perplexity_interval
-from .steps import (
+from .statistics import (
+    GREEDY,
     METRICS,
-    calibrating,
-    judging,
-    require_same,
-    run_directory,
-    seconds_trained,
-    text_of,
-    trial_directory,
+    Interval,
+    Points,
+    comparison,
+    distance,
+    mean_interval,
+    normal_interval,
+    perplexity_interval,
 )
-from .tuning import last_validation
+from .steps import Log, calibrations, reports_of, require_same, run_directory, text_of, trial_directory
+from .tuning import last_validation, seconds_trained
 
 __all__ = ["Results", "gather"]
 
@@ -79,31 +85,31 @@ class _Sources:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Seed:
     """A run from one seed, and those of its reports that are of its weights, by name."""
 
-    directory: Path
-    reports: Mapping[str, dict[str, Any]]
+    run: Run
+    reports: Mapping[str, Report]
 
 
 def gather(experiment: Experiment, root: Path) -> Results:
     """Of what is done so far.
 
-    Only what is there as the experiment asks for it: a report of older weights or of other options counts as missing,
+    Only what is there as the experiment asks for it: a report of older weights or of other settings counts as missing,
     as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
     different texts.
     """
     sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
     tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
     chosen = {name: choice["chosen"] for name, choice in tuning.items()}
-    runs = {row.name: _runs(experiment, row, chosen, root, log, sources) for row in experiment.rows}
-    trained = [run.directory for of_row in runs.values() for run in of_row.values()]
+    seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
+    trained = [seed.run for of_row in seeds.values() for seed in of_row.values()]
     _require_one_text(trained)
-    trials = [trial_directory(root, row, n) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
+    trials = [Run(trial_directory(root, row, n)) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
     _add_environments([*trials, *trained], sources)
-    points = {name: {seed: _points(run, sources) for seed, run in of_row.items()} for name, of_row in runs.items()}
-    rows = {row.name: _row(row, runs[row.name], points[row.name], sources) for row in experiment.rows}
-    known = _known(experiment, root, log)
+    points = {name: {seed: _points(each, sources) for seed, each in of_row.items()} for name, of_row in seeds.items()}
+    rows = {row.name: _row(row, seeds[row.name], points[row.name], sources) for row in experiment.rows}
+    known = _known(experiment, root, log, trained)
     return Results(
         experiment.name,
         experiment.title,
@@ -122,54 +128,51 @@ def gather(experiment: Experiment, root: Path) -> Results:
     )
 
 
-def _runs(
+def _seeds(
     experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
-) -> dict[int, _Run]:
+) -> dict[int, _Seed]:
     """Seed → run, of those that ended well."""
     found = {}
     for seed in experiment.seeds:
-        run = run_directory(root, row, seed)
-        trained = log.training(run)
-        if not experiment.is_settled(row, chosen) or not (run / "model.safetensors").is_file():
+        run = Run(run_directory(root, row, seed))
+        trained = log.last(f"{run.name} train")
+        if not experiment.is_settled(row, chosen) or not run.weights_file.is_file():
             sources.missing.append(run.name)
         elif trained is not None and trained["status"]:
             sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
         else:
             require_same(run, experiment.config(row, chosen, seed))
-            reports = {}
-            for step in judging(experiment, run, seed):
-                if step.output is not None and step.is_done(log):
-                    reports[step.output.stem] = read_json(step.output)
-                elif step.output is not None:
-                    sources.missing.append(f"{run.name} {step.output.stem}")
-            found[seed] = _Run(run, reports)
+            steps = {step.output.stem: step for step in reports_of(experiment, run.path, seed)}
+            done = {name: step for name, step in steps.items() if step.is_done(log)}
+            sources.missing += [f"{run.name} {name}" for name in steps if name not in done]
+            found[seed] = _Seed(run, {name: load(step.output) for name, step in done.items()})
     return found
 
 
-def _require_one_text(runs: Sequence[Path]) -> None:
+def _require_one_text(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
         if text_of(run) != text_of(runs[0]):
             raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
 
 
-def _add_environments(directories: Sequence[Path], sources: _Sources) -> None:
+def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
     """Of the trials and runs that there are."""
-    for path in (directory / "env.json" for directory in directories):
-        if path.is_file():
-            environment = read_json(path)
+    for run in runs:
+        if run.environment_file.is_file():
+            environment = run.environment
             kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
             sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
 
 
-def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
-    directories = [run.directory for run in runs.values()]
+def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
+    runs = [seed.run for seed in seeds.values()]
     decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
-    validations = [last_validation(directory) for directory in directories]
+    validations = [last_validation(run) for run in runs]
     return {
         "label": row.label,
-        "seeds": list(runs),
+        "seeds": list(seeds),
         "cost": {
-            "minutes": _interval([seconds_trained(directory) / 60 for directory in directories]),
+            "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
             "epochs": _interval([epochs for _, epochs in validations]),
         },
         "validation": _each([figures for figures, _ in validations], mean_interval),
@@ -177,80 +180,87 @@ def _row(row: Row, runs: Mapping[int, _Run], points: Mapping[int, Points], sourc
             decoding: _each([seed[decoding] for seed in points.values() if decoding in seed], perplexity_interval)
             for decoding in decodings
         },
-        "lstm": _lstm(list(runs.values()), sources),
-        "likelihood": _likelihoods(list(runs.values()), sources),
+        "lstm": _lstm(list(seeds.values()), sources),
+        "likelihood": _likelihoods(list(seeds.values()), sources),
     }
 
 
-def _points(run: _Run, sources: _Sources) -> Points:
+def _points(seed: _Seed, sources: _Sources) -> Points:
     """Of a run's frontier report."""
-    report = run.reports.get("frontier", {"results": [], "real": []})
-    points: Points = {}
-    for result in report["results"]:
-        decoding = GREEDY if result["decode"] == GREEDY else f"T={result['temperature']:g}"
-        point = points.setdefault(decoding, {"distinct": 1 - result["samples"]["duplicate_rate"]})
-        point[result["metric"]] = result["ppl"]
-        sources.signatures[result["signature"]] = None
-    for real in report["real"]:
-        sources.real[real["judge"]] = {key: real[key] for key in ("ppl", "rppl_at_n") if real.get(key) is not None}
+    report, points = seed.reports.get("frontier"), Points()
+    if not isinstance(report, Frontier):
+        return points
+    for result in report.results:
+        decoding = GREEDY if result.decode == GREEDY else f"T={result.temperature:g}"
+        point = points.setdefault(decoding, {"distinct": 1 - result.samples.duplicate_rate})
+        point[result.metric] = result.ppl
+        sources.signatures[result.signature] = None
+    for real in report.real:
+        fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
+        sources.real[real.judge] = {"ppl": real.ppl, **fewer}
     return points
 
 
-def _known(experiment: Experiment, root: Path, log: Log) -> dict[str, dict[str, float]]:
-    """Text → fppl and rppl, of the calibrated reports."""
+def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Text → fppl and rppl, of the calibrated reports; any of the runs leads to them."""
     found: dict[str, dict[str, float]] = {}
-    for step in calibrating(experiment, root, root):
-        if step.output is not None and step.is_done(log):
-            for row in read_json(step.output)["calibration"]:
-                found.setdefault(row["text"], {})[step.arguments[0]] = row["ppl"]
+    for run in runs[:1]:
+        for step, metric in zip(calibrations(experiment, run.path, root), METRICS, strict=True):
+            if step.is_done(log):
+                for row in Perplexity.load(step.output).calibration:
+                    found.setdefault(row.text, {})[metric] = row.ppl
     return found
 
 
-def _lstm(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
+def _lstm(seeds: Sequence[_Seed], sources: _Sources) -> dict[str, Any]:
     figures = []
-    for run in runs:
+    for seed in seeds:
         found = {}
         for metric in METRICS:
-            if report := run.reports.get(f"{metric}-lstm"):
-                (result,) = report["results"]
-                found[metric] = result["ppl"]
-                sources.signatures[result["signature"]] = None
-                sources.real["lstm"] = {"ppl": result["real_ppl"]}
+            if isinstance(report := seed.reports.get(f"{metric}-lstm"), Perplexity):
+                (result,) = report.results
+                found[metric] = result.ppl
+                sources.signatures[result.signature] = None
+                sources.real["lstm"] = {"ppl": result.real_ppl}
         if found:
             figures.append(found)
     return _each(figures, perplexity_interval)
 
 
-def _likelihoods(runs: Sequence[_Run], sources: _Sources) -> dict[str, Any]:
+def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> dict[str, Any]:
     """Intervals over seeds, of perplexities in logarithms; of one seed over sentences."""
-    rows = [_likelihood(run.reports["likelihood"], sources) for run in runs if "likelihood" in run.reports]
+    reports = [seed.reports.get("likelihood") for seed in seeds]
+    rows = [_likelihood(report, sources) for report in reports if isinstance(report, Likelihood)]
     values = [{key: estimate.value for key, estimate in row.items()} for row in rows]
     perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in values]
     over_seeds = _each(values, mean_interval) | _each(perplexities, perplexity_interval)
     return {key: asdict(rows[0][key]) for key in rows[0]} if len(rows) == 1 else over_seeds
 
 
-def _likelihood(report: Mapping[str, Any], sources: _Sources) -> dict[str, Interval]:
+def _likelihood(report: Likelihood, sources: _Sources) -> dict[str, Interval]:
     """The figures of a run's likelihood report that a table has room for, with their intervals over sentences."""
-    sources.signatures[report["signature"]] = None
-    whole, latent = report.get("exact_of_all"), report.get("latent") or {}
-    bound = report["ais"] if whole is None else report["exact"]  # neither with -n 0
-    keys = ("nll", "perplexity")
-    found = (
-        {} if bound is None else {key: normal_interval(bound[key], bound.get(f"{key}_standard_error")) for key in keys}
-    )
+    sources.signatures[report.signature] = None
+    whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
+    found = {}
+    if (bound := report.ais if whole is None else report.exact) is not None:  # neither with -n 0
+        found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
+        found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
     if whole is not None:
-        found["perplexity_of_all"] = normal_interval(whole["perplexity"], whole.get("perplexity_standard_error"))
-    estimates = {key: report.get(key) for key in ("chain_gap", "encoder_kl")}
-    estimates["log_z"] = (report.get("log_z") or {}).get("reverse")
-    estimates |= {key: latent.get(key) for key in ("reconstruction_nll", "information")}
+        found["perplexity_of_all"] = normal_interval(whole.perplexity, whole.perplexity_standard_error)
+    estimates: dict[str, Estimate | None] = {
+        "chain_gap": report.chain_gap,
+        "encoder_kl": report.encoder_kl,
+        "log_z": None if log_z is None else log_z.reverse,
+        "reconstruction_nll": None if latent is None else latent.reconstruction_nll,
+        "information": None if latent is None else latent.information,
+    }
     for key, estimate in estimates.items():
         if estimate is not None:
-            found[key] = normal_interval(estimate["value"], estimate.get("standard_error"))
-    if latent.get("active_units") is not None:
-        found["active_units"] = normal_interval(latent["active_units"], None)
-    if (ess := (report.get("ais") or {}).get("ess")) is not None:
-        found["chain_ess"] = normal_interval(ess["median"], None)
+            found[key] = normal_interval(estimate.value, estimate.standard_error)
+    if latent is not None and latent.active_units is not None:
+        found["active_units"] = normal_interval(latent.active_units, None)
+    if report.ais is not None:
+        found["chain_ess"] = normal_interval(report.ais.ess.median, None)
     return found
 
 

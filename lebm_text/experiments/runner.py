@@ -1,52 +1,67 @@
 """Carry out an experiment: tune on validation text, train every row from every seed, judge; go on where it stopped.
 
-Every step is a process of its own (`python -m lebm_text …`), several at a time if there are processors for them, and
-leaves its output beside the run. What is done is not done again.
+One step at a time is carried out in this process, several in worker processes that stay until the end. What is done is
+not done again.
 """
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import TimeoutError as StillRunning
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from lebm_text.errors import InputError
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, read_json
+from lebm_text.text.corpora import find_corpus
 
-from .log import Log
 from .plan import Experiment, Row
 from .steps import (
+    Log,
     Step,
-    calibrating,
-    command_line,
-    judging,
+    Training,
+    calibrations,
+    perform,
+    reports_of,
     require_same,
     run_directory,
-    training,
     trial_directory,
-    trying,
+    trial_report,
 )
-from .tuning import choose
+from .tuning import choose, read_choices
 
-__all__ = ["Failure", "Runner"]
+__all__ = ["LOG", "TUNING", "Failure", "Runner", "carry_out"]
+
+logger = logging.getLogger(__name__)
 
 TUNING, LOG = "tuning.json", "log.jsonl"
+_STOPPED = 130, "stopped"
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+Outcome = tuple[int, str]  # exit status, and what went wrong
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A step that ended badly: its command, its exit status and the last line it said."""
+    """A step that ended badly: its name, its exit status and what it said."""
 
-    command: str
+    step: str
     status: int
-    said: str
+    message: str
 
 
 @dataclass
@@ -57,7 +72,8 @@ class Runner:
         budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
         corpus: sha256 of its splits: runs on another text are refused. None: not looked at.
-        on_line: hears what begins, how it ended, and what went wrong.
+        on_progress: of the steps, where one runs at a time.
+        should_stop: asked all the time; trainings save and end.
     """
 
     experiment: Experiment
@@ -66,11 +82,12 @@ class Runner:
     n_jobs: int = 1
     data_dir: Path | None = None
     corpus: Mapping[str, str] | None = None
-    on_line: Callable[[str], None] = lambda _line: None
+    device: str = "auto"
+    on_progress: Progress = silent
+    should_stop: Callable[[], bool] = lambda: False
     failures: list[Failure] = field(default_factory=list)
-    _lock: Lock = field(default_factory=Lock)
-    _running: set[subprocess.Popen[str]] = field(default_factory=set)
-    _stopped: bool = False
+    _pool: _Pool | None = None
+    _broken_off: bool = False
 
     def __post_init__(self) -> None:
         self.log = Log(self.root / LOG)
@@ -86,7 +103,7 @@ class Runner:
         choices = {}
         for row in rows:
             if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
-                runs = [trial_directory(self.root, row, number) for number in _numbers(row)]
+                runs = [Run(trial_directory(self.root, row, number)) for number in _numbers(row)]
                 choices[row.name] = choose(runs, row.trials).record()
         return self.adopt(choices)
 
@@ -110,24 +127,24 @@ class Runner:
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
-        config, run = self.experiment.trial(row, number), trial_directory(self.root, row, number)
-        require_same(run, config, self.corpus)
+        config, path = self.experiment.trial(row, number), trial_directory(self.root, row, number)
+        require_same(Run(path), config, self.corpus)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
-        train = training(self.experiment, row.preset, config, run, budget=budget, data_dir=self.data_dir)
-        return [train, trying(self.experiment, run)]
+        train = Training(path, self.experiment.corpus, config, budget, self.data_dir)
+        return [train, trial_report(self.experiment, path, self.data_dir)]
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
         """A row's training from a seed and all its judgements; with the first run, those of texts of known quality.
 
         Raises InputError if the run of another configuration is there.
         """
-        run = run_directory(self.root, row, seed)
+        path = run_directory(self.root, row, seed)
         config = self.experiment.config(row, chosen, seed)
-        require_same(run, config, self.corpus)
-        train = training(self.experiment, row.preset, config, run, budget=self.budget, data_dir=self.data_dir)
+        require_same(Run(path), config, self.corpus)
+        train = Training(path, self.experiment.corpus, config, self.budget, self.data_dir)
         first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
-        calibration = calibrating(self.experiment, run, self.root) if first else []
-        return [train, *judging(self.experiment, run, seed), *calibration]
+        calibration = calibrations(self.experiment, path, self.root, self.data_dir) if first else []
+        return [train, *reports_of(self.experiment, path, seed, self.data_dir), *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
         """Where the chosen trial is this very run, of the same settings, seed and epochs, copy it."""
@@ -145,84 +162,167 @@ class Runner:
             copy.rename(run)
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
-        """Chains side by side, the steps of a chain in turn; without its run none goes on. Ctrl-C ends all."""
-        with ThreadPoolExecutor(self.n_jobs) as pool:
-            futures = [pool.submit(self._chain_or_stop, chain) for chain in chains]
+        """Chains side by side, the steps of a chain in turn; without its run none goes on.
+
+        Raises KeyboardInterrupt once all has stopped that was told to.
+        """
+        workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs) if self.n_jobs > 1 else nullcontext()
+        with workers as self._pool, ThreadPoolExecutor(self.n_jobs) as threads:
             try:
-                for future in as_completed(futures):
+                for future in as_completed([threads.submit(self._chain, chain) for chain in chains]):
                     future.result()
             except BaseException:
-                self._stop()
-                try:
-                    wait(futures)
-                except KeyboardInterrupt:
-                    self._stop()  # a training that is told twice ends at once
+                self._broken_off = True
                 raise
-
-    def _stop(self) -> None:
-        """Begin nothing more, and pass Ctrl-C on: a training saves and ends."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                process.terminate()  # not SIGINT, which those of a script in the background ignore
-
-    def _chain_or_stop(self, steps: Iterable[Step]) -> None:
-        """What is no failing step but a fault here, such as a full disk, must not wait for hours of other chains."""
-        try:
-            self._chain(steps)
-        except BaseException:
-            self._stop()
-            raise
+        if self.should_stop():
+            raise KeyboardInterrupt
 
     def _chain(self, steps: Iterable[Step]) -> None:
-        for step in steps:
-            if self._stopped:
-                return
-            if not step.is_done(self.log) and not self._perform(step) and step.output is None:
-                return  # judgements need the run, but not each other
+        """What is no failing step but a fault here, such as a full disk, must not wait for hours of other chains."""
+        try:
+            for step in steps:
+                if self._stops():
+                    return
+                if not step.is_done(self.log) and not self._do(step) and isinstance(step, Training):
+                    return  # judgements need the run, but not each other
+        except BaseException:
+            self._broken_off = True
+            raise
 
-    def _perform(self, step: Step) -> bool:
-        arguments = step.command()
-        command = command_line(arguments)
-        (step.run if step.output is None else step.output.parent).mkdir(parents=True, exist_ok=True)
-        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
-        environment = {**os.environ, "OMP_NUM_THREADS": threads}
-        self.on_line(f"begins  {command}")
+    def _stops(self) -> bool:
+        return self._broken_off or self.should_stop()
+
+    def _do(self, step: Step) -> bool:
+        logger.info("begins  %s", step.name)
         began = time.monotonic()
-        status, said = self._call(arguments, environment)
+        status, message = self._call(step)
         seconds = time.monotonic() - began
-        entry: dict[str, Any] = {"command": command, "status": status, "seconds": round(seconds, 1)}
-        entry["threads"] = int(threads) if threads.isdecimal() else threads
-        if step.budget is not None:
+        threads = _threads_of_each(self.n_jobs)
+        entry: dict[str, Any] = {"step": step.name, "status": status, "seconds": round(seconds, 1), "threads": threads}
+        entry["key"] = step.key() if status == 0 or isinstance(step, Training) else None
+        if isinstance(step, Training):
             entry["budget"] = step.budget
         self.log.add(entry)
         if status:
-            self.failures.append(Failure(command, status, said))
-        self.on_line(f"ended   {command}: " + (f"status {status}: {said}" if status else f"{seconds:.0f} s"))
+            self.failures.append(Failure(step.name, status, message))
+        logger.info("ended   %s: %s", step.name, f"status {status}: {message}" if status else f"{seconds:.0f} s")
         return status == 0
 
-    def _call(self, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-        """The exit status of `lebm-text` and the last line that it said on stderr."""
+    def _call(self, step: Step) -> Outcome:
+        if self._pool is None:
+            return _outcome(step, self.on_progress, self._stops, self.device)
+        return self._pool.call(step, self._stops, self.device)
+
+
+def carry_out(
+    experiment: Experiment,
+    root: Path,
+    budget: float | None = None,
+    n_jobs: int = 1,
+    choices: Path | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    on_progress: Progress = silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Failure]:
+    """Do all that an experiment asks for and that is not done yet; see `Runner`.
+
+    Args:
+        choices: a tuning.json whose choices are taken, such as another corpus's, instead of trials.
+
+    Returns:
+        The steps that failed.
+
+    Raises:
+        InputError: a corpus that there is not, choices of other trials, runs of other settings, too many jobs.
+        KeyboardInterrupt: it was told to stop, and has stopped.
+    """
+    if n_jobs > (os.cpu_count() or 1):
+        raise InputError(f"--jobs {n_jobs} is more than this machine's {os.cpu_count()} processors")
+    taken = None
+    if choices is not None:
+        taken = read_choices(choices, {row.name: row.trials for row in experiment.rows if row.trials})
+    corpus = find_corpus(experiment.corpus, data_dir=data_dir)
+    text = {name: split.sha256 for name, split in corpus.splits.items()}
+    root.mkdir(parents=True, exist_ok=True)
+    runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop)
+    try:
+        runner.train_and_judge(runner.tune() if taken is None else runner.adopt(taken))
+    except KeyboardInterrupt:
+        logger.info("stopped; the same command goes on")
+        raise
+    return runner.failures
+
+
+class _Pool:
+    """Worker processes that carry out steps; one that dies fails the steps at hand and is replaced."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        self._stop, self._n_jobs, self._lock = self._context.Event(), n_jobs, Lock()
+        self._executor = self._start()
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def call(self, step: Step, should_stop: Callable[[], bool], device: str) -> Outcome:
+        """The outcome of a step; it is told to stop when `should_stop` says so."""
         with self._lock:
-            if self._stopped:
-                return 130, "stopped"
-            process = subprocess.Popen(
-                [sys.executable, "-m", "lebm_text", *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
-            )
-            self._running.add(process)
-        try:
-            _, errors = process.communicate()
-        finally:
-            with self._lock:
-                self._running.discard(process)
-        return process.returncode, (errors.strip().splitlines() or [""])[-1]
+            executor = self._executor
+            future: Future[Outcome] = executor.submit(_work, step, device)
+        while True:
+            try:
+                return future.result(timeout=_SECONDS_BETWEEN_LOOKS)
+            except StillRunning:
+                if should_stop():
+                    self._stop.set()
+            except BrokenProcessPool:
+                with self._lock:
+                    if self._executor is executor:
+                        self._executor = self._start()
+                return 1, "its process was killed"
+
+    def _start(self) -> ProcessPoolExecutor:
+        arguments = (self._stop, _threads_of_each(self._n_jobs))
+        return ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
+
+
+_told_to_stop: Event | None = None  # of this worker process
+
+
+def _begin_worker(stop: Event, n_threads: int) -> None:
+    global _told_to_stop
+    _told_to_stop = stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the parent, which passes it on once
+
+    import torch
+
+    torch.set_num_threads(n_threads)
+
+
+def _work(step: Step, device: str) -> Outcome:
+    assert _told_to_stop is not None
+    return _outcome(step, silent, _told_to_stop.is_set, device)
+
+
+def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> Outcome:
+    try:
+        perform(step, on_progress, should_stop, device)
+    except InputError as error:
+        return 2, str(error)
+    except KeyboardInterrupt:
+        return _STOPPED
+    except Exception as error:
+        return 1, f"{type(error).__name__}: {error}"
+    return _STOPPED if should_stop() else (0, "")
+
+
+def _threads_of_each(n_jobs: int) -> int:
+    return max(1, int(os.environ.get("OMP_NUM_THREADS", "0")) or (os.cpu_count() or 1) // n_jobs)
 
 
 def _numbers(row: Row) -> range:

@@ -1,96 +1,181 @@
-"""An experiment → the commands that carry it out, each with the file that shows that it has been done.
+"""The steps of an experiment: trainings and reports, each a call of the library under the key of what it depends on.
 
-The table is what these commands print and write, and nothing else: any of them can be repeated by hand.
+A report is done if the log has it under its present key, a hash of its settings and of the weights or the text that it
+is about: whatever changes makes it anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeAlias
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.presets import preset
-from lebm_text.store import read_json
+from lebm_text.progress import Progress
+from lebm_text.reports import frontier, likelihood, perplexity
+from lebm_text.reports.base import Report as AnyReport
+from lebm_text.reports.frontier import FrontierSettings
+from lebm_text.reports.likelihood import LikelihoodSettings
+from lebm_text.reports.perplexity import PerplexitySettings
+from lebm_text.run import Run
 
-from .log import Log
-from .plan import Experiment, Row
+from .plan import Experiment, Row, likelihood_settings
+from .statistics import METRICS
 
 __all__ = [
-    "METRICS",
+    "Log",
+    "Report",
     "Step",
-    "calibrating",
-    "command_line",
-    "judging",
-    "likelihood_options",
+    "Training",
+    "calibrations",
+    "perform",
+    "reports_of",
     "require_same",
     "run_directory",
-    "seconds_trained",
     "text_of",
-    "training",
     "trial_directory",
-    "trying",
+    "trial_report",
 ]
 
-METRICS = ("fppl", "rppl")
-_WEIGHTS = "model.safetensors"
-_OPTIONS = 3  # of a report's command come after its name, --run and the run
+Settings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
 
 
 @dataclass(frozen=True)
-class Step:
-    """One call of `lebm-text`.
+class Training:
+    """Train a configuration, or go on with it.
 
-    `output` is its report; None for a training, which its run shows. `budget`: minutes of training that the run may
-    take over all calls, None without limit. `of_corpus`: the report is on real text alone, and any run leads to it.
+    Attributes:
+        run: its directory.
+        budget: minutes of training that the run may take over all calls; None: no limit.
     """
 
     run: Path
-    arguments: tuple[str, ...]
-    output: Path | None = None
+    corpus: str
+    config: Config
     budget: float | None = None
-    of_corpus: bool = False
+    data_dir: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """For people and for the log."""
+        return f"{self.run.name} train"
+
+    def key(self) -> str:
+        """What the training is of; how far it has come is in its run."""
+        return _hash(self.corpus, self.config.to_dict())
 
     def is_done(self, log: Log) -> bool:
-        """Nothing is left to do.
-
-        A training: the run has ended, or its last call was given no more time than is asked for now, and took it. A
-        report: it is newer than the weights, and no step made it with other options, fewer samples for example.
-        """
-        weights = self.run / _WEIGHTS
-        if self.output is None:
-            return weights.is_file() and (_progress(self.run)["finished"] or self._has_spent(log))
-        if not self.output.is_file():
+        """The run has ended, or its last call was given no less time than is asked for now, and took it."""
+        run = Run(self.run)
+        if not run.weights_file.is_file():
             return False
-        if not self.of_corpus and self.output.stat().st_mtime_ns < weights.stat().st_mtime_ns:
-            return False
-        maker = log.maker(self.output)
-        if maker is None or maker == command_line(self.arguments):
-            return True
-        options = self.arguments[_OPTIONS:]
-        return self.of_corpus and maker.split()[1] == self.arguments[0] and maker.endswith(" ".join(options))
-
-    def _has_spent(self, log: Log) -> bool:
-        last = log.training(self.run)
+        last = log.last(self.name)
         given = None if last is None or last["status"] else last.get("budget")
-        return self.budget is not None and given is not None and bool(given >= self.budget)
-
-    def command(self) -> tuple[str, ...]:
-        """The arguments of `lebm-text` now: what has begun is resumed, with what is left of its budget."""
-        if self.output is not None:
-            return self.arguments
-        resume = ("--resume",) if (self.run / "config.json").is_file() else ()
-        limit: tuple[str, ...] = ()
-        if self.budget is not None:
-            limit = ("--max-minutes", f"{max(self.budget - seconds_trained(self.run) / 60, 0.01):.2f}")
-        return (*self.arguments, *resume, *limit)
+        return run.progress().get("finished") is True or (
+            self.budget is not None and given is not None and bool(given >= self.budget)
+        )
 
 
-def command_line(arguments: Sequence[str]) -> str:
-    """As the log keeps it."""
-    return " ".join(("lebm-text", *arguments))
+@dataclass(frozen=True)
+class Report:
+    """Compute a report on a run and keep it.
+
+    Attributes:
+        output: its file.
+        of_corpus: it is about real text alone, and any run leads to it.
+    """
+
+    run: Path
+    settings: Settings
+    output: Path
+    of_corpus: bool = False
+    data_dir: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """For people and for the log."""
+        return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
+
+    def key(self) -> str:
+        """A hash of the settings, and of the run's present weights or the corpus."""
+        run = Run(self.run)
+        inputs = text_of(run) if self.of_corpus else run.weights_sha256
+        return _hash(type(self.settings).__name__, asdict(self.settings), inputs)
+
+    def is_done(self, log: Log) -> bool:
+        """The file is there, and it was made under the present key."""
+        if not self.output.is_file() or not Run(self.run).weights_file.is_file():
+            return False
+        last = log.last(self.name)
+        return last is not None and not last["status"] and last["key"] == self.key()
+
+
+Step: TypeAlias = Training | Report
+
+
+def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
+    """Carry a step out. A training that is told to stop writes a checkpoint; a report stops with KeyboardInterrupt."""
+    if isinstance(step, Training):
+        from lebm_text.training.train import train
+
+        run = Run(step.run)
+        begun = run.config_file.is_file()
+        left = None if step.budget is None else max(step.budget - run.progress().get("seconds", 0.0) / 60, 0.01)
+        train(
+            None if begun else step.corpus,
+            out=step.run,
+            config=None if begun else step.config,
+            resume=begun,
+            max_minutes=left,
+            device=device,
+            data_dir=step.data_dir,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        return
+
+    def watch(stage: str, done: int, total: int) -> None:
+        if should_stop():
+            raise KeyboardInterrupt
+        on_progress(stage, done, total)
+
+    run, settings = Run(step.run, data_dir=step.data_dir), replace(step.settings, device=device)
+    step.output.parent.mkdir(parents=True, exist_ok=True)
+    report: AnyReport
+    if isinstance(settings, FrontierSettings):
+        report = frontier.compute(run, settings, watch)
+    elif isinstance(settings, PerplexitySettings):
+        report = perplexity.compute(run, settings, watch)
+    else:
+        report = likelihood.compute(run, settings, watch)
+    report.save(step.output)
+
+
+class Log:
+    """`log.jsonl`: every step with its key, exit status, seconds and threads; threads of one process may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, Lock()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """In the order in which the steps ended; those of version 0.1.0, which have commands for keys, left out."""
+        with self._lock:
+            text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        return [entry for line in text.splitlines() if "key" in (entry := json.loads(line))]
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Append a step."""
+        with self._lock, self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def last(self, name: str) -> dict[str, Any] | None:
+        """How the last step of that name ended; None if there was none."""
+        return next((entry for entry in reversed(self.entries()) if entry["step"] == name), None)
 
 
 def trial_directory(root: Path, row: Row, number: int) -> Path:
@@ -103,110 +188,73 @@ def run_directory(root: Path, row: Row, seed: int) -> Path:
     return root / f"{row.name}-seed{seed}"
 
 
-def training(
-    experiment: Experiment, name: str, config: Config, run: Path, *, budget: float | None, data_dir: Path | None
-) -> Step:
-    """Train the configuration, which differs from the preset `name` by what the command says."""
-    changes = [f"--set={change}" for change in config.assignments(preset(name))]
-    where = () if data_dir is None else ("--data-dir", str(data_dir))
-    arguments = ("train", experiment.corpus, *where, "--preset", name, *changes, "--out", str(run))
-    return Step(run, arguments, budget=budget)
-
-
-def trying(experiment: Experiment, run: Path) -> Step:
+def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> Report:
     """Judge a trial on validation text."""
-    options = ("--no-greedy", "-n", str(experiment.tuning.n_samples))
-    return _report(run, "evaluate", "tuning", "--lm", "kn5", "--split", "valid", *_temperatures(experiment), *options)
+    settings = FrontierSettings(
+        lm="kn5",
+        split="valid",
+        n=experiment.tuning.n_samples,
+        temperatures=experiment.temperatures,
+        greedy=False,
+    )
+    return Report(run, settings, run / "eval" / "tuning.json", data_dir=data_dir)
 
 
-def calibrating(experiment: Experiment, run: Path, root: Path) -> list[Step]:
+def reports_of(experiment: Experiment, run: Path, seed: int, data_dir: Path | None = None) -> list[Report]:
+    """Judge a row's run on held-out text, the cheapest first."""
+    n, split = experiment.n_samples, experiment.split
+    asked: dict[str, Settings] = {
+        "frontier": FrontierSettings(lm="kn5", split=split, n=n, temperatures=experiment.temperatures, seeds=(seed,))
+    }
+    if seed in experiment.likelihood_seeds:
+        asked["likelihood"] = replace(likelihood_settings(experiment.likelihood), split=split)
+    if seed in experiment.lstm_seeds:
+        for metric in METRICS:
+            asked[f"{metric}-lstm"] = PerplexitySettings(
+                metric=metric, lm="lstm", split=split, n=n, temperatures=(1.0,), seeds=(seed,)
+            )
+    return [Report(run, settings, run / "eval" / f"{name}.json", data_dir=data_dir) for name, settings in asked.items()]
+
+
+def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[Report]:
     """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports.
 
     They do not depend on the run, whichever it was.
     """
-    options = (
-        "--lm",
-        "kn5",
-        *_held_out(experiment),
-        "-n",
-        str(experiment.n_samples),
-        "--temperature",
-        "1",
-        "--calibrate",
-    )
-    outputs = {metric: root / f"{metric}-known.json" for metric in METRICS}
-    return [
-        Step(run, (metric, "--run", str(run), *options, "-o", str(output)), output, of_corpus=True)
-        for metric, output in outputs.items()
-    ]
+    reports = []
+    for metric in METRICS:
+        settings = PerplexitySettings(
+            metric=metric,
+            lm="kn5",
+            split=experiment.split,
+            n=experiment.n_samples,
+            temperatures=(1.0,),
+            calibrate=True,
+        )
+        reports.append(Report(run, settings, root / f"{metric}-known.json", True, data_dir))
+    return reports
 
 
-def judging(experiment: Experiment, run: Path, seed: int) -> list[Step]:
-    """Judge a row's run on held-out text, the cheapest first."""
-    n = (*_held_out(experiment), "-n", str(experiment.n_samples))
-    decodings = _temperatures(experiment)
-    steps = [_report(run, "evaluate", "frontier", "--lm", "kn5", *n, *decodings, "--seed", str(seed))]
-    if seed in experiment.likelihood_seeds:
-        steps.append(_report(run, "likelihood", "likelihood", *_held_out(experiment), *likelihood_options(experiment)))
-    if seed in experiment.lstm_seeds:
-        for metric in METRICS:
-            options = ["--lm", "lstm", *n, "--temperature", "1", "--seed", str(seed)]
-            steps.append(_report(run, metric, f"{metric}-lstm", *options))
-    return steps
-
-
-def _temperatures(experiment: Experiment) -> list[str]:
-    return [part for t in experiment.temperatures for part in ("--temperature", f"{t:g}")]
-
-
-def _held_out(experiment: Experiment) -> tuple[str, ...]:
-    """Test text is what all commands take if nothing is said."""
-    return () if experiment.split == "test" else ("--split", experiment.split)
-
-
-def likelihood_options(experiment: Experiment) -> list[str]:
-    """As they stand in the command."""
-    dashes = {key: "-" if len(key) == 1 else "--" for key in experiment.likelihood}
-    return [part for key, value in experiment.likelihood.items() for part in (f"{dashes[key]}{key}", str(value))]
-
-
-def _report(run: Path, command: str, name: str, *options: str) -> Step:
-    output = run / "eval" / f"{name}.json"
-    return Step(run, (command, "--run", str(run), *options, "-o", str(output)), output)
-
-
-def require_same(run: Path, config: Config, corpus: Mapping[str, str] | None = None) -> None:
+def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None) -> None:
     """Raise InputError if there is a run of another configuration or on another text: not what is asked for.
 
     `corpus`: sha256 of its splits; without it the text is not looked at.
     """
-    path = run / "config.json"
-    if not path.is_file():
+    if not run.config_file.is_file():
         return
-    stored = Config.from_dict(read_json(path))
     if corpus is not None and text_of(run) != corpus:
-        name = read_json(run / "env.json")["corpus"]["name"]
-        raise InputError(f"{run} was trained on another text of the name {name}; use another --out")
-    if other := config.conflicts(stored):
-        asked = ", ".join(change for change in config.assignments(stored) if change.partition("=")[0] in other)
+        raise InputError(f"{run} was trained on another text of the name {run.corpus_name}; use another --out")
+    if other := config.conflicts(run.config):
+        asked = ", ".join(change for change in config.assignments(run.config) if change.partition("=")[0] in other)
         raise InputError(
             f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another --out"
         )
 
 
-def text_of(run: Path) -> dict[str, str]:
+def text_of(run: Run) -> dict[str, str]:
     """Split → sha256 of the text that a run was trained on."""
-    splits = read_json(run / "env.json")["corpus"]["splits"]
-    return {name: split["sha256"] for name, split in splits.items()}
+    return {name: split["sha256"] for name, split in run.environment["corpus"]["splits"].items()}
 
 
-def seconds_trained(run: Path) -> float:
-    """Seconds that a run's updates have taken, to its last checkpoint."""
-    return float(_progress(run)["seconds"])
-
-
-def _progress(run: Path) -> Mapping[str, Any]:
-    path = run / "checkpoints" / "last" / "state.json"
-    if not path.is_file():
-        return {"seconds": 0.0, "finished": False}
-    return dict(read_json(path)["state"]["progress"])
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

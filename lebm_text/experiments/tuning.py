@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
+from lebm_text.reports.frontier import Frontier
+from lebm_text.run import Run
 from lebm_text.store import read_json
-from lebm_text.training.metrics import read_metrics
 
 from .statistics import rppl_at
-from .steps import seconds_trained
 
-__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices"]
+__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "seconds_trained"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Choice:
         return {"chosen": self.number, "trials": [asdict(trial) for trial in self.trials]}
 
 
-def choose(runs: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> Choice:
+def choose(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> Choice:
     """Of trials that lie in `runs`, each with its eval/tuning.json."""
     trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
     best = min(range(len(trials)), key=lambda index: trials[index].score)
@@ -80,10 +80,12 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
     return found
 
 
-def _trial(run: Path, changed: Mapping[str, Any]) -> Trial:
-    report = read_json(run / "eval" / "tuning.json")
-    frontier = [{key: point[key] for key in ("temperature", "fppl", "rppl")} for point in report["points"]]
-    score, fppl, rppl = _least(frontier, report["real"][0]["ppl"])
+def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
+    report = Frontier.load(run.report_file("tuning"))
+    frontier = [
+        {"temperature": point.temperature or 1.0, "fppl": point.fppl, "rppl": point.rppl} for point in report.points
+    ]
+    score, fppl, rppl = _least(frontier, report.real[0].ppl)
     last, epochs = last_validation(run)
     return Trial(dict(changed), frontier, fppl, rppl, score, epochs, seconds_trained(run), last)
 
@@ -99,11 +101,16 @@ def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float,
     return min((math.sqrt(max(fppl, real) * rppl), fppl, rppl) for fppl, rppl in points)
 
 
-def last_validation(run: Path) -> tuple[dict[str, float], float]:
+def last_validation(run: Run) -> tuple[dict[str, float], float]:
     """The last `valid_*` figures of a run and the epochs that it has done."""
     found: dict[str, float] = {}
     epochs = 0.0
-    for row in read_metrics(run / "metrics.jsonl"):
+    for row in run.metrics():
         epochs = max(epochs, float(row.get("epoch", 0.0)))
         found = {key: value for key, value in row.items() if key.startswith("valid_")} or found
     return found, epochs
+
+
+def seconds_trained(run: Run) -> float:
+    """Seconds that a run's updates have taken, to its last checkpoint."""
+    return float(run.progress().get("seconds", 0.0))

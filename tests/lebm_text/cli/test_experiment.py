@@ -99,5 +99,5 @@ def test_a_failing_step_is_named(file: Path, capsys: pytest.CaptureFixture[str])
     file.write_text(file.read_text() + 'settings = { "text.max_length" = 1 }\n')  # shorter than any sentence
     assert main(["experiment", str(file), "--json"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("lebm-text: error: 1 step(s) failed, the last: lebm-text train")
+    assert line.startswith("lebm-text: error: 1 step(s) failed, the last: lm-seed1 train")
     assert Path("runs/tiny-grammar/results.md").exists()

@@ -1,22 +1,28 @@
-"""A program that answers as `lebm-text` does, in no time: what the runner calls in its tests."""
+"""Steps that take no time: what the runner carries out in its tests, and the files that it then finds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lebm_text.config import Config
 from lebm_text.experiments.plan import Experiment, Row, Tuning
 from lebm_text.experiments.runner import Runner
-from lebm_text.presets import preset
+from lebm_text.experiments.steps import Report, Step, Training
+from lebm_text.likelihood.estimates import Estimate
+from lebm_text.reports.frontier import Frontier, FrontierSettings
+from lebm_text.reports.likelihood import Likelihood
+from lebm_text.reports.perplexity import KnownText, Perplexity, PerplexitySettings
 
 REAL = 4.0
 SHA256 = {"train": "1", "valid": "2", "test": "3"}
 CORPUS = {"name": "toy", "splits": {name: {"sha256": sha256} for name, sha256 in SHA256.items()}}
+OLD = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval"  # whole reports, whose figures are replaced
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -44,45 +50,51 @@ def experiment(**changes: Any) -> Experiment:
     return Experiment(**(settings | changes))
 
 
-def runner(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, budget: float | None = None) -> Runner:
-    made = Runner(experiment(), root, budget)
+def runner(
+    root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, asked: Experiment | None = None, **settings: Any
+) -> Runner:
+    made = Runner(asked or experiment(), root, **settings)
     monkeypatch.setattr(made, "_call", program)
     return made
 
 
-def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    made = runner(root, program, monkeypatch)
+def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, asked: Experiment | None = None) -> Runner:
+    made = runner(root, program, monkeypatch, asked)
     made.train_and_judge(made.tune())
     return made
 
 
 class Program:
-    """Keeps what it was called with; `fail` names words of a command that must end with status 2."""
+    """Keeps the steps that it was given; `fail` names parts of the names of steps that must end with status 2."""
 
     def __init__(self, *fail: str) -> None:
-        self.calls: list[tuple[str, ...]] = []
+        self.steps: list[Step] = []
         self.fail = fail
         self.finished = True
 
-    def __call__(self, arguments: Sequence[str], _environment: dict[str, str]) -> tuple[int, str]:
-        self.calls.append(tuple(arguments))
-        line = " ".join(arguments)
-        if any(word in line for word in self.fail):
+    @property
+    def names(self) -> list[str]:
+        """Of the steps, trials marked."""
+        return [f"{'trial ' * (step.run.parent.name == 'trials')}{step.name}" for step in self.steps]
+
+    def __call__(self, step: Step) -> tuple[int, str]:
+        self.steps.append(step)
+        if any(word in self.names[-1] for word in self.fail):
             return 2, "it went wrong"
-        options = dict(pairwise(arguments))
-        if arguments[0] == "train":
-            changes = [word.removeprefix("--set=") for word in arguments if word.startswith("--set=")]
-            self._train(Path(options["--out"]), preset(options["--preset"]).override(changes).to_dict())
+        if isinstance(step, Training):
+            self._train(step.run, step.config)
         else:
-            self._report(arguments[0], Path(options["--run"]), Path(options["-o"]), line)
+            step.output.parent.mkdir(parents=True, exist_ok=True)
+            _report(step).save(step.output)
         return 0, ""
 
-    def _train(self, run: Path, config: dict[str, Any]) -> None:
+    def _train(self, run: Path, config: Config) -> None:
         state = {"progress": {"seconds": 90.0, "finished": self.finished}}
         git = {"commit": "0123456789abcdef", "changed": False}
         environment = {"git": git, "lebm_text": "0", "cpu": "a", "device_name": "a", "threads": 1, "precision": "fp32"}
+        values = config.to_dict()
         files = {
-            "config.json": config | {"training": config["training"] | {"precision": "bf16", "n_threads": 1}},
+            "config.json": values | {"training": values["training"] | {"precision": "bf16", "n_threads": 1}},
             "env.json": environment | {"packages": {"torch": "2"}, "corpus": CORPUS},
             "checkpoints/last/state.json": {"state": state},
         }
@@ -91,42 +103,57 @@ class Program:
             (run / name).write_text(json.dumps(value))
         lines = [{"step": 1, "epoch": 1.0, "nll_token": 1.0}, {"step": 2, "epoch": 2, "valid_ppl": 5.0}]
         (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (run / "model.safetensors").write_text("weights")
-
-    def _report(self, command: str, run: Path, output: Path, line: str) -> None:
-        # Figures that differ by run: the second trial of a row, and a lower seed, are better.
-        base = 10.0 + ("gaussian" in run.name) * 2.0 + ("seed2" in run.name) - run.name.endswith("-2") * 1.0
-        if command == "likelihood":
-            report: dict[str, Any] = {"signature": "log_p|toy"}
-            if run.name.startswith("lm"):
-                report |= {"exact": {"nll": 20.0, "perplexity": 5.0}, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}}
-            else:
-                latent = {"reconstruction_nll": {"value": 15.0}, "information": {"value": 3.0}, "active_units": 6}
-                ais = {"nll": 19.0, "perplexity": 4.5, "ess": {"median": 6.5}}
-                report |= {"ais": ais, "chain_gap": {"value": 0.0}, "latent": latent}
-                report["log_z"] = {"reverse": {"value": 1.25, "standard_error": 0.01}}
-        else:
-            metrics = ("fppl", "rppl") if command == "evaluate" else (command,)
-            temperatures = [1.0, 0.5] if "0.5" in line else [1.0]
-            rows = [_result(metric, base, t) for t in temperatures for metric in metrics]
-            rows += [
-                _result(metric, base, None) for metric in metrics if "--no-greedy" not in line and command == "evaluate"
-            ]
-            points = [{"fppl": base, "rppl": base + 2, "temperature": 1.0}]
-            if "--calibrate" in line:
-                output.write_text(json.dumps({"calibration": [{"text": "5-gram samples", "ppl": 6.25}]}))
-                return
-            report = {"results": rows, "points": points, "real": [{"judge": "kn5", "ppl": REAL, "rppl_at_n": REAL + 1}]}
-        output.write_text(json.dumps(report))
+        (run / "model.safetensors").write_text(f"weights of {run.name}")
 
 
-def _result(metric: str, base: float, temperature: float | None) -> dict[str, Any]:
-    decode = {"decode": "greedy"} if temperature is None else {"decode": "sample", "temperature": temperature}
-    ppl = (base + 2.0 * (metric == "rppl")) * (temperature or 0.1)
-    return {
-        "metric": metric,
-        "ppl": ppl,
-        "real_ppl": REAL,
-        "samples": {"duplicate_rate": 0.25},
-        "signature": f"{metric.upper()}|{decode}",
-    } | decode
+def frontier(points: Sequence[tuple[float, float, float | None]]) -> Frontier:
+    """Of (FPPL, RPPL, temperature), greedy decoding where that is None."""
+    old = Frontier.load(OLD / "frontier-kn5-default-test.json")
+    results, judged = [], []
+    for fppl, rppl, temperature in points:
+        decoded: dict[str, Any] = {"decode": "greedy" if temperature is None else "sample", "temperature": temperature}
+        for metric, ppl in (("fppl", fppl), ("rppl", rppl)):
+            samples = replace(old.results[0].samples, duplicate_rate=0.25)
+            signature = f"{metric.upper()}|{decoded}"
+            changes: dict[str, Any] = {"metric": metric, "ppl": ppl, "samples": samples, "signature": signature}
+            results.append(replace(old.results[0], **changes, **decoded))
+        judged.append(replace(old.points[0], fppl=fppl, rppl=rppl, **decoded))
+    real = [replace(old.real[0], ppl=REAL, rppl_at_n=REAL + 1)]
+    return replace(old, results=results, points=judged, real=real)
+
+
+def _report(step: Report) -> Frontier | Perplexity | Likelihood:
+    run, settings = step.run, step.settings
+    # Figures that differ by run: the second trial of a row, and a lower seed, are better.
+    base = 10.0 + ("gaussian" in run.name) * 2.0 + ("seed2" in run.name) - run.name.endswith("-2") * 1.0
+    if isinstance(settings, FrontierSettings):
+        decodings = [*((t, t) for t in settings.temperatures), *([(0.1, None)] if settings.greedy else [])]
+        return frontier([(base * by, (base + 2.0) * by, temperature) for by, temperature in decodings])
+    if isinstance(settings, PerplexitySettings):
+        old = Perplexity.load(OLD / "fppl-kn5-default-test.json")
+        ppl = base + 2.0 * (settings.metric == "rppl")
+        result = replace(old.results[0], metric=settings.metric, ppl=ppl, real_ppl=REAL)
+        known = [KnownText("5-gram samples", "kn5", 6.25, 1.0, "")] if settings.calibrate else []
+        return replace(old, metric=settings.metric, results=[result], calibration=known)
+    whole = Likelihood.load(OLD / "likelihood-test.json")
+    assert whole.ais is not None and whole.latent is not None and whole.log_z is not None
+    text = replace(whole.ais, nll_standard_error=None, perplexity_standard_error=None)
+    if run.name.startswith("lm"):
+        exact, of_all = replace(text, nll=20.0, perplexity=5.0), replace(text, nll=21.0, perplexity=5.5)
+        nothing: dict[str, Any] = dict.fromkeys(("ais", "importance", "latent", "log_z", "chain_gap", "bracket"))
+        return replace(whole, signature="log_p|toy", exact=exact, exact_of_all=of_all, **nothing)
+    latent = replace(
+        whole.latent,
+        reconstruction_nll=Estimate(15.0, 0.0),
+        information=Estimate(3.0, 0.1),
+        active_units=6,
+    )
+    return replace(
+        whole,
+        signature="log_p|toy",
+        ais=replace(text, nll=19.0, perplexity=4.5, ess=replace(whole.ais.ess, median=6.5)),
+        chain_gap=Estimate(0.0, 0.0),
+        latent=latent,
+        log_z=replace(whole.log_z, reverse=Estimate(1.25, 0.01)),
+        encoder_kl=None,
+    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
+from lebm_text.likelihood.results import LatentUse
+from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.likelihood import Likelihood
 
 from .program import REAL, Program, carry_out, experiment
 
@@ -59,25 +63,22 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
 
+def changed(run: Path, change: Callable[[Likelihood], Likelihood]) -> None:
+    path = run / "eval" / "likelihood.json"
+    change(Likelihood.load(path)).save(path)
+
+
 def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
-    bare = {"signature": "s", "chain_gap": {"value": 0.5}}
-    one: dict[str, Any] = {
-        "ais": {"nll": 9.0, "perplexity": 3.0},
-        "latent": {"reconstruction_nll": None, "information": None},
-    }
-    reports = {
-        "lebm-seed1": bare | one | {"latent": one["latent"] | {"active_units": None}, "encoder_kl": None},
-        "lebm-seed2": bare | {"ais": None, "latent": None},
-        "lm-seed1": {"signature": "s", "exact": None, "exact_of_all": {"nll": 21.0, "perplexity": 5.5}},
-    }
-    for run, report in reports.items():
-        (tmp_path / run / "eval" / "likelihood.json").write_text(json.dumps(report))
+    unknown = LatentUse(None, None, None, None)
+    changed(tmp_path / "lebm-seed1", lambda report: replace(report, latent=unknown, log_z=None))
+    changed(tmp_path / "lebm-seed2", lambda report: replace(report, ais=None, latent=None, log_z=None))
+    changed(tmp_path / "lm-seed1", lambda report: replace(report, exact=None))
     rows = gather(experiment(), tmp_path).rows
     figures = rows["lebm"]["likelihood"]
-    assert set(figures) == {"nll", "perplexity", "chain_gap"}
+    assert set(figures) == {"nll", "perplexity", "chain_gap", "chain_ess"}
     assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
     assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
 
@@ -85,12 +86,12 @@ def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
 def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def surer(report: Likelihood) -> Likelihood:
+        assert report.ais is not None
+        return replace(report, ais=replace(report.ais, nll_standard_error=0.5))
+
     carry_out(tmp_path, Program(), monkeypatch)
-    path = tmp_path / "lebm-seed1" / "eval" / "likelihood.json"
-    report = json.loads(path.read_text())
-    report["ais"]["nll_standard_error"] = 0.5
-    report["latent"]["information"]["standard_error"] = 0.1
-    path.write_text(json.dumps(report))
+    changed(tmp_path / "lebm-seed1", surer)
     of_two = gather(experiment(), tmp_path).rows["lebm"]["likelihood"]
     assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
     (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").unlink()
@@ -150,7 +151,7 @@ def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
 ) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     (tmp_path / "lm-seed1" / "checkpoints" / "last" / "state.json").unlink()
-    carry_out(tmp_path, Program("/lm-seed1"), monkeypatch)
+    carry_out(tmp_path, Program("lm-seed1 train"), monkeypatch)
     found = gather(experiment(), tmp_path)
     assert found.missing == ["lm-seed1 (its training ended with status 2)"]
     assert found.rows["lm"]["seeds"] == [2]
@@ -171,10 +172,9 @@ def test_a_table_is_of_one_text_and_of_the_settings_that_are_asked_for(
 def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     path = tmp_path / "lebm-seed1" / "eval" / "frontier.json"
-    report = json.loads(path.read_text())
-    for result in report["results"]:
-        result["ppl"] *= 0.1  # the twin's frontier of this seed is beyond its ends
-    path.write_text(json.dumps(report))
+    report = Frontier.load(path)
+    # the twin's frontier of this seed is beyond its ends
+    replace(report, results=[replace(row, ppl=0.1 * row.ppl) for row in report.results]).save(path)
     (comparison,) = gather(experiment(), tmp_path).comparisons
     assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2

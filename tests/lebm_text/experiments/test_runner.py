@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,40 +11,47 @@ from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
-from lebm_text.experiments.runner import Runner
+from lebm_text.experiments.steps import Report, Step, Training
 from lebm_text.experiments.tuning import choose, read_choices
+from lebm_text.reports.likelihood import LikelihoodSettings
+from lebm_text.reports.perplexity import PerplexitySettings
+from lebm_text.run import Run
 
-from .program import REAL, SHA256, Program, carry_out, experiment, runner
+from .program import SHA256, Program, carry_out, experiment, frontier, runner
+
+
+def trained(program: Program) -> list[Training]:
+    return [step for step in program.steps if isinstance(step, Training)]
+
+
+def judged(program: Program) -> list[Report]:
+    return [step for step in program.steps if isinstance(step, Report)]
 
 
 def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program()
     carry_out(tmp_path, program, monkeypatch)
-    trained = [Path(call[call.index("--out") + 1]) for call in program.calls if call[0] == "train"]
-    assert [run.parent.name == "trials" for run in trained] == [True] * 4 + [False] * 6
-    assert [run.name for run in trained[4:]] == [
+    runs = [step.run for step in trained(program)]
+    assert [run.parent.name == "trials" for run in runs] == [True] * 4 + [False] * 6
+    assert [run.name for run in runs[4:]] == [
         f"{row}-seed{seed}" for seed in (1, 2) for row in ("lebm", "lm", "gaussian")
     ]
     tuning = json.loads((tmp_path / "tuning.json").read_text())
     assert {name: row["chosen"] for name, row in tuning.items()} == {"lebm": 2, "lm": 2}
-    of_twin = next(call for call in program.calls if call[-1].endswith("gaussian-seed1") and call[0] == "train")
-    assert "--set=training.learning_rate=0.004" in of_twin
-    assert of_twin[of_twin.index("--preset") + 1] == "gaussian"
+    twin = next(step.config for step in trained(program) if step.run.name == "gaussian-seed1")
+    assert (twin.training.learning_rate, twin.model.prior) == (0.004, "gaussian")
 
 
 def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program()
-    whole = Runner(experiment(tuning=Tuning(n_samples=50)), tmp_path)  # trials as long as runs
-    monkeypatch.setattr(whole, "_call", program)
-    whole.train_and_judge(whole.tune())
-    trained = [
-        call[call.index("--out") + 1].removeprefix(f"{tmp_path}/") for call in program.calls if call[0] == "train"
-    ]
+    whole = experiment(tuning=Tuning(n_samples=50))  # trials as long as runs
+    carry_out(tmp_path, program, monkeypatch, whole)
+    runs = [str(step.run.relative_to(tmp_path)) for step in trained(program)]
     tried = [f"trials/{row}-{number}" for row in ("lebm", "lm") for number in (1, 2)]
-    assert trained == [*tried, "gaussian-seed1", "lebm-seed2", "lm-seed2", "gaussian-seed2"]
-    judged = {call[0] for call in program.calls if f"{tmp_path}/lebm-seed1" in call}
-    assert judged == {"evaluate", "likelihood", "fppl", "rppl"}
-    results = gather(whole.experiment, tmp_path)
+    assert runs == [*tried, "gaussian-seed1", "lebm-seed2", "lm-seed2", "gaussian-seed2"]
+    of_copy = {step.output.stem for step in judged(program) if step.run.name == "lebm-seed1"}
+    assert of_copy == {"frontier", "likelihood", "fppl-lstm", "rppl-lstm", "fppl-known", "rppl-known"}
+    results = gather(whole, tmp_path)
     assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
@@ -66,13 +72,12 @@ def test_the_least_score_is_sought_along_the_frontier(
     tmp_path: Path, frontiers: list[list[tuple[float, float]]], scores: list[float], best: int
 ) -> None:
     runs = [tmp_path / f"lm-{number}" for number in range(1, 1 + len(frontiers))]
-    for run, frontier in zip(runs, frontiers, strict=True):
-        path = run / "eval" / "tuning.json"
-        path.parent.mkdir(parents=True)
-        points = [{"fppl": fppl, "rppl": rppl, "temperature": t} for t, (fppl, rppl) in enumerate(frontier)]
-        path.write_text(json.dumps({"points": points, "real": [{"judge": "kn5", "ppl": REAL}]}))
+    for run, points in zip(runs, frontiers, strict=True):
+        (run / "eval").mkdir(parents=True)
+        of_run = frontier([(fppl, rppl, float(t + 1)) for t, (fppl, rppl) in enumerate(points)])
+        of_run.save(run / "eval" / "tuning.json")
         (run / "metrics.jsonl").touch()
-    choice = choose(runs, [{}] * len(runs))
+    choice = choose([Run(run) for run in runs], [{}] * len(runs))
     assert [trial.score for trial in choice.trials] == pytest.approx(scores)
     assert choice.number == best
     assert [len(trial.frontier) for trial in choice.trials] == [len(frontier) for frontier in frontiers]
@@ -83,38 +88,35 @@ def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
 ) -> None:
     program = Program()
     carry_out(tmp_path, program, monkeypatch)
-    for call in program.calls:
-        if call[0] != "train":
-            on_validation = "--split" in call and call[call.index("--split") + 1] == "valid"
-            assert on_validation == (Path(call[call.index("--run") + 1]).parent.name == "trials")
-    lstm = [call for call in program.calls if "lstm" in call]
-    assert {call[0] for call in lstm} == {"fppl", "rppl"}
-    assert all("seed1" in call[2] for call in lstm)
+    for step in judged(program):
+        assert step.settings.split == ("valid" if step.run.parent.name == "trials" else "test")
+    lstm = [
+        step for step in judged(program) if isinstance(step.settings, PerplexitySettings) and step.settings.lm == "lstm"
+    ]
+    assert {step.output.stem for step in lstm} == {"fppl-lstm", "rppl-lstm"}
+    assert all("seed1" in step.run.name for step in lstm)
 
 
 def test_an_experiment_that_choices_follow_from_sees_no_test_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = Program()
-    exploring = Runner(experiment(split="valid"), tmp_path)
-    monkeypatch.setattr(exploring, "_call", program)
-    exploring.train_and_judge(exploring.tune())
-    judgements = [call for call in program.calls if call[0] != "train"]
-    assert all(call[call.index("--split") + 1] == "valid" for call in judgements)
-    assert "Validation text; samples" in markdown(gather(experiment(split="valid"), tmp_path), "")
+    program, exploring = Program(), experiment(split="valid")
+    carry_out(tmp_path, program, monkeypatch, exploring)
+    assert {step.settings.split for step in judged(program)} == {"valid"}
+    assert "Validation text; samples" in markdown(gather(exploring, tmp_path), "")
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     again = Program()
     carry_out(tmp_path, again, monkeypatch)
-    assert again.calls == []
+    assert again.steps == []
     (tmp_path / "lm-seed2" / "eval" / "frontier.json").unlink()
     carry_out(tmp_path, again, monkeypatch)
-    assert [call[0] for call in again.calls] == ["evaluate"]
+    assert again.names == ["lm-seed2 frontier"]
 
 
-def test_a_run_that_was_stopped_is_resumed_with_what_is_left_of_its_budget(
+def test_a_run_that_was_stopped_goes_on_where_more_time_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = Program()
@@ -122,42 +124,48 @@ def test_a_run_that_was_stopped_is_resumed_with_what_is_left_of_its_budget(
     runner(tmp_path, stopped, monkeypatch, budget=2.0).tune()  # a trial may take 1 minute, and took 1.5
     again = Program()
     runner(tmp_path, again, monkeypatch, budget=2.0).tune()
-    assert again.calls == []
+    assert again.steps == []
     runner(tmp_path, again, monkeypatch, budget=4.0).tune()
-    first = again.calls[0]
-    assert "--resume" in first
-    assert float(first[first.index("--max-minutes") + 1]) == pytest.approx(0.5)
+    first = again.steps[0]
+    assert isinstance(first, Training)
+    assert first.budget == 2.0
 
 
 def test_a_training_that_fails_ends_its_own_chain_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Program("/lebm-seed1")
+    program = Program("lebm-seed1 train")
     made = carry_out(tmp_path, program, monkeypatch)
-    assert [(failure.status, failure.said) for failure in made.failures] == [(2, "it went wrong")]
+    assert [(failure.status, failure.message) for failure in made.failures] == [(2, "it went wrong")]
     assert not (tmp_path / "lebm-seed1" / "eval").exists()
     assert (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").exists()
 
 
 def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = carry_out(tmp_path, Program("lebm-seed1/eval/likelihood.json"), monkeypatch)
+    made = carry_out(tmp_path, Program("lebm-seed1 likelihood"), monkeypatch)
     assert len(made.failures) == 1
     assert (tmp_path / "lebm-seed1" / "eval" / "fppl-lstm.json").exists()
     row = gather(experiment(), tmp_path).rows["lebm"]
     assert (row["lstm"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
 
 
-def test_a_report_of_other_options_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_of_other_settings_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     again = Program()
-    other = Runner(experiment(likelihood={"n": 8}), tmp_path)
-    monkeypatch.setattr(other, "_call", again)
-    other.train_and_judge(other.tune())
-    assert {(call[0], call[call.index("-n") + 1]) for call in again.calls} == {("likelihood", "8")}
-    assert len(again.calls) == 6
-    more = Runner(experiment(likelihood={"n": 8}, n_samples=70), tmp_path)
-    monkeypatch.setattr(more, "_call", again)
-    again.calls.clear()
-    more.train_and_judge(more.tune())
-    assert [call[0] for call in again.calls if "--calibrate" in call] == ["fppl", "rppl"]  # as many as the rows'
+    carry_out(tmp_path, again, monkeypatch, experiment(likelihood={"n": 8}))
+    settings = [step.settings for step in judged(again)]
+    assert len(settings) == len(again.steps) == 6
+    assert all(isinstance(each, LikelihoodSettings) and each.n_ais == 8 for each in settings)
+    more = Program()
+    carry_out(tmp_path, more, monkeypatch, experiment(likelihood={"n": 8}, n_samples=70))
+    known = [step.name for step in judged(more) if isinstance(step.settings, PerplexitySettings) and step.of_corpus]
+    assert known == ["fppl-known", "rppl-known"]  # as many as the rows'
+
+
+def test_reports_of_weights_that_were_trained_on_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    (tmp_path / "lm-seed2" / "model.safetensors").write_text("trained further")
+    again = Program()
+    carry_out(tmp_path, again, monkeypatch)
+    assert again.names == ["lm-seed2 frontier", "lm-seed2 likelihood"]
 
 
 def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
@@ -165,13 +173,13 @@ def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
 ) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     again = Program()
-    other = Runner(experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5}), tmp_path)
-    monkeypatch.setattr(other, "_call", again)
+    asked = experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5})
+    other = runner(tmp_path, again, monkeypatch, asked)
     with pytest.raises(InputError, match=r"lebm-1 has other settings .*training\.clip_norm=0\.5"):
         other.tune()
     with pytest.raises(InputError, match=r"lebm-seed1 has other settings .*training\.learning_rate=0\.001"):
         runner(tmp_path, again, monkeypatch).train_and_judge({"lebm": 1, "lm": 2})
-    assert again.calls == []
+    assert again.steps == []
 
 
 TRIALS = {row.name: row.trials for row in experiment().rows if row.trials}
@@ -185,7 +193,7 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     made.root.mkdir()
     assert made.adopt(choices) == {"lebm": 2, "lm": 2}
     made.train_and_judge({"lebm": 2, "lm": 2})
-    assert not [call for call in program.calls if "trials" in " ".join(call)]
+    assert not [name for name in program.names if name.startswith("trial")]
     assert f"of another experiment: {tmp_path}/one/tuning.json" in markdown(gather(experiment(), made.root), "")
 
 
@@ -226,29 +234,27 @@ def test_a_run_on_another_text_is_refused_whatever_its_name(tmp_path: Path, monk
 def test_a_narrower_command_keeps_what_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     program = Program()
-    narrow = Runner(experiment().narrowed(rows=["lm"], seeds=[2]), tmp_path)
-    monkeypatch.setattr(narrow, "_call", program)
-    narrow.train_and_judge(narrow.tune())
-    assert program.calls == []
+    carry_out(tmp_path, program, monkeypatch, experiment().narrowed(rows=["lm"], seeds=[2]))
+    assert program.steps == []
     assert set(gather(experiment(), tmp_path).tuning) == {"lebm", "lm"}
 
 
 def test_a_fault_in_one_chain_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Program):
-        def __call__(self, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-            super().__call__(arguments, environment)
+        def __call__(self, step: Step) -> tuple[int, str]:
+            super().__call__(step)
             raise OSError("no space left")
 
     program = Broken()
     with pytest.raises(OSError, match="no space left"):
         runner(tmp_path, program, monkeypatch).tune()
-    assert len(program.calls) == 1
+    assert len(program.steps) == 1
 
 
 def test_a_row_with_a_failed_trial_waits_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Program("trials/lebm-2")
+    program = Program("trial lebm-2 train")
     made = carry_out(tmp_path, program, monkeypatch)
-    assert [failure.said for failure in made.failures] == ["it went wrong"]
+    assert [failure.message for failure in made.failures] == ["it went wrong"]
     assert set(json.loads((tmp_path / "tuning.json").read_text())) == {"lm"}
     runs = {path.name for path in tmp_path.iterdir() if path.is_dir()}
     assert runs == {"trials", "lm-seed1", "lm-seed2"}  # without the twin, which is like the row that waits
@@ -256,20 +262,25 @@ def test_a_row_with_a_failed_trial_waits_and_the_others_go_on(tmp_path: Path, mo
 
 def test_nothing_is_chosen_by_the_reports_of_other_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
-    more = Runner(experiment(tuning=Tuning(n_epochs=2, n_samples=70)), tmp_path)
-    monkeypatch.setattr(more, "_call", Program("trials/lebm-2"))
-    assert more.tune() == {"lm": 2}
+    asked = experiment(tuning=Tuning(n_epochs=2, n_samples=70))
+    assert runner(tmp_path, Program("trial lebm-2 tuning"), monkeypatch, asked).tune() == {"lm": 2}
 
 
 def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     program = Program()
     carry_out(tmp_path, program, monkeypatch)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["command"] for entry in log] == [" ".join(("lebm-text", *call)) for call in program.calls]
-    assert all(entry["status"] == 0 for entry in log)
+    assert [entry["step"] for entry in log] == [step.name for step in program.steps]
+    assert {(entry["status"], entry["threads"]) for entry in log} == {(0, 7)}
 
 
-def test_the_log_has_the_threads_that_a_step_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    carry_out(tmp_path, Program(), monkeypatch)
-    assert {json.loads(line)["threads"] for line in (tmp_path / "log.jsonl").read_text().splitlines()} == {7}
+def test_a_stopped_experiment_begins_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program()
+    stopped = runner(tmp_path, program, monkeypatch, should_stop=lambda: len(program.steps) == 3)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.tune()
+    assert len(program.steps) == 3
+    assert not (tmp_path / "tuning.json").exists()
+    carry_out(tmp_path, program, monkeypatch)
+    assert program.names[3] == "trial lebm-2 tuning"
