@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -130,7 +130,7 @@ class LSTMSpec:
             device=self.device,
             on_progress=logger.info,
         )
-        return TrainedJudge(judge, training=TrainingReport(**asdict(judge.report)))
+        return TrainedJudge(judge, training=judge.report)
 
 
 def judge_specs(

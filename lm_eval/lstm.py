@@ -13,7 +13,6 @@ An exact distribution over the vocabulary, and with 2,000 of PTB's 10,000 types 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,11 +23,11 @@ from lebm_text.models.lstm import LSTM, Packing, compute_dtype
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
-from .base import IntArray, SentenceScores
+from .base import IntArray, SentenceScores, TrainingReport
 from .counts import BOS, EOS, UNK, UNKNOWN_WORD, WordIds, encode
 from .lstm_recipe import LSTMRecipe
 
-__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "TrainingReport", "score_text"]
+__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "score_text"]
 
 END = 0  # id of `</s>`, which is also what every sentence begins after
 _UNKNOWN = 1
@@ -146,18 +145,6 @@ def _drop(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
     numbers = torch.empty(-(-n // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None, generator=rng)
     mask = numbers.view(torch.uint8)[:n].view(values.shape) < kept
     return values * (mask * (256 / kept)).to(values.dtype)
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """How a judge came about: `seconds` are those of its training, `cached` whether that was at an earlier time."""
-
-    n_epochs: int
-    best_epoch: int
-    seconds: float
-    valid_ppl: float
-    precision: str
-    cached: bool = False
 
 
 class LSTMJudge:

@@ -21,8 +21,8 @@ from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing, resolve_precision
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
-from .base import naming
-from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, TrainingReport, score_text
+from .base import TrainingReport, naming
+from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
 from .lstm_recipe import LSTMRecipe
 

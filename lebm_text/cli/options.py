@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MAX_SEED = 2**63 - 1  # the largest that torch takes
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def check_finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
@@ -163,118 +166,59 @@ def read_sentences(file: Path | None, typed: Sequence[str] = ()) -> list[str]:
 
 def decoding_options(default: str) -> Decorator:
     """What `DecodeSettings` holds, with this default of `--decode`, and `--seed` and `--max-length`."""
+    option = partial(click.option, show_default=True)
+    kinds, share = click.Choice(["sample", "greedy", "beam"]), click.FloatRange(0, 1, min_open=True)
+    # fmt: off
     return _all_of(
-        click.option(
-            "--decode",
-            type=click.Choice(["sample", "greedy", "beam"]),
-            default=default,
-            show_default=True,
-            help="How words are chosen: drawn, the most probable one each time, or beam search.",
-        ),
-        click.option(
-            "--temperature",
-            type=click.FloatRange(min=0, min_open=True),
-            default=1.0,
-            show_default=True,
-            callback=check_finite,
-            help="Divides the logits before sampling; below 1 is safer, above 1 wilder.",
-        ),
-        click.option(
-            "--top-k",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Sample from the K most probable words only; 0: from all.",
-        ),
-        click.option(
-            "--top-p",
-            type=click.FloatRange(0, 1, min_open=True),
-            default=1.0,
-            show_default=True,
-            callback=check_finite,
-            help="Sample from the most probable words that reach this mass only; 1: from all.",
-        ),
-        click.option(
-            "--beam-size",
-            type=click.IntRange(min=1),
-            default=5,
-            show_default=True,
-            help="How many hypotheses beam search keeps.",
-        ),
+        option("--decode", type=kinds, default=default,
+               help="How words are chosen: drawn, the most probable one each time, or beam search."),
+        option("--temperature", type=_POSITIVE, default=1.0, callback=check_finite,
+               help="Divides the logits before sampling; below 1 is safer, above 1 wilder."),
+        option("--top-k", type=click.IntRange(0), default=0,
+               help="Sample from the K most probable words only; 0: from all."),
+        option("--top-p", type=share, default=1.0, callback=check_finite,
+               help="Sample from the most probable words that reach this mass only; 1: from all."),
+        option("--beam-size", type=click.IntRange(1), default=5, help="How many hypotheses beam search keeps."),
         seed_option("The same seed gives the same output."),
-        click.option(
-            "--max-length",
-            type=click.IntRange(min=1),
-            help="Cut sentences at this many tokens.  [default: the run's text.max_length]",
-        ),
+        option("--max-length", type=click.IntRange(1),
+               help="Cut sentences at this many tokens.  [default: the run's text.max_length]"),
     )
+    # fmt: on
 
 
 def judge_options(*, lm: str, temperatures: str) -> Decorator:
     """The options of every command that judges samples; the arguments say what holds where they are not given."""
+    judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
+    several: dict[str, Any] = {"multiple": True, "callback": _check_each}
+    # fmt: off
     return _all_of(
-        click.option(
-            "--samples",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Text to judge, one sentence a line, from any system.  [default: those of the run]",
-        ),
+        click.option("--samples", type=_TEXT,
+                     help="Text to judge, one sentence a line, from any system.  [default: those of the run]"),
         run_option,
         click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
         data_dir_option,
-        click.option(
-            "--lm",
-            type=click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"]),
-            help=f"The judge: Kneser-Ney of this order, an LSTM, or kn5 and the LSTM.  [default: {lm}]",
-        ),
-        click.option(
-            "--protocol",
-            type=click.Choice(["default", "arae", "lebm"]),
-            default="default",
-            show_default=True,
-            help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do.",
-        ),
+        click.option("--lm", type=judges,
+                     help=f"The judge: Kneser-Ney of this order, an LSTM, or kn5 and the LSTM.  [default: {lm}]"),
+        click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default", show_default=True,
+                     help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         split_option("test", "valid", help_text="The held-out real text; use valid for choices."),
-        click.option(
-            "-n",
-            "n",
-            type=click.IntRange(min=1),
-            help="How many samples.  [default: all in the file; for a run as many as training sentences]",
-        ),
-        click.option(
-            "--temperature",
-            "temperatures",
-            type=click.FloatRange(min=0, min_open=True),
-            multiple=True,
-            callback=_check_each,
-            help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]",
-        ),
-        click.option(
-            "--seed",
-            "seeds",
-            type=click.IntRange(0, MAX_SEED),
-            multiple=True,
-            callback=_check_each,
-            help="Judge the run's samples of this seed; repeatable; the first seeds the bootstrap.  [default: 1]",
-        ),
-        click.option(
-            "--judge-seeds",
-            type=click.IntRange(1, 100),
-            default=1,
-            show_default=True,
-            help="Train the LSTM judge from so many seeds, for the spread.",
-        ),
+        click.option("-n", "n", type=click.IntRange(1),
+                     help="How many samples.  [default: all in the file; for a run as many as training sentences]"),
+        click.option("--temperature", "temperatures", type=_POSITIVE, **several,
+                     help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]"),
+        click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), **several,
+                     help="Judge the run's samples of this seed; repeatable; the first seeds the bootstrap.  "
+                     "[default: 1]"),
+        click.option("--judge-seeds", type=click.IntRange(1, 100), default=1, show_default=True,
+                     help="Train the LSTM judge from so many seeds, for the spread."),
         backend_option,
         device_option,
         json_option,
-        click.option(
-            "-o",
-            "--output",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Write the report as JSON, pictures beside it.  "
-            "[default: into the run's eval/; nowhere for --samples]",
-            metavar="FILE",
-        ),
+        click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+                     help="Write the report as JSON, pictures beside it.  "
+                     "[default: into the run's eval/; nowhere for --samples]"),
     )
+    # fmt: on
 
 
 def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -334,16 +278,12 @@ def training_options() -> Decorator:
 
 def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of `fppl` and `rppl`: `judge_options`, and what they can show beside the figure."""
-    options = _all_of(
+    known = "Also judge texts of known quality: n-gram samples, training text, a repeated block."
+    return _all_of(
         judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
-        click.option(
-            "--calibrate",
-            is_flag=True,
-            help="Also judge texts of known quality: n-gram samples, training text, a repeated block.",
-        ),
+        click.option("--calibrate", is_flag=True, help=known),
         click.option("--diversity", is_flag=True, help="Also BLEU, self-BLEU, distinct-n and repetition."),
-    )
-    return options(command)
+    )(command)
 
 
 def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
