@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -27,14 +26,13 @@ from lebm_text.run import Run
 from lebm_text.store import read_json
 from lebm_text.text.corpora import Corpus
 
-from .anomaly_systems import SystemScores, Texts, baselines, labels_of, score_run
-from .anomaly_texts import NORMAL, Anomalies, Corruption, choose_texts
+from .anomaly_systems import SystemScores, baselines, labels_of, score_run
+from .anomaly_texts import NORMAL, Anomalies, AnomalySettings, choose_texts
 from .areas import Areas, Curves, Resampled, difference, verdict
 from .base import Interval, Report, new_table, versions
 from .drawing import panels
 from .holdout import PROTOCOL
 from .needs import need_sklearn
-from .scores import ScoreSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,38 +42,6 @@ __all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "Score
 logger = logging.getLogger(__name__)
 
 _STYLES = ("-", "--", "-.", ":")
-
-
-@dataclass(frozen=True)
-class AnomalySettings:
-    """What is told apart, and how it is scored.
-
-    Attributes:
-        anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
-        swaps, replacements: strengths of corruptions of the normal sentences, each a set of anomalies.
-        split: of the corpus, whose sentences are normal: test or valid.
-        n: sentences of each kind at most, a seeded choice; None: all.
-        n_draws, n_steps: of z, and of the chains of runs that have them; see `ScoreSettings`.
-        rare_words: N, how many words `<unk>` stands for: scores where each `<unk>` costs log N nats more stand beside
-            the plain ones; None: as protocol.json beside the corpus says, if it does.
-        resamples: of the bootstrap.
-        precision, device: see `LatentEBM.from_pretrained`.
-        data_dir: where corpora are looked for first.
-    """
-
-    anomalous: tuple[str, ...] = ()
-    swaps: tuple[float, ...] = ()
-    replacements: tuple[float, ...] = ()
-    split: str = "test"
-    n: int | None = None
-    n_draws: int = 8
-    n_steps: int | None = None
-    seed: int = 1
-    precision: str = "fp32"
-    rare_words: int | None = None
-    resamples: int = 500
-    device: str = "auto"
-    data_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -198,16 +164,8 @@ def compute(
     taking_part = [_record(run, label) for label, run in labels.items()]
     normal, sets = choose_texts(
         corpus,
-        split=settings.split,
-        anomalous=settings.anomalous,
-        corruptions=[
-            *(Corruption("swap", strength) for strength in settings.swaps),
-            *(Corruption("replace", strength) for strength in settings.replacements),
-        ],
-        fits=lambda sentence: all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs),
-        n=settings.n,
-        seed=settings.seed,
-        data_dir=settings.data_dir,
+        settings,
+        lambda sentence: all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs),
     )
     warnings = [
         f"{label} was trained on {name}, which is not the training text of {corpus.name}: it may know the anomalies"
@@ -218,7 +176,14 @@ def compute(
         logger.warning(warning)
     rare_words = _rare_words(settings, corpus)
     texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
-    systems = _systems(corpus, labels, texts, settings, rare_words, on_progress)
+    systems = [score_run(run, label, texts, settings, on_progress) for label, run in labels.items()]
+    length, unknown, ngram = baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)
+    systems.append(ngram)
+    if rare_words is not None:
+        counts, price = unknown.values[unknown.main], math.log(rare_words)
+        known = [*map(_knows_all_words, runs), True]
+        systems = [each.with_price(counts, price) if k else each for each, k in zip(systems, known, strict=True)]
+    systems += [unknown, length]
     return Anomaly(
         corpus=corpus.describe(),
         split=settings.split,
@@ -260,34 +225,6 @@ def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:
     if not (n is None or (isinstance(n, int) and n >= 0)):
         raise InputError(f"{protocol} is damaged: n_rare_words should be a whole number, got {n!r}")
     return n or None
-
-
-def _systems(
-    corpus: Corpus,
-    runs: Mapping[str, Run],
-    texts: Texts,
-    settings: AnomalySettings,
-    rare_words: int | None,
-    on_progress: Progress,
-) -> list[SystemScores]:
-    scored = []
-    for label, run in runs.items():
-        n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
-        how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
-        scored.append(
-            score_run(
-                run, label, texts, how, device=settings.device, precision=settings.precision, on_progress=on_progress
-            )
-        )
-    length, unknown, ngram = baselines(corpus.name, list(corpus.splits["train"].sentences()), texts)
-    judged = [*scored, ngram]
-    if rare_words is not None:
-        priced = [*(_knows_all_words(run) for run in runs.values()), True]
-        judged = [
-            each.with_price(unknown.values[unknown.main], math.log(rare_words)) if known else each
-            for each, known in zip(judged, priced, strict=True)
-        ]
-    return [*judged, unknown, length]
 
 
 def _knows_all_words(run: Run) -> bool:

@@ -16,7 +16,7 @@ from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, cache_entry, read_json, sha256_file
 from lebm_text.text.vocabulary import UNK
 
-from .anomaly_texts import NORMAL
+from .anomaly_texts import NORMAL, AnomalySettings
 from .areas import Floats
 from .needs import check_judges
 from .scores import Scorer, ScoreSettings, SentenceScore
@@ -73,28 +73,11 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     return [f"run {label}" if label in _BASELINES else label for label in labels]
 
 
-def score_run(
-    run: Run,
-    label: str,
-    texts: Texts,
-    settings: ScoreSettings,
-    *,
-    device: str,
-    precision: str,
-    on_progress: Progress,
-) -> SystemScores:
-    """Score all texts by a run's model, which takes each of their sentences.
-
-    Args:
-        run: of any model; `label` names it.
-        texts: what is scored.
-        settings: how z is drawn.
-        device, precision: see `LatentEBM.from_pretrained`.
-        on_progress: told of sentences.
-    """
+def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_progress: Progress) -> SystemScores:
+    """All texts under a run's model, which takes each of their sentences."""
     columns: dict[str, dict[str, Floats]] = {}
     lengths, done = {}, 0
-    scorer = _KeptScorer(run, settings, device=device, precision=precision)
+    scorer = _KeptScorer(run, settings)
     on_sentence = counter(on_progress, f"scores of {label}", sum(map(len, texts.values())))
     for text, sentences in texts.items():
         scores: list[SentenceScore] = []
@@ -121,9 +104,12 @@ def _anomaly_scores(score: SentenceScore, latent_dim: int) -> dict[str, float]:
 class _KeptScorer:
     """A scorer whose results are kept in the user's cache: chains are slow, and a comparison grows by and by."""
 
-    def __init__(self, run: Run, settings: ScoreSettings, *, device: str, precision: str) -> None:
-        self._run, self._settings, self._device, self._precision = run, settings, device, precision
-        self._key = (__version__, sha256_file(run.config_file), run.weights_sha256, asdict(settings), precision)
+    def __init__(self, run: Run, settings: AnomalySettings) -> None:
+        n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
+        self._how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
+        self._run, self._settings = run, settings
+        of_run = sha256_file(run.config_file), run.weights_sha256
+        self._key = (__version__, *of_run, asdict(self._how), settings.precision)
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
         """The scores of sentences none of which is too long."""
@@ -140,7 +126,8 @@ class _KeptScorer:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(self._run.model(device=self._device, precision=self._precision), self._settings)
+        model = self._run.model(device=self._settings.device, precision=self._settings.precision)
+        return Scorer(model, self._how)
 
 
 def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemScores, SystemScores, SystemScores]:

@@ -1,4 +1,4 @@
-"""The sentences of anomaly detection: normal ones, and sets of anomalous ones, found or made by spoiling normal ones.
+"""What anomaly detection tells apart: normal sentences and sets of anomalous ones, found or made by spoiling those.
 
 swap      a share of the words change places among themselves, so that none stays: the words are right, their order not
 replace   a share of the words become draws from the unigram distribution of a text: neither fits
@@ -21,10 +21,42 @@ from lebm_text.text.reading import read_lines
 
 from .holdout import ANOMALIES
 
-__all__ = ["KINDS", "NORMAL", "Anomalies", "Corruption", "Unigrams", "choose_texts", "corrupt"]
+__all__ = ["KINDS", "NORMAL", "Anomalies", "AnomalySettings", "Corruption", "Unigrams", "choose_texts", "corrupt"]
 
 KINDS = ("swap", "replace")
 NORMAL = "normal"  # the name of the normal sentences among sets of anomalies
+
+
+@dataclass(frozen=True)
+class AnomalySettings:
+    """What is told apart, and how it is scored.
+
+    Attributes:
+        anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
+        swaps, replacements: strengths of corruptions of the normal sentences, each a set of anomalies.
+        split: of the corpus, whose sentences are normal: test or valid.
+        n: sentences of each kind at most, a seeded choice; None: all.
+        n_draws, n_steps: of z, and of the chains of runs that have them; see `ScoreSettings`.
+        rare_words: N, how many words `<unk>` stands for: scores where each `<unk>` costs log N nats more stand beside
+            the plain ones; None: as protocol.json beside the corpus says, if it does.
+        resamples: of the bootstrap.
+        precision, device: see `LatentEBM.from_pretrained`.
+        data_dir: where corpora are looked for first.
+    """
+
+    anomalous: tuple[str, ...] = ()
+    swaps: tuple[float, ...] = ()
+    replacements: tuple[float, ...] = ()
+    split: str = "test"
+    n: int | None = None
+    n_draws: int = 8
+    n_steps: int | None = None
+    seed: int = 1
+    precision: str = "fp32"
+    rare_words: int | None = None
+    resamples: int = 500
+    device: str = "auto"
+    data_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,33 +90,20 @@ class Anomalies:
 
 
 def choose_texts(
-    corpus: Corpus,
-    *,
-    split: str,
-    anomalous: Sequence[str],
-    corruptions: Sequence[Corruption],
-    fits: Callable[[str], bool],
-    n: int | None,
-    seed: int,
-    data_dir: Path | None = None,
+    corpus: Corpus, settings: AnomalySettings, fits: Callable[[str], bool]
 ) -> tuple[list[str], list[Anomalies]]:
-    """The normal sentences of a split, and the sets of anomalies; anomalies.txt beside the split takes part anyway.
+    """The normal sentences, and the sets of anomalies; anomalies.txt beside the corpus takes part anyway.
 
-    Args:
-        corpus: whose sentences are normal, and whose training words replace others.
-        split: of the corpus.
-        anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
-        corruptions: of the normal sentences.
-        fits: whether every model takes a sentence; all others are left out.
-        n: sentences of each kind at most, one seeded choice.
-        seed: of the choice and of the corruptions.
-        data_dir: where corpora are looked for first.
+    `fits`: whether every model takes a sentence; all others are left out.
 
     Raises:
         InputError: no set of anomalies, two of one name, or one with fewer than two sentences that fit.
     """
     own = corpus.splits["test"].path.with_name(ANOMALIES)
-    found = [_read(source, data_dir) for source in [*([str(own)] if own.is_file() else []), *anomalous]]
+    sources = [*([str(own)] if own.is_file() else []), *settings.anomalous]
+    found = [_read(source, settings.data_dir) for source in sources]
+    corruptions = [Corruption("swap", strength) for strength in settings.swaps]
+    corruptions += [Corruption("replace", strength) for strength in settings.replacements]
     if not found and not corruptions:
         raise InputError(
             f"{corpus.name} has no {ANOMALIES} (lebm-text anomaly prepare makes one): say what is anomalous "
@@ -95,12 +114,12 @@ def choose_texts(
         fitting = [sentence for sentence in sentences if fits(sentence)]
         if len(fitting) < 2:
             raise InputError(f"{what}: a contrast needs 2 sentences that all models take, found {len(fitting)}")
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(fitting))
-        return [fitting[i] for i in sorted(order[:n])]
+        order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(fitting))
+        return [fitting[i] for i in sorted(order[: settings.n])]
 
-    normal = chosen(corpus.splits[split].sentences(), f"{corpus.name} {split}")
+    normal = chosen(corpus.splits[settings.split].sentences(), f"{corpus.name} {settings.split}")
     sets = [Anomalies(each.name, chosen(each.sentences, each.name), each.sha256) for each in found]
-    sets += [_spoilt(normal, corruption, corpus, fits, seed) for corruption in corruptions]
+    sets += [_spoilt(normal, corruption, corpus, fits, settings.seed) for corruption in corruptions]
     names = [NORMAL, *(each.name for each in sets)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"two kinds of anomalies have the name {twice.pop()!r}; rename a file or give one of them")
