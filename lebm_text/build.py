@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 from lebm_text.config import AmortizedConfig, Config, InferenceConfig, SemiAmortizedConfig, ShortRunConfig
 from lebm_text.errors import InputError
-from lebm_text.inference.amortized import Amortized, FreeBits
-from lebm_text.inference.base import Inference
+from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.inference.chain import LangevinChain
-from lebm_text.inference.no_latent import NoLatent
-from lebm_text.inference.semi_amortized import SemiAmortized
+from lebm_text.inference.encoder import Amortized, FreeBits, SemiAmortized
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import LSTMEncoder

@@ -1,8 +1,9 @@
-"""The call that every inference method answers."""
+"""The call that every inference method answers, and the answer where there is nothing to infer."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from lebm_text.models.base import Chain, Generator, LogDensity, Prior
 from lebm_text.random import Rng
 from lebm_text.text.batching import Batch
 
-__all__ = ["Inference", "InferenceResult"]
+__all__ = ["Inference", "InferenceResult", "NoLatent"]
 
 
 class InferenceResult(NamedTuple):
@@ -47,3 +48,27 @@ class Inference(Protocol):
 
     def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
         """What a report says of this batch's inference, as means over its rows."""
+
+
+@dataclass(frozen=True)
+class NoLatent:
+    """Inference of a language model, D = 0: z is the empty vector, and log p(x|z) is log p(x)."""
+
+    chain: ClassVar[None] = None
+
+    def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
+        """The empty vector for each sentence, (B, 0)."""
+        empty = next(generator.parameters()).new_empty(len(batch.lengths), 0)
+        return InferenceResult(empty, empty)
+
+    def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
+        """log p(x), of which there is one value."""
+        return likelihood
+
+    def penalty(self, result: InferenceResult, prior: Prior) -> float:
+        """None: −log p(x) is the loss."""
+        return 0.0
+
+    def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
+        """Nothing."""
+        return {}

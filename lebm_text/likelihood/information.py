@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.inference.amortized import base_kl, sample
+from lebm_text.inference.encoder import base_kl, sample
 from lebm_text.models.base import Generator, Prior
 from lebm_text.models.encoder import LSTMEncoder
 from lebm_text.samplers.hmc import normal_noise

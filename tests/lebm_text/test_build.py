@@ -11,9 +11,8 @@ import torch
 from lebm_text.build import build_inference, build_model
 from lebm_text.config import Config, ShortRunConfig
 from lebm_text.errors import InputError
-from lebm_text.inference.amortized import Amortized, FreeBits
-from lebm_text.inference.no_latent import NoLatent
-from lebm_text.inference.semi_amortized import SemiAmortized
+from lebm_text.inference.base import NoLatent
+from lebm_text.inference.encoder import Amortized, FreeBits, SemiAmortized
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lebm_text.build import build_model
 from lebm_text.errors import InputError
-from lebm_text.inference.amortized import base_kl
+from lebm_text.inference.encoder import base_kl
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.likelihood.partition import LogPartition

@@ -1,18 +1,26 @@
-r"""Posterior samples from an encoder.
+r"""Posterior samples from an encoder, whose answer may be refined sentence by sentence.
 
     z = μ(x) + σ(x) ε,  ε ~ N(0, I),   q(z|x) = N(μ, diag σ²)
     KL(q‖p0) = Σ_d ½ (μ_d² + σ_d² − 1 − log σ_d²)
 
 It is trained by the evidence bound log p(x|z) − KL(q‖p_α) (Kingma and Welling, ICLR 2014). With an energy-based prior
 KL(q‖p_α) = KL(q‖p0) − E_q f + log Z(α); log Z does not depend on the encoder, and the prior has a loss of its own.
+
+    refined:  λ_0 = (μ(x), log σ²(x)),   λ ← λ + ½ s² ∇_λ [log p(x|z) − β KL(q_λ‖p_α)],   ε anew at each step
+
+(Kim, Wiseman, Miller, Sontag and Rush, ICML 2018.) They differentiate through the steps, by finite differences of
+gradients; here the encoder gets the gradient at λ_K as if it were that at λ_0, which is the first-order part of theirs.
+The steps have the length that a Langevin step of size s has.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
@@ -21,7 +29,7 @@ from lebm_text.models.encoder import LSTMEncoder, Moments
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
-__all__ = ["Amortized", "FreeBits", "base_kl", "log_density", "sample"]
+__all__ = ["Amortized", "FreeBits", "SemiAmortized", "base_kl", "log_density", "sample"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +113,33 @@ class Amortized:
         """The annealed weight, and KL(q‖p0) a sentence."""
         assert result.base_kl is not None
         return {"kl_weight": self.kl_weight, "kl": result.base_kl.detach().sum(-1).mean()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemiAmortized(Amortized):
+    """Inference by an encoder and gradient steps from what it says.
+
+    Attributes:
+        n_steps: K.
+        step_size: s, or one a step.
+    """
+
+    n_steps: int
+    step_size: float | Sequence[float]
+
+    def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
+        """Those of q_λ after K steps; a gradient in them passes to the encoder unchanged."""
+        first: Moments = self.encoder(batch)
+        likelihood = generator.likelihood(batch)
+        sizes = self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
+        refined = torch.cat(first, dim=1).detach()
+        for size in sizes:
+            noise = draw_normal(rng, first.mean.shape, refined.device).to(refined.dtype)
+            with torch.enable_grad():
+                refined.requires_grad_()
+                moments = Moments(*refined.chunk(2, dim=1))
+                z = sample(moments, noise)
+                bound = likelihood(z) - self.weighted_kl(base_kl(moments), z, prior)
+                (gradient,) = torch.autograd.grad(bound.sum(), refined)
+            refined = refined.detach() + (0.5 * size**2) * gradient
+        return Moments(*(own + (end - own).detach() for own, end in zip(first, refined.chunk(2, dim=1), strict=True)))

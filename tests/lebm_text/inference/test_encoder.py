@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from lebm_text.inference.amortized import Amortized, FreeBits, base_kl, log_density, sample
-from lebm_text.inference.semi_amortized import SemiAmortized
+from lebm_text.inference.encoder import Amortized, FreeBits, SemiAmortized, base_kl, log_density, sample
 from lebm_text.models.encoder import LSTMEncoder, Moments
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
