@@ -11,17 +11,9 @@ import random
 import sys
 from pathlib import Path
 
+from tiny_text import sentences
+
 import lm_eval
-
-
-def sentences(n: int, seed: int) -> list[str]:
-    """Of a small language, in place of a corpus."""
-    draw = random.Random(seed)
-    animals, verbs = ("cat", "dog", "fox", "owl"), ("sees", "likes", "hears")
-    return [
-        " ".join([draw.choice(("the", "a")), draw.choice(animals), draw.choice(verbs), "the", draw.choice(animals)])
-        for _ in range(n)
-    ]
 
 
 def shuffled(lines: list[str], seed: int) -> list[str]:

@@ -45,8 +45,7 @@ def fppl(
     those that it lacks, if it has `<unk>` itself).
 
     Args:
-        samples: sentences, words separated by blanks.
-        real_train: likewise.
+        samples, real_train: sentences, words separated by blanks.
         judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
         real_valid: what an LSTM judge stops on; n-gram judges need none.
 
@@ -72,8 +71,7 @@ def rppl(
     It falls with the number of samples: compare it at equal numbers alone.
 
     Args:
-        samples: sentences, words separated by blanks.
-        real_test: likewise.
+        samples, real_test: sentences, words separated by blanks.
         judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.

@@ -17,7 +17,7 @@ from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
 from .drawing import hover, new_figure
-from .judged import Decoded, Judged, JudgedText, decoding_of, judge_of
+from .judged import Decoded, Judged, JudgedText, decoding_of, judge_of, one_each
 from .judging import JudgeSettings, RealSource, SampleSource, prepare, spreads
 
 if TYPE_CHECKING:
@@ -131,13 +131,7 @@ def compute(
 ) -> Frontier:
     """Judge a run, decoded at several temperatures and greedily, both ways; any other text is one point.
 
-    Args:
-        source: a run, the path of a text file, or a list of sentences.
-        processes: that share the judgements; all of them get the report.
-        corpus: the real text; needed for samples that are not a run's.
-
-    Raises:
-        InputError: something is not there, cannot be read, or does not go together.
+    Arguments and what is raised are those of `lebm_text.reports.perplexity.compute`.
     """
     settings = settings or FrontierSettings()
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures or _TEMPERATURES]
@@ -150,7 +144,7 @@ def compute(
         results=results,
         spread=spreads(results),
         points=[_point(*pair) for pair in pairs],
-        real=_real(pairs),
+        real=[_real(row) for row in one_each([row for _, row in pairs], "judge", "judge_seed")],
         sha256=judging.sha256,
         versions=versions(),
     )
@@ -171,19 +165,9 @@ def _point(forward: JudgedText, reverse: JudgedText) -> Point:
     )
 
 
-def _real(pairs: Sequence[tuple[JudgedText, JudgedText]]) -> list[RealPoint]:
-    """One for each judge and judge seed."""
-    found = {
-        (row.judge, row.judge_seed): RealPoint(
-            judge=row.judge,
-            judge_seed=row.judge_seed,
-            ppl=row.real_ppl,
-            ci95=row.real_ci95,
-            rppl_at_n=row.extra.get("real_ppl_at_n"),
-        )
-        for _, row in pairs
-    }
-    return list(found.values())
+def _real(row: JudgedText) -> RealPoint:
+    at_n = row.extra.get("real_ppl_at_n")
+    return RealPoint(judge=row.judge, judge_seed=row.judge_seed, ppl=row.real_ppl, ci95=row.real_ci95, rppl_at_n=at_n)
 
 
 def _draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
