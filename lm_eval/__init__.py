@@ -12,6 +12,7 @@ here.
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,12 @@ PROVIDER = "lebm-text"
 _MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fppl": "lists", "rppl": "lists"}
 
 
+@cache
 def foreign_provider() -> str | None:
-    """Another distribution that installs an importable `lm_eval`, or None: the two overwrite each other."""
+    """Another distribution that installs an importable `lm_eval`, or None: the two overwrite each other.
+
+    Looking through all distributions takes half a second and is done once.
+    """
     others = {name for name in packages_distributions().get(__name__, []) if name.lower() != PROVIDER}
     return min(others, default=None)
 

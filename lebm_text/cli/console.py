@@ -320,7 +320,7 @@ class Lines:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` are done, unless something was said a moment ago."""
-        if done < total and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+        if 0 < done < total and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             click.echo(f"{stage}: {done:,} of {total:,}", err=True)
 

@@ -71,7 +71,7 @@ def compute(
     decoding = DecodeSettings(**options)  # refuses before the model is read
     model = run.model(device=device)
     on_sentence = counter(on_progress, "reconstructed", len(sentences))
-    found = model.reconstruct(sentences, **options, seed=seed, max_length=max_length, on_progress=on_sentence)
+    found = model.reconstruct(sentences, decoding, seed=seed, max_length=max_length, on_progress=on_sentence)
     return Reconstruction(
         signature=describe(f"reconstruct(n={len(sentences)},{decoding.describe()})", model.config, seed),
         pairs=[Pair(*pair) for pair in zip(sentences, found, strict=True)],

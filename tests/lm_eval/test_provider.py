@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Iterator
 
 import pytest
 
 import lm_eval
 from lebm_text.errors import InputError
 from lebm_text.reports.needs import check_judges
+
+
+@pytest.fixture(autouse=True)
+def _looked_for_again() -> Iterator[None]:
+    lm_eval.foreign_provider.cache_clear()
+    yield
+    lm_eval.foreign_provider.cache_clear()
 
 
 def test_marker() -> None:
