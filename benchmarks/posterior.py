@@ -1,4 +1,4 @@
-"""The posterior chain: token-steps a second, memory and exactness, against the plain model.
+"""The posterior chain: token-steps per second, memory and exactness, against the plain model; and what each part gains.
 
 python benchmarks/posterior.py [--json] [--run DIR] [--data-dir DIR] [--smoke]; see docs/performance.md.
 """
@@ -14,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.ablation import ablation
 from benchmarks.accuracy import posterior_errors
 from benchmarks.baseline import PlainGenerator, posterior_chain
 from benchmarks.command import Setting, main
@@ -53,7 +54,8 @@ def measure(setting: Setting) -> Report:
         )
     return {
         "results": results,
-        "unit": "token-steps/s; memory in MB",
+        "ablation": ablation(setting.corpus, sizes, setting.repetitions),
+        "unit": "token-steps/s; memory in MB; ablation: updates/s of padded, the others over it",
         "operations_per_token_step": sizes.posterior_work(),
     }
 

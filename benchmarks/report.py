@@ -32,7 +32,7 @@ COLUMNS = (
 
 def as_text(report: Report, columns: Sequence[str] = COLUMNS) -> str:
     """The rows with these columns, further tables if there are any, then everything else."""
-    tables = ("results", "epochs", "ngram")
+    tables = ("results", "ablation", "epochs", "ngram")
     rows = report["results"]
     named = ("benchmark",) if "benchmark" in rows[0] else ()
     parts = [table(rows, (*named, *columns))]

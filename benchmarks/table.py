@@ -28,6 +28,7 @@ def measure(setting: Setting) -> Report:
     reports = {name: run(setting) for name, run in BENCHMARKS.items()}
     return {
         "results": [{"benchmark": name, **row} for name, report in reports.items() for row in report["results"]],
+        "ablation": reports["posterior"]["ablation"],
         "epochs": reports["train_epoch"]["epochs"],
         "ngram": ngram.measure(setting.corpus, setting.repetitions, smoke=setting.sizes is SMOKE),
         "unit": {name: report["unit"] for name, report in reports.items()} | {"ngram": ngram.UNIT},

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.ablation import Ablated
 from benchmarks.baseline import PlainGenerator, PlainTrainer, posterior_chain, sample_ids
 from lebm_text.config import ShortRunConfig
 from lebm_text.inference.short_run import ShortRun
 
-from ..lebm_text.toy import EOS, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
+from ..lebm_text.toy import BOS, EOS, VOCABULARY, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
 
 LENGTHS = (5, 4, 4, 1)
 
@@ -27,6 +28,19 @@ def test_same_log_likelihood_and_gradient_in_z(options: dict[str, Any]) -> None:
     (wanted,) = torch.autograd.grad(theirs.sum(), z)
     assert float(wanted.norm()) > 0.1
     assert gap(found, wanted) < 1e-12
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_ablated_parts_compute_the_same(scan: bool, softmax: bool) -> None:
+    ours = toy_generator()
+    ablated = Ablated(VOCABULARY, bos_id=BOS, latent_dim=3, embedding_dim=5, hidden_dim=6, rng=seeded()).double()
+    ablated.load_state_dict(ours.state_dict())
+    ablated.scan, ablated.softmax = scan, softmax
+    assert ablated.weights().library != scan
+    z, batch = normal(len(LENGTHS), 3), toy_batch(LENGTHS)
+    for make in (Ablated.log_likelihood, lambda generator, batch, z: generator.likelihood(batch)(z)):
+        assert gap(make(ablated, batch, z), make(ours, batch, z)) < 1e-12
 
 
 @pytest.mark.parametrize("through_everything", [False, True])

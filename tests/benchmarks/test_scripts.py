@@ -89,6 +89,13 @@ def test_epochs_of_presets_are_measured(capsys: pytest.CaptureFixture[str], corp
         assert epoch["posterior_share"] + epoch["prior_share"] + epoch["rest_share"] == pytest.approx(1)
 
 
+def test_the_ablation_exchanges_one_part_after_the_other(capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
+    rows = _report(posterior.measure, capsys, corpus)["ablation"]
+    assert [row["lengths"] for row in rows] == ["ragged", "equal"]
+    assert all(list(row)[2:] == ["padded", "packed", "softmax", "scan", "bf16"] for row in rows)
+    assert all(value > 0 for row in rows for value in list(row.values())[2:])
+
+
 def test_one_table_holds_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
     monkeypatch.setattr(ngram, "run", lambda *_commands: Finished(80.0, "12.5"))
     monkeypatch.setenv("PATH", "")
