@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -34,12 +34,15 @@ def _plain(inputs: Sequence[Tensor], targets: Tensor) -> Tensor:
     return (hidden @ weight.T + bias).log_softmax(1).gather(1, targets[:, None])[:, 0]
 
 
-def _chunks(n_rows: int, n_types: int) -> softmax._Chunks:
-    return softmax._Chunks(torch.zeros(n_rows, 1), OutputLayer(torch.zeros(n_types, 1), torch.zeros(n_types)))
+def _chunks(n_rows: int, n_types: int) -> list[slice]:
+    layer = OutputLayer(torch.zeros(n_types, 1), torch.zeros(n_types))
+    return [rows for rows, *_ in softmax._exponentials(torch.zeros(n_rows, 1), layer)]
 
 
 def _all_exponentials(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return softmax._Chunks(hidden, OutputLayer(weight, bias)).exponentials(slice(0, len(hidden)))
+    (_, weights, total, shift) = next(softmax._exponentials(hidden, OutputLayer(weight, bias)))
+    assert len(weights) == len(hidden)
+    return weights, total, shift
 
 
 @pytest.fixture(params=[1, 40 * softmax.COLUMNS, 1 << 20], ids=["32 rows", "40 rows", "all"])
@@ -69,7 +72,7 @@ def test_values_and_gradients_are_those_of_log_softmax(trained: bool) -> None:
 def test_gradcheck_over_two_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softmax, "CPU_CHUNK", 1)
     *inputs, targets = _problem(n=35)
-    assert len(_chunks(35, V).slices) == 2
+    assert len(_chunks(35, V)) == 2
     leaves = [t.requires_grad_(trained or i == 0) for i, t in enumerate(inputs)]
     assert torch.autograd.gradcheck(lambda *some: _chunked(some, targets), leaves)
 
@@ -94,7 +97,7 @@ def test_without_grad_mode_nothing_is_recorded() -> None:
 def test_chunks_cover_every_row_once_and_stay_small(n_rows: int, n_types: int, elements: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(softmax, "CPU_CHUNK", elements)
-        chunks = _chunks(n_rows, n_types).slices
+        chunks = _chunks(n_rows, n_types)
     assert [i for chunk in chunks for i in range(n_rows)[chunk]] == list(range(n_rows))
     for chunk in chunks:
         rows = chunk.stop - chunk.start
@@ -102,20 +105,20 @@ def test_chunks_cover_every_row_once_and_stay_small(n_rows: int, n_types: int, e
 
 
 def test_an_empty_batch_of_rows_has_no_chunk() -> None:
-    assert _chunks(0, V).slices == []
+    assert _chunks(0, V) == []
 
 
 def test_logits_of_all_rows_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softmax, "CPU_CHUNK", 40 * softmax.COLUMNS)
     rows: list[int] = []
-    exponentials = softmax._Chunks.exponentials
+    exponentials = softmax._exponentials
 
-    def watched(chunks: softmax._Chunks, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
-        weights, total, shift = exponentials(chunks, chunk)
-        rows.append(len(weights))
-        return weights, total, shift
+    def watched(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        for chunk, weights, total, shift in exponentials(hidden, layer):
+            rows.append(len(weights))
+            yield chunk, weights, total, shift
 
-    monkeypatch.setattr(softmax._Chunks, "exponentials", watched)
+    monkeypatch.setattr(softmax, "_exponentials", watched)
     hidden, weight, bias, targets = _problem(n=100)
     OutputLayer(weight.requires_grad_(), bias).log_probs(hidden, targets).sum().backward()  # type: ignore[no-untyped-call]
     assert rows == [40, 40, 20] * 2  # forward, and again backward
