@@ -13,6 +13,7 @@ An exact distribution over the vocabulary, and with 2,000 of PTB's 10,000 types 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -147,25 +148,25 @@ def _drop(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
     return values * (mask * (256 / kept)).to(values.dtype)
 
 
+@dataclass(frozen=True)
 class LSTMJudge:
     """An LSTM language model of sentences.
 
-    Args:
+    Attributes:
         network: trained.
         vocabulary: its types.
         seen: (V,) which of them its training text has.
         report: of its training.
     """
 
-    def __init__(
-        self, network: LSTMNetwork, vocabulary: OutputVocabulary, seen: Tensor, report: TrainingReport
-    ) -> None:
-        self.network, self.report = network, report
-        self._vocabulary, self._seen = vocabulary, seen
+    network: LSTMNetwork
+    vocabulary: OutputVocabulary
+    seen: Tensor
+    report: TrainingReport
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         """As `LanguageModel.score`; words outside the vocabulary are read as `<unk>`. Sums in double precision."""
-        return score_text(self.network, self._vocabulary.encode(sentences), self._seen)
+        return score_text(self.network, self.vocabulary.encode(sentences), self.seen)
 
 
 @torch.no_grad()

@@ -121,7 +121,7 @@ def update(
 
 @dataclass
 class _Progress:
-    """Numbers of a training; `best_nll` is the lowest validation NLL a token."""
+    """Numbers of a training; `best_nll` is the lowest validation NLL per token."""
 
     learning_rate: float
     best_nll: float = math.inf
@@ -175,22 +175,22 @@ class _Training:
 
     def load(self, entry: Entry) -> None:
         """The inverse of `state`."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): value for key, value in entry.tensors.items() if key.startswith(name)}
+
         self.progress = _Progress(**entry.notes)
-        groups: dict[str, dict[str, Tensor]] = {"last": {}, "best": {}, "optimizer": {}}
-        for key, tensor in entry.tensors.items():
-            group, name = key.split(".", 1)
-            groups[group][name] = tensor
-        self._network.load_state_dict(groups["last"])
-        self.best = groups["best"]
+        self._network.load_state_dict(part("last."))
+        self.best = part("best.")
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in groups["optimizer"].items():
+        for key, tensor in part("optimizer.").items():
             number, name = key.split(".")
             moments.setdefault(int(number), {})[name] = tensor
         self._optimizer = adam(self._network, self.progress.learning_rate)
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
 
     def _pass_over_text(self) -> float:
-        """The updates of one epoch; their mean NLL a token, under dropout."""
+        """The updates of one epoch; their mean NLL per token, under dropout."""
         network, n_epochs = self._network, self.progress.n_epochs
         device = network.device
         dropout = _generator(self._seed, _DROPOUT, n_epochs, device=device)

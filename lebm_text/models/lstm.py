@@ -39,15 +39,11 @@ class Packing:
         batch_sizes: n_t, how many rows still run at each time step; N = Σ_t n_t tokens follow one another.
         row: (N,) the row of each packed token.
         time: (N,) its position in the row.
-        n_rows: B.
-        copies: how many copies of each sentence stand side by side.
     """
 
     batch_sizes: tuple[int, ...]
     row: Tensor
     time: Tensor
-    n_rows: int
-    copies: int = 1
 
     @classmethod
     def of(cls, lengths: Tensor, device: torch.device) -> Packing:
@@ -60,15 +56,15 @@ class Packing:
             raise ValueError(f"lengths must be >= 1 and sorted longest first, got {lengths.tolist()}")
         running = torch.arange(int(lengths[0])).unsqueeze(1) < lengths.unsqueeze(0)  # (T, B)
         time, row = running.nonzero(as_tuple=True)
-        return cls(tuple(running.sum(1).tolist()), row.to(device), time.to(device), lengths.numel())
+        return cls(tuple(running.sum(1).tolist()), row.to(device), time.to(device))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T) → (N,)."""
         return padded[self.row, self.time]
 
     def sum_by_row(self, values: Tensor) -> Tensor:
-        """Sum (N, …) values over each row, (B · copies, …)."""
-        return values.new_zeros(self.n_rows * self.copies, *values.shape[1:]).index_add(0, self.row, values)
+        """Sum (N, …) values over each row, (B, …)."""
+        return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
 
     def repeat(self, copies: int) -> Packing:
         """The packing in which `copies` copies of each row stand side by side."""
@@ -77,7 +73,7 @@ class Packing:
         which = torch.arange(copies, device=self.row.device)
         row = (self.row.unsqueeze(1) * copies + which).flatten()
         sizes = tuple(n * copies for n in self.batch_sizes)
-        return Packing(sizes, row, self.time.repeat_interleave(copies), self.n_rows, copies)
+        return Packing(sizes, row, self.time.repeat_interleave(copies))
 
 
 class LSTM(nn.Module):
