@@ -167,7 +167,7 @@ class Runner:
         Raises KeyboardInterrupt once all has stopped that was told to.
         """
         workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs) if self.n_jobs > 1 else nullcontext()
-        with workers as self._pool, ThreadPoolExecutor(self.n_jobs) as threads:
+        with workers as self._pool, ThreadPoolExecutor(self.n_jobs, initializer=_block_signals) as threads:
             try:
                 for future in as_completed([threads.submit(self._chain, chain) for chain in chains]):
                     future.result()
@@ -290,14 +290,18 @@ class _Pool:
         return ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
 
 
+def _block_signals() -> None:
+    """Of this thread and of the workers that it starts: Ctrl-C reaches the main thread, which passes it on once."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+
 _told_to_stop: Event | None = None  # of this worker process
 
 
 def _begin_worker(stop: Event, n_threads: int) -> None:
     global _told_to_stop
     _told_to_stop = stop
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the parent, which passes it on once
 
     import torch
 
