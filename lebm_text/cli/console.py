@@ -325,9 +325,11 @@ class Lines:
             click.echo(f"{stage}: {done:,} of {total:,}", err=True)
 
 
-def report_file(run: Run, name: str, output: Path | None) -> Path:
+def report_file(run: Run | None, name: str, output: Path | None) -> Path | None:
     """Where a report goes, known to be writable before the work begins: `output`, or NAME.json in the run's eval/."""
-    file = run.report_file(name) if output is None else output
+    file = run.report_file(name) if output is None and run is not None else output
+    if file is None:
+        return None
     if file.suffix.lower() in (".png", ".svg"):
         raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
     check_writable(file)

@@ -13,10 +13,9 @@ from lebm_text.processes import joined
 from lebm_text.reports.judged import Judged
 from lebm_text.reports.judging import JudgeSettings, RealSource
 from lebm_text.run import Run
-from lebm_text.store import check_writable
 from lebm_text.text.corpora import find_corpus
 
-from .console import progress, show_report
+from .console import progress, report_file, show_report
 
 __all__ = ["judge"]
 
@@ -42,8 +41,8 @@ def judge(
     settings = settings_of(**options)
     name = settings.file_name(kind)  # refuses before a run is looked for
     found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
-    if output is not None:
-        check_writable(output)
+    judged = found if samples is None else None
+    file = report_file(judged, name, output)
     processes = click.get_current_context().with_resource(joined(settings.device))
     real: RealSource = found
     if corpus is not None:
@@ -52,7 +51,5 @@ def judge(
         report = compute(samples or found, settings, on_progress, processes, corpus=real)
     if not processes.first:
         return None
-    judged = found if samples is None else None
-    file = judged.report_file(name) if output is None and judged is not None else output
     show_report(report, judged, file, as_json=as_json)
     return report

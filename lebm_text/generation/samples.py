@@ -177,7 +177,8 @@ def samples_of_run(
     for label, decoding, seed in wanted:
         path = run.sample_file(f"n{n}-{str(decoding).replace('=', '')}-seed{seed}.txt")
         asked = {"n": n, "decode": decoding.decode, "temperature": decoding.temperature, "seed": seed}
-        if processes.every(not _settings(run, path).items() >= asked.items())[0]:
+        record = next((text.record for text in run.samples() if text.path == path), {})
+        if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
             generated = model.generate(
                 n,
@@ -200,14 +201,13 @@ def _newest(run: Run, n: int) -> Path | None:
     default["max_length"] = run.config.text.max_length
     usable = []
     for text in run.samples():
-        settings = _settings(run, text.path)
+        settings = _settings(run, text.record)
         if settings.get("n", 0) >= n and settings.items() >= default.items():
             usable.append(text.path)
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
 
 
-def _settings(run: Run, path: Path) -> Mapping[str, Any]:
-    """How the samples in `path` were made; empty if they are not of the run's present weights."""
-    record = next((text.record for text in run.samples() if text.path == path), {})
+def _settings(run: Run, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How samples with this record were made; empty if they are not of the run's present weights."""
     settings: Mapping[str, Any] = record.get("settings", {})
     return settings if record.get("weights_sha256") == run.weights_sha256 else {}

@@ -219,6 +219,7 @@ def test_calibration_rows(grammar_corpus: Path, report_of: Report, capsys: pytes
         (["-n", "0"], "0"),
         (["--temperature", "nan"], "finite"),
         (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "absent/report.json"], "absent"),
+        (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "report.png"], "is JSON"),
     ],
 )
 @pytest.mark.parametrize("metric", ["fppl", "rppl", "evaluate"])
