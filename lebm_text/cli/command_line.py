@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from .errors import PROGRAM
+from .main import PROGRAM
 
 __all__ = ["command_line"]
 

@@ -33,7 +33,7 @@ from lebm_text.run import Run
 from lebm_text.store import check_writable
 from lebm_text.training.events import Event, Listener, TensorBoardListener
 
-from .errors import ARGUMENTS, PROGRAM
+from .main import ARGUMENTS, PROGRAM
 from .signals import stop_on_signals
 
 __all__ = [

@@ -2,26 +2,69 @@
 
 `COMMANDS` is the only list of commands. A command's module is imported to run it or to show its own help;
 the overview needs the table alone and therefore neither torch nor any other large package.
+
+Exit codes: 0 fine, 1 a bug or a lost process, 2 bad input, 130 interrupted, 141 broken pipe. `InputError`,
+`LostProcessError`, click's own usage errors and what the system says of a path that the user named become one line on
+stderr. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import gc
 import importlib
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import click
 
 from lebm_text import __version__
+from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 
-from .errors import ARGUMENTS, PROGRAM, exit_code_of
+from .signals import ending_interrupts
 
-__all__ = ["COMMANDS", "CommandEntry", "cli", "main"]
+__all__ = [
+    "ARGUMENTS",
+    "BAD_INPUT",
+    "BROKEN_PIPE",
+    "COMMANDS",
+    "FAILED",
+    "INTERRUPTED",
+    "PROGRAM",
+    "CommandEntry",
+    "cli",
+    "main",
+]
+
+PROGRAM = "lebm-text"
+ARGUMENTS = "lebm_text.arguments"  # in the root context's `meta`: what was typed
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 128 + 2
+BROKEN_PIPE = 128 + 13
+
+# What a path given by the user, or a disk without room, can cause; other system errors are bugs.
+_USERS_PATH = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 class CommandEntry(NamedTuple):
@@ -153,4 +196,48 @@ def main(args: Sequence[str] | None = None) -> int:
             context.meta[ARGUMENTS] = typed
             cli.invoke(context)
 
-    return exit_code_of(invoke)
+    return _exit_code_of(invoke)
+
+
+def _exit_code_of(command: Callable[[], None]) -> int:
+    """Run `command` and return the exit code; errors of the user are reported on stderr, bugs propagate."""
+    try:
+        with ending_interrupts():
+            command()
+            sys.stdout.flush()
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except InputError as error:
+        return _refuse(str(error))
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except LostProcessError as error:
+        return _refuse(str(error), FAILED)
+    except BrokenPipeError:
+        _forget_streams()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _USERS_PATH:
+            raise
+        where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        return _refuse(f"{error.strerror}{where}")
+    return 0
+
+
+def _refuse(message: str, code: int = BAD_INPUT) -> int:
+    line = " ".join(message.split())
+    click.echo(f"{PROGRAM}: error: {line}", err=True)
+    return code
+
+
+def _forget_streams() -> None:
+    """Send what is still buffered nowhere, or Python complains about the closed pipe while it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -11,7 +11,7 @@ from lebm_text.run import Run, runs_directory
 from lebm_text.training.train import train
 
 from .console import TrainingConsole, show_log
-from .errors import INTERRUPTED
+from .main import INTERRUPTED
 from .options import training_options
 
 __all__ = ["command"]

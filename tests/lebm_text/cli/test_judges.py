@@ -10,8 +10,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from lebm_text.cli.errors import INTERRUPTED
-from lebm_text.cli.main import main
+from lebm_text.cli.main import INTERRUPTED, main
 from lebm_text.store import sha256_file
 from lm_eval import lstm_training
 from lm_eval.lstm_recipe import RECIPES

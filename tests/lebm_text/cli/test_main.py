@@ -18,8 +18,7 @@ import click
 import pytest
 
 from lebm_text import __version__
-from lebm_text.cli.errors import BROKEN_PIPE
-from lebm_text.cli.main import COMMANDS, CommandEntry, main
+from lebm_text.cli.main import BROKEN_PIPE, COMMANDS, CommandEntry, main
 from lebm_text.cli.signals import stop_on_signals
 from lebm_text.errors import InputError
 
