@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from lebm_text.config import Config
+from lebm_text.config import INFERENCE, Config
 from lebm_text.errors import InputError
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
@@ -113,6 +115,16 @@ def test_equal_runs_are_equal_bytes_and_global_state_is_left_alone(
     assert _metrics(tmp_path / "again") == _metrics(base[0])
 
 
+class Halved(LSTMGenerator):
+    """Begins with other weights."""
+
+    def initialise(self, rng: torch.Generator) -> None:
+        super().initialise(rng)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(0.5)
+
+
 # What changing a field must change: the weights; reports alone; the number of updates; the checkpoints alone; the
 # number of threads told; which weights are published.
 EFFECTS: dict[str, tuple[Any, str]] = {
@@ -121,6 +133,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "text.lowercase": (True, "vocabulary"),
     "text.max_length": (5, "weights"),
     "model.prior": ("gaussian", "weights"),
+    "model.generator": (f"{__name__}:Halved", "weights"),
     "model.latent_dim": (2, "weights"),
     "model.embedding_dim": (5, "weights"),
     "model.hidden_dim": (5, "weights"),
@@ -180,8 +193,9 @@ def with_encoder(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 
 def test_every_field_is_checked() -> None:
-    fields = [f"{section}.{key}" for section, values in Config().to_dict().items() for key in values]
-    assert sorted(EFFECTS) == sorted(fields)
+    sections = [type(getattr(Config(), section.name)) for section in fields(Config)] + list(INFERENCE.values())
+    names = {f"{section.section}.{field.name}" for section in sections for field in fields(section)}
+    assert set(EFFECTS) == names
 
 
 @pytest.mark.parametrize("name", EFFECTS)
