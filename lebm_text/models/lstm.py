@@ -9,8 +9,8 @@ once (`LSTM.weights`), which makes one sigmoid of all four gates, and inside the
 
 W_x x_t is multiplied out once per batch, whatever z is, and `lstm_scan` runs the steps. Measured against it, one
 thread: updates with `torch.lstm` on the same packed data took 5 to 29 % longer at V = 10,000 and 34 to 75 % at
-V = 1,900 where lengths differ, and about as long where all are equal (benchmarks/ablation.py). On a GPU the many small operations of a step cost more than that
-product: there cuDNN takes [x_t; z] with [W_x W_z] and runs all steps by itself.
+V = 1,900 where lengths differ, and about as long where all are equal (benchmarks/ablation.py). On a GPU the many small
+operations of a step cost more than that product: there cuDNN takes [x_t; z] with [W_x W_z] and runs all steps.
 """
 
 from __future__ import annotations
