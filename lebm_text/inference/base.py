@@ -20,13 +20,11 @@ class InferenceResult(NamedTuple):
     Attributes:
         z: (B, D) z⁺, detached if a chain drew it, differentiable in the encoder if that did.
         start: (B, D) where its chain began, or the mean of q(z|x).
-        log_q: (B,) log q(z|x) in nats, where q has a density.
         base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats, where q has a density.
     """
 
     z: Tensor
     start: Tensor
-    log_q: Tensor | None = None
     base_kl: Tensor | None = None
 
 

@@ -15,7 +15,6 @@ The steps have the length that a Langevin step of size s has.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +28,7 @@ from lebm_text.models.encoder import LSTMEncoder, Moments
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
-__all__ = ["Amortized", "FreeBits", "SemiAmortized", "base_kl", "log_density", "sample"]
+__all__ = ["Amortized", "FreeBits", "SemiAmortized", "base_kl", "sample"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,6 @@ class FreeBits:
 def sample(moments: Moments, noise: Tensor) -> Tensor:
     """μ + σ ε, (B, D), differentiable in the moments."""
     return moments.mean + (0.5 * moments.log_variance).exp() * noise
-
-
-def log_density(moments: Moments, z: Tensor) -> Tensor:
-    """log q(z|x) in nats, (B,)."""
-    square = (z - moments.mean).square() * (-moments.log_variance).exp()
-    return -0.5 * (square + moments.log_variance + math.log(2 * math.pi)).sum(-1)
 
 
 def base_kl(moments: Moments) -> Tensor:
@@ -94,7 +87,7 @@ class Amortized:
         moments = self.moments(batch, prior, generator, rng=rng)
         noise = draw_normal(rng, moments.mean.shape, moments.mean.device).to(moments.mean.dtype)
         z = sample(moments, noise)
-        return InferenceResult(z, moments.mean, log_density(moments, z), base_kl(moments))
+        return InferenceResult(z, moments.mean, base_kl(moments))
 
     def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
         """log p_α(z) + log p_β(x|z) up to a constant: what q approximates."""
