@@ -1,4 +1,4 @@
-"""README and docs: their links lead somewhere, and nothing in them waits to be filled in."""
+"""README and docs: links lead somewhere, files that are named exist, and nothing waits to be filled in."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "data" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+NAMED = re.compile(r"`((?:lebm_text|lm_eval|docs|examples|tests|benchmarks)/[\w/.-]*[\w/])`")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -27,9 +29,11 @@ def test_nothing_waits_to_be_filled_in(path: Path) -> None:
     assert re.findall(r"@@?[A-Z_0-9]+@@?|TODO|FIXME", path.read_text(encoding="utf-8")) == []
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    named = re.findall(
-        r"`((?:lebm_text|lm_eval|docs|data)/[\w/]+\.\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")
-    )
-    assert len(named) > 10
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path: Path) -> None:
+    named = NAMED.findall(path.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_files_are_named() -> None:
+    assert len(NAMED.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))) > 30
