@@ -1,4 +1,4 @@
-"""What a value of the configuration may be: types, ranges, and what to say of others."""
+"""What a value of a configuration, a plan or a report may be: types, ranges, and what to say of others."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lebm_text.errors import InputError
 
@@ -17,14 +18,16 @@ __all__ = [
     "Steps",
     "at_least",
     "class_or",
+    "from_plain",
     "hint",
     "in_range",
     "one_of",
     "parse_value",
     "positive",
     "setting",
-    "typed",
 ]
+
+T = TypeVar("T")
 
 
 def parse_value(text: str) -> Any:
@@ -37,31 +40,97 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def typed(name: str, value: Any, annotation: str) -> Any:
-    """`value` as the annotated type, or InputError. Integers pass as floats, nothing else is converted."""
-    if value is None and "None" in annotation:
-        return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation.startswith("float"):
-        if "tuple" in annotation and isinstance(value, (list, tuple)):
-            return tuple(typed(name, v, "float") for v in value)
-        if number and abs(value) <= sys.float_info.max:
-            return float(value)
-        wanted = "a finite number" + (" or a list of numbers" if "tuple" in annotation else "")
-        wanted += " or none" if "None" in annotation else ""
-    elif annotation.startswith("int"):
-        if number and value % 1 == 0:  # neither nan nor inf
-            return int(value)
-        wanted = "a whole number" + (" or none" if "None" in annotation else "")
-    elif annotation == "bool":
-        if isinstance(value, bool):
-            return value
-        wanted = "true or false"
-    else:
-        if isinstance(value, str):
-            return value
-        wanted = "a word"
-    raise InputError(f"{name} must be {wanted}, got {value!r}")
+def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = False) -> T:
+    """`value`, as JSON or TOML gives it, as a dataclass, tuple, list, dictionary, union or plain type.
+
+    Whole numbers pass as floats, and floats without a fraction as whole numbers; nothing else is converted.
+
+    Args:
+        name: of the value, for messages.
+        strict: refuse numbers that are not finite, and keys that a dataclass does not have, ignored otherwise.
+
+    Raises:
+        InputError: it is not of that type.
+    """
+    found: T = _read(kind, value, name, strict)
+    return found
+
+
+def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if not _fits(kind, value, strict):
+        raise InputError(f"{name or 'it'} must be {_described(kind, strict)}, got {_short(value)}")
+    if origin in (Union, UnionType):
+        return _read(next(each for each in arguments if _fits(each, value, strict)), value, name, strict)
+    if is_dataclass(origin):
+        return _read_dataclass(kind, value, name, strict)
+    if origin is dict:
+        inner = arguments[1] if arguments else Any
+        return {str(key): _read(inner, item, _joined(name, str(key)), strict) for key, item in value.items()}
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        if len(value) != len(arguments):
+            raise InputError(f"{name} must have {len(arguments)} values, got {len(value)}")
+        return tuple(_read(each, item, name, strict) for each, item in zip(arguments, value, strict=True))
+    if origin in (list, tuple):
+        inner = arguments[0] if arguments else Any
+        return origin(_read(inner, item, f"{name}[{i}]", strict) for i, item in enumerate(value))
+    return origin(value) if origin in (int, float) else value
+
+
+def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
+    hints, known = get_type_hints(kind), [each.name for each in fields(kind)]
+    if not isinstance(value, Mapping):
+        value = dict(zip(known, value, strict=True))
+    if strict and (unknown := [str(key) for key in value if key not in known]):
+        raise InputError(f"unknown key {_joined(name, unknown[0])}; known: {', '.join(known)}")
+    found = {}
+    for each in fields(kind):
+        if each.name in value:
+            found[each.name] = _read(hints[each.name], value[each.name], _joined(name, each.name), strict)
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise InputError(f"{_joined(name, each.name)} is missing")
+    return kind(**found)
+
+
+def _fits(kind: Any, value: Any, strict: bool) -> bool:
+    """Whether `value` is of a kind, whatever it holds."""
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(each, value, strict) for each in arguments)
+    if origin is Literal:
+        return value in arguments
+    if is_dataclass(origin):  # of which version 0.1.0 wrote some as lists
+        return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and len(value) == len(fields(origin)))
+    if origin in (int, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        # JSON as Python writes it has NaN and Infinity; a whole number may be too large for a float.
+        finite = abs(value) <= sys.float_info.max
+        return value % 1 == 0 if origin is int else finite or not (strict or isinstance(value, int))
+    forms: dict[Any, Any] = {dict: Mapping, list: (list, tuple), tuple: (list, tuple), Any: object}
+    return isinstance(value, forms.get(origin, origin))
+
+
+def _described(kind: Any, strict: bool) -> str:
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(_described(each, strict) for each in arguments)
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (list, tuple):
+        return "a list of numbers" if arguments[:1] == (float,) else "a list"
+    number = "a finite number" if strict else "a number"
+    names = {int: "a whole number", float: number, str: "a text", bool: "true or false", NoneType: "none"}
+    return names.get(kind, "an object")
+
+
+def _joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def hint(name: str, known: list[str], section: str = "") -> str:

@@ -9,20 +9,20 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from lebm_text.checks import (
     Section,
     Steps,
     at_least,
     class_or,
+    from_plain,
     hint,
     in_range,
     one_of,
     parse_value,
     positive,
     setting,
-    typed,
 )
 from lebm_text.errors import InputError
 
@@ -288,7 +288,7 @@ class Config:
         if wanted["model"].get("latent_dim", self.model.latent_dim) == 0:
             wanted["model"].setdefault("prior", "gaussian")
             wanted["inference"].setdefault("kind", "no_latent")
-        kind = typed("inference.kind", wanted["inference"].pop("kind", self.inference.kind), "str")
+        kind = from_plain(str, wanted["inference"].pop("kind", self.inference.kind), "inference.kind")
         one_of("inference.kind", kind, tuple(INFERENCE))
         sections["inference"] = self.inference.of_kind(kind)
         others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
@@ -305,7 +305,8 @@ class Config:
                 if key in unread and asked:
                     raise InputError(f"{section}.{key} has no effect with {reason}")
             read = {key: value for key, value in changes.items() if key not in unread}
-            checked = {key: typed(f"{section}.{key}", value, str(fields[key].type)) for key, value in read.items()}
+            types = get_type_hints(type(sections[section]))
+            checked = {k: from_plain(types[k], v, f"{section}.{k}", strict=True) for k, v in read.items()}
             defaults = {key: fields[key].default for key in unread if key in fields}
             sections[section] = dataclasses.replace(sections[section], **checked, **defaults)
         return dataclasses.replace(self, **sections)

@@ -1,4 +1,4 @@
-"""env.json: what a run ran with, so that it can be repeated: versions, machine, source, corpus, date."""
+"""Where a run computes, and what env.json says it ran with: versions, machine, source, corpus, date."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,29 @@ from typing import Any
 import torch
 
 from lebm_text import __version__
+from lebm_text.errors import InputError
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "resolve_device"]
 
 # Packages whose version can change what a run computes or reads.
 _PACKAGES = ("torch", "numpy", "datasets", "sentencepiece", "safetensors", "sacrebleu", "ufal-kenlm")
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """`auto` is a CUDA device if torch sees one, else the CPU; other names are torch's.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available: torch sees no GPU; use --device cpu")
+    return device
 
 
 def describe_environment(
@@ -27,8 +46,7 @@ def describe_environment(
     """The content of env.json, ready for JSON.
 
     Args:
-        device: where the run computes.
-        n_threads: CPU threads that it uses, of each process.
+        n_threads: CPU threads of each process.
         n_processes: that train together.
         precision: fp32 or bf16, as resolved.
         corpus: `Corpus.describe()`.
@@ -61,12 +79,9 @@ def _version(distribution: str) -> str | None:
 
 def _cpu_model() -> str:
     """The processor's name; Linux keeps it in /proc, elsewhere `platform` knows what there is to know."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
@@ -75,18 +90,10 @@ def _git_state() -> dict[str, Any] | None:
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
-    if commit is None or changes is None:
-        return None
-    return {"commit": commit, "changed": bool(changes)}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    commit, changed, _ = done.stdout.strip().partition("-dirty")
+    return {"commit": commit, "changed": bool(changed)}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lebm_text.build import TRUST, LatentModel, build_inference, build_model
 from lebm_text.config import Config
-from lebm_text.devices import resolve_device
+from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, decode_latents, generate

@@ -6,14 +6,13 @@ same directory, reach the disk, and take the name in one `rename`.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        with path.open("wb") as stream:
-            stream.write(data)
+        path.write_bytes(data)
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -65,7 +63,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """`atomic_write_bytes` of `text` in UTF-8, line ends as they are in `text`."""
-    atomic_write_bytes(path, text.encode("utf-8"))
+    atomic_write_bytes(path, text.encode())
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
@@ -98,13 +96,12 @@ def check_writable(path: Path) -> None:
 
 def fsync_directory(directory: Path) -> None:
     """Make the names in `directory` (renames, new files) durable; nothing to do on Windows."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name != "nt":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:
@@ -161,7 +158,7 @@ def lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[b
         yield state
     finally:
         if state:
-            with contextlib.suppress(OSError):  # whoever waits at a file that is gone makes it anew
+            with suppress(OSError):  # whoever waits at a file that is gone makes it anew
                 path.unlink()
         held.release()
 
@@ -177,7 +174,7 @@ def fresh_directory(target: Path) -> Iterator[Path]:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
         yield fresh
-        _replace_directory(fresh, target, Path(scratch) / "old")
+        _replace_directory(fresh, target)
 
 
 @contextmanager
@@ -197,24 +194,23 @@ def resumable_directory(target: Path) -> Iterator[Path]:
         part.mkdir(exist_ok=True)
         try:
             yield part
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-                _replace_directory(part, target, Path(scratch) / "old")
+            _replace_directory(part, target)
         except Exception:
             shutil.rmtree(part, ignore_errors=True)
             raise
 
 
-def _replace_directory(fresh: Path, target: Path, old: Path) -> None:
-    """Give `fresh` the name `target`; what had it goes to `old`, to be deleted with the scratch directory."""
-    for _ in range(3):
-        try:
-            os.rename(fresh, target)
-            return
-        except OSError:
-            if not target.exists():
-                raise
-            # Another process may move or make the target in between: then the next round sees to it.
-            shutil.rmtree(old, ignore_errors=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(target, old)
+def _replace_directory(fresh: Path, target: Path) -> None:
+    """Give `fresh` the name `target`, and delete what had it."""
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        for number in range(3):
+            try:
+                fresh.rename(target)
+                return
+            except OSError:
+                if not target.exists():
+                    raise
+                # Another process may move or make the target in between: then the next round sees to it.
+                with suppress(FileNotFoundError):
+                    target.rename(Path(scratch, str(number)))
     raise OSError(f"{target} keeps changing")

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import at_least, hint, one_of, positive
+from lebm_text.checks import at_least, from_plain, hint, one_of, positive
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.plain import from_plain
 from lebm_text.presets import preset
 from lebm_text.reports.likelihood import LikelihoodSettings
 

@@ -18,9 +18,9 @@ from rich import box
 from rich.table import Table
 
 from lebm_text import __version__
+from lebm_text.checks import from_plain
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.plain import from_plain
 from lebm_text.store import atomic_write_json, read_json
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ class JudgeSettings:
             self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
         )
         if any(isinstance(spec, LSTMSpec) for spec in specs):
-            from lebm_text.devices import resolve_device  # n-gram judges need no torch
+            from lebm_text.environment import resolve_device  # n-gram judges need no torch
 
             device = str(resolve_device(self.device))
             specs = [replace(spec, device=device) if isinstance(spec, LSTMSpec) else spec for spec in specs]

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from lebm_text.build import LatentModel, build_model
 from lebm_text.config import Config
-from lebm_text.devices import resolve_device
-from lebm_text.environment import describe_environment
+from lebm_text.environment import describe_environment, resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import generate
 from lebm_text.model import weights_metadata

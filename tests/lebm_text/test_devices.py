@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lebm_text.devices import resolve_device
-from lebm_text.errors import InputError
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.model import LatentEBM
 from lebm_text.models import lstm
@@ -22,22 +20,6 @@ from .toy import gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_ge
 
 DEVICES = [pytest.param("cpu", id="cpu"), pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
 on_each_device = pytest.mark.parametrize("device", DEVICES)
-
-
-def test_auto_is_a_device_that_is_there() -> None:
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.mark.parametrize("name", ["tpu9", ""])
-def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="no such device"):
-        resolve_device(name)
-
-
-def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="--device cpu"):
-        resolve_device("cuda")
 
 
 @on_each_device

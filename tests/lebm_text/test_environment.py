@@ -1,4 +1,4 @@
-"""env.json: that it says what ran, in plain JSON."""
+"""Devices by name; env.json says what ran, in plain JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,26 @@ import pytest
 import torch
 
 from lebm_text import __version__, environment
-from lebm_text.environment import describe_environment
+from lebm_text.environment import describe_environment, resolve_device
+from lebm_text.errors import InputError
 
 CPU = torch.device("cpu")
+
+
+def test_auto_is_a_device_that_is_there() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["tpu9", ""])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="no such device"):
+        resolve_device(name)
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="--device cpu"):
+        resolve_device("cuda")
 
 
 def test_names_versions_machine_and_corpus() -> None:

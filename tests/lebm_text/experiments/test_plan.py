@@ -129,7 +129,7 @@ def test_narrowing_keeps_what_a_row_needs() -> None:
         ("[[rows]]", "[[rows", "cannot read"),
         ("seeds = [1]", "seeds = 1", "seeds must be a list"),
         ("seeds = [1]", "seeds = [1, 1]", "twice"),
-        ("seeds = [1]", 'seeds = [1]\ntemperatures = ["hot"]', "temperatures\\[0\\] must be a number"),
+        ("seeds = [1]", 'seeds = [1]\ntemperatures = ["hot"]', "temperatures\\[0\\] must be a finite number"),
         ("seeds = [1]", "seeds = [1]\nlikelihood = 3", "likelihood must be an object"),
         ("seeds = [1]", 'seeds = [1]\nn_samples = "many"', "n_samples must be a whole number"),
         ("seeds = [1]", "seeds = [1]\ntemperatures = [0.0]", "temperatures must be > 0"),

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
-from lebm_text.plain import from_plain
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def test_what_json_makes_of_it_is_read_back() -> None:
         ({"pairs": [[1, 2, 3]]}, r"pairs\[0\] must have 2 values, got 3"),
         ({"pairs": 1}, "pairs must be a list, got 1"),
         ({"rows": [{"value": "1"}]}, r"rows\[0\].value must be a number, got '1'"),
-        ({"maybe": []}, "maybe must be a whole number"),
+        ({"maybe": []}, "maybe must be a whole number or a text or none, got"),
         ({"name": None}, "name must be a text, got None"),
     ],
 )
@@ -65,10 +65,18 @@ def test_what_is_not_of_its_type_is_named(change: dict[str, Any], message: str) 
         from_plain(Outer, PLAIN | change)
 
 
-def test_numbers_that_are_not_finite_are_numbers() -> None:
+def test_numbers_that_are_not_finite_are_numbers_unless_a_person_writes_them() -> None:
     plain = json.loads(json.dumps([math.inf, math.nan]))
     low, high = from_plain(tuple[float, float], plain)
     assert math.isinf(low) and math.isnan(high)
+    for value in plain:
+        with pytest.raises(InputError, match="it must be a finite number or a list of numbers or none, got"):
+            from_plain(float | tuple[float, ...] | None, value, strict=True)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    found = from_plain(int, 1e3)
+    assert isinstance(found, int) and found == 1000
 
 
 def test_unknown_keys_are_ignored_or_refused() -> None:
