@@ -29,7 +29,12 @@ def test_nothing_waits_to_be_filled_in(path: Path) -> None:
     assert re.findall(r"@@?[A-Z_0-9]+@@?|TODO|FIXME", path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+# A decision is of its day, and so are the names in it.
+@pytest.mark.parametrize(
+    "path",
+    [path for path in DOCUMENTS if path.parent.name != "decisions"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_files_that_are_named_exist(path: Path) -> None:
     named = NAMED.findall(path.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
