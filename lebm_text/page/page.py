@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -31,7 +30,7 @@ from lebm_text.run import Run
 from lebm_text.store import atomic_write_text
 from lebm_text.training.monitor import Watchdog
 
-from .repeat import generation_command, training_command
+from .repeat import commands
 
 __all__ = ["render", "write_page"]
 
@@ -132,10 +131,8 @@ def _content(run: Run) -> dict[str, Any]:
         "settings": _dictionary("All settings", _flat(config.to_dict())),
         "corpus": _splits(corpus),
         "machine": _dictionary("Machine and versions", _flat({**environment, "corpus": None})),
-        "commands": list(dict.fromkeys(_commands(run, corpus, records))),
-        "signatures": {
-            name: found for name, record in records.items() if (found := dict.fromkeys(_signatures(record)))
-        },
+        "commands": list(dict.fromkeys(commands(run.config, run.name, corpus, records))),
+        "signatures": {name: dict.fromkeys(_signatures(record)) for name, record in records.items()},
         "notes": [note.replace(f"{run.path}/", "") for note in run.notes],
     }
 
@@ -158,7 +155,10 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
         figures = report.figures() if picture_formats() else {}
         return [Markup(svg) for end, figure in figures.items() for svg in to_svg(figure, f"{ident}{end}")]
 
-    return Shown(name, _attempt(run, lambda: [*_parts(report.table())]) or [], _attempt(run, pictures) or [])
+    parts = _attempt(run, lambda: [*_parts(report.table())]) or []
+    elsewhere = [value for _, value in _signatures(report.to_json())]  # and the hashes, at the end of the page
+    parts = [each for each in parts if each not in elsewhere and not str(each).startswith("sha256 ")]
+    return Shown(name, parts, _attempt(run, pictures) or [])
 
 
 def _parts(group: Group) -> Iterator[Grid | str]:
@@ -222,26 +222,9 @@ def _splits(corpus: Mapping[str, Any]) -> Grid:
     rows = []
     for name, split in _mapping(corpus.get("splits")).items():
         values = [_mapping(split).get(key, "") for key in ("n_sentences", "n_words", "sha256")]
-        rows.append(
-            [
-                Cell(name),
-                *(Cell(_number(each), "number") if isinstance(each, int) else Cell(str(each)) for each in values),
-            ]
-        )
+        cells = [Cell(_number(each), "number") if isinstance(each, int) else Cell(str(each)) for each in values]
+        rows.append([Cell(name), *cells])
     return Grid(f"Text: {corpus.get('name', 'unnamed')}", [Cell(heading) for heading in headings], rows)
-
-
-def _commands(run: Run, corpus: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What leads to all that the page shows; the run is named where runs are kept by default."""
-    path = f"runs/{run.name}"
-    yield training_command(run.config, corpus, path)
-    for name, record in records.items():
-        settings = _mapping(record.get("settings"))
-        if name.endswith(".txt") and "n" in settings:
-            yield generation_command(path, settings, run.config.text.max_length, f"{path}/samples/{name}")
-        elif isinstance(record.get("command"), str):
-            yield record["command"]
-    yield shlex.join(["lebm-text", "report", "--run", path])
 
 
 def _lines(run: Run, path: Path, n: int) -> list[str]:
@@ -296,18 +279,13 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figures(record: Mapping[str, Any]) -> dict[str, float]:
     """What is a finite number in a record."""
-    return {
-        key: value
-        for key, value in record.items()
-        if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
-    }
+    return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
 
 
 def _number(value: float) -> str:
     """A figure for people: four digits that count, thousands apart."""
-    if value == int(value) or abs(value) >= 1e4:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+    whole = value == int(value) or abs(value) >= 1e4
+    return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
 
 
 def _dictionary(caption: str, values: Mapping[str, Any]) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,27 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
-__all__ = ["generation_command", "training_command"]
+__all__ = ["commands", "training_command"]
+
+
+def commands(
+    config: Config, name: str, corpus: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """What leads to all that the page of a run shows; the run is named where runs are kept by default.
+
+    Args:
+        corpus: as `training_command` takes it.
+        records: of sample files (`.txt`) and reports, by name.
+    """
+    path = f"runs/{name}"
+    yield training_command(config, corpus, path)
+    for each, record in records.items():
+        settings = record.get("settings")
+        if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
+            yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
+        elif isinstance(record.get("command"), str):
+            yield record["command"]
+    yield shlex.join(["lebm-text", "report", "--run", path])
 
 
 def training_command(config: Config, corpus: Mapping[str, Any], out: str) -> str:
@@ -44,7 +64,7 @@ def _nearest_preset(config: Config) -> tuple[str, list[str]]:
     return min(found, key=lambda pair: len(pair[1]))
 
 
-def generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
+def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
     """`lebm-text generate` with all that is not its default.
 
     Args:

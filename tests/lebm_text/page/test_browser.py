@@ -82,7 +82,7 @@ def test_a_page_is_whole_in_both_schemes(quiet: Browser, full: Path, width: int)
         check_view(quiet, width)
         quiet.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
         check_view(quiet, width)
-        assert quiet.evaluate("document.querySelectorAll('main > section').length") >= 7
+        assert quiet.evaluate("document.querySelectorAll('main > section').length") == 13
         assert quiet.evaluate(SMALLEST_TEXT) >= 10
         contrasts = quiet.evaluate(CONTRASTS)
         assert contrasts["text"] >= 4.5

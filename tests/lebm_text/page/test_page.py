@@ -61,7 +61,7 @@ def test_a_full_run_shows_everything(full: Path) -> None:
     page = page_of(full)
     check_document(page)
     parts = (
-        *("not finished", "update 29", "8.71", "8.934", "1 warning"),
+        *("not finished", "update 29", "8.71", "8.934", "FPPL, kn5 judge", "RPPL, kn5 judge", "1 warning"),
         *("After epoch 3", "hears the again", "(empty)", "8.3% cut off", "→ the the", "z is ignored"),
         *("tiny-corpus", "6af0bdf693661e65", "a the fish", "2.13.0+cpu", "likelihood_weight"),
         *("lebm-text train ./tiny-corpus --set", "lebm-text views --run runs/run-0.1.0 -n 12", "--temperature 0.5"),
@@ -70,7 +70,10 @@ def test_a_full_run_shows_everything(full: Path) -> None:
     assert [part for part in parts if part not in page.text] == []
     assert "tiny-corpus/train.txt" not in page.source  # where the text lay
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) >= 9
+    assert len(figures) >= 20
+    before, _, signatures = page.text.partition("quote it with the figure")
+    assert "FPPL|lm:kn5" in signatures
+    assert "FPPL|lm:kn5" not in before
     shown = json.loads((OLD / "eval" / "views.json").read_text(encoding="utf-8"))
     assert f"{shown['explained'][0]:.1%}" in page.text
 
