@@ -78,9 +78,11 @@ class Monitor:
             table = torch.stack(rows)
             self.processes.sum_(table)
             for step, values in zip(steps, table.tolist(), strict=True):
-                figures = dict(zip(names, values, strict=True))
-                if "f_positive" in figures:
-                    figures["gap"] = figures["f_positive"] - figures["f_negative"]
+                figures: dict[str, float] = {}
+                for name, value in zip(names, values, strict=True):
+                    figures[name] = value
+                    if name == "f_negative":
+                        figures["gap"] = figures["f_positive"] - value
                 require_finite(step, figures)
                 self.averages.add(figures)
 
@@ -94,21 +96,24 @@ class Monitor:
         """This process's part of each figure, () in float64."""
         share, z, z_negative = update.share, update.z_positive, update.z_negative
         by_row: dict[str, Tensor | float] = {}
-        alike: dict[str, Tensor | float] = dict(update.norms)
+        wide: dict[str, Tensor] = {}
         if z.shape[1]:
             by_row["f_positive"] = self.prior.neg_energy(z).mean()
             by_row["f_negative"] = self.prior.neg_energy(z_negative).mean()
             by_row["norm_positive"], by_row["norm_negative"] = _mean_norm(z), _mean_norm(z_negative)
-            by_row["move_negative"] = _mean_norm(z_negative - update.start)
             everyones = {"positive": share.gather(z), "negative": share.gather(z_negative)}
             if len(everyones["positive"]) > 1:
-                alike |= {f"std_{name}": spread(each) for name, each in everyones.items()}
-        by_row |= update.inference
+                wide |= {f"std_{name}": spread(each) for name, each in everyones.items()}
+        of_chains = dict(update.inference)
+        if z.shape[1]:
+            of_chains["move_negative"] = _mean_norm(z_negative - update.start)
         nll = -update.log_likelihood.sum().double() / share.batch.n_tokens
         return {
             **{name: _scalar(value, nll) * share.of_rows for name, value in by_row.items()},
-            **{name: _scalar(value, nll) * share.of_equals for name, value in alike.items()},
+            **{name: _scalar(value, nll) * share.of_equals for name, value in wide.items()},
+            **{name: _scalar(value, nll) * share.of_rows for name, value in of_chains.items()},
             "nll_token": nll * share.of_tokens,
+            **{name: _scalar(value, nll) * share.of_equals for name, value in update.norms.items()},
         }
 
 
