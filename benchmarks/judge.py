@@ -27,7 +27,7 @@ from benchmarks.sizes import BATCHES, PRECISIONS, SMOKE, Sizes
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus
-from lebm_text.text.vocabulary import closed_vocabulary
+from lebm_text.text.tokenizers import closed_vocabulary
 from lm_eval.lstm import END, LSTMNetwork, OutputVocabulary, score_text
 from lm_eval.lstm_recipe import RECIPES, LSTMRecipe
 from lm_eval.lstm_training import adam, train_lstm, update

@@ -26,7 +26,8 @@ from benchmarks.measure import peak_mb, resident
 from benchmarks.report import Report, table
 from lebm_text.config import Config
 from lebm_text.text.batching import BatchPlan, prefetch
-from lebm_text.text.corpora import Corpus, Split, find_corpus
+from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.reading import Split
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event
 from lebm_text.training.train import train

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lebm_text.errors import InputError
-from lebm_text.text.vocabulary import UNK, closed_vocabulary
+from lebm_text.text.tokenizers import UNK, closed_vocabulary
 
 from .base import naming
 from .counts import UNKNOWN_WORD, canonical_sentences

@@ -14,7 +14,7 @@ from lebm_text.errors import InputError
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, cache_entry, read_json, sha256_file
-from lebm_text.text.vocabulary import UNK
+from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
 from .areas import Floats

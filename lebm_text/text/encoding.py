@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.store import atomic_write_json
+from lebm_text.store import atomic_write_json, resumable_directory
 
-__all__ = ["EncodedSentences", "TokenArray", "map_encoded", "pack", "write_encoded"]
+from .reading import Split
+from .sources import stored_bytes
+
+if TYPE_CHECKING:
+    from .tokenizers import Tokenizer
+
+__all__ = ["EncodedSentences", "TokenArray", "encode_split", "map_encoded", "pack", "write_encoded"]
 
 TokenArray: TypeAlias = "npt.NDArray[np.int32] | npt.NDArray[np.uint16]"
 
@@ -32,13 +40,49 @@ class EncodedSentences(NamedTuple):
 
 def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
     """Join lists of ids, each closed by `eos_id`; four bytes a token while it grows."""
-    tokens = array("i")
-    ends = array("q", [0])
+    tokens, ends = array("i"), array("q", [0])
     for ids in encoded:
         tokens.fromlist(ids)
         tokens.append(eos_id)
         ends.append(len(tokens))
     return EncodedSentences(np.array(tokens, dtype=np.int32), np.array(ends, dtype=np.int64))
+
+
+def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[EncodedSentences, tuple[str, ...]]:
+    """The sentences of at most `max_length` tokens (`</s>` not counted), in order, and what the user should know.
+
+    All but a short text is encoded into the cache, `<cache>/encoded/<key>/`, sentence by sentence, and mapped from
+    there; its size may exceed the memory, and an interrupted encoding is continued. Only if the cache cannot be
+    written are its ids held in memory, which is said.
+    """
+
+    def encode(start: int) -> Iterator[list[int] | None]:
+        sentences = islice(split.sentences(), start, None)
+        return (ids if len(ids) <= max_length else None for ids in map(tokenizer.encode, sentences))
+
+    def in_memory() -> EncodedSentences:
+        return pack((ids for ids in encode(0) if ids is not None), tokenizer.eos_id)
+
+    directory = split.cache_entry("encoded", tokenizer.fingerprint(), max_length)
+    if directory is None:
+        return in_memory(), ()
+    if (found := map_encoded(directory)) is not None:
+        return found, ()
+    try:
+        with resumable_directory(directory) as place:
+            # Of a text that was written anew while it was read, nothing is taken over.
+            stamp = f"{stored_bytes(split.path)} {split.path.stat().st_mtime_ns}"
+            write_encoded(place, encode, tokenizer.eos_id, len(tokenizer), stamp)
+            split.require_unchanged()
+        if (found := map_encoded(directory)) is not None:
+            return found, ()
+        problem = "it changes while it is read"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    return in_memory(), (
+        f"cannot write the cache {directory.parent}: {problem}; the encoded text is held in memory instead "
+        "(set LEBM_TEXT_CACHE to a directory that can be written)",
+    )
 
 
 def write_encoded(
@@ -57,20 +101,17 @@ def write_encoded(
     before = _position(directory, stamp)
     n_read, n_tokens, n_sentences = before or (0, 0, 0)
     tokens, ends = array("i"), array("q", [] if before else [0])
-    with _opened(directory / _TOKENS) as token_file, _opened(directory / _OFFSETS) as offset_file:
-        token_file.truncate(token_file.seek(n_tokens * np.dtype(dtype).itemsize))
-        offset_file.truncate(offset_file.seek((n_sentences + 1) * 8 if before else 0))
+    with (directory / _TOKENS).open("ab") as token_file, (directory / _OFFSETS).open("ab") as offset_file:
+        token_file.truncate(n_tokens * np.dtype(dtype).itemsize)
+        offset_file.truncate((n_sentences + 1) * 8 if before else 0)
 
-        def flush() -> None:
-            token_file.write(np.asarray(tokens).astype(dtype).tobytes())
-            offset_file.write(np.asarray(ends).astype("<i8").tobytes())
+        def write(*, sync: bool) -> None:
+            for stream, numbers, kind in ((token_file, tokens, dtype), (offset_file, ends, "<i8")):
+                stream.write(np.asarray(numbers).astype(kind).tobytes())
+                if sync:
+                    stream.flush()
+                    os.fsync(stream)
             del tokens[:], ends[:]
-
-        def sync() -> None:
-            flush()
-            for stream in (token_file, offset_file):
-                stream.flush()
-                os.fsync(stream.fileno())
 
         synced = n_tokens
         for ids in encode(n_read):
@@ -83,41 +124,34 @@ def write_encoded(
             n_sentences += 1
             ends.append(n_tokens)
             if n_tokens - synced >= _SYNCED:
-                sync()
+                write(sync=True)
                 synced = n_tokens
                 atomic_write_json(directory / _POSITION, [stamp, n_read, n_tokens, n_sentences])
             elif len(tokens) >= _BUFFERED:
-                flush()
-        sync()
+                write(sync=False)
+        write(sync=True)
     meta = {"dtype": dtype, "n_tokens": n_tokens, "n_sentences": n_sentences}
     (directory / _META).write_text(json.dumps(meta) + "\n", encoding="utf-8")
 
 
-def _opened(path: Path) -> BinaryIO:
-    """For writing, with what is there already."""
-    path.touch()
-    return path.open("r+b")
-
-
 def _position(directory: Path, stamp: str) -> tuple[int, int, int] | None:
     """How many sentences an interrupted call had read, and how many tokens and sentences it had written."""
-    try:
-        found, *position = json.loads((directory / _POSITION).read_bytes())
-        n_read, n_tokens, n_sentences = map(int, position)
-    except (OSError, ValueError, TypeError):
-        return None
-    return (n_read, n_tokens, n_sentences) if found == stamp else None
+    with suppress(OSError, ValueError, TypeError):
+        found, n_read, n_tokens, n_sentences = json.loads((directory / _POSITION).read_bytes())
+        if found == stamp:
+            return int(n_read), int(n_tokens), int(n_sentences)
+    return None
 
 
 def map_encoded(directory: Path) -> EncodedSentences | None:
     """What `write_encoded` left, read-only and read from the disk as it is used; None if it is not all there."""
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         meta = json.loads((directory / _META).read_bytes())
         tokens = _map(directory / _TOKENS, meta["dtype"], meta["n_tokens"])
         offsets = _map(directory / _OFFSETS, "<i8", meta["n_sentences"] + 1)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return EncodedSentences(tokens, offsets) if offsets[-1] == len(tokens) else None
+        if offsets[-1] == len(tokens):
+            return EncodedSentences(tokens, offsets)
+    return None
 
 
 def _map(path: Path, dtype: str, n: int) -> npt.NDArray[Any]:

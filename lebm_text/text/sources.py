@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from lebm_text.errors import InputError
 
-__all__ = ["raw_lines", "sha256_lines", "split_path", "stored_bytes"]
+__all__ = ["raw_lines", "split_path", "stored_bytes"]
 
 _TABLES = (".arrow", ".parquet")
 _COLUMNS = ("text", "sentence")
@@ -45,29 +44,19 @@ def raw_lines(path: Path) -> Iterator[bytes]:
     """The lines of a text, line ends included, as they would stand in a file of plain text.
 
     Raises:
-        OSError: the place cannot be read, or is damaged.
-        InputError: a table without a column of text.
+        InputError: the place cannot be read, is damaged, or is a table without a column of text.
     """
-    if tables := _tables(path):
-        for table in tables:
-            yield from _rows(table)
-    elif path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            try:
+    try:
+        if tables := _tables(path):
+            for table in tables:
+                yield from _rows(table)
+        else:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
                 yield from stream
-            except (EOFError, zlib.error) as error:
-                raise OSError(f"damaged ({error})") from error
-    else:
-        with path.open("rb") as stream:
-            yield from stream
-
-
-def sha256_lines(path: Path) -> str:
-    """Hexadecimal SHA-256 of the text: equal for equal lines, wherever they lie."""
-    digest = hashlib.sha256()
-    for line in raw_lines(path):
-        digest.update(line)
-    return digest.hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path}: damaged ({error})") from error
 
 
 def stored_bytes(path: Path) -> int:
@@ -89,7 +78,7 @@ def _rows(path: Path) -> Iterator[bytes]:
 
     try:
         for batch in _batches(path):
-            for text in batch.column(0):
+            for text in batch.column(_column(path, batch.schema)):
                 for line in (text.as_py() or "").split("\n"):
                     yield line.encode() + b"\n"
     except pyarrow.ArrowException as error:
@@ -97,7 +86,7 @@ def _rows(path: Path) -> Iterator[bytes]:
 
 
 def _batches(path: Path) -> Iterator[Any]:
-    """Tables of one column, the text."""
+    """The rows of a table, some at a time."""
     import pyarrow
     import pyarrow.parquet
 
@@ -107,31 +96,20 @@ def _batches(path: Path) -> Iterator[Any]:
         return
     with pyarrow.memory_map(str(path)) as source:
         if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
-            with pyarrow.ipc.open_file(source) as file:
-                column = _column(path, file.schema)
-                for i in range(file.num_record_batches):
-                    yield file.get_batch(i).select([column])
-            return
-        source.seek(0)
-        with pyarrow.ipc.open_stream(source) as stream:
-            column = _column(path, stream.schema)
-            for batch in stream:
-                yield batch.select([column])
+            file = pyarrow.ipc.open_file(source)
+            yield from map(file.get_batch, range(file.num_record_batches))
+        else:
+            source.seek(0)
+            yield from pyarrow.ipc.open_stream(source)
 
 
 def _column(path: Path, schema: Any) -> str:
-    import pyarrow
-
-    found = [
-        field.name
-        for field in schema
-        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)
-    ]
+    found: list[str] = [field.name for field in schema if str(field.type) in ("string", "large_string")]
+    if len(found) == 1:
+        return found[0]
     for name in _COLUMNS:
         if name in found:
             return name
-    if len(found) == 1:
-        return str(found[0])
     raise InputError(
         f"{path} should have a column {' or '.join(_COLUMNS)} of strings, or just one of any name; "
         f"its columns of strings: {', '.join(found) or 'none'}"

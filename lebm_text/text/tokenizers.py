@@ -1,79 +1,161 @@
-"""Text ⇄ ids behind one protocol: words here, `sentencepiece` beside; saved with a run, loaded without pickle.
+"""Text ⇄ ids, by words or by pieces of words; a tokenizer is saved with a run and loaded without pickle.
 
-The word tokenizer has one id a blank-separated word, over the closed vocabulary of the training text.
+`WordTokenizer` has one id for each word of the closed vocabulary of the training text. `SentencePieceTokenizer`, for
+raw text, is a unigram model trained on it (Kudo and Richardson 2018, "SentencePiece"; Kudo 2018, "Subword
+Regularization").
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import io
 import json
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, groupby, repeat
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_bytes
+from lebm_text.store import atomic_write_bytes, fresh_directory
 
 from .encoding import EncodedSentences, pack
-from .reading import normalise
-from .sentencepieces import PIECE_FILE, SentencePieceTokenizer
-from .vocabulary import SPECIALS, UNK, closed_vocabulary
+from .reading import Split, normalise
 
-__all__ = ["SentencePieceTokenizer", "Tokenizer", "WordTokenizer", "closed_vocabulary", "load_tokenizer"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-WORD_FILE = "tokenizer.json"
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "SPECIALS",
+    "UNK",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "WordTokenizer",
+    "closed_vocabulary",
+    "learn_tokenizer",
+    "load_tokenizer",
+]
+
+PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
+SPECIALS = (PAD, UNK, BOS, EOS)
+"""The special tokens in the order of their ids 0, 1, 2, 3."""
+
 _FORMAT = "lebm-text word tokenizer"
 _VERSION = 1
+_BLANK = "\u2581"  # how pieces spell a blank
+_MAX_BYTES = 16384  # longer lines teach no pieces; the library's own limit of 4192 would skip some real ones
 
 
-class Tokenizer(Protocol):
-    """What models and training need to know of a tokenizer. Ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3."""
+def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
+    """The words a model of `sentences` knows: `<unk>` first, then by falling frequency, ties by code point.
 
-    kind: str
-    pad_id: int
-    unk_id: int
-    bos_id: int
-    eos_id: int
+    If the text contains `<unk>` itself, somebody has closed it already: all its types. Otherwise the types
+    seen at least twice, so that the singletons, read as `<unk>`, make it a trained word. `<unk>` is listed
+    in either case; the other three special tokens never are. `sentences` are normalised lines.
+    """
+    counts = Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))
+    least = 1 if UNK in counts else 2
+    for special in ("", *SPECIALS):
+        counts.pop(special, None)
+    kept = [word for word, count in counts.items() if count >= least]
+    kept.sort(key=lambda word: (-counts[word], word))
+    return [UNK, *kept]
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the user should know of how this tokenizer came out, one line each."""
+
+class Tokenizer(ABC):
+    """What models and training need to know of a tokenizer. Ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
+
+    Attributes:
+        kind: its name in a configuration.
+        file: the name of its file in a run.
+        notices: what the user should know of how it came out, one line each.
+    """
+
+    kind: ClassVar[str]
+    file: ClassVar[str]
+    pad_id, unk_id, bos_id, eos_id = range(4)
+
+    def __init__(self, tokens: Sequence[str], content: bytes, notices: Sequence[str]) -> None:
+        """`tokens` in the order of their ids, `content` of the file."""
+        self.notices = tuple(notices)
+        self._tokens = tokens
+        self._content = content
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the tokenizer's file. Raises InputError if it is missing, broken or of another format version."""
+        path = directory / cls.file
+        try:
+            return cls._from_bytes(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"cannot read the tokenizer {path}: {error.strerror or error}") from error
+        except InputError as error:
+            raise InputError(f"{path} is broken: {error}") from error
+
+    def save(self, directory: Path) -> None:
+        """Write the tokenizer's file into `directory`, which must exist; equal tokenizers write equal bytes."""
+        atomic_write_bytes(directory / self.file, self._content)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of that file."""
+        return hashlib.sha256(self._content).hexdigest()
 
     def __len__(self) -> int:
         """Number of ids, the special ones included."""
+        return len(self._tokens)
 
+    @abstractmethod
     def encode(self, sentence: str) -> list[int]:
         """Ids of `sentence`, without `<s>` and `</s>`."""
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
         """All `sentences` in one flat array, each closed by `</s>`."""
+        return pack(map(self.encode, sentences), self.eos_id)
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; pad, bos and eos are skipped, wherever they stand."""
+    def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
+        """Text of `ids`; pad, bos and eos are skipped, wherever they stand, and `unk_id` reads as the word `<unk>`.
 
-    def save(self, directory: Path) -> None:
-        """Write the tokenizer's file into `directory`."""
+        Raises ValueError for an id outside the vocabulary.
+        """
+        tokens = []
+        for i in map(int, ids):
+            if not 0 <= i < len(self):
+                raise ValueError(f"token id {i} is outside the vocabulary of {len(self)}")
+            if i >= len(SPECIALS) or i == self.unk_id:
+                tokens.append(self._tokens[i])
+        return self._join(tokens)
 
-    def fingerprint(self) -> str:
-        """SHA-256 of that file."""
+    @classmethod
+    @abstractmethod
+    def _from_bytes(cls, content: bytes) -> Self: ...
+
+    @abstractmethod
+    def _join(self, tokens: list[str]) -> str: ...
 
 
-class WordTokenizer:
-    """Words ⇄ ids; ids 0 to 3 are `<pad> <unk> <s> </s>`, the words follow, most frequent first."""
+class WordTokenizer(Tokenizer):
+    """Words, blank-separated; those of the vocabulary have the ids from 4 on, most frequent first."""
 
     kind = "word"
-    pad_id, unk_id, bos_id, eos_id = range(4)
+    file = "tokenizer.json"
 
     def __init__(self, words: Sequence[str], *, lowercase: bool = False, notices: Sequence[str] = ()) -> None:
         """`words` in the order of their ids from 4 on. Raises InputError for words that cannot be tokens."""
+        stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "words": list(words)}
+        content = (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode()
+        super().__init__([*SPECIALS, *words], content, notices)
         self.lowercase = lowercase
-        self.notices = tuple(notices)
-        self._tokens = [*SPECIALS, *words]
-        self._ids = {word: i for i, word in enumerate(self._tokens) if i >= len(SPECIALS)}
+        self._ids = {word: i for i, word in enumerate(words, len(SPECIALS))}
         if len(self._ids) != len(words):
             raise InputError("the vocabulary lists a word twice")
         for word in words:
@@ -91,88 +173,170 @@ class WordTokenizer:
 
         `vocab_size` is the greatest number of ids, the special ones included. `sentences` are read once.
         """
-        if lowercase:
-            sentences = (sentence.lower() for sentence in sentences)
-        words = closed_vocabulary(sentences)[1:]
-        kept = words if vocab_size is None else words[: max(0, vocab_size - len(SPECIALS))]
-        return cls(kept, lowercase=lowercase)
-
-    @classmethod
-    def load(cls, directory: Path) -> WordTokenizer:
-        """Read `tokenizer.json`. Raises InputError if it is missing, broken or of another format version."""
-        path = directory / WORD_FILE
-        try:
-            stored = json.loads(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read the tokenizer {path}: {error.strerror or error}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no tokenizer: not JSON ({error})") from error
-        if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-            raise InputError(f"{path} is no tokenizer: the entry 'format' should be {_FORMAT!r}")
-        if stored.get("version") != _VERSION:
-            raise InputError(
-                f"{path} has format version {stored.get('version')!r}; this program reads version {_VERSION}"
-            )
-        words, lowercase = stored.get("words"), stored.get("lowercase")
-        if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or not isinstance(lowercase, bool):
-            raise InputError(f"{path} is broken: it needs 'words', a list of strings, and 'lowercase', true or false")
-        try:
-            return cls(words, lowercase=lowercase)
-        except InputError as error:
-            raise InputError(f"{path} is broken: {error}") from error
-
-    def save(self, directory: Path) -> None:
-        """Write `tokenizer.json` into `directory`, which must exist; equal tokenizers write equal bytes."""
-        atomic_write_bytes(directory / WORD_FILE, self._to_bytes())
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the saved form."""
-        return hashlib.sha256(self._to_bytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self._tokens)
+        words = closed_vocabulary(map(str.lower, sentences) if lowercase else sentences)[1:]
+        return cls(words if vocab_size is None else words[: max(0, vocab_size - len(SPECIALS))], lowercase=lowercase)
 
     def encode(self, sentence: str) -> list[int]:
         """Ids of the words of `sentence`, without `<s>` and `</s>`; unknown words give `unk_id`."""
         sentence = normalise(sentence.lower() if self.lowercase else sentence)
-        if not sentence:
-            return []
-        return list(map(self._ids.get, sentence.split(" "), self._unknown))
+        return list(map(self._ids.get, sentence.split(" "), self._unknown)) if sentence else []
 
-    def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
-        """All `sentences` in one flat array, each closed by `</s>`: see `EncodedSentences`."""
-        return pack((self.encode(sentence) for sentence in sentences), self.eos_id)
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> Self:
+        try:
+            stored = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"not JSON ({error})") from error
+        if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+            raise InputError(f"the entry 'format' should be {_FORMAT!r}")
+        if stored.get("version") != _VERSION:
+            raise InputError(f"it has format version {stored.get('version')!r}; this program reads version {_VERSION}")
+        words, lowercase = stored.get("words"), stored.get("lowercase")
+        if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or not isinstance(lowercase, bool):
+            raise InputError("it needs 'words', a list of strings, and 'lowercase', true or false")
+        return cls(words, lowercase=lowercase)
 
-    def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
-        """The words of `ids`, one blank apart; pad, bos and eos are skipped, wherever they stand.
+    def _join(self, tokens: list[str]) -> str:
+        return " ".join(tokens)
 
-        Raises ValueError for an id outside the vocabulary.
+
+class SentencePieceTokenizer(Tokenizer):
+    """Pieces of words. The word `<unk>` in a text is `unk_id`."""
+
+    kind = "sentencepiece"
+    file = "spm.model"
+
+    def __init__(self, model: bytes, *, notices: Sequence[str] = ()) -> None:
+        """`model` is the content of a `spm.model`. Raises InputError if it is not one of ours."""
+        from sentencepiece import SentencePieceProcessor
+
+        # Empty input would leave a processor without a model, which logs to stderr whenever it is asked anything.
+        if not model:
+            raise InputError("the sentencepiece model is empty")
+        self._processor = SentencePieceProcessor()
+        try:
+            self._processor.load_from_serialized_proto(model)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError("not a sentencepiece model") from error
+        pieces = list(map(self._processor.id_to_piece, range(self._processor.get_piece_size())))
+        if tuple(pieces[: len(SPECIALS)]) != SPECIALS:
+            raise InputError(f"the sentencepiece model must have {' '.join(SPECIALS)} as ids 0 to 3")
+        super().__init__(pieces, model, notices)
+
+    @classmethod
+    def train(
+        cls, sentences: Iterable[str], vocab_size: int = 8000, *, lowercase: bool = False
+    ) -> SentencePieceTokenizer:
+        """Train on normalised lines; `vocab_size` counts all ids, the special ones included.
+
+        A text too small for `vocab_size` gives the largest model the library can make of it, and a line in
+        `notices`. The text is taken as it is; with `lowercase`, the model itself applies NFKC and case
+        folding. One thread, so that the same text gives the same bytes. Lines over 16 KiB are passed over.
+        Raises InputError if `vocab_size` has no room for the characters of the text.
         """
-        words = []
-        for i in map(int, ids):
-            if not 0 <= i < len(self._tokens):
-                raise ValueError(f"token id {i} is outside the vocabulary of {len(self._tokens)}")
-            if i >= len(SPECIALS) or i == self.unk_id:
-                words.append(self._tokens[i])
-        return " ".join(words)
+        import sentencepiece
 
-    def _to_bytes(self) -> bytes:
-        stored = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "lowercase": self.lowercase,
-            "words": self._tokens[len(SPECIALS) :],
-        }
-        return (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode("utf-8")
+        # `<unk>` has an id of its own: pieces are learned from what stands between such words.
+        lines = (part for sentence in sentences for part in _split_at_unk(sentence) if part != UNK)
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=lines,
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=vocab_size,
+                hard_vocab_limit=False,
+                character_coverage=1.0,
+                normalization_rule_name="nfkc_cf" if lowercase else "identity",
+                max_sentence_length=_MAX_BYTES,
+                num_threads=1,
+                pad_id=cls.pad_id,
+                unk_id=cls.unk_id,
+                bos_id=cls.bos_id,
+                eos_id=cls.eos_id,
+                pad_piece=PAD,
+                unk_piece=UNK,
+                bos_piece=BOS,
+                eos_piece=EOS,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(_explain(str(error), vocab_size)) from error
+        tokenizer = cls(model.getvalue())
+        if len(tokenizer) < vocab_size:
+            tokenizer.notices = (
+                f"the training text yields {len(tokenizer)} pieces at most; "
+                f"the vocabulary has that many instead of {vocab_size}",
+            )
+        return tokenizer
+
+    def encode(self, sentence: str) -> list[int]:
+        """Ids of the pieces of `sentence`, without `<s>` and `</s>`."""
+        ids: list[int] = []
+        for part in _split_at_unk(normalise(sentence)):
+            ids.extend([self.unk_id] if part == UNK else self._processor.encode(part))
+        return ids
+
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> Self:
+        return cls(content)
+
+    def _join(self, tokens: list[str]) -> str:
+        text = "".join(f"{_BLANK}{UNK}{_BLANK}" if token == UNK else token for token in tokens)
+        return normalise(text.replace(_BLANK, " "))
+
+
+def _split_at_unk(sentence: str) -> Iterator[str]:
+    """The runs of words of a normalised sentence, and each word `<unk>` between them by itself."""
+    if UNK not in sentence:
+        yield sentence
+        return
+    for is_unk, words in groupby(sentence.split(" "), UNK.__eq__):
+        if is_unk:
+            yield from words
+        else:
+            yield " ".join(words)
+
+
+def _explain(message: str, vocab_size: int) -> str:
+    """The library's complaint as one line that says what to do."""
+    if needed := re.search(rf"required_chars\. {vocab_size} vs (\d+)", message):
+        return (
+            f"vocab_size {vocab_size} is too small: the characters of the training text and the special "
+            f"tokens need {needed[1]} at least"
+        )
+    if "!sentences_.empty()" in message:
+        return "the training text is too short for sentencepiece; give more of it, or use the word tokenizer"
+    return f"sentencepiece cannot train with vocab_size {vocab_size}: {' '.join(message.split())}"
+
+
+def learn_tokenizer(split: Split, kind: str, settings: object, learn: Callable[[], Tokenizer]) -> Tokenizer:
+    """`learn()`, or what it gave for a text, kind and settings (JSON) that were the same: `<cache>/tokenizers/<key>/`.
+
+    A tokenizer that comes with notices is not kept, since its file does not hold them; nor is any in a cache that
+    cannot be written: nothing but time is lost.
+    """
+    library = importlib.metadata.version("sentencepiece") if kind == "sentencepiece" else None
+    directory = split.cache_entry("tokenizers", kind, settings, library)
+    if directory is None:
+        return learn()
+    with suppress(InputError, OSError):
+        return load_tokenizer(directory)
+    tokenizer = learn()
+    if not tokenizer.notices:
+        with suppress(OSError), fresh_directory(directory) as fresh:
+            tokenizer.save(fresh)
+            split.require_unchanged()
+    return tokenizer
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Read the tokenizer saved in `directory`. Raises InputError if there is none, or a broken one."""
-    word, piece = (directory / WORD_FILE).exists(), (directory / PIECE_FILE).exists()
-    if word and piece:
-        raise InputError(f"{directory} holds {WORD_FILE} and {PIECE_FILE}; a run has one tokenizer, remove the other")
-    if piece:
-        return SentencePieceTokenizer.load(directory)
-    if word:
-        return WordTokenizer.load(directory)
-    raise InputError(f"{directory} holds no tokenizer: neither {WORD_FILE} nor {PIECE_FILE}")
+    kinds: tuple[type[Tokenizer], ...] = (WordTokenizer, SentencePieceTokenizer)
+    found = [kind for kind in kinds if (directory / kind.file).exists()]
+    names = [kind.file for kind in kinds]
+    if len(found) > 1:
+        raise InputError(f"{directory} holds {' and '.join(names)}; a run has one tokenizer, remove the other")
+    if not found:
+        raise InputError(f"{directory} holds no tokenizer: neither {' nor '.join(names)}")
+    return found[0].load(directory)

@@ -12,11 +12,10 @@ import numpy as np
 from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
 from lebm_text.text.batching import EncodedCorpus
-from lebm_text.text.corpora import Corpus, Split
-from lebm_text.text.derived import encode_split, learn_tokenizer
-from lebm_text.text.encoding import pack
-from lebm_text.text.tokenizers import SentencePieceTokenizer, Tokenizer, WordTokenizer
-from lebm_text.text.vocabulary import SPECIALS
+from lebm_text.text.corpora import Corpus
+from lebm_text.text.encoding import encode_split, pack
+from lebm_text.text.reading import Split
+from lebm_text.text.tokenizers import SPECIALS, SentencePieceTokenizer, Tokenizer, WordTokenizer, learn_tokenizer
 
 __all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
 

@@ -7,7 +7,7 @@ import pytest
 
 import lm_eval
 from lebm_text.errors import InputError
-from lebm_text.text.vocabulary import closed_vocabulary
+from lebm_text.text.tokenizers import closed_vocabulary
 from lm_eval.calibration import calibration_texts
 from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings

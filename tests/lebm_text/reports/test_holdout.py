@@ -6,7 +6,7 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.reports.holdout import hold_out, resolve_class
-from lebm_text.text.labels import Labelled
+from lebm_text.text.corpora import Labelled
 
 _LINES = {
     "train": "0 red red|1 blue red|2 goal goal goal|0 red blue once|1 long long long long long",

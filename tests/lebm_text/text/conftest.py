@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from lebm_text.text import reading
+from lebm_text.text.corpora import find_corpus
+from lebm_text.text.reading import Split
 from lebm_text.text.registry import CorpusEntry, Expected
+
+from ..toy import write_text_corpus
 
 TEXTS: Mapping[str, bytes] = {
     "train": b" a b c \n a b \n d e \n",
@@ -19,12 +24,13 @@ COUNTS = {"train": (3, 7), "valid": (2, 3), "test": (1, 3)}
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The user's cache and working directory, both empty and below tmp_path."""
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    assert list((tmp_path / "cache").rglob(".*")) == []  # no scratch is left
 
 
 @pytest.fixture
@@ -53,3 +59,15 @@ def registry() -> dict[str, CorpusEntry]:
         "toy": CorpusEntry("toy", "A toy", "none", expected()),
         "kjv": CorpusEntry("kjv", "A book", "none", {split: Expected() for split in TEXTS}, package=True),
     }
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    """A training text, long enough to leave something in the cache."""
+    monkeypatch.setattr(reading, "KEPT_FROM", 1)
+    return find_corpus(str(write_text_corpus(tmp_path / "toy"))).splits["train"]
+
+
+def entries(cache: Path) -> list[Path]:
+    """The directories of cached results."""
+    return sorted(path.relative_to(cache) for path in cache.rglob("*") if path.is_dir() and path.parent != cache)

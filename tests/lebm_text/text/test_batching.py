@@ -1,8 +1,11 @@
-"""Batches: they partition the corpus, keep their limits, and come in an order of (seed, epoch) alone."""
+"""Batches: they partition the corpus, keep their limits, come in an order of (seed, epoch) alone, and ahead of use."""
 
 from __future__ import annotations
 
 import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.text.batching import BatchPlan, EncodedCorpus
+from lebm_text.text.batching import BatchPlan, EncodedCorpus, prefetch
 from lebm_text.text.encoding import map_encoded, write_encoded
 
 from ..toy import EOS, VOCABULARY, toy_corpus
+
+SECONDS = 10.0  # for what takes a moment
 
 many_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=80)
 plans = st.builds(
@@ -144,3 +149,85 @@ def test_a_batch_on_a_gpu_is_the_same() -> None:
 
 def test_equal_lengths_keep_their_order() -> None:
     assert toy_corpus([2, 3, 2, 3]).batch(np.array([2, 3, 0, 1])).index.tolist() == [3, 1, 2, 0]
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    assert _threads() == []
+    yield
+    assert _threads() == []
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 50])
+@pytest.mark.parametrize("ahead", [0, 1, 2, 100])
+def test_results_are_those_of_map(n: int, ahead: int) -> None:
+    assert list(prefetch(lambda i: i * i, range(n), ahead=ahead)) == [i * i for i in range(n)]
+
+
+def test_so_many_are_made_ahead_and_no_more_and_none_before_the_first_is_asked_for() -> None:
+    made: list[int] = []
+    third = threading.Event()
+
+    def make(i: int) -> int:
+        made.append(i)
+        if len(made) == 3:
+            third.set()
+        return i
+
+    with closing(prefetch(make, itertools.count(), ahead=2)) as results:
+        assert made == []
+        assert next(results) == 0
+        assert third.wait(SECONDS)  # while nobody asks
+        assert made == [0, 1, 2]
+
+
+def test_work_is_done_in_one_other_thread() -> None:
+    names = list(prefetch(lambda _: threading.current_thread().name, range(20)))
+    assert len(set(names)) == 1
+    assert threading.current_thread().name not in names
+
+
+def test_an_error_comes_in_the_place_of_its_result() -> None:
+    results = prefetch(lambda i: 6 // (2 - i), range(5))
+    assert [next(results), next(results)] == [3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert _threads() == []
+    assert list(results) == []
+
+
+def test_an_error_of_the_items_comes_too() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(prefetch(lambda i: i, items()))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_left_early_the_thread_ends_and_what_is_waiting_is_not_made(error: type[BaseException]) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def make(i: int) -> int:
+        made.append(i)
+        if i == 1:
+            begun.set()
+            assert go_on.wait(SECONDS)
+        return i
+
+    def use() -> None:
+        with closing(prefetch(make, range(100), ahead=5)) as results:
+            assert next(results) == 0
+            assert begun.wait(SECONDS)
+            threading.Timer(0.05, go_on.set).start()
+            raise error
+
+    with pytest.raises(error):
+        use()
+    assert made == [0, 1]

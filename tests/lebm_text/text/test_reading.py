@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
 from lebm_text.text import reading
-from lebm_text.text.reading import normalise, parse_lines, read_lines, summarise
+from lebm_text.text.reading import normalise, parse_lines, read_lines, read_split
 
 
 def _lines(data: bytes) -> list[str]:
@@ -98,11 +98,10 @@ def test_blocks_never_change_what_is_read(lines: list[str], ended: bool, size: i
         return found, ""
 
     found, error = read(size)
-    line_by_line = [reading._parse_each([raw], "text", n) for n, raw in enumerate(io.BytesIO(data), 1)]
     wanted = []
     try:
-        for line in line_by_line:
-            wanted += list(line)
+        for number, line in enumerate(io.BytesIO(data), 1):
+            wanted.append(reading._parse_line(line, "text", number))
     except InputError as wanted_error:
         assert str(wanted_error) == error
     else:
@@ -114,7 +113,7 @@ def test_blocks_never_change_what_is_read(lines: list[str], ended: bool, size: i
 def test_summary_counts_and_hashes_in_one_pass(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbf a  b \r\n\r\nc\n"
     (tmp_path / "t.txt").write_bytes(data)
-    summary = summarise(tmp_path / "t.txt")
+    summary = read_split(tmp_path / "t.txt")
     assert (summary.n_sentences, summary.n_words, summary.n_empty) == (2, 3, 1)
     assert summary.sha256 == hashlib.sha256(data).hexdigest()
 
@@ -123,12 +122,12 @@ def test_summary_counts_and_hashes_in_one_pass(tmp_path: Path) -> None:
 def test_a_file_without_a_sentence_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "t.txt").write_bytes(data)
     with pytest.raises(InputError, match="holds no sentence"):
-        summarise(tmp_path / "t.txt")
+        read_split(tmp_path / "t.txt")
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
-        summarise(tmp_path / "nope.txt")
+        read_split(tmp_path / "nope.txt")
     with pytest.raises(InputError, match="cannot read"):
         list(read_lines(tmp_path))
 
@@ -144,6 +143,6 @@ def test_reading_streams(tmp_path: Path) -> None:
 def test_a_million_tokens_on_a_line_take_linear_time(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes(b"a " * 1_000_000 + b"\n" + b" " * 1_000_000 + b"b" + b"\t" * 1_000_000 + b"\n")
     start = time.process_time()
-    summary = summarise(tmp_path / "t.txt")
+    summary = read_split(tmp_path / "t.txt")
     assert (summary.n_sentences, summary.n_words) == (2, 1_000_001)
     assert time.process_time() - start < 5  # about 0.1 s; quadratic would be hours

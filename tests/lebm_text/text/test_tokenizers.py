@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import RESERVED
+from lebm_text.text.corpora import find_corpus
+from lebm_text.text.reading import RESERVED, Split
 from lebm_text.text.tokenizers import (
+    SPECIALS,
     SentencePieceTokenizer,
     Tokenizer,
     WordTokenizer,
     closed_vocabulary,
+    learn_tokenizer,
     load_tokenizer,
 )
-from lebm_text.text.vocabulary import SPECIALS
+
+from ..toy import write_text_corpus
+from .conftest import entries
 
 SENTENCES = [
     "the cat sat on the mat .",
@@ -30,6 +36,7 @@ SENTENCES = [
     "another cat was sitting there when the other dogs came to sit .",
 ]
 KNOWN = ["the", "cat", "sat", "on", "a", "mat", "dog", "<unk>", ".", "don't", "naïve", "—"]
+WORDS = WordTokenizer(["the", "a", "cat", "dog"])
 PIECES = SentencePieceTokenizer.train(SENTENCES, 45)
 
 words = st.text(
@@ -112,7 +119,7 @@ def test_pieces_encode_any_sentence_within_the_vocabulary(sentence: str) -> None
 def test_pieces_have_the_ids_of_the_project_and_unk_is_one_id() -> None:
     assert PIECES.encode("<unk>") == [1]
     assert PIECES.decode([1]) == "<unk>"
-    assert tuple(PIECES._pieces[:4]) == SPECIALS
+    assert tuple(PIECES._tokens[:4]) == SPECIALS
 
 
 def test_pieces_train_to_the_same_bytes_and_silently(capfd: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +148,7 @@ def test_no_text_to_learn_pieces_from() -> None:
 
 def test_unk_teaches_no_pieces() -> None:
     with_unk = SentencePieceTokenizer.train([s.replace("cat", "<unk>") for s in SENTENCES], 45)
-    assert not any("<" in piece for piece in with_unk._pieces[4:])
+    assert not any("<" in piece for piece in with_unk._tokens[4:])
 
 
 @pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
@@ -243,3 +250,63 @@ def test_encode_many_is_encode_with_end_of_sentence(tokenizer: Tokenizer) -> Non
 def test_encode_many_of_nothing() -> None:
     tokens, offsets = PIECES.encode_many([])
     assert tokens.shape == (0,) and offsets.tolist() == [0]
+
+
+def _counted(learn: Callable[[], Tokenizer]) -> tuple[Callable[[], Tokenizer], list[int]]:
+    calls: list[int] = []
+
+    def counting() -> Tokenizer:
+        calls.append(1)
+        return learn()
+
+    return counting, calls
+
+
+@pytest.mark.parametrize("kind", ["word", "sentencepiece"])
+def test_a_tokenizer_is_learned_once(split: Split, kind: str) -> None:
+    def learn_anew() -> Tokenizer:
+        if kind == "word":
+            return WordTokenizer.train(split.sentences(), 9, lowercase=True)
+        return SentencePieceTokenizer.train(split.sentences(), 20)
+
+    learn, calls = _counted(learn_anew)
+    first, second = (learn_tokenizer(split, kind, [9, True], learn) for _ in range(2))
+    assert calls == [1]
+    assert type(second) is type(first)
+    assert second.fingerprint() == first.fingerprint()
+    assert second.notices == first.notices == ()
+
+
+def test_a_tokenizer_is_of_its_text_kind_and_settings(split: Split, tmp_path: Path) -> None:
+    learn, calls = _counted(lambda: WORDS)
+    other = find_corpus(str(write_text_corpus(tmp_path / "other", n_train=50))).splits["train"]
+    for text in (split, other):
+        for kind in ("word", "another"):
+            for asked in ([None, False], [None, True]):
+                learn_tokenizer(text, kind, asked, learn)
+    assert len(calls) == 8
+
+
+def test_a_damaged_tokenizer_is_learned_again(split: Split, cache: Path) -> None:
+    learn, calls = _counted(lambda: WORDS)
+    for expected in (1, 2, 2):
+        assert learn_tokenizer(split, "word", None, learn).fingerprint() == WORDS.fingerprint()
+        assert len(calls) == expected
+        if expected == 1:
+            (entry,) = entries(cache)
+            (cache / entry / "tokenizer.json").write_text("{")
+
+
+def test_a_tokenizer_with_something_to_say_says_it_each_time(split: Split) -> None:
+    said = WordTokenizer(["the"], notices=("smaller than asked for",))
+    for _ in range(2):
+        assert learn_tokenizer(split, "word", None, lambda: said).notices == said.notices
+
+
+def test_no_tokenizer_is_no_entry(split: Split, cache: Path) -> None:
+    def fail() -> Tokenizer:
+        raise InputError("too small")
+
+    with pytest.raises(InputError, match="too small"):
+        learn_tokenizer(split, "word", None, fail)
+    assert not cache.exists()

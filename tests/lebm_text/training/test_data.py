@@ -8,7 +8,7 @@ import pytest
 
 from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
-from lebm_text.text import derived
+from lebm_text.text import reading
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import data
 from lebm_text.training.data import prepare_text, train_tokenizer
@@ -71,7 +71,7 @@ def test_what_the_cache_keeps_of_a_text_is_what_is_computed_from_it(
 
     anew = prepared()
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(derived, "KEPT_FROM", 1)
+    monkeypatch.setattr(reading, "KEPT_FROM", 1)
     assert prepared() == prepared() == anew
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["encoded", "tokenizers"]
     assert "left out" in anew[-1][0]
