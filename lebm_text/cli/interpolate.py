@@ -39,7 +39,7 @@ def command(a: str, b: str, run: Path | None, n: int, kind: str, seed: int, devi
     """
     sentences = parse_sentence(a, "A"), parse_sentence(b, "B")
     found = Run.find(run)
-    settings = InterpolationSettings(n, PATHS if kind == "both" else (kind,), seed, device)
+    settings = InterpolationSettings(n, PATHS if kind == "both" else (kind,), seed=seed, device=device)
     with progress(quiet=as_json) as on_progress:
         report = compute(found, *sentences, settings, on_progress)
     show_report(report, found, None, as_json=as_json)

@@ -123,7 +123,7 @@ class LazyGroup(click.Group):
             with _quick_imports():
                 command = importlib.import_module(entry.module).command
         except ImportError:
-            from lebm_text.reports.needs import check_judges
+            from lebm_text.reports.base import check_judges
 
             check_judges()  # another distribution's lm_eval has not what ours has
             raise

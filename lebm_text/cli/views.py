@@ -41,5 +41,5 @@ def command(
     found = Run.find(run, data_dir=data_dir)
     file = report_file(found, "views", output)
     with progress(quiet=as_json) as on_progress:
-        report = compute(found, ViewsSettings(n, split, seed, device), on_progress)
+        report = compute(found, ViewsSettings(n, split, seed=seed, device=device), on_progress)
     show_report(report, found, file, as_json=as_json)

@@ -29,10 +29,9 @@ from lebm_text.text.corpora import Corpus
 from .anomaly_systems import SystemScores, baselines, labels_of, score_run
 from .anomaly_texts import NORMAL, Anomalies, AnomalySettings, choose_texts
 from .areas import Areas, Curves, Resampled, difference, verdict
-from .base import Interval, Report, new_table, versions
+from .base import Interval, Report, need_sklearn, new_table, versions
 from .drawing import panels
 from .holdout import PROTOCOL
-from .needs import need_sklearn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

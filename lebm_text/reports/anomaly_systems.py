@@ -18,7 +18,7 @@ from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
 from .areas import Floats
-from .needs import check_judges
+from .base import check_judges
 from .scores import Scorer, ScoreSettings, SentenceScore
 
 __all__ = ["SystemScores", "Texts", "baselines", "labels_of", "score_run"]

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from lebm_text.errors import InputError
 
 from .base import Interval
-from .needs import need_sklearn
 
 __all__ = ["Area", "Areas", "Curves", "Floats", "Resampled", "difference", "verdict"]
 
@@ -66,9 +65,8 @@ class Resampled:
         """`paired`: anomaly i was made of normal sentence i, and the two are resampled together.
 
         Raises:
-            InputError: no scikit-learn, or fewer than two sentences of a kind.
+            InputError: fewer than two sentences of a kind.
         """
-        need_sklearn("areas under curves")
         if min(n_normal, n_anomalous) < 2:
             raise InputError(f"a contrast needs 2 sentences of each kind, got {n_normal} and {n_anomalous}")
         if paired and n_normal != n_anomalous:

@@ -6,8 +6,9 @@ A report is computed by the `compute` of its module. Its JSON holds its fields u
 
 from __future__ import annotations
 
+import importlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,6 @@ from rich.table import Table
 
 from lebm_text import __version__
 from lebm_text.checks import from_plain
-from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, read_json
 
@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Group
 
-__all__ = ["Interval", "Report", "describe", "new_table", "versions"]
+    from lebm_text.run import Run
+
+__all__ = [
+    "Interval",
+    "Report",
+    "Settings",
+    "check_judges",
+    "need_sklearn",
+    "new_table",
+    "origin",
+    "versions",
+    "with_error",
+]
 
 R = TypeVar("R", bound="Report")
 T = TypeVar("T")
@@ -47,19 +59,86 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def describe(what: str, config: Config, seed: int) -> str:
-    """The signature of a report on a model: `what` was computed, of which model, with which seed and version."""
+def origin(
+    run: Run, what: str, seed: int, sha256: Mapping[str, str] | None = None, packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fields that tell where a report on a run's model comes from: `signature`, `sha256` and `versions`.
+
+    Args:
+        run: whose model it is.
+        what: was computed, for the signature.
+        seed: of the computation.
+        sha256: of inputs besides the weights.
+        packages: that the figures depend on besides the usual ones.
+    """
     from lebm_text.generation.generate import describe_model
 
-    return f"{what}|{describe_model(config)}|seed:{seed}|v:{__version__}"
+    return {
+        "signature": f"{what}|{describe_model(run.config)}|seed:{seed}|v:{__version__}",
+        "sha256": {"weights": run.weights_sha256, **(sha256 or {})},
+        "versions": versions(*packages),
+    }
 
 
-def new_table(title: str | None, *headings: str) -> Table:
-    """A table of figures: a text column, then columns whose cells stand at the right and are never broken."""
+def new_table(title: str | None, *headings: str, texts: Sequence[str] = ()) -> Table:
+    """A table of figures: a text column, then columns whose cells stand at the right and are never broken.
+
+    `texts` are the headings of further columns, for texts of any length.
+    """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
     return table
+
+
+def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
+    """A figure and its error for a table; nothing for what is not known."""
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def need_sklearn(what: str) -> None:
+    """Raise InputError if scikit-learn is missing; `what` needs it."""
+    try:
+        import sklearn.linear_model
+        import sklearn.metrics  # noqa: F401
+    except ImportError:
+        raise InputError(f"{what} need scikit-learn: pip install 'lebm-text[analysis]'") from None
+
+
+def check_judges() -> None:
+    """Raise InputError if `lm_eval` is not ours: another distribution has the same import name."""
+    try:
+        module = importlib.import_module("lm_eval")
+        ours = module.PROVIDER == "lebm-text"
+    except (ImportError, AttributeError):
+        ours = False
+    if not ours:
+        raise InputError(
+            "the module lm_eval that Python finds is not lebm-text's; the LM evaluation harness has the same "
+            "import name: install the two in different environments"
+        )
+    if other := module.foreign_provider():
+        raise InputError(
+            f"the installed distribution {other} has the same import name, lm_eval, and overwrites files of "
+            f"lebm-text; pip uninstall {other}, then reinstall lebm-text, or use two environments"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What most reports are set by.
+
+    Attributes:
+        seed: of all choices and draws.
+        device: where to compute: auto, cpu or cuda.
+    """
+
+    seed: int = 1
+    device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

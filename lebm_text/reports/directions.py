@@ -30,9 +30,8 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Labelled, label_path, labelled_split, positive_label
 
-from .base import Report, describe, new_table, versions
+from .base import Report, Settings, need_sklearn, new_table, origin, with_error
 from .drawing import panels
-from .needs import need_sklearn
 from .posterior import kept_posterior_means, require_latent, shuffled, that_fit
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ _FEATURES = {"probe": "probe of posterior means", "bag_of_words": "bag of words"
 
 
 @dataclass(frozen=True)
-class DirectionsSettings:
+class DirectionsSettings(Settings):
     """How a direction is learned and tested.
 
     Attributes:
@@ -60,8 +59,6 @@ class DirectionsSettings:
         repeats: draws of each size.
         held_out, moved, shown: sentences to test on, to move, and to keep of those moved.
         draws: M, posterior draws of a sentence.
-        seed: of every choice and draw.
-        device: where to compute: auto, cpu or cuda.
     """
 
     label_dir: Path | None = None
@@ -73,8 +70,6 @@ class DirectionsSettings:
     moved: int = 200
     shown: int = 4
     draws: int = 4
-    seed: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ class Accuracy:
     draws: list[float]
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if self.spread is None else f" ± {self.spread:.3f}")
+        return with_error(self.mean, self.spread)
 
 
 @dataclass(frozen=True)
@@ -171,9 +166,8 @@ class Directions(Report):
         title = f"share of moved sentences that a bag of words takes for {self.positive!r}, by standard deviations"
         moved = new_table(title, "", *(f"{row.shift:+.0f}" for row in self.moved.attribute))
         for name, rows in self._moves().items():
-            moved.add_row(name, *(f"{row.share_positive:.2f} ± {row.standard_error:.2f}" for row in rows))
-        examples = new_table("sentences moved along the direction", "shift")
-        examples.add_column("sentence", overflow="fold")
+            moved.add_row(name, *(with_error(row.share_positive, row.standard_error, digits=2) for row in rows))
+        examples = new_table("sentences moved along the direction", "shift", texts=["sentence"])
         for example in self.sentences:
             examples.add_row(example.label, example.input, style="bold")
             for each in example.moved:
@@ -252,12 +246,11 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     moved, examples = _moved(model, steps, chosen[split][: settings.moved], taken_for_positive, settings)
     share = float(tests.mean())
     what = f"directions(M={settings.draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
-    sha256 = {"weights": run.weights_sha256}
+    sha256 = {}
     for name in chosen:
         sha256[name] = corpus.splits[name].sha256
         sha256[f"{name}.label"] = sha256_file(label_path(corpus.splits[name].path, settings.label_dir))
     return Directions(
-        signature=describe(what, model.config, seed),
         positive=positive,
         n_labelled={name: len(rows) for name, rows in labelled.items()},
         n_held_out=len(tests),
@@ -267,8 +260,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         scale=probe.scale,
         moved=moved,
         sentences=examples,
-        sha256=sha256,
-        versions=versions("scikit-learn"),
+        **origin(run, what, seed, sha256, ["scikit-learn"]),
     )
 
 

@@ -21,7 +21,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 
-from .base import Report, describe, new_table, versions
+from .base import Report, Settings, new_table, origin
 from .drawing import hover, panels
 from .posterior import require_latent
 
@@ -34,20 +34,16 @@ PATHS = ("straight", "spherical")
 
 
 @dataclass(frozen=True)
-class InterpolationSettings:
+class InterpolationSettings(Settings):
     """Which points are decoded.
 
     Attributes:
         n: points of each path, ends included.
         paths: among `PATHS`.
-        seed: of the posterior draws.
-        device: where to compute: auto, cpu or cuda.
     """
 
     n: int = 9
     paths: tuple[str, ...] = PATHS
-    seed: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,7 @@ class Interpolation(Report):
         """A table for each path."""
         tables = []
         for name, points in self.paths.items():
-            table = new_table(None, name, "f", "‖z‖", "log p(A|z)", "log p(B|z)")
-            table.add_column("sentence")
+            table = new_table(None, name, "f", "‖z‖", "log p(A|z)", "log p(B|z)", texts=["sentence"])
             for p in points:
                 likelihoods = (f"{value:.1f}" for value in (p.log_likelihood_a, p.log_likelihood_b))
                 table.add_row(f"{p.t:.2f}", f"{p.neg_energy:.2f}", f"{p.norm:.2f}", *likelihoods, p.sentence)
@@ -113,14 +108,7 @@ def compute(
     for done, kind in enumerate(settings.paths, 1):
         paths[kind] = interpolate(model, (a, b), settings.n, kind, seed=settings.seed)
         on_progress("paths", done, len(settings.paths))
-    return Interpolation(
-        signature=describe(f"interpolate(n={settings.n})", model.config, settings.seed),
-        a=a,
-        b=b,
-        paths=paths,
-        sha256={"weights": run.weights_sha256},
-        versions=versions(),
-    )
+    return Interpolation(a=a, b=b, paths=paths, **origin(run, f"interpolate(n={settings.n})", settings.seed))
 
 
 def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str, *, seed: int) -> list[Point]:

@@ -23,8 +23,8 @@ from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
+from .base import check_judges
 from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
-from .needs import check_judges
 
 __all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "kn5_evaluator", "prepare", "real_text", "spreads"]
 

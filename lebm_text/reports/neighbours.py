@@ -18,7 +18,7 @@ from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 
-from .base import Report, describe, new_table, versions
+from .base import Report, Settings, new_table, origin
 from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, that_fit
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
@@ -28,7 +28,7 @@ _AT_ONCE = 256  # queries whose distances to the whole corpus are held in memory
 
 
 @dataclass(frozen=True)
-class NeighboursSettings:
+class NeighboursSettings(Settings):
     """How the nearest sentences are looked for.
 
     Attributes:
@@ -36,16 +36,12 @@ class NeighboursSettings:
         metric: one of `METRICS`.
         split: of the run's corpus, whose sentences are searched.
         draws: M, posterior draws of a sentence, whose mean is its place.
-        seed: of the draws.
-        device: where to compute: auto, cpu or cuda.
     """
 
     k: int = 5
     metric: str = "cosine"
     split: str = "test"
     draws: int = 4
-    seed: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,7 @@ class Neighbours(Report):
         """A table for each query."""
         parts: list[RenderableType] = []
         for query in self.queries:
-            table = new_table(None, "distance")
-            table.add_column("sentence")
+            table = new_table(None, "distance", texts=["sentence"])
             for row in query.neighbours:
                 table.add_row(f"{row.distance:.3f}", row.sentence)
             table.add_row(f"{query.mean_distance:.3f}", f"on average, {self.n_sentences:,} sentences", style="dim")
@@ -117,14 +112,12 @@ def compute(
     found = nearest(places, means, settings.k, settings.metric)
     what = f"neighbours(k={settings.k},{settings.metric},M={n_draws})|text:{corpus.name}-{settings.split}"
     return Neighbours(
-        signature=describe(what, model.config, settings.seed),
         n_sentences=len(lines),
         queries=[
             Query(query, [Neighbour(d, lines[row]) for d, row in zip(distances, rows, strict=True)], mean)
             for query, rows, distances, mean in zip(queries, *(column.tolist() for column in found), strict=True)
         ],
-        sha256={"weights": run.weights_sha256, settings.split: split.sha256},
-        versions=versions(),
+        **origin(run, what, settings.seed, {settings.split: split.sha256}),
     )
 
 

@@ -12,23 +12,21 @@ from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 
-from .base import Report, describe, new_table, versions
+from .base import Report, Settings, new_table, origin
 
 __all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute"]
 
 
 @dataclass(frozen=True)
-class ReconstructionSettings:
-    """How z is decoded, as `LatentEBM.reconstruct` takes it; `device` is where to compute: auto, cpu or cuda."""
+class ReconstructionSettings(Settings):
+    """How z is decoded, as `LatentEBM.reconstruct` takes it."""
 
     decode: str = "greedy"
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     beam_size: int = 5
-    seed: int = 1
     max_length: int | None = None
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ class Reconstruction(Report):
 
     def table(self) -> Group:
         """Each sentence and its reconstruction."""
-        table = new_table(None)
-        table.add_column("sentence")
-        table.add_column("reconstruction")
+        table = new_table(None, texts=["sentence", "reconstruction"])
         for pair in self.pairs:
             table.add_row(pair.input, pair.reconstruction)
         return Group(table)
@@ -72,9 +68,5 @@ def compute(
     model = run.model(device=device)
     on_sentence = counter(on_progress, "reconstructed", len(sentences))
     found = model.reconstruct(sentences, decoding, seed=seed, max_length=max_length, on_progress=on_sentence)
-    return Reconstruction(
-        signature=describe(f"reconstruct(n={len(sentences)},{decoding.describe()})", model.config, seed),
-        pairs=[Pair(*pair) for pair in zip(sentences, found, strict=True)],
-        sha256={"weights": run.weights_sha256},
-        versions=versions(),
-    )
+    what = f"reconstruct(n={len(sentences)},{decoding.describe()})"
+    return Reconstruction(pairs=list(map(Pair, sentences, found)), **origin(run, what, seed))

@@ -19,7 +19,7 @@ from lebm_text.run import Run
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
-from .base import Interval, Report, describe, new_table, versions
+from .base import Interval, Report, Settings, new_table, origin, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import logarithmic, panels
 from .judging import kn5_evaluator
@@ -35,22 +35,18 @@ _DECODINGS = ("sample", "greedy")
 
 
 @dataclass(frozen=True)
-class TrajectoriesSettings:
+class TrajectoriesSettings(Settings):
     """What is followed.
 
     Attributes:
         n: chains; chain i is that of sentence i of `generate` with the same seed.
         shown: of these, whose sentences are kept.
         factor: how many times longer the long run is.
-        seed: of the chains and of decoding.
-        device: where to compute: auto, cpu or cuda.
     """
 
     n: int = 2000
     shown: int = 4
     factor: int = 50
-    seed: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -124,10 +120,9 @@ class Trajectories(Report):
         judged.add_row("real text", "", *(_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real))
         windows = new_table("f in parts of the long run", "steps", "mean f")
         for part in self.long.windows:
-            mean = f"{part.mean.value:.4f} ± {part.mean.standard_error:.4f}"
+            mean = with_error(part.mean.value, part.mean.standard_error, digits=4)
             windows.add_row(f"{part.first:,} to {part.last:,}", mean)
-        sentences = new_table("sentences along single chains", "chain", "decode", "step", "f")
-        sentences.add_column("sentence")
+        sentences = new_table("sentences along single chains", "chain", "decode", "step", "f", texts=["sentence"])
         for each in self.sentences:
             sentences.add_row(f"{each.chain}", each.decode, f"{each.step:,}", f"{each.f:.2f}", each.text)
         return Group(steps, judged, windows, *self.statements, *([sentences] if self.sentences else []))
@@ -195,7 +190,6 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     real, fewer = RealPerplexity(evaluator.real_score.ppl, evaluator.real_score.ci95), judged[0].rppl.real_ppl_at_n
     what = f"trajectories(n={n},long={settings.factor})|lm:{evaluator.spec.lm}"
     return Trajectories(
-        signature=describe(what, model.config, seed),
         chain=model.config.prior,
         n_chains=n,
         n_long=n_long,
@@ -210,8 +204,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
             for (decode, step), sentences in texts.items()
         ],
         seconds=time.monotonic() - began,
-        sha256={"weights": run.weights_sha256} | {split: corpus.splits[split].sha256 for split in ("train", "test")},
-        versions=versions(),
+        **origin(run, what, seed, {split: corpus.splits[split].sha256 for split in ("train", "test")}),
     )
 
 

@@ -21,7 +21,7 @@ from lebm_text.progress import Progress, counter, silent
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
 
-from .base import Report, describe, new_table, versions
+from .base import Report, Settings, new_table, origin, with_error
 from .drawing import hover, panels
 from .posterior import require_latent, seed_apart, shuffled, that_fit
 
@@ -32,20 +32,16 @@ __all__ = ["Cloud", "Views", "ViewsSettings", "compute"]
 
 
 @dataclass(frozen=True)
-class ViewsSettings:
+class ViewsSettings(Settings):
     """What is looked at.
 
     Attributes:
         n: points of each set.
         split: of the run's corpus, whose sentences have posterior draws.
-        seed: of the choice of sentences and of all draws.
-        device: where to compute: auto, cpu or cuda.
     """
 
     n: int = 1000
     split: str = "test"
-    seed: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Views(Report):
         """Means of f and ‖z‖ and the variance of each set."""
         table = new_table("the latent space", "", "mean f", "mean ‖z‖", "variance per dimension")
         for name, cloud in self.clouds.items():
-            f, norm = (f"{each.value:.3f} ± {each.standard_error:.3f}" for each in (cloud.f, cloud.norm))
+            f, norm = (with_error(each.value, each.standard_error) for each in (cloud.f, cloud.norm))
             table.add_row(name, f, norm, f"{cloud.variance:.3f}")
         first, second = self.explained
         return Group(table, f"the axes have {first:.1%} and {second:.1%} of the variance of all sets together")
@@ -112,10 +108,11 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
     settings = settings or ViewsSettings()
     require_latent(run)
     corpus = run.corpus()
+    split = corpus.splits[settings.split]
     if run.config.model.latent_dim < 2:
         raise InputError(f"{run} has model.latent_dim = 1: a view needs two dimensions")
     model = run.model(device=settings.device)
-    lines = that_fit(model, corpus.splits[settings.split].sentences())
+    lines = that_fit(model, split.sentences())
     if len(lines) < settings.n:
         raise InputError(
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
@@ -123,14 +120,9 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
         )
     sentences = [lines[i] for i in shuffled(len(lines), settings.seed)[: settings.n]]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
-    return Views(
-        signature=describe(f"views(n={settings.n})|text:{corpus.name}-{settings.split}", model.config, settings.seed),
-        n=settings.n,
-        explained=explained,
-        clouds=clouds,
-        sha256={"weights": run.weights_sha256, settings.split: corpus.splits[settings.split].sha256},
-        versions=versions(),
-    )
+    what = f"views(n={settings.n})|text:{corpus.name}-{settings.split}"
+    sha256 = {settings.split: split.sha256}
+    return Views(n=settings.n, explained=explained, clouds=clouds, **origin(run, what, settings.seed, sha256))
 
 
 def view(
@@ -146,16 +138,21 @@ def view(
     on_draw = counter(on_progress, "posterior draws", n)
     sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
-    decoded = {"prior": model.decode(sets["prior"])} if "prior" in sets else {}
-    texts = {**decoded, "posterior": list(sentences)}
+    texts = {"posterior": list(sentences)}
+    if "prior" in sets:
+        texts["prior"] = model.decode(sets["prior"])
     clouds = {}
     for name, z in sets.items():
         with torch.no_grad():
             f, norm = prior.neg_energy(z.to(model.device)).cpu(), z.norm(dim=1)
-        coordinates = [(x, y) for x, y in ((z.double() - centre) @ axes.T).tolist()]
-        variance = float(z.var(0).mean())
         clouds[name] = Cloud(
-            mean_of(f), mean_of(norm), variance, coordinates, f.tolist(), norm.tolist(), texts.get(name)
+            f=mean_of(f),
+            norm=mean_of(norm),
+            variance=float(z.var(0).mean()),
+            coordinates=[(x, y) for x, y in ((z.double() - centre) @ axes.T).tolist()],
+            neg_energies=f.tolist(),
+            norms=norm.tolist(),
+            sentences=texts.get(name),
         )
     return clouds, explained
 

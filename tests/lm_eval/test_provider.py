@@ -10,7 +10,7 @@ import pytest
 
 import lm_eval
 from lebm_text.errors import InputError
-from lebm_text.reports.needs import check_judges
+from lebm_text.reports.base import check_judges
 
 
 @pytest.fixture(autouse=True)

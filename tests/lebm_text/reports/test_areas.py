@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -86,12 +84,6 @@ def test_refuses_scores_that_are_no_numbers_and_too_few_sentences() -> None:
         Resampled(60, 40, n_resamples=2).areas(LOW, np.full(40, np.nan))
     with pytest.raises(InputError, match="2 sentences"):
         Resampled(1, 40)
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
-    with pytest.raises(InputError, match=r"lebm-text\[analysis\]"):
-        Resampled(60, 40)
 
 
 def test_curves_are_kept_with_their_ends() -> None:

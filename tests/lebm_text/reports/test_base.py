@@ -1,8 +1,9 @@
-"""A report's file: read back as it was written, refused in one line where it is damaged or of a later version."""
+"""A report's file: read back as it was written, refused in one line where it is damaged; and missing packages."""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +12,8 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.reports import load
-from lebm_text.reports.base import Report
+from lebm_text.reports.base import Report, need_sklearn
+from lebm_text.reports.drawing import new_figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +49,16 @@ def test_an_unknown_kind_is_refused(tmp_path: Path, values: dict[str, object]) -
     (tmp_path / "x.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=r"x\.json is no report that this version knows"):
         load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("missing", ["sklearn.linear_model", "sklearn.metrics"])
+def test_scikit_learn_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError, match=r"scores need scikit-learn: pip install 'lebm-text\[analysis\]'"):
+        need_sklearn("scores")
+
+
+def test_matplotlib_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(InputError, match=r"pip install 'lebm-text\[viz\]'"):
+        new_figure(1, 1)
