@@ -26,8 +26,8 @@ def command() -> None:
 @click.argument("corpus")
 @data_dir_option
 @click.option("--hold-out", "held_out", metavar="CLASS", required=True, help="The anomalous class, by name or label.")
-@click.option("--min-count", type=click.IntRange(1), default=3, show_default=True, help="Rarer words become <unk>.")
-@click.option("--max-length", type=click.IntRange(1), default=40, show_default=True,
+@click.option("--min-count", type=click.IntRange(1), default=3, help="Rarer words become <unk>.")
+@click.option("--max-length", type=click.IntRange(1), default=40,
               help="Longer sentences, in words, are left out.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="The new corpus directory; must not exist, or be empty.")  # fmt: skip
@@ -44,14 +44,13 @@ def prepare(
     """
     found = find_corpus(corpus, data_dir=data_dir)
     counts = holdout.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
-    text = "{n_train:,} train, {n_valid:,} valid and {n_test:,} test sentences of {n_words:,} words; {n_anomalies:,} "
-    text = f"{text}anomalies; {{n_too_long:,}} of all classes left out, longer than {max_length} words".format_map(
-        counts
-    )
     if as_json:
-        click.echo(json.dumps(read_json(output / holdout.PROTOCOL)))
-    else:
-        click.echo(f"{output}: without {held_out}: {text}", err=True)
+        return click.echo(json.dumps(read_json(output / holdout.PROTOCOL)))
+    text = (
+        "{n_train:,} train, {n_valid:,} valid and {n_test:,} test sentences of {n_words:,} words; {n_anomalies:,} "
+        "anomalies; {n_too_long:,} of all classes left out, longer than"
+    ).format_map(counts)
+    return click.echo(f"{output}: without {held_out}: {text} {max_length} words", err=True)
 
 
 command.add_command(evaluate)

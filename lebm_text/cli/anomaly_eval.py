@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from lebm_text.reports.anomaly import AnomalySettings, compute
 from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
-from .console import progress, report_file, show_report
-from .options import data_dir_option, device_option, json_option, scoring_options, split_option
+from .console import make_report
+from .options import DIRECTORY, data_dir_option, report_options, scoring_options, split_option
 
 __all__ = ["evaluate"]
 
@@ -23,7 +24,7 @@ _STRENGTH: dict[str, Any] = {"type": click.FloatRange(0, 1, min_open=True), "mul
 @click.command("eval")
 @click.argument("corpus")
 @data_dir_option
-@click.option("--run", "runs", type=click.Path(exists=True, file_okay=False, path_type=Path), multiple=True,
+@click.option("--run", "runs", type=DIRECTORY, multiple=True,
               help="A run trained on the normal text; repeatable. "
               "One without a learned prior is a baseline.")  # fmt: skip
 @click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "
@@ -38,12 +39,8 @@ _STRENGTH: dict[str, Any] = {"type": click.FloatRange(0, 1, min_open=True), "mul
 @click.option("--rare-words", type=click.IntRange(2), metavar="N", help="How many words <unk> stands for; scores where "
               "each <unk> costs log N nats more stand beside the plain ones.  "
               "[default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
-@click.option("--resamples", type=click.IntRange(20, 100_000), default=500, show_default=True, help="Of the bootstrap.")
-@device_option
-@json_option
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Write the report as JSON, pictures beside it.  "
-              "[default: anomaly-CORPUS.json in the first run's eval/]")  # fmt: skip
+@click.option("--resamples", type=click.IntRange(20, 100_000), default=500, help="Of the bootstrap.")
+@report_options("anomaly-CORPUS.json in the first run's eval/")
 def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | None, **settings: Any) -> None:
     """Area under the ROC and the precision-recall curve of every score, with intervals, on CORPUS's test text.
 
@@ -54,7 +51,6 @@ def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | 
     if not (runs or output):
         raise InputError("without a --run the report has no place of its own; say where with -o FILE")
     found, taking_part = find_corpus(corpus, data_dir=settings["data_dir"]), [Run.find(run) for run in runs]
-    file = report_file(taking_part[0] if runs else Run(""), f"anomaly-{found.name}", output)
-    with progress(quiet=as_json) as on_progress:
-        report = compute(found, taking_part, AnomalySettings(**settings), on_progress)
-    show_report(report, None, file, as_json=as_json)
+    run, name = taking_part[0] if runs else None, f"anomaly-{found.name}"
+    work = partial(compute, found, taking_part, AnomalySettings(**settings))
+    make_report(work, run, name, output, as_json=as_json)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from lebm_text.errors import InputError
+from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress as OnProgress
 from lebm_text.progress import silent
 from lebm_text.reports.base import Report, new_table
@@ -33,23 +34,23 @@ from lebm_text.run import Run
 from lebm_text.store import check_writable
 from lebm_text.training.events import Event, Listener, TensorBoardListener
 
-from .main import ARGUMENTS, PROGRAM
-from .signals import stop_on_signals
+from .main import ARGUMENTS, PROGRAM, stop_on_signals
 
 __all__ = [
     "TrainingBar",
     "TrainingConsole",
     "command_line",
     "describe_event",
+    "make_report",
     "print_message",
     "progress",
-    "report_file",
     "show_log",
-    "show_report",
     "show_rows",
     "show_table",
     "strict_json",
 ]
+
+R = TypeVar("R", bound=Report)
 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is broken
@@ -223,14 +224,6 @@ def _start(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _report(data: Mapping[str, Any]) -> list[str]:
-    return [f"update {data['step']:>6,}  epoch {data['epoch']:6.2f}  {_metrics(data)}".rstrip()]
-
-
-def _validation(data: Mapping[str, Any]) -> list[str]:
-    return [f"validation after update {data['step']:,}: {_metrics(data)}"]
-
-
 def _end(data: Mapping[str, Any]) -> list[str]:
     path, reason = data["path"], data["reason"]
     if reason == "finished":
@@ -247,8 +240,8 @@ _DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "notice": lambda data: [str(data["message"])],
     "warning": lambda data: [f"warning: {data['message']}"],
     "start": _start,
-    "report": _report,
-    "validation": _validation,
+    "report": lambda data: [f"update {data['step']:>6,}  epoch {data['epoch']:6.2f}  {_metrics(data)}".rstrip()],
+    "validation": lambda data: [f"validation after update {data['step']:,}: {_metrics(data)}"],
     "end": _end,
 }
 
@@ -325,17 +318,6 @@ class Lines:
             click.echo(f"{stage}: {done:,} of {total:,}", err=True)
 
 
-def report_file(run: Run | None, name: str, output: Path | None) -> Path | None:
-    """Where a report goes, known to be writable before the work begins: `output`, or NAME.json in the run's eval/."""
-    file = run.report_file(name) if output is None and run is not None else output
-    if file is None:
-        return None
-    if file.suffix.lower() in (".png", ".svg"):
-        raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
-    check_writable(file)
-    return file
-
-
 def command_line(run: Run | None = None) -> str:
     """What was typed, so that it can be repeated; the run that was taken is named if none was."""
     root = click.get_current_context().find_root()
@@ -345,8 +327,32 @@ def command_line(run: Run | None = None) -> str:
     return shlex.join(words)
 
 
-def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: bool) -> None:
-    """Write a report and its pictures, and print it: a table for people, or one line of JSON."""
+def make_report(
+    compute: Callable[[OnProgress], R],
+    run: Run | None,
+    name: str | None = None,
+    output: Path | None = None,
+    *,
+    as_json: bool,
+    processes: Processes = ALONE,
+) -> R | None:
+    """Compute a report, write it and its pictures, and print it: a table for people, or one line of JSON.
+
+    Args:
+        compute: takes a progress.
+        run: that the report is on, if it is on one.
+        name: the file in the run's eval/ that it goes to unless `output` is another place; neither: it goes nowhere.
+        processes: all of which compute; None is returned in those that are not the first.
+    """
+    file = run.report_file(name) if output is None and run is not None and name is not None else output
+    if file is not None:
+        if file.suffix.lower() in (".png", ".svg"):
+            raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
+        check_writable(file)  # before the work begins
+    with progress(quiet=as_json or not processes.first) as on_progress:
+        report = compute(on_progress)
+    if not processes.first:
+        return None
     report = dataclasses.replace(report, command=command_line(run))
     pictures: list[Path] = []
     can_draw = bool(picture_formats())
@@ -358,13 +364,12 @@ def show_report(report: Report, run: Run | None, file: Path | None, *, as_json: 
         click.echo(json.dumps(report.to_json()).encode())  # UTF-8, whatever the locale
     else:
         show_table(report.table())
-    if file is None:
-        return
-    if not can_draw:
+    if file is not None and not can_draw:
         click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
-    if not as_json:
+    if file is not None and not as_json:
         drawn = f", pictures: {', '.join(map(str, pictures))}" if pictures else ""
         click.echo(f"report: {file}{drawn}", err=True)
+    return report
 
 
 def show_table(table: RenderableType) -> None:

@@ -10,22 +10,15 @@ from lebm_text.reports.curves import compute, draw
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 
+from .options import DIRECTORY, output_option
+
 __all__ = ["command"]
 
 
 @click.command("curves")
-@click.argument(
-    "runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("curves.png"),
-    show_default=True,
-    help="The picture; its suffix decides the format (png, svg, pdf).",
-)
-def command(*, runs: tuple[Path, ...], output: Path) -> None:
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
+@output_option("The picture; its suffix decides the format (png, svg, pdf).", default=Path("curves.png"))
+def command(runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
     check_writable(output)
     draw(compute([Run(run) for run in runs]), output)

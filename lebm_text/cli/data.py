@@ -14,10 +14,7 @@ from lebm_text.text.registry import REGISTRY
 from .console import show_rows
 from .options import data_dir_option, json_option
 
-
-@click.group(no_args_is_help=False)
-def command() -> None:
-    """List, fetch and check text corpora."""
+command = click.Group("data", no_args_is_help=False, help="List, fetch and check text corpora.")
 
 
 @command.command("list")
@@ -25,15 +22,12 @@ def command() -> None:
 @json_option
 def list_corpora(data_dir: Path | None, as_json: bool) -> None:
     """Show the named corpora and where each was found."""
-    rows = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
+    found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
-        return click.echo(json.dumps(rows, indent=1))
-    counts = ["/".join(map(str, row["n_sentences"].values())) for row in rows]
-    cells = [
-        (r["name"], r["found"] or "not found", r["problem"] or n, r["licence"])
-        for r, n in zip(rows, counts, strict=True)
-    ]
-    return show_rows(("name", "found", "sentences (train/valid/test)", "licence"), cells)
+        return click.echo(json.dumps(found, indent=1))
+    counts = (row["problem"] or "/".join(map(str, row["n_sentences"].values())) for row in found)
+    rows = ((row["name"], row["found"] or "not found", n, row["licence"]) for row, n in zip(found, counts, strict=True))
+    return show_rows(("name", "found", "sentences (train/valid/test)", "licence"), rows)
 
 
 @command.command()
@@ -60,7 +54,7 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     else:
         cells = ([Path(s["path"]).name, s["n_sentences"], s["n_words"], s["sha256"]] for s in found["splits"].values())
         show_rows(("file", "sentences", "words", "sha256"), cells)
-        verdict = {None: "not in the registry: nothing to compare with", True: "agrees with the registry"}
-        click.echo(verdict.get(found["identical"], "differs from the registry"))
+        verdicts = {None: "not in the registry: nothing to compare with", True: "agrees with the registry"}
+        click.echo(verdicts.get(found["identical"], "differs from the registry"))
     if found["differences"]:
         raise InputError(f"{name} differs from the registry: {'; '.join(found['differences'])}")

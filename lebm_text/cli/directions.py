@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +11,29 @@ import click
 from lebm_text.reports.directions import DirectionsSettings, compute
 from lebm_text.run import Run
 
-from .console import progress, report_file, show_report
-from .options import device_option, draws_option, json_option, report_option, run_options, seed_option, split_option
+from .console import make_report
+from .options import DIRECTORY, draws_option, report_options, run_options, seed_option, split_option
 
 __all__ = ["command"]
 
 
 @click.command("directions")
 @run_options
-@click.option(
-    "--labels",
-    "label_dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Directory of train.label and of that of the split, a label a line.  [default: beside the text]",
-)
+@click.option("--labels", "label_dir", type=DIRECTORY,
+              help="Directory of train.label and of that of the split, a label a line.  "
+              "[default: beside the text]")  # fmt: skip
 @click.option("--positive", metavar="LABEL", help="The label of the attribute.  [default: the later of two]")
 @split_option("valid", "test")
-@click.option(
-    "--size",
-    "sizes",
-    type=click.IntRange(2),
-    multiple=True,
-    help="Labelled sentences to learn from; repeatable.  [default: 10, 100, 1000, 10000 as far as there are]",
-)
-@click.option("--repeats", type=click.IntRange(1, 1000), default=10, show_default=True, help="Draws of each size.")
-@click.option("--held-out", type=click.IntRange(2), default=2000, show_default=True, help="Sentences to test on.")
-@click.option("--moved", type=click.IntRange(2), default=200, show_default=True, help="Sentences to move.")
-@click.option("--shown", type=click.IntRange(0), default=4, show_default=True, help="Of these to show.")
+@click.option("--size", "sizes", type=click.IntRange(2), multiple=True,
+              help="Labelled sentences to learn from; repeatable.  "
+              "[default: 10, 100, 1000, 10000 as far as there are]")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(1, 1000), default=10, help="Draws of each size.")
+@click.option("--held-out", type=click.IntRange(2), default=2000, help="Sentences to test on.")
+@click.option("--moved", type=click.IntRange(2), default=200, help="Sentences to move.")
+@click.option("--shown", type=click.IntRange(0), default=4, help="Of these to show.")
 @draws_option
 @seed_option()
-@device_option
-@json_option
-@report_option("directions")
+@report_options("directions.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:
     """Find the direction of an attribute, say how well it tells sentences apart, and move sentences along it.
 
@@ -51,7 +43,5 @@ def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path
     by a bag-of-words classifier, beside a move as far in a random direction.
     """
     found = Run.find(run, data_dir=data_dir)
-    file = report_file(found, "directions", output)
-    with progress(quiet=as_json) as on_progress:
-        report = compute(found, DirectionsSettings(**settings), on_progress)
-    show_report(report, found, file, as_json=as_json)
+    work = partial(compute, found, DirectionsSettings(**settings))
+    make_report(work, found, "directions", output, as_json=as_json)

@@ -20,13 +20,10 @@ __all__ = ["command"]
 
 @click.command("evaluate")
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
-@click.option("--greedy/--no-greedy", default=True, show_default=True, help="Judge greedy decoding, too.")
-@click.option(
-    "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  [default: as the report]",
-    metavar="FILE",
-)
+@click.option("--greedy/--no-greedy", default=True, help="Judge greedy decoding, too.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path),
+              help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "
+              "[default: as the report]")  # fmt: skip
 def command(picture: Path | None, **options: Any) -> None:
     """Both perplexities of a run over decoding temperatures and greedy decoding, beside real text.
 

@@ -14,8 +14,8 @@ from lebm_text.experiments.runner import carry_out
 from lebm_text.run import runs_directory
 
 from .console import command_line, progress
-from .options import data_dir_option, device_option, experiment_options, json_option
-from .signals import stop_on_signals
+from .main import stop_on_signals
+from .options import data_dir_option, experiment_options, report_options
 
 __all__ = ["command"]
 
@@ -24,8 +24,7 @@ __all__ = ["command"]
 @click.argument("name", metavar="NAME|FILE")
 @data_dir_option
 @experiment_options
-@device_option
-@json_option
+@report_options()
 def command(
     *, name: str, data_dir: Path | None, corpus: str | None, seeds: tuple[int, ...], rows: tuple[str, ...],
     skip: tuple[str, ...], budget_minutes: float | None, choices: Path | None, jobs: int, out: Path | None,

@@ -14,24 +14,17 @@ from lebm_text.progress import counter
 from lebm_text.run import Run
 
 from .console import progress
-from .options import decoding_options, device_option, json_option, run_option
+from .options import decoding_options, output_option, report_options, run_option
 
 __all__ = ["command"]
 
 
 @click.command("generate")
-@click.option("-n", "n", type=click.IntRange(min=0), default=10, show_default=True, help="How many sentences.")
+@click.option("-n", type=click.IntRange(min=0), default=10, help="How many sentences.")
 @run_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the sentences here, and to FILE.json how they were made.  [default: standard output]",
-    metavar="FILE",
-)
+@output_option("Write the sentences here, and to FILE.json how they were made.  [default: standard output]")
 @decoding_options(default="sample")
-@device_option
-@json_option
+@report_options()
 def command(n: int, run: Path | None, output: Path | None, device: str, as_json: bool, **decoding: Any) -> None:
     """Write N sentences sampled from a trained model, one a line; an empty sentence is an empty line.
 

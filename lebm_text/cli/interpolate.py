@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lebm_text.reports.interpolation import PATHS, InterpolationSettings, compute
 from lebm_text.run import Run
 
-from .console import progress, show_report
-from .options import device_option, json_option, parse_sentence, run_option, seed_option
+from .console import make_report
+from .options import parse_sentence, report_options, run_option, seed_option
 
 __all__ = ["command"]
 
@@ -19,19 +21,12 @@ __all__ = ["command"]
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @run_option
-@click.option("-n", "n", type=click.IntRange(2, 10_000), default=9, show_default=True, help="Points, ends included.")
-@click.option(
-    "--path",
-    "kind",
-    type=click.Choice([*PATHS, "both"]),
-    default="both",
-    show_default=True,
-    help="Along the line, or along the great circle.",
-)
+@click.option("-n", type=click.IntRange(2, 10_000), default=9, help="Points, ends included.")
+@click.option("--path", type=click.Choice([*PATHS, "both"]), default="both",
+              help="Along the line, or along the great circle.")  # fmt: skip
 @seed_option("Of the posterior draws.")
-@device_option
-@json_option
-def command(a: str, b: str, run: Path | None, n: int, kind: str, seed: int, device: str, as_json: bool) -> None:
+@report_options()
+def command(a: str, b: str, run: Path | None, path: str, as_json: bool, **options: Any) -> None:
     """Decode latent vectors on the way from sentence A to sentence B, greedily.
 
     Both ends are one draw each from the posteriors. Beside each sentence: f(z), ‖z‖, and log p(A|z) and log p(B|z)
@@ -39,7 +34,5 @@ def command(a: str, b: str, run: Path | None, n: int, kind: str, seed: int, devi
     """
     sentences = parse_sentence(a, "A"), parse_sentence(b, "B")
     found = Run.find(run)
-    settings = InterpolationSettings(n, PATHS if kind == "both" else (kind,), seed=seed, device=device)
-    with progress(quiet=as_json) as on_progress:
-        report = compute(found, *sentences, settings, on_progress)
-    show_report(report, found, None, as_json=as_json)
+    settings = InterpolationSettings(paths=PATHS if path == "both" else (path,), **options)
+    make_report(partial(compute, found, *sentences, settings), found, as_json=as_json)

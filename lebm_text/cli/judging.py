@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from lebm_text.reports.judging import JudgeSettings, RealSource
 from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
-from .console import progress, report_file, show_report
+from .console import make_report
 
 __all__ = ["judge"]
 
@@ -42,14 +43,9 @@ def judge(
     name = settings.file_name(kind)  # refuses before a run is looked for
     found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
     judged = found if samples is None else None
-    file = report_file(judged, name, output)
     processes = click.get_current_context().with_resource(joined(settings.device))
     real: RealSource = found
     if corpus is not None:
         real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
-    with progress(quiet=as_json or not processes.first) as on_progress:
-        report = compute(samples or found, settings, on_progress, processes, corpus=real)
-    if not processes.first:
-        return None
-    show_report(report, judged, file, as_json=as_json)
-    return report
+    work = partial(compute, samples or found, settings, processes=processes, corpus=real)
+    return make_report(work, judged, name, output, as_json=as_json, processes=processes)

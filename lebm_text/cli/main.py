@@ -15,9 +15,11 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import NamedTuple
 
 import click
@@ -26,20 +28,7 @@ from lebm_text import __version__
 from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 
-from .signals import ending_interrupts
-
-__all__ = [
-    "ARGUMENTS",
-    "BAD_INPUT",
-    "BROKEN_PIPE",
-    "COMMANDS",
-    "FAILED",
-    "INTERRUPTED",
-    "PROGRAM",
-    "CommandEntry",
-    "cli",
-    "main",
-]
+__all__ = ["ARGUMENTS", "COMMANDS", "INTERRUPTED", "PROGRAM", "CommandEntry", "cli", "main", "stop_on_signals"]
 
 PROGRAM = "lebm-text"
 ARGUMENTS = "lebm_text.arguments"  # in the root context's `meta`: what was typed
@@ -49,63 +38,46 @@ INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
 
 # What a path given by the user, or a disk without room, can cause; other system errors are bugs.
-_USERS_PATH = frozenset(
-    {
-        errno.EACCES,
-        errno.EDQUOT,
-        errno.EEXIST,
-        errno.EFBIG,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.ENOENT,
-        errno.ENOSPC,
-        errno.ENOTDIR,
-        errno.EPERM,
-        errno.EROFS,
-    }
-)
+_USERS_PATH = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+_ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
+_STDERR = 2  # file descriptor
 
 
 class CommandEntry(NamedTuple):
-    """Where a command lives (its module has an attribute `command`) and its line in the overview.
+    """Where a command lives and its line in the overview.
 
-    `several`: whether several processes, started by `torchrun`, share its work.
+    `several`: whether several processes, started by `torchrun`, share its work. `attribute`: of the module.
     """
 
     module: str
     summary: str
     several: bool = False
+    attribute: str = "command"
 
 
 COMMANDS: dict[str, CommandEntry] = {
-    "train": CommandEntry("lebm_text.cli.train", "Train a model on a corpus, or resume a run.", several=True),
-    "generate": CommandEntry("lebm_text.cli.generate", "Write sentences sampled from a trained model.", several=True),
-    "reconstruct": CommandEntry("lebm_text.cli.reconstruct", "Pass sentences through the latent space and back."),
-    "fppl": CommandEntry(
-        "lebm_text.cli.fppl", "Forward perplexity: a model of real text reads generated text.", several=True
-    ),
-    "rppl": CommandEntry(
-        "lebm_text.cli.rppl", "Reverse perplexity: a model of generated text reads real text.", several=True
-    ),
-    "evaluate": CommandEntry(
-        "lebm_text.cli.evaluate", "Both perplexities over decoding temperatures, with a picture.", several=True
-    ),
-    "likelihood": CommandEntry(
-        "lebm_text.cli.likelihood", "log p(x) of held-out sentences, and use of z.", several=True
-    ),
-    "trajectories": CommandEntry("lebm_text.cli.trajectories", "Langevin chains of the prior, step by step."),
-    "views": CommandEntry("lebm_text.cli.views", "Prior, posterior and N(0, I) in one picture."),
-    "interpolate": CommandEntry("lebm_text.cli.interpolate", "Sentences between two sentences."),
-    "neighbours": CommandEntry("lebm_text.cli.neighbours", "Nearest sentences of a corpus in the latent space."),
-    "directions": CommandEntry("lebm_text.cli.directions", "The direction of an attribute, from labelled sentences."),
-    "score": CommandEntry("lebm_text.cli.score", "How anomalous each sentence of a text is under a model."),
-    "anomaly": CommandEntry("lebm_text.cli.anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
-    "experiment": CommandEntry("lebm_text.cli.experiment", "Train, tune and judge many models: a table."),
-    "ngram": CommandEntry("lebm_text.cli.ngram", "Train and query n-gram language models."),
-    "curves": CommandEntry("lebm_text.cli.curves", "Draw the training curves of runs."),
-    "report": CommandEntry("lebm_text.cli.report", "One HTML page about a run: curves, samples, evaluations."),
-    "data": CommandEntry("lebm_text.cli.data", "List, fetch and check corpora."),
+    "train": CommandEntry(".train", "Train a model on a corpus, or resume a run.", True),
+    "generate": CommandEntry(".generate", "Write sentences sampled from a trained model.", True),
+    "reconstruct": CommandEntry(".reconstruct", "Pass sentences through the latent space and back."),
+    "fppl": CommandEntry(".perplexity", "Forward perplexity: a model of real text reads generated text.", True, "fppl"),
+    "rppl": CommandEntry(".perplexity", "Reverse perplexity: a model of generated text reads real text.", True, "rppl"),
+    "evaluate": CommandEntry(".evaluate", "Both perplexities over decoding temperatures, with a picture.", True),
+    "likelihood": CommandEntry(".likelihood", "log p(x) of held-out sentences, and use of z.", True),
+    "trajectories": CommandEntry(".trajectories", "Langevin chains of the prior, step by step."),
+    "views": CommandEntry(".views", "Prior, posterior and N(0, I) in one picture."),
+    "interpolate": CommandEntry(".interpolate", "Sentences between two sentences."),
+    "neighbours": CommandEntry(".neighbours", "Nearest sentences of a corpus in the latent space."),
+    "directions": CommandEntry(".directions", "The direction of an attribute, from labelled sentences."),
+    "score": CommandEntry(".score", "How anomalous each sentence of a text is under a model."),
+    "anomaly": CommandEntry(".anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
+    "experiment": CommandEntry(".experiment", "Train, tune and judge many models: a table."),
+    "ngram": CommandEntry(".ngram", "Train and query n-gram language models."),
+    "curves": CommandEntry(".curves", "Draw the training curves of runs."),
+    "report": CommandEntry(".report", "One HTML page about a run: curves, samples, evaluations."),
+    "data": CommandEntry(".data", "List, fetch and check corpora."),
 }
 
 
@@ -121,14 +93,14 @@ class LazyGroup(click.Group):
             return None
         try:
             with _quick_imports():
-                command = importlib.import_module(entry.module).command
+                command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
         except ImportError:
             from lebm_text.reports.base import check_judges
 
             check_judges()  # another distribution's lm_eval has not what ours has
             raise
         if not isinstance(command, click.Command):
-            raise TypeError(f"{entry.module}.command must be a click command, got {command!r}")
+            raise TypeError(f"{entry.attribute} of {entry.module} must be a click command, got {command!r}")
         return command
 
     def resolve_command(
@@ -146,7 +118,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+_SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -202,7 +177,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _exit_code_of(command: Callable[[], None]) -> int:
     """Run `command` and return the exit code; errors of the user are reported on stderr, bugs propagate."""
     try:
-        with ending_interrupts():
+        with _handlers(_interrupt, *_ENDING):
             command()
             sys.stdout.flush()
     except click.exceptions.Exit as request:
@@ -241,3 +216,38 @@ def _forget_streams() -> None:
         except BrokenPipeError:
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM and a closed terminal clean up on the way out as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Inside, the first SIGINT, SIGTERM or SIGHUP makes the yielded function true; a second one interrupts."""
+    requested = False
+
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
+            raise KeyboardInterrupt
+        requested = True
+        # Not through sys.stderr: a handler may run in the middle of a write to it.
+        with suppress(OSError):  # of a terminal that is gone
+            os.write(_STDERR, b"\nstopping after this update; once more stops at once\n")
+
+    with _handlers(request, signal.SIGINT, *_ENDING):
+        yield lambda: requested
+
+
+@contextmanager
+def _handlers(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Iterator[None]:
+    """A SIGHUP that is ignored stays so: `nohup` asks for it."""
+    taken = [number for number in signals if not (number in _ENDING[1:] and signal.getsignal(number) is signal.SIG_IGN)]
+    previous = {number: signal.signal(number, handler) for number in taken}
+    try:
+        yield
+    finally:
+        for number, former in previous.items():
+            signal.signal(number, former)

@@ -13,33 +13,30 @@ from lebm_text.reports.neighbours import METRICS, NeighboursSettings, compute
 from lebm_text.run import Run
 
 from .console import command_line, progress, show_table
-from .options import device_option, draws_option, json_option, read_sentences, run_options, seed_option, split_option
+from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option
 
 __all__ = ["command"]
 
 
 @click.command("neighbours")
 @click.argument("sentences", metavar="[SENTENCE]...", nargs=-1)
-@click.option(
-    "--file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="Read the sentences from a file, one a line.  [default: standard input, if none is named]",
-)
+@click.option("--file", type=INPUT,
+              help="Read the sentences from a file, one a line.  "
+              "[default: standard input, if none is named]")  # fmt: skip
 @run_options
 @split_option("test", "train", "valid")
-@click.option("-k", "k", type=click.IntRange(1), default=5, show_default=True, help="Neighbours of each sentence.")
-@click.option("--metric", type=click.Choice(METRICS), default="cosine", show_default=True)
+@click.option("-k", type=click.IntRange(1), default=5, help="Neighbours of each sentence.")
+@click.option("--metric", type=click.Choice(METRICS), default="cosine")
 @draws_option
 @seed_option()
-@device_option
-@json_option
+@report_options()
 def command(
     sentences: tuple[str, ...],
     file: Path | None,
     run: Path | None,
     data_dir: Path | None,
     as_json: bool,
-    **settings: Any,
+    **options: Any,
 ) -> None:
     """List the nearest sentences of the run's corpus to each SENTENCE, with distances between posterior means.
 
@@ -50,7 +47,7 @@ def command(
     if not (queries := read_sentences(file, sentences)):
         return
     with progress(quiet=as_json) as on_progress:
-        report = compute(found, queries, NeighboursSettings(**settings), on_progress)
+        report = compute(found, queries, NeighboursSettings(**options), on_progress)
     if not as_json:
         show_table(report.table())
         return

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
+from lebm_text.store import check_writable, sha256_file
+from lebm_text.text.reading import read_text
+from lm_eval.base import naming
+from lm_eval.kneser_ney import KneserNeySettings
+from lm_eval.lmplz import check_memory, estimated_positions
+from lm_eval.ngram import train_arpa
+
 from .ngram_score import score
-from .ngram_train import train
+from .options import TEXT, json_option, ngram_options, output_option
 
 __all__ = ["command"]
 
 
-@click.group("ngram", commands=[train, score], no_args_is_help=False)
+@click.group("ngram", no_args_is_help=False)
 def command() -> None:
     """Train n-gram language models (interpolated modified Kneser-Ney) and score text with them.
 
     Models are ARPA files, which kenlm and other tools read. The literal word <unk> is an ordinary word and is
     called <oov> in the file, where <unk> stands for every word that the model does not know.
     """
+
+
+@command.command("train")
+@click.argument("text", type=TEXT)
+@output_option("The ARPA file to write.", required=True)
+@ngram_options
+@json_option
+def train(text: Path, output: Path, ngram_backend: str, as_json: bool, **settings: Any) -> None:
+    """Estimate a model of TEXT, one sentence a line, and write it as an ARPA file.
+
+    The numbers are those of KenLM's lmplz. Empty lines are sentences too.
+    """
+    chosen = KneserNeySettings(**settings)
+    check_writable(output)
+    if ngram_backend == "numpy":
+        check_memory(estimated_positions(text), chosen.order)
+    sentences = read_text(text)
+    with naming(str(text)):
+        fallback_orders = train_arpa(sentences, chosen, output, backend=ngram_backend)
+    for n in [] if as_json else fallback_orders:
+        click.echo(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5", err=True)
+    if as_json:
+        sha256 = {"text": sha256_file(text), "model": sha256_file(output)}
+        report = {"model": str(output), "order": chosen.order, "n_sentences": len(sentences)}
+        click.echo(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
+    else:
+        click.echo(f"{output}: order {chosen.order}, from {len(sentences):,} sentences of {text}", err=True)
+
+
+command.add_command(score)

@@ -16,7 +16,7 @@ from lm_eval.ngram import KenlmJudge
 from lm_eval.perplexity import perplexity
 
 from .console import strict_json
-from .options import json_option
+from .options import TEXT, json_option
 
 __all__ = ["score"]
 
@@ -24,8 +24,8 @@ _FIGURES = ("ppl", "ppl_excluding_oov", "ci95", "ci_scope", "nll", "n_sentences"
 
 
 @click.command("score")
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("text", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model", type=TEXT)
+@click.argument("text", type=TEXT)
 @click.option("--per-sentence", is_flag=True, help="A line a sentence: nats, tokens, unknown words, tab between.")
 @json_option
 def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:

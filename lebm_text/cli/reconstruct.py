@@ -13,17 +13,16 @@ from lebm_text.reports.reconstruction import ReconstructionSettings, compute
 from lebm_text.run import Run
 
 from .console import progress
-from .options import decoding_options, device_option, json_option, read_sentences, run_option
+from .options import INPUT, decoding_options, read_sentences, report_options, run_option
 
 __all__ = ["command"]
 
 
 @click.command("reconstruct")
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", required=False, type=INPUT)
 @run_option
 @decoding_options(default="greedy")
-@device_option
-@json_option
+@report_options()
 def command(file: Path | None, run: Path | None, as_json: bool, **settings: Any) -> None:
     """Read sentences, one a line, from FILE or standard input; print each, a tab, and its reconstruction.
 

@@ -10,21 +10,15 @@ from lebm_text.page.page import write_page
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 
-from .options import run_option
+from .options import output_option, run_option
 
 __all__ = ["command"]
 
 
 @click.command("report")
 @run_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The page.  [default: report.html in the run]",
-    metavar="FILE",
-)
-def command(*, run: Path | None, output: Path | None) -> None:
+@output_option("The page.  [default: report.html in the run]")
+def command(run: Path | None, output: Path | None) -> None:
     """Write one HTML page about a run: samples, evaluations, curves, settings, and how to repeat it.
 
     The page needs no network and no other file, and shows what there is: a run that still trains has one, too, and

@@ -15,13 +15,13 @@ from lebm_text.store import atomic_write_text, check_writable
 from lebm_text.text.reading import parse_lines, read_lines
 
 from .console import progress
-from .options import device_option, run_option, scoring_options
+from .options import INPUT, device_option, output_option, run_option, scoring_options
 
 __all__ = ["command"]
 
 
 @click.command("score")
-@click.argument("file", default="-", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", default="-", type=INPUT)
 @run_option
 @scoring_options
 @click.option("--as-trained", is_flag=True,
@@ -30,9 +30,8 @@ __all__ = ["command"]
 @click.option("--bound", is_flag=True, help="Also bound log p(x) from below by AIS, with log Z; slow.")
 @click.option("--ais-steps", type=click.IntRange(2, 1_000_000), help="Of --bound.  [default: 500]")
 @click.option("--ais-chains", type=click.IntRange(1, 4096), help="Of --bound.  [default: 8]")
-@click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl", show_default=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write here.  [default: standard output]")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl")
+@output_option("Write here.  [default: standard output]")
 @device_option
 def command(file: Path, run: Path | None, output: Path | None, form: str, bound: bool, **options: Any) -> None:
     """Score sentences, one a line, from FILE or standard input: −log p(x, z), high is anomalous, and its parts.

@@ -19,11 +19,11 @@ __all__ = ["command"]
 
 @click.command("train")
 @click.argument("corpus", required=False)
-@training_options()
+@training_options
 def command(
     corpus: str | None,
     out: Path | None,
-    overrides: list[str],
+    overrides: tuple[str, ...],
     seed: int | None,
     precision: str | None,
     tensorboard: bool,
@@ -45,8 +45,8 @@ def command(
         if corpus is None:
             raise click.UsageError("--resume needs the run: give CORPUS or --out DIR")
         out = runs_directory() / Path(corpus).resolve().name
-    for name, value in (("seed", seed), ("precision", precision)):
-        overrides += [] if value is None else [f"training.{name}={value}"]
+    short = {"seed": seed, "precision": precision}
+    overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
     board = Run(out).tensorboard if tensorboard else None
     with TrainingConsole(as_json=as_json, tensorboard=board) as console, show_log(console.message):
         run = train(corpus, out=out, overrides=overrides, **console.listeners, **options)

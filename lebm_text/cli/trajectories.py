@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,20 @@ import click
 from lebm_text.reports.trajectories import TrajectoriesSettings, compute
 from lebm_text.run import Run
 
-from .console import progress, report_file, show_report
-from .options import device_option, json_option, report_option, run_options, seed_option
+from .console import make_report
+from .options import report_options, run_options, seed_option
 
 __all__ = ["command"]
 
 
 @click.command("trajectories")
 @run_options
-@click.option("-n", "n", type=click.IntRange(2), default=2000, show_default=True, help="Chains.")
-@click.option("--shown", type=click.IntRange(0), default=4, show_default=True, help="Chains whose sentences are shown.")
-@click.option(
-    "--long",
-    "factor",
-    type=click.IntRange(10, 10_000),
-    default=50,
-    show_default=True,
-    help="How many times longer the long run is.",
-)
+@click.option("-n", type=click.IntRange(2), default=2000, help="Chains.")
+@click.option("--shown", type=click.IntRange(0), default=4, help="Chains whose sentences are shown.")
+@click.option("--long", "factor", type=click.IntRange(10, 10_000), default=50,
+              help="How many times longer the long run is.")  # fmt: skip
 @seed_option()
-@device_option
-@json_option
-@report_option("trajectories")
+@report_options("trajectories.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:
     """Follow the Langevin chains from N(0, I) under the learned prior, and far beyond their usual end.
 
@@ -40,7 +33,5 @@ def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path
     sentence i of `lebm-text generate` with the same seed.
     """
     found = Run.find(run, data_dir=data_dir)
-    file = report_file(found, "trajectories", output)
-    with progress(quiet=as_json) as on_progress:
-        report = compute(found, TrajectoriesSettings(**settings), on_progress)
-    show_report(report, found, file, as_json=as_json)
+    work = partial(compute, found, TrajectoriesSettings(**settings))
+    make_report(work, found, "trajectories", output, as_json=as_json)

@@ -9,12 +9,15 @@ import logging
 import math
 from pathlib import Path
 
+import click
 import pytest
 from rich.console import Console
 
 from lebm_text.cli import console
 from lebm_text.cli.console import TrainingBar, TrainingConsole, describe_event, show_log
+from lebm_text.cli.main import ARGUMENTS
 from lebm_text.errors import InputError
+from lebm_text.run import Run
 from lebm_text.training.events import Event
 
 START = Event(
@@ -131,6 +134,20 @@ def test_tensorboard_gets_every_number(tmp_path: Path, capsys: pytest.CaptureFix
     events.Reload()
     assert [(s.step, s.value) for s in events.Scalars("report/gap")] == [(1200, 0.25)]
     assert [(s.step, s.value) for s in events.Scalars("validation/nll")] == [(1200, 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["views", "-n", "9"], "lebm-text views --run runs/newest -n 9"),
+        (["neighbours", "it 's", "--run", "some/where"], """lebm-text neighbours 'it '"'"'s' --run some/where"""),
+        (["views", "--run=some"], "lebm-text views --run=some"),
+    ],
+)
+def test_a_report_keeps_what_was_typed_and_the_run_that_was_taken(typed: list[str], line: str) -> None:
+    with click.Context(click.Command("lebm-text")) as context:
+        context.meta[ARGUMENTS] = typed
+        assert console.command_line(Run("elsewhere/newest")) == line
 
 
 def test_headlines_have_labels_of_their_own() -> None:

@@ -18,8 +18,7 @@ import click
 import pytest
 
 from lebm_text import __version__
-from lebm_text.cli.main import BROKEN_PIPE, COMMANDS, CommandEntry, main
-from lebm_text.cli.signals import stop_on_signals
+from lebm_text.cli.main import BROKEN_PIPE, COMMANDS, CommandEntry, main, stop_on_signals
 from lebm_text.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -67,7 +66,7 @@ def test_overview_names_every_command(arguments: list[str], capsys: pytest.Captu
 def test_garbage_is_not_collected_while_a_command_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     enabled: list[bool] = []
 
-    def fail(_name: str) -> None:
+    def fail(*_name: object) -> None:
         enabled.append(gc.isenabled())
         raise ZeroDivisionError
 

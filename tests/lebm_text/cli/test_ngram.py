@@ -181,7 +181,7 @@ def test_text_beyond_memory_is_refused_before_it_is_read(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: 1000)
-    monkeypatch.setattr("lebm_text.cli.ngram_train.read_text", lambda _path: pytest.fail("was read"))
+    monkeypatch.setattr("lebm_text.cli.ngram.read_text", lambda _path: pytest.fail("was read"))
     assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
     assert "--ngram-backend lmplz" in one_line(capsys)
 

@@ -1,4 +1,4 @@
-"""`lebm-text fppl`: forward perplexity: a judge trained on the real training text reads the samples."""
+"""`lebm-text fppl` and `lebm-text rppl`: perplexities between samples and real text, by a judge."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lebm_text.reports.perplexity import PerplexitySettings, compute
 from .judging import judge
 from .options import metric_options
 
-__all__ = ["command"]
+__all__ = ["fppl", "rppl"]
 
 
 @click.command("fppl")
 @metric_options
-def command(**options: Any) -> None:
+def fppl(**options: Any) -> None:
     """Forward perplexity: a judge trained on the real training text reads the samples.
 
     Low is fluent, but copied, short and repeated sentences are low too: a value below the real-data row is a
@@ -29,3 +29,19 @@ def command(**options: Any) -> None:
     same: torchrun --nproc-per-node N -m -- lebm_text fppl ...
     """
     judge(compute, partial(PerplexitySettings, metric="fppl"), "fppl", **options)
+
+
+@click.command("rppl")
+@metric_options
+def rppl(**options: Any) -> None:
+    """Reverse perplexity: a judge trained on the samples reads real held-out text.
+
+    Low is close to the real distribution, in quality and in variety. It falls with the number of samples: the
+    standard is as many as the training text has.
+
+    Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
+    lacks are generated. The LSTM judge is trained on the samples, which takes minutes; --lm kn5 takes seconds.
+    docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
+    same: torchrun --nproc-per-node N -m -- lebm_text rppl ...
+    """
+    judge(compute, partial(PerplexitySettings, metric="rppl"), "rppl", **options)
