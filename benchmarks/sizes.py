@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lebm_text.config import Config
-from lebm_text.inference.chain import LangevinChain
+from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior

@@ -26,7 +26,7 @@ def main() -> None:
     start = torch.randn(5000, 2, generator=rng)
     print("noise_scale  mean ‖z‖  std ‖z‖  after 300 steps of 0.1 from N(0, I)")
     for noise_scale in (1.0, 0.5, 0.0):
-        z = langevin(ring, start, step_size=0.1, n_steps=300, noise_scale=noise_scale, rng=rng).z
+        z = langevin(ring, start, step_size=0.1, n_steps=300, noise_scale=noise_scale, rng=rng)
         radius = z.norm(dim=1)
         print(f"{noise_scale:11.1f}  {float(radius.mean()):8.3f}  {float(radius.std()):7.3f}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,17 +14,14 @@ from torch import Tensor, nn
 from lebm_text.config import AmortizedConfig, Config, InferenceConfig, SemiAmortizedConfig, ShortRunConfig
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, NoLatent
-from lebm_text.inference.chain import LangevinChain
-from lebm_text.inference.encoder import Amortized, FreeBits, SemiAmortized
-from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.encoder import Amortized, FreeBits, LSTMEncoder, SemiAmortized
+from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.models.base import Generator, Prior
-from lebm_text.models.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
-from lebm_text.samplers.schedules import geometric, linear
 
-__all__ = ["LatentModel", "build_inference", "build_model"]
+__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "linear"]
 
 REGISTRY: dict[str, dict[str, type]] = {
     "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
@@ -88,14 +85,14 @@ def build_inference(
         return ShortRun(
             n_steps=config.n_steps,
             step_size=config.step_size,
-            noise_scale=_annealed(linear, config.noise_scale_start, config.noise_scale, progress),
-            likelihood_weight=_annealed(geometric, config.likelihood_weight_start, config.likelihood_weight, progress),
+            noise_scale=linear(config.noise_scale_start, config.noise_scale, progress),
+            likelihood_weight=geometric(config.likelihood_weight_start, config.likelihood_weight, progress),
             memory=memory,
         )
     if isinstance(config, AmortizedConfig):
         assert encoder is not None
         progress = (epoch - config.pretrain_epochs - config.anneal_start_epoch) / config.anneal_epochs
-        kl_weight = _annealed(linear, config.kl_weight_start, config.kl_weight, progress)
+        kl_weight = linear(config.kl_weight_start, config.kl_weight, progress)
         if epoch < config.pretrain_epochs:
             kl_weight = 0.0
         free_bits = FreeBits(config.free_bits, config.free_bits_kind)
@@ -105,8 +102,14 @@ def build_inference(
     return NoLatent()
 
 
-def _annealed(path: Callable[[float, float, float], float], start: float | None, end: float, progress: float) -> float:
-    return end if start is None else path(start, end, progress)
+def linear(start: float | None, end: float, progress: float) -> float:
+    """From `start` to `end` as progress goes from 0 to 1, constant outside; always `end` without a start."""
+    return end if start is None else start + (end - start) * min(max(progress, 0.0), 1.0)
+
+
+def geometric(start: float | None, end: float, progress: float) -> float:
+    """As `linear`, with equal ratios for equal progress; both ends must be > 0."""
+    return end if start is None else float(start * (end / start) ** min(max(progress, 0.0), 1.0))
 
 
 def _class(part: str, name: str, trust_plugins: bool) -> type:

@@ -1,10 +1,14 @@
-r"""Posterior samples from an encoder, whose answer may be refined sentence by sentence.
+r"""Posterior samples from an encoder, an LSTM over the sentence, whose answer may be refined sentence by sentence.
 
+    h_t = LSTM(embedding(x_t), h_{t-1}),  h_0 = c_0 = 0;   [μ; log σ²] = W (1/T) Σ_t h_t + b
     z = μ(x) + σ(x) ε,  ε ~ N(0, I),   q(z|x) = N(μ, diag σ²)
     KL(q‖p0) = Σ_d ½ (μ_d² + σ_d² − 1 − log σ_d²)
 
-It is trained by the evidence bound log p(x|z) − KL(q‖p_α) (Kingma and Welling, ICLR 2014). With an energy-based prior
-KL(q‖p_α) = KL(q‖p0) − E_q f + log Z(α); log Z does not depend on the encoder, and the prior has a loss of its own.
+The mean over positions rather than the last state: each word reaches z, and z's gradient each word, by a path of its
+own, and features of different sentences stay apart where the last state lets them run together (Long et al., 2019).
+It is trained by the evidence bound log p(x|z) − KL(q‖p_α) (Kingma and Welling, ICLR 2014; for sentences Bowman et al.,
+2016). With an energy-based prior KL(q‖p_α) = KL(q‖p0) − E_q f + log Z(α); log Z does not depend on the encoder, and the
+prior has a loss of its own.
 
     refined:  λ_0 = (μ(x), log σ²(x)),   λ ← λ + ½ s² ∇_λ [log p(x|z) − β KL(q_λ‖p_α)],   ε anew at each step
 
@@ -17,18 +21,75 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lebm_text.inference.base import InferenceResult
 from lebm_text.models.base import Generator, LogDensity, Prior
-from lebm_text.models.encoder import LSTMEncoder, Moments
+from lebm_text.models.lstm import LSTM, Packing
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch
 
-__all__ = ["Amortized", "FreeBits", "SemiAmortized", "base_kl", "sample"]
+__all__ = ["Amortized", "FreeBits", "LSTMEncoder", "Moments", "SemiAmortized", "base_kl", "sample"]
+
+
+class Moments(NamedTuple):
+    """Mean and log variance of a diagonal normal distribution for each sentence, (B, D) each."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+
+class LSTMEncoder(LSTM):
+    """q(z|x), with embeddings of its own; it has no dropout.
+
+    Args:
+        vocab_size: V, with the special ids.
+        latent_dim, embedding_dim, hidden_dim: D, E, H.
+        compute_dtype: type of the operands of large matrix products; all else is in the parameters' type.
+        init_range: parameters start uniform in ±init_range.
+        rng: draws the initial parameters.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        latent_dim: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        compute_dtype: torch.dtype = torch.float32,
+        init_range: float = 0.1,
+        rng: torch.Generator,
+    ) -> None:
+        super().__init__(vocab_size, embedding_dim=embedding_dim, hidden_dim=hidden_dim, compute_dtype=compute_dtype)
+        self.moments_weight = nn.Parameter(torch.empty(2 * latent_dim, hidden_dim))
+        self.moments_bias = nn.Parameter(torch.empty(2 * latent_dim))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-init_range, init_range, generator=rng)
+
+    def forward(self, batch: Batch) -> Moments:
+        """Mean and log variance of z for each sentence, differentiable in the parameters."""
+        packing = Packing.of(batch.lengths, batch.tokens.device)
+        weights = self.weights()
+        inputs = weights.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
+        hidden = weights.scan(inputs, packing)
+        mean = packing.sum_by_row(hidden) / batch.lengths.to(hidden).unsqueeze(1)
+        return Moments(*F.linear(mean, self.moments_weight, self.moments_bias).chunk(2, dim=1))
+
+
+def sample(moments: Moments, noise: Tensor) -> Tensor:
+    """μ + σ ε, (B, D), differentiable in the moments."""
+    return moments.mean + (0.5 * moments.log_variance).exp() * noise
+
+
+def base_kl(moments: Moments) -> Tensor:
+    """KL(q‖p0) of each dimension in nats, (B, D)."""
+    return 0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance)
 
 
 @dataclass(frozen=True)
@@ -50,16 +111,6 @@ class FreeBits:
         if self.kind == "total":
             return base_kl.sum(-1).clamp_min(self.nats)
         return base_kl.clamp_min(self.nats / base_kl.shape[-1]).sum(-1)
-
-
-def sample(moments: Moments, noise: Tensor) -> Tensor:
-    """μ + σ ε, (B, D), differentiable in the moments."""
-    return moments.mean + (0.5 * moments.log_variance).exp() * noise
-
-
-def base_kl(moments: Moments) -> Tensor:
-    """KL(q‖p0) of each dimension in nats, (B, D)."""
-    return 0.5 * (moments.mean.square() + moments.log_variance.exp() - 1 - moments.log_variance)
 
 
 @dataclass(frozen=True)

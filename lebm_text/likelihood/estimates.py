@@ -1,4 +1,4 @@
-r"""Numbers with their errors: a mean over independent values, and what log p(x) of n sentences says of a text.
+r"""What estimates of log A(x) and log Z say of a text: plain numbers with their errors, ready for a report.
 
     perplexity = exp(Σ nll / Σ words),   standard error by the delta method of that ratio, over sentences
 
@@ -15,10 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Estimate", "Spread", "TextLikelihood", "mean_of", "spread", "text_likelihood"]
+from lebm_text.errors import InputError
+from lebm_text.samplers.importance import MIN_ESS, LogMean
+from lebm_text.text.batching import EncodedCorpus
+
+from .sentences import AISBounds, AISSettings
+
+__all__ = [
+    "TOLERANCE",
+    "AISLikelihood",
+    "Estimate",
+    "ImportanceLikelihood",
+    "LogZ",
+    "SentenceLikelihood",
+    "Spread",
+    "Text",
+    "TextLikelihood",
+    "mean_of",
+    "spread",
+    "text_likelihood",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+TOLERANCE = 0.02  # nats by which the ways to log Z may differ, and the largest standard error that counts as agreement
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,9 @@ class Estimate:
     value: float
     standard_error: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ± {self.standard_error:.4f}"
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -36,6 +60,46 @@ class Spread:
     min: float
     median: float
     mean: float
+
+
+@dataclass(frozen=True)
+class LogZ:
+    """Estimates of log Z of the prior, in nats.
+
+    Attributes:
+        forward, reverse: by AIS, a lower and an upper bound in expectation.
+        importance: by plain importance sampling; None where its effective sample size is too small to say anything.
+        importance_ess: that size.
+        samples_from: how the samples were made from which reverse AIS began.
+        acceptance: mean acceptance probability of the annealed chains.
+        disagreement: largest difference between two of the estimates, or the largest standard error if that is larger;
+            nan where one is not finite. Whatever is given is replaced.
+        tolerance: the disagreement up to which log Z counts as known.
+    """
+
+    forward: Estimate
+    reverse: Estimate
+    importance: Estimate | None
+    importance_ess: float
+    samples_from: str
+    acceptance: float
+    disagreement: float = math.nan
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        known = [each for each in (self.forward, self.reverse, self.importance) if each is not None]
+        values, errors = [each.value for each in known], [each.standard_error for each in known]
+        largest = max(max(values) - min(values), *errors) if all(map(math.isfinite, values + errors)) else math.nan
+        object.__setattr__(self, "disagreement", largest)
+
+    def check(self) -> None:
+        """Raise InputError unless the estimates agree: there is no likelihood without log Z."""
+        if not self.disagreement <= self.tolerance:
+            plain = "" if self.importance is None else f", importance sampling {self.importance}"
+            raise InputError(
+                f"log Z is not known to {self.tolerance:g} nat: forward AIS {self.forward}, reverse AIS "
+                f"{self.reverse}{plain}; raise --partition-steps or --partition-chains"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +132,10 @@ def mean_of(values: Tensor) -> Estimate:
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
 
 
-def spread(values: Floats) -> Spread:
-    """Of (N,) numbers."""
-    return Spread(float(values.min()), float(np.median(values)), float(values.mean()))
+def spread(values: Tensor) -> Spread:
+    """Of (N,) numbers on the CPU."""
+    array = values.numpy()
+    return Spread(float(array.min()), float(np.median(array)), float(array.mean()))
 
 
 def text_likelihood(
@@ -110,3 +175,108 @@ def _ratio(top: Floats, bottom: Floats | Integers) -> tuple[float, float | None]
     if n < 2:
         return ratio, None
     return ratio, float(math.sqrt(n / (n - 1) * np.square(top - ratio * bottom).sum()) / bottom.sum())
+
+
+@dataclass(frozen=True)
+class Text:
+    """N encoded sentences, in the order in which they are taken.
+
+    Attributes:
+        corpus: their ids.
+        words: (N,) number of words, `</s>` counted.
+        n_bytes: (N,) UTF-8 bytes with the line end; None where bits per byte mean nothing.
+    """
+
+    corpus: EncodedCorpus
+    words: Integers
+    n_bytes: Integers | None
+
+    def likelihood(self, log_p: Floats, error: Floats, rows: Integers, log_z_error: float = 0.0) -> TextLikelihood:
+        """`text_likelihood` of the sentences at `rows`, (n,), of (N,) values or fewer."""
+        n_bytes = None if self.n_bytes is None else self.n_bytes[rows]
+        return text_likelihood(log_p[rows], error[rows], self.words[rows], log_z_error=log_z_error, n_bytes=n_bytes)
+
+    def estimated(self, log_a: LogMean, rows: Integers, log_z: LogZ) -> TextLikelihood:
+        """The same of estimates of log A(x)."""
+        log_p = log_a.value.numpy() - log_z.reverse.value
+        return self.likelihood(log_p, log_a.standard_error.numpy(), rows, log_z.reverse.standard_error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AISLikelihood(TextLikelihood):
+    """A stochastic lower bound on log p(x); `ess` of the chains."""
+
+    bound: str = "stochastic lower bound on log p(x)"
+    settings: AISSettings
+    acceptance: Spread
+    ess: Spread
+
+    @classmethod
+    def of(cls, ais: AISBounds, settings: AISSettings, log_z: LogZ, text: Text) -> AISLikelihood:
+        """Of the first sentences of a text."""
+        found = text.estimated(ais.log_a, np.arange(len(ais.acceptance)), log_z)
+        acceptance, ess = spread(ais.acceptance), spread(ais.log_a.ess)
+        return cls(**vars(found), settings=settings, acceptance=acceptance, ess=ess)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Importance sampling minus AIS on the same sentences, in nats: mean, and largest absolute value."""
+
+    n_sentences: int
+    importance_minus_ais: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class ImportanceLikelihood:
+    """Importance sampling; `of_reliable`: of the `n_reliable` sentences whose ess reaches `min_ess` alone."""
+
+    n_sentences: int
+    min_ess: float
+    n_reliable: int
+    ess: Spread
+    of_reliable: TextLikelihood | None
+    same_sentences: Difference | None
+
+    @classmethod
+    def of(cls, importance: LogMean, ais: AISBounds | None, log_z: LogZ, text: Text) -> ImportanceLikelihood:
+        """Of the first sentences of a text, and `ais` of some of the same."""
+        known = np.flatnonzero(importance.ess.numpy() >= MIN_ESS)
+        both = known if ais is None else known[known < len(ais.acceptance)]
+        same = None
+        if ais is not None and len(both):
+            difference = importance.value[both] - ais.log_a.value[both]
+            same = Difference(len(both), float(difference.mean()), float(difference.abs().max()))
+        reliable = text.estimated(importance, known, log_z) if len(known) else None
+        return cls(len(importance.ess), MIN_ESS, len(known), spread(importance.ess), reliable, same)
+
+
+@dataclass(frozen=True)
+class SentenceLikelihood:
+    """One sentence: bound by AIS and its standard error, and value by importance sampling if its ess is enough."""
+
+    n_tokens: int
+    log_p_lower: float | None = None
+    standard_error: float | None = None
+    log_p_importance: float | None = None
+    ess: float | None = None
+
+    @classmethod
+    def each(
+        cls, ais: AISBounds | None, importance: LogMean | None, log_z: LogZ, text: Text
+    ) -> list[SentenceLikelihood]:
+        """The first sentences of a text, as many as either method was used on."""
+        n = 0 if ais is None else len(ais.acceptance)
+        m = 0 if importance is None else len(importance.ess)
+        found = []
+        for i in range(max(n, m)):
+            lower = error = value = ess = None
+            if ais is not None and i < n:
+                lower = float(ais.log_a.value[i]) - log_z.reverse.value
+                error = float(ais.log_a.standard_error[i]) if len(ais.z) > 1 else None
+            if importance is not None and i < m:
+                ess = float(importance.ess[i])
+                value = float(importance.value[i]) - log_z.reverse.value if ess >= MIN_ESS else None
+            found.append(cls(int(text.corpus.lengths[i]), lower, error, value, ess))
+        return found

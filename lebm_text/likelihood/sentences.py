@@ -116,10 +116,10 @@ def chain_averages(
     """
     kept = max(n_steps // 2, 1)
     move = partial(hmc, terms, [1.0] * len(terms), step_size=step_size, n_leapfrog=n_leapfrog, rng=rng)
-    state = move(state, n_steps=max(n_steps - kept, 0)).state
+    state, _ = move(state, n_steps=max(n_steps - kept, 0))
     z, values = torch.zeros_like(state.z), torch.zeros_like(state.values[-1])
     for _ in range(min(kept, n_steps)):
-        state = move(state, n_steps=1).state
+        state, _ = move(state, n_steps=1)
         z += state.z / kept
         values += state.values[-1] / kept
     return z, values
@@ -200,13 +200,7 @@ def importance_values(
 def exact_log_probs(
     generator: Generator, corpus: EncodedCorpus, index: NDArray[np.int64], on_progress: Progress = silent
 ) -> NDArray[np.float64]:
-    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`.
-
-    Raises:
-        ValueError: a generator with a latent vector.
-    """
-    if generator.latent_dim:
-        raise ValueError(f"only without z is log p(x) exact, got latent_dim = {generator.latent_dim}")
+    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`."""
     log_probs = np.empty(len(index))
     add = adder(on_progress, "log p(x)", len(index))
     for rows, batch in batches(corpus, index, ROWS, generator):

@@ -17,7 +17,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 class Chain(Protocol):
-    """A Markov chain on any log density, with its settings; `inference.chain.LangevinChain` is one."""
+    """A Markov chain on any log density, with its settings; `inference.short_run.LangevinChain` is one."""
 
     @property
     def n_steps(self) -> int:

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.models.base import Chain, Prior
+from lebm_text.models.base import Chain
 from lebm_text.random import Rng, draw_normal
 
-__all__ = ["EBMPrior", "GaussianPrior", "Prior", "base_log_prob"]
+__all__ = ["EBMPrior", "GaussianPrior", "base_log_prob"]
 
 
 def base_log_prob(z: Tensor) -> Tensor:

@@ -16,22 +16,32 @@ import numpy as np
 import torch
 from rich.console import Group
 from rich.table import Table
+from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.likelihood.bracket import bracket, simulate
-from lebm_text.likelihood.estimates import Estimate, Spread, TextLikelihood, mean_of
-from lebm_text.likelihood.information import MIN_CHAINS, THRESHOLD, chain_gap, encoder_kl
-from lebm_text.likelihood.partition import LogPartition, partition_of
-from lebm_text.likelihood.results import (
-    AISLikelihood,
+from lebm_text.likelihood.diagnostics import (
+    MIN_CHAINS,
+    THRESHOLD,
     BracketLikelihood,
-    ImportanceLikelihood,
     LatentUse,
+    bracket,
+    chain_gap,
+    encoder_kl,
+    simulate,
+)
+from lebm_text.likelihood.estimates import (
+    AISLikelihood,
+    Estimate,
+    ImportanceLikelihood,
     LogZ,
     SentenceLikelihood,
+    Spread,
     Text,
+    TextLikelihood,
+    mean_of,
 )
+from lebm_text.likelihood.partition import partition_of
 from lebm_text.likelihood.sentences import AISSettings, ais_bounds, exact_log_probs, importance_values
 from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE, Processes
@@ -283,8 +293,8 @@ def _estimated(
 ) -> Likelihood:
     prior, generator, encoder, seed = model.model.prior, model.model.generator, model.model.encoder, settings.seed
     size = (settings.partition_steps, settings.partition_chains)
-    partition = partition_of(prior, *size, seed=seed, device=model.device, on_progress=on_progress)
-    partition.check()
+    log_z, prior_samples = partition_of(prior, *size, seed=seed, device=model.device, on_progress=on_progress)
+    log_z.check()
     rows = np.arange(len(text.words))
     some, others = rows[: settings.n_ais], rows[: settings.n_importance]
     ais = importance = kl = None
@@ -297,36 +307,35 @@ def _estimated(
         )
     # Neither a chain's z nor an encoder's after further gradient steps has a density.
     if len(some) > 1 and encoder is not None and model.config.inference.kind == "amortized":
-        kl = mean_of(encoder_kl(encoder, *of, some, log_z=partition.reverse.value, seed=seed))
+        kl = mean_of(encoder_kl(encoder, *of, some, log_z=log_z.reverse.value, seed=seed))
     return replace(
         report,
-        log_z=LogZ.of(partition),
-        chain_gap=_chain_gap(model, partition, seed),
-        ais=None if ais is None else AISLikelihood.of(ais, settings.ais, partition, text),
-        importance=None if importance is None else ImportanceLikelihood.of(importance, ais, partition, text),
-        latent=None if ais is None else LatentUse.of(ais, partition),
+        log_z=log_z,
+        chain_gap=_chain_gap(model, prior_samples, seed),
+        ais=None if ais is None else AISLikelihood.of(ais, settings.ais, log_z, text),
+        importance=None if importance is None else ImportanceLikelihood.of(importance, ais, log_z, text),
+        latent=None if ais is None else LatentUse.of(ais, log_z),
         encoder_kl=kl,
-        bracket=_bracket(model, partition, settings, on_progress) if settings.n_bracket else None,
-        sentences=SentenceLikelihood.each(ais, importance, partition, text),
+        bracket=_bracket(model, log_z, prior_samples, settings, on_progress) if settings.n_bracket else None,
+        sentences=SentenceLikelihood.each(ais, importance, log_z, text),
     )
 
 
 @torch.no_grad()
-def _chain_gap(model: LatentEBM, partition: LogPartition, seed: int) -> Estimate:
+def _chain_gap(model: LatentEBM, samples: Tensor, seed: int) -> Estimate:
     rng = torch.Generator().manual_seed(seed + 1)  # not the noise that the long chains had
-    n = len(partition.samples)
-    short = model.model.prior.sample(n, rng)
+    short = model.model.prior.sample(len(samples), rng)
     neg_energy = model.model.prior.neg_energy
-    return chain_gap(neg_energy(short), neg_energy(partition.samples.to(model.device)))
+    return chain_gap(neg_energy(short), neg_energy(samples.to(model.device)))
 
 
 def _bracket(
-    model: LatentEBM, partition: LogPartition, settings: LikelihoodSettings, on_progress: Progress
+    model: LatentEBM, log_z: LogZ, samples: Tensor, settings: LikelihoodSettings, on_progress: Progress
 ) -> BracketLikelihood:
     tokenizer, generator, seed = model.tokenizer, model.model.generator, settings.seed
     simulated = simulate(
         generator,
-        partition.samples[: settings.n_bracket],
+        samples[: settings.n_bracket],
         eos_id=tokenizer.eos_id,
         pad_id=tokenizer.pad_id,
         max_length=model.config.text.max_length,
@@ -335,7 +344,7 @@ def _bracket(
     if not len(simulated.corpus):
         return BracketLikelihood(0)
     found = bracket(model.model.prior, generator, simulated, settings.ais, seed=seed, on_progress=on_progress)
-    return BracketLikelihood.of(found, partition)
+    return BracketLikelihood.of(found, log_z)
 
 
 def _signature(text: TextDescription, tokenizer: str, settings: LikelihoodSettings, *, exact: bool) -> str:

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from lebm_text.build import build_inference
 from lebm_text.errors import InputError
-from lebm_text.likelihood.partition import TOLERANCE, LogPartition, partition_of
+from lebm_text.likelihood.estimates import TOLERANCE
+from lebm_text.likelihood.partition import partition_of
 from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
@@ -158,17 +159,13 @@ class Scorer:
         log_z: of the prior, in nats; None if it is left out of all scores, which it shifts by the same amount.
     """
 
-    def __init__(
-        self, model: LatentEBM, settings: ScoreSettings | None = None, *, partition: LogPartition | None = None
-    ) -> None:
-        """`partition`: of an energy-based prior, if it is known.
+    def __init__(self, model: LatentEBM, settings: ScoreSettings | None = None, *, log_z: float | None = None) -> None:
+        """`log_z`: of an energy-based prior, if it is known.
 
         Raises InputError for settings of a chain where the model has none, and for a bound without log Z.
         """
         self.model, self.settings = model, settings or ScoreSettings()
-        self.log_z = model.model.prior.log_z()
-        if partition is not None:
-            self.log_z = partition.reverse.value
+        self.log_z = model.model.prior.log_z() if log_z is None else log_z
         if self.settings.bound is not None and self.log_z is None:
             raise InputError("a bound on log p(x) needs log Z of the prior")
         if self.settings.bound is not None and not model.config.model.latent_dim:
@@ -209,9 +206,9 @@ class Scorer:
         scorer = cls(model, replace(settings, bound=None))  # refuses before log Z is estimated
         bounded = settings.bound is not None
         if log_z or bounded:
-            found = partition_of(model.model.prior, seed=settings.seed, device=model.device, on_progress=on_progress)
+            found, _ = partition_of(model.model.prior, seed=settings.seed, device=model.device, on_progress=on_progress)
             if found.disagreement <= TOLERANCE:
-                return cls(model, settings, partition=found)
+                return cls(model, settings, log_z=found.reverse.value)
             message = f"estimates of log Z differ by {found.disagreement:.3f} nat, more than {TOLERANCE:g}"
             if bounded:
                 raise InputError(f"{message}: there is no bound on log p(x)")

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from lebm_text.random import Rng, draw_normal, draw_uniform
 
-__all__ = ["HMCResult", "State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
+__all__ = ["State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
 
 Terms = Sequence[Callable[[Tensor], Tensor]]
 
 # Acceptance that is about the best for MALA (0.574, Roberts and Rosenthal, 1998) and for HMC (0.651, Beskos, 2013).
 TARGET = 0.6
+GAIN = 0.2  # of the logarithm of a step size, per unit of acceptance missed
 
 
 class State(NamedTuple):
@@ -44,13 +45,6 @@ class State(NamedTuple):
         """Its gradient, (C, B, D)."""
         total: Tensor = torch.tensordot(self.grads.new_tensor(weights), self.grads, 1)
         return total
-
-
-class HMCResult(NamedTuple):
-    """Where the chains ended, and the mean acceptance probability of the chains of each target, (B,)."""
-
-    state: State
-    acceptance: Tensor
 
 
 def evaluate(terms: Terms, z: Tensor) -> State:
@@ -116,7 +110,7 @@ def hmc(
     n_steps: int,
     n_leapfrog: int = 1,
     rng: Rng,
-) -> HMCResult:
+) -> tuple[State, Tensor]:
     """Run `n_steps` proposals from a state.
 
     Args:
@@ -126,6 +120,9 @@ def hmc(
         n_steps: number of proposals.
         n_leapfrog: L; 1 is MALA.
         rng: draws the noise; a KeyedRng has the B targets as its items.
+
+    Returns:
+        Where the chains ended, and the mean acceptance probability of the chains of each target, (B,).
 
     Raises:
         ValueError: a step size that is not positive, fewer than 1 leapfrog step, a negative n_steps.
@@ -142,15 +139,15 @@ def hmc(
             terms, weights, state, momentum, uniform, step_size=step_size, n_leapfrog=n_leapfrog
         )
         total += probability.mean(0)
-    return HMCResult(state, total / max(n_steps, 1))
+    return state, total / max(n_steps, 1)
 
 
-def adapted(step_size: Tensor, acceptance: Tensor, *, gain: float = 0.2) -> Tensor:
+def adapted(step_size: Tensor, acceptance: Tensor) -> Tensor:
     """Step sizes (B,) moved towards a mean acceptance of `TARGET` by the one observed, (B,).
 
     A chain that keeps adapting has no fixed target: adapt on a pilot run, then keep the step sizes.
     """
-    return step_size * (gain * (acceptance - TARGET)).exp()
+    return step_size * (GAIN * (acceptance - TARGET)).exp()
 
 
 def normal_noise(rng: Rng, like: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ MIN_ESS = 100.0  # a value from a smaller effective sample size is not to be rep
 BASE_SHARE = 0.05  # ε
 WIDENING = 1.1  # ω
 START_SCALE = 0.7  # of L = σI before it is fitted
+ASCENT, FIT_DRAWS, LEARNING_RATE = 20, 8, 0.05  # steps towards a mode; draws per step of the fit; its first rate
 
 
 class LogMean(NamedTuple):
@@ -78,10 +79,7 @@ def fit_proposal(
     logdensity: Callable[[Tensor], Tensor],
     start: Tensor,
     *,
-    n_ascent: int = 20,
     n_steps: int = 100,
-    n_samples: int = 8,
-    learning_rate: float = 0.05,
     rng: Rng,
 ) -> Gaussian:
     """Fit a Gaussian to each target: ascent to a mode, then the evidence lower bound, both by Adam; then widen it.
@@ -89,17 +87,17 @@ def fit_proposal(
     Args:
         logdensity: (C, B, D) → (C, B) in nats, not normalised.
         start: (B, D), first mean.
-        n_ascent, n_steps: steps of the mean alone, then of mean and covariance; in both the rate falls to 0.
-        n_samples: draws per step, half of them the mirror images of the others; even.
+        n_steps: of mean and covariance, after `ASCENT` of the mean alone; in both the rate falls to 0. Half of the
+            draws of a step are the mirror images of the others.
     """
     mean, lower = start.clone(), torch.zeros(*start.shape, start.shape[-1]).to(start)
     log_diagonal = torch.full_like(start, math.log(START_SCALE))
-    for step in _falling(torch.optim.Adam([mean], betas=(0.9, 0.99)), n_ascent, learning_rate):
+    for step in _falling(torch.optim.Adam([mean], betas=(0.9, 0.99)), ASCENT):
         mean.grad = -gradient(logdensity, mean.unsqueeze(0)).squeeze(0)
         step()
     q = Gaussian(mean, torch.diag_embed(log_diagonal.exp()))
-    for step in _falling(torch.optim.Adam([mean, lower, log_diagonal], betas=(0.9, 0.99)), n_steps, learning_rate):
-        half = normal_noise(rng, start.expand(n_samples // 2, *start.shape))
+    for step in _falling(torch.optim.Adam([mean, lower, log_diagonal], betas=(0.9, 0.99)), n_steps):
+        half = normal_noise(rng, start.expand(FIT_DRAWS // 2, *start.shape))
         noise = torch.cat([half, -half])
         # −∇ log q(z) = L⁻ᵀ η
         score = torch.linalg.solve_triangular(q.factor.mT, noise.permute(1, 2, 0), upper=True).permute(2, 0, 1)
@@ -138,10 +136,10 @@ def importance_sample(
     return log_mean_exp(torch.cat(log_weights))
 
 
-def _falling(optimizer: torch.optim.Optimizer, n_steps: int, learning_rate: float) -> Iterator[Callable[[], object]]:
+def _falling(optimizer: torch.optim.Optimizer, n_steps: int) -> Iterator[Callable[[], object]]:
     """The optimizer's step, `n_steps` times, at a rate that falls to 0."""
     for i in range(n_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * (1 - i / n_steps)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - i / n_steps)
         yield optimizer.step
 
 

@@ -10,21 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lebm_text.random import Rng, draw_normal
 
-__all__ = ["LangevinResult", "gradient", "langevin", "langevin_step"]
-
-
-class LangevinResult(NamedTuple):
-    """Where the chains ended, z (..., D), and the trace (K + 1, ..., D) if asked for; both detached."""
-
-    z: Tensor
-    trace: Tensor | None
+__all__ = ["gradient", "langevin", "langevin_step"]
 
 
 def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, noise_scale: float = 1.0) -> Tensor:
@@ -41,10 +33,9 @@ def langevin(
     noise_scale: float = 1.0,
     rng: Rng,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
-    trace: bool = False,
     slope: Callable[[Tensor], Tensor] | None = None,
-) -> LangevinResult:
-    """Run K steps from z. Gradients are taken in z alone: no parameter gets a `.grad`.
+) -> Tensor:
+    """Run K steps from z; returns where the chains end, (..., D), detached. No parameter gets a `.grad`.
 
     Args:
         logdensity: (..., D) → (...), in nats; need not be normalised.
@@ -54,7 +45,6 @@ def langevin(
         noise_scale: n, a standard deviation.
         rng: draws the noise.
         callback: called before each step with its number (0, 1, …), z and the gradient, both detached.
-        trace: keep every state.
         slope: a faster way to `partial(gradient, logdensity)`, such as a recording of it.
 
     Raises:
@@ -68,7 +58,6 @@ def langevin(
     if not noise_scale >= 0:
         raise ValueError(f"noise_scale must be >= 0, got {noise_scale}")
     z = z.detach()
-    states = [z] if trace else []
     slope = slope or partial(gradient, logdensity)
     for step, size in enumerate(sizes):
         grad = slope(z)
@@ -76,9 +65,7 @@ def langevin(
             callback(step, z, grad)
         noise = draw_normal(rng, z.shape, z.device).to(z.dtype)
         z = langevin_step(z, grad, noise, step_size=size, noise_scale=noise_scale)
-        if trace:
-            states.append(z)
-    return LangevinResult(z, torch.stack(states) if trace else None)
+    return z
 
 
 def gradient(logdensity: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

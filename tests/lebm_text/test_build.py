@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lebm_text.build import build_inference, build_model
+from lebm_text.build import build_inference, build_model, geometric, linear
 from lebm_text.config import Config, ShortRunConfig
 from lebm_text.errors import InputError
 from lebm_text.inference.base import NoLatent
@@ -159,7 +161,7 @@ def test_ebm_prior_is_sampled_by_its_chain() -> None:
     config = toy_config({"prior": settings})
     prior, rng = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4)).prior, seeded(2)
     start = torch.randn(5, LATENT, generator=rng)
-    wanted = langevin(prior.logdensity, start, rng=rng, **settings).z  # type: ignore[arg-type]
+    wanted = langevin(prior.logdensity, start, rng=rng, **settings)  # type: ignore[arg-type]
     assert torch.equal(prior.sample(5, seeded(2)), wanted)
     assert prior.log_z() is None
     assert all(p.grad is None for p in prior.parameters())
@@ -202,3 +204,26 @@ def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:
     prior = toy_prior(dtype=torch.float32)
     many, few = prior.sample(6, KeyedRng(1, range(6))), prior.sample(2, KeyedRng(1, (4, 1)))
     assert gap(few, many[[4, 1]]) < 1e-4
+
+
+values = st.floats(0.01, 100)
+
+
+def test_middle_of_an_anneal() -> None:
+    assert linear(1.0, 4.0, 0.5) == pytest.approx(2.5)
+    assert geometric(1.0, 4.0, 0.5) == pytest.approx(2.0)
+    assert geometric(10.0, 0.1, 0.25) == pytest.approx(10**0.5)
+
+
+@given(start=values, end=values)
+def test_ends_of_an_anneal_and_outside(start: float, end: float) -> None:
+    for schedule in (linear, geometric):
+        assert schedule(start, end, -1.0) == schedule(start, end, 0.0) == start
+        assert schedule(start, end, 7.0) == schedule(start, end, 1.0) == pytest.approx(end)
+
+
+@given(start=values, end=values, progress=st.floats(0, 0.99))
+def test_every_step_of_an_anneal_goes_towards_its_end(start: float, end: float, progress: float) -> None:
+    for schedule in (linear, geometric):
+        now, later = schedule(start, end, progress), schedule(start, end, progress + 0.01)
+        assert (later - now) * (end - start) >= -1e-12

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text.config import Config
-from lebm_text.inference.chain import LangevinChain
+from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, base_log_prob
 from lebm_text.random import Rng, draw_normal, draw_uniform

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
-from lebm_text.likelihood.estimates import Estimate
-from lebm_text.likelihood.partition import LogPartition
+from lebm_text.likelihood.estimates import Estimate, LogZ
 from lebm_text.reports import scores
 
 from ..tiny import tiny_model
@@ -106,8 +105,8 @@ def test_bound_and_log_z(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart = LogPartition(Estimate(0.0, 0.0), Estimate(0.5, 0.0), None, 0.0, torch.empty(0, 4), "", 1.0)
-    monkeypatch.setattr(scores, "partition_of", lambda *_, **__: apart)
+    apart = LogZ(Estimate(0.0, 0.0), Estimate(0.5, 0.0), None, 0.0, "", 1.0)
+    monkeypatch.setattr(scores, "partition_of", lambda *_, **__: (apart, torch.empty(0, 4)))
     assert main(["score", "text", "--log-z"]) == 0
     captured = capsys.readouterr()
     assert records(captured.out)[0]["log_z"] is None

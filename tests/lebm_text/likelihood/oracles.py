@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text.models.base import Generator
+from lebm_text.models.base import Generator, Prior
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.priors import EBMPrior, Prior, base_log_prob
+from lebm_text.models.priors import EBMPrior, base_log_prob
 from lebm_text.text.batching import EncodedCorpus
 
 from ..toy import BOS, VOCABULARY, normal, seeded, toy_corpus

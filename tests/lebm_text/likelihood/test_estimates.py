@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from lebm_text.likelihood.estimates import Spread, mean_of, spread, text_likelihood
 
@@ -53,7 +54,7 @@ def test_one_sentence_has_no_error_and_one_chain_none_from_sampling() -> None:
 
 
 def test_spread() -> None:
-    assert spread(np.array([3.0, 1.0, 8.0])) == Spread(1.0, 3.0, 4.0)
+    assert spread(torch.tensor([3.0, 1.0, 8.0])) == Spread(1.0, 3.0, 4.0)
 
 
 def test_mean() -> None:

@@ -14,14 +14,12 @@ from lebm_text.likelihood.sentences import (
     AISSettings,
     ais_bounds,
     annealing,
-    exact_log_probs,
     importance_values,
     sentence_rng,
 )
 from lebm_text.samplers.ais import anneal, lower_bound
 
-from ..tiny import tiny_model
-from ..toy import gap, toy_corpus
+from ..toy import gap
 from .oracles import LENGTHS, grid_log_a, text_model
 
 ALL = np.arange(len(LENGTHS))
@@ -108,9 +106,3 @@ def test_dropout_never_enters() -> None:
     with_dropout = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1)
     generator.dropout = 0.0
     assert gap(with_dropout.log_a.value, ais_bounds(prior, generator, corpus, ALL, QUICK, seed=1).log_a.value) == 0
-
-
-def test_exactness_is_refused_with_a_latent_vector() -> None:
-    model = tiny_model()
-    with pytest.raises(ValueError, match="latent_dim = 4"):
-        exact_log_probs(model.model.generator, toy_corpus(LENGTHS), ALL)

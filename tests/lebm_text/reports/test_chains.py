@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
-from lebm_text.inference.chain import LangevinChain
+from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import GaussianPrior
 from lebm_text.reports.chains import QUANTITIES, Chains, decoding_steps, describe_long_run, follow, long_run

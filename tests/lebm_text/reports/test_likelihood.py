@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lebm_text.errors import InputError
-from lebm_text.inference.chain import LangevinChain
-from lebm_text.likelihood.results import Text
+from lebm_text.inference.short_run import LangevinChain
+from lebm_text.likelihood.estimates import Text
 from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE
 from lebm_text.progress import silent

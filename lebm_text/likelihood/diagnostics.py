@@ -1,0 +1,219 @@
+r"""What the latent vector carries, how far the chain that generates is from the density, and how tight a bound is.
+
+    chain gap     E_chain[f] − E_{p_α}[f]        K0 steps from p0, as generation does, against samples of p_α
+    active units  Var_x(mean of z_d over M chains) − mean within-variance / M  > 0.01
+    encoder KL    KL(q(z|x)‖p_α) = Σ_d KL(q(z_d|x)‖p0(z_d)) − E_q f(z) + log Z(α)
+    bracket       z* ~ p_α,  x ~ p(x|z*)   ⇒   z* is a sample of p(z|x), from which AIS can run in reverse
+
+(Burda et al., 2016, for active units, here without an encoder: a mean of M chains still has the noise of M chains,
+which is subtracted.) Of an encoder's KL the first term has a closed form, the second is a mean over draws. It is not
+the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which any model has: q is no posterior.
+
+On real text no exact posterior sample is known, hence no upper bound. How far the bounds on simulated sentences lie
+apart (bidirectional Monte Carlo: Grosse et al., 2015) says how tight the lower one is likely to be for such sentences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lebm_text.generation.decoding import DecodeSettings, decode
+from lebm_text.inference.encoder import LSTMEncoder, base_kl, sample
+from lebm_text.models.base import Generator, Prior
+from lebm_text.progress import Progress, adder, silent
+from lebm_text.random import KeyedRng, draw_uniform
+from lebm_text.samplers.ais import anneal, lower_bound, upper_bound
+from lebm_text.samplers.hmc import normal_noise
+from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.encoding import pack
+
+from .estimates import Estimate, LogZ, mean_of
+from .sentences import ROWS, AISBounds, AISSettings, annealing, batches, sentence_rng
+
+__all__ = [
+    "MIN_CHAINS",
+    "THRESHOLD",
+    "Bracket",
+    "BracketLikelihood",
+    "LatentUse",
+    "Simulated",
+    "bracket",
+    "chain_gap",
+    "encoder_kl",
+    "simulate",
+    "unit_variances",
+]
+
+MIN_CHAINS = 8  # M, below which the within-variance is too uncertain
+THRESHOLD = 0.01  # variance of its posterior mean from which a unit counts as active
+DRAWS = 64  # of q for each sentence
+
+
+def chain_gap(f_chain: Tensor, f_long: Tensor) -> Estimate:
+    """E_chain[f] − E_{p_α}[f] from independent draws of each, (N,) and (M,)."""
+    chain, long = mean_of(f_chain), mean_of(f_long)
+    error = (chain.standard_error**2 + long.standard_error**2) ** 0.5
+    return Estimate(chain.value - long.value, error)
+
+
+def unit_variances(z: Tensor) -> Tensor:
+    """The variance of each unit's posterior mean over sentences, (D,); active are those above `THRESHOLD`.
+
+    Args:
+        z: (M, N, D), draws or averages of M independent chains for each of N sentences.
+
+    Raises:
+        ValueError: fewer than 8 chains, or fewer than 2 sentences.
+    """
+    n_chains, n_sentences, _ = z.shape
+    if n_chains < MIN_CHAINS or n_sentences < 2:
+        raise ValueError(f"active units need at least {MIN_CHAINS} chains of 2 sentences, got {tuple(z.shape[:2])}")
+    z = z.double()
+    return z.mean(0).var(0) - z.var(0).mean(0) / n_chains
+
+
+@dataclass(frozen=True)
+class LatentUse:
+    """What z carries; None for what one sentence, or too few chains, cannot tell.
+
+    Attributes:
+        reconstruction_nll: −E log p(x|z) over posterior chains: no likelihood, since z has seen x.
+        information: KL(p(z|x) ‖ p_α) in nats; no bound, since chains that do not end in a draw of p(z|x) make its first
+            term too small or too large.
+        active_units: number of dimensions of z that vary with the sentence.
+        unit_variances: (D,) variance of the posterior mean over sentences.
+    """
+
+    reconstruction_nll: Estimate | None
+    information: Estimate | None
+    active_units: int | None
+    unit_variances: list[float] | None
+
+    @classmethod
+    def of(cls, ais: AISBounds, log_z: LogZ) -> LatentUse:
+        """From the posterior chains of some sentences."""
+        log_p, n_chains = ais.log_a.value - log_z.reverse.value, len(ais.z)
+        if len(log_p) < 2:
+            return cls(None, None, None, None)
+        variances = unit_variances(ais.z) if n_chains >= MIN_CHAINS else None
+        return cls(
+            reconstruction_nll=mean_of(-ais.log_likelihood),
+            information=mean_of(ais.log_likelihood - log_p),
+            active_units=None if variances is None else int((variances > THRESHOLD).sum()),
+            unit_variances=None if variances is None else variances.tolist(),
+        )
+
+
+@torch.no_grad()
+def encoder_kl(
+    encoder: LSTMEncoder,
+    prior: Prior,
+    generator: Generator,
+    corpus: EncodedCorpus,
+    index: NDArray[np.int64],
+    *,
+    log_z: float,
+    seed: int,
+) -> Tensor:
+    """KL(q(z|x)‖p_α) of each sentence in nats, (n,) on the CPU in the order of `index`; `log_z` of the prior."""
+    found = torch.empty(len(index), dtype=torch.float64)
+    for rows, batch in batches(corpus, index, ROWS, generator):
+        moments = encoder(batch)
+        noise = normal_noise(sentence_rng(seed, batch, 3), moments.mean.expand(DRAWS, *moments.mean.shape))
+        f = prior.neg_energy(sample(moments, noise)).mean(0)
+        found[rows] = (base_kl(moments).sum(-1) - f).double().cpu() + log_z
+    return found
+
+
+class Simulated(NamedTuple):
+    """Sentences drawn from p_θ, and the z (N, D) that each of them came from."""
+
+    corpus: EncodedCorpus
+    z: Tensor
+
+
+class Bracket(NamedTuple):
+    """Bounds on log A(x) in nats, each (n,), and the mean acceptance probability."""
+
+    lower: Tensor
+    upper: Tensor
+    acceptance: float
+
+
+@dataclass(frozen=True)
+class BracketLikelihood:
+    """Mean bounds on log p(x) of simulated sentences, in nats; nothing else if none of them could be kept."""
+
+    n_sentences: int
+    lower: float | None = None
+    upper: float | None = None
+    gap: Estimate | None = None
+    largest_gap: float | None = None
+    acceptance: float | None = None
+
+    @classmethod
+    def of(cls, found: Bracket, log_z: LogZ) -> BracketLikelihood:
+        """With forward and reverse log Z as they keep each bound on its side."""
+        n, lower, upper = len(found.lower), found.lower - log_z.reverse.value, found.upper - log_z.forward.value
+        gap = mean_of(upper - lower) if n > 1 else None
+        largest = float((upper - lower).max())
+        return cls(n, float(lower.mean()), float(upper.mean()), gap, largest, found.acceptance)
+
+
+def simulate(generator: Generator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
+    """Draw a sentence from p(x|z) at temperature 1 for each z (N, D).
+
+    Sentences that `max_length` truncates and those with a `<pad>` or `<s>` inside are left out, with their z: whether x
+    is left out depends on x alone, so that the z of the others are still samples of p(z|x).
+    """
+    rng = KeyedRng(seed, range(len(z)))
+    decoded = decode(
+        generator.step,
+        generator.start(z.to(generator.device)),
+        len(z),
+        DecodeSettings(),
+        bos_id=generator.bos_id,
+        eos_id=eos_id,
+        max_length=max_length,
+        uniforms=lambda k: draw_uniform(rng, (len(z), k)),
+        device=generator.device,
+    )
+    odd = {pad_id, generator.bos_id}
+    kept = [
+        i
+        for i, (ids, cut) in enumerate(zip(decoded.ids, decoded.truncated, strict=True))
+        if not cut and odd.isdisjoint(ids)
+    ]
+    return Simulated(EncodedCorpus(*pack((decoded.ids[i] for i in kept), eos_id), pad_id), z[kept])
+
+
+def bracket(
+    prior: Prior,
+    generator: Generator,
+    simulated: Simulated,
+    settings: AISSettings,
+    *,
+    seed: int,
+    on_progress: Progress = silent,
+) -> Bracket:
+    """Forward AIS from the base and reverse AIS from the z that wrote each sentence, under one schedule."""
+    corpus, chains = simulated.corpus, settings.n_chains
+    low, high = (torch.empty(len(corpus), dtype=torch.float64) for _ in range(2))
+    accepted, add = 0.0, adder(on_progress, "bracket", 2 * len(corpus) * settings.n_steps)
+    for rows, batch in batches(corpus, np.arange(len(corpus)), max(1, ROWS // chains), generator):
+        on_step = partial(add, len(rows))
+        rng, likelihood = sentence_rng(seed, batch, 2), generator.likelihood(batch)
+        exact = simulated.z[rows].to(next(generator.parameters())).expand(chains, -1, -1)
+        terms, schedule, start = annealing(prior, likelihood, torch.zeros_like(exact), settings, rng)
+        forward = anneal(terms, start(), schedule, rng=rng, on_step=on_step)
+        reverse = anneal(terms, exact, schedule, rng=rng, reverse=True, on_step=on_step)
+        low[rows], high[rows] = lower_bound(forward).value.cpu(), upper_bound(reverse).value.cpu()
+        accepted += float((forward.acceptance + reverse.acceptance).sum()) / 2
+    return Bracket(low, high, accepted / len(corpus))
