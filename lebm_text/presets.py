@@ -16,25 +16,23 @@ DEFAULT_PRESET = "quick"
 # The posterior chain weighs the likelihood: see docs/training.md for what was tried.
 _WEIGHTED = {"step_size": 0.3, "likelihood_weight": 3.0}
 
-# What all of the family share with `quick`, so that they differ in nothing but the method (docs/models.md).
-_SIZES = {"embedding_dim": 128, "hidden_dim": 128}
-_BATCHES = {"batch_size": 128, "batch_tokens": 4096}
-
 # The posterior chain of Pang et al. (EACL 2021) on PTB. Its noise is 0.05 for a quarter of the run (there 60 epochs),
 # then rises to 0.2 over a twentieth of it.
 _ANNEALED_STEPS = [0.8, 0.7, 0.6, 0.5, 0.2, 0.2, 0.1, 0.1, *[0.05] * 12]
 _ANNEALED_NOISE = {"noise_scale_start": 0.05, "noise_scale": 0.2, "anneal_start_epoch": 5.0, "anneal_epochs": 1.0}
 
+
+def _small(inference: Mapping[str, Any], **model: Any) -> dict[str, Mapping[str, Any]]:
+    """What all of the family share with `quick`, so that they differ in nothing but the method (docs/models.md)."""
+    sizes = {"embedding_dim": 128, "hidden_dim": 128, **model}
+    return {"model": sizes, "inference": inference, "training": {"batch_size": 128, "batch_tokens": 4096}}
+
+
+_WARM_UP = {"kind": "amortized", "kl_weight_start": 0.0}
+
 # name → (what it is for, its difference from the defaults of `config`)
 PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
-    "quick": (
-        "for 2 CPU cores",
-        {
-            "model": _SIZES,
-            "inference": {"n_steps": 10, **_WEIGHTED},
-            "training": _BATCHES,
-        },
-    ),
+    "quick": ("for 2 CPU cores", _small({"n_steps": 10, **_WEIGHTED})),
     "paper": (
         "sizes and chain lengths of the paper's text model",
         {
@@ -52,62 +50,25 @@ PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
             "training": {"n_epochs": 6, "learning_rate": 3e-3, "learning_rate_decay": 0.85},
         },
     ),
-    "gaussian": (
-        "quick with a Gaussian prior",
-        {
-            "model": {**_SIZES, "prior": "gaussian"},
-            "inference": {"n_steps": 10, **_WEIGHTED},
-            "training": _BATCHES,
-        },
-    ),
+    "gaussian": ("quick with a Gaussian prior", _small({"n_steps": 10, **_WEIGHTED}, prior="gaussian")),
     "lm": (
         "an LSTM language model, no latent vector",
-        {
-            "model": {**_SIZES, "latent_dim": 0, "prior": "gaussian"},
-            "inference": {"kind": "no_latent"},
-            "training": _BATCHES,
-        },
+        _small({"kind": "no_latent"}, latent_dim=0, prior="gaussian"),
     ),
-    "vae": (
-        "an encoder, Gaussian prior, KL warm-up",
-        {
-            "model": {**_SIZES, "prior": "gaussian"},
-            "inference": {"kind": "amortized", "kl_weight_start": 0.0},
-            "training": _BATCHES,
-        },
-    ),
+    "vae": ("an encoder, Gaussian prior, KL warm-up", _small(_WARM_UP, prior="gaussian")),
     "fbvae": (
         "the same after pretraining as an autoencoder, with free bits",
-        {
-            "model": {**_SIZES, "prior": "gaussian"},
-            "inference": {"kind": "amortized", "pretrain_epochs": 4, "kl_weight_start": 0.0, "free_bits": 8.0},
-            "training": _BATCHES,
-        },
+        _small({**_WARM_UP, "pretrain_epochs": 4, "free_bits": 8.0}, prior="gaussian"),
     ),
     "savae": (
         "an encoder refined by gradient steps, Gaussian prior, KL warm-up",
-        {
-            "model": {**_SIZES, "prior": "gaussian"},
-            "inference": {"kind": "semi_amortized", "n_steps": 10, "kl_weight_start": 0.0},
-            "training": _BATCHES,
-        },
+        _small({"kind": "semi_amortized", "n_steps": 10, "kl_weight_start": 0.0}, prior="gaussian"),
     ),
     "sri": (
         "annealed short-run inference, Gaussian prior",
-        {
-            "model": {**_SIZES, "prior": "gaussian"},
-            "inference": {"n_steps": 20, "step_size": _ANNEALED_STEPS, **_ANNEALED_NOISE},
-            "training": _BATCHES,
-        },
+        _small({"n_steps": 20, "step_size": _ANNEALED_STEPS, **_ANNEALED_NOISE}, prior="gaussian"),
     ),
-    "avae": (
-        "an encoder with the energy-based prior",
-        {
-            "model": _SIZES,
-            "inference": {"kind": "amortized", "kl_weight_start": 0.0},
-            "training": _BATCHES,
-        },
-    ),
+    "avae": ("an encoder with the energy-based prior", _small(_WARM_UP)),
 }
 
 

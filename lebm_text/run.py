@@ -61,9 +61,11 @@ class Run:
     """
 
     def __init__(self, path: str | Path, *, data_dir: Path | None = None, trust_plugins: bool = False) -> None:
-        self.path = Path(path)
-        self.data_dir = data_dir
-        self.trust_plugins = trust_plugins
+        self.path, self.data_dir, self.trust_plugins = Path(path), data_dir, trust_plugins
+        self.config_file, self.environment_file = self.path / CONFIG, self.path / ENVIRONMENT
+        self.weights_file, self.metrics_file = self.path / WEIGHTS, self.path / METRICS
+        self.checkpoints, self.tensorboard = self.path / CHECKPOINTS, self.path / TENSORBOARD
+        self.page_file = self.path / PAGE
         self.notes: list[str] = []
 
     @classmethod
@@ -86,37 +88,9 @@ class Run:
         return self.path.resolve().name
 
     @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG
-
-    @property
-    def environment_file(self) -> Path:
-        return self.path / ENVIRONMENT
-
-    @property
-    def weights_file(self) -> Path:
-        return self.path / WEIGHTS
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / METRICS
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / CHECKPOINTS
-
-    @property
     def best_weights_file(self) -> Path:
         """The weights that `training.select` likes best so far, whose directory is made."""
         return _within(self.checkpoints / "best", WEIGHTS)
-
-    @property
-    def page_file(self) -> Path:
-        return self.path / PAGE
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / TENSORBOARD
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -182,7 +156,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl; none before the first report."""
-        from lebm_text.training.metrics import read_metrics
+        from lebm_text.training.events import read_metrics
 
         return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
 

@@ -15,8 +15,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, prefetch
 from lebm_text.training.checkpoint import Checkpoint, save_checkpoint
-from lebm_text.training.events import Event, Listener
-from lebm_text.training.metrics import MetricsLog
+from lebm_text.training.events import Event, Listener, MetricsLog
 from lebm_text.training.monitor import Averages, Watchdog
 from lebm_text.training.trainer import Trainer
 
@@ -108,7 +107,7 @@ class TrainingLoop:
 
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
-        with self.metrics:
+        with closing(self.metrics):
             position, settings = self.position, self.trainer.config.training
             while position.epoch < settings.n_epochs:
                 indices = self.plan.epoch(position.epoch)

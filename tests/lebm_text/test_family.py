@@ -15,7 +15,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.presets import PRESETS, preset
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
-from lebm_text.training.metrics import read_metrics
+from lebm_text.training.events import read_metrics
 from lebm_text.training.train import train
 
 from .toy import text_corpus

@@ -9,8 +9,7 @@ import torch
 
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
-from lebm_text.training.events import Event
-from lebm_text.training.metrics import read_metrics
+from lebm_text.training.events import Event, read_metrics
 from lebm_text.training.train import train
 
 from ..toy import toy_config

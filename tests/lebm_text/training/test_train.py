@@ -21,8 +21,7 @@ from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
-from lebm_text.training.events import Event
-from lebm_text.training.metrics import read_metrics
+from lebm_text.training.events import Event, read_metrics
 from lebm_text.training.train import train
 
 from ..toy import text_corpus, toy_config
