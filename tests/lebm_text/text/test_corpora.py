@@ -12,8 +12,9 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.store import cache_directory
-from lebm_text.text.corpora import find_corpus, label_path, locate, read_labelled
+from lebm_text.text.corpora import Corpus, find_corpus, label_path, labelled_split, locate
 from lebm_text.text.fetching import read_manifest, store
+from lebm_text.text.reading import Split
 from lebm_text.text.registry import REGISTRY, SPLITS, CorpusEntry
 
 from .conftest import COUNTS, TEXTS, write_corpus
@@ -257,17 +258,22 @@ def test_registry_is_consistent() -> None:
             assert all(os.path.basename(file) for files in source.files.values() for file in files)
 
 
+def _one_text(path: Path) -> Corpus:
+    return Corpus("mine", "directory", {"train": Split(path, "", 1, 1)})
+
+
 def test_lines_belong_together_and_gaps_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one  two\n\nthree\nfour\n")
     (tmp_path / "a.label").write_text("1\n0\n\n very good\n")
-    assert read_labelled(tmp_path / "a.txt", tmp_path / "a.label") == [("one two", "1"), ("four", "very good")]
+    found = labelled_split(_one_text(tmp_path / "a.txt"), "train")
+    assert found == [("one two", "1"), ("four", "very good")]
 
 
 def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "a.label").write_text("1\n")
     with pytest.raises(InputError, match="has 1 lines"):
-        read_labelled(tmp_path / "a.txt", tmp_path / "a.label")
+        labelled_split(_one_text(tmp_path / "a.txt"), "train")
 
 
 @pytest.mark.parametrize("text", ["train.txt", "train.txt.gz", "train.parquet", "train"])

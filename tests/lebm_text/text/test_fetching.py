@@ -251,31 +251,27 @@ def test_tokenised_text_is_a_normalised_sentence_without_reserved_tokens(raw: st
     assert not set(sentence) & set("\0\r\n")
 
 
-def _rows(*texts: str) -> list[tuple[str, ...]]:
-    return [(text,) for text in texts]
-
-
 def test_ready_text_keeps_its_bytes_but_loses_empty_lines() -> None:
     source = Source("text", {})
-    rows = {"train": _rows(" A b ", "", " "), "valid": _rows("x"), "test": _rows("y")}
+    rows = {"train": [" A b ", "", " "], "valid": ["x"], "test": ["y"]}
     assert prepare(rows, source) == {"train": [" A b "], "valid": ["x"], "test": ["y"]}
 
 
 def test_unique_keeps_a_repeated_sentence_in_test_then_valid() -> None:
     source = Source("parquet", {}, tokenise=True, unique=True)
-    rows = {"train": [("T", "v"), ("a", "A")], "valid": [("v", "t")], "test": [("t", "t")]}
+    rows = {"train": ["T", "v", "a", "A"], "valid": ["v", "t"], "test": ["t", "t"]}
     assert prepare(rows, source) == {"test": ["t"], "valid": ["v"], "train": ["a"]}
 
 
 def test_valid_is_taken_from_train_evenly() -> None:
     source = Source("parquet", {}, valid_every=3)
-    prepared = prepare({"train": _rows(*"abcdefg"), "test": _rows("x")}, source)
+    prepared = prepare({"train": "abcdefg", "test": ["x"]}, source)
     assert prepared == {"train": list("abdeg"), "valid": ["c", "f"], "test": ["x"]}
 
 
 def test_at_most_thins_evenly_and_in_order() -> None:
     source = Source("text", {}, at_most={"train": 4, "valid": 9})
-    prepared = prepare({"train": _rows(*"abcdefghij"), "valid": _rows("x", "y"), "test": _rows(*"zzz")}, source)
+    prepared = prepare({"train": "abcdefghij", "valid": ["x", "y"], "test": "zzz"}, source)
     assert prepared == {"train": ["a", "c", "f", "h"], "valid": ["x", "y"], "test": ["z", "z", "z"]}
 
 
