@@ -151,14 +151,13 @@ def prefetch(
     closed; leave it early only under `contextlib.closing`.
     """
     waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        try:
-            for item in items:
-                waiting.append(thread.submit(make, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+    thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+    try:
+        for item in items:
+            waiting.append(thread.submit(make, item))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -30,7 +30,7 @@ KEPT_FROM = 1 << 20
 
 _VERSION = 1  # of the rules by which cache entries are made
 _BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
-_CLOSER_LOOK = ("\0", "\r", "\t", "  ", *RESERVED)
+_CLOSER_LOOK = ("\ufffd", "\0", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -134,21 +134,12 @@ def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, 
     while full and (raw := list(islice(lines, _BLOCK))):
         full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be asked again for its end
         block = b"".join(raw)
-        plain = _plain_lines(block, first=number == 1)
-        each = (_parse_line(line, name, n) for n, line in enumerate(raw, number))
-        yield block, each if plain is None else plain
+        text = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).decode(errors="replace")
+        if any(sign in text for sign in _CLOSER_LOOK):
+            yield block, (_parse_line(line, name, n) for n, line in enumerate(raw, number))
+        else:
+            yield block, [line.strip(" ") for line in text.removesuffix("\n").split("\n")]
         number += len(raw)
-
-
-def _plain_lines(block: bytes, *, first: bool) -> list[str] | None:
-    """The lines of a block in which nothing calls for a closer look, as nearly all are; None for others."""
-    try:
-        text = (block.removeprefix(codecs.BOM_UTF8) if first else block).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    if any(sign in text for sign in _CLOSER_LOOK):
-        return None
-    return [line.strip(" ") for line in text.removesuffix("\n").split("\n")]
 
 
 def _parse_line(raw: bytes, name: str, number: int) -> str:
