@@ -25,6 +25,7 @@ from lebm_text.generation.generate import Generated, decode_latents, generate
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
+from lebm_text.run import CONFIG, WEIGHTS
 from lebm_text.store import atomic_write_json, read_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
     from lebm_text.reports.neighbours import Neighbour
     from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
-__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "LatentEBM", "weights_metadata"]
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+__all__ = ["LatentEBM", "weights_metadata"]
 
 
 class LatentEBM:
@@ -78,12 +76,12 @@ class LatentEBM:
             InputError: something is missing, damaged or does not belong together.
         """
         directory = Path(directory)
-        config = Config.from_dict(read_json(directory / CONFIG_FILE))
+        config = Config.from_dict(read_json(directory / CONFIG))
         tokenizer = load_tokenizer(directory)
-        path = directory / WEIGHTS_FILE
+        path = directory / WEIGHTS
         if not path.exists():
             raise InputError(
-                f"{directory} has no {WEIGHTS_FILE}: training has not ended yet "
+                f"{directory} has no {WEIGHTS}: training has not ended yet "
                 f"(a stopped run goes on with: lebm-text train --resume --out {directory})"
             )
         weights, metadata = load_weights(path)
@@ -106,9 +104,9 @@ class LatentEBM:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(directory / CONFIG_FILE, self.config.to_dict())
+        atomic_write_json(directory / CONFIG, self.config.to_dict())
         self.tokenizer.save(directory)
-        save_weights(directory / WEIGHTS_FILE, self.model.state_dict(), weights_metadata(self.tokenizer))
+        save_weights(directory / WEIGHTS, self.model.state_dict(), weights_metadata(self.tokenizer))
 
     @property
     def device(self) -> torch.device:
@@ -167,12 +165,9 @@ class LatentEBM:
         InputError for a sentence longer than `config.text.max_length`, and of a language model, which has no z.
         """
         self._require_latent()
-        z, n_done = torch.empty(len(sentences), self.config.model.latent_dim), 0
-        for batch, rng in self._batches(sentences, seed, batch_size):
+        z = torch.empty(len(sentences), self.config.model.latent_dim)
+        for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
             z[batch.index] = self._infer(batch, rng).cpu()
-            n_done += len(batch.index)
-            if on_progress is not None:
-                on_progress(n_done)
         return z
 
     def reconstruct(
@@ -192,14 +187,11 @@ class LatentEBM:
         """
         self._require_latent()
         settings = _settings("greedy", settings, decoding)
-        texts, n_done = [""] * len(sentences), 0
-        for batch, rng in self._batches(sentences, seed, batch_size):
+        texts = [""] * len(sentences)
+        for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
             decoded = self._decode(self._infer(batch, rng), settings, max_length, rng)
             for index, text in zip(batch.index.tolist(), decoded, strict=True):
                 texts[index] = text
-            n_done += len(decoded)
-            if on_progress is not None:
-                on_progress(n_done)
         return texts
 
     def decode(
@@ -299,7 +291,9 @@ class LatentEBM:
                 "this is a language model (model.latent_dim = 0): it has no latent vector to infer or reconstruct from"
             )
 
-    def _batches(self, sentences: Sequence[str], seed: int, batch_size: int) -> Iterator[tuple[Batch, KeyedRng]]:
+    def _batches(
+        self, sentences: Sequence[str], seed: int, batch_size: int, on_progress: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
         if isinstance(sentences, str):
             raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
@@ -318,6 +312,8 @@ class LatentEBM:
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
             yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
+            if on_progress is not None:
+                on_progress(start + len(batch.index))
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
@@ -338,6 +334,6 @@ def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> No
     if odd := sorted(set(expected.items()) ^ set(found.items())):
         name = odd[0][0]
         raise InputError(
-            f"{path} does not fit {CONFIG_FILE} and the tokenizer: "
+            f"{path} does not fit {CONFIG} and the tokenizer: "
             f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
         )

@@ -37,11 +37,9 @@ class KeyedRng:
         self._uniform = _Streams([_mix(seed, 2 * index + 1) for index in indices], torch.rand)
 
     def normal(self, shape: Iterable[int]) -> Tensor:
-        """N(0, 1) draws of `shape`, whose first axis is the items."""
         return self._normal.draw(tuple(shape))
 
     def uniform(self, shape: Iterable[int]) -> Tensor:
-        """Uniform draws on [0, 1) of `shape`, whose first axis is the items."""
         return self._uniform.draw(tuple(shape))
 
 
@@ -55,11 +53,9 @@ class RowsRng:
         self._rng, self._rows, self._n_rows = rng, rows.to(rng.device), n_rows
 
     def normal(self, shape: Iterable[int]) -> Tensor:
-        """N(0, 1) draws of `shape`, whose first axis is the rows."""
         return self._draw(torch.randn, tuple(shape))
 
     def uniform(self, shape: Iterable[int]) -> Tensor:
-        """Uniform draws on [0, 1) of `shape`, whose first axis is the rows."""
         return self._draw(torch.rand, tuple(shape))
 
     def _draw(self, function: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:

@@ -8,16 +8,17 @@ likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posteri
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
 from lebm_text.models.base import Generator, LogDensity, Prior
-from lebm_text.models.graphs import captured
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient, langevin
 from lebm_text.text.batching import Batch
@@ -25,7 +26,9 @@ from lebm_text.text.batching import Batch
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["LangevinChain", "ShortRun"]
+__all__ = ["LangevinChain", "Replay", "ShortRun", "captured"]
+
+Function = Callable[[Tensor], Tensor]
 
 WORTH_CAPTURING = 4  # steps; recording a CUDA graph costs about two
 
@@ -122,3 +125,45 @@ class ShortRun(LangevinChain):
             "noise_scale": self.noise_scale,
             "move_positive": (result.z - result.start).norm(dim=-1).mean(),
         }
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A function recorded as a CUDA graph: it reads `given`, and `replay` leaves its value in `result`."""
+
+    given: Tensor
+    result: Tensor
+    replay: Callable[[], object]
+
+    def __call__(self, value: Tensor) -> Tensor:
+        self.given.copy_(value)
+        self.replay()
+        return self.result.clone()
+
+
+def captured(function: Function, like: Tensor) -> Function:
+    """`function` for tensors of the shape, type and device of `like`, on CUDA recorded: its many kernels start as one.
+
+    Whatever else it reads must stay where it is: a replay sees the parameters and the batch of the recording. Where the
+    recording fails, the function runs as it is.
+    """
+    if like.device.type != "cuda":
+        return function
+    try:
+        return _record(function, like)
+    except RuntimeError as error:
+        warnings.warn(f"no CUDA graph of the Langevin step, which runs slower without one: {error}", stacklevel=2)
+        return function
+
+
+def _record(function: Function, like: Tensor) -> Replay:
+    given = like.clone()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        function(given)  # libraries that set themselves up at their first call must not do so while recording
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function(given)
+    return Replay(given, result, graph.replay)

@@ -67,16 +67,10 @@ def unit_variances(z: Tensor) -> Tensor:
     """The variance of each unit's posterior mean over sentences, (D,); active are those above `THRESHOLD`.
 
     Args:
-        z: (M, N, D), draws or averages of M independent chains for each of N sentences.
-
-    Raises:
-        ValueError: fewer than 8 chains, or fewer than 2 sentences.
+        z: (M, N, D), draws or averages of M ≥ `MIN_CHAINS` independent chains for each of N ≥ 2 sentences.
     """
-    n_chains, n_sentences, _ = z.shape
-    if n_chains < MIN_CHAINS or n_sentences < 2:
-        raise ValueError(f"active units need at least {MIN_CHAINS} chains of 2 sentences, got {tuple(z.shape[:2])}")
     z = z.double()
-    return z.mean(0).var(0) - z.var(0).mean(0) / n_chains
+    return z.mean(0).var(0) - z.var(0).mean(0) / len(z)
 
 
 @dataclass(frozen=True)

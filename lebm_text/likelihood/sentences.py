@@ -211,11 +211,7 @@ def exact_log_probs(
 
 
 def batches(
-    corpus: EncodedCorpus,
-    index: NDArray[np.int64],
-    size: int,
-    generator: Generator,
-    processes: Processes = ALONE,
+    corpus: EncodedCorpus, index: NDArray[np.int64], size: int, generator: Generator, processes: Processes = ALONE
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Batches of similar lengths on the generator's device, each with the positions of its rows in `index`.
 

@@ -70,15 +70,11 @@ def hmc_step(
     step_size: float | Tensor,
     n_leapfrog: int = 1,
 ) -> tuple[State, Tensor]:
-    """One proposal, accepted or not, with the noise given.
+    """One proposal, accepted or not, with the noise given; the other arguments are those of `hmc`.
 
     Args:
-        terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
-        state: as `evaluate` makes it.
         momentum: (C, B, D) N(0, 1) noise.
         uniform: (C, B) numbers in [0, 1).
-        step_size: s, or (B,), one per target.
-        n_leapfrog: L; 1 is MALA.
 
     Returns:
         The new state, and the acceptance probability (C, B). A proposal whose density is not a number is refused.

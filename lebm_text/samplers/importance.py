@@ -75,13 +75,7 @@ class Gaussian:
         return _normal_log_prob(noise) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-def fit_proposal(
-    logdensity: Callable[[Tensor], Tensor],
-    start: Tensor,
-    *,
-    n_steps: int = 100,
-    rng: Rng,
-) -> Gaussian:
+def fit_proposal(logdensity: Callable[[Tensor], Tensor], start: Tensor, *, n_steps: int = 100, rng: Rng) -> Gaussian:
     """Fit a Gaussian to each target: ascent to a mode, then the evidence lower bound, both by Adam; then widen it.
 
     Args:
@@ -113,12 +107,7 @@ def fit_proposal(
 
 @torch.no_grad()
 def importance_sample(
-    logdensity: Callable[[Tensor], Tensor],
-    proposal: Gaussian,
-    *,
-    n_samples: int,
-    at_once: int = 16,
-    rng: Rng,
+    logdensity: Callable[[Tensor], Tensor], proposal: Gaussian, *, n_samples: int, at_once: int = 16, rng: Rng
 ) -> LogMean:
     """log ∫ exp(logdensity) of each target by K = `n_samples` draws, `at_once` at a time, with its ess.
 

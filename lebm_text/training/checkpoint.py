@@ -87,14 +87,16 @@ def load_checkpoint(root: Path) -> Checkpoint:
 
     Raises InputError if neither is complete, saying what is wrong with each. Tensors are on the CPU.
     """
-    try:
-        return _read(root / "last", None)
-    except InputError as error:
-        problem = str(error)
-    try:
-        return _read(root / "previous", f"{problem}; going on from {root / 'previous'} instead")
-    except InputError as error:
-        raise InputError(f"no usable checkpoint in {root}: {problem}; {error}") from None
+    problems: list[str] = []
+    for path in (root / "last", root / "previous"):
+        try:
+            state = _verify(path)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            notice = f"{problems[0]}; going on from {path} instead" if problems else None
+            return Checkpoint(safetensors.torch.load_file(path / _TENSORS), state, path, notice)
+    raise InputError(f"no usable checkpoint in {root}: {'; '.join(problems)}")
 
 
 def flatten(tree: object, prefix: str) -> tuple[dict[str, Tensor], JSON]:
@@ -215,11 +217,6 @@ def _verify(directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
     return dict(state)
-
-
-def _read(directory: Path, notice: str | None) -> Checkpoint:
-    state = _verify(directory)
-    return Checkpoint(safetensors.torch.load_file(directory / _TENSORS), state, directory, notice)
 
 
 def _digest(state: object) -> str:

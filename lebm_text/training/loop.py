@@ -92,18 +92,19 @@ class TrainingLoop:
         self.steps_per_epoch = plan.n_batches
         self.n_steps = trainer.config.training.n_epochs * self.steps_per_epoch
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Stand where `checkpoint` was written, metrics included."""
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Stand where `checkpoint` was written, metrics included; without one, before the first update.
+
+        The run may have been killed before its first checkpoint, and have metrics.
+        """
+        self.metrics.truncate_after(checkpoint.state["progress"]["step"] if checkpoint else 0)
+        if checkpoint is None:
+            return
         known = {f.name for f in fields(Position)}
         self.position = Position(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
         self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
         self.trainer.monitor.averages = Averages(self.position.sums)
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
-        self.metrics.truncate_after(self.position.step)
-
-    def begin_again(self) -> None:
-        """Stand before the first update, without the metrics of a run that was killed before its first checkpoint."""
-        self.metrics.truncate_after(0)
 
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""

@@ -21,7 +21,7 @@ from lebm_text.processes import Processes, Share
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient
 
-__all__ = ["Averages", "Monitor", "Update", "Watchdog", "largest_curvature", "probe", "require_finite", "spread"]
+__all__ = ["Averages", "Monitor", "Update", "Watchdog", "largest_curvature", "probe", "spread"]
 
 MOST_WAITING = 256  # updates whose figures are kept on the device
 
@@ -83,7 +83,9 @@ class Monitor:
                     figures[name] = value
                     if name == "f_negative":
                         figures["gap"] = figures["f_positive"] - value
-                require_finite(step, figures)
+                if bad := [name for name, value in figures.items() if not math.isfinite(value)]:
+                    listing = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                    raise FloatingPointError(f"non-finite {' and '.join(bad)} at step {step} ({listing})")
                 self.averages.add(figures)
 
     def flush(self) -> dict[str, float]:
@@ -95,26 +97,22 @@ class Monitor:
     def _figures(self, update: Update) -> dict[str, Tensor]:
         """This process's part of each figure, () in float64."""
         share, z, z_negative = update.share, update.z_positive, update.z_negative
-        by_row: dict[str, Tensor | float] = {}
-        wide: dict[str, Tensor] = {}
+        rows, equals = share.of_rows, share.of_equals
+        parts: dict[str, tuple[Tensor | float, float]] = {}
         if z.shape[1]:
-            by_row["f_positive"] = self.prior.neg_energy(z).mean()
-            by_row["f_negative"] = self.prior.neg_energy(z_negative).mean()
-            by_row["norm_positive"], by_row["norm_negative"] = _mean_norm(z), _mean_norm(z_negative)
+            parts["f_positive"] = self.prior.neg_energy(z).mean(), rows
+            parts["f_negative"] = self.prior.neg_energy(z_negative).mean(), rows
+            parts["norm_positive"], parts["norm_negative"] = (_mean_norm(z), rows), (_mean_norm(z_negative), rows)
             everyones = {"positive": share.gather(z), "negative": share.gather(z_negative)}
             if len(everyones["positive"]) > 1:
-                wide |= {f"std_{name}": spread(each) for name, each in everyones.items()}
-        of_chains = dict(update.inference)
+                parts |= {f"std_{name}": (spread(each), equals) for name, each in everyones.items()}
+        parts |= {name: (value, rows) for name, value in update.inference.items()}
         if z.shape[1]:
-            of_chains["move_negative"] = _mean_norm(z_negative - update.start)
+            parts["move_negative"] = _mean_norm(z_negative - update.start), rows
         nll = -update.log_likelihood.sum().double() / share.batch.n_tokens
-        return {
-            **{name: _scalar(value, nll) * share.of_rows for name, value in by_row.items()},
-            **{name: _scalar(value, nll) * share.of_equals for name, value in wide.items()},
-            **{name: _scalar(value, nll) * share.of_rows for name, value in of_chains.items()},
-            "nll_token": nll * share.of_tokens,
-            **{name: _scalar(value, nll) * share.of_equals for name, value in update.norms.items()},
-        }
+        parts["nll_token"] = nll, share.of_tokens
+        parts |= {name: (norm, equals) for name, norm in update.norms.items()}
+        return {name: _scalar(value, nll) * weight for name, (value, weight) in parts.items()}
 
 
 class Averages:
@@ -187,18 +185,6 @@ def largest_curvature(
         direction = (gradient(logdensity, z + step) - gradient(logdensity, z - step)) / (2 * radius)
         curvature = direction.norm(dim=1)
     return curvature.max()
-
-
-def require_finite(step: int, values: Mapping[str, float]) -> None:
-    """Stop a run whose numbers have left the reals.
-
-    Raises:
-        FloatingPointError: with the step and all values, if one is not finite.
-    """
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        listing = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        raise FloatingPointError(f"non-finite {' and '.join(bad)} at step {step} ({listing})")
 
 
 class Watchdog:

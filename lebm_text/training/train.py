@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_model
+from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.environment import describe_environment, resolve_device
 from lebm_text.errors import InputError
@@ -124,7 +124,7 @@ def train(
             settings = _resolve(settings, place)
             text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir), settings))
         _require_alike(processes, settings, text, None if checkpoint is None else checkpoint.state)
-        begun = _nothing
+        begun = None
         if processes.first:
             stack.enter_context(run.locked())
             if not resume:
@@ -234,33 +234,29 @@ def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume
         logger.info(checkpoint.notice)
 
 
-def _nothing() -> None:
-    pass
-
-
+@dataclasses.dataclass
 class _Session:
     """One call of training: the modules of a run, and the files that they leave in its directory."""
 
-    def __init__(
-        self,
-        run: Run,
-        config: Config,
-        text: PreparedText,
-        device: torch.device,
-        processes: Processes,
-        on_progress: Progress,
-        on_event: Listener,
-        sample_score: SampleScore | None,
-    ) -> None:
-        self.run, self.config, self.text, self.device, self.processes = run, config, text, device, processes
-        self.on_progress, self.on_event, self.sample_score = on_progress, on_event, sample_score
+    run: Run
+    config: Config
+    text: PreparedText
+    device: torch.device
+    processes: Processes
+    on_progress: Progress
+    on_event: Listener
+    sample_score: SampleScore | None
 
-    def train(self, checkpoint: Checkpoint | None, limits: Limits, begun: Callable[[], None]) -> None:
+    def train(self, checkpoint: Checkpoint | None, limits: Limits, begun: Callable[[], None] | None) -> None:
         """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
         settings = self.config.training
         started = time.monotonic()
         with _threads(settings.n_threads):
-            self.model = self._model()
+            rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
+            model = build_model(
+                self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
+            )
+            self.model = model.to(self.device)
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
             trainer = Trainer(
                 self.model,
@@ -277,11 +273,9 @@ class _Session:
                 on_event=self.on_event,
                 end_of_epoch=self._end_of_epoch,
             )
-            if checkpoint is None:
-                loop.begin_again()
-            else:
-                loop.restore(checkpoint)
-            begun()
+            loop.restore(checkpoint)
+            if begun is not None:
+                begun()
             self._announce(loop)
             try:
                 reason = loop.run(limits)
@@ -296,14 +290,6 @@ class _Session:
                 loop.finish()
         seconds, step = time.monotonic() - started, loop.position.step
         self.on_event(Event("end", {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}))
-
-    def _model(self) -> LatentModel:
-        rng = stream(self.config.training.seed, "weights")
-        tokenizer = self.text.tokenizer
-        model = build_model(
-            self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
-        )
-        return model.to(self.device)
 
     def _announce(self, loop: TrainingLoop) -> None:
         settings = self.config.training

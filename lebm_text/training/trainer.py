@@ -62,10 +62,7 @@ class Trainer:
             self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate, fused=True)
         if learned := [parameter for parameter in model.prior.parameters() if parameter.requires_grad]:
             self.optimizers["prior"] = Adam(
-                learned,
-                lr=settings.prior_learning_rate,
-                weight_decay=settings.prior_weight_decay,
-                fused=True,
+                learned, lr=settings.prior_learning_rate, weight_decay=settings.prior_weight_decay, fused=True
             )
         self.memory: Tensor | None = None
         if config.inference.persistent:

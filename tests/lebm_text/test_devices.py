@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.short_run import Replay, ShortRun, captured
 from lebm_text.model import LatentEBM
 from lebm_text.models import lstm
-from lebm_text.models.graphs import Replay, captured
 from lebm_text.models.lstm import library_runs
 from lebm_text.samplers.langevin import gradient
 from lebm_text.training.train import train

@@ -106,7 +106,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -
     first.metrics.append({"step": 2, "nll_token": 1.0})  # a report of the killed process
     first.metrics.close()
     again = _loop(directory)
-    again.begin_again()
+    again.restore(None)
     again.run(Limits())
     _assert_same(_result(again, directory), _result(whole, tmp_path / "whole"))
 

@@ -28,7 +28,6 @@ from lebm_text.training.monitor import (
     Watchdog,
     largest_curvature,
     probe,
-    require_finite,
     spread,
 )
 from lebm_text.training.trainer import Trainer
@@ -102,11 +101,12 @@ def test_figures_wait_and_are_averaged_over_the_interval() -> None:
     assert monitor.flush() == {}
 
 
-def test_the_first_step_that_is_not_finite_is_named() -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_first_step_that_is_not_finite_is_named_with_its_figures(value: float) -> None:
     monitor, z = Monitor(toy_prior(dtype=torch.float32), ALONE), normal(4, LATENT).float()
-    for step, norm in ((4, 1.0), (5, math.inf), (6, math.nan)):
+    for step, norm in ((4, 1.0), (5, value), (6, math.nan)):
         monitor.add(_seen(z, toy_batch([6, 4, 4, 1]), step, norm), {})
-    with pytest.raises(FloatingPointError, match="non-finite grad_generator at step 5"):
+    with pytest.raises(FloatingPointError, match=r"non-finite grad_generator at step 5 \(f_positive "):
         monitor.collect()
 
 
@@ -134,13 +134,6 @@ def test_largest_curvature_is_that_of_the_worst_row() -> None:
 
 def test_largest_curvature_of_a_flat_density_is_zero() -> None:
     assert float(largest_curvature(lambda z: z.sum(-1), normal(3, 2), rng=seeded())) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_named_with_the_step(value: float) -> None:
-    require_finite(3, {"a": 1.0, "b": -2.5})
-    with pytest.raises(FloatingPointError, match=r"non-finite b at step 3 \(a 1, b .*\)"):
-        require_finite(3, {"a": 1.0, "b": value})
 
 
 HEALTHY = {
