@@ -238,15 +238,12 @@ class LatentEBM:
             metric: of the distance between posterior means: cosine or euclidean.
             n_draws: of z for each sentence, whose mean is its place.
         """
-        from lebm_text.reports.neighbours import Neighbour, nearest
+        from lebm_text.reports.neighbours import nearest
         from lebm_text.reports.posterior import posterior_means, seed_apart
 
         places = posterior_means(self, queries, n_draws=n_draws, seed=seed_apart(seed))
-        found = nearest(places, posterior_means(self, sentences, n_draws=n_draws, seed=seed), k, metric)
-        return [
-            [Neighbour(distance, sentences[row]) for distance, row in zip(*columns, strict=True)]
-            for columns in zip(found.distance.tolist(), found.rows.tolist(), strict=True)
-        ]
+        means = posterior_means(self, sentences, n_draws=n_draws, seed=seed)
+        return nearest(places, means, k, metric).among(sentences)
 
     def score(self, sentences: Sequence[str], settings: ScoreSettings | None = None) -> list[SentenceScore | None]:
         """How anomalous each sentence is, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""

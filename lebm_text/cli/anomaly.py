@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lebm_text.reports import holdout
+from lebm_text.reports import anomaly_texts
 from lebm_text.store import read_json
 from lebm_text.text.corpora import find_corpus
 
@@ -43,9 +43,9 @@ def prepare(
     <unk> in all of them.
     """
     found = find_corpus(corpus, data_dir=data_dir)
-    counts = holdout.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
+    counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
     if as_json:
-        return click.echo(json.dumps(read_json(output / holdout.PROTOCOL)))
+        return click.echo(json.dumps(read_json(output / anomaly_texts.PROTOCOL)))
     text = (
         "{n_train:,} train, {n_valid:,} valid and {n_test:,} test sentences of {n_words:,} words; {n_anomalies:,} "
         "anomalies; {n_too_long:,} of all classes left out, longer than"

@@ -26,17 +26,15 @@ from lebm_text.run import Run
 from lebm_text.store import read_json
 from lebm_text.text.corpora import Corpus
 
-from .anomaly_systems import SystemScores, baselines, labels_of, score_run
-from .anomaly_texts import NORMAL, Anomalies, AnomalySettings, choose_texts
-from .areas import Areas, Curves, Resampled, difference, verdict
+from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
+from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
 from .base import Interval, Report, need_sklearn, new_table, versions
 from .drawing import panels
-from .holdout import PROTOCOL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "ScoredRun", "compute"]
+__all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "ScoredRun", "compute", "verdict"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +147,7 @@ def compute(
     """Score normal and anomalous sentences by all systems, and measure how well each score tells them apart.
 
     Args:
-        corpus: what `holdout.prepare` made, or any: the sentences of its test split are normal.
+        corpus: what `anomaly_texts.prepare` made, or any: the sentences of its test split are normal.
         runs: trained on the normal text; one without a learned prior is a baseline.
         settings: see `AnomalySettings`.
         on_progress: told of sentences that each run has scored.
@@ -161,18 +159,17 @@ def compute(
     need_sklearn("areas under curves")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]
-    normal, sets = choose_texts(
-        corpus,
-        settings,
-        lambda sentence: all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs),
-    )
-    warnings = [
-        f"{label} was trained on {name}, which is not the training text of {corpus.name}: it may know the anomalies"
-        for label, run in labels.items()
-        if (name := _foreign_text(run, corpus)) is not None
-    ]
-    for warning in warnings:
-        logger.warning(warning)
+
+    def fits(sentence: str) -> bool:
+        return all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs)
+
+    normal, sets = choose_texts(corpus, settings, fits)
+    warnings = []
+    for label, run in labels.items():
+        if (name := _foreign_text(run, corpus)) is not None:
+            told = f"{label} was trained on {name}, which is not the training text of {corpus.name}"
+            warnings.append(f"{told}: it may know the anomalies")
+            logger.warning(warnings[-1])
     rare_words = _rare_words(settings, corpus)
     texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
     systems = [score_run(run, label, texts, settings, on_progress) for label, run in labels.items()]
@@ -180,7 +177,9 @@ def compute(
     systems.append(ngram)
     if rare_words is not None:
         counts, price = unknown.values[unknown.main], math.log(rare_words)
-        known = [*map(_knows_all_words, runs), True]
+        # How many words a smaller vocabulary lacks than that of all words of the training text is not known.
+        known = [run.config.text.tokenizer == "word" and run.config.text.vocab_size is None for run in runs]
+        known.append(True)
         systems = [each.with_price(counts, price) if k else each for each, k in zip(systems, known, strict=True)]
     systems += [unknown, length]
     return Anomaly(
@@ -226,23 +225,13 @@ def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:
     return n or None
 
 
-def _knows_all_words(run: Run) -> bool:
-    """`<unk>` stands for the words that its training text lacks; how many a smaller vocabulary lacks is not known."""
-    return run.config.text.tokenizer == "word" and run.config.text.vocab_size is None
-
-
 def _contrast(
     corpus: str, anomalies: Anomalies, n_normal: int, systems: Sequence[SystemScores], settings: AnomalySettings
 ) -> Contrast:
     """Every score's figures, the models against the baselines, and the curves of each system's main score."""
+    paired, n_anomalous = anomalies.of is not None, len(anomalies.sentences)
     rows = list(range(n_normal)) if anomalies.of is None else anomalies.of
-    resampled = Resampled(
-        len(rows),
-        len(anomalies.sentences),
-        n_resamples=settings.resamples,
-        paired=anomalies.of is not None,
-        seed=settings.seed,
-    )
+    resampled = Resampled(len(rows), n_anomalous, n_resamples=settings.resamples, paired=paired, seed=settings.seed)
     results, measured, curves = [], {}, {}
     for system in systems:
         for (score, per_token), values in system.columns().items():
@@ -256,7 +245,7 @@ def _contrast(
                 curves[f"{system.label} {score}"] = resampled.curves(*both)
     steps = "run" if settings.n_steps is None else settings.n_steps
     signature = (
-        f"AUROC,AUPRC|positive:{anomalies.name}(n={len(anomalies.sentences)})"
+        f"AUROC,AUPRC|positive:{anomalies.name}(n={n_anomalous})"
         f"|negative:{corpus}-{settings.split}(n={len(rows)})|z:p(z|x),draws={settings.n_draws},steps={steps}"
         f"|eos:yes|bootstrap:{settings.resamples}|seed:{settings.seed}|v:{__version__}"
     )
@@ -265,7 +254,7 @@ def _contrast(
         anomalies=anomalies.name,
         anomalies_sha256=anomalies.sha256,
         n_normal=len(rows),
-        n_anomalous=len(anomalies.sentences),
+        n_anomalous=n_anomalous,
         share=resampled.share,
         results=results,
         comparisons=_comparisons(systems, measured),
@@ -291,25 +280,32 @@ def _comparisons(systems: Sequence[SystemScores], measured: Mapping[tuple[str, b
     return compared
 
 
+def verdict(ci95: Interval) -> str:
+    """What the interval of a difference from a baseline says: better, worse, or no difference shown."""
+    low, high = ci95
+    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+
+
 def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
     title = f"{contrast.anomalies}: {contrast.n_anomalous:,} anomalies among {contrast.n_normal:,} normal sentences"
     table = new_table(title, "system", "score", "AUROC", "95 %", "AUPRC", "95 %")
     for row in contrast.results:
-        score = f"{row.score} per token" if row.per_token else row.score
         areas = f"{row.auroc:.3f}", _interval(row.auroc_ci95), f"{row.auprc:.3f}", _interval(row.auprc_ci95)
-        table.add_row(row.system, score, *areas)
+        table.add_row(row.system, _score(row), *areas)
     yield table
     yield f"chance: AUROC 0.5, AUPRC {contrast.share:.3f}"
-    table = new_table(
-        "models against baselines", "model", "score", "baseline", "AUROC difference", "95 %", "the model is"
-    )
+    headings = "model", "score", "baseline", "AUROC difference", "95 %", "the model is"
+    table = new_table("models against baselines", *headings)
     for each in contrast.comparisons:
-        score = f"{each.score} per token" if each.per_token else each.score
         figures = f"{each.auroc_difference:+.3f}", _interval(each.ci95), each.model_is
-        table.add_row(each.model, score, each.baseline, *figures)
+        table.add_row(each.model, _score(each), each.baseline, *figures)
     if contrast.comparisons:
         yield table
     yield f"{contrast.signature}\n"
+
+
+def _score(row: Row | Comparison) -> str:
+    return f"{row.score} per token" if row.per_token else row.score
 
 
 def _interval(ci95: Interval) -> str:

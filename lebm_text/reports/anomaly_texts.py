@@ -1,4 +1,8 @@
-"""What anomaly detection tells apart: normal sentences and sets of anomalous ones, found or made by spoiling those.
+"""What anomaly detection tells apart: normal sentences, and anomalous ones, held out, found, or made by spoiling those.
+
+Leave-one-class-out, after Zenati et al. (2018) and Pang et al. (NeurIPS 2020), who do it with digits: a model learns
+all classes of labelled sentences but one, which is the anomaly of the test text. What is held out takes no part in
+training, in validation or in the choice of the vocabulary. Corruptions of normal sentences:
 
 swap      a share of the words change places among themselves, so that none stays: the words are right, their order not
 replace   a share of the words become draws from the unigram distribution of a text: neither fits
@@ -7,28 +11,36 @@ replace   a share of the words become draws from the unigram distribution of a t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.store import sha256_file
-from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
+from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
 from lebm_text.text.reading import read_lines
+from lebm_text.text.tokenizers import UNK
 
-from .holdout import ANOMALIES
+from .base import Settings
+from .posterior import shuffled
 
-__all__ = ["KINDS", "NORMAL", "Anomalies", "AnomalySettings", "Corruption", "Unigrams", "choose_texts", "corrupt"]
+__all__ = ["NORMAL", "PROTOCOL", "Anomalies", "AnomalySettings", "Corruption", "choose_texts", "corrupt", "prepare"]
 
 KINDS = ("swap", "replace")
 NORMAL = "normal"  # the name of the normal sentences among sets of anomalies
+ANOMALIES = "anomalies.txt"  # beside train.txt, valid.txt and test.txt, which hold normal sentences alone
+PROTOCOL = "protocol.json"  # beside them, how they were made
+
+CLASS_NAMES: Mapping[str, tuple[str, ...]] = {"agnews": ("world", "sports", "business", "scitech")}
+"""Names of the classes 0, 1, … of corpora whose label files hold numbers."""
 
 
 @dataclass(frozen=True)
-class AnomalySettings:
+class AnomalySettings(Settings):
     """What is told apart, and how it is scored.
 
     Attributes:
@@ -40,7 +52,7 @@ class AnomalySettings:
         rare_words: N, how many words `<unk>` stands for: scores where each `<unk>` costs log N nats more stand beside
             the plain ones; None: as protocol.json beside the corpus says, if it does.
         resamples: of the bootstrap.
-        precision, device: see `LatentEBM.from_pretrained`.
+        precision: see `LatentEBM.from_pretrained`.
         data_dir: where corpora are looked for first.
     """
 
@@ -51,11 +63,9 @@ class AnomalySettings:
     n: int | None = None
     n_draws: int = 8
     n_steps: int | None = None
-    seed: int = 1
     precision: str = "fp32"
     rare_words: int | None = None
     resamples: int = 500
-    device: str = "auto"
     data_dir: Path | None = None
 
 
@@ -102,8 +112,8 @@ def choose_texts(
     own = corpus.splits["test"].path.with_name(ANOMALIES)
     sources = [*([str(own)] if own.is_file() else []), *settings.anomalous]
     found = [_read(source, settings.data_dir) for source in sources]
-    corruptions = [Corruption("swap", strength) for strength in settings.swaps]
-    corruptions += [Corruption("replace", strength) for strength in settings.replacements]
+    strengths = zip(KINDS, (settings.swaps, settings.replacements), strict=True)
+    corruptions = [Corruption(kind, strength) for kind, of_kind in strengths for strength in of_kind]
     if not found and not corruptions:
         raise InputError(
             f"{corpus.name} has no {ANOMALIES} (lebm-text anomaly prepare makes one): say what is anomalous "
@@ -114,8 +124,7 @@ def choose_texts(
         fitting = [sentence for sentence in sentences if fits(sentence)]
         if len(fitting) < 2:
             raise InputError(f"{what}: a contrast needs 2 sentences that all models take, found {len(fitting)}")
-        order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(fitting))
-        return [fitting[i] for i in sorted(order[: settings.n])]
+        return [fitting[i] for i in sorted(shuffled(len(fitting), settings.seed)[: settings.n])]
 
     normal = chosen(corpus.splits[settings.split].sentences(), f"{corpus.name} {settings.split}")
     sets = [Anomalies(each.name, chosen(each.sentences, each.name), each.sha256) for each in found]
@@ -151,7 +160,7 @@ class Unigrams:
 
     def __init__(self, sentences: Iterable[str]) -> None:
         """Raises InputError for a text without words."""
-        counts = Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences if sentence))
+        counts = _word_counts(filter(None, sentences))
         if not counts:
             raise InputError("there are no words to draw from")
         self._words = sorted(counts)
@@ -169,13 +178,7 @@ def corrupt(
     """The sentences, spoilt; what becomes of sentence i depends on it and on (seed, kind, i) alone.
 
     Of n words round(strength · n) are concerned, at least one (to swap: two) where strength > 0 and there are so many.
-    A replaced word may by chance be the one that was there.
-
-    Args:
-        sentences: words with single spaces between them.
-        corruption: what is done to them.
-        unigrams: what words are drawn from, to replace.
-        seed: of all draws.
+    A replaced word is a draw from `unigrams`, by chance the one that was there.
     """
     if corruption.kind == "replace" and unigrams is None:
         raise ValueError("words are replaced by draws from unigrams, which are missing")
@@ -194,3 +197,101 @@ def corrupt(
             words[place] = word
         spoilt.append(" ".join(words))
     return spoilt
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Normal sentences by split, the anomalies of the test split, and counts of what was done, ready for JSON."""
+
+    splits: dict[str, list[str]]
+    anomalies: list[str]
+    counts: dict[str, int]
+
+
+def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
+    """Write a corpus without one class, whose test sentences of that class are anomalies, and protocol.json.
+
+    Args:
+        corpus: with labels beside each split.
+        held_out: the class, by name or label.
+        output: the new directory, absent or empty.
+        min_count, max_length: see `hold_out`.
+
+    Raises:
+        InputError: the directory is taken or cannot be made, labels are missing, or there is no such class.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists already; choose another directory")
+    labelled = {split: labelled_split(corpus, split) for split in corpus.splits}
+    label = resolve_class(held_out, [pair.label for pair in labelled["train"]], CLASS_NAMES.get(corpus.name, ()))
+    parted = hold_out(labelled, label, min_count=min_count, max_length=max_length)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {output}: {error.strerror}") from None
+    files = {**{f"{split}.txt": lines for split, lines in parted.splits.items()}, ANOMALIES: parted.anomalies}
+    for name, lines in files.items():
+        atomic_write_text(output / name, "".join(f"{line}\n" for line in lines))
+    protocol = {
+        "protocol": "leave-one-class-out",
+        "corpus": corpus.describe(),
+        "held_out": held_out,
+        "label": label,
+        "min_count": min_count,
+        "max_length": max_length,
+        **parted.counts,
+        "version": __version__,
+        "sha256": {name: sha256_file(output / name) for name in files},
+    }
+    atomic_write_json(output / PROTOCOL, protocol)
+    return parted
+
+
+def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:
+    """The label that `wanted` means: a label itself, or one of `names`, whose places are the labels.
+
+    Raises InputError for one that does not occur.
+    """
+    known, named = sorted(set(labels)), {str(number): name for number, name in enumerate(names)}
+    label = str(names.index(wanted)) if wanted in names else wanted
+    if label not in known:
+        listed = ", ".join(f"{label} ({named[label]})" if label in named else label for label in known)
+        raise InputError(f"no class {wanted!r} to hold out; the labels are: {listed}")
+    return label
+
+
+def hold_out(
+    corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int = 3, max_length: int = 40
+) -> HeldOut:
+    """Part `corpus` (train, valid, test) into normal sentences and the anomalies of its test split.
+
+    Args:
+        held_out: the label of the anomalies. Those of train and valid are dropped.
+        min_count: words seen less often in the normal training sentences are `<unk>` everywhere.
+        max_length: longer sentences, in words, are left out.
+
+    Raises:
+        InputError: a class or a split without a sentence.
+    """
+    kept = {split: [pair for pair in pairs if pair[0].count(" ") < max_length] for split, pairs in corpus.items()}
+    parts = {split: [line for line, label in pairs if label != held_out] for split, pairs in kept.items()}
+    parts["anomalies"] = [line for line, label in kept["test"] if label == held_out]
+    for name, lines in parts.items():
+        if not lines:
+            raise InputError(f"no sentence of at most {max_length} words is left for {name}")
+    counts = _word_counts(parts["train"])
+    known = {word for word, count in counts.items() if count >= min_count}
+    closed = {
+        name: [" ".join(word if word in known else UNK for word in line.split(" ")) for line in lines]
+        for name, lines in parts.items()
+    }
+    facts = {f"n_{name}": len(lines) for name, lines in parts.items()} | {
+        "n_words": len(known),
+        "n_rare_words": len(counts) - len(known),
+        "n_too_long": sum(len(pairs) - len(kept[split]) for split, pairs in corpus.items()),
+    }
+    return HeldOut(anomalies=closed.pop("anomalies"), splits=closed, counts=facts)
+
+
+def _word_counts(sentences: Iterable[str]) -> Counter[str]:
+    return Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))

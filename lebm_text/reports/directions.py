@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -217,7 +216,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     most = {"train": max(sizes, default=_SIZES[-1]), split: max(settings.held_out, settings.moved)}
     chosen = {name: _choose(model, rows, most[name], seed) for name, rows in labelled.items()}
     n_train = len(chosen["train"])
-    if n_train < max(sizes, default=2):
+    if sizes and n_train < sizes[-1]:
         raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than --size {sizes[-1]:,}")
     for name, rows in chosen.items():
         if len({row.label == positive for row in rows}) < 2:
@@ -285,10 +284,9 @@ def _moved(
     for moved in texts:
         found = zip(_SHIFTS, map(taken_for_positive, moved), strict=True)
         shares.append([MovedShare(shift, share, _error(share, len(rows))) for shift, share in found])
-    shown = zip(rows, zip(*texts[0], strict=True), strict=True)
     examples = [
-        Example(row.sentence, row.label, [MovedSentence(*moved) for moved in zip(_SHIFTS, column, strict=True)])
-        for row, column in islice(shown, settings.shown)
+        Example(row.sentence, row.label, list(map(MovedSentence, _SHIFTS, column)))
+        for row, column in zip(rows[: settings.shown], zip(*texts[0], strict=True), strict=False)
     ]
     return MovedShares(*shares), examples
 

@@ -90,6 +90,11 @@ class Nearest(NamedTuple):
     distance: Tensor
     mean: Tensor
 
+    def among(self, sentences: Sequence[str]) -> list[list[Neighbour]]:
+        """What the rows stand for."""
+        columns = zip(self.distance.tolist(), self.rows.tolist(), strict=True)
+        return [[Neighbour(d, sentences[row]) for d, row in zip(*each, strict=True)] for each in columns]
+
 
 def compute(
     run: Run, queries: Sequence[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
@@ -113,10 +118,7 @@ def compute(
     what = f"neighbours(k={settings.k},{settings.metric},M={n_draws})|text:{corpus.name}-{settings.split}"
     return Neighbours(
         n_sentences=len(lines),
-        queries=[
-            Query(query, [Neighbour(d, lines[row]) for d, row in zip(distances, rows, strict=True)], mean)
-            for query, rows, distances, mean in zip(queries, *(column.tolist() for column in found), strict=True)
-        ],
+        queries=list(map(Query, queries, found.among(lines), found.mean.tolist())),
         **origin(run, what, settings.seed, {settings.split: split.sha256}),
     )
 

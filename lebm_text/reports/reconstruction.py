@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.console import Group
@@ -18,14 +18,10 @@ __all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute"]
 
 
 @dataclass(frozen=True)
-class ReconstructionSettings(Settings):
-    """How z is decoded, as `LatentEBM.reconstruct` takes it."""
+class ReconstructionSettings(DecodeSettings, Settings):
+    """How z is decoded, and at most how many tokens long; None: as long as the model's sentences may be."""
 
     decode: str = "greedy"
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    beam_size: int = 5
     max_length: int | None = None
 
 
@@ -60,13 +56,12 @@ def compute(
     """One posterior draw of each sentence, decoded.
 
     Raises:
-        InputError: a language model, a sentence that is too long, settings that do not go together.
+        InputError: a language model, or a sentence that is too long.
     """
-    options = asdict(settings or ReconstructionSettings())
-    device, seed, max_length = options.pop("device"), options.pop("seed"), options.pop("max_length")
-    decoding = DecodeSettings(**options)  # refuses before the model is read
-    model = run.model(device=device)
+    settings = settings or ReconstructionSettings()
+    seed, max_length = settings.seed, settings.max_length
+    model = run.model(device=settings.device)
     on_sentence = counter(on_progress, "reconstructed", len(sentences))
-    found = model.reconstruct(sentences, decoding, seed=seed, max_length=max_length, on_progress=on_sentence)
-    what = f"reconstruct(n={len(sentences)},{decoding.describe()})"
+    found = model.reconstruct(sentences, settings, seed=seed, max_length=max_length, on_progress=on_sentence)
+    what = f"reconstruct(n={len(sentences)},{settings.describe()})"
     return Reconstruction(pairs=list(map(Pair, sentences, found)), **origin(run, what, seed))

@@ -19,7 +19,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.build import build_inference
@@ -238,9 +237,14 @@ class Scorer:
                 likelihood, prior, *bound = (column[row] for column in figures)
                 n_unk = encoded[i].count(tokenizer.unk_id)
                 scores[i] = SentenceScore(len(encoded[i]) + 1, n_unk, likelihood, prior, bound[0] if bound else None)
-        return (
-            scores if self.settings.bound is None else self._bounded(scores, corpus, kept, self.settings.bound, first)
-        )
+        if self.settings.bound is not None:
+            assert self.log_z is not None
+            prior, generator, seed = self.model.model.prior, self.model.model.generator, self.settings.seed
+            found = ais_bounds(prior, generator, corpus, kept, self.settings.bound, seed=seed, first=first).log_a
+            for i, log_a, error in zip(kept, found.value.tolist(), found.standard_error.tolist(), strict=True):
+                known = error if math.isfinite(error) else None  # one chain has no standard error
+                scores[i] = replace(scores[i], log_p_lower=log_a - self.log_z, log_p_lower_error=known)
+        return scores
 
     def _figures(self, batch: Batch, rng: KeyedRng) -> list[Tensor]:
         """log p(x|z), log p(z), and the evidence bound where there is an encoder: (B,) each, averaged over draws."""
@@ -270,22 +274,3 @@ class Scorer:
             target = self._inference.target(prior, of_sentences_first)
         start = draw_normal(rng, (len(batch.lengths), self.settings.n_draws, prior.latent_dim), device)
         return self._chain.run(target, start, rng=rng).transpose(0, 1)
-
-    def _bounded(
-        self,
-        scores: list[SentenceScore | None],
-        corpus: EncodedCorpus,
-        kept: NDArray[np.int64],
-        settings: AISSettings,
-        first: int,
-    ) -> list[SentenceScore | None]:
-        """The scores with AIS bounds: log A from below less log Z from above."""
-        assert self.log_z is not None
-        prior, generator = self.model.model.prior, self.model.model.generator
-        found = ais_bounds(prior, generator, corpus, kept, settings, seed=self.settings.seed, first=first)
-        for i, log_a, error in zip(kept, found.log_a.value.tolist(), found.log_a.standard_error.tolist(), strict=True):
-            score = scores[i]
-            assert score is not None
-            known = error if math.isfinite(error) else None  # one chain has no standard error
-            scores[i] = replace(score, log_p_lower=log_a - self.log_z, log_p_lower_error=known)
-        return scores

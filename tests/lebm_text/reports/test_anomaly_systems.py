@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.reports.areas import Resampled, difference, verdict
+from lebm_text.reports.anomaly import verdict
+from lebm_text.reports.anomaly_systems import Resampled, difference
 
 pytest.importorskip("sklearn")
 
