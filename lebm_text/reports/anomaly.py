@@ -149,8 +149,6 @@ def compute(
     Args:
         corpus: what `anomaly_texts.prepare` made, or any: the sentences of its test split are normal.
         runs: trained on the normal text; one without a learned prior is a baseline.
-        settings: see `AnomalySettings`.
-        on_progress: told of sentences that each run has scored.
 
     Raises:
         InputError: a run without weights or given twice, no anomalies, or no scikit-learn.

@@ -119,10 +119,7 @@ class ScoredLine:
 def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = silent) -> Iterator[ScoredLine]:
     """The lines of a text with their scores, in order, each as soon as it is known.
 
-    Args:
-        scorer: of any model.
-        lines: the text, from its beginning.
-        on_progress: told of lines, if it is known how many there are.
+    `on_progress` is told of lines if it is known how many there are.
     """
     remaining, done, n_too_long = iter(lines), 0, 0
     while chunk := list(islice(remaining, CHUNK)):
