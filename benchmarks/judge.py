@@ -28,8 +28,8 @@ from lebm_text.models.lstm import compute_dtype
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.tokenizers import closed_vocabulary
+from lm_eval.judges import RECIPES, LSTMRecipe
 from lm_eval.lstm import END, LSTMNetwork, OutputVocabulary, score_text
-from lm_eval.lstm_recipe import RECIPES, LSTMRecipe
 from lm_eval.lstm_training import adam, train_lstm, update
 
 _RANK_OFFSET = 2.7  # of Zipf's law for words, in Mandelbrot's form

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from lebm_text.text.reading import read_lines
-from lm_eval.base import LanguageModel
+from lm_eval.judges import LanguageModel
+from lm_eval.kenlm import KenlmJudge
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import KenlmJudge, train_judge
+from lm_eval.ngram import train_judge
 from lm_eval.perplexity import perplexity
 
 __all__ = ["judge_of"]

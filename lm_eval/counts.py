@@ -9,29 +9,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
+from lebm_text.text.reading import normalise
 
-from .base import IntArray, split_words
+__all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
+__all__ += ["count_ngrams", "encode", "naming", "split_words"]
 
-__all__ = [
-    "BOS",
-    "EOS",
-    "UNK",
-    "UNKNOWN_WORD",
-    "EncodedText",
-    "Int32Array",
-    "NgramCounts",
-    "WordIds",
-    "canonical_sentences",
-    "count_ngrams",
-    "encode",
-]
-
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
 
 UNK, BOS, EOS = 0, 1, 2
@@ -43,25 +36,38 @@ _RESERVED = frozenset(("<s>", "</s>", "<UNK>"))
 _BREAKS_WORDS = frozenset("\0\n\v\f\r")
 
 
-class _RefusedWord(Exception):
-    """A word that no model may contain; becomes an InputError where the line number is known."""
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Name the text in whatever is refused of it: `samples.txt: line 3 contains …`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def split_words(sentence: str) -> list[str]:
+    """The words of a sentence: what blanks and tabs separate, and nothing else does."""
+    line = normalise(sentence)
+    return line.split(" ") if line else []
 
 
 class WordIds(dict[str, int]):
     """Word → id; while `growing`, a new word takes the next id, afterwards it is `UNK`.
 
     A literal `<unk>` in the text is an ordinary word and is called `<oov>` here and in ARPA files, where
-    `<unk>` means "not in the vocabulary".
+    `<unk>` means "not in the vocabulary". Words that no model may contain are refused, with the number of the `line`.
     """
 
     def __init__(self, words: Sequence[str] = _MARKERS, *, growing: bool = True) -> None:
         super().__init__((word, index) for index, word in enumerate(words) if index > EOS)
         self.words = list(words)
         self.growing = growing
+        self.line = 0
 
     def __missing__(self, word: str) -> int:
         if word in _RESERVED or not _BREAKS_WORDS.isdisjoint(word):
-            raise _RefusedWord(word)
+            what = "a reserved word" if word in _RESERVED else "a word with a control character"
+            raise InputError(f"line {self.line} contains {what}, {word!r}; remove it from the text")
         if word == "<unk>":
             index = self[UNKNOWN_WORD]
         elif self.growing:
@@ -73,26 +79,17 @@ class WordIds(dict[str, int]):
         return index
 
 
-@dataclass(frozen=True)
-class EncodedText:
-    """`tokens` (P,): the ids of all sentences in a row, each within `<s>` and `</s>`."""
+def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
+    """(P,) the ids of all sentences in a row, each within `<s>` and `</s>`, empty ones as well.
 
-    tokens: Int32Array
-    n_sentences: int
-
-
-def encode(sentences: Iterable[str], ids: WordIds) -> EncodedText:
-    """Encode sentences, empty ones as `<s> </s>`. Raises InputError as `canonical_sentences` does."""
+    Raises InputError as `canonical_sentences` does.
+    """
     tokens = array("i")
-    number = 0
-    try:
-        for number, sentence in enumerate(sentences, 1):  # noqa: B007 (the handler needs it)
-            tokens.append(BOS)
-            tokens.extend(map(ids.__getitem__, split_words(sentence)))
-            tokens.append(EOS)
-    except _RefusedWord as refusal:
-        raise _refused(refusal, number) from None
-    return EncodedText(np.frombuffer(tokens, dtype=np.int32), number)
+    for ids.line, sentence in enumerate(sentences, 1):
+        tokens.append(BOS)
+        tokens.extend(map(ids.__getitem__, split_words(sentence)))
+        tokens.append(EOS)
+    return np.frombuffer(tokens, dtype=np.int32)
 
 
 def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
@@ -101,39 +98,35 @@ def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
     Raises InputError, with the line number, for `<s>`, `</s>`, `<UNK>` and words with control characters.
     """
     ids = WordIds()
-    for number, sentence in enumerate(sentences, 1):
-        try:
-            yield " ".join([ids.words[ids[word]] for word in split_words(sentence)])
-        except _RefusedWord as refusal:
-            raise _refused(refusal, number) from None
-
-
-def _refused(refusal: _RefusedWord, number: int) -> InputError:
-    word = str(refusal)
-    what = "a reserved word" if word in _RESERVED else "a word with a control character"
-    return InputError(f"line {number} contains {what}, {word!r}; remove it from the text")
+    for ids.line, sentence in enumerate(sentences, 1):
+        yield " ".join([ids.words[ids[word]] for word in split_words(sentence)])
 
 
 @dataclass(frozen=True)
-class NgramCounts:
+class Ngrams:
     """The G n-grams of one order, sorted by (prefix, word); every array is (G,).
 
-    `prefix` and `suffix` number the first and the last n-1 words among the n-grams of the order below;
-    `count` is how often the n-gram stands in the text. For order 1 `prefix` and `suffix` are 0.
+    `prefix` and `suffix` number the first and the last n-1 words among the n-grams of the order below; for order 1
+    they are 0.
     """
 
     prefix: Int32Array
     suffix: Int32Array
     word: Int32Array
-    count: Int32Array
 
     def __len__(self) -> int:
         return len(self.word)
 
 
-def count_ngrams(text: EncodedText, n_words: int, order: int) -> list[NgramCounts]:
-    """Counts of orders 1..`order`; order 1 has one row a word id, with count 0 for `<unk>` and `<s>`."""
-    tokens = text.tokens
+@dataclass(frozen=True)
+class NgramCounts(Ngrams):
+    """`count` is how often the n-gram stands in the text."""
+
+    count: Int32Array
+
+
+def count_ngrams(tokens: Int32Array, n_words: int, order: int) -> list[NgramCounts]:
+    """Counts of orders 1..`order` of encoded text; order 1 has one row a word id, count 0 for `<unk>` and `<s>`."""
     unigrams = np.bincount(tokens, minlength=n_words).astype(np.int32)
     unigrams[BOS] = 0
     nothing = np.zeros(n_words, dtype=np.int32)
@@ -142,8 +135,7 @@ def count_ngrams(text: EncodedText, n_words: int, order: int) -> list[NgramCount
     starts = np.arange(len(tokens), dtype=np.int32)  # of n-grams; from order 3 on sorted by `prefix`
     for n in range(2, order + 1):
         starts = starts[tokens[starts + (n - 2)] != EOS]
-        prefix = at[starts]
-        word = tokens[starts + (n - 1)]
+        prefix, word = at[starts], tokens[starts + (n - 1)]
         rows = np.arange(len(starts)) if n == 2 else _in_groups(prefix)
         key = prefix[rows].astype(np.int64)
         key *= n_words
@@ -155,26 +147,15 @@ def count_ngrams(text: EncodedText, n_words: int, order: int) -> list[NgramCount
         first = np.ones(len(starts), dtype=np.bool_)
         first[1:] = (prefix[1:] != prefix[:-1]) | (word[1:] != word[:-1])
         edges = np.flatnonzero(first)
-        tables.append(
-            NgramCounts(
-                prefix=prefix[edges],
-                suffix=at[starts[edges] + 1],
-                word=word[edges],
-                count=np.diff(edges, append=len(first)).astype(np.int32),
-            )
-        )
+        count = np.diff(edges, append=len(first)).astype(np.int32)
+        tables.append(NgramCounts(prefix[edges], at[starts[edges] + 1], word[edges], count))
         if n < order:
-            numbers = np.cumsum(first, dtype=np.int32)
-            numbers -= 1
             at = np.zeros(len(tokens), dtype=np.int32)
-            at[starts] = numbers
+            at[starts] = np.cumsum(first, dtype=np.int32) - 1
     return tables
 
 
 def _in_groups(values: Int32Array) -> IntArray:
     """Where a neighbour has the same value, in sorted `values`."""
     same = values[1:] == values[:-1]
-    grouped = np.zeros(len(values), dtype=np.bool_)
-    grouped[1:] = same
-    grouped[:-1] |= same
-    return np.flatnonzero(grouped)
+    return np.flatnonzero(np.append(same, False) | np.append(False, same))

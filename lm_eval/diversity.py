@@ -11,22 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import split_words
-from .counts import BOS, EOS, WordIds, count_ngrams, encode
+from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode, split_words
 
-__all__ = [
-    "QUANTILES",
-    "BleuScore",
-    "Diversity",
-    "SampleSummary",
-    "bleu_against",
-    "compare",
-    "distinct_n",
-    "length_distance",
-    "self_bleu",
-    "sequence_repetition",
-    "summarise",
-]
+__all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare", "distinct_n"]
+__all__ += ["length_distance", "self_bleu", "sequence_repetition", "summarise"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
@@ -59,11 +47,9 @@ def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate:
 
     A text does not tell where it was cut: `truncated_rate` is handed through.
     """
+    n, known, lengths = len(sentences), set(train), _lengths(sentences)
     words = [split_words(sentence) for sentence in sentences]
     plain = [" ".join(sentence) for sentence in words]
-    known = set(train)
-    lengths = _lengths(sentences)
-    n = len(sentences)
     return SampleSummary(
         n_sentences=n,
         mean_length=float(lengths.mean()),
@@ -84,17 +70,16 @@ def length_distance(sentences: Sequence[str], others: Sequence[str]) -> float:
     return float(np.abs(np.cumsum(a - b)).sum())
 
 
-def _lengths(sentences: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _lengths(sentences: Sequence[str]) -> IntArray:
     return np.array([len(split_words(sentence)) for sentence in sentences], dtype=np.int64)
 
 
 def distinct_n(sentences: Iterable[str], order: int = _ORDERS) -> list[float]:
     """Distinct n-grams over all n-grams, n = 1..`order`; falls with the size of the text."""
     ids = WordIds()
-    text = encode(sentences, ids)
-    begins = np.arange(len(ids.words)) == BOS
-    shares = []
-    for n, table in enumerate(count_ngrams(text, len(ids.words), order), 1):
+    tokens = encode(sentences, ids)
+    begins, shares = np.arange(len(ids.words)) == BOS, []
+    for n, table in enumerate(count_ngrams(tokens, len(ids.words), order), 1):
         begins = begins[table.prefix] if n > 1 else begins
         count = table.count[~begins & (table.word != EOS)]
         shares.append(float((count > 0).sum() / max(int(count.sum()), 1)))
@@ -171,9 +156,8 @@ def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[s
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(sentences))[:n])
-    return [sentences[row] for row in rows.tolist()]
+    rows = np.random.default_rng(seed).permutation(len(sentences))[:n]
+    return [sentences[row] for row in np.sort(rows).tolist()]
 
 
 def _corpus_bleu(hypotheses: list[str], references: list[list[str]], label: str) -> BleuScore:

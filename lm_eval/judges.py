@@ -1,32 +1,59 @@
-"""Which judges there are and how each is trained on a text; nothing is trained or imported before it is asked for."""
+"""Which judges there are and every choice in their training; nothing is trained or imported before it is asked for.
+
+A judge reads sentences and gives negative log-likelihoods.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from lebm_text.errors import InputError
 
-from .base import LanguageModel, TrainingReport
 from .kneser_ney import MAX_ORDER, MIN_ORDER, KneserNeySettings
-from .lstm_recipe import RECIPES, LSTMRecipe
 from .ngram import train_judge
+from .perplexity import SentenceScores
 from .texts import Convention, Reference
 
-__all__ = ["JUDGES", "JudgeSpec", "KneserNeySpec", "LSTMSpec", "TrainedJudge", "judge_specs"]
+__all__ = ["JUDGES", "RECIPES", "JudgeSpec", "KneserNeySpec", "LSTMRecipe", "LSTMSpec", "LanguageModel", "TrainedJudge"]
+__all__ += ["TrainingReport", "judge_specs"]
 
 JUDGES = (*(f"kn{order}" for order in range(MIN_ORDER, MAX_ORDER + 1)), "lstm", "both")
-logger = logging.getLogger(__name__)
-
 _NGRAM = "kn5"  # of "both", and of conventions that know n-gram judges alone
+
+
+class LanguageModel(Protocol):
+    """A trained judge."""
+
+    def score(self, sentences: Iterable[str]) -> SentenceScores:
+        """Score every sentence. Raises InputError, with the line number, for text that cannot be scored."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How a judge that learns in epochs came about.
+
+    Attributes:
+        seconds: of its training.
+        valid_ppl: its perplexity of the validation text.
+        precision: that it was trained in.
+        cached: whether that was at an earlier time.
+    """
+
+    n_epochs: int
+    best_epoch: int
+    seconds: float
+    valid_ppl: float
+    precision: str
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class TrainedJudge:
-    """A judge, the orders whose discounts could not be estimated, and what its training has to say of itself."""
+    """A judge, the orders whose discounts could not be estimated, and how it learned if it did so in epochs."""
 
     model: LanguageModel
     fallback_orders: list[int] = field(default_factory=list)
@@ -85,8 +112,69 @@ class KneserNeySpec:
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`."""
         pad = self.n_types(len(reference.vocabulary)) if reference.convention.closed else 0
-        options = KneserNeySettings(order=self.order, vocab_pad=pad)
-        return TrainedJudge(*train_judge(sentences, options, backend=self.backend))
+        return TrainedJudge(*train_judge(sentences, KneserNeySettings(self.order, vocab_pad=pad), backend=self.backend))
+
+
+@dataclass(frozen=True)
+class LSTMRecipe:
+    """Sizes, regularisation and schedule of one layer; see `lstm` and `lstm_training`.
+
+    Attributes:
+        name: for signatures, `lm:<name>`.
+        embedding_dim, hidden_dim: E, H.
+        tied: the output weights are the embeddings (E = H).
+        shortlist: the softmax has two levels, this many words first and the rest below; None: one level.
+        input_dropout, output_dropout: rates on the embeddings and on the LSTM's outputs.
+        learning_rate: of Adam (default betas).
+        clip_norm: bound of the gradient's norm.
+        batch_tokens, batch_size: a batch holds sentences of similar lengths, at most so many tokens and rows.
+        max_epochs: epochs at most.
+        early_stopping: the learning rate is multiplied by `decay` whenever an epoch lowers the best validation
+            perplexity by less than the share `min_gain`; after an epoch that does not lower it at all, training goes
+            on from the best one. The epoch that asks for one more than `n_decays` is the last, and the judge is
+            that of the best epoch. Without: `max_epochs` epochs at one learning rate, and the judge is the last.
+        min_updates: an epoch passes over a short text as often as makes this many updates.
+    """
+
+    name: str
+    embedding_dim: int
+    hidden_dim: int
+    tied: bool = True
+    shortlist: int | None = 2000
+    input_dropout: float = 0.4
+    output_dropout: float = 0.5
+    learning_rate: float = 2e-3
+    clip_norm: float = 1.0
+    batch_tokens: int = 1024
+    batch_size: int = 256
+    max_epochs: int = 40
+    early_stopping: bool = True
+    decay: float = 0.3
+    n_decays: int = 2
+    min_gain: float = 0.02
+    min_updates: int = 25
+
+
+RECIPES: dict[str, LSTMRecipe] = {
+    "default": LSTMRecipe("lstm-320x1", 320, 320),
+    # The reverse language model in what the authors of the latent-space EBM left in public code.
+    "lebm": LSTMRecipe(
+        "lstm-512x1-lebm",
+        512,
+        512,
+        tied=False,
+        shortlist=None,
+        input_dropout=0.5,
+        output_dropout=0.5,
+        learning_rate=1e-4,
+        clip_norm=5.0,
+        batch_tokens=1 << 20,
+        batch_size=32,
+        max_epochs=8,
+        early_stopping=False,
+        min_updates=1,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -117,18 +205,12 @@ class LSTMSpec:
         return n_words + 1
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
-        """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are; epochs are logged."""
+        """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are."""
         from .lstm_training import train_lstm
 
+        valid, words = reference.valid, reference.vocabulary
         judge = train_lstm(
-            sentences,
-            reference.valid,
-            reference.vocabulary,
-            recipe=self.recipe,
-            seed=self.seed,
-            cache=self.cache,
-            device=self.device,
-            on_progress=logger.info,
+            sentences, valid, words, recipe=self.recipe, seed=self.seed, cache=self.cache, device=self.device
         )
         return TrainedJudge(judge, training=judge.report)
 

@@ -10,22 +10,19 @@ words before the n-gram. Chen & Goodman (1998), "An empirical study of smoothing
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from lebm_text.errors import InputError
 
-from .base import FloatArray
-from .counts import BOS, EOS, UNK, Int32Array, NgramCounts
+from .counts import BOS, EOS, UNK, BoolArray, Float32Array, FloatArray, Int32Array, NgramCounts, Ngrams
 
 __all__ = ["MAX_ORDER", "MIN_ORDER", "BackoffModel", "Discounts", "KneserNeySettings", "NgramTable", "estimate"]
 
 MIN_ORDER, MAX_ORDER = 2, 6  # what kenlm can load
 FALLBACK = (0.5, 1.0, 1.5)  # lmplz's --discount_fallback
-Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -69,17 +66,11 @@ class Discounts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NgramTable:
-    """The G n-grams of one order, sorted by (prefix, word); arrays (G,) as in `NgramCounts`, log10."""
+class NgramTable(Ngrams):
+    """log10 p and back-off weight of each n-gram of one order."""
 
-    prefix: Int32Array
-    suffix: Int32Array
-    word: Int32Array
     log_prob: Float32Array
     log_backoff: Float32Array
-
-    def __len__(self) -> int:
-        return len(self.word)
 
 
 @dataclass(frozen=True)
@@ -137,18 +128,12 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
 
 def _adjusted_counts(counts: list[NgramCounts]) -> list[Int32Array]:
     """a_n of every order: the number of distinct words before the n-gram, or its raw count."""
-    adjusted = []
-    begins = np.zeros(len(counts[0]), dtype=np.bool_)
-    begins[BOS] = True
-    for table, above in zip(counts, [*counts[1:], None], strict=True):
-        if table is not counts[0]:
-            begins = begins[table.prefix]
-        if above is None:
-            adjusted.append(table.count)
-        else:
-            preceding = np.bincount(above.suffix, minlength=len(table)).astype(np.int32)
-            adjusted.append(np.where(begins, table.count, preceding))
-    return adjusted
+    adjusted, begins = [], np.arange(len(counts[0])) == BOS
+    for table, above in pairwise(counts):
+        preceding = np.bincount(above.suffix, minlength=len(table)).astype(np.int32)
+        adjusted.append(np.where(begins, table.count, preceding))
+        begins = begins[above.prefix]
+    return [*adjusted, counts[-1].count]
 
 
 def _last_types(counts: list[NgramCounts]) -> list[int]:
@@ -158,16 +143,14 @@ def _last_types(counts: list[NgramCounts]) -> list[int]:
     reaches the statistics before it is adjusted. It is the word with the largest id, extended to the left
     by the largest id each time, until it begins with `<s>`.
     """
-    last = len(counts[0]) - 1
-    chain = [last]
+    chain = [len(counts[0]) - 1]
     for n in range(1, len(counts) - 1):
-        extended = np.flatnonzero(counts[n].suffix == last)
+        extended = np.flatnonzero(counts[n].suffix == chain[-1])
         first_word = extended.astype(np.int32)
         for below in reversed(counts[1 : n + 1]):
             first_word = below.prefix[first_word]
         best = int(np.argmax(first_word))
-        last = int(extended[best])
-        chain.append(last)
+        chain.append(int(extended[best]))
         if first_word[best] == BOS:
             break
     return chain
@@ -185,7 +168,7 @@ def _discounts(counts: list[NgramCounts], adjusted: list[Int32Array], fallback: 
             n_with[min(int(table.count[last]), 5)] += 1
         try:
             discounts.append(Discounts(_closed_form(n_with.tolist()), fallback=False))
-        except _NoEstimate as reason:
+        except ValueError as reason:
             if not fallback:
                 raise InputError(
                     f"the discounts of the {n}-grams cannot be estimated: {reason}. The text is small or "
@@ -195,33 +178,27 @@ def _discounts(counts: list[NgramCounts], adjusted: list[Int32Array], fallback: 
     return discounts
 
 
-class _NoEstimate(Exception):
-    """Why the counts of counts give no discounts."""
-
-
 def _closed_form(n_with: list[int]) -> tuple[float, float, float]:
-    """D_j = j - (j+1) Y n_(j+1) / n_j with Y = n1 / (n1 + 2 n2), where `n_with[j]` = n_j."""
+    """D_j = j - (j+1) Y n_(j+1) / n_j with Y = n1 / (n1 + 2 n2), n_j = `n_with[j]`; ValueError: why there is none."""
     for j in (1, 2, 3):
         if n_with[j] == 0:
-            raise _NoEstimate(f"none of them has the adjusted count {j}")
+            raise ValueError(f"none of them has the adjusted count {j}")
     y = n_with[1] / (n_with[1] + 2 * n_with[2])
     values = [j - (j + 1) * y * n_with[j + 1] / n_with[j] for j in (1, 2, 3)]
     for j, value in enumerate(values, 1):
         if not 0 <= value <= j:
-            raise _NoEstimate(f"the discount of the adjusted count {j} would be {value:.4g}, outside [0, {j}]")
+            raise ValueError(f"the discount of the adjusted count {j} would be {value:.4g}, outside [0, {j}]")
     return values[0], values[1], values[2]
 
 
 def _unigram_probs(seen: FloatArray, gamma: float, n_kept: int, settings: KneserNeySettings) -> FloatArray:
-    """p(w): the mass `gamma` is shared by all types, or all given to `<unk>`; `<s>` is written as 1."""
+    """p(w) in place of `seen`: all types share the mass `gamma`, or `<unk>` has all of it; `<s>` is written as 1."""
     if settings.interpolate_unigrams:
-        types = max(settings.vocab_pad, n_kept - 1)  # with <unk> and </s>, without <s>
-        prob = seen + gamma / types
+        seen += gamma / max(settings.vocab_pad, n_kept - 1)  # types with <unk> and </s>, without <s>
     else:
-        prob = seen.copy()
-        prob[UNK] = gamma
-    prob[BOS] = 1.0
-    return prob
+        seen[UNK] = gamma
+    seen[BOS] = 1.0
+    return seen
 
 
 def _log10(values: FloatArray, of_zero: float) -> Float32Array:
@@ -235,16 +212,13 @@ def _log10(values: FloatArray, of_zero: float) -> Float32Array:
 def _without_pruned(tables: list[NgramTable], kept: list[BoolArray]) -> list[NgramTable]:
     """The n-grams that stay, renumbered. Both parts of one that stays stay: they are at least as frequent."""
     numbers = [np.cumsum(keep, dtype=np.int32) - 1 for keep in kept]
-    remaining = []
-    for n, (table, keep) in enumerate(zip(tables, kept, strict=True)):
-        below = numbers[n - 1] if n else np.zeros(1, dtype=np.int32)
-        remaining.append(
-            NgramTable(
-                prefix=below[table.prefix[keep]],
-                suffix=below[table.suffix[keep]],
-                word=numbers[0][table.word[keep]],
-                log_prob=table.log_prob[keep],
-                log_backoff=table.log_backoff[keep],
-            )
+    return [
+        NgramTable(
+            prefix=below[table.prefix[keep]],
+            suffix=below[table.suffix[keep]],
+            word=numbers[0][table.word[keep]],
+            log_prob=table.log_prob[keep],
+            log_backoff=table.log_backoff[keep],
         )
-    return remaining
+        for table, keep, below in zip(tables, kept, [np.zeros(1, dtype=np.int32), *numbers[:-1]], strict=True)
+    ]

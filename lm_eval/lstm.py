@@ -24,9 +24,9 @@ from lebm_text.models.lstm import LSTM, Packing, compute_dtype
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
-from .base import IntArray, SentenceScores, TrainingReport
-from .counts import BOS, EOS, UNK, UNKNOWN_WORD, WordIds, encode
-from .lstm_recipe import LSTMRecipe
+from .counts import BOS, EOS, UNK, UNKNOWN_WORD, IntArray, WordIds, encode
+from .judges import LSTMRecipe, TrainingReport
+from .perplexity import SentenceScores
 
 __all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "score_text"]
 
@@ -59,7 +59,7 @@ class OutputVocabulary:
 
         Raises InputError as `counts.encode` does.
         """
-        tokens = encode(sentences, WordIds(self._words, growing=False)).tokens
+        tokens = encode(sentences, WordIds(self._words, growing=False))
         tokens = tokens[tokens != BOS]
         ends = np.flatnonzero(tokens == EOS) + 1
         ids = np.where(tokens == UNK, _UNKNOWN, tokens - EOS).astype(np.int32)

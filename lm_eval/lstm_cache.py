@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from torch import Tensor
 from lebm_text.store import atomic_write_bytes, lock
 from lebm_text.text.batching import EncodedCorpus
 
+from .judges import LSTMRecipe
 from .lstm import OutputVocabulary
-from .lstm_recipe import LSTMRecipe
 
 __all__ = ["Entry", "JudgeCache", "training_key"]
 
 _FORMAT = 1  # of the files, and of whatever in the code changes what a training gives
 _METADATA_KEY = "lm_eval"
+logger = logging.getLogger(__name__)
 
 
 def training_key(
@@ -55,17 +57,16 @@ class Entry:
 
 
 class JudgeCache:
-    """The files of one training in `directory`: the finished judge, the state after the last epoch, and a lock.
+    """The files of one training: the `finished` judge, the state after the last epoch, and a lock.
 
-    Nothing that goes wrong here ends a training: `notify` is told in words, and it goes on without the file.
+    Nothing that goes wrong here ends a training: it is logged, and the training goes on without the file.
     With `directory` None nothing is read or written.
     """
 
-    def __init__(self, directory: Path | None, key: str, notify: Callable[[str], None]) -> None:
-        self._finished = directory and directory / f"lstm-{key}.safetensors"
-        self._unfinished = directory and directory / f"lstm-{key}.unfinished.safetensors"
+    def __init__(self, directory: Path | None, key: str) -> None:
+        self.finished = directory and directory / f"lstm-{key}.safetensors"
+        self.unfinished = directory and directory / f"lstm-{key}.unfinished.safetensors"
         self._lock = directory and directory / f"lstm-{key}.lock"
-        self._notify = notify
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -78,29 +79,18 @@ class JudgeCache:
             return
         with contextlib.suppress(OSError):
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock(self._lock, on_wait=lambda: self._notify("another process is training this judge; waiting for it")):
+        with lock(self._lock, on_wait=lambda: logger.info("another process is training this judge; waiting for it")):
             yield
 
-    def finished(self) -> Entry | None:
-        """The trained judge, or None if it is not there or damaged."""
-        return self._read(self._finished)
-
-    def unfinished(self) -> Entry | None:
-        """The state to go on from, or None if it is not there or damaged."""
-        return self._read(self._unfinished)
-
-    def keep_unfinished(self, entry: Entry) -> None:
-        """Replace the state to go on from."""
-        self._write(self._unfinished, entry)
-
-    def keep_finished(self, entry: Entry) -> None:
+    def finish(self, entry: Entry) -> None:
         """Store the trained judge; the state to go on from is deleted."""
-        self._write(self._finished, entry)
-        if self._unfinished is not None:
+        self.write(self.finished, entry)
+        if self.unfinished is not None:
             with contextlib.suppress(OSError):
-                self._unfinished.unlink()
+                self.unfinished.unlink()
 
-    def _read(self, path: Path | None) -> Entry | None:
+    def read(self, path: Path | None) -> Entry | None:
+        """What `finished` or `unfinished` holds, or None if it is not there or damaged."""
         if path is None or not path.exists():
             return None
         try:
@@ -111,10 +101,11 @@ class JudgeCache:
                 return entry
         except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError):
             pass
-        self._notify(f"{path} is damaged and is made again")
+        logger.info(f"{path} is damaged and is made again")
         return None
 
-    def _write(self, path: Path | None, entry: Entry) -> None:
+    def write(self, path: Path | None, entry: Entry) -> None:
+        """Store the trained judge as `finished`, or replace the state to go on from, `unfinished`."""
         if path is None:
             return
         metadata = {_METADATA_KEY: json.dumps({"notes": entry.notes, "sha256": _digest(entry)})}
@@ -122,7 +113,7 @@ class JudgeCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write_bytes(path, safetensors.torch.save(entry.tensors, metadata))
         except OSError as error:
-            self._notify(f"cannot write {path}: {error.strerror or error}; going on without")
+            logger.info(f"cannot write {path}: {error.strerror or error}; going on without")
 
 
 def _digest(entry: Entry) -> str:

@@ -6,9 +6,10 @@ generator collapses, and would never stop it.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing, resolve_precision
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
-from .base import TrainingReport, naming
+from .counts import naming
+from .judges import LSTMRecipe, TrainingReport
 from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
-from .lstm_recipe import LSTMRecipe
 
 __all__ = ["adam", "train_lstm", "update"]
+
+logger = logging.getLogger(__name__)
 
 _INITIAL_WEIGHTS, _DROPOUT = 0, 1  # streams of a seed
 
@@ -41,9 +44,8 @@ def train_lstm(
     precision: str = "auto",
     cache: Path | None = None,
     device: str = "cpu",
-    on_progress: Callable[[str], None] = lambda _message: None,
 ) -> LSTMJudge:
-    """A judge of `train`; one machine with one number of threads always gives the same.
+    """A judge of `train`; one machine with one number of threads always gives the same. Every epoch is logged.
 
     Args:
         train, valid: sentences; words outside `vocabulary` are read as `<unk>`.
@@ -52,7 +54,6 @@ def train_lstm(
         cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
             after each epoch, from which an interrupted training goes on. Of processes that want the same judge one
             trains it, the others wait.
-        on_progress: is told of every epoch, and of what is wrong with the cache, in words.
 
     Raises:
         InputError: no sentence in either text, or words that no judge may read (with the line number).
@@ -65,37 +66,35 @@ def train_lstm(
         if not len(encoded):
             raise InputError(f"the {name} is empty; give at least one line")
     precision = resolve_precision(precision, torch.device(device))
-    stored = JudgeCache(cache, training_key(text, held_out, types, recipe, seed, precision), on_progress)
+    stored = JudgeCache(cache, training_key(text, held_out, types, recipe, seed, precision))
     counts = np.bincount(text.tokens, minlength=len(types))
     network = LSTMNetwork(len(types), recipe, precision, rng=_generator(seed, _INITIAL_WEIGHTS))
     seen = torch.from_numpy(counts > 0)
-    found, cached = stored.finished(), True
+    found, cached = stored.read(stored.finished), True
     if found is None:
         with stored.alone():
-            found = stored.finished()  # another process has made it meanwhile
+            found = stored.read(stored.finished)  # another process has made it meanwhile
             if found is None:
                 network.start_from(counts)
-                training = _Training(network.to(device), text, held_out, seed)
-                found, cached = _carry_out(training, stored, precision, on_progress), False
+                training, cached = _Training(network.to(device), text, held_out, seed), False
+                found = _carry_out(training, stored, precision)
     network.load_state_dict(found.tensors)
     return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": cached}))
 
 
-def _carry_out(training: _Training, stored: JudgeCache, precision: str, on_progress: Callable[[str], None]) -> Entry:
+def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry:
     """To its end, from where it was interrupted; the best weights and the report, which are kept."""
-    if interrupted := stored.unfinished():
+    if interrupted := stored.read(stored.unfinished):
         training.load(interrupted)
-        on_progress(f"going on after epoch {training.progress.n_epochs}")
+        logger.info(f"going on after epoch {training.progress.n_epochs}")
     while not training.ended:
         message = training.epoch()
-        stored.keep_unfinished(training.state())
-        on_progress(message)
-    progress = training.progress
-    report = TrainingReport(
-        progress.n_epochs, progress.best_epoch, progress.seconds, _ppl(progress.best_nll), precision
-    )
+        stored.write(stored.unfinished, training.state())
+        logger.info(message)
+    done = training.progress
+    report = TrainingReport(done.n_epochs, done.best_epoch, done.seconds, _ppl(done.best_nll), precision)
     entry = Entry(training.best, asdict(report))
-    stored.keep_finished(entry)
+    stored.finish(entry)
     return entry
 
 

@@ -1,35 +1,27 @@
-"""n-gram judges: text → model → sentence scores, in memory or through a file and kenlm.
+"""n-gram judges: text → model → sentence scores and samples, in memory or through a file and kenlm.
 
-    log p(w|h) = the stored log p(hw) if the model has hw, else log b(h) + log p(w|h′)
-
-Alone in turning log10 to nats.
+log p(w|h) = the stored log p(hw) if the model has hw, else log b(h) + log p(w|h′)
 """
 
 from __future__ import annotations
 
-import importlib
-import math
 import tempfile
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from lebm_text.errors import InputError
 
-from .arpa import write_arpa
-from .base import FloatArray, IntArray, LanguageModel, SentenceScores
-from .counts import BOS, UNK, EncodedText, Int32Array, WordIds, canonical_sentences, count_ngrams, encode
-from .kneser_ney import BackoffModel, KneserNeySettings, estimate
-from .lmplz import check_memory, train_with_lmplz
+from .counts import BOS, EOS, UNK, UNKNOWN_WORD, FloatArray, Int32Array, IntArray, WordIds, count_ngrams, encode
+from .kenlm import KenlmJudge, check_memory, train_with_lmplz, write_arpa
+from .kneser_ney import BackoffModel, KneserNeySettings, NgramTable, estimate
+from .perplexity import SentenceScores
 
-__all__ = ["BACKENDS", "KenlmJudge", "NgramIndex", "NgramModel", "train_arpa", "train_judge", "train_ngram"]
+__all__ = ["BACKENDS", "NgramModel", "train_arpa", "train_judge", "train_ngram"]
 
 BACKENDS = ("numpy", "lmplz")
-_LN10 = math.log(10)
-BoolArray = npt.NDArray[np.bool_]
 
 
 def train_ngram(sentences: Iterable[str], settings: KneserNeySettings) -> BackoffModel:
@@ -39,11 +31,11 @@ def train_ngram(sentences: Iterable[str], settings: KneserNeySettings) -> Backof
     for a text too large for the machine, and as `estimate` does.
     """
     ids = WordIds()
-    text = encode(sentences, ids)
-    if not text.n_sentences:
+    tokens = encode(sentences, ids)
+    if not len(tokens):
         raise InputError("the text to train on is empty; give at least one line")
-    check_memory(len(text.tokens), settings.order)
-    return estimate(ids.words, count_ngrams(text, len(ids.words), settings.order), settings)
+    check_memory(len(tokens), settings.order)
+    return estimate(ids.words, count_ngrams(tokens, len(ids.words), settings.order), settings)
 
 
 def train_arpa(
@@ -62,7 +54,7 @@ def train_arpa(
 
 def train_judge(
     sentences: Iterable[str], settings: KneserNeySettings, *, backend: str = "numpy"
-) -> tuple[LanguageModel, list[int]]:
+) -> tuple[NgramModel | KenlmJudge, list[int]]:
     """A judge of `sentences` and its fallback orders.
 
     Our own model stays in memory: it gives kenlm's scores without the seconds that a file takes to be written and
@@ -73,40 +65,8 @@ def train_judge(
         return NgramModel(model), model.fallback_orders
     with tempfile.TemporaryDirectory(prefix="lm_eval-") as scratch:
         path = Path(scratch, "model.arpa")
-        fallback_orders = train_arpa(sentences, settings, path, backend=backend)
+        fallback_orders = train_with_lmplz(sentences, settings, path)
         return KenlmJudge(path), fallback_orders
-
-
-class KenlmJudge:
-    """A model file, ARPA or kenlm binary, queried by kenlm."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises InputError if kenlm is not installed or does not accept the file."""
-        kenlm = _import_kenlm()
-        config = kenlm.Config()
-        config.show_progress = False
-        config.arpa_complain = kenlm.ARPALoadComplain.NONE
-        try:
-            self._model = kenlm.Model(str(path), config)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"kenlm cannot load {path}: {error}") from error
-
-    @property
-    def order(self) -> int:
-        return int(self._model.order)
-
-    def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`. Sums are in double precision: kenlm's own totals are in single."""
-        logs: list[float] = []
-        oov: list[bool] = []
-        lengths: list[int] = []
-        for sentence in canonical_sentences(sentences):
-            before = len(logs)
-            for log, _, is_oov in self._model.full_scores(sentence):
-                logs.append(log)
-                oov.append(is_oov)
-            lengths.append(len(logs) - before)
-        return _sentence_scores(np.array(logs), np.array(oov, dtype=np.bool_), np.array(lengths, dtype=np.int64))
 
 
 class NgramModel:
@@ -118,7 +78,6 @@ class NgramModel:
 
     def __init__(self, tables: BackoffModel) -> None:
         self.tables = tables
-        self._index = NgramIndex(tables)
 
     @classmethod
     def train(cls, sentences: Iterable[str], order: int | KneserNeySettings = 5) -> NgramModel:
@@ -135,27 +94,52 @@ class NgramModel:
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         """As `LanguageModel.score`."""
-        ids = WordIds(self.tables.words, growing=False)
-        text = encode(sentences, ids)
-        scored = text.tokens != BOS
-        logs = _token_log_probs(self.tables, self._index, text)[scored]
+        tokens = encode(sentences, WordIds(self.tables.words, growing=False))
+        scored = tokens != BOS
         lengths = np.diff(np.flatnonzero(~scored), append=len(scored)) - 1
-        return _sentence_scores(logs, text.tokens[scored] == UNK, lengths)
+        return SentenceScores.of_tokens(self._token_logs(tokens)[scored], tokens[scored] == UNK, lengths)
 
     def save(self, path: str | Path) -> None:
         """Write an ARPA file, which kenlm and other tools read."""
         write_arpa(self.tables, Path(path))
 
+    def sample(self, n: int, rng: np.random.Generator, *, max_length: int = 200) -> list[str]:
+        """Draw `n` sentences of the model's own words; one that reaches `max_length` words is cut.
 
-class NgramIndex:
-    """Finds n-grams of a model by (number of the first n-1 words, last word)."""
+        By p(w|h) = u(w|h) + γ(h) p(w|h′): with probability Σ_w u(w|h) the word comes from u, else from h′. All
+        sentences grow at once, one word a round.
+        """
+        model = self.tables
+        own = [_own_mass(lower, table) for lower, table in zip(model.tables, model.tables[1:], strict=False)]
+        alone = 10.0 ** model.tables[0].log_prob.astype(np.float64)
+        alone[[UNK, BOS]] = 0.0
+        unigrams = np.cumsum(alone)
+        words = ["<unk>" if word == UNKNOWN_WORD else word for word in model.words]
+        sentences: list[list[str]] = [[] for _ in range(n)]
+        alive = np.arange(n)
+        # contexts[k]: number of the (k+1)-gram that ends at the last word of each living sentence, or -1
+        contexts = [np.full(n, BOS if k == 0 else -1, dtype=np.int32) for k in range(model.order - 1)]
+        for _ in range(max_length):
+            drawn = _draw(contexts, model, own, unigrams, rng)
+            going = drawn != EOS
+            alive, drawn = alive[going], drawn[going]
+            if not len(alive):
+                break
+            for sentence, word in zip(alive.tolist(), drawn.tolist(), strict=True):
+                sentences[sentence].append(words[word])
+            longer = [self._find(k + 2, context[going], drawn) for k, context in enumerate(contexts[:-1])]
+            contexts = [drawn, *longer]
+        return [" ".join(sentence) for sentence in sentences]
 
-    def __init__(self, model: BackoffModel) -> None:
-        self._n_words = len(model.words)
-        self._keys = [self._key(table.prefix, table.word) for table in model.tables]
+    @cached_property
+    def _keys(self) -> list[IntArray]:
+        return [self._key(table.prefix, table.word) for table in self.tables.tables]
 
-    def find(self, n: int, context: Int32Array, word: Int32Array) -> Int32Array:
-        """Numbers, among the n-grams, of context and word (K,) put together; -1 where the model has none."""
+    def _key(self, prefix: Int32Array, word: Int32Array) -> IntArray:
+        return prefix.astype(np.int64) * len(self.tables.words) + word
+
+    def _find(self, n: int, context: Int32Array, word: Int32Array) -> Int32Array:
+        """Numbers, among the n-grams, of context (the number of n-1 words) and word (K,); -1 where there is none."""
         keys, wanted = self._keys[n - 1], self._key(context, word)
         numbers = np.searchsorted(keys, wanted).astype(np.int32)
         inside = numbers < len(keys)
@@ -163,54 +147,59 @@ class NgramIndex:
         numbers[(context < 0) | ~inside] = -1
         return numbers
 
-    def _key(self, prefix: Int32Array, word: Int32Array) -> IntArray:
-        return prefix.astype(np.int64) * self._n_words + word
+    def _token_logs(self, tokens: Int32Array) -> FloatArray:
+        """log10 p of every token given its predecessors, (P,); 0 for each `<s>`.
+
+        All tokens are looked up at once, order by order: the n-gram that ends at a token is found from the number of
+        its first n-1 words, which was found for the token before.
+        """
+        model = self.tables
+        logs: FloatArray = model.tables[0].log_prob[tokens].astype(np.float64)
+        below = tokens  # number of the (n-1)-gram that ends at each position; -1 if the model does not have it
+        ends = np.flatnonzero(tokens != BOS)  # where n-grams end that lie within a sentence
+        for n in range(2, model.order + 1):
+            context = below[ends - 1]
+            ends, context = ends[context >= 0], context[context >= 0]
+            numbers = self._find(n, context, tokens[ends])
+            found = numbers >= 0
+            logs[ends[found]] = model.tables[n - 1].log_prob[numbers[found]]
+            logs[ends[~found]] += model.tables[n - 2].log_backoff[context[~found]]
+            below = np.full(len(tokens), -1, dtype=np.int32)
+            below[ends] = numbers
+            ends = ends[tokens[ends - (n - 1)] != BOS]
+        logs[tokens == BOS] = 0.0
+        return logs
 
 
-def _token_log_probs(model: BackoffModel, index: NgramIndex, text: EncodedText) -> FloatArray:
-    """log10 p of every token of `text` given its predecessors, (P,); 0 for each `<s>`.
-
-    `text` is encoded with the model's own word ids; unknown words have the id of `<unk>`. All tokens are
-    looked up at once, order by order: the n-gram that ends at a token is found from the number of its
-    first n-1 words, which was found for the token before.
-    """
-    tokens = text.tokens
-    logs: FloatArray = model.tables[0].log_prob[tokens].astype(np.float64)
-    below = tokens  # number of the (n-1)-gram that ends at each position; -1 if the model does not have it
-    ends = np.flatnonzero(tokens != BOS)  # where n-grams end that lie within a sentence
-    for n in range(2, model.order + 1):
-        context = below[ends - 1]
-        ends, context = ends[context >= 0], context[context >= 0]
-        numbers = index.find(n, context, tokens[ends])
-        found = numbers >= 0
-        logs[ends[found]] = model.tables[n - 1].log_prob[numbers[found]]
-        logs[ends[~found]] += model.tables[n - 2].log_backoff[context[~found]]
-        below = np.full(len(tokens), -1, dtype=np.int32)
-        below[ends] = numbers
-        ends = ends[tokens[ends - (n - 1)] != BOS]
-    logs[tokens == BOS] = 0.0
-    return logs
+def _own_mass(lower: NgramTable, table: NgramTable) -> tuple[IntArray, FloatArray]:
+    """u(w|h) summed up over the n-grams of an order, from 0 on, and where each context's n-grams begin."""
+    backoff = 10.0 ** lower.log_backoff.astype(np.float64)
+    below = 10.0 ** lower.log_prob.astype(np.float64)
+    mass = 10.0 ** table.log_prob.astype(np.float64) - backoff[table.prefix] * below[table.suffix]
+    cumulated = np.concatenate([[0.0], np.cumsum(np.maximum(mass, 0.0))])
+    return np.searchsorted(table.prefix, np.arange(len(lower) + 1)), cumulated
 
 
-def _sentence_scores(logs: FloatArray, oov: BoolArray, lengths: IntArray) -> SentenceScores:
-    """Sums over sentences of T tokens' log10 probabilities (T,); a sentence's last token is `</s>`."""
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    nll = logs * -_LN10
-    return SentenceScores(
-        nll=np.add.reduceat(nll, starts),
-        n_tokens=lengths,
-        n_oov=np.add.reduceat(oov, starts, dtype=np.int64),
-        nll_oov=np.add.reduceat(np.where(oov, nll, 0.0), starts),
-        nll_eos=nll[ends - 1],
-    )
-
-
-def _import_kenlm() -> ModuleType:
-    try:
-        return importlib.import_module("kenlm")
-    except ImportError as error:
-        raise InputError(
-            "n-gram models are queried by the module kenlm, which is not installed; "
-            "pip install ufal-kenlm provides it (pip install kenlm too, but that needs a compiler)"
-        ) from error
+def _draw(
+    contexts: list[Int32Array],
+    model: BackoffModel,
+    own: list[tuple[IntArray, FloatArray]],
+    unigrams: FloatArray,
+    rng: np.random.Generator,
+) -> Int32Array:
+    """One word for each context, (K,)."""
+    drawn = np.full(len(contexts[0]), -1, dtype=np.int32)
+    for k in reversed(range(len(contexts))):
+        open_rows = np.flatnonzero((drawn < 0) & (contexts[k] >= 0))
+        begins, cumulated = own[k]
+        context = contexts[k][open_rows]
+        first, end = begins[context], begins[context + 1]
+        point = rng.random(len(open_rows))
+        here = point < cumulated[end] - cumulated[first]
+        point = point[here] + cumulated[first[here]]
+        chosen = np.searchsorted(cumulated, point, side="right") - 1
+        chosen = np.minimum(chosen, end[here] - 1)  # rounding of the long sum
+        drawn[open_rows[here]] = model.tables[k + 1].word[chosen]
+    rest = np.flatnonzero(drawn < 0)
+    drawn[rest] = np.searchsorted(unigrams, rng.random(len(rest)) * unigrams[-1], side="right")
+    return drawn

@@ -1,6 +1,7 @@
 """Sentence scores → one perplexity with a bootstrap interval, and the spread of a figure over seeds.
 
-ppl = exp(Σ nll / Σ tokens), one ratio for the whole text, not a mean over sentences
+ppl = exp(Σ nll / Σ tokens), one ratio for the whole text, not a mean over sentences. A sentence's tokens are its words
+and `</s>`, never `<s>`; logs are natural.
 """
 
 from __future__ import annotations
@@ -14,22 +15,54 @@ import numpy as np
 
 from lebm_text.errors import InputError
 
-from .base import FloatArray, IntArray, SentenceScores
+from .counts import BoolArray, FloatArray, IntArray
 
-__all__ = ["PerplexityScore", "Spread", "paired_ratio_ci95", "perplexity", "spread"]
+__all__ = ["PerplexityScore", "SentenceScores", "Spread", "paired_ratio_ci95", "perplexity", "spread"]
 
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 20  # bounds the memory of the index array
 
 
 @dataclass(frozen=True)
+class SentenceScores:
+    """Scores of S sentences: five arrays (S,), log-likelihoods in nats, `</s>` included.
+
+    `nll_oov` is the part of `nll` that falls on the `n_oov` tokens which the judge never saw, `nll_eos` the
+    part that falls on `</s>`; protocols that leave these tokens out subtract them.
+    """
+
+    nll: FloatArray
+    n_tokens: IntArray
+    n_oov: IntArray
+    nll_oov: FloatArray
+    nll_eos: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.nll)
+
+    @classmethod
+    def of_tokens(cls, logs: FloatArray, oov: BoolArray, lengths: IntArray) -> SentenceScores:
+        """Sums over sentences of T tokens' log10 probabilities (T,); a sentence's last token is `</s>`."""
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        nll = logs * -math.log(10)
+        return cls(
+            nll=np.add.reduceat(nll, starts),
+            n_tokens=lengths,
+            n_oov=np.add.reduceat(oov, starts, dtype=np.int64),
+            nll_oov=np.add.reduceat(np.where(oov, nll, 0.0), starts),
+            nll_eos=nll[ends - 1],
+        )
+
+
+@dataclass(frozen=True)
 class PerplexityScore:
     """Perplexity of a text.
 
-    `ppl` counts words outside the judge's vocabulary at the probability the judge gives them,
-    `ppl_excluding_oov` leaves them out (None if nothing else is there). `nll` is the total in nats. `ci95`
-    is the 2.5 % to 97.5 % range over resampled sentences, judge and text fixed: `ci_scope` says so. `draws`
-    are the mean nats a token of the 1000 resampled texts, for paired comparisons.
+    `ppl` counts words outside the judge's vocabulary at the probability the judge gives them, `ppl_excluding_oov`
+    leaves them out (None if nothing else is there). `nll` is the total in nats. `ci95` is the 2.5 % to 97.5 % range
+    over resampled sentences, judge and text fixed: `ci_scope` says so. `draws` are the mean nats per token of the 1000
+    resampled texts, for paired comparisons.
     """
 
     ppl: float
@@ -54,40 +87,29 @@ def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1)
     total, tokens, n_oov = float(nll.sum()), int(n_tokens.sum()), int(scores.n_oov.sum())
     if not tokens:
         raise InputError("there is nothing to score: the text has no sentence, or only empty ones")
-    known = tokens - n_oov
-    draws = _bootstrap(nll, n_tokens, seed)
-    return PerplexityScore(
-        ppl=_exp(total / tokens),
-        ppl_excluding_oov=_exp((total - float(scores.nll_oov.sum())) / known) if known else None,
-        nll=total,
-        ci95=_range95(draws),
-        n_sentences=len(scores),
-        n_tokens=tokens,
-        n_oov=n_oov,
-        draws=draws,
-    )
+    known, draws = tokens - n_oov, _bootstrap(nll, n_tokens, seed)
+    without_oov = _exp((total - float(scores.nll_oov.sum())) / known) if known else None
+    return PerplexityScore(_exp(total / tokens), without_oov, total, _range95(draws), len(scores), tokens, n_oov, draws)
 
 
 def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tuple[float, float]:
     """95 % interval of ppl / reference.ppl, two judges on the same sentences, scored with the same seed."""
-    if score.n_sentences != reference.n_sentences:
-        raise ValueError(
-            f"a paired interval needs the same sentences, got {score.n_sentences} and {reference.n_sentences}"
-        )
+    n, m = score.n_sentences, reference.n_sentences
+    if n != m:
+        raise ValueError(f"a paired interval needs the same sentences, got {n} and {m}")
     return _range95(score.draws - reference.draws)
 
 
 def _bootstrap(nll: FloatArray, n_tokens: IntArray, seed: int) -> FloatArray:
-    """Mean nats a token of `_DRAWS` texts drawn from the sentences with replacement, (`_DRAWS`,)."""
+    """Mean nats per token of `_DRAWS` texts drawn from the sentences with replacement, (`_DRAWS`,)."""
     rng = np.random.default_rng(seed)
     draws = np.empty(_DRAWS)
     for start in range(0, _DRAWS, _DRAWS_AT_ONCE):
         rows = rng.integers(len(nll), size=(min(_DRAWS_AT_ONCE, _DRAWS - start), len(nll)))
         tokens = n_tokens[rows].sum(axis=1)
         # A draw of empty sentences alone has no perplexity; it says nothing and takes the text's own.
-        draws[start : start + len(rows)] = np.where(
-            tokens > 0, nll[rows].sum(axis=1) / np.maximum(tokens, 1), nll.sum() / n_tokens.sum()
-        )
+        means = nll[rows].sum(axis=1) / np.maximum(tokens, 1)
+        draws[start : start + len(rows)] = np.where(tokens > 0, means, nll.sum() / n_tokens.sum())
     return draws
 
 

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
-from .base import SentenceScores, TrainingReport, naming
-from .judges import JudgeSpec, KneserNeySpec, TrainedJudge
-from .perplexity import PerplexityScore, paired_ratio_ci95, perplexity
-from .texts import Reference, Samples
+from lebm_text.errors import InputError
 
-__all__ = ["METRICS", "Evaluator", "JudgeResult", "signature"]
+from .counts import naming, split_words
+from .judges import JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport, judge_specs
+from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
+from .texts import RealText, Reference, Samples
+
+__all__ = ["METRICS", "Evaluator", "JudgeResult", "TextScore", "fppl", "rppl", "signature"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,18 +74,12 @@ class JudgeResult:
 class Evaluator:
     """One judge and one corpus; what depends on these alone is computed once, when needed."""
 
-    def __init__(
-        self,
-        reference: Reference,
-        spec: JudgeSpec | None = None,
-        *,
-        seed: int = 1,
-    ) -> None:
+    def __init__(self, reference: Reference, spec: JudgeSpec | None = None, *, seed: int = 1) -> None:
         """`spec`: the judge, by default Kneser-Ney of order 5. `seed`: of the bootstrap."""
         self.spec = spec or KneserNeySpec()
         self._reference = reference
         self._seed = seed
-        self._real_ppl_at: dict[int, float] = {}  # by number of real sentences
+        self._real_ppl_at = cache(self._rppl_of_real)  # by number of sentences
 
     @cached_property
     def real_score(self) -> PerplexityScore:
@@ -91,11 +88,10 @@ class Evaluator:
 
     def fppl(self, samples: Samples) -> JudgeResult:
         """Forward perplexity. Raises InputError for no samples and for words that no judge may read."""
-        reference = self._reference
-        text, outside = reference.read(samples.sentences, "samples")
+        reference, extra = self._reference, {}
+        text, n_outside = reference.read(samples.sentences, "samples")
         judge = self._real_judge
         score = self._perplexity(judge.model.score(text))
-        extra = {}
         if reference.convention.vocabulary_lines:
             # The published script scores the file that it trains on, vocabulary lines included.
             with_lines = judge.model.score([*reference.vocabulary, *text])
@@ -106,22 +102,19 @@ class Evaluator:
                 f"the FPPL {score.ppl:.2f} lies below the real-data row {self.real_score.ppl:.2f}: the "
                 "samples are easier than real text, as copied, short or repeated ones are; this is no win"
             )
-        return self._result("fppl", samples, judge, score, text, outside, extra, warnings)
+        return self._result("fppl", samples, judge, score, text, n_outside, extra, warnings)
 
     def rppl(self, samples: Samples) -> JudgeResult:
         """Reverse perplexity. Raises InputError as `fppl` does."""
-        reference = self._reference
+        reference, extra = self._reference, {}
         text, _ = reference.read(samples.sentences, "samples")
         with naming("samples"):
             judge = self._judge_of(text, f"{len(text):,} samples", generated=True)
         score = self._perplexity(judge.model.score(reference.held_out))
-        extra = {}
         n, n_real = len(text), len(reference.train)
         warnings = self._warnings(samples, judge)
         if n < n_real and self.spec.cheap:
-            if n not in self._real_ppl_at:
-                self._real_ppl_at[n] = self._real_ppl_of(n)
-            extra["real_ppl_at_n"] = self._real_ppl_at[n]
+            extra["real_ppl_at_n"] = self._real_ppl_at(n)
         if n != n_real:
             warnings.append(
                 f"{n:,} samples stand against {n_real:,} real training sentences: RPPL falls with the number "
@@ -134,7 +127,7 @@ class Evaluator:
         reference = self._reference
         return self._judge_of(reference.train, f"{len(reference.train):,} sentences of {reference.real.name} train")
 
-    def _real_ppl_of(self, n: int) -> float:
+    def _rppl_of_real(self, n: int) -> float:
         """RPPL of `n` sentences drawn from the real training text."""
         train = self._reference.train
         rows = np.random.default_rng(self._seed).permutation(len(train))[:n]
@@ -154,8 +147,7 @@ class Evaluator:
         return perplexity(scores, count_eos=self._reference.convention.count_eos, seed=self._seed)
 
     def _warnings(self, samples: Samples, judge: TrainedJudge) -> list[str]:
-        real, n = self._reference.real, len(samples.sentences)
-        warnings = []
+        real, n, warnings = self._reference.real, len(samples.sentences), []
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
@@ -249,3 +241,88 @@ def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Re
         *samples.details,
     )
     return "|".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """The perplexity of a list of sentences.
+
+    Attributes:
+        ppl: per token, `</s>` counted.
+        ci95: over resampled sentences of the text that is read.
+        n_oov: tokens of it whose type the judge's training text lacks.
+        outside_vocabulary: words of it that are read as `<unk>`.
+        signature: all choices behind the number.
+    """
+
+    ppl: float
+    ci95: tuple[float, float]
+    n_oov: int
+    outside_vocabulary: int
+    signature: str
+
+
+def fppl(
+    samples: Sequence[str], real_train: Sequence[str], judge: str = "kn5", *, real_valid: Sequence[str] = ()
+) -> TextScore:
+    """Forward perplexity: a judge trained on `real_train` reads `samples`; low is fluent.
+
+    The vocabulary is closed as everywhere here: words that `real_train` has less than twice are read as `<unk>` (or
+    those that it lacks, if it has `<unk>` itself).
+
+    Args:
+        samples, real_train: sentences, words separated by blanks.
+        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        real_valid: what an LSTM judge stops on; n-gram judges need none.
+
+    Raises:
+        InputError: no such judge, a text without sentences, or words that no judge may read (with the line number).
+    """
+    return _text_score("fppl", samples, judge, Reference(RealText("real", real_train, "test", (), real_valid)))
+
+
+def rppl(
+    samples: Sequence[str],
+    real_test: Sequence[str],
+    judge: str = "kn5",
+    *,
+    vocabulary: Iterable[str] | None = None,
+    real_valid: Sequence[str] = (),
+) -> TextScore:
+    """Reverse perplexity: a judge trained on `samples` reads `real_test`; low is close to the real distribution.
+
+    It falls with the number of samples: compare it at equal numbers alone.
+
+    Args:
+        samples, real_test: sentences, words separated by blanks.
+        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
+            `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
+        real_valid: what an LSTM judge stops on; n-gram judges need none.
+
+    Raises:
+        InputError: no such judge, a text without sentences, or words that no judge may read (with the line number).
+    """
+    if vocabulary is None:
+        counts = Counter(word for sentence in real_test for word in split_words(sentence))
+        vocabulary = [word for word, _ in counts.most_common()]
+    reference = Reference(RealText("real", (), "test", real_test, real_valid), vocabulary=vocabulary)
+    return _text_score("rppl", samples, judge, reference)
+
+
+def _text_score(metric: str, samples: Sequence[str], judge: str, reference: Reference) -> TextScore:
+    specs = judge_specs(judge, reference.convention)
+    if len(specs) > 1:
+        raise InputError(f"judge must be kn2 to kn6 or lstm, got {judge!r}")
+    (spec,) = specs
+    text, n_outside = reference.read(samples, "samples")
+    if metric == "fppl":
+        trained = spec.train(reference.train, reference)
+    else:
+        with naming("samples"):
+            trained = spec.train(text, reference)
+        text, n_outside = reference.held_out, reference.n_outside
+    with naming("samples" if metric == "fppl" else "real text"):
+        score = perplexity(trained.model.score(text))
+    line = signature(metric, spec, trained, reference, Samples(samples))
+    return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, line)

@@ -1,18 +1,22 @@
-"""Texts as judges read them under a convention, which says what is counted and how the vocabulary is closed."""
+"""Texts as judges read them: what a convention counts, how it closes vocabularies; texts of known quality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle, islice
+
+import numpy as np
 
 from lebm_text.errors import InputError
 from lebm_text.text.tokenizers import UNK, closed_vocabulary
 
-from .base import naming
-from .counts import UNKNOWN_WORD, canonical_sentences
+from .counts import UNKNOWN_WORD, canonical_sentences, naming, split_words
+from .ngram import NgramModel
 
-__all__ = ["CONVENTIONS", "Convention", "RealText", "Reference", "Samples", "close_vocabulary", "closed_vocabulary"]
+__all__ = ["CONVENTIONS", "Convention", "RealText", "Reference", "Samples", "calibration_texts", "close_vocabulary"]
+__all__ += ["closed_vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -129,3 +133,22 @@ def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tup
         n_outside += words.count(None)
         closed.append(" ".join([word or UNK for word in words]))
     return closed, n_outside
+
+
+def calibration_texts(train: Sequence[str], n: int, seed: int) -> Iterator[tuple[str, list[str]]]:
+    """Named texts of `n` sentences made from the real training text; each has its own stream of `seed`.
+
+    They are what a perplexity is read against: what does copying score, or an n-gram generator?
+    """
+    for order in (5, 3, 2):
+        yield f"{order}-gram samples", NgramModel.train(train, order).sample(n, np.random.default_rng([seed, order]))
+    words = [word for sentence in train for word in split_words(sentence)]
+    mixed = iter([words[row] for row in np.random.default_rng([seed, 0]).permutation(len(words)).tolist()])
+    shuffled = [" ".join([next(mixed) for _ in split_words(sentence)]) for sentence in train]
+    block = train[:500]
+    for name, text in (
+        ("training text", train),
+        (f"{len(block)} sentences repeated", block),
+        ("training text, words shuffled", shuffled),
+    ):
+        yield name, list(islice(cycle(text), n))

@@ -10,9 +10,9 @@ import click
 
 from lebm_text.store import check_writable, sha256_file
 from lebm_text.text.reading import read_text
-from lm_eval.base import naming
+from lm_eval.counts import naming
+from lm_eval.kenlm import check_memory, estimated_positions
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.lmplz import check_memory, estimated_positions
 from lm_eval.ngram import train_arpa
 
 from .ngram_score import score

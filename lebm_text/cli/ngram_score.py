@@ -11,8 +11,8 @@ import click
 from lebm_text.errors import InputError
 from lebm_text.store import sha256_file
 from lebm_text.text.reading import read_text
-from lm_eval.base import naming
-from lm_eval.ngram import KenlmJudge
+from lm_eval.counts import naming
+from lm_eval.kenlm import KenlmJudge
 from lm_eval.perplexity import perplexity
 
 from .console import strict_json

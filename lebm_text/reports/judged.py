@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 from rich.console import RenderableType
 from rich.text import Text
 
-from lm_eval.base import TrainingReport
 from lm_eval.diversity import Diversity, SampleSummary
+from lm_eval.judges import TrainingReport
 from lm_eval.perplexity import Spread
 from lm_eval.protocol import JudgeResult
 

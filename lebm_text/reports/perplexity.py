@@ -13,10 +13,9 @@ from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
-from lm_eval.calibration import calibration_texts
 from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.protocol import METRICS
-from lm_eval.texts import Samples
+from lm_eval.texts import Samples, calibration_texts
 
 from .base import Interval, new_table, versions
 from .judged import Judged, JudgedText, decoding_of, judge_of, one_each

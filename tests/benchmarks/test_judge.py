@@ -13,8 +13,8 @@ from benchmarks.judge import PlainJudge, recipe_of, update_work, zipf_batch
 from benchmarks.sizes import FULL, SMOKE
 from lebm_text.models.lstm import Packing
 from lebm_text.text.batching import EncodedCorpus
+from lm_eval.judges import RECIPES
 from lm_eval.lstm import LSTMNetwork
-from lm_eval.lstm_recipe import RECIPES
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import child, ngram
-from lm_eval.arpa import write_arpa
+from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
 

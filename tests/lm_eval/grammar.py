@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lm_eval.calibration import sample_sentences
-from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 __all__ = ["grammar_sentences", "texts_of_falling_quality"]
 
@@ -58,7 +56,7 @@ def texts_of_falling_quality(train: Sequence[str]) -> dict[str, list[str]]:
     return {
         "repeat": [train[0]] * n,
         "real": grammar_sentences(n, 3),
-        "5-gram": sample_sentences(train_ngram(train, KneserNeySettings(order=5)), n, rng),
+        "5-gram": NgramModel.train(train).sample(n, rng),
         "shuffled": of(rng.permutation(words).tolist()),
         "uniform": of(rng.choice(np.unique(words), len(words)).tolist()),
     }

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lm_eval import arpa
-from lm_eval.arpa import write_arpa
+from lm_eval import kenlm
+from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
 
@@ -17,7 +17,7 @@ from .reference import parse_arpa
 
 
 def texts(logs: list[float] | npt.NDArray[np.float32], end: bytes = b"\t") -> list[bytes]:
-    columns = arpa._numbers(np.asarray(logs, dtype=np.float32), end)
+    columns = kenlm._numbers(np.asarray(logs, dtype=np.float32), end)
     return [b"".join(parts) for parts in zip(*columns, strict=True)]
 
 
@@ -46,7 +46,7 @@ def test_layout(tmp_path: Path) -> None:
 def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = train_ngram(["a b c", "c b a", "a a"], KneserNeySettings(order=3))
     write_arpa(model, tmp_path / "one")
-    monkeypatch.setattr(arpa, "_CHUNK", 2)
+    monkeypatch.setattr(kenlm, "_CHUNK", 2)
     write_arpa(model, tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert len(parse_arpa((tmp_path / "two").read_text())) == sum(map(len, model.tables))
@@ -59,7 +59,7 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     def interrupt(_logs: object, _end: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(arpa, "_numbers", interrupt)
+    monkeypatch.setattr(kenlm, "_numbers", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_arpa(model, tmp_path / "model.arpa")
     assert [path.name for path in tmp_path.iterdir()] == ["model.arpa"]

@@ -36,20 +36,19 @@ def test_counts_are_those_of_every_window(lines: list[str], order: int) -> None:
 
 def test_ids_are_given_in_order_of_first_occurrence() -> None:
     ids = WordIds()
-    text = encode(["b a", "a c"], ids)
+    tokens = encode(["b a", "a c"], ids)
     assert ids.words == ["<unk>", "<s>", "</s>", "b", "a", "c"]
-    assert text.tokens.tolist() == [1, 3, 4, 2, 1, 4, 5, 2]
+    assert tokens.tolist() == [1, 3, 4, 2, 1, 4, 5, 2]
 
 
 def test_empty_lines_are_sentences() -> None:
-    text = encode(["", "a", " \t "], WordIds())
-    assert text.n_sentences == 3
-    assert text.tokens.tolist().count(EOS) == 3
+    tokens = encode(["", "a", " \t "], WordIds())
+    assert tokens.tolist().count(EOS) == 3
 
 
 def test_unk_of_the_text_is_an_ordinary_word() -> None:
     ids = WordIds()
-    tokens = encode(["<unk> a <oov>"], ids).tokens.tolist()
+    tokens = encode(["<unk> a <oov>"], ids).tolist()
     assert ids.words[3:] == ["<oov>", "a"]
     assert tokens == [1, 3, 4, 3, 2]
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lm_eval import judges, lstm_training
-from lm_eval.judges import JUDGES, KneserNeySpec, LSTMSpec, judge_specs
-from lm_eval.lstm_recipe import RECIPES
+from lm_eval import lstm_training
+from lm_eval.judges import JUDGES, RECIPES, KneserNeySpec, LSTMSpec, judge_specs
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
 DEFAULT, ARAE, LEBM = (CONVENTIONS[name] for name in ("default", "arae", "lebm"))
@@ -75,8 +74,7 @@ def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(
         LSTMSpec(seed=4, cache=tmp_path).train(samples, reference)
     texts, settings = asked.value.args
     assert texts == (["<unk> a", "c"], ["a <unk> c"], ["<unk>", "a", "c"])
-    rest = {"cache": tmp_path, "device": "cpu", "on_progress": judges.logger.info}
-    assert settings == {"recipe": RECIPES["default"], "seed": 4, **rest}
+    assert settings == {"recipe": RECIPES["default"], "seed": 4, "cache": tmp_path, "device": "cpu"}
 
 
 def test_lstm_needs_validation_text() -> None:

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from lebm_text.errors import InputError
 from lm_eval import kneser_ney
-from lm_eval.arpa import write_arpa
+from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
 

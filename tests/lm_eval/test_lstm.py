@@ -10,8 +10,8 @@ import torch
 
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing
+from lm_eval.judges import LSTMRecipe
 from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
-from lm_eval.lstm_recipe import LSTMRecipe
 
 from .lstm_reference import token_nll
 

@@ -9,7 +9,7 @@ import pytest
 from lm_eval.lstm_cache import JudgeCache
 
 from ..lebm_text.holding import held
-from .test_lstm_training import train
+from .test_lstm_training import logged, train
 
 pytest.importorskip("fcntl")
 
@@ -28,7 +28,7 @@ def test_the_second_waits_and_finds_what_the_first_has_made(tmp_path: Path) -> N
             aside.rename(finished)  # the first has ended
             other.kill()
 
-        second = train(cache=tmp_path, on_progress=is_told)
+        second = train(cache=tmp_path, on_log=is_told)
     assert said == ["another process is training this judge; waiting for it"]
     assert second.report.cached
     assert second.report.seconds == first.report.seconds
@@ -44,9 +44,9 @@ def test_the_second_goes_on_where_the_first_died(tmp_path: Path) -> None:
             said.append(message)
             other.kill()
 
-        cache = JudgeCache(tmp_path, "key", is_told)
-        with cache.alone():
-            assert cache.finished() is None
+        cache = JudgeCache(tmp_path, "key")
+        with logged(is_told), cache.alone():
+            assert cache.read(cache.finished) is None
     assert len(said) == 1
 
 
@@ -56,7 +56,7 @@ def test_nobody_waits_for_another_judge_or_without_a_directory(tmp_path: Path) -
     lock.touch()
     with held(lock):
         for directory, key in ((tmp_path, "other"), (None, "key")):
-            with JudgeCache(directory, key, said.append).alone():
+            with logged(said.append), JudgeCache(directory, key).alone():
                 pass
     assert said == []
 

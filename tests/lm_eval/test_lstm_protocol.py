@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval.judges import KneserNeySpec, LSTMSpec
-from lm_eval.lstm_recipe import LSTMRecipe
+from lm_eval.judges import KneserNeySpec, LSTMRecipe, LSTMSpec
 from lm_eval.protocol import Evaluator
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +15,10 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lm_eval.base import SentenceScores
+from lm_eval.judges import RECIPES, LSTMRecipe
 from lm_eval.lstm import LSTMJudge
-from lm_eval.lstm_recipe import RECIPES, LSTMRecipe
 from lm_eval.lstm_training import train_lstm
-from lm_eval.perplexity import perplexity
+from lm_eval.perplexity import SentenceScores, perplexity
 
 TINY = LSTMRecipe(
     "tiny",
@@ -56,9 +57,30 @@ def train(
     *,
     recipe: LSTMRecipe = TINY,
     seed: int = 1,
+    on_log: Callable[[str], None] = lambda _message: None,
     **options: Any,
 ) -> LSTMJudge:
-    return train_lstm(text, valid, vocabulary, recipe=recipe, seed=seed, **{"precision": "fp32", **options})
+    with logged(on_log):
+        return train_lstm(text, valid, vocabulary, recipe=recipe, seed=seed, **{"precision": "fp32", **options})
+
+
+@contextmanager
+def logged(act: Callable[[str], None]) -> Iterator[None]:
+    """Everything that `lm_eval` logs goes to `act`, whose exceptions pass."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            act(record.getMessage())
+
+    logger, handler = logging.getLogger("lm_eval"), Handler()
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def same(left: SentenceScores, right: SentenceScores) -> bool:
@@ -97,7 +119,7 @@ def test_without_early_stopping_the_last_epoch_is_the_judge() -> None:
 
 def test_report_and_progress() -> None:
     messages: list[str] = []
-    report = train(on_progress=messages.append).report
+    report = train(on_log=messages.append).report
     assert [message.split(":")[0] for message in messages] == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
     assert f"{report.valid_ppl:.2f} on validation text" in messages[report.best_epoch - 1]
     assert report.seconds > 0
@@ -133,7 +155,7 @@ def test_bf16_is_close_to_fp32() -> None:
 def test_cached_judge_is_not_trained_again(tmp_path: Path) -> None:
     first = train(cache=tmp_path)
     messages: list[str] = []
-    again = train(cache=tmp_path, on_progress=messages.append)
+    again = train(cache=tmp_path, on_log=messages.append)
     assert messages == []
     assert again.report == replace(first.report, cached=True)
     assert same(first.score(TEST), again.score(TEST))
@@ -179,11 +201,11 @@ def test_interrupted_training_gives_the_same_judge(tmp_path: Path, after: int) -
     # So greedy a rule that the learning rate falls and the best epoch is loaded again on the way.
     recipe = replace(TINY, min_gain=0.2, n_decays=9, max_epochs=5, learning_rate=0.1)
     whole: list[str] = []
-    uninterrupted = train(recipe=recipe, on_progress=whole.append)
+    uninterrupted = train(recipe=recipe, on_log=whole.append)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe=recipe, cache=tmp_path, on_progress=_Interrupter(after))
+        train(recipe=recipe, cache=tmp_path, on_log=_Interrupter(after))
     rest: list[str] = []
-    resumed = train(recipe=recipe, cache=tmp_path, on_progress=rest.append)
+    resumed = train(recipe=recipe, cache=tmp_path, on_log=rest.append)
     assert rest[0] == f"going on after epoch {after}"
     assert [_figures(line) for line in rest[1:]] == [_figures(line) for line in whole[after:]]
     assert same(uninterrupted.score(TEST), resumed.score(TEST))
@@ -212,7 +234,7 @@ def test_damaged_entry_is_noticed_and_made_again(tmp_path: Path, damage: Any) ->
     intact = path.read_bytes()
     path.write_bytes(damage(intact))
     messages: list[str] = []
-    again = train(cache=tmp_path, on_progress=messages.append)
+    again = train(cache=tmp_path, on_log=messages.append)
     assert "is damaged" in messages[0]
     assert not again.report.cached
     assert same(first.score(TEST), again.score(TEST))
@@ -222,11 +244,11 @@ def test_damaged_entry_is_noticed_and_made_again(tmp_path: Path, damage: Any) ->
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_damaged_state_of_an_interrupted_training_starts_it_again(tmp_path: Path, damage: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(cache=tmp_path, on_progress=_Interrupter(2))
+        train(cache=tmp_path, on_log=_Interrupter(2))
     (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(damage(path.read_bytes()))
     messages: list[str] = []
-    again = train(cache=tmp_path, on_progress=messages.append)
+    again = train(cache=tmp_path, on_log=messages.append)
     assert "is damaged" in messages[0]
     assert messages[1].startswith("epoch 1:")
     assert same(again.score(TEST), train().score(TEST))
@@ -235,7 +257,7 @@ def test_damaged_state_of_an_interrupted_training_starts_it_again(tmp_path: Path
 def test_cache_that_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     messages: list[str] = []
-    judge = train(cache=tmp_path / "file" / "judges", on_progress=messages.append)
+    judge = train(cache=tmp_path / "file" / "judges", on_log=messages.append)
     assert sum("going on without" in message for message in messages) > 0
     assert judge.report.n_epochs == 4
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lm_eval import lmplz
+from lm_eval import kenlm
+from lm_eval.kenlm import check_memory, estimated_bytes, estimated_positions, machine_bytes
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.lmplz import check_memory, estimated_bytes, estimated_positions, machine_bytes
 from lm_eval.ngram import train_ngram
 
 
@@ -40,11 +40,11 @@ def test_positions_are_extrapolated(tmp_path: Path) -> None:
 
 
 def test_refusal_says_need_and_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmplz, "machine_bytes", lambda: 16_000_000_000)
+    monkeypatch.setattr(kenlm, "machine_bytes", lambda: 16_000_000_000)
     check_memory(22_000_000, 5)
     with pytest.raises(InputError, match=r"need 180 GB for order 5, and this machine has 16 GB.*lmplz"):
         check_memory(1_000_000_000, 5)
-    monkeypatch.setattr(lmplz, "machine_bytes", lambda: None)
+    monkeypatch.setattr(kenlm, "machine_bytes", lambda: None)
     check_memory(1_000_000_000, 5)
 
 

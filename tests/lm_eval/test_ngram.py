@@ -15,10 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
-from lm_eval.arpa import write_arpa
+from lm_eval.kenlm import KenlmJudge, _memory, train_with_lmplz, write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.lmplz import _memory, find_lmplz
-from lm_eval.ngram import BACKENDS, KenlmJudge, NgramModel, train_arpa, train_judge, train_ngram
+from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
 from .grammar import grammar_sentences
@@ -119,7 +118,7 @@ def test_judging_needs_no_kenlm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lmplz_gets_memory_as_the_text_needs_and_the_machine_has(
     n_bytes: float, machine: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: int(machine))
+    monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: int(machine))
     assert _memory(int(n_bytes)) == expected
 
 
@@ -130,7 +129,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_too_large_is_refused_before_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: 1000)
+    monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: 1000)
     with pytest.raises(InputError, match="--ngram-backend lmplz"):
         train_ngram(["a b c"] * 10, KneserNeySettings())
 
@@ -186,7 +185,7 @@ def test_failure_of_lmplz_gives_its_last_words(lmplz: Path, tmp_path: Path) -> N
 def test_lmplz_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="not on PATH"):
-        find_lmplz()
+        train_with_lmplz(["a"], KneserNeySettings(), tmp_path / "model.arpa")
 
 
 def assert_same_entries(lines: list[str], options: KneserNeySettings, directory: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks.ngram import compare
 from lebm_text.text.reading import read_lines
-from lm_eval.arpa import write_arpa
+from lm_eval.kenlm import KenlmJudge, write_arpa
 from lm_eval.kneser_ney import BackoffModel, KneserNeySettings
-from lm_eval.ngram import BACKENDS, KenlmJudge, NgramModel, train_arpa, train_judge, train_ngram
+from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge, train_ngram
 from lm_eval.perplexity import perplexity
 
 from .reference import PTB, needs_lmplz, settings_of

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
-from lm_eval.base import SentenceScores
-from lm_eval.perplexity import paired_ratio_ci95, perplexity
+from lm_eval.perplexity import SentenceScores, paired_ratio_ci95, perplexity
 
 
 def scores(

@@ -8,13 +8,12 @@ import pytest
 import lm_eval
 from lebm_text.errors import InputError
 from lebm_text.text.tokenizers import closed_vocabulary
-from lm_eval.calibration import calibration_texts
 from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import NgramModel, train_ngram
 from lm_eval.perplexity import perplexity
 from lm_eval.protocol import Evaluator
-from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples, close_vocabulary
+from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples, calibration_texts, close_vocabulary
 
 from .grammar import grammar_sentences, texts_of_falling_quality
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm_eval.arpa import write_arpa
-from lm_eval.calibration import sample_sentences
+from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel, train_ngram
 
 from .reference import log_prob, parse_arpa
 
@@ -27,7 +26,7 @@ def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Pat
     arpa = parse_arpa((tmp_path / "model.arpa").read_text())
     drawn = [
         ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"]
-        for line in sample_sentences(model, N, np.random.default_rng(1))
+        for line in NgramModel(model).sample(N, np.random.default_rng(1))
     ]
     words = [gram[0] for gram in arpa if len(gram) == 1 and gram[0] not in ("<s>", "<unk>")]
     for context in (("<s>",), ("<s>", "a"), ("a", "b"), ("b", "b")):
@@ -46,15 +45,15 @@ def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Pat
 
 def test_length_is_bounded_and_seed_decides() -> None:
     model = train_ngram(["a a a a a a a a"] * 9, KneserNeySettings(order=2))
-    first = sample_sentences(model, 50, np.random.default_rng(2), max_length=5)
+    first = NgramModel(model).sample(50, np.random.default_rng(2), max_length=5)
     assert max(len(line.split()) for line in first) == 5
-    assert first == sample_sentences(model, 50, np.random.default_rng(2), max_length=5)
-    assert first != sample_sentences(model, 50, np.random.default_rng(3), max_length=5)
+    assert first == NgramModel(model).sample(50, np.random.default_rng(2), max_length=5)
+    assert first != NgramModel(model).sample(50, np.random.default_rng(3), max_length=5)
 
 
 def test_unk_of_the_text_is_drawn_as_such() -> None:
     model = train_ngram(["<unk> a"] * 30, KneserNeySettings(order=2))
-    text = " ".join(sample_sentences(model, 200, np.random.default_rng(1)))
+    text = " ".join(NgramModel(model).sample(200, np.random.default_rng(1)))
     assert "<unk>" in text
     assert "<oov>" not in text
     assert "<s>" not in text

@@ -11,7 +11,7 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.text.corpora import find_corpus
-from lm_eval.lstm_recipe import RECIPES, LSTMRecipe
+from lm_eval.judges import RECIPES, LSTMRecipe
 
 from ...lm_eval.grammar import grammar_sentences
 from ..tiny import tiny_model

@@ -13,7 +13,7 @@ import torch
 from lebm_text.cli.main import INTERRUPTED, main
 from lebm_text.store import sha256_file
 from lm_eval import lstm_training
-from lm_eval.lstm_recipe import RECIPES
+from lm_eval.judges import RECIPES
 
 from .conftest import Report
 from .test_main import one_line

@@ -9,7 +9,7 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.store import sha256_file
-from lm_eval.arpa import write_arpa
+from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_ngram
 
@@ -180,7 +180,7 @@ def test_lmplz_is_used_only_if_it_is_there(
 def test_text_beyond_memory_is_refused_before_it_is_read(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lm_eval.lmplz.machine_bytes", lambda: 1000)
+    monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: 1000)
     monkeypatch.setattr("lebm_text.cli.ngram.read_text", lambda _path: pytest.fail("was read"))
     assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
     assert "--ngram-backend lmplz" in one_line(capsys)

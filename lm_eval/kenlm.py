@@ -1,0 +1,213 @@
+"""KenLM's side: models as ARPA files, which it and other tools read, its queries, and its estimator lmplz on disk.
+
+Logs to base 10, eight decimals: the error of 5e-9 is below that of the single precision that kenlm keeps.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lebm_text.errors import InputError
+
+from .counts import Float32Array, Int32Array, canonical_sentences
+from .kneser_ney import BackoffModel, KneserNeySettings
+from .perplexity import SentenceScores
+
+__all__ = ["KenlmJudge", "check_memory", "estimated_bytes", "estimated_positions", "machine_bytes"]
+__all__ += ["train_with_lmplz", "write_arpa"]
+
+Pieces = npt.NDArray[np.object_]
+
+_CHUNK = 1 << 13  # n-grams formatted at a time: few, so that their pieces stay in the cache
+_GROUP = 4  # decimals that are looked up together; a number has two such groups
+_LARGEST = 100  # logs lie above minus this
+_ZERO, _IMPOSSIBLE, _NOTHING = _LARGEST, _LARGEST + 1, 10**_GROUP  # rows after the numbers of the tables below
+
+
+def _table(texts: list[bytes]) -> Pieces:
+    return np.array(texts, dtype=object)
+
+
+_WHOLE = _table([*(b"-%d." % i for i in range(_LARGEST)), b"0", b"-inf"])
+_DECIMALS = [b"%0*d" % (_GROUP, i) for i in range(10**_GROUP)] + [b""]
+_FIRST_GROUP = _table(_DECIMALS)
+_LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end in (b"\t", b"\n")}
+
+
+def write_arpa(model: BackoffModel, path: Path) -> None:
+    """Write `model`, UTF-8, so that `path` is either complete or as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            for piece in _pieces(model):
+                stream.write(piece)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pieces(model: BackoffModel) -> Iterator[bytes]:
+    yield b"\\data\\\n"
+    for n, table in enumerate(model.tables, 1):
+        yield b"ngram %d=%d\n" % (n, len(table))
+    words = [word.encode("utf-8") for word in model.words]
+    followed = {end: _table([word + end for word in words]) for end in (b" ", b"\t", b"\n")}
+    for n, table in enumerate(model.tables, 1):
+        yield b"\n\\%d-grams:\n" % n
+        has_backoff = n < model.order
+        for start in range(0, len(table), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            columns = _numbers(table.log_prob[part], b"\t")
+            columns += _words(model, followed, n, part, b"\t" if has_backoff else b"\n")
+            if has_backoff:
+                columns += _numbers(table.log_backoff[part], b"\n")
+            yield b"".join(np.stack(columns, axis=1).ravel().tolist())
+    yield b"\n\\end\\\n"
+
+
+def _words(model: BackoffModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
+    """The words of a range of n-grams of order `n`, a column a place, blanks between and `end` after the last."""
+    columns: list[Pieces] = []
+    rows: slice | Int32Array = part
+    for table in reversed(model.tables[:n]):
+        columns.append(followed[b" " if columns else end][table.word[rows]])
+        rows = table.prefix[rows]
+    return columns[::-1]
+
+
+def _numbers(logs: Float32Array, end: bytes) -> list[Pieces]:
+    """Fixed-point text of values in [-99, 0] and `end`, in three columns; 0 and minus infinity as lmplz writes them.
+
+    Digits are looked up, four at a time: to format millions of numbers one by one would take most of the time.
+    """
+    impossible, zero = np.isneginf(logs), logs == 0
+    sizes = np.where(impossible, 0.0, -logs.astype(np.float64))
+    rest, last = np.divmod(np.rint(sizes * 10 ** (2 * _GROUP)).astype(np.int64), 10**_GROUP)
+    whole, first = np.divmod(rest, 10**_GROUP)
+    whole[zero], whole[impossible] = _ZERO, _IMPOSSIBLE
+    first[zero | impossible] = last[zero | impossible] = _NOTHING
+    return [_WHOLE[whole], _FIRST_GROUP[first], _LAST_GROUP[end][last]]
+
+
+class KenlmJudge:
+    """A model file, ARPA or kenlm binary, queried by kenlm."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError if kenlm is not installed or does not accept the file."""
+        try:
+            kenlm = importlib.import_module("kenlm")
+        except ImportError as error:
+            raise InputError(
+                "n-gram models are queried by the module kenlm, which is not installed; "
+                "pip install ufal-kenlm provides it (pip install kenlm too, but that needs a compiler)"
+            ) from error
+        config = kenlm.Config()
+        config.show_progress = False
+        config.arpa_complain = kenlm.ARPALoadComplain.NONE
+        try:
+            self._model = kenlm.Model(str(path), config)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"kenlm cannot load {path}: {error}") from error
+
+    @property
+    def order(self) -> int:
+        return int(self._model.order)
+
+    def score(self, sentences: Iterable[str]) -> SentenceScores:
+        """As `LanguageModel.score`. Sums are in double precision: kenlm's own totals are in single."""
+        scored = [list(self._model.full_scores(sentence)) for sentence in canonical_sentences(sentences)]
+        tokens = [token for sentence in scored for token in sentence]
+        logs = np.array([log for log, _, _ in tokens])
+        oov = np.array([is_oov for _, _, is_oov in tokens], dtype=np.bool_)
+        return SentenceScores.of_tokens(logs, oov, np.array([*map(len, scored)], dtype=np.int64))
+
+
+# Measured peaks stay below these; the worst case is a text whose n-grams are all different.
+_BYTES_PER_POSITION = 60  # temporary arrays of the sort and of one order's estimation
+_BYTES_PER_NGRAM = 30  # what is kept of every n-gram until the end
+_HEAD = 1 << 20
+# lmplz would take 80 % of the machine for any text, and seconds to do so; it sorts on disk what exceeds its memory.
+_LEAST_MEMORY, _MEMORY_PER_BYTE = 300_000_000, 40
+_FALLBACK_LINE = re.compile(r"fallback discounts for order (\d+)")
+
+
+def estimated_bytes(n_positions: int, order: int) -> int:
+    """Upper estimate of the memory of estimation, for `n_positions` words and sentence markers."""
+    return n_positions * (_BYTES_PER_POSITION + _BYTES_PER_NGRAM * (order - 1))
+
+
+def estimated_positions(path: Path) -> int:
+    """Words and sentence markers of a text file, extrapolated from its first megabyte."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    positions = len(head.split()) + 2 * (head.count(b"\n") + 1)
+    return round(positions * path.stat().st_size / max(len(head), 1))
+
+
+def machine_bytes() -> int | None:
+    """Memory of this machine, or of the container that limits it; None where the system does not say."""
+    limits = []
+    with suppress(AttributeError, OSError, ValueError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits, default=None)
+
+
+def check_memory(n_positions: int, order: int) -> None:
+    """Raise InputError, with the need and the ways out, if a text is too large for this machine."""
+    need, have = estimated_bytes(n_positions, order), machine_bytes()
+    if have is not None and need > have:
+        raise InputError(
+            f"a text of about {n_positions / 1e6:.0f} million tokens may need {need / 1e9:.0f} GB for order "
+            f"{order}, and this machine has {have / 1e9:.0f} GB; take a lower --order, less text, or "
+            "--ngram-backend lmplz, which works on disk"
+        )
+
+
+def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path: Path) -> list[int]:
+    """Estimate with lmplz, write the ARPA file `path`, return the orders that took the fallback discounts.
+
+    Temporary files lie beside `path`. Raises InputError if there is no lmplz, for words that no model may
+    contain, and with lmplz's last message if it fails.
+    """
+    program = shutil.which("lmplz")
+    if program is None:
+        raise InputError("lmplz is not on PATH; build it from https://github.com/kpu/kenlm, or use the numpy backend")
+    command = [program, "--order", str(settings.order)]
+    command += ["--interpolate_unigrams", str(int(settings.interpolate_unigrams))]
+    if settings.prune:
+        command += ["--prune", *map(str, settings.prune)]
+    if settings.vocab_pad:
+        command += ["--vocab_pad", str(settings.vocab_pad)]
+    if settings.fallback:
+        command += ["--discount_fallback"]
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        text, arpa = Path(scratch, "text"), Path(scratch, "arpa")
+        with text.open("w", encoding="utf-8", newline="\n") as stream:
+            for sentence in canonical_sentences(sentences):
+                stream.write(sentence + "\n")
+        command += ["--memory", f"{_memory(text.stat().st_size)}b"]
+        command += ["--temp_prefix", f"{scratch}/", "--text", str(text), "--arpa", str(arpa)]
+        finished = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if finished.returncode:
+            reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"lmplz failed with exit code {finished.returncode}: {reason}")
+        arpa.replace(path)
+    return sorted({int(number) + 1 for number in _FALLBACK_LINE.findall(finished.stderr)})
+
+
+def _memory(n_bytes: int) -> int:
+    """Bytes of memory for a text of `n_bytes`: plenty, but at most half the machine."""
+    return min(max(_LEAST_MEMORY, _MEMORY_PER_BYTE * n_bytes), (machine_bytes() or 2 * _LEAST_MEMORY) // 2)
