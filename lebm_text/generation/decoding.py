@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, TypedDict, TypeVar
 
 import torch
@@ -19,27 +20,18 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 
-__all__ = [
-    "DECODERS",
-    "DecodeOptions",
-    "DecodeSettings",
-    "Decoded",
-    "DecoderState",
-    "decode",
-    "filter_logits",
-    "sample",
-]
+__all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits"]
+__all__ += ["sample"]
 
 DECODERS = ("sample", "greedy", "beam")
 BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
 DRAWS = 32  # uniform numbers that are drawn at a time for each sentence
 
-
 S = TypeVar("S", bound="DecoderState")
 
 
 class DecoderState(Protocol):
-    """What a model carries from one step to the next, one row a sentence."""
+    """What a model carries from one step to the next, one row per sentence."""
 
     def select(self: S, rows: Tensor) -> S:
         """The state of the given rows, in their order; a row may be named more than once."""
@@ -71,25 +63,22 @@ class DecodeSettings:
     top_k: int = 0  # 0: no restriction
     top_p: float = 1.0  # 1: no restriction
     beam_size: int = 5  # of decode="beam"
-    length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p a token, 0 by log p
+    length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p per token, 0 by log p
 
     def __post_init__(self) -> None:
-        if self.decode not in DECODERS:
-            raise InputError(f"decode must be one of {', '.join(DECODERS)}, got {self.decode!r}")
-        if not 0 < self.temperature < float("inf"):
-            raise InputError(
-                f"temperature must be > 0 and finite, got {self.temperature:g} (decode=greedy is its limit 0)"
-            )
-        if self.top_k < 0:
-            raise InputError(f"top_k must be >= 0 (0: no restriction), got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p must be in (0, 1], got {self.top_p:g}")
-        if self.beam_size < 1:
-            raise InputError(f"beam_size must be >= 1, got {self.beam_size}")
-        if not 0 <= self.length_penalty < float("inf"):
-            raise InputError(f"length_penalty must be finite and >= 0, got {self.length_penalty:g}")
-        if self.decode != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
-            raise InputError(f"temperature, top_k and top_p belong to decode=sample, got decode={self.decode}")
+        how, t, k, p, penalty = self.decode, self.temperature, self.top_k, self.top_p, self.length_penalty
+        fits = how == "sample" or (t, k, p) == (1.0, 0, 1.0)
+        for sound, refusal in (
+            (how in DECODERS, f"decode must be one of {', '.join(DECODERS)}, got {how!r}"),
+            (0 < t < inf, f"temperature must be > 0 and finite, got {t:g} (decode=greedy is its limit 0)"),
+            (k >= 0, f"top_k must be >= 0 (0: no restriction), got {k}"),
+            (0 < p <= 1, f"top_p must be in (0, 1], got {p:g}"),
+            (self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}"),
+            (0 <= penalty < inf, f"length_penalty must be finite and >= 0, got {penalty:g}"),
+            (fits, f"temperature, top_k and top_p belong to decode=sample, got decode={how}"),
+        ):
+            if not sound:
+                raise InputError(refusal)
 
     def describe(self) -> str:
         """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""
@@ -126,9 +115,8 @@ def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, t
         ordered, ids = logits.sort(dim=-1, descending=True)
         probabilities = ordered.softmax(dim=-1)
         before = probabilities.cumsum(dim=-1, dtype=torch.float64) - probabilities
-        logits = logits.masked_fill(
-            torch.zeros_like(ids, dtype=torch.bool).scatter(-1, ids, before >= top_p), -torch.inf
-        )
+        outside = torch.zeros_like(ids, dtype=torch.bool).scatter(-1, ids, before >= top_p)
+        logits = logits.masked_fill(outside, -torch.inf)
     return logits
 
 
@@ -184,7 +172,7 @@ def decode(
     at_once: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Decoded:
-    """Decode n sentences, `at_once` side by side: where one has ended, the next one begins.
+    """Decode n sentences, `at_once` (none: all) side by side: where one has ended, the next one begins.
 
     Args:
         step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first. The logits are
@@ -195,7 +183,6 @@ def decode(
             would not be `</s>`.
         uniforms: for decode="sample": k → (n, k), the next k numbers in [0, 1) of each sentence, so that its draws
             depend neither on its neighbours nor on when it begins.
-        at_once: none: all n.
     """
     if max_length < 1:
         raise InputError(f"max_length must be >= 1, got {max_length}")
@@ -259,9 +246,8 @@ def _one_path(
             if len(fresh):
                 running = running.join(state.select(fresh))
     rows = out.tolist()
-    truncated = [row[max_length] != eos_id for row in rows]
     ids = [row[: row.index(eos_id)] if eos_id in row else row[:max_length] for row in rows]
-    return Decoded(ids, truncated)
+    return Decoded(ids, [row[max_length] != eos_id for row in rows])
 
 
 def _beam_search(
@@ -294,8 +280,7 @@ def _beam_search(
             row = int(sentence[block])
             score = float(values[block, rank]) / (t + 1) ** settings.length_penalty
             n_ended[row] += 1
-            incumbent = best[row]
-            if incumbent is None or score > incumbent[0]:
+            if (incumbent := best[row]) is None or score > incumbent[0]:
                 best[row] = (score, paths[block, beams[block, rank]].tolist())
         if t == max_length:
             unfinished = dict(zip(sentence.tolist(), paths[:, 0].tolist(), strict=True))
@@ -311,5 +296,5 @@ def _beam_search(
         rows = (torch.arange(len(sentence), device=device).unsqueeze(-1) * size + beams)[going].flatten()
         sentence, scores, paths, tokens = sentence[going], scores[going], paths[going], ids[going].flatten()
         state = state.select(rows)
-    found = [([*unfinished[row]] if hypothesis is None else hypothesis[1]) for row, hypothesis in enumerate(best)]
+    found = [unfinished[row] if hypothesis is None else hypothesis[1] for row, hypothesis in enumerate(best)]
     return Decoded(found, [hypothesis is None for hypothesis in best])

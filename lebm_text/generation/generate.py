@@ -7,7 +7,7 @@ a boundary could still flip; fp32 makes that rare.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -77,21 +77,17 @@ def generate(
     """
     settings = settings or DecodeSettings()
     max_length = config.text.max_length if max_length is None else max_length
-    for name, value, least in (
-        ("n", n, 0),
-        ("seed", seed, 0),
-        ("max_length", max_length, 1),
-        ("batch_size", batch_size, 1),
-    ):
-        if value < least:
+    for name, value in {"n": n, "seed": seed, "max_length": max_length, "batch_size": batch_size}.items():
+        if value < (least := int(name not in ("n", "seed"))):
             raise InputError(f"{name} must be >= {least}, got {value}")
     made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the block
     size = max(LATENTS, batch_size)
-    for block in list(_blocks(range(n), size))[processes.rank :: processes.size]:
+    for start in range(0, n, size)[processes.rank :: processes.size]:
+        block = range(start, min(start + size, n))
         rng = KeyedRng(seed, block)
         z = model.prior.sample(len(block), rng)
         decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng, at_once=batch_size)
-        made[block.start] = z.cpu(), decoded
+        made[start] = z.cpu(), decoded
         if on_progress is not None:
             on_progress(min(block.stop + (processes.size - 1) * size, n))
     blocks = [found for _, found in sorted(item for part in processes.every(made) for item in part.items())]
@@ -119,10 +115,7 @@ def decode_latents(
     rng: Rng,
     at_once: int | None = None,
 ) -> Decoded:
-    """Decode z (n, D) under p(x|z), `at_once` sentences at a time (none: all); `<pad>` and `<s>` are never produced.
-
-    `rng` draws for decode="sample".
-    """
+    """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`; `rng` draws for decode="sample"."""
     return decode(
         model.generator.step,
         model.generator.start(z),
@@ -166,18 +159,14 @@ def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int,
 
 def describe_model(config: Config) -> str:
     """The part of a signature that says how z is drawn: by which prior, and by which posterior if it was bent."""
-    return f"prior:{_prior(config)}{_posterior(config.inference)}"
-
-
-def _prior(config: Config) -> str:
+    prior, chain = config.model.prior, config.prior
     if config.model.latent_dim == 0:
-        return "none"
-    if config.model.prior != "ebm":
-        return config.model.prior
-    chain = config.prior
-    sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
-    noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
-    return f"ebm-langevin({chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}{noise})"
+        prior = "none"
+    elif prior == "ebm":
+        sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
+        noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
+        prior = f"ebm-langevin({chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}{noise})"
+    return f"prior:{prior}{_posterior(config.inference)}"
 
 
 def _posterior(inference: InferenceConfig) -> str:
@@ -192,8 +181,3 @@ def _posterior(inference: InferenceConfig) -> str:
     if free_bits := settings.get("free_bits"):
         bent.append(f"free-bits({free_bits:g},{settings['free_bits_kind']})")
     return f"|posterior:{','.join(bent)}" if bent else ""
-
-
-def _blocks(indices: range, size: int) -> Iterator[range]:
-    for start in range(indices.start, indices.stop, size):
-        yield range(start, min(start + size, indices.stop))

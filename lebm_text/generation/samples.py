@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +24,8 @@ from lebm_text.text.reading import read_text
 if TYPE_CHECKING:
     from .generate import Generated
 
-__all__ = [
-    "Decoding",
-    "SampledText",
-    "check_samples_writable",
-    "describe_rates",
-    "describe_samples",
-    "read_samples",
-    "record_file",
-    "samples_of_run",
-    "write_samples",
-]
+__all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "describe_samples", "read_samples"]
+__all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
 
@@ -106,10 +98,8 @@ def write_samples(path: Path, generated: Generated, run: Run) -> dict[str, Any]:
     atomic_write_text(path, "".join(f"{sentence}\n" for sentence in generated.sentences))
     record = describe_samples(generated, run) | {"file": str(path), "sha256": sha256_file(path)}
     atomic_write_json(record_file(path), record)
-    rates = generated.rates
-    logger.info(
-        f"{len(generated.sentences):,} sentences from {run}, in {path} and {record_file(path)}; {describe_rates(rates)}"
-    )
+    n, rates = len(generated.sentences), describe_rates(generated.rates)
+    logger.info(f"{n:,} sentences from {run}, in {path} and {record_file(path)}; {rates}")
     return record
 
 
@@ -127,15 +117,17 @@ def read_samples(
     Raises:
         InputError: it cannot be read, is empty, or has fewer.
     """
-    name, path = ("the list of samples", None) if not isinstance(source, Path) else (str(source), source)
+    path = source if isinstance(source, Path) else None
     sentences = read_text(source) if isinstance(source, Path) else list(source)
     if n is not None and n > len(sentences):
+        name = "the list of samples" if path is None else path
         raise InputError(f"{name} has {len(sentences):,} sentences, fewer than the {n:,} asked for with -n")
+    record: Mapping[str, Any] = {}
     if path is None:
-        lines = "".join(f"{sentence}\n" for sentence in sentences)
-        return SampledText(sentences[:n], label, None, hashlib.sha256(lines.encode()).hexdigest(), tokenizer=tokenizer)
-    sha256 = sha256_file(path)
-    record = read_json(record_file(path)) if record_file(path).is_file() else {}
+        sha256 = hashlib.sha256("".join(f"{sentence}\n" for sentence in sentences).encode()).hexdigest()
+    else:
+        sha256 = sha256_file(path)
+        record = read_json(record_file(path)) if record_file(path).is_file() else {}
     if record.get("sha256") != sha256:
         return SampledText(sentences[:n], label, path, sha256, tokenizer=tokenizer)
     truncated = record["rates"]["truncated"] if n in (None, len(sentences)) else None
@@ -168,26 +160,17 @@ def samples_of_run(
             return [read_samples(newest, n, tokenizer=tokenizer)]
         wanted = [("samples", Decoding(), _SEED)]
     else:
-        wanted = [
-            (f"samples,{decoding}" + (f",seed={seed}" if len(seeds) > 1 else ""), decoding, seed)
-            for decoding in decodings or (Decoding(),)
-            for seed in seeds or (_SEED,)
-        ]
+        pairs = product(decodings or (Decoding(),), seeds or (_SEED,))
+        wanted = [(f"samples,{how}" + f",seed={seed}" * (len(seeds) > 1), how, seed) for how, seed in pairs]
     model, found = None, []
     for label, decoding, seed in wanted:
         path = run.sample_file(f"n{n}-{str(decoding).replace('=', '')}-seed{seed}.txt")
-        asked = {"n": n, "decode": decoding.decode, "temperature": decoding.temperature, "seed": seed}
+        asked = asdict(decoding) | {"n": n, "seed": seed}
         record = next((text.record for text in run.samples() if text.path == path), {})
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
-            generated = model.generate(
-                n,
-                decode=decoding.decode,
-                temperature=decoding.temperature,
-                seed=seed,
-                on_progress=counter(on_progress, f"sentences generated, {decoding}", n),
-                processes=processes,
-            )
+            show = counter(on_progress, f"sentences generated, {decoding}", n)
+            generated = model.generate(**asked, on_progress=show, processes=processes)
             if processes.first:
                 write_samples(path, generated, run)
             processes.every(None)  # the others read what the first one has written by now
@@ -197,13 +180,10 @@ def samples_of_run(
 
 def _newest(run: Run, n: int) -> Path | None:
     """The newest text in the run's samples/ with at least `n` lines, by default settings, of the present weights."""
-    default = {"decode": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    default["max_length"] = run.config.text.max_length
-    usable = []
-    for text in run.samples():
-        settings = _settings(run, text.record)
-        if settings.get("n", 0) >= n and settings.items() >= default.items():
-            usable.append(text.path)
+    length = run.config.text.max_length
+    default = {"decode": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_length": length}
+    found = [(text.path, _settings(run, text.record)) for text in run.samples()]
+    usable = [path for path, made in found if made.get("n", 0) >= n and made.items() >= default.items()]
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
 
 
