@@ -64,8 +64,8 @@ class JudgeSpec(Protocol):
     """A kind of judge, before it has read anything.
 
     `name` is for tables and `lm` for signatures; `stop` says on what its training stops; `seed` is that of
-    its initial weights; both None where there is nothing of the kind. `n_types(V)` is how many types it spreads
-    its mass over if the closed vocabulary has V words with `<unk>`. `cheap`: training it again costs seconds.
+    its initial weights; both None where there is nothing of the kind. `n_more` is how many types it spreads its mass
+    over beside the V words, with `<unk>`, of a closed vocabulary. `cheap`: training it again costs seconds.
     """
 
     @property
@@ -77,9 +77,9 @@ class JudgeSpec(Protocol):
     @property
     def seed(self) -> int | None: ...
     @property
+    def n_more(self) -> int: ...
+    @property
     def cheap(self) -> bool: ...
-
-    def n_types(self, n_words: int) -> int: ...
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """A judge of `sentences`, which `reference.read` gave. Raises InputError for text it cannot learn from."""
@@ -93,8 +93,8 @@ class KneserNeySpec:
     order: int = 5
     backend: str = "numpy"
 
-    stop = None
-    seed = None
+    stop = seed = None
+    n_more = 2  # `</s>`, and the type of everything that is not in the vocabulary
     cheap = True
 
     @property
@@ -105,13 +105,9 @@ class KneserNeySpec:
     def lm(self) -> str:
         return self.name
 
-    def n_types(self, n_words: int) -> int:
-        """The words, `</s>`, and the type of everything that is not in the vocabulary."""
-        return n_words + 2
-
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`."""
-        pad = self.n_types(len(reference.vocabulary)) if reference.convention.closed else 0
+        pad = len(reference.vocabulary) + self.n_more if reference.convention.closed else 0
         return TrainedJudge(*train_judge(sentences, KneserNeySettings(self.order, vocab_pad=pad), backend=self.backend))
 
 
@@ -190,6 +186,7 @@ class LSTMSpec:
     device: str = "cpu"
 
     name = "lstm"
+    n_more = 1  # `</s>`
     cheap = False
 
     @property
@@ -199,10 +196,6 @@ class LSTMSpec:
     @property
     def stop(self) -> str:
         return "real-valid" if self.recipe.early_stopping else f"epoch-{self.recipe.max_epochs}"
-
-    def n_types(self, n_words: int) -> int:
-        """The words and `</s>`."""
-        return n_words + 1
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are."""

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -126,11 +127,13 @@ class KenlmJudge:
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         """As `LanguageModel.score`. Sums are in double precision: kenlm's own totals are in single."""
-        scored = [list(self._model.full_scores(sentence)) for sentence in canonical_sentences(sentences)]
-        tokens = [token for sentence in scored for token in sentence]
-        logs = np.array([log for log, _, _ in tokens])
-        oov = np.array([is_oov for _, _, is_oov in tokens], dtype=np.bool_)
-        return SentenceScores.of_tokens(logs, oov, np.array([*map(len, scored)], dtype=np.int64))
+        logs, oov, ends = array("d"), array("b"), array("q", [0])
+        for sentence in canonical_sentences(sentences):
+            for log, _, is_oov in self._model.full_scores(sentence):
+                logs.append(log)
+                oov.append(is_oov)
+            ends.append(len(logs))
+        return SentenceScores.of_tokens(np.array(logs), np.array(oov, dtype=np.bool_), np.diff(np.array(ends)))
 
 
 # Measured peaks stay below these; the worst case is a text whose n-grams are all different.

@@ -37,13 +37,12 @@ FEW_SAMPLES = 1000
 class JudgeResult:
     """One number and all that is needed to read it.
 
-    `ci95` is over resampled sentences of the scored text; `ratio` is ppl / real_ppl, its interval is paired
-    and given for RPPL alone, where both judges read one text. `n_*` count the scored text; `n_oov` are the
-    tokens whose type the judge's training text lacks, `n_outside_vocabulary` those read as `<unk>` because
-    they are not in the closed vocabulary. `bits_per_byte` is the code length of the text as it was read over its
-    UTF-8 bytes, one byte a sentence end if that is counted. `extra` holds numbers that only some conventions
-    have; `training` and `real_training` what the judge and that of real text say of their training, if they are
-    trained in epochs.
+    `ci95` is over resampled sentences of the scored text; `ratio` is ppl / real_ppl, its interval is paired and given
+    for RPPL alone, where both judges read one text. `n_*` count the scored text; `n_oov` are the tokens whose type the
+    judge's training text lacks, `n_outside_vocabulary` those read as `<unk>` because they are not in the closed
+    vocabulary. `bits_per_byte` is the code length of the text as it was read over its UTF-8 bytes, one byte a sentence
+    end if that is counted. `extra` holds numbers that only some conventions have; `training` and `real_training` what
+    the judge and that of real text say of their training, if they are trained in epochs.
     """
 
     metric: str
@@ -91,18 +90,11 @@ class Evaluator:
         reference, extra = self._reference, {}
         text, n_outside = reference.read(samples.sentences, "samples")
         judge = self._real_judge
-        score = self._perplexity(judge.model.score(text))
         if reference.convention.vocabulary_lines:
             # The published script scores the file that it trains on, vocabulary lines included.
             with_lines = judge.model.score([*reference.vocabulary, *text])
             extra["ppl_with_vocabulary_lines"] = self._perplexity(with_lines).ppl
-        warnings = self._warnings(samples, judge)
-        if score.ppl < self.real_score.ppl:
-            warnings.append(
-                f"the FPPL {score.ppl:.2f} lies below the real-data row {self.real_score.ppl:.2f}: the "
-                "samples are easier than real text, as copied, short or repeated ones are; this is no win"
-            )
-        return self._result("fppl", samples, judge, score, text, n_outside, extra, warnings)
+        return self._result("fppl", samples, judge, text, n_outside, extra)
 
     def rppl(self, samples: Samples) -> JudgeResult:
         """Reverse perplexity. Raises InputError as `fppl` does."""
@@ -110,17 +102,9 @@ class Evaluator:
         text, _ = reference.read(samples.sentences, "samples")
         with naming("samples"):
             judge = self._judge_of(text, f"{len(text):,} samples", generated=True)
-        score = self._perplexity(judge.model.score(reference.held_out))
-        n, n_real = len(text), len(reference.train)
-        warnings = self._warnings(samples, judge)
-        if n < n_real and self.spec.cheap:
-            extra["real_ppl_at_n"] = self._real_ppl_at(n)
-        if n != n_real:
-            warnings.append(
-                f"{n:,} samples stand against {n_real:,} real training sentences: RPPL falls with the number "
-                "of samples, so compare it only at equal numbers"
-            )
-        return self._result("rppl", samples, judge, score, reference.held_out, reference.n_outside, extra, warnings)
+        if len(text) < len(reference.train) and self.spec.cheap:
+            extra["real_ppl_at_n"] = self._real_ppl_at(len(text))
+        return self._result("rppl", samples, judge, reference.held_out, reference.n_outside, extra)
 
     @cached_property
     def _real_judge(self) -> TrainedJudge:
@@ -146,8 +130,8 @@ class Evaluator:
     def _perplexity(self, scores: SentenceScores) -> PerplexityScore:
         return perplexity(scores, count_eos=self._reference.convention.count_eos, seed=self._seed)
 
-    def _warnings(self, samples: Samples, judge: TrainedJudge) -> list[str]:
-        real, n, warnings = self._reference.real, len(samples.sentences), []
+    def _warnings(self, metric: str, samples: Samples, judge: TrainedJudge, ppl: float) -> list[str]:
+        real, n, n_real, warnings = self._reference.real, len(samples.sentences), len(self._reference.train), []
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
@@ -165,6 +149,16 @@ class Evaluator:
                 "the LSTM judge stopped on the validation text and is scored on it: a little low; use --split test "
                 "for figures to report"
             )
+        if metric == "fppl" and ppl < self.real_score.ppl:
+            warnings.append(
+                f"the FPPL {ppl:.2f} lies below the real-data row {self.real_score.ppl:.2f}: the "
+                "samples are easier than real text, as copied, short or repeated ones are; this is no win"
+            )
+        if metric == "rppl" and n != n_real:
+            warnings.append(
+                f"{n:,} samples stand against {n_real:,} real training sentences: RPPL falls with the number "
+                "of samples, so compare it only at equal numbers"
+            )
         return warnings
 
     def _result(
@@ -172,13 +166,11 @@ class Evaluator:
         metric: str,
         samples: Samples,
         judge: TrainedJudge,
-        score: PerplexityScore,
         text: Sequence[str],
         n_outside: int,
         extra: dict[str, float],
-        warnings: list[str],
     ) -> JudgeResult:
-        real = self.real_score
+        score, real = self._perplexity(judge.model.score(text)), self.real_score
         return JudgeResult(
             metric=metric,
             judge=self.spec.name,
@@ -202,7 +194,7 @@ class Evaluator:
             extra=extra,
             training=judge.training,
             real_training=self._real_judge.training,
-            warnings=tuple(warnings),
+            warnings=tuple(self._warnings(metric, samples, judge, score.ppl)),
         )
 
     def _bits_per_byte(self, score: PerplexityScore, text: Sequence[str]) -> float:
@@ -222,7 +214,7 @@ def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Re
     if metric == "rppl":
         train, test = test, f"{real.name}-{real.split}"
     n_words = len(reference.vocabulary)
-    vocabulary = f"closed-{spec.n_types(n_words)}" if convention.closed else "open"
+    vocabulary = f"closed-{n_words + spec.n_more}" if convention.closed else "open"
     if convention.vocabulary_lines and metric == "rppl":
         vocabulary += f"+lines-{n_words}"
     parts = (

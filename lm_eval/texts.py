@@ -23,11 +23,10 @@ __all__ += ["closed_vocabulary"]
 class Convention:
     """How tokens are counted, how vocabularies are closed, and who judges.
 
-    `count_eos`: `</s>` is scored and counted. `closed`: words outside the closed vocabulary of the real
-    training text are read as `<unk>` in every text, and words that a judge never saw have their share of its
-    unigram mass. `vocabulary_lines`: instead, the judge of the samples reads every word of that vocabulary
-    once, as a sentence of its own. `judges`: those that it knows (`kn` for every order), the default first;
-    `recipe`: that of its LSTM judge.
+    `count_eos`: `</s>` is scored and counted. `closed`: words outside the closed vocabulary of the real training text
+    are read as `<unk>` in every text, and words that a judge never saw have their share of its unigram mass.
+    `vocabulary_lines`: instead, the judge of the samples reads every word of that vocabulary once, as a sentence of
+    its own. `judges`: those that it knows (`kn` for every order), the default first; `recipe`: that of its LSTM judge.
     """
 
     name: str
@@ -39,8 +38,8 @@ class Convention:
 
 
 CONVENTIONS = {
-    convention.name: convention
-    for convention in (
+    each.name: each
+    for each in (
         Convention("default", count_eos=True, closed=True, vocabulary_lines=False, judges=("both", "kn", "lstm")),
         Convention("arae", count_eos=False, closed=False, vocabulary_lines=True, judges=("kn",)),
         Convention("lebm", count_eos=True, closed=True, vocabulary_lines=False, judges=("lstm",), recipe="lebm"),
