@@ -162,23 +162,16 @@ def _quick_imports() -> Iterator[None]:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line on `args` (default: those of the process) and return the exit code."""
-    arguments = list(sys.argv[1:] if args is None else args)
+    """Run the command line on `args` (default: those of the process) and return the exit code.
 
-    def invoke() -> None:
-        typed = [*arguments]  # click takes the list apart
-        with cli.make_context(PROGRAM, arguments) as context:
-            context.meta[ARGUMENTS] = typed
-            cli.invoke(context)
-
-    return _exit_code_of(invoke)
-
-
-def _exit_code_of(command: Callable[[], None]) -> int:
-    """Run `command` and return the exit code; errors of the user are reported on stderr, bugs propagate."""
+    Errors of the user are reported on stderr, bugs propagate.
+    """
+    typed = list(sys.argv[1:] if args is None else args)
     try:
         with _handlers(_interrupt, *_ENDING):
-            command()
+            with cli.make_context(PROGRAM, [*typed]) as context:  # click takes the list apart
+                context.meta[ARGUMENTS] = typed
+                cli.invoke(context)
             sys.stdout.flush()
     except click.exceptions.Exit as request:
         return request.exit_code

@@ -84,9 +84,9 @@ class Frontier(Judged):
         """A row a point with both figures and what the samples look like; then the spread and their sources."""
         headings = ("judge", "FPPL", "ratio", "RPPL", "ratio", "words", "empty", "cut", "dupl.", "copied")
         table = new_table(f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}", "decoding", *headings)
-        looks = {row.text: row.samples for row in self.results}
+        summaries = {row.text: row.samples for row in self.results}
         for point in self.points:
-            look = looks[point.text]
+            samples = summaries[point.text]
             table.add_row(
                 decoding_of(point, self.points).removeprefix(", ") or "samples",
                 judge_of(point, self.points),
@@ -94,11 +94,11 @@ class Frontier(Judged):
                 f"{point.fppl_ratio:.3f}",
                 f"{point.rppl:.2f}",
                 f"{point.rppl_ratio:.3f}",
-                f"{look.mean_length:.1f}",
-                f"{look.empty_rate:.1%}",
-                "" if look.truncated_rate is None else f"{look.truncated_rate:.1%}",
-                f"{look.duplicate_rate:.1%}",
-                f"{look.in_train_rate:.1%}",
+                f"{samples.mean_length:.1f}",
+                f"{samples.empty_rate:.1%}",
+                "" if samples.truncated_rate is None else f"{samples.truncated_rate:.1%}",
+                f"{samples.duplicate_rate:.1%}",
+                f"{samples.in_train_rate:.1%}",
             )
         first = self.results[0]
         for real in self.real:
@@ -151,18 +151,9 @@ def compute(
 
 
 def _point(forward: JudgedText, reverse: JudgedText) -> Point:
-    return Point(
-        text=forward.text,
-        judge=forward.judge,
-        judge_seed=forward.judge_seed,
-        decode=forward.decode,
-        temperature=forward.temperature,
-        seed=forward.seed,
-        fppl=forward.ppl,
-        fppl_ratio=forward.ratio,
-        rppl=reverse.ppl,
-        rppl_ratio=reverse.ratio,
-    )
+    names = ("text", "judge", "judge_seed", "decode", "temperature", "seed")
+    same = {name: getattr(forward, name) for name in names}
+    return Point(**same, fppl=forward.ppl, fppl_ratio=forward.ratio, rppl=reverse.ppl, rppl_ratio=reverse.ratio)
 
 
 def _real(row: JudgedText) -> RealPoint:

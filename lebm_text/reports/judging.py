@@ -117,11 +117,13 @@ class Judging:
         real, train = (diversity.summarise(text, self.real.train) for text in (self.real.held_out, self.real.train))
         found = []
         for text in self.texts:
-            look, compared = self._look(text), None
+            summary, compared = self._summary(text), None
             if with_diversity:
                 compared = diversity.compare(text.sentences, self.real.held_out, self.real.train, seed=self.seed)
             for _ in product(self.evaluators, metrics):
-                found.append(_judged_text(next(judged), text, samples=look, real=real, train=train, diversity=compared))
+                found.append(
+                    _judged_text(next(judged), text, samples=summary, real=real, train=train, diversity=compared)
+                )
         return found
 
     def judge(
@@ -140,11 +142,11 @@ class Judging:
         acts = [partial(act, *unit) for unit in units]
         return self.processes.each(acts, [_cost(metric, evaluator) for _, evaluator, metric in units])
 
-    def _look(self, text: SampledText) -> SamplesSummary:
-        summary = diversity.summarise(text.sentences, self.real.train, truncated_rate=text.truncated_rate)
+    def _summary(self, text: SampledText) -> SamplesSummary:
+        plain = diversity.summarise(text.sentences, self.real.train, truncated_rate=text.truncated_rate)
         return SamplesSummary(
             path=None if text.path is None else str(text.path),
-            **asdict(summary),
+            **asdict(plain),
             length_distance=diversity.length_distance(text.sentences, self.real.train),
         )
 
@@ -173,15 +175,8 @@ def prepare(
     found = processes.first_then_others(lambda: _corpus(run, corpus))
     real = real_text(found, settings.split, lowercase=run is not None and run.config.text.lowercase)
     if isinstance(source, Run):
-        texts = samples_of_run(
-            source,
-            settings.n or len(real.train),
-            decodings,
-            settings.seeds,
-            device=settings.device,
-            on_progress=on_progress,
-            processes=processes,
-        )
+        n, how = settings.n or len(real.train), (decodings, settings.seeds)
+        texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
         texts = [read_samples(Path(source) if isinstance(source, str) else source, settings.n)]
     hashes = [split.sha256 for split in found.splits.values()] + [text.sha256 for text in texts]
@@ -201,20 +196,17 @@ def prepare(
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
     """Mean and standard deviations of each figure that has several seeds: one for each metric, judge and decoding."""
-    groups: dict[tuple[str, str, str | None, float | None], list[JudgedText]] = {}
+    groups: dict[tuple[object, ...], list[JudgedText]] = {}
     for row in results:
         groups.setdefault((row.metric, row.judge, row.decode, row.temperature), []).append(row)
     return [
         MetricSpread(
-            metric=metric,
-            judge=judge,
-            decode=decode,
-            temperature=temperature,
+            **{name: getattr(rows[0], name) for name in ("metric", "judge", "decode", "temperature")},
             ppl=spread({(row.seed, row.judge_seed): row.ppl for row in rows}),
             ratio=spread({(row.seed, row.judge_seed): row.ratio for row in rows}),
             real_ppl=spread({(None, row.judge_seed): row.real_ppl for row in rows}),
         )
-        for (metric, judge, decode, temperature), rows in groups.items()
+        for rows in groups.values()
         if len(rows) > 1
     ]
 
@@ -253,13 +245,13 @@ def _for_judges(text: SampledText) -> Samples:
     return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
 
 
-def _judged_text(result: JudgeResult, text: SampledText, **looks: object) -> JudgedText:
+def _judged_text(result: JudgeResult, text: SampledText, **more: object) -> JudgedText:
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     values["signature"] += f"|v:{__version__}"
     made = text.settings
     return JudgedText(
         **values,
-        **looks,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
         text=text.label,
         decode=made.get("decode"),
         temperature=made.get("temperature") if made.get("decode") == "sample" else None,

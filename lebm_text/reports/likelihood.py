@@ -51,7 +51,7 @@ from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
 
-from .base import Report, new_table, versions
+from .base import Report, Settings, new_table, versions, with_error
 from .drawing import panels
 from .posterior import shuffled
 
@@ -65,7 +65,7 @@ _LEAST = 1e-6  # variance that the logarithmic axis shows
 
 
 @dataclass(frozen=True)
-class LikelihoodSettings:
+class LikelihoodSettings(Settings):
     """What is computed, and with how much work.
 
     Attributes:
@@ -75,9 +75,7 @@ class LikelihoodSettings:
         n_samples: K of importance sampling, for each sentence.
         n_bracket: sentences that are simulated and bounded from both sides.
         partition_steps, partition_chains: of both AIS runs for log Z.
-        seed: of all noise.
         split: of the run's corpus, test or valid.
-        device: where to compute: auto, cpu or cuda.
     """
 
     n_ais: int = 200
@@ -87,9 +85,7 @@ class LikelihoodSettings:
     n_bracket: int = 0
     partition_steps: int = 200
     partition_chains: int = 4096
-    seed: int = 1
     split: str = "test"
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -155,10 +151,10 @@ class Likelihood(Report):
                 texts.add_row(
                     label,
                     f"{text.n_sentences:,}",
-                    _with_error(text.nll, text.nll_standard_error),
-                    "" if text.nll_sampling_error is None else f"{text.nll_sampling_error:.3f}",
-                    _with_error(text.perplexity, text.perplexity_standard_error),
-                    _with_error(text.bits_per_byte, text.bits_per_byte_standard_error, digits=4),
+                    with_error(text.nll, text.nll_standard_error),
+                    with_error(text.nll_sampling_error, None),
+                    with_error(text.perplexity, text.perplexity_standard_error),
+                    with_error(text.bits_per_byte, text.bits_per_byte_standard_error, digits=4),
                 )
         behind = new_table("diagnostics, in nats where they have a unit", "", "value")
         for label, value in self._behind():
@@ -362,15 +358,9 @@ def _signature(text: TextDescription, tokenizer: str, settings: LikelihoodSettin
     )
 
 
-def _with_error(value: float | None, error: float | None, digits: int = 3) -> str:
-    if value is None:
-        return ""
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
 def _shown(value: Estimate | Spread | float | str) -> str:
     if isinstance(value, Estimate):
-        return _with_error(value.value, value.standard_error, digits=4)
+        return with_error(value.value, value.standard_error, digits=4)
     if isinstance(value, Spread):
         return f"{value.median:.2f} ({value.min:.2f})"
     return value if isinstance(value, str) else f"{value:.3f}"

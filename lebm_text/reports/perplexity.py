@@ -88,8 +88,8 @@ class Perplexity(Judged):
                 break
         for known in self.calibration:
             table.add_row(known.text, known.judge, f"{known.ppl:.2f}", "", "", "", f"{known.ratio:.3f}")
-        looks = [line for row in one_each(self.results, "text") for line in _look_lines(row)]
-        return Group(table, *map(Text, [*self.spread_lines(), *looks]), *self.source_lines())
+        samples = [line for row in one_each(self.results, "text") for line in _sample_lines(row)]
+        return Group(table, *map(Text, [*self.spread_lines(), *samples]), *self.source_lines())
 
 
 def compute(
@@ -142,16 +142,16 @@ def _calibrate(judging: Judging, metric: str) -> list[KnownText]:
     ]
 
 
-def _look_lines(row: JudgedText) -> list[str]:
-    look, real = row.samples, row.real
-    cut = "cut off unknown" if look.truncated_rate is None else f"{look.truncated_rate:.1%} cut off"
+def _sample_lines(row: JudgedText) -> list[str]:
+    samples, real = row.samples, row.real
+    cut = "cut off unknown" if samples.truncated_rate is None else f"{samples.truncated_rate:.1%} cut off"
     return [
-        f"\n{look.path or 'samples'}: {look.n_sentences:,} sentences",
-        f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(look)} (train {_lengths(row.train)}, held out "
-        f"{_lengths(real)}), distance to train {look.length_distance:.2f}",
-        f"{look.empty_rate:.1%} empty, {cut}, {look.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "
-        f"{look.in_train_rate:.1%} verbatim in train (real {real.in_train_rate:.1%}), "
-        f"{look.unk_rate:.1%} with <unk> (real {real.unk_rate:.1%})",
+        f"\n{samples.path or 'samples'}: {samples.n_sentences:,} sentences",
+        f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(samples)} (train {_lengths(row.train)}, held out "
+        f"{_lengths(real)}), distance to train {samples.length_distance:.2f}",
+        f"{samples.empty_rate:.1%} empty, {cut}, {samples.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "
+        f"{samples.in_train_rate:.1%} verbatim in train (real {real.in_train_rate:.1%}), "
+        f"{samples.unk_rate:.1%} with <unk> (real {real.unk_rate:.1%})",
         *([] if row.diversity is None else _diversity_lines(row.diversity)),
     ]
 
@@ -166,8 +166,8 @@ def _diversity_lines(found: Diversity) -> list[str]:
     ]
 
 
-def _lengths(look: SampleSummary) -> str:
-    return f"{look.mean_length:.1f} " + "/".join(f"{point:g}" for point in look.length_quantiles)
+def _lengths(text: SampleSummary) -> str:
+    return f"{text.mean_length:.1f} " + "/".join(f"{point:g}" for point in text.length_quantiles)
 
 
 def _interval(bounds: Interval) -> str:
