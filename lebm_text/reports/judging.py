@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import count, product
 from pathlib import Path
+from typing import Any
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
@@ -117,13 +118,11 @@ class Judging:
         real, train = (diversity.summarise(text, self.real.train) for text in (self.real.held_out, self.real.train))
         found = []
         for text in self.texts:
-            summary, compared = self._summary(text), None
+            looks: dict[str, Any] = {"samples": self._summary(text), "real": real, "train": train}
             if with_diversity:
                 compared = diversity.compare(text.sentences, self.real.held_out, self.real.train, seed=self.seed)
-            for _ in product(self.evaluators, metrics):
-                found.append(
-                    _judged_text(next(judged), text, samples=summary, real=real, train=train, diversity=compared)
-                )
+                looks["diversity"] = compared
+            found += [_judged_text(next(judged), text, **looks) for _ in product(self.evaluators, metrics)]
         return found
 
     def judge(
@@ -245,13 +244,13 @@ def _for_judges(text: SampledText) -> Samples:
     return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
 
 
-def _judged_text(result: JudgeResult, text: SampledText, **more: object) -> JudgedText:
+def _judged_text(result: JudgeResult, text: SampledText, **looks: Any) -> JudgedText:
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     values["signature"] += f"|v:{__version__}"
     made = text.settings
     return JudgedText(
         **values,
-        **more,  # type: ignore[arg-type]
+        **looks,
         text=text.label,
         decode=made.get("decode"),
         temperature=made.get("temperature") if made.get("decode") == "sample" else None,

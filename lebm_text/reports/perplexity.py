@@ -143,15 +143,15 @@ def _calibrate(judging: Judging, metric: str) -> list[KnownText]:
 
 
 def _sample_lines(row: JudgedText) -> list[str]:
-    samples, real = row.samples, row.real
-    cut = "cut off unknown" if samples.truncated_rate is None else f"{samples.truncated_rate:.1%} cut off"
+    text, real = row.samples, row.real
+    cut = "cut off unknown" if text.truncated_rate is None else f"{text.truncated_rate:.1%} cut off"
     return [
-        f"\n{samples.path or 'samples'}: {samples.n_sentences:,} sentences",
-        f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(samples)} (train {_lengths(row.train)}, held out "
-        f"{_lengths(real)}), distance to train {samples.length_distance:.2f}",
-        f"{samples.empty_rate:.1%} empty, {cut}, {samples.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "
-        f"{samples.in_train_rate:.1%} verbatim in train (real {real.in_train_rate:.1%}), "
-        f"{samples.unk_rate:.1%} with <unk> (real {real.unk_rate:.1%})",
+        f"\n{text.path or 'samples'}: {text.n_sentences:,} sentences",
+        f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(text)} (train {_lengths(row.train)}, held out "
+        f"{_lengths(real)}), distance to train {text.length_distance:.2f}",
+        f"{text.empty_rate:.1%} empty, {cut}, {text.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "
+        f"{text.in_train_rate:.1%} verbatim in train (real {real.in_train_rate:.1%}), "
+        f"{text.unk_rate:.1%} with <unk> (real {real.unk_rate:.1%})",
         *([] if row.diversity is None else _diversity_lines(row.diversity)),
     ]
 
