@@ -14,11 +14,9 @@ from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
 from .console import make_report
-from .options import DIRECTORY, data_dir_option, report_options, scoring_options, split_option
+from .options import DIRECTORY, SHARE, data_dir_option, report_options, scoring_options, split_option
 
 __all__ = ["evaluate"]
-
-_STRENGTH: dict[str, Any] = {"type": click.FloatRange(0, 1, min_open=True), "multiple": True, "metavar": "SHARE"}
 
 
 @click.command("eval")
@@ -29,9 +27,9 @@ _STRENGTH: dict[str, Any] = {"type": click.FloatRange(0, 1, min_open=True), "mul
               "One without a learned prior is a baseline.")  # fmt: skip
 @click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "
               "repeatable. anomalies.txt in CORPUS takes part anyway.")  # fmt: skip
-@click.option("--swap", "swaps", **_STRENGTH,
+@click.option("--swap", "swaps", type=SHARE, multiple=True, metavar="SHARE",
               help="Normal sentences with this share of their words permuted; repeatable.")  # fmt: skip
-@click.option("--replace", "replacements", **_STRENGTH,
+@click.option("--replace", "replacements", type=SHARE, multiple=True, metavar="SHARE",
               help="… with this share of their words replaced by unigram draws; repeatable.")  # fmt: skip
 @split_option("test", "valid", help_text="Normal sentences.")
 @click.option("-n", type=click.IntRange(2), help="Sentences of each kind at most, a seeded choice.  [default: all]")

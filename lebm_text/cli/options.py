@@ -20,8 +20,8 @@ __all__ = [
     "DIRECTORY",
     "INPUT",
     "MAX_SEED",
+    "SHARE",
     "TEXT",
-    "check_finite",
     "data_dir_option",
     "decoding_options",
     "device_option",
@@ -45,27 +45,26 @@ __all__ = [
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
+class _FiniteRange(click.FloatRange):
+    """Refuses `nan` and `inf`, too, which click's range lets through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"must be a finite number, got {number}", param, ctx)
+        return number
+
+
 MAX_SEED = 2**63 - 1  # the largest that torch takes
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+SHARE = _FiniteRange(0, 1, min_open=True)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _NEW_DIRECTORY = click.Path(file_okay=False, path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = _FiniteRange(min=0, min_open=True)
 _PRECISION = click.Choice(["fp32", "bf16", "auto"])
-
-
-def check_finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """Callback of options that take a number: refuses `nan` and `inf`, which click's ranges let through."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"must be a finite number, got {value}")
-    return value
-
-
-def _check_each(ctx: click.Context, param: click.Parameter, values: tuple[float, ...]) -> tuple[float, ...]:
-    for value in values:
-        check_finite(ctx, param, value)
-    return tuple(dict.fromkeys(values))
 
 
 def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -158,15 +157,15 @@ def read_sentences(file: Path | None, typed: Sequence[str] = ()) -> list[str]:
 # fmt: off
 def decoding_options(default: str) -> Decorator:
     """What `DecodeSettings` holds, with this default of `--decode`, and `--seed` and `--max-length`."""
-    kinds, share = click.Choice(["sample", "greedy", "beam"]), click.FloatRange(0, 1, min_open=True)
+    kinds = click.Choice(["sample", "greedy", "beam"])
     return _all_of(
         click.option("--decode", type=kinds, default=default,
                      help="How words are chosen: drawn, the most probable one each time, or beam search."),
-        click.option("--temperature", type=_POSITIVE, default=1.0, callback=check_finite,
+        click.option("--temperature", type=_POSITIVE, default=1.0,
                      help="Divides the logits before sampling; below 1 is safer, above 1 wilder."),
         click.option("--top-k", type=click.IntRange(0), default=0,
                      help="Sample from the K most probable words only; 0: from all."),
-        click.option("--top-p", type=share, default=1.0, callback=check_finite,
+        click.option("--top-p", type=SHARE, default=1.0,
                      help="Sample from the most probable words that reach this mass only; 1: from all."),
         click.option("--beam-size", type=click.IntRange(1), default=5, help="How many hypotheses beam search keeps."),
         seed_option("The same seed gives the same output."),
@@ -178,7 +177,7 @@ def decoding_options(default: str) -> Decorator:
 def judge_options(*, lm: str, temperatures: str) -> Decorator:
     """The options of every command that judges samples; the arguments say what holds where they are not given."""
     judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
-    several: dict[str, Any] = {"multiple": True, "callback": _check_each}
+    several: dict[str, Any] = {"multiple": True, "callback": lambda _ctx, _param, given: tuple(dict.fromkeys(given))}
     return _all_of(
         click.option("--samples", type=TEXT,
                      help="Text to judge, one sentence a line, from any system.  [default: those of the run]"),
@@ -256,7 +255,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
         click.option("--max-steps", type=click.IntRange(min=1),
                      help="Stop after update N, counted from the run's first."),
-        click.option("--max-minutes", type=_POSITIVE, callback=check_finite,
+        click.option("--max-minutes", type=_POSITIVE,
                      help="Stop after so many minutes of this call."),
         click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Short for --set training.seed=…"),
         device_option,
@@ -270,7 +269,7 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `experiment` takes beside its name."""
     return _all_of(
         click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own."),
-        click.option("--budget-minutes", type=_POSITIVE, callback=check_finite,
+        click.option("--budget-minutes", type=_POSITIVE,
                      help="Most minutes of training of a row's run from one seed; a trial has its share.  "
                      "[default: no limit]"),
         click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), multiple=True,

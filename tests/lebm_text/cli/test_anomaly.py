@@ -202,6 +202,7 @@ def test_what_a_swap_leaves_as_it_was_is_no_anomaly(grammar_corpus: Path, capsys
     [
         (["--anomalous", "nothing-of-that-name"], "neither a directory nor a known corpus"),
         (["--swap", "0"], "--swap"),
+        (["--swap", "nan"], "finite"),
         (["--swap", "1.5"], "--swap"),
         (["-o", "no/where.json"], "does not exist"),
         (["-o", "table.png"], "is JSON"),  # the picture would take its place
