@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.cli.main import main
+from lebm_text.text.corpora import find_corpus
 
 from .conftest import Report
 from .test_main import one_line
@@ -89,15 +90,26 @@ def test_wrong_arguments_are_one_line(
 def test_labels_that_do_not_make_an_attribute(
     labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], marks: str, part: str
 ) -> None:
-    (labels / "train.txt").write_text((labels / "valid.txt").read_text())
-    described = json.loads((grammar_run / "env.json").read_text())
-    from lebm_text.text.corpora import find_corpus
-
-    described["corpus"] = find_corpus(str(labels)).describe()
-    (grammar_run / "env.json").write_text(json.dumps(described))
-    (labels / "train.label").write_text(marks)
+    learn_from(labels, grammar_run, (labels / "valid.txt").read_text(), marks)
     assert main(QUICK) == 2
     assert part in one_line(capsys)
+
+
+def test_no_labelled_sentence_fits_the_model(
+    labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn_from(labels, grammar_run, "the cat sees the dog and the dog sees the cat\n" * 2, "one\ntwo\n")
+    assert main(QUICK) == 2
+    assert "the 0 labelled sentences of grammar train" in one_line(capsys)
+
+
+def learn_from(corpus: Path, run: Path, sentences: str, marks: str) -> None:
+    """Make these the training text of both, and its labels."""
+    (corpus / "train.txt").write_text(sentences)
+    (corpus / "train.label").write_text(marks)
+    described = json.loads((run / "env.json").read_text())
+    described["corpus"] = find_corpus(str(corpus)).describe()
+    (run / "env.json").write_text(json.dumps(described))
 
 
 def test_a_missing_package_is_named(
