@@ -19,23 +19,9 @@ from .kenlm import KenlmJudge, check_memory, train_with_lmplz, write_arpa
 from .kneser_ney import BackoffModel, KneserNeySettings, NgramTable, estimate
 from .perplexity import SentenceScores
 
-__all__ = ["BACKENDS", "NgramModel", "train_arpa", "train_judge", "train_ngram"]
+__all__ = ["BACKENDS", "NgramModel", "train_arpa", "train_judge"]
 
 BACKENDS = ("numpy", "lmplz")
-
-
-def train_ngram(sentences: Iterable[str], settings: KneserNeySettings) -> BackoffModel:
-    """Estimate a model of `sentences`, empty ones included.
-
-    Raises InputError for no sentence at all, for words that no model may contain (with the line number),
-    for a text too large for the machine, and as `estimate` does.
-    """
-    ids = WordIds()
-    tokens = encode(sentences, ids)
-    if not len(tokens):
-        raise InputError("the text to train on is empty; give at least one line")
-    check_memory(len(tokens), settings.order)
-    return estimate(ids.words, count_ngrams(tokens, len(ids.words), settings.order), settings)
 
 
 def train_arpa(
@@ -43,12 +29,12 @@ def train_arpa(
 ) -> list[int]:
     """Estimate a model and write it as an ARPA file; returns the orders that took the fallback discounts.
 
-    `backend` is one of `BACKENDS`. Raises InputError as `train_ngram` and `train_with_lmplz` do.
+    `backend` is one of `BACKENDS`. Raises InputError as `NgramModel.train` and `train_with_lmplz` do.
     """
     if backend == "lmplz":
         return train_with_lmplz(sentences, settings, path)
-    model = train_ngram(sentences, settings)
-    write_arpa(model, path)
+    model = NgramModel.train(sentences, settings)
+    model.save(path)
     return model.fallback_orders
 
 
@@ -61,47 +47,47 @@ def train_judge(
     read. That of lmplz is loaded by kenlm. Raises InputError as `train_arpa` and `KenlmJudge` do.
     """
     if backend == "numpy":
-        model = train_ngram(sentences, settings)
-        return NgramModel(model), model.fallback_orders
+        model = NgramModel.train(sentences, settings)
+        return model, model.fallback_orders
     with tempfile.TemporaryDirectory(prefix="lm_eval-") as scratch:
         path = Path(scratch, "model.arpa")
         fallback_orders = train_with_lmplz(sentences, settings, path)
         return KenlmJudge(path), fallback_orders
 
 
-class NgramModel:
-    """An n-gram model in memory: kenlm's scores without a file and without kenlm.
-
-    Args:
-        tables: as `train_ngram` estimates them.
-    """
-
-    def __init__(self, tables: BackoffModel) -> None:
-        self.tables = tables
+class NgramModel(BackoffModel):
+    """An n-gram model in memory: kenlm's scores without a file and without kenlm."""
 
     @classmethod
     def train(cls, sentences: Iterable[str], order: int | KneserNeySettings = 5) -> NgramModel:
-        """Estimate a model of `sentences` by interpolated modified Kneser-Ney; `order`, or all settings.
+        """Estimate a model of `sentences`, empty ones included, by interpolated modified Kneser-Ney.
 
-        Raises InputError as `train_ngram` does.
+        Args:
+            order: or all settings.
+
+        Raises:
+            InputError: no sentence at all, words that no model may contain (with the line number), a text too large
+                for the machine, and as `estimate` does.
         """
         settings = order if isinstance(order, KneserNeySettings) else KneserNeySettings(order)
-        return cls(train_ngram(sentences, settings))
-
-    @property
-    def order(self) -> int:
-        return self.tables.order
+        ids = WordIds()
+        tokens = encode(sentences, ids)
+        if not len(tokens):
+            raise InputError("the text to train on is empty; give at least one line")
+        check_memory(len(tokens), settings.order)
+        model = estimate(ids.words, count_ngrams(tokens, len(ids.words), settings.order), settings)
+        return cls(model.words, model.tables, model.discounts)
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         """As `LanguageModel.score`."""
-        tokens = encode(sentences, WordIds(self.tables.words, growing=False))
+        tokens = encode(sentences, WordIds(self.words, growing=False))
         scored = tokens != BOS
         lengths = np.diff(np.flatnonzero(~scored), append=len(scored)) - 1
         return SentenceScores.of_tokens(self._token_logs(tokens)[scored], tokens[scored] == UNK, lengths)
 
     def save(self, path: str | Path) -> None:
         """Write an ARPA file, which kenlm and other tools read."""
-        write_arpa(self.tables, Path(path))
+        write_arpa(self, Path(path))
 
     def sample(self, n: int, rng: np.random.Generator, *, max_length: int = 200) -> list[str]:
         """Draw `n` sentences of the model's own words; one that reaches `max_length` words is cut.
@@ -109,18 +95,17 @@ class NgramModel:
         By p(w|h) = u(w|h) + γ(h) p(w|h′): with probability Σ_w u(w|h) the word comes from u, else from h′. All
         sentences grow at once, one word a round.
         """
-        model = self.tables
-        own = [_own_mass(lower, table) for lower, table in zip(model.tables, model.tables[1:], strict=False)]
-        alone = 10.0 ** model.tables[0].log_prob.astype(np.float64)
+        own = [_own_mass(lower, table) for lower, table in zip(self.tables, self.tables[1:], strict=False)]
+        alone = 10.0 ** self.tables[0].log_prob.astype(np.float64)
         alone[[UNK, BOS]] = 0.0
         unigrams = np.cumsum(alone)
-        words = ["<unk>" if word == UNKNOWN_WORD else word for word in model.words]
+        words = ["<unk>" if word == UNKNOWN_WORD else word for word in self.words]
         sentences: list[list[str]] = [[] for _ in range(n)]
         alive = np.arange(n)
         # contexts[k]: number of the (k+1)-gram that ends at the last word of each living sentence, or -1
-        contexts = [np.full(n, BOS if k == 0 else -1, dtype=np.int32) for k in range(model.order - 1)]
+        contexts = [np.full(n, BOS if k == 0 else -1, dtype=np.int32) for k in range(self.order - 1)]
         for _ in range(max_length):
-            drawn = _draw(contexts, model, own, unigrams, rng)
+            drawn = _draw(contexts, self, own, unigrams, rng)
             going = drawn != EOS
             alive, drawn = alive[going], drawn[going]
             if not len(alive):
@@ -133,10 +118,10 @@ class NgramModel:
 
     @cached_property
     def _keys(self) -> list[IntArray]:
-        return [self._key(table.prefix, table.word) for table in self.tables.tables]
+        return [self._key(table.prefix, table.word) for table in self.tables]
 
     def _key(self, prefix: Int32Array, word: Int32Array) -> IntArray:
-        return prefix.astype(np.int64) * len(self.tables.words) + word
+        return prefix.astype(np.int64) * len(self.words) + word
 
     def _find(self, n: int, context: Int32Array, word: Int32Array) -> Int32Array:
         """Numbers, among the n-grams, of context (the number of n-1 words) and word (K,); -1 where there is none."""
@@ -153,17 +138,16 @@ class NgramModel:
         All tokens are looked up at once, order by order: the n-gram that ends at a token is found from the number of
         its first n-1 words, which was found for the token before.
         """
-        model = self.tables
-        logs: FloatArray = model.tables[0].log_prob[tokens].astype(np.float64)
+        logs: FloatArray = self.tables[0].log_prob[tokens].astype(np.float64)
         below = tokens  # number of the (n-1)-gram that ends at each position; -1 if the model does not have it
         ends = np.flatnonzero(tokens != BOS)  # where n-grams end that lie within a sentence
-        for n in range(2, model.order + 1):
+        for n in range(2, self.order + 1):
             context = below[ends - 1]
             ends, context = ends[context >= 0], context[context >= 0]
             numbers = self._find(n, context, tokens[ends])
             found = numbers >= 0
-            logs[ends[found]] = model.tables[n - 1].log_prob[numbers[found]]
-            logs[ends[~found]] += model.tables[n - 2].log_backoff[context[~found]]
+            logs[ends[found]] = self.tables[n - 1].log_prob[numbers[found]]
+            logs[ends[~found]] += self.tables[n - 2].log_backoff[context[~found]]
             below = np.full(len(tokens), -1, dtype=np.int32)
             below[ends] = numbers
             ends = ends[tokens[ends - (n - 1)] != BOS]

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import child, ngram
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 from ..lebm_text.toy import write_text_corpus
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    write_arpa(train_ngram(["a b c", "c b a", "a a"], KneserNeySettings(order=3)), tmp_path / "model.arpa")
+    write_arpa(NgramModel.train(["a b c", "c b a", "a a"], KneserNeySettings(order=3)), tmp_path / "model.arpa")
     return tmp_path / "model.arpa"
 
 

@@ -11,7 +11,7 @@ import pytest
 from lm_eval import kenlm
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 from .reference import parse_arpa
 
@@ -35,7 +35,7 @@ def test_numbers_are_exact_in_single_precision() -> None:
 
 
 def test_layout(tmp_path: Path) -> None:
-    write_arpa(train_ngram(["b é"], KneserNeySettings(order=2)), tmp_path / "model.arpa")
+    write_arpa(NgramModel.train(["b é"], KneserNeySettings(order=2)), tmp_path / "model.arpa")
     lines = (tmp_path / "model.arpa").read_bytes().decode("utf-8").split("\n")
     assert lines[:5] == ["\\data\\", "ngram 1=5", "ngram 2=3", "", "\\1-grams:"]
     assert lines[-3:] == ["", "\\end\\", ""]
@@ -44,7 +44,7 @@ def test_layout(tmp_path: Path) -> None:
 
 
 def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = train_ngram(["a b c", "c b a", "a a"], KneserNeySettings(order=3))
+    model = NgramModel.train(["a b c", "c b a", "a a"], KneserNeySettings(order=3))
     write_arpa(model, tmp_path / "one")
     monkeypatch.setattr(kenlm, "_CHUNK", 2)
     write_arpa(model, tmp_path / "two")
@@ -53,7 +53,7 @@ def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = train_ngram(["a"], KneserNeySettings(order=2))
+    model = NgramModel.train(["a"], KneserNeySettings(order=2))
     (tmp_path / "model.arpa").write_text("old")
 
     def interrupt(_logs: object, _end: bytes) -> None:

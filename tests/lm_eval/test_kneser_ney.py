@@ -15,7 +15,7 @@ from lebm_text.errors import InputError
 from lm_eval import kneser_ney
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 from .reference import TINY, Arpa, log_prob, parse_arpa, settings_of
 from .strategies import sentences, settings
@@ -28,7 +28,7 @@ def name_of(reference: dict[str, Any]) -> str:
 
 
 def arpa_of(lines: list[str], options: KneserNeySettings, directory: Path) -> Arpa:
-    write_arpa(train_ngram(lines, options), directory / "model.arpa")
+    write_arpa(NgramModel.train(lines, options), directory / "model.arpa")
     return parse_arpa((directory / "model.arpa").read_text(encoding="utf-8"))
 
 
@@ -62,7 +62,7 @@ def test_one_word_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reference", TINY, ids=name_of)
 def test_agrees_with_lmplz(reference: dict[str, Any], tmp_path: Path) -> None:
     lines = reference["text"].split("\n")[:-1]
-    model = train_ngram(lines, settings_of(reference))
+    model = NgramModel.train(lines, settings_of(reference))
     write_arpa(model, tmp_path / "model.arpa")
     found = parse_arpa((tmp_path / "model.arpa").read_text(encoding="utf-8"))
     expected = parse_arpa(reference["arpa"])
@@ -85,12 +85,12 @@ def test_reference_tells_lmplz_statistics_from_the_textbook(
 def test_without_fallback_the_order_that_fails_is_named(reference: dict[str, Any]) -> None:
     options = KneserNeySettings(order=reference["order"], fallback=False)
     with pytest.raises(InputError, match=f"discounts of the {reference['fallback_orders'][0]}-grams"):
-        train_ngram(reference["text"].split("\n")[:-1], options)
+        NgramModel.train(reference["text"].split("\n")[:-1], options)
 
 
 def test_fallback_replaces_only_the_orders_that_fail() -> None:
     reference = next(reference for reference in TINY if reference["name"] == "empties")
-    model = train_ngram(reference["text"].split("\n")[:-1], settings_of(reference))
+    model = NgramModel.train(reference["text"].split("\n")[:-1], settings_of(reference))
     values = [discounts.values for discounts in model.discounts]
     assert values[0] == values[2] == (0.5, 1.0, 1.5)
     assert values[1] == pytest.approx((0.714286, 0.928571, 0.142857), abs=1e-6)
@@ -114,8 +114,10 @@ def test_probabilities_sum_to_one_in_every_context(
 @given(sentences, settings())
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_pruning_keeps_what_is_frequent_and_what_that_needs(lines: list[str], options: KneserNeySettings) -> None:
-    whole = train_ngram(lines, KneserNeySettings(options.order, (), options.vocab_pad, options.interpolate_unigrams))
-    pruned = train_ngram(lines, options)
+    whole = NgramModel.train(
+        lines, KneserNeySettings(options.order, (), options.vocab_pad, options.interpolate_unigrams)
+    )
+    pruned = NgramModel.train(lines, options)
     assert {"<unk>", "<s>", "</s>"} <= set(pruned.words) <= set(whole.words)
     for table, below, all_of_it in zip(pruned.tables[1:], pruned.tables, whole.tables[1:], strict=False):
         assert len(table) <= len(all_of_it)
@@ -147,7 +149,7 @@ def test_last_threshold_holds_for_the_orders_above() -> None:
 
 def test_same_text_gives_the_same_model() -> None:
     lines = TINY[2]["text"].split("\n")[:-1]
-    first, second = (train_ngram(lines, KneserNeySettings(order=3)) for _ in range(2))
+    first, second = (NgramModel.train(lines, KneserNeySettings(order=3)) for _ in range(2))
     for one, other in zip(first.tables, second.tables, strict=True):
         assert np.array_equal(one.log_prob, other.log_prob)
         assert np.array_equal(one.prefix, other.prefix)

@@ -12,7 +12,7 @@ from lebm_text.errors import InputError
 from lm_eval import kenlm
 from lm_eval.kenlm import check_memory, estimated_bytes, estimated_positions, machine_bytes
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 
 @pytest.mark.parametrize("order", [2, 5, 6])
@@ -21,7 +21,7 @@ def test_estimate_covers_the_worst_text(order: int) -> None:
     words = np.random.default_rng(1).integers(500, size=(10_000, 20))
     lines = [" ".join(map(str, row)) for row in words.tolist()]
     tracemalloc.start()
-    train_ngram(lines, KneserNeySettings(order=order))
+    NgramModel.train(lines, KneserNeySettings(order=order))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     estimate = estimated_bytes(220_000, order)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lebm_text.errors import InputError
 from lm_eval.kenlm import KenlmJudge, _memory, train_with_lmplz, write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge, train_ngram
+from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge
 from lm_eval.perplexity import perplexity
 
 from .grammar import grammar_sentences
@@ -46,9 +46,9 @@ def test_own_scores_are_those_of_kenlm(
 ) -> None:
     test = [line.replace("d", "never-seen") for line in test]
     path = tmp_path_factory.mktemp("model") / "model.arpa"
-    model = train_ngram(train, options)
+    model = NgramModel.train(train, options)
     write_arpa(model, path)
-    ours, theirs = NgramModel(model).score(test), KenlmJudge(path).score(test)
+    ours, theirs = model.score(test), KenlmJudge(path).score(test)
     for name in ("n_tokens", "n_oov"):
         assert getattr(ours, name).tolist() == getattr(theirs, name).tolist()
     for name in ("nll", "nll_oov", "nll_eos"):
@@ -57,10 +57,10 @@ def test_own_scores_are_those_of_kenlm(
 
 def test_scores_are_sums_by_the_query_rule(tmp_path: Path) -> None:
     train, test = grammar_sentences(60, 1), grammar_sentences(5, 2)
-    model = train_ngram(train, KneserNeySettings(order=3))
+    model = NgramModel.train(train, KneserNeySettings(order=3))
     write_arpa(model, tmp_path / "model.arpa")
     arpa = parse_arpa((tmp_path / "model.arpa").read_text())
-    for line, nll in zip(test, NgramModel(model).score(test).nll, strict=True):
+    for line, nll in zip(test, model.score(test).nll, strict=True):
         words = ["<s>", *(w if (w,) in arpa else "<unk>" for w in line.split()), "</s>"]
         logs = [log_prob(arpa, tuple(words[max(0, i - 2) : i]), words[i]) for i in range(1, len(words))]
         assert nll == pytest.approx(-math.log(10) * sum(logs), rel=1e-5)
@@ -77,7 +77,7 @@ def test_uniform_model_over_n_outcomes_has_perplexity_n(n: int, tmp_path: Path) 
 
 
 def test_unknown_words_are_counted_and_carry_their_part(tmp_path: Path) -> None:
-    scores = NgramModel(train_ngram(["a b", "b a"], KneserNeySettings(order=2))).score(["a x", "x x", "a"])
+    scores = NgramModel.train(["a b", "b a"], KneserNeySettings(order=2)).score(["a x", "x x", "a"])
     assert scores.n_oov.tolist() == [1, 2, 0]
     assert scores.n_tokens.tolist() == [3, 3, 2]
     assert scores.nll_oov[2] == 0
@@ -86,13 +86,13 @@ def test_unknown_words_are_counted_and_carry_their_part(tmp_path: Path) -> None:
 
 
 def test_no_sentences_no_scores() -> None:
-    judge = NgramModel(train_ngram(["a"], KneserNeySettings(order=2)))
+    judge = NgramModel.train(["a"], KneserNeySettings(order=2))
     assert len(judge.score([])) == 0
 
 
 def test_empty_text_is_refused() -> None:
     with pytest.raises(InputError, match="empty"):
-        train_ngram([], KneserNeySettings())
+        NgramModel.train([], KneserNeySettings())
 
 
 @pytest.mark.parametrize("lines", [["a"], ["", ""], ["a b c"] * 1000, [f"w{i}" for i in range(1000)]])
@@ -131,7 +131,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_text_too_large_is_refused_before_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: 1000)
     with pytest.raises(InputError, match="--ngram-backend lmplz"):
-        train_ngram(["a b c"] * 10, KneserNeySettings())
+        NgramModel.train(["a b c"] * 10, KneserNeySettings())
 
 
 FAKE_LMPLZ = """#!{python}

@@ -13,7 +13,7 @@ from benchmarks.ngram import compare
 from lebm_text.text.reading import read_lines
 from lm_eval.kenlm import KenlmJudge, write_arpa
 from lm_eval.kneser_ney import BackoffModel, KneserNeySettings
-from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge, train_ngram
+from lm_eval.ngram import BACKENDS, NgramModel, train_arpa, train_judge
 from lm_eval.perplexity import perplexity
 
 from .reference import PTB, needs_lmplz, settings_of
@@ -45,21 +45,21 @@ def stored(model: BackoffModel, ids: list[int]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("reference", PTB, ids=lambda r: f"{r['n_lines']}-{r['order']}{r['options']}")
 def test_agrees_with_lmplz(reference: dict[str, Any]) -> None:
-    model = train_ngram(lines_of("train")[: reference["n_lines"]], settings_of(reference))
+    model = NgramModel.train(lines_of("train")[: reference["n_lines"]], settings_of(reference))
     assert [len(table) for table in model.tables] == reference["ngram_counts"]
     for discounts, expected in zip(model.discounts, reference["discounts"], strict=True):
         assert discounts.values == pytest.approx(expected, abs=1e-12)
     for ids, log_prob, log_backoff in reference["ngrams"]:
         assert stored(model, ids) == pytest.approx((log_prob, log_backoff), abs=1e-6)
     for split, expected in reference["ppl"].items():
-        score = perplexity(NgramModel(model).score(lines_of(split)))
+        score = perplexity(model.score(lines_of(split)))
         assert score.ppl == pytest.approx(expected, rel=1e-6)
         assert score.n_oov == reference["oov"][split]
 
 
 def test_kenlm_reads_the_same_perplexity(tmp_path: Path) -> None:
     reference = next(reference for reference in PTB if reference["order"] == 5)
-    write_arpa(train_ngram(lines_of("train"), settings_of(reference)), tmp_path / "ptb.arpa")
+    write_arpa(NgramModel.train(lines_of("train"), settings_of(reference)), tmp_path / "ptb.arpa")
     score = perplexity(KenlmJudge(tmp_path / "ptb.arpa").score(lines_of("test")))
     assert score.ppl == pytest.approx(141.1862071, rel=1e-6)
     assert (score.n_tokens, score.n_sentences) == (82430, 3761)

@@ -10,7 +10,7 @@ from lebm_text.errors import InputError
 from lebm_text.text.tokenizers import closed_vocabulary
 from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import NgramModel, train_ngram
+from lm_eval.ngram import NgramModel
 from lm_eval.perplexity import perplexity
 from lm_eval.protocol import Evaluator
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples, calibration_texts, close_vocabulary
@@ -101,8 +101,8 @@ def test_bits_a_byte_are_the_code_length_over_what_is_counted(name: str, n_ends:
 def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
     """Under the judge of the samples the closed vocabulary has total probability 1, seen and unseen words."""
     vocabulary = ["a", "b", "c", "d", "e", "<unk>"]
-    model = train_ngram(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
-    judge = NgramModel(model)
+    model = NgramModel.train(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
+    judge = model
     # <unk> of the text, and one more type for all that no text of this vocabulary holds
     words = [*vocabulary, "type-outside"]
     scores = judge.score(words)
@@ -114,15 +114,15 @@ def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
     arae = Evaluator(Reference(REAL.real, CONVENTIONS["arae"]))
     forward, reverse = arae.fppl(Samples(TEST)), arae.rppl(Samples(TRAIN[:500]))
     assert forward.n_tokens == sum(len(line.split()) for line in TEST)
-    model = train_ngram(TRAIN, KneserNeySettings(order=5))
-    expected = perplexity(NgramModel(model).score(TEST), count_eos=False).ppl
+    model = NgramModel.train(TRAIN, KneserNeySettings(order=5))
+    expected = perplexity(model.score(TEST), count_eos=False).ppl
     assert forward.ppl == pytest.approx(expected, rel=1e-6)
     assert forward.extra["ppl_with_vocabulary_lines"] != pytest.approx(forward.ppl, rel=0.01)
     assert forward.signature.startswith("FPPL|protocol:arae|lm:kn5|")
     assert forward.signature.endswith("|vocab:open|eos:no|unk:word|tok:word")
     vocabulary = closed_vocabulary(TRAIN)
-    with_lines = train_ngram([*vocabulary, *TRAIN[:500]], KneserNeySettings(order=5))
-    expected = perplexity(NgramModel(with_lines).score(TEST), count_eos=False).ppl
+    with_lines = NgramModel.train([*vocabulary, *TRAIN[:500]], KneserNeySettings(order=5))
+    expected = perplexity(with_lines.score(TEST), count_eos=False).ppl
     assert reverse.ppl == pytest.approx(expected, rel=1e-6)
     assert f"vocab:open+lines-{len(vocabulary)}|" in reverse.signature
 

@@ -11,7 +11,7 @@ import pytest
 
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import NgramModel, train_ngram
+from lm_eval.ngram import NgramModel
 
 from .reference import log_prob, parse_arpa
 
@@ -21,12 +21,11 @@ N = 4000
 @pytest.mark.parametrize("prune", [(), (0, 1)])
 def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Path) -> None:
     """First words, and words after one context, within 4.5 standard errors of p(w|h), `<unk>` set aside."""
-    model = train_ngram(["a b", "a c a", "b", "c a b b", "<unk> a", "b a c"], KneserNeySettings(3, prune))
+    model = NgramModel.train(["a b", "a c a", "b", "c a b b", "<unk> a", "b a c"], KneserNeySettings(3, prune))
     write_arpa(model, tmp_path / "model.arpa")
     arpa = parse_arpa((tmp_path / "model.arpa").read_text())
     drawn = [
-        ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"]
-        for line in NgramModel(model).sample(N, np.random.default_rng(1))
+        ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"] for line in model.sample(N, np.random.default_rng(1))
     ]
     words = [gram[0] for gram in arpa if len(gram) == 1 and gram[0] not in ("<s>", "<unk>")]
     for context in (("<s>",), ("<s>", "a"), ("a", "b"), ("b", "b")):
@@ -44,16 +43,16 @@ def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Pat
 
 
 def test_length_is_bounded_and_seed_decides() -> None:
-    model = train_ngram(["a a a a a a a a"] * 9, KneserNeySettings(order=2))
-    first = NgramModel(model).sample(50, np.random.default_rng(2), max_length=5)
+    model = NgramModel.train(["a a a a a a a a"] * 9, KneserNeySettings(order=2))
+    first = model.sample(50, np.random.default_rng(2), max_length=5)
     assert max(len(line.split()) for line in first) == 5
-    assert first == NgramModel(model).sample(50, np.random.default_rng(2), max_length=5)
-    assert first != NgramModel(model).sample(50, np.random.default_rng(3), max_length=5)
+    assert first == model.sample(50, np.random.default_rng(2), max_length=5)
+    assert first != model.sample(50, np.random.default_rng(3), max_length=5)
 
 
 def test_unk_of_the_text_is_drawn_as_such() -> None:
-    model = train_ngram(["<unk> a"] * 30, KneserNeySettings(order=2))
-    text = " ".join(NgramModel(model).sample(200, np.random.default_rng(1)))
+    model = NgramModel.train(["<unk> a"] * 30, KneserNeySettings(order=2))
+    text = " ".join(model.sample(200, np.random.default_rng(1)))
     assert "<unk>" in text
     assert "<oov>" not in text
     assert "<s>" not in text

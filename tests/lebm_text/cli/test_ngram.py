@@ -11,7 +11,7 @@ from lebm_text.cli.main import main
 from lebm_text.store import sha256_file
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_ngram
+from lm_eval.ngram import NgramModel
 
 from ...lm_eval.grammar import grammar_sentences
 from ...lm_eval.reference import TINY, parse_arpa
@@ -109,7 +109,7 @@ def test_text_that_cannot_be_used(
     assert main(["ngram", "train", str(text), "-o", str(model)]) == 2
     trained = one_line(capsys)
     assert not model.exists()
-    write_arpa(train_ngram(["fine"], KneserNeySettings(order=2)), model)
+    write_arpa(NgramModel.train(["fine"], KneserNeySettings(order=2)), model)
     assert main(["ngram", "score", str(model), str(text)]) == 2
     for message in (trained, one_line(capsys)):
         assert part in message
