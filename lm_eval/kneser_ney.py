@@ -73,7 +73,7 @@ class NgramTable(Ngrams):
     log_backoff: Float32Array
 
 
-@dataclass(frozen=True, repr=False, eq=False)  # arrays of millions: equal is the same
+@dataclass(frozen=True, repr=False, eq=False)  # nobody prints or compares millions of numbers
 class BackoffModel:
     """A back-off model: `words` by id (`<unk>`, `<s>`, `</s>` first), a table and discounts per order."""
 
