@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
@@ -373,13 +371,9 @@ def make_report(
 
 
 def show_table(table: RenderableType) -> None:
-    """Print a table, or a report's `table()`; without a column of text it is never narrower than its figures."""
+    """Print a table, or a report's `table()`."""
     styled = sys.stdout.isatty()
-    probe = Console(width=_WIDEST)
-    parts = [part for part in (table.renderables if isinstance(table, Group) else [table]) if isinstance(part, Table)]
-    rigid = [part for part in parts if all(column.no_wrap for column in part.columns)]
-    tables = [Measurement.get(probe, probe.options, part).maximum for part in rigid]
-    width = max([Console().width, *tables]) if styled else _WIDEST
+    width = None if styled else _WIDEST
     console = Console(width=width, markup=False, emoji=False, highlight=False, file=io.StringIO(), record=True)
     console.print(table)
     lines = [line.rstrip() for line in console.export_text(styles=styled).splitlines()]

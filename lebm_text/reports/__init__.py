@@ -33,11 +33,11 @@ KINDS: dict[str, str] = {
 """Kind (the module's name) → the name of its report class."""
 
 
-def load(path: Path) -> Report:
+def load(path: str | Path) -> Report:
     """Read a report of any kind. Raises InputError if it is damaged or of a kind that is not known."""
-    values = read_json(path)
+    values = read_json(Path(path))
     kind = _kind_of(values)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{path} is no report that this version knows: its kind is {kind!r}")
     report: Report = getattr(importlib.import_module(f"{__name__}.{kind}"), KINDS[kind]).from_json(values, str(path))
     return report

@@ -286,14 +286,14 @@ def verdict(ci95: Interval) -> str:
 
 def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
     title = f"{contrast.anomalies}: {contrast.n_anomalous:,} anomalies among {contrast.n_normal:,} normal sentences"
-    table = new_table(title, "system", "score", "AUROC", "95 %", "AUPRC", "95 %")
+    table = new_table(title, "system", "score", "AUROC", "95 %", "AUPRC", "95 %", keys=2)
     for row in contrast.results:
         areas = f"{row.auroc:.3f}", _interval(row.auroc_ci95), f"{row.auprc:.3f}", _interval(row.auprc_ci95)
         table.add_row(row.system, _score(row), *areas)
     yield table
     yield f"chance: AUROC 0.5, AUPRC {contrast.share:.3f}"
-    headings = "model", "score", "baseline", "AUROC difference", "95 %", "the model is"
-    table = new_table("models against baselines", *headings)
+    headings = ("model", "score", "baseline", "AUROC difference", "95 %", "the model is")
+    table = new_table("models against baselines", *headings, keys=3)
     for each in contrast.comparisons:
         figures = f"{each.auroc_difference:+.3f}", _interval(each.ci95), each.model_is
         table.add_row(each.model, _score(each), each.baseline, *figures)

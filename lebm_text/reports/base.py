@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text, TextType
 
 from lebm_text import __version__
 from lebm_text.checks import from_plain
@@ -47,6 +50,7 @@ T = TypeVar("T")
 Interval = tuple[float, float]
 """Low and high end."""
 
+_WIDEST = 10_000  # characters
 _PACKAGES = ("numpy", "torch", "ufal-kenlm", "kenlm", "sacrebleu")
 
 
@@ -80,14 +84,61 @@ def origin(
     }
 
 
-def new_table(title: str | None, *headings: str, texts: Sequence[str] = ()) -> Table:
-    """A table of figures: a text column, then columns whose cells stand at the right and are never broken.
+class _Figures(Table):
+    """A table that cuts no figure off: without room for all columns it is several, each with the first `keys`."""
 
-    `texts` are the headings of further columns, for texts of any length.
-    """
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    keys = 1
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row of cells as they are: a sentence may have brackets."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        n, stop = len(self.columns), self.keys
+        if not all(column.no_wrap for column in self.columns):  # a column of texts gives way
+            stop = n
+            yield from super().__rich_console__(console, options)
+        while stop < n:
+            start, stop = stop, n
+            part = self._part(start, stop)
+            while stop > start + 1 and part.width_on(console) > options.max_width:
+                stop -= 1
+                part = self._part(start, stop)
+            yield from super(_Figures, part).__rich_console__(console, options)
+
+    def width_on(self, console: Console) -> int:
+        """The width, in characters, with all columns beside each other."""
+        return Measurement.get(console, console.options.update(width=_WIDEST), self).maximum
+
+    def _part(self, start: int, stop: int) -> _Figures:
+        """The keys and the columns from `start` up to `stop`; the first part has the title."""
+        columns = [*self.columns[: self.keys], *self.columns[start:stop]]
+        part = _figures(self.title if start == self.keys else None, self.keys, *(column.header for column in columns))
+        for row, cells in zip(self.rows, zip(*(column.cells for column in columns), strict=True), strict=True):
+            part.add_row(*cells, style=row.style, end_section=row.end_section)
+        for column in part.columns[: self.keys]:
+            column.no_wrap, column.overflow = False, "fold"  # rather than figures, where even one has no room
+        return part
+
+
+def _figures(title: TextType | None, keys: int, *headings: RenderableType) -> _Figures:
+    table = _Figures(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.keys = keys
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys: int = 1) -> Table:
+    """A table of figures: a text column, then columns whose cells stand at the right and are never broken.
+
+    What is given as a string is shown as it is, brackets and all.
+
+    Args:
+        texts: headings of further columns, for texts of any length.
+        keys: how many of the first columns say what a row is; they are repeated where a table must be parted.
+    """
+    table = _figures(None if title is None else Text(title, "table.title"), keys, *headings)
     for heading in texts:
         table.add_column(heading, overflow="fold")
     return table
@@ -177,13 +228,13 @@ class Report:
             raise InputError(f"{name} is damaged: {error}") from None
 
     @classmethod
-    def load(cls: type[R], path: Path) -> R:
+    def load(cls: type[R], path: str | Path) -> R:
         """Read a file that `save` wrote. Raises InputError if it is missing or damaged."""
-        return cls.from_json(read_json(path), str(path))
+        return cls.from_json(read_json(Path(path)), str(path))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
-        atomic_write_json(path, self.to_json())
+        atomic_write_json(Path(path), self.to_json())
 
     def table(self) -> Group:
         """The report for people: rich tables (their titles say what is in them) and lines of text between them."""

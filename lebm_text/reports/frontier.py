@@ -81,33 +81,31 @@ class Frontier(Judged):
     real: list[RealPoint]
 
     def table(self) -> Group:
-        """A row a point with both figures and what the samples look like; then the spread and their sources."""
-        headings = ("judge", "FPPL", "ratio", "RPPL", "ratio", "words", "empty", "cut", "dupl.", "copied")
-        table = new_table(f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}", "decoding", *headings)
-        summaries = {row.text: row.samples for row in self.results}
+        """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
+        title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
+        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", keys=2)
         for point in self.points:
-            samples = summaries[point.text]
-            table.add_row(
-                decoding_of(point, self.points).removeprefix(", ") or "samples",
-                judge_of(point, self.points),
-                f"{point.fppl:.2f}",
-                f"{point.fppl_ratio:.3f}",
-                f"{point.rppl:.2f}",
-                f"{point.rppl_ratio:.3f}",
-                f"{samples.mean_length:.1f}",
-                f"{samples.empty_rate:.1%}",
-                "" if samples.truncated_rate is None else f"{samples.truncated_rate:.1%}",
-                f"{samples.duplicate_rate:.1%}",
-                f"{samples.in_train_rate:.1%}",
-            )
-        first = self.results[0]
+            pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
+            cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
+            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells)
         for real in self.real:
             judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
-            table.add_row("real data", judge, ppl, "1.000", ppl, "1.000", f"{first.real.mean_length:.1f}")
+            figures.add_row("real data", judge, ppl, "1.000", ppl, "1.000")
             if real.rppl_at_n is not None:
-                figures = "", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"
-                table.add_row(f"real data, {first.samples.n_sentences:,} sentences", judge, *figures)
-        return Group(table, *map(Text, self.spread_lines()), *self.source_lines())
+                cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
+                figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
+        described = new_table("what the samples look like", "decoding", "words", "empty", "cut", "dupl.", "copied")
+        points = {point.text: point for point in self.points}
+        for row in one_each(self.results, "text"):
+            summary = row.samples
+            rates = (summary.empty_rate, summary.truncated_rate, summary.duplicate_rate, summary.in_train_rate)
+            cells = ["" if rate is None else f"{rate:.1%}" for rate in rates]
+            described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
+        described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
+        return Group(figures, described, *map(Text, self.spread_lines()), *self.source_lines())
+
+    def _decoding(self, point: Point) -> str:
+        return decoding_of(point, self.points).removeprefix(", ") or "samples"
 
     def figure(self) -> Figure:
         """A panel for each judge; points of several seeds are faint, their means full and joined by temperature."""

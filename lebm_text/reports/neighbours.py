@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from rich.console import Group, RenderableType
+from rich.text import Text
 from torch import Tensor
 
 from lebm_text.errors import InputError
@@ -79,7 +80,7 @@ class Neighbours(Report):
             for row in query.neighbours:
                 table.add_row(f"{row.distance:.3f}", row.sentence)
             table.add_row(f"{query.mean_distance:.3f}", f"on average, {self.n_sentences:,} sentences", style="dim")
-            parts += [query.input, table]
+            parts += [Text(query.input), table]
         return Group(*parts)
 
 

@@ -66,7 +66,8 @@ class Perplexity(Judged):
     def table(self) -> Group:
         """Samples, real text and calibration by every judge; then what the texts look like, and their sources."""
         headings = ("judge", self.metric.upper(), "95 %", "excl. OOV", "OOV", "ratio", "bits/byte")
-        table = new_table(f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}", "text", *headings)
+        title = f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}"
+        table = new_table(title, "text", *headings, keys=2)
         for row in self.results:
             table.add_row(
                 f"samples{decoding_of(row, self.results)}",

@@ -114,7 +114,7 @@ class Trajectories(Report):
         for step in sorted({row.step for row in self.judged} - {self.n_long}):
             bands = (self.bands[name][step] for name in QUANTITIES)
             steps.add_row(f"{step}", *(_interval(median, (low, high)) for low, median, high in bands))
-        judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL")
+        judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL", keys=2)
         for row in self.judged:
             judged.add_row(f"{row.step:,}", row.decode, *(_interval(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
         judged.add_row("real text", "", *(_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
 from lebm_text.errors import InputError
 from lebm_text.reports import load
-from lebm_text.reports.base import Report, need_sklearn
+from lebm_text.reports.base import Report, need_sklearn, new_table
 from lebm_text.reports.drawing import new_figure
 
 
@@ -25,8 +27,8 @@ class Counted(Report):
 
 def test_a_file_holds_the_report(tmp_path: Path) -> None:
     report = Counted(n=3, sha256={"text": "0"}, versions={"lebm-text": "1"}, command="lebm-text count")
-    report.save(tmp_path / "counted.json")
-    assert Counted.load(tmp_path / "counted.json") == report
+    report.save(f"{tmp_path}/counted.json")
+    assert Counted.load(f"{tmp_path}/counted.json") == report
     assert json.loads((tmp_path / "counted.json").read_text())["kind"] == "counted"
     assert report.figures() == {}
 
@@ -44,11 +46,30 @@ def test_a_damaged_file_is_one_line(values: dict[str, object], message: str) -> 
         Counted.from_json(values, "x.json")
 
 
-@pytest.mark.parametrize("values", [{"kind": "counted"}, {"metric": "counted"}, {}])
+@pytest.mark.parametrize("values", [{"kind": "counted"}, {"metric": "counted"}, {"kind": ["views"]}, {}])
 def test_an_unknown_kind_is_refused(tmp_path: Path, values: dict[str, object]) -> None:
     (tmp_path / "x.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=r"x\.json is no report that this version knows"):
         load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("width", [36, 40, 60, 200])
+def test_figures_are_never_cut(width: int) -> None:
+    """What has no room stands below, beside the names of its row again."""
+    table = new_table("two judges", "decoding", "judge", *(f"figure {i}" for i in range(5)), keys=2)
+    for name in ("sampled [/a]", "the most probable"):
+        table.add_row(name, "kn5", *(f"{i}{i}.00 ± 0.01" for i in range(5)))
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    shown = "".join(lines)
+    assert "…" not in shown
+    assert shown.count("two judges") == 1
+    for i in range(5):
+        assert shown.count(f"{i}{i}.00 ± 0.01") == 2
+    assert shown.count("judge ") == (1 if width == 200 else shown.count("kn5") // 2)
+    assert width == 36 or "sampled [/a]" in shown  # else on two lines
 
 
 @pytest.mark.parametrize("missing", ["sklearn.linear_model", "sklearn.metrics"])
