@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lebm_text.reports.neighbours import Neighbour
     from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
-__all__ = ["LatentEBM", "weights_metadata"]
+__all__ = ["LatentEBM", "check_sentences", "weights_metadata"]
 
 
 class LatentEBM:
@@ -208,6 +208,7 @@ class LatentEBM:
 
         Row i draws from (seed, i): the z of `generate` with that seed and settings give its sentences again.
         """
+        _check_batch_size(batch_size)
         settings, z = _settings("greedy", settings, decoding), self._latents(z, len(z))
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
@@ -249,6 +250,7 @@ class LatentEBM:
         """How anomalous each sentence is, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
         from lebm_text.reports.scores import Scorer
 
+        check_sentences(sentences)
         return Scorer(self, settings)(sentences)
 
     @torch.no_grad()
@@ -280,7 +282,10 @@ class LatentEBM:
         expected = (n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
-        return torch.as_tensor(z).to(next(self.model.parameters()))
+        tensor = z if isinstance(z, Tensor) else torch.as_tensor(np.array(z, order="C"))
+        if not torch.isfinite(tensor).all():
+            raise InputError("z must be finite numbers, got nan or inf")
+        return tensor.to(next(self.model.parameters()))
 
     def _require_latent(self) -> None:
         if self.config.model.latent_dim == 0:
@@ -292,10 +297,8 @@ class LatentEBM:
         self, sentences: Sequence[str], seed: int, batch_size: int, on_progress: Callable[[int], None] | None = None
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
-        if isinstance(sentences, str):
-            raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be >= 1, got {batch_size}")
+        check_sentences(sentences)
+        _check_batch_size(batch_size)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
         longest = self.config.text.max_length
         too_long = np.flatnonzero(corpus.lengths - 1 > longest)
@@ -311,6 +314,17 @@ class LatentEBM:
             yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
             if on_progress is not None:
                 on_progress(start + len(batch.index))
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """Raise InputError for one string, which is a sequence of strings, too."""
+    if isinstance(sentences, str):
+        raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size must be >= 1, got {batch_size}")
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

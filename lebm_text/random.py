@@ -109,7 +109,7 @@ def draw_uniform(rng: Rng, shape: Iterable[int], device: torch.device | None = N
 def _mix(seed: int, index: int) -> int:
     """A 63-bit key of the pair (SplitMix64's finaliser: Steele, Lea and Flood, 2014), so that near seeds are far."""
     mask = (1 << 64) - 1
-    value = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x8CB92BA72F3D8DD7) & mask
+    value = (int(seed) * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x8CB92BA72F3D8DD7) & mask
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
     return (value ^ (value >> 31)) >> 1

@@ -218,7 +218,7 @@ def judge_specs(
     """
     known = convention.judges
     lm = lm or known[0].replace("kn", _NGRAM)
-    if lm.rstrip("23456") not in known:
+    if lm not in JUDGES or lm.rstrip("23456") not in known:
         raise InputError(
             f"the protocol {convention.name} has no judge {lm}, only {', '.join(known)}"
             + ("" if convention.closed else ": an LSTM needs a closed vocabulary")

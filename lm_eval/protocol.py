@@ -21,7 +21,7 @@ import numpy as np
 from lebm_text.errors import InputError
 
 from .counts import naming, split_words
-from .judges import JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport, judge_specs
+from .judges import JUDGES, JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport, judge_specs
 from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
 from .texts import RealText, Reference, Samples
 
@@ -303,10 +303,9 @@ def rppl(
 
 
 def _text_score(metric: str, samples: Sequence[str], judge: str, reference: Reference) -> TextScore:
-    specs = judge_specs(judge, reference.convention)
-    if len(specs) > 1:
+    if judge not in JUDGES or judge == "both":
         raise InputError(f"judge must be kn2 to kn6 or lstm, got {judge!r}")
-    (spec,) = specs
+    (spec,) = judge_specs(judge, reference.convention)
     text, n_outside = reference.read(samples, "samples")
     if metric == "fppl":
         trained = spec.train(reference.train, reference)

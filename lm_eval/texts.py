@@ -110,8 +110,10 @@ class Reference:
     def read(self, sentences: Iterable[str], source: str) -> tuple[list[str], int]:
         """Sentences as judges read them, and how many tokens that mapped to `<unk>`.
 
-        Raises InputError, naming `source` and the line, for words that no judge may read.
+        Raises InputError, naming `source` and the line, for words that no judge may read, and for one string.
         """
+        if isinstance(sentences, str):
+            raise InputError(f"{source}: expected a list of sentences, got one string")
         with naming(source):
             if self.convention.closed:
                 return close_vocabulary(sentences, self.vocabulary)

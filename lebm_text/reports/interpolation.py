@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from rich.console import Group
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
@@ -129,7 +130,13 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
 
 
 def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
-    """n points from a to b, (n, D), the ends included; `kind` is one of `PATHS`."""
+    """n points from a to b, (n, D), the ends included.
+
+    Raises:
+        InputError: `kind` is none of `PATHS`, or n is below 2.
+    """
+    if kind not in PATHS or n < 2:
+        raise InputError(f"a path must be one of {', '.join(PATHS)} of n >= 2 points, got {kind!r} and {n}")
     t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
     lengths = a.norm(), b.norm()
     angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))

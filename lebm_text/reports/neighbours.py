@@ -125,11 +125,17 @@ def compute(
 
 
 def nearest(queries: Tensor, corpus: Tensor, k: int, metric: str) -> Nearest:
-    """The k rows of `corpus` (N, D) nearest to each row of `queries` (Q, D); at most N."""
+    """The k rows of `corpus` (N, D) nearest to each row of `queries` (Q, D); at most N.
+
+    Raises:
+        InputError: `metric` is none of `METRICS`, or k is below 1.
+    """
+    if metric not in METRICS or k < 1:
+        raise InputError(f"metric must be one of {', '.join(METRICS)} and k >= 1, got {metric!r} and {k}")
     if metric == "cosine":
         queries, corpus = F.normalize(queries, dim=1), F.normalize(corpus, dim=1)
     found: list[tuple[Tensor, ...]] = []
-    for start in range(0, len(queries), _AT_ONCE):
+    for start in range(0, max(1, len(queries)), _AT_ONCE):  # once, too, for no query
         block = queries[start : start + _AT_ONCE]
         distance = 1 - block @ corpus.T if metric == "cosine" else torch.cdist(block, corpus)
         value, rows = distance.topk(min(k, len(corpus)), largest=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.model import LatentEBM
+from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_bytes, cache_entry, sha256_file
@@ -45,8 +45,11 @@ def posterior_means(
     """z̄ of n sentences, (n, D) on the CPU. What sentence i draws depends on (seed, i) and n_draws = M alone.
 
     Raises:
-        InputError: as `LatentEBM.infer` does.
+        InputError: as `LatentEBM.infer` does, or n_draws is below 1.
     """
+    check_sentences(sentences)
+    if n_draws < 1:
+        raise InputError(f"n_draws must be >= 1, got {n_draws}")
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     z = model.infer(repeated, seed=seed, on_progress=counter(on_progress, "posterior draws", len(repeated)))
     return z.view(len(sentences), n_draws, z.shape[1]).mean(1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -135,11 +137,13 @@ def test_latents_of_the_wrong_shape_are_refused() -> None:
 def test_latents_may_come_from_numpy_in_any_precision() -> None:
     model = tiny_model()
     z = model.infer(SENTENCES, seed=4)
-    for other in (z.double(), z.numpy(), z.double().numpy()):
+    for other in (z.double(), z.numpy(), z.double().numpy(), z.flip(0).numpy()[::-1]):
         assert model.decode(other) == model.reconstruct(SENTENCES, seed=4)
         assert torch.equal(model.log_joint(SENTENCES, other), model.log_joint(SENTENCES, z))
     with pytest.raises(InputError, match=r"shape \(5, 4\)"):
         model.decode(z[:, :3])
+    with pytest.raises(InputError, match="z must be finite"):
+        model.decode(z / 0, decode="sample")
 
 
 def test_generate_reconstruct_and_decode_take_the_same_options() -> None:
@@ -232,9 +236,35 @@ def test_unknown_device_is_refused(tmp_path: Path) -> None:
 
 def test_one_string_is_not_taken_for_its_letters() -> None:
     model = tiny_model()
-    for call in (model.infer, model.reconstruct):
+    calls: list[Callable[[str], object]] = [
+        model.infer,
+        model.reconstruct,
+        model.score,
+        lambda text: model.neighbours(text, ["a"]),
+        lambda text: model.neighbours(["a"], text),
+    ]
+    for call in calls:
         with pytest.raises(InputError, match="expected a list of sentences"):
             call("a a")
+
+
+def test_what_has_no_sense_is_refused_and_nothing_is_found_for_nothing() -> None:
+    model = tiny_model()
+    wrong: list[Callable[[], object]] = [
+        lambda: model.neighbours(["a"], ["a"], metric="manhattan"),
+        lambda: model.neighbours(["a"], ["a"], k=0),
+        lambda: model.neighbours(["a"], ["a"], n_draws=0),
+        lambda: model.interpolate("a", "a", path="curly"),
+        lambda: model.interpolate("a", "a", n=1),
+        lambda: model.decode(torch.zeros(1, 4), batch_size=0),
+    ]
+    for call in wrong:
+        with pytest.raises(
+            InputError, match=r"got (0|'manhattan' and 5|'cosine' and 0|'curly' and 9|'spherical' and 1)$"
+        ):
+            call()
+    assert model.neighbours([], ["a"]) == []
+    assert model.generate(2, seed=np.int64(3)).sentences == model.generate(2, seed=3).sentences
 
 
 def test_decoding_the_z_of_generation_gives_its_sentences() -> None:
