@@ -263,18 +263,28 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
 def replacing(directory: Path) -> Iterator[Callable[[], None]]:
     """Inside, `directory` is free for a new run: the old one is set aside, and comes back on leaving.
 
-    Unless the yielded function was called: it deletes the old run, once the new one has begun. Nothing that a run
-    does not consist of is touched.
+    Unless the yielded function was called: it deletes the old run, once the new one has begun. A new one that is
+    refused before leaves nothing. Nothing that a run does not consist of is touched.
     """
-    aside = directory / ".replaced"
+    aside, unfinished, begun = directory / ".replaced", directory / ".unfinished", False
     _move_run(directory, aside)
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+        shutil.rmtree(aside, ignore_errors=True)
+
+    refused = False
     try:
-        yield lambda: shutil.rmtree(aside, ignore_errors=True)
+        yield begin
+    except InputError:
+        refused = not begun
+        raise
     finally:
-        if aside.exists():
-            unfinished = directory / ".unfinished"
+        if aside.exists() or refused:
             _move_run(directory, unfinished)
             shutil.rmtree(unfinished, ignore_errors=True)
+        if aside.exists():
             _move_run(aside, directory)
             aside.rmdir()
 

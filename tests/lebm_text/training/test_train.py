@@ -334,6 +334,15 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
     assert [path for path in base[0].rglob("*") if path.is_file()] == files
 
 
+def test_a_refused_run_leaves_its_directory_free(corpus: Corpus, tmp_path: Path) -> None:
+    """What is found wrong only as the model is built must not be in the way of the next try."""
+    wrong = toy_config({"model": {"prior": "no_such_module:Prior"}})
+    for _ in range(2):
+        with pytest.raises(InputError, match="cannot be imported"):
+            _train(corpus, tmp_path / "run", wrong)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_truncated_checkpoint_is_replaced_by_its_predecessor(
     base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
