@@ -59,7 +59,7 @@ def test_validation_is_a_table(tmp_path: Path) -> None:
     assert "gap" not in curves.runs["run"]
     (table,) = curves.table().renderables
     assert isinstance(table, Table)
-    assert [list(column.cells) for column in table.columns] == [["1", "2"], ["10", "5"]]
+    assert [[str(cell) for cell in column.cells] for column in table.columns] == [["1", "2"], ["10", "5"]]
     assert Curves.from_json(json.loads(json.dumps(curves.to_json()))) == curves
 
 
