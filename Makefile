@@ -9,8 +9,8 @@ RUN ?= runs/demo
 BENCH ?=
 # Processes that run tests, and the tests of `make quick`: those of parts, not those of whole commands.
 JOBS ?= auto
-QUICK := tests/lebm_text/generation tests/lebm_text/inference tests/lebm_text/likelihood tests/lebm_text/models \
-	tests/lebm_text/samplers tests/lebm_text/text tests/lm_eval tests/test_imports.py
+QUICK := tests/lebm_text/generation tests/lebm_text/inference tests/lebm_text/models tests/lebm_text/samplers \
+	tests/lebm_text/text tests/lm_eval/test_kneser_ney.py tests/lm_eval/test_perplexity.py tests/test_imports.py
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
