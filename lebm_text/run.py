@@ -181,12 +181,10 @@ class Run:
 
     def report(self, kind: str) -> Report | None:
         """The newest report of a kind (see `lebm_text.reports.KINDS`) of the present weights; None without one."""
-        found = [
-            (self.report_file(name).stat().st_mtime_ns, name)
-            for name, each in self.reports().items()
-            if each.kind == kind
-        ]
-        return self.reports()[max(found)[1]] if found else None
+        found = {name: each for name, each in self.reports().items() if each.kind == kind}
+        directory = self.path / REPORTS
+        newest = max(found, key=lambda name: ((directory / f"{name}.json").stat().st_mtime_ns, name), default=None)
+        return None if newest is None else found[newest]
 
     def reports(self) -> dict[str, Report]:
         """The reports in eval/ by name, without those of weights that the run no longer has."""
@@ -198,7 +196,7 @@ class Run:
             if report is None:
                 continue
             if report.sha256.get("weights", self._present_weights) != self._present_weights:
-                self.notes.append(f"{path.name}: of weights that the run no longer has")
+                self.note(f"{path.name}: of weights that the run no longer has")
                 continue
             found[path.stem] = report
         return found
@@ -218,10 +216,14 @@ class Run:
         try:
             return read(path)
         except (InputError, RecursionError) as error:
-            note = " ".join(str(error).split()) or type(error).__name__
-            if note not in self.notes:
-                self.notes.append(note)
+            self.note(error)
             return None
+
+    def note(self, problem: Exception | str) -> None:
+        """Keep in `notes`, in one line and once, what could not be read."""
+        line = " ".join(str(problem).split()) or type(problem).__name__
+        if line not in self.notes:
+            self.notes.append(line)
 
 
 def runs_directory() -> Path:

@@ -33,6 +33,7 @@ __all__ = [
     "read_json",
     "resumable_directory",
     "sha256_file",
+    "sha256_json",
 ]
 
 
@@ -113,6 +114,11 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_json(value: object) -> str:
+    """Hexadecimal SHA-256 of a value as JSON, whose keys may stand in any order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def cache_directory() -> Path:
     """`LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LEBM_TEXT_CACHE"):
@@ -127,8 +133,7 @@ def cache_entry(kind: str, *depends_on: object) -> Path:
 
     Any entry may be deleted at any time.
     """
-    key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-    return cache_directory() / kind / key[:40]
+    return cache_directory() / kind / sha256_json(depends_on)[:40]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ is about: whatever changes makes it anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,9 +22,11 @@ from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
+from lebm_text.store import sha256_json
 
 from .plan import Experiment, Row, likelihood_settings
 from .statistics import METRICS
+from .tuning import seconds_trained
 
 __all__ = [
     "Log",
@@ -67,7 +68,7 @@ class Training:
 
     def key(self) -> str:
         """What the training is of; how far it has come is in its run."""
-        return _hash(self.corpus, self.config.to_dict())
+        return sha256_json([self.corpus, self.config.to_dict()])
 
     def is_done(self, log: Log) -> bool:
         """The run has ended, or its last call was given no less time than is asked for now, and took it."""
@@ -105,7 +106,7 @@ class Report:
         """A hash of the settings, and of the run's present weights or the corpus."""
         run = Run(self.run)
         inputs = text_of(run) if self.of_corpus else run.weights_sha256
-        return _hash(type(self.settings).__name__, asdict(self.settings), inputs)
+        return sha256_json([type(self.settings).__name__, asdict(self.settings), inputs])
 
     def is_done(self, log: Log) -> bool:
         """The file is there, and it was made under the present key."""
@@ -125,7 +126,7 @@ def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], 
 
         run = Run(step.run)
         begun = run.config_file.is_file()
-        left = None if step.budget is None else max(step.budget - run.progress().get("seconds", 0.0) / 60, 0.01)
+        left = None if step.budget is None else max(step.budget - seconds_trained(run) / 60, 0.01)
         train(
             None if begun else step.corpus,
             out=step.run,
@@ -254,7 +255,3 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
 def text_of(run: Run) -> dict[str, str]:
     """Split → sha256 of the text that a run was trained on."""
     return {name: split["sha256"] for name, split in run.environment["corpus"]["splits"].items()}
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

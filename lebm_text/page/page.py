@@ -142,9 +142,7 @@ def _attempt(run: Run, read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (ArithmeticError, LookupError, OSError, RecursionError, ValueError) as error:
-        note = " ".join(str(error).split()) or type(error).__name__
-        if note not in run.notes:
-            run.notes.append(note)
+        run.note(error)
         return None
 
 

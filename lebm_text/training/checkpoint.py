@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_bytes, fsync_directory, sha256_file
+from lebm_text.store import atomic_write_bytes, fsync_directory, sha256_file, sha256_json
 
 __all__ = [
     "JSON",
@@ -186,7 +186,7 @@ def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, J
     document = {
         "format": _FORMAT,
         "state": plain,
-        "state_sha256": _digest(plain),
+        "state_sha256": sha256_json(plain),
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)},
     }
     atomic_write_bytes(directory / _TENSORS, data)
@@ -200,7 +200,7 @@ def _verify(directory: Path) -> dict[str, Any]:
         if document["format"] != _FORMAT:
             raise InputError(f"{directory} has checkpoint format {document['format']}, expected {_FORMAT}")
         state, expected = document["state"], document["tensors"]
-        if _digest(state) != document["state_sha256"]:
+        if sha256_json(state) != document["state_sha256"]:
             raise InputError(f"{directory} is damaged: {_STATE} does not match its checksum")
         size = (directory / _TENSORS).stat().st_size
         if size != expected["size"]:
@@ -217,7 +217,3 @@ def _verify(directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
     return dict(state)
-
-
-def _digest(state: object) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

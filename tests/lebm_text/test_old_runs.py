@@ -6,6 +6,7 @@ The run was stopped by --max-steps before its last epoch ended; its reports are 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.model import LatentEBM
+from lebm_text.run import Run
 
 from .page.pages import Page, check_document
 
@@ -72,3 +74,26 @@ def test_the_samples_are_judged_as_then(copy: Path, metric: str, capsys: pytest.
     (kept,) = json.loads((OLD / "eval" / f"{metric}-kn5-default-test.json").read_text(encoding="utf-8"))["results"]
     assert found["ppl"] == pytest.approx(kept["ppl"])
     assert found["signature"].partition("|v:")[0] == kept["signature"].partition("|v:")[0]
+
+
+def test_the_newest_report_of_a_kind_is_found_and_nothing_is_written(copy: Path) -> None:
+    newer = json.loads((copy / "eval" / "views.json").read_text()) | {"command": "lebm-text views, later"}
+    (copy / "eval" / "again.json").write_text(json.dumps(newer))
+    os.utime(copy / "eval" / "views.json", ns=(0, 0))
+    run = Run(copy)
+    found = run.report("views")
+    assert found is not None
+    assert found.command == "lebm-text views, later"
+    assert run.notes == []
+    shutil.rmtree(copy / "eval")
+    assert run.report("views") is None
+    assert not (copy / "eval").exists()
+
+
+def test_a_stale_report_is_noted_once(copy: Path) -> None:
+    with (copy / "model.safetensors").open("ab") as weights:
+        weights.write(b" ")
+    run = Run(copy)
+    run.reports()
+    run.reports()
+    assert run.notes.count("views.json: of weights that the run no longer has") == 1
