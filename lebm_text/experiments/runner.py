@@ -326,7 +326,9 @@ def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool],
 
 
 def _threads_of_each(n_jobs: int) -> int:
-    return max(1, int(os.environ.get("OMP_NUM_THREADS", "0")) or (os.cpu_count() or 1) // n_jobs)
+    """As OMP_NUM_THREADS asks for, of whose list (a number for each level of nesting) the first counts."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, (int(asked) if asked.isdecimal() else 0) or (os.cpu_count() or 1) // n_jobs)
 
 
 def _numbers(row: Row) -> range:

@@ -266,8 +266,9 @@ def test_nothing_is_chosen_by_the_reports_of_other_options(tmp_path: Path, monke
     assert runner(tmp_path, Program("trial lebm-2 tuning"), monkeypatch, asked).tune() == {"lm": 2}
 
 
-def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+@pytest.mark.parametrize("threads", ["7", "7,2"])
+def test_every_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     program = Program()
     carry_out(tmp_path, program, monkeypatch)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
