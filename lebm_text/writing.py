@@ -1,0 +1,274 @@
+"""All that is written passes here: a file is either complete or as it was before.
+
+A reader never sees half a file, whatever kills the writer: the bytes go to a temporary file in the
+same directory, reach the disk, and take the name in one `rename`.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from lebm_text.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = [
+    "Output",
+    "atomic_write_bytes",
+    "atomic_write_json",
+    "atomic_write_text",
+    "atomic_writer",
+    "check_writable",
+    "fsync_directory",
+]
+
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)(?:-[0-9a-f]+)?\.tmp", re.DOTALL)  # its name, and the process that writes it
+_NO_NEW_NAMES = (errno.EACCES, errno.EPERM, errno.EROFS)  # in a directory
+_MOST_LINKS = 40
+_NOT_WRITTEN = {stat.S_ISDIR: "directory", stat.S_ISBLK: "disk", stat.S_ISSOCK: "socket"}
+
+
+class _Hashed:
+    """A file and the hash of what was written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.hash, self.flush, self._file = hashlib.sha256(), file.flush, file
+
+    def write(self, data: ReadableBuffer) -> int:
+        self.hash.update(data)
+        return self._file.write(data)
+
+
+class Output(io.BufferedIOBase):
+    """A binary stream into a file."""
+
+    def __init__(self, file: BinaryIO, *, compress: bool) -> None:
+        self._stored = _Hashed(file)
+        # No name and no time in its head: equal text gives equal bytes.
+        pack = gzip.GzipFile(fileobj=self._stored, mode="wb", filename="", mtime=0) if compress else None
+        self._stream: _Hashed | gzip.GzipFile = pack or self._stored
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal, of the bytes that the file got; complete once the stream is closed."""
+        return self._stored.hash.hexdigest()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """All of `data`; returns its bytes."""
+        return self._stream.write(data)
+
+    def close(self) -> None:
+        """End what is compressed. The file itself stays open."""
+        if isinstance(self._stream, gzip.GzipFile):
+            self._stream.close()
+        super().close()
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[Output]:
+    """A binary stream, after whose block `path` holds all that was written to it; after an error, what it held before.
+
+    A symbolic link keeps pointing where it did, and a file keeps its mode and owner. What a rename cannot replace is
+    written to directly: a pipe, a device, an open descriptor (/dev/stdout, /dev/fd/3), a file in a directory that
+    takes no new names. What is called `….gz` is compressed. Missing directories above `path` are made.
+
+    Raises:
+        OSError: as the system reports it, with `path` as its filename.
+    """
+    try:
+        with _opened(path) as file, closing(Output(file, compress=path.suffix == ".gz")) as output:
+            yield output
+    except OSError as error:
+        name = error.filename
+        if name is None or (isinstance(name, str) and _TEMPORARY.fullmatch(os.path.basename(name))):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    if (descriptor := _own_descriptor(path)) is not None:
+        with os.fdopen(os.dup(descriptor), "wb") as special:
+            yield special
+        return
+    found = _status(path)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        with os.fdopen(os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0)), "wb") as special:
+            yield special
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    try:
+        temporary, file = _temporary(target)
+    except OSError as error:
+        if found is None or error.errno not in _NO_NEW_NAMES:
+            raise
+        with target.open("wb") as existing:
+            yield existing
+        return
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if found is not None:
+            if sys.platform != "win32":
+                with suppress(OSError):  # only an administrator may give files away
+                    os.chown(temporary, found.st_uid, found.st_gid)
+            temporary.chmod(found.st_mode & 0o777)
+        try:
+            temporary.replace(target)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # a mount point, which can be written to
+                raise
+            with temporary.open("rb") as source, target.open("wb") as destination:
+                shutil.copyfileobj(source, destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(target.parent)
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """Of this process, that `path` stands for, such as 1 for /dev/stdout; None if it stands for none."""
+    here = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        directory, name = os.path.split(here)
+        directory = os.path.realpath(directory)
+        if name.isdecimal() and directory in ("/dev/fd", f"/proc/{os.getpid()}/fd"):
+            return int(name)
+        if not os.path.islink(here):
+            break
+        here = os.path.join(directory, os.readlink(here))
+    return None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Of what `path` leads to; None if there is nothing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file `.NAME.PID-RANDOM.tmp` beside `target`, held until it is closed."""
+    while True:
+        path = target.with_name(f".{_beginning(target.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        file = path.open("xb")
+        if sys.platform != "win32":
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # swept before it was held
+
+
+def _beginning(name: str) -> str:
+    """Of a name so long that a file system might take no longer one, what leaves room."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def _sweep(target: Path) -> None:
+    """Delete what killed processes left of writing `target`: nobody holds it, and no other process has their number.
+
+    Of other machines and of containers no numbers are known here, and a container's first process always has the same.
+    """
+    if sys.platform == "win32":
+        return
+    for path in target.parent.glob(f".{glob.escape(_beginning(target.name))}.*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or match[1] != _beginning(target.name) or _is_another(int(match[2])):
+            continue
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _is_another(process: int) -> bool:
+    """Whether there is such a process, and it is not this one."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return process != os.getpid()
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` by `atomic_writer`: it holds the old content or all of the new, never a part."""
+    with atomic_writer(path) as stream:
+        stream.write(data)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """`atomic_write_bytes` of `text` in UTF-8, line ends as they are in `text`."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """`atomic_write_text` of `value` as indented JSON."""
+    atomic_write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """Raise InputError if `path` cannot be written; for use before the long work whose result goes there."""
+    if (descriptor := _own_descriptor(path)) is not None:
+        try:
+            writable = sys.platform == "win32" or fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        except OSError:
+            raise InputError(f"cannot write {path}: it is not open") from None
+        if not writable:
+            raise InputError(f"cannot write {path}: it is open for reading only")
+        return
+    try:
+        found = _status(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    target = Path(os.path.realpath(path))
+    if found is None and not target.parent.is_dir():
+        raise InputError(f"cannot write {path}: the directory {target.parent} does not exist; create it first")
+    if found is not None:
+        for is_it, kind in _NOT_WRITTEN.items():
+            if is_it(found.st_mode):
+                raise InputError(f"cannot write {path}: it is a {kind}; give the name of a file")
+    if not os.access(target.parent if found is None else path, os.W_OK):
+        raise InputError(f"cannot write {path}: permission denied")
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in `directory` (renames, new files) durable; nothing to do on Windows."""
+    if os.name != "nt":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
