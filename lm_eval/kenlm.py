@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
+from lebm_text.store import atomic_writer
 
 from .counts import Float32Array, Int32Array, canonical_sentences
 from .kneser_ney import BackoffModel, KneserNeySettings
@@ -47,15 +48,10 @@ _LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end i
 
 
 def write_arpa(model: BackoffModel, path: Path) -> None:
-    """Write `model`, UTF-8, so that `path` is either complete or as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            for piece in _pieces(model):
-                stream.write(piece)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write `model`, UTF-8, so that `path` is either complete or as it was before; `….gz` is compressed."""
+    with atomic_writer(path) as stream:
+        for piece in _pieces(model):
+            stream.write(piece)
 
 
 def _pieces(model: BackoffModel) -> Iterator[bytes]:
@@ -182,8 +178,8 @@ def check_memory(n_positions: int, order: int) -> None:
 def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path: Path) -> list[int]:
     """Estimate with lmplz, write the ARPA file `path`, return the orders that took the fallback discounts.
 
-    Temporary files lie beside `path`. Raises InputError if there is no lmplz, for words that no model may
-    contain, and with lmplz's last message if it fails.
+    Temporary files lie beside `path` if that is a file, else where the system has them. Raises InputError if there
+    is no lmplz, for words that no model may contain, and with lmplz's last message if it fails.
     """
     program = shutil.which("lmplz")
     if program is None:
@@ -196,7 +192,8 @@ def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path
         command += ["--vocab_pad", str(settings.vocab_pad)]
     if settings.fallback:
         command += ["--discount_fallback"]
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+    beside = Path(os.path.realpath(path)).parent if path.is_file() or not path.exists() else None
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".lmplz-") as scratch:
         text, arpa = Path(scratch, "text"), Path(scratch, "arpa")
         with text.open("w", encoding="utf-8", newline="\n") as stream:
             for sentence in canonical_sentences(sentences):
@@ -207,7 +204,8 @@ def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path
         if finished.returncode:
             reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"lmplz failed with exit code {finished.returncode}: {reason}")
-        arpa.replace(path)
+        with arpa.open("rb") as source, atomic_writer(path) as stream:
+            shutil.copyfileobj(source, stream, 1 << 20)
     return sorted({int(number) + 1 for number in _FALLBACK_LINE.findall(finished.stderr)})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.drawing import picture_formats, save_picture
 from lebm_text.reports.frontier import FrontierSettings, compute
 from lebm_text.store import check_writable
 
@@ -42,6 +42,6 @@ def command(picture: Path | None, **options: Any) -> None:
     report = judge(compute, FrontierSettings, "frontier", **options)
     if report is not None and picture is not None:
         if picture_formats():
-            report.figure().savefig(picture)
+            save_picture(report.figure(), picture)
         else:
             click.echo(f"{picture} was not drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)

@@ -50,7 +50,7 @@ def train(text: Path, output: Path, ngram_backend: str, as_json: bool, **setting
     for n in [] if as_json else fallback_orders:
         click.echo(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5", err=True)
     if as_json:
-        sha256 = {"text": sha256_file(text), "model": sha256_file(output)}
+        sha256 = {"text": sha256_file(text), "model": sha256_file(output) if output.is_file() else None}
         report = {"model": str(output), "order": chosen.order, "n_sentences": len(sentences)}
         click.echo(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
     else:

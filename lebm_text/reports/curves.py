@@ -15,7 +15,7 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
 from .base import Report, new_table, versions
-from .drawing import logarithmic, panels
+from .drawing import logarithmic, panels, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,7 +175,4 @@ def draw(curves: Curves, path: Path) -> None:
     figure = curves.figure()
     if figure is None:
         raise InputError(f"there is nothing to draw: {', '.join(curves.runs)} has none of the figures of a curve yet")
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise InputError(f"cannot draw {path}: {error}") from None
+    save_picture(figure, path)

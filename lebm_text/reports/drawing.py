@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from lebm_text.errors import InputError
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["hover", "hover_texts", "logarithmic", "new_figure", "panels", "picture_formats", "save_pictures"]
+__all__ = ["hover", "hover_texts", "logarithmic", "new_figure", "panels", "picture_formats"]
+__all__ += ["save_picture", "save_pictures"]
 
 _HOVER: WeakKeyDictionary[Artist, Sequence[str]] = WeakKeyDictionary()
 
@@ -72,11 +73,26 @@ def hover_texts(artist: Artist) -> Sequence[str]:
     return _HOVER.get(artist, ())
 
 
+def save_picture(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure, whole or not at all; the suffix of `path` decides its format.
+
+    Args:
+        options: of `Figure.savefig`.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    suffix = path.suffix[1:].lower()
+    if suffix not in picture_formats():
+        raise InputError(f"cannot draw {path}: the suffix must be one of {', '.join(sorted(picture_formats()))}")
+    stream = io.BytesIO()
+    figure.savefig(stream, format=suffix, **options)
+    atomic_write_bytes(path, stream.getvalue())
+
+
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.png and `stem`.svg and return the two paths."""
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     for path in paths:
-        stream = io.BytesIO()
-        figure.savefig(stream, format=path.suffix[1:])
-        atomic_write_bytes(path, stream.getvalue())
+        save_picture(figure, path)
     return paths

@@ -16,7 +16,7 @@ from lebm_text.progress import Progress, silent
 from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
-from .drawing import hover, new_figure
+from .drawing import hover, new_figure, save_picture
 from .judged import Decoded, Judged, JudgedText, decoding_of, judge_of, one_each
 from .judging import JudgeSettings, RealSource, SampleSource, prepare, spreads
 
@@ -213,7 +213,7 @@ def plot_frontiers(
     close.legend(fontsize="small")
     _draw_models(whole, models, real, greedy=True)
     whole.set_title("greedy decoding, too (hollow)", fontsize="medium")
-    figure.savefig(path, dpi=100)
+    save_picture(figure, path, dpi=100)
 
 
 def _draw_models(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,3 +197,27 @@ def test_file_that_is_no_model(text: Path, capsys: pytest.CaptureFixture[str]) -
 def test_two_kinds_of_output_are_one_too_many(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ngram", "score", str(text), str(text), "--json", "--per-sentence"]) == 2
     one_line(capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_the_model_goes_into_a_pipe_a_link_and_a_device(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["ngram", "train", str(text), "--order", "2", "-o"]
+    assert main([*train, str(tmp_path / "plain")]) == 0
+    plain = (tmp_path / "plain").read_bytes()
+    os.mkfifo(tmp_path / "fifo")
+    with ThreadPoolExecutor(1) as threads:
+        got = threads.submit((tmp_path / "fifo").read_bytes)
+        capsys.readouterr()
+        assert main([*train, str(tmp_path / "fifo"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["sha256"]["model"] is None  # there is no file to compare with
+        assert got.result() == plain
+    (tmp_path / "link").symlink_to("file")
+    assert main([*train, str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == plain
+    assert main([*train, os.devnull]) == 0
+    assert not Path(os.devnull).is_file()
+    assert main([*train, str(tmp_path / "model.gz")]) == 0
+    assert gzip.decompress((tmp_path / "model.gz").read_bytes()) == plain
