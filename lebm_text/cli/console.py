@@ -56,7 +56,8 @@ _WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is b
 # The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
 _HEADLINES = {
     "nll_token": "nll/token",
-    "nll_shuffled": "with another's z",
+    "nll_posterior": "without dropout, own z",
+    "nll_shuffled": "another's z",
     "kl": "KL",
     "gap": "gap",
     "std_ratio": "std z⁺/z⁻",

@@ -21,7 +21,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lebm_text import __version__
-from lebm_text.config import Config
+from lebm_text.presets import preset
 from lebm_text.reports import curves
 from lebm_text.reports.base import Report
 from lebm_text.reports.drawing import picture_formats
@@ -30,7 +30,7 @@ from lebm_text.run import Run
 from lebm_text.store import atomic_write_text
 from lebm_text.training.monitor import Watchdog
 
-from .repeat import commands
+from .repeat import commands, nearest_preset
 
 __all__ = ["render", "write_page"]
 
@@ -58,6 +58,14 @@ class Grid(NamedTuple):
     caption: str
     headings: list[Cell]
     rows: list[list[Cell]]
+
+
+class Warned(NamedTuple):
+    """What training warned of, from an update on and up to another; None: to the last one that there is."""
+
+    step: int
+    message: str
+    ceased: int | None = None
 
 
 class Shown(NamedTuple):
@@ -114,10 +122,14 @@ def _content(run: Run) -> dict[str, Any]:
     epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
     texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
     records = {name: record for name, _, record in texts} | {name: each.to_json() for name, each in reports.items()}
+    warnings = _warnings(metrics, config.model.latent_dim)
+    base, _ = nearest_preset(config)
+    state = _figures(run.progress())
+    stopped = None if state.get("finished") or not state.get("step") else int(state["step"])
     return {
         "name": run.name,
         "config": config,
-        "state": _figures(run.progress()),
+        "state": state,
         "metrics": metrics,
         "epochs": [(epoch, epochs[epoch]) for epoch in _spread(sorted(epochs))],
         "texts": texts,
@@ -125,13 +137,15 @@ def _content(run: Run) -> dict[str, Any]:
         "reports": shown,
         "scores": [row for record in records.values() for row in _scores(record)],
         "curves": _show(run, "curves", trained, "curves") if trained else None,
-        "warnings": _warnings(metrics, config.model.latent_dim),
+        "warnings": [each for each in warnings if each.ceased is None],
+        "ceased": [each for each in warnings if each.ceased is not None],
         "can_draw": bool(picture_formats()),
-        "changes": _dictionary("Settings that differ from the defaults", config.differences(Config())),
+        "base": base,
+        "changes": _dictionary(f"Settings that differ from the preset {base}", config.differences(preset(base))),
         "settings": _dictionary("All settings", _flat(config.to_dict())),
         "corpus": _splits(corpus),
         "machine": _dictionary("Machine and versions", _flat({**environment, "corpus": None})),
-        "commands": list(dict.fromkeys(commands(run.config, run.name, corpus, records))),
+        "commands": list(dict.fromkeys(commands(run.config, run.name, corpus, records, stopped))),
         "signatures": {name: dict.fromkeys(_signatures(record)) for name, record in records.items()},
         "notes": [note.replace(f"{run.path}/", "") for note in run.notes],
     }
@@ -191,11 +205,19 @@ def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield row
 
 
-def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[tuple[int, str]]:
-    """(update, message) as training said them: metrics.jsonl does not hold them, but all that they follow from."""
-    watchdog = Watchdog(latent_dim)
-    whole = [record for record in metrics if "nll_posterior" in record or "nll_shuffled" not in record]
-    return [(record["step"], message) for record in whole for message in watchdog.check(record)]
+def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[Warned]:
+    """As training said them: metrics.jsonl does not hold them, but all that they follow from."""
+    watchdog, found, going_on = Watchdog(latent_dim), list[Warned](), dict[str, int]()
+    for record in metrics:
+        if "nll_shuffled" in record and "nll_posterior" not in record:
+            continue
+        for sign, message in watchdog.begun(record).items():
+            going_on[sign] = len(found)
+            found.append(Warned(record["step"], message))
+        for sign in going_on.keys() - watchdog.active:
+            place = going_on.pop(sign)
+            found[place] = found[place]._replace(ceased=record["step"])
+    return found
 
 
 def _signatures(value: Any) -> Iterator[tuple[str, str]]:

@@ -11,20 +11,24 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
-__all__ = ["commands", "training_command"]
+__all__ = ["commands", "nearest_preset", "training_command"]
 
 
 def commands(
-    config: Config, name: str, corpus: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]
+    config: Config,
+    name: str,
+    corpus: Mapping[str, Any],
+    records: Mapping[str, Mapping[str, Any]],
+    max_steps: int | None = None,
 ) -> Iterator[str]:
     """What leads to all that the page of a run shows; the run is named where runs are kept by default.
 
     Args:
-        corpus: as `training_command` takes it.
+        corpus, max_steps: as `training_command` takes them.
         records: of sample files (`.txt`) and reports, by name.
     """
     path = f"runs/{name}"
-    yield training_command(config, corpus, path)
+    yield training_command(config, corpus, path, max_steps)
     for each, record in records.items():
         settings = record.get("settings")
         if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
@@ -34,21 +38,24 @@ def commands(
     yield shlex.join(["lebm-text", "report", "--run", path])
 
 
-def training_command(config: Config, corpus: Mapping[str, Any], out: str) -> str:
+def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_steps: int | None = None) -> str:
     """`lebm-text train` with the preset that needs the fewest changes, and these.
 
     Args:
         corpus: as env.json describes it: its name, and whether that is a directory's.
         out: where the run goes.
+        max_steps: the update that it was stopped after, such as by `--max-minutes`; None: it was not.
     """
-    name, changes = _nearest_preset(config)
+    name, changes = nearest_preset(config)
     text = str(corpus.get("name", "CORPUS"))
     words = ["lebm-text", "train", f"./{text}" if corpus.get("origin") == "directory" else text]
     words += [] if name == DEFAULT_PRESET else ["--preset", name]
-    return shlex.join([*words, *(word for change in changes for word in ("--set", change)), "--out", out])
+    words += [word for change in changes for word in ("--set", change)]
+    words += [] if max_steps is None else ["--max-steps", str(max_steps)]
+    return shlex.join([*words, "--out", out])
 
 
-def _nearest_preset(config: Config) -> tuple[str, list[str]]:
+def nearest_preset(config: Config) -> tuple[str, list[str]]:
     """The preset from which the fewest changes lead to `config`, and these.
 
     Each is tried, since some changes bring others and some are refused: what the kinds of `config` do not read cannot

@@ -202,11 +202,15 @@ class Watchdog:
 
     def check(self, report: Mapping[str, float]) -> list[str]:
         """New warnings for one report (keys as in metrics.jsonl; missing keys are not checked)."""
+        return [*self.begun(report).values()]
+
+    def begun(self, report: Mapping[str, float]) -> dict[str, str]:
+        """`check`, by the signs that begin; `active` has those that are not over."""
         levels = self._levels(report)
         begun = [name for name, level in levels.items() if level >= 1 and name not in self.active]
         going_on = {name for name in self.active if levels.get(name, 1.0) > 0.5}
         self.active = going_on | set(begun)
-        return [_WARNINGS[name].format(**report) for name in begun]
+        return {name: _WARNINGS[name].format(**report) for name in begun}
 
     def _levels(self, report: Mapping[str, float]) -> dict[str, float]:
         levels = {}

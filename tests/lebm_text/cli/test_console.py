@@ -169,3 +169,8 @@ def test_a_reader_that_went_away_is_dropped_and_ends_the_training(monkeypatch: p
             shown.message("notice", "still here")
         assert shown.reader_gone and shown.should_stop()
     assert len(calls) == 1
+
+
+def test_what_another_sentences_z_says_stands_beside_what_its_own_says() -> None:
+    (line,) = describe_event(report(nll_token=5.185, nll_posterior=4.301, nll_shuffled=4.333))
+    assert "nll/token 5.185  without dropout, own z 4.301  another's z 4.333" in line

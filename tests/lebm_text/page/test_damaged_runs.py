@@ -84,10 +84,17 @@ def test_warnings_are_those_that_training_said(tmp_path: Path) -> None:
         {"step": n, "epoch": n / 2, "gap": gap} for n, gap in ((1, 0.0), (2, 99.0), (3, 99.0), (4, 0.0), (5, 77.0))
     ]
     text = page_of(write_run(tmp_path / "run", metrics=records)).text
-    assert "2 warnings" in text
-    assert "update 2: the phases drift apart: f(z+) - f(z-) = 99.0 nats" in text
+    assert "update 2 to 4: the phases drift apart: f(z+) - f(z-) = 99.0 nats" in text
     assert "update 5: the phases drift apart" in text
-    assert "update 3:" not in text
+    assert "update 3" not in text
+
+
+def test_a_warning_that_ceased_does_not_stand_in_the_head(tmp_path: Path) -> None:
+    gaps = ((1, 99.0), (2, 0.0), (3, 0.0))
+    page = page_of(write_run(tmp_path / "run", metrics=[{"step": n, "epoch": n / 2, "gap": gap} for n, gap in gaps]))
+    assert "0of collapse or divergence in force, 1 no longer" in page.text.replace("\n", "")
+    assert "No warning of collapse or divergence is in force." in page.text
+    assert "1 earlier warning, no longer so" in page.text
 
 
 def test_a_half_written_line_is_left_out(tmp_path: Path) -> None:

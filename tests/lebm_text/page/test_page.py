@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.page import page as module
+from lebm_text.presets import preset
 from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import hover, panels
 from lebm_text.run import Run
@@ -83,7 +84,15 @@ def test_a_bare_run_has_a_page(tmp_path: Path) -> None:
     check_document(page)
     assert page.sections == ["Settings, text and machine", "How to repeat it"]
     assert "begun" in page.text
-    assert "All settings are the defaults." in page.text
+    assert "Settings that differ from the preset" in page.text
+
+
+def test_settings_are_told_from_the_nearest_preset(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path / "quick", config=preset("quick")))
+    assert "All settings are those of the preset quick." in page.text
+    page = page_of(write_run(tmp_path / "vae", config=preset("vae").override(["training.seed=5"])))
+    assert "Settings that differ from the preset vae" in page.text
+    assert "kl_weight_start" not in page.text.partition("All settings")[0]
 
 
 def test_a_finished_run_says_how_long_it_took(tmp_path: Path) -> None:

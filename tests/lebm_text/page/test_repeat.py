@@ -75,3 +75,10 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
+
+
+def test_a_stopped_run_is_repeated_up_to_where_it_stopped(tmp_path: Path) -> None:
+    for name, finished, expected in (("stopped", False, ["--max-steps", "123"]), ("whole", True, [])):
+        progress = {"step": 123, "epoch": 1, "seconds": 9.0, "finished": finished}
+        words = commands_on(write_run(tmp_path / name, config=preset("quick"), progress=progress))[0]
+        assert words == ["train", "CORPUS", *expected, "--out", f"runs/{name}"]
