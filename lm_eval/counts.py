@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import normalise
+from lebm_text.text.reading import split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
-__all__ += ["count_ngrams", "encode", "naming", "split_words"]
+__all__ += ["count_ngrams", "encode", "naming"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -43,12 +43,6 @@ def naming(source: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-
-
-def split_words(sentence: str) -> list[str]:
-    """The words of a sentence: what blanks and tabs separate, and nothing else does."""
-    line = normalise(sentence)
-    return line.split(" ") if line else []
 
 
 class WordIds(dict[str, int]):

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode, split_words
+from lebm_text.text.reading import split_words
+
+from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode
 
 __all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare", "distinct_n"]
 __all__ += ["length_distance", "self_bleu", "sequence_repetition", "summarise"]

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_writer
+from lebm_text.text.reading import split_words
 
 from .counts import Float32Array, Int32Array, canonical_sentences
 from .kneser_ney import BackoffModel, KneserNeySettings
@@ -150,7 +151,8 @@ def estimated_positions(path: Path) -> int:
     """Words and sentence markers of a text file, extrapolated from its first megabyte."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    positions = len(head.split()) + 2 * (head.count(b"\n") + 1)
+    lines = head.decode(errors="replace").split("\n")
+    positions = sum(map(len, map(split_words, lines))) + 2 * len(lines)
     return round(positions * path.stat().st_size / max(len(head), 1))
 
 

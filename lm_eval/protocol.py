@@ -19,8 +19,9 @@ from functools import cache, cached_property
 import numpy as np
 
 from lebm_text.errors import InputError
+from lebm_text.text.reading import split_words
 
-from .counts import naming, split_words
+from .counts import naming
 from .judges import JUDGES, JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport, judge_specs
 from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
 from .texts import RealText, Reference, Samples

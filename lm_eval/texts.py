@@ -10,9 +10,10 @@ from itertools import cycle, islice
 import numpy as np
 
 from lebm_text.errors import InputError
+from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK, closed_vocabulary
 
-from .counts import UNKNOWN_WORD, canonical_sentences, naming, split_words
+from .counts import UNKNOWN_WORD, canonical_sentences, naming
 from .ngram import NgramModel
 
 __all__ = ["CONVENTIONS", "Convention", "RealText", "Reference", "Samples", "calibration_texts", "close_vocabulary"]
@@ -130,7 +131,7 @@ def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tup
     closed: list[str] = []
     n_outside = 0
     for sentence in canonical_sentences(sentences):
-        words = [known.get(word) for word in sentence.split(" ")] if sentence else []
+        words = [known.get(word) for word in split_words(sentence)]
         n_outside += words.count(None)
         closed.append(" ".join([word or UNK for word in words]))
     return closed, n_outside

@@ -50,6 +50,20 @@ GLOBAL_STATE = {
     "os.putenv",
     "torch.load",
 }
+# `str.split()` and its kin also part at no-break spaces, U+2028, form feeds and others, which belong to a word.
+OTHER_SPACES = {"split", "rsplit", "splitlines", "strip", "lstrip", "rstrip"}
+WITHOUT_SENTENCES = (
+    "lebm_text.config",
+    "lebm_text.environment",
+    "lebm_text.experiments",
+    "lebm_text.page",
+    "lebm_text.reports.svg",
+    "lebm_text.cli.console",
+    "lebm_text.cli.experiment",
+    "lebm_text.cli.main",
+    "lebm_text.cli.options",
+)
+SAID_BY_PROGRAMS = ("finished.stderr", "finished.stdout")
 
 
 def module_name(path: Path) -> str:
@@ -142,3 +156,36 @@ def test_library_leaves_the_process_alone(path: Path) -> None:
         if isinstance(node, ast.Call)
     }
     assert calls & GLOBAL_STATE == ({"sys.exit"} if path.name == "__main__.py" else set())
+
+
+def splits_at_other_spaces(tree: ast.AST) -> list[str]:
+    """Calls that cut a text at more than `split_words` and the lines of `reading` do; `" ".join(x.split())` is none."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    squeezed = [
+        ast.unparse(argument) for node in calls if ast.unparse(node.func) == "' '.join" for argument in node.args
+    ]
+    found = []
+    for node in calls:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in OTHER_SPACES:
+            argument = ast.unparse(node.args[0]) if node.args else "None"
+            at_spaces = argument == "None" or node.func.attr == "splitlines"
+            words = node.func.attr in ("split", "rsplit") and argument in ("' '", "b' '")
+            text = ast.unparse(node)
+            if (at_spaces or words) and text not in squeezed and not text.startswith(SAID_BY_PROGRAMS):
+                found.append(text)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=identifier)
+def test_sentences_are_split_by_split_words_alone(path: Path) -> None:
+    """Else two parts of the program count the words of one sentence differently; a message may use `" ".join(…)`."""
+    name = module_name(path)
+    if name != "lebm_text.text.reading" and not within(name, WITHOUT_SENTENCES):
+        assert splits_at_other_spaces(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "call", ["len(line.split())", "x.strip()", "t.splitlines()", "line.split(' ')", "b.split(None, 1)"]
+)
+def test_other_spaces_are_found(call: str) -> None:
+    assert splits_at_other_spaces(ast.parse(call))

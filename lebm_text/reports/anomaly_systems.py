@@ -25,6 +25,7 @@ from lebm_text.errors import InputError
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, cache_entry, read_json, sha256_file
+from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
@@ -156,7 +157,7 @@ def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemSc
     scores = {name: judge.score(sentences) for name, sentences in closed.items()}
     lengths = {name: found.n_tokens.astype(float) for name, found in scores.items()}
     unknown = {
-        name: np.array([float(sentence.split(" ").count(UNK)) for sentence in sentences])
+        name: np.array([float(split_words(sentence).count(UNK)) for sentence in sentences])
         for name, sentences in closed.items()
     }
     length, words, ngram = _BASELINES

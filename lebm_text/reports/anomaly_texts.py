@@ -22,7 +22,7 @@ from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
 from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
-from lebm_text.text.reading import read_lines
+from lebm_text.text.reading import read_lines, split_words
 from lebm_text.text.tokenizers import UNK
 
 from .base import Settings
@@ -184,7 +184,7 @@ def corrupt(
         raise ValueError("words are replaced by draws from unigrams, which are missing")
     spoilt = []
     for i, sentence in enumerate(sentences):
-        words = sentence.split(" ") if sentence else []
+        words = split_words(sentence)
         rng = np.random.Generator(np.random.PCG64([seed, KINDS.index(corruption.kind), i]))
         least = 2 if corruption.kind == "swap" else 1
         n = min(max(round(corruption.strength * len(words)), least), len(words)) if corruption.strength else 0
@@ -273,7 +273,9 @@ def hold_out(
     Raises:
         InputError: a class or a split without a sentence.
     """
-    kept = {split: [pair for pair in pairs if pair[0].count(" ") < max_length] for split, pairs in corpus.items()}
+    kept = {
+        split: [pair for pair in pairs if len(split_words(pair[0])) <= max_length] for split, pairs in corpus.items()
+    }
     parts = {split: [line for line, label in pairs if label != held_out] for split, pairs in kept.items()}
     parts["anomalies"] = [line for line, label in kept["test"] if label == held_out]
     for name, lines in parts.items():
@@ -282,7 +284,7 @@ def hold_out(
     counts = _word_counts(parts["train"])
     known = {word for word, count in counts.items() if count >= min_count}
     closed = {
-        name: [" ".join(word if word in known else UNK for word in line.split(" ")) for line in lines]
+        name: [" ".join(word if word in known else UNK for word in split_words(line)) for line in lines]
         for name, lines in parts.items()
     }
     facts = {f"n_{name}": len(lines) for name, lines in parts.items()} | {
@@ -294,4 +296,4 @@ def hold_out(
 
 
 def _word_counts(sentences: Iterable[str]) -> Counter[str]:
-    return Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))
+    return Counter(chain.from_iterable(map(split_words, sentences)))

@@ -28,6 +28,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Labelled, label_path, labelled_split, positive_label
+from lebm_text.text.reading import split_words
 
 from .base import Report, Settings, need_sklearn, new_table, origin, with_error
 from .drawing import panels
@@ -305,7 +306,7 @@ def bag_of_words(train: Sequence[str]) -> Any:
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(lowercase=False, token_pattern=r"[^ ]+").fit(train)
+    return CountVectorizer(lowercase=False, analyzer=split_words).fit(train)
 
 
 def accuracy_by_size(

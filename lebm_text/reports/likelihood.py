@@ -50,6 +50,7 @@ from lebm_text.run import Run
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
+from lebm_text.text.reading import split_words
 
 from .base import Report, Settings, new_table, versions, with_error
 from .drawing import panels
@@ -263,7 +264,7 @@ def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescr
     if not sample:
         raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")
     encoded = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), pad_id=tokenizer.pad_id)
-    words = np.array([len(line.split()) + 1 for line, _ in sample])
+    words = np.array([len(split_words(line)) + 1 for line, _ in sample])
     n_bytes = np.array([len(line.encode()) + 1 for line, _ in sample]) if tokenizer.kind == "sentencepiece" else None
     n_unk = int((encoded.tokens == tokenizer.unk_id).sum())
     sha256, n_left_out = corpus.splits[split].sha256, len(lines) - len(sample)

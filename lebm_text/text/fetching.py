@@ -21,7 +21,7 @@ from typing import Any
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory
 
-from .reading import read_split
+from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
 
 __all__ = ["bible_splits", "corpora_directory", "fetch", "is_offline", "prepare", "read_manifest", "store", "tokenise"]
@@ -123,7 +123,7 @@ def prepare(texts: Mapping[str, Iterable[str]], source: Source) -> dict[str, lis
         splits[split] = []
         # Text that comes ready is kept to the byte, so that its hash is that of the published file.
         for sentence in map(tokenise if source.tokenise else str, texts.get(split, ())):
-            if sentence.strip() and sentence not in seen:
+            if normalise(sentence) and sentence not in seen:
                 splits[split].append(sentence)
                 if source.unique:
                     seen.add(sentence)

@@ -21,6 +21,7 @@ from lebm_text.store import cache_entry
 from .sources import raw_lines, stored_bytes
 
 __all__ = ["KEPT_FROM", "RESERVED", "Split", "normalise", "parse_lines", "read_lines", "read_split", "read_text"]
+__all__ += ["split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>"})
 """Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
@@ -77,14 +78,19 @@ class Split:
 def normalise(line: str) -> str:
     """`line` with its tokens separated by one blank each and nothing at its ends.
 
-    Only blanks and tabs separate; the tokens are then exactly `normalise(line).split(" ")`, and an empty
-    line gives the empty string. Linear in the length of the line.
+    An empty line gives the empty string. Linear in the length of the line.
     """
     if "\t" in line:
         line = line.replace("\t", " ")
     if "  " in line:
         return " ".join(filter(None, line.split(" ")))
     return line.strip(" ")
+
+
+def split_words(sentence: str) -> list[str]:
+    """The words of a sentence: what blanks and tabs separate, and nothing else does, whoever counts them."""
+    line = normalise(sentence)
+    return line.split(" ") if line else []
 
 
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
@@ -158,7 +164,7 @@ def _parse_line(raw: bytes, name: str, number: int) -> str:
     if "\r" in line:
         raise InputError(f"{name}, line {number}: carriage return inside the line; end lines with LF or CRLF")
     line = normalise(line)
-    if not RESERVED.isdisjoint(tokens := line.split(" ")):
+    if not RESERVED.isdisjoint(tokens := split_words(line)):
         token = next(token for token in tokens if token in RESERVED)
         raise InputError(
             f"{name}, line {number}: holds the token {token}, which is reserved; "

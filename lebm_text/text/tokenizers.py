@@ -27,7 +27,7 @@ from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes, fresh_directory
 
 from .encoding import EncodedSentences, pack
-from .reading import Split, normalise
+from .reading import Split, normalise, split_words
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,11 +58,11 @@ def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
 
     If the text contains `<unk>` itself, somebody has closed it already: all its types. Otherwise the types
     seen at least twice, so that the singletons, read as `<unk>`, make it a trained word. `<unk>` is listed
-    in either case; the other three special tokens never are. `sentences` are normalised lines.
+    in either case; the other three special tokens never are.
     """
-    counts = Counter(chain.from_iterable(sentence.split(" ") for sentence in sentences))
+    counts = Counter(chain.from_iterable(map(split_words, sentences)))
     least = 1 if UNK in counts else 2
-    kept = [word for word, count in counts.items() if count >= least and word not in ("", *SPECIALS)]
+    kept = [word for word, count in counts.items() if count >= least and word not in SPECIALS]
     return [UNK, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
@@ -170,8 +170,8 @@ class WordTokenizer(Tokenizer):
 
     def encode(self, sentence: str) -> list[int]:
         """Ids of the words of `sentence`, without `<s>` and `</s>`; unknown words give `unk_id`."""
-        sentence = normalise(sentence.lower() if self.lowercase else sentence)
-        return list(map(self._ids.get, sentence.split(" "), self._unknown)) if sentence else []
+        words = split_words(sentence.lower() if self.lowercase else sentence)
+        return list(map(self._ids.get, words, self._unknown))
 
     @classmethod
     def _from_bytes(cls, content: bytes) -> Self:
@@ -274,7 +274,7 @@ def _split_at_unk(sentence: str) -> Iterable[str]:
     """The runs of words of a normalised sentence, and each `<unk>` between them by itself."""
     if UNK not in sentence:
         return (sentence,)
-    runs = groupby(sentence.split(" "), UNK.__eq__)
+    runs = groupby(split_words(sentence), UNK.__eq__)
     return chain.from_iterable(words if is_unk else (" ".join(words),) for is_unk, words in runs)
 
 

@@ -37,6 +37,8 @@ def test_positions_are_extrapolated(tmp_path: Path) -> None:
     assert estimated_positions(tmp_path / "text") == pytest.approx(1_000_000, rel=0.01)
     (tmp_path / "empty").write_text("")
     assert estimated_positions(tmp_path / "empty") == 0
+    (tmp_path / "one word a line").write_text("a\x0bb\u00a0c\x1cd\n" * 100, encoding="utf-8")
+    assert estimated_positions(tmp_path / "one word a line") == pytest.approx(300, abs=3)
 
 
 def test_refusal_says_need_and_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE
 from lebm_text.progress import silent
 from lebm_text.reports import likelihood, load
-from lebm_text.reports.likelihood import AISSettings, Likelihood, LikelihoodSettings, TextDescription, _estimated
+from lebm_text.reports.likelihood import AISSettings, Likelihood, LikelihoodSettings, TextDescription, _estimated, _read
 from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.corpora import find_corpus
 
 from ..likelihood.oracles import grid_log_a, grid_log_z
 from ..tiny import tiny_model
@@ -118,6 +119,16 @@ def test_sentences_below_the_ess_get_no_value() -> None:
     assert made["importance"]["of_reliable"] is None
     assert {row["log_p_importance"] for row in made["sentences"]} == {None}
     assert made["ais"] is made["latent"] is made["bracket"] is None
+
+
+def test_words_are_what_the_judges_count(tmp_path: Path) -> None:
+    """No-break spaces and their kin belong to a word: perplexity per word divides by what an n-gram judge counts."""
+    line = "the\u00a0cat sees\u3000a\x1cdog \x85"
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text(f"{line}\n", encoding="utf-8")
+    corpus = find_corpus(str(tmp_path))
+    text, _ = _read(corpus, "test", tiny_model())
+    assert text.words.tolist() == [4]  # with `</s>`
 
 
 def test_without_log_z_there_is_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:

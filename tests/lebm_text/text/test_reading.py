@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
 from lebm_text.text import reading
-from lebm_text.text.reading import normalise, parse_lines, read_lines, read_split
+from lebm_text.text.reading import normalise, parse_lines, read_lines, read_split, split_words
 
 
 def _lines(data: bytes) -> list[str]:
@@ -73,6 +73,7 @@ def test_tokens_are_what_blanks_and_tabs_separate(line: str) -> None:
     tokens = [token for part in line.split("\t") for token in part.split(" ") if token]
     assert normalise(line) == " ".join(tokens)
     assert normalise(normalise(line)) == normalise(line)
+    assert split_words(line) == tokens
 
 
 @given(
