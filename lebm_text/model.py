@@ -25,8 +25,8 @@ from lebm_text.generation.generate import Generated, decode_latents, generate
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
-from lebm_text.run import CONFIG, WEIGHTS
-from lebm_text.store import atomic_write_json, read_json
+from lebm_text.run import CONFIG, WEIGHTS, read_config
+from lebm_text.store import atomic_write_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
 from lebm_text.training.checkpoint import JSON, load_weights, save_weights
@@ -76,7 +76,7 @@ class LatentEBM:
             InputError: something is missing, damaged or does not belong together.
         """
         directory = Path(directory)
-        config = Config.from_dict(read_json(directory / CONFIG))
+        config = read_config(directory)
         tokenizer = load_tokenizer(directory)
         path = directory / WEIGHTS
         if not path.exists():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.base import Report
 
-__all__ = ["Run", "SampleText", "check_free", "newest_run", "replacing", "runs_directory"]
+__all__ = ["Run", "SampleText", "check_free", "newest_run", "read_config", "replacing", "runs_directory"]
 
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
@@ -73,9 +73,9 @@ class Run:
         """The run that was named, or the newest one. Raises InputError if that is none."""
         if path is None:
             return cls(newest_run(runs_directory()), data_dir=data_dir)
-        if not (path / CONFIG).is_file():
-            raise InputError(f"{path} is no run: it holds no {CONFIG}")
-        return cls(path, data_dir=data_dir)
+        run = cls(path, data_dir=data_dir)
+        _require_config(run.path)
+        return run
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -118,7 +118,7 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """Of the run, resolved."""
-        return Config.from_dict(read_json(self.config_file))
+        return read_config(self.path)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -224,6 +224,17 @@ class Run:
         line = " ".join(str(problem).split()) or type(problem).__name__
         if line not in self.notes:
             self.notes.append(line)
+
+
+def read_config(directory: Path) -> Config:
+    """Of a run, or of any directory with config.json. Raises InputError if there is none, or it is not sound."""
+    _require_config(directory)
+    return Config.from_dict(read_json(directory / CONFIG))
+
+
+def _require_config(directory: Path) -> None:
+    if not (directory / CONFIG).is_file():
+        raise InputError(f"{directory} is no run: it holds no {CONFIG}")
 
 
 def runs_directory() -> Path:

@@ -43,11 +43,11 @@ __all__ = [
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run. Raises InputError if there is none."""
+    """The JSON object in a file. Raises InputError if there is none."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path.parent} is no run: cannot read {path.name} ({error.strerror})") from None
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: not JSON ({error})") from None
     if not isinstance(values, dict):

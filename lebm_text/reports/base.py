@@ -218,14 +218,19 @@ class Report:
         """The inverse of `to_json`; `name` is for messages. Keys that the report does not know are ignored.
 
         Raises:
-            InputError: a value is missing or of another type, or the file is of a later version.
+            InputError: a value is missing or of another type, parts do not fit together, or the file is of a later
+                version.
         """
         if values.get("schema", 1) != cls.schema:
             raise InputError(f"{name} has schema {values['schema']!r} of {cls.kind}; this version reads {cls.schema}")
         try:
-            return from_plain(cls, values)
-        except InputError as error:
-            raise InputError(f"{name} is damaged: {error}") from None
+            report = from_plain(cls, values)
+            with suppress(NotImplementedError):
+                report.table()  # what it needs is there, such as a row of each figure
+        except (InputError, ArithmeticError, LookupError, ValueError) as error:
+            what = error if isinstance(error, InputError) else f"its parts do not fit together ({error})"
+            raise InputError(f"{name} is damaged: {what}") from None
+        return report
 
     @classmethod
     def load(cls: type[R], path: str | Path) -> R:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
 
+from lebm_text import reports
 from lebm_text.errors import InputError
-from lebm_text.reports import load
+from lebm_text.reports import KINDS, load
 from lebm_text.reports.base import Report, need_sklearn, new_table
 from lebm_text.reports.drawing import new_figure
+
+OLD = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,36 @@ def test_a_file_holds_the_report(tmp_path: Path) -> None:
 def test_a_damaged_file_is_one_line(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         Counted.from_json(values, "x.json")
+
+
+def test_a_file_that_is_not_there_is_named_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^cannot read .*absent\.json: No such file or directory$"):
+        load(tmp_path / "absent.json")
+
+
+def _emptied(value: Any) -> Iterator[tuple[str, Any]]:
+    """`value` with one list or dictionary in it empty, each in turn, and which."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, part in [*inside]:
+        if isinstance(part, (dict, list)) and part:
+            for path, changed in [("", type(part)()), *_emptied(part)]:
+                copy = value.copy()
+                copy[key] = changed
+                yield f"{key}.{path}", copy
+
+
+@pytest.mark.parametrize("path", sorted(OLD.glob("eval/*.json")), ids=lambda path: path.stem)
+def test_what_loads_has_a_table(path: Path) -> None:
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for _, values in _emptied(report):
+        kind = reports._kind_of(values)
+        cls = getattr(getattr(reports, str(kind)), KINDS[str(kind)])
+        try:
+            found = cls.from_json(values, "x.json")
+        except InputError as error:
+            assert str(error).startswith("x.json is damaged: ")
+        else:
+            Console(file=io.StringIO(), width=60).print(found.table())
 
 
 @pytest.mark.parametrize("values", [{"kind": "counted"}, {"metric": "counted"}, {"kind": ["views"]}, {}])
