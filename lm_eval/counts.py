@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import split_words
+from lebm_text.text.reading import refusal, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
 __all__ += ["count_ngrams", "encode", "naming"]
@@ -30,10 +30,6 @@ Int32Array = npt.NDArray[np.int32]
 UNK, BOS, EOS = 0, 1, 2
 _MARKERS = ("<unk>", "<s>", "</s>")
 UNKNOWN_WORD = "<oov>"
-# kenlm loads `<UNK>` onto the id of out-of-vocabulary words, whatever the model says of it.
-_RESERVED = frozenset(("<s>", "</s>", "<UNK>"))
-# kenlm separates words at these too, so a word that holds one could never be looked up.
-_BREAKS_WORDS = frozenset("\0\n\v\f\r")
 
 
 @contextmanager
@@ -59,9 +55,8 @@ class WordIds(dict[str, int]):
         self.line = 0
 
     def __missing__(self, word: str) -> int:
-        if word in _RESERVED or not _BREAKS_WORDS.isdisjoint(word):
-            what = "a reserved word" if word in _RESERVED else "a word with a control character"
-            raise InputError(f"line {self.line} contains {what}, {word!r}; remove it from the text")
+        if problem := refusal(word):
+            raise InputError(f"line {self.line} contains {problem}, {word!r}; remove it from the text")
         if word == "<unk>":
             index = self[UNKNOWN_WORD]
         elif self.growing:

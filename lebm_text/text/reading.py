@@ -1,8 +1,9 @@
 """Sentences of a text: one a line, UTF-8, checked as they are read and never all in memory.
 
 A line ends at LF or CRLF; a byte order mark at the start is dropped. Tokens are separated by runs of
-blanks and tabs and by nothing else: no-break spaces, form feeds and their kin belong to the token, as
-they do for an n-gram model, so that every part of the program counts the same tokens.
+blanks and tabs and by nothing else: no-break spaces and their kin belong to the token, as they do for an
+n-gram model, so that every part of the program counts the same tokens. What such a model cannot read is
+refused (`refusal`).
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from .sources import raw_lines, stored_bytes
 __all__ = ["KEPT_FROM", "RESERVED", "Split", "normalise", "parse_lines", "read_lines", "read_split", "read_text"]
 __all__ += ["split_words"]
 
-RESERVED = frozenset({"<pad>", "<s>", "</s>"})
-"""Tokens that mean something to the models and may not stand in a text; `<unk>` is an ordinary word."""
+RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
+"""Words that no text may hold: what the models mean by them, or kenlm, which has `<UNK>` for words it does not know.
+
+`<unk>` is an ordinary word.
+"""
+_BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too: one that holds one is never found
 
 KEPT_FROM = 1 << 20
 """Bytes of text: of shorter ones nothing is cached. So much takes 0.1 s to encode by words, 0.6 s by pieces."""
 
-_VERSION = 1  # of the rules by which cache entries are made
+_VERSION = 2  # of the rules by which cache entries are made
 _BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
-_CLOSER_LOOK = ("\ufffd", "\0", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
+_CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,26 @@ def split_words(sentence: str) -> list[str]:
     return line.split(" ") if line else []
 
 
+def refusal(word: str) -> str | None:
+    """Why no text may hold `word`, if so: what no judge can read is neither trained on nor written."""
+    if word in RESERVED:
+        return "a reserved word"
+    return None if _BREAKS_WORDS.isdisjoint(word) else "a word with a control character"
+
+
+def readable(sentence: str) -> str:
+    """A normalised `sentence` with `<unk>` in the place of each word that no text may hold."""
+    words = sentence.split(" ")
+    if RESERVED.isdisjoint(words) and _BREAKS_WORDS.isdisjoint(sentence):
+        return sentence
+    return " ".join("<unk>" if refusal(word) else word for word in words)
+
+
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Yield every line of `stream`, normalised, empty ones included; `name` is for messages.
 
     Raises InputError, with the line number, for bytes that are not UTF-8, NUL bytes, carriage returns
-    inside a line, and the reserved tokens `<pad>`, `<s>` and `</s>`.
+    inside a line, and words with a `refusal`.
     """
     for _, lines in _parsed_blocks(stream, name):
         yield from lines
@@ -164,10 +184,10 @@ def _parse_line(raw: bytes, name: str, number: int) -> str:
     if "\r" in line:
         raise InputError(f"{name}, line {number}: carriage return inside the line; end lines with LF or CRLF")
     line = normalise(line)
-    if not RESERVED.isdisjoint(tokens := split_words(line)):
-        token = next(token for token in tokens if token in RESERVED)
-        raise InputError(
-            f"{name}, line {number}: holds the token {token}, which is reserved; "
-            "one sentence a line without markers is expected"
-        )
-    return line
+    if RESERVED.isdisjoint(words := split_words(line)) and _BREAKS_WORDS.isdisjoint(line):
+        return line
+    word = next(filter(refusal, words))
+    cure = "replace it by a blank"
+    if word in RESERVED:
+        cure = "write <unk>" if word == "<UNK>" else "one sentence a line without markers is expected"
+    raise InputError(f"{name}, line {number}: holds {refusal(word)}, {word!r}; {cure}")

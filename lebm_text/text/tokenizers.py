@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import json
 import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,8 @@ from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes, fresh_directory
 
 from .encoding import EncodedSentences, pack
-from .reading import Split, normalise, split_words
+from .escaping import escape, unescape
+from .reading import Split, normalise, readable, refusal, split_words
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,6 +52,11 @@ SPECIALS = ("<pad>", UNK, "<s>", "</s>")
 _FORMAT = "lebm-text word tokenizer"
 _VERSION = 1
 _BLANK = "\u2581"  # how pieces spell a blank
+_MAX_FILE = 1 << 28  # bytes: what lies in a run may be a stranger's
+_NEVER_IN_A_WORD = frozenset("\0\n\r")  # not even in a run of before: no text was ever read with these
+# Of the library's message a field 1000, which it does not know, and its first own field, with which older files begin.
+_FIELD_TAG, _PIECES = b"\xc2\x3e", b"\n"
+_FIELD = re.compile(re.escape(_FIELD_TAG) + rb".lebm-text 2 (plain|lower) ([0-9a-f]{64})", re.DOTALL)
 _MAX_BYTES = 16384  # longer lines teach no pieces; the library's own limit of 4192 would skip some real ones
 
 
@@ -90,6 +97,8 @@ class Tokenizer(ABC):
         """Read the tokenizer's file. Raises InputError if it is missing, broken or of another format version."""
         path = directory / cls.file
         try:
+            if path.stat().st_size > _MAX_FILE:
+                raise InputError(f"it is larger than {_MAX_FILE >> 20} MiB, more than any vocabulary needs")
             return cls._from_bytes(path.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read the tokenizer {path}: {error.strerror or error}") from error
@@ -98,27 +107,43 @@ class Tokenizer(ABC):
 
     def save(self, directory: Path) -> None:
         """Write the tokenizer's file into `directory`, which must exist; equal tokenizers write equal bytes."""
-        atomic_write_bytes(directory / self.file, self._content)
+        atomic_write_bytes(directory / self.file, self._stored())
+
+    def _stored(self) -> bytes:
+        """The content of the file."""
+        return self._content
 
     def fingerprint(self) -> str:
-        """SHA-256 of that file."""
+        """SHA-256 of what the tokenizer is: of its file, but for the digest that a `tokenizer.json` holds."""
         return hashlib.sha256(self._content).hexdigest()
 
     def __len__(self) -> int:
         """Number of ids, the special ones included."""
         return len(self._tokens)
 
-    @abstractmethod
     def encode(self, sentence: str) -> list[int]:
-        """Ids of `sentence`, without `<s>` and `</s>`."""
+        """Ids of `sentence`, without `<s>` and `</s>`; what the tokenizer does not know gives `unk_id`.
+
+        Raises InputError for anything but a text, and for one that is no Unicode.
+        """
+        if not isinstance(sentence, str):
+            raise InputError(f"a sentence is a str, got {type(sentence).__name__}: {reprlib.repr(sentence)}")
+        try:
+            _ = sentence.isascii() or sentence.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"a sentence holds half a character, {sentence[error.start]!r} ({error.reason})") from None
+        return self._encode(sentence)
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
-        """All `sentences` in one flat array, each closed by `</s>`."""
+        """All `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
+        if isinstance(sentences, str):
+            raise InputError(f"expected a list of sentences, got one string: {reprlib.repr(sentences)}")
         return pack(map(self.encode, sentences), self.eos_id)
 
     def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
         """Text of `ids`; pad, bos and eos are skipped, wherever they stand, and `unk_id` reads as the word `<unk>`.
 
+        So does a word that no text may hold (see `reading`), which pieces can spell: judges read what is written.
         Raises ValueError for an id outside the vocabulary.
         """
         tokens = []
@@ -134,6 +159,9 @@ class Tokenizer(ABC):
     def _from_bytes(cls, content: bytes) -> Self: ...
 
     @abstractmethod
+    def _encode(self, sentence: str) -> list[int]: ...
+
+    @abstractmethod
     def _join(self, tokens: list[str]) -> str: ...
 
 
@@ -146,15 +174,19 @@ class WordTokenizer(Tokenizer):
     def __init__(self, words: Sequence[str], *, lowercase: bool = False, notices: Sequence[str] = ()) -> None:
         """`words` in the order of their ids from 4 on. Raises InputError for words that cannot be tokens."""
         stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "words": list(words)}
-        content = (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode()
-        super().__init__([*SPECIALS, *words], content, notices)
+        try:
+            content = (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"the vocabulary lists a word with half a character ({error.reason})") from None
+        # Runs of before may know a word that is refused today.
+        super().__init__([*SPECIALS, *(UNK if refusal(word) else word for word in words)], content, notices)
         self.lowercase = lowercase
         self._ids = {word: i for i, word in enumerate(words, len(SPECIALS))}
         if len(self._ids) != len(words):
             raise InputError("the vocabulary lists a word twice")
         for word in words:
-            if word in SPECIALS or word != normalise(word) or " " in word or not word:
-                raise InputError(f"the vocabulary lists {word!r}, which cannot be a word")
+            if word in SPECIALS or split_words(word) != [word] or not _NEVER_IN_A_WORD.isdisjoint(word):
+                raise InputError(f"the vocabulary lists {reprlib.repr(word)}, which cannot be a word")
         # A written `<unk>` means itself; the other special tokens are never read from a text.
         self._ids[UNK] = self.unk_id
         self._unknown = repeat(self.unk_id)
@@ -168,8 +200,7 @@ class WordTokenizer(Tokenizer):
         words = closed_vocabulary(map(str.lower, sentences) if lowercase else sentences)[1:]
         return cls(words if vocab_size is None else words[: max(0, vocab_size - len(SPECIALS))], lowercase=lowercase)
 
-    def encode(self, sentence: str) -> list[int]:
-        """Ids of the words of `sentence`, without `<s>` and `</s>`; unknown words give `unk_id`."""
+    def _encode(self, sentence: str) -> list[int]:
         words = split_words(sentence.lower() if self.lowercase else sentence)
         return list(map(self._ids.get, words, self._unknown))
 
@@ -186,47 +217,63 @@ class WordTokenizer(Tokenizer):
         words, lowercase = stored.get("words"), stored.get("lowercase")
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or not isinstance(lowercase, bool):
             raise InputError("it needs 'words', a list of strings, and 'lowercase', true or false")
-        return cls(words, lowercase=lowercase)
+        tokenizer = cls(words, lowercase=lowercase)
+        if stored.get("sha256", tokenizer.fingerprint()) != tokenizer.fingerprint():  # older ones have none
+            raise InputError("it is not as it was written: its content does not have the sha256 that it holds")
+        return tokenizer
+
+    def _stored(self) -> bytes:
+        digest = json.dumps({"sha256": self.fingerprint()}, indent=0).removesuffix("\n}")
+        return f"{digest},".encode() + self._content.removeprefix(b"{")
 
     def _join(self, tokens: list[str]) -> str:
         return " ".join(tokens)
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Pieces of words. The word `<unk>` in a text is `unk_id`."""
+    """Pieces of words. The word `<unk>` in a text is `unk_id`.
+
+    The file is a model of the library behind a field that the library passes over. The field says whether text is
+    lower-cased, as judges read it, and has the SHA-256 of the model. A model without it is of an earlier version: where
+    it folds case it does so itself, by NFKC, and it takes text without `escape`.
+    """
 
     kind = "sentencepiece"
     file = "spm.model"
 
-    def __init__(self, model: bytes) -> None:
-        """`model` is the content of a `spm.model`. Raises InputError if it is not one of ours."""
+    def __init__(self, content: bytes) -> None:
+        """`content` of a `spm.model`. Raises InputError if it is not one of ours."""
         from sentencepiece import SentencePieceProcessor
 
-        # Empty input would leave a processor without a model, which logs to stderr whenever it is asked anything.
-        if not model:
-            raise InputError("the sentencepiece model is empty")
+        field = _FIELD.match(content)
+        self._escapes, self.lowercase = field is not None, field is not None and field[1] == b"lower"
+        if field is None and not content.startswith(_PIECES):
+            raise InputError("not a sentencepiece model, or one of a later version")
+        if field is not None and hashlib.sha256(content[field.end() :]).hexdigest().encode() != field[2]:
+            raise InputError("it is not as it was written: the model does not have the sha256 that stands before it")
         try:
-            self._processor = SentencePieceProcessor(model_proto=model)
+            self._processor = SentencePieceProcessor(model_proto=content)
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError("not a sentencepiece model") from error
         pieces = list(map(self._processor.id_to_piece, range(self._processor.get_piece_size())))
         if tuple(pieces[: len(SPECIALS)]) != SPECIALS:
             raise InputError(f"the sentencepiece model must have {' '.join(SPECIALS)} as ids 0 to 3")
-        super().__init__(pieces, model)
+        super().__init__(pieces, content)
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocab_size: int = 8000, *, lowercase: bool = False) -> Self:
         """Train on normalised lines; `vocab_size` counts all ids, the special ones included.
 
         A text too small for `vocab_size` gives the largest model the library can make of it, and a line in
-        `notices`. The text is taken as it is; with `lowercase`, the model itself applies NFKC and case
-        folding. One thread, so that the same text gives the same bytes. Lines over 16 KiB are passed over.
+        `notices`. The text is taken as it is, or in lower case. One thread, so that the same text gives the same
+        bytes. Lines over 16 KiB are passed over.
         Raises InputError if `vocab_size` has no room for the characters of the text.
         """
         import sentencepiece
 
         # `<unk>` has an id of its own: pieces are learned from what stands between such words.
-        lines = (part for sentence in sentences for part in _split_at_unk(sentence) if part != UNK)
+        text = map(str.lower, sentences) if lowercase else sentences
+        lines = (escape(part) for sentence in text for part in _split_at_unk(sentence) if part != UNK)
         names, model = ("pad", "unk", "bos", "eos"), io.BytesIO()
         specials: dict[str, Any] = {f"{name}_id": i for i, name in enumerate(names)}
         specials |= {f"{name}_piece": piece for name, piece in zip(names, SPECIALS, strict=True)}
@@ -238,7 +285,7 @@ class SentencePieceTokenizer(Tokenizer):
                 vocab_size=vocab_size,
                 hard_vocab_limit=False,
                 character_coverage=1.0,
-                normalization_rule_name="nfkc_cf" if lowercase else "identity",
+                normalization_rule_name="identity",
                 max_sentence_length=_MAX_BYTES,
                 num_threads=1,
                 minloglevel=2,
@@ -246,7 +293,9 @@ class SentencePieceTokenizer(Tokenizer):
             )
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(_explain(str(error), vocab_size)) from error
-        tokenizer = cls(model.getvalue())
+        digest = hashlib.sha256(model.getvalue()).hexdigest()
+        field = f"lebm-text 2 {'lower' if lowercase else 'plain'} {digest}".encode()
+        tokenizer = cls(_FIELD_TAG + bytes([len(field)]) + field + model.getvalue())
         if len(tokenizer) < vocab_size:
             tokenizer.notices = (
                 f"the training text yields {len(tokenizer)} pieces at most; "
@@ -254,11 +303,13 @@ class SentencePieceTokenizer(Tokenizer):
             )
         return tokenizer
 
-    def encode(self, sentence: str) -> list[int]:
-        """Ids of the pieces of `sentence`, without `<s>` and `</s>`."""
+    def _encode(self, sentence: str) -> list[int]:
         ids: list[int] = []
-        for part in _split_at_unk(normalise(sentence)):
-            ids.extend([self.unk_id] if part == UNK else self._processor.encode(part))
+        for part in _split_at_unk(normalise(sentence.lower() if self.lowercase else sentence)):
+            if part == UNK:
+                ids.append(self.unk_id)
+            else:
+                ids.extend(self._processor.encode(escape(part) if self._escapes else part))
         return ids
 
     @classmethod
@@ -267,7 +318,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _join(self, tokens: list[str]) -> str:
         text = "".join(f"{_BLANK}{UNK}{_BLANK}" if token == UNK else token for token in tokens)
-        return normalise(text.replace(_BLANK, " "))
+        text = normalise(text.replace(_BLANK, " "))
+        return readable(unescape(text) if self._escapes else text)
 
 
 def _split_at_unk(sentence: str) -> Iterable[str]:

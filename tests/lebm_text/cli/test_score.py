@@ -123,7 +123,7 @@ def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(
         (["--format", "csv"], "--format"),
         (["-o", "no/where"], "does not exist"),
         (["--ais-steps", "9"], "--bound"),
-        (["bad"], "line 2: holds the token <s>"),
+        (["bad"], "line 2: holds a reserved word, '<s>'"),
     ],
 )
 def test_wrong_arguments_are_one_line(

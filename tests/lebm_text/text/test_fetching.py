@@ -143,7 +143,7 @@ def test_csv_with_quotes(site: Site) -> None:
         ("train", b" a b c \n a b \n d f \n", r"train\.txt has sha256"),
         ("valid", b" a b \n", r"valid\.txt has 1 sentences instead of 2"),
         ("test", b" c \xff \n", "cannot be read|not UTF-8"),
-        ("test", b" <s> c c \n", "holds the token <s>"),
+        ("test", b" <s> c c \n", "holds a reserved word, '<s>'"),
         ("test", b"", "cannot be read|no sentence"),
     ],
     ids=["other-word", "fewer-lines", "not-utf8", "reserved", "empty"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
 from lebm_text.text import reading
-from lebm_text.text.reading import normalise, parse_lines, read_lines, read_split, split_words
+from lebm_text.text.reading import (
+    RESERVED,
+    normalise,
+    parse_lines,
+    read_lines,
+    read_split,
+    readable,
+    refusal,
+    split_words,
+)
+from lm_eval.counts import canonical_sentences
 
 
 def _lines(data: bytes) -> list[str]:
@@ -27,7 +38,7 @@ def _lines(data: bytes) -> list[str]:
         (b"a b\r\nc\r\n", ["a b", "c"]),
         (b"\xef\xbb\xbfa\nb", ["a", "b"]),
         (b"a\n\n \t\r\nb\n", ["a", "", "", "b"]),
-        ("a\u00a0b\u2028c\u0085 d\x0be\x0cf\n".encode(), ["a\u00a0b\u2028c\u0085 d\x0be\x0cf"]),
+        ("a\u00a0b\u2028c\u0085 d\x1ce\n".encode(), ["a\u00a0b\u2028c\u0085 d\x1ce"]),
         (b"<unk> <S> x<s>y </s>.\n", ["<unk> <S> x<s>y </s>."]),
         (b"", []),
     ],
@@ -52,11 +63,14 @@ def test_lines_are_normalised(data: bytes, expected: list[str]) -> None:
         (b"a\nb\nc\0\n", "text, line 3: holds a NUL byte"),
         ("h\n".encode("utf-16"), "line 1: not UTF-8"),
         (b"a\rb\n", "line 1: carriage return inside the line"),
-        (b"a\n<s> b\n", "line 2: holds the token <s>"),
-        (b"b </s>\n", "line 1: holds the token </s>"),
-        (b"a\n\nb <pad> c", "line 3: holds the token <pad>"),
+        (b"a\n<s> b\n", "line 2: holds a reserved word, '<s>'; one sentence a line without markers"),
+        (b"b </s>\n", "line 1: holds a reserved word, '</s>'"),
+        (b"a\n\nb <pad> c", "line 3: holds a reserved word, '<pad>'"),
+        (b"a\nb <UNK>\n", "line 2: holds a reserved word, '<UNK>'; write <unk>"),
+        (b"a\nb\x0bc d\n", r"line 2: holds a word with a control character, 'b\\x0bc'; replace it by a blank"),
+        (b"a b\x0c\n", r"line 1: holds a word with a control character, 'b\\x0c'; replace it by a blank"),
     ],
-    ids=["not-utf8", "nul", "utf16", "lone-cr", "bos", "eos", "pad"],
+    ids=["not-utf8", "nul", "utf16", "lone-cr", "bos", "eos", "pad", "kenlm-unk", "vt", "ff"],
 )
 def test_broken_lines_are_refused_with_their_number(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -65,6 +79,25 @@ def test_broken_lines_are_refused_with_their_number(data: bytes, message: str) -
 
 def test_a_bom_counts_only_at_the_start() -> None:
     assert _lines(b"a\n\xef\xbb\xbfb\n") == ["a", "\ufeffb"]
+
+
+@given(
+    st.lists(st.sampled_from([*RESERVED, "<unk>", "<oov>", "<S>", "x<s>y", "a\x0bb", "\x0c", "c\u2028"]), max_size=4)
+)
+def test_what_a_judge_refuses_no_text_holds(words: list[str]) -> None:
+    """And a sentence that is made readable is read."""
+    line = " ".join(words)
+
+    def reads(read: Callable[[], object]) -> bool:
+        try:
+            read()
+        except InputError:
+            return False
+        return True
+
+    assert reads(lambda: _lines(line.encode())) == reads(lambda: list(canonical_sentences([line])))
+    (made,) = canonical_sentences([readable(line)])
+    assert made.replace("<oov>", "<unk>") == " ".join("<unk>" if refusal(w) or w == "<oov>" else w for w in words)
 
 
 @settings(deadline=None)

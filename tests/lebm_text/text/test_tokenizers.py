@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
+from lebm_text.store import sha256_file
 from lebm_text.text.corpora import find_corpus
-from lebm_text.text.reading import RESERVED, Split
+from lebm_text.text.escaping import escape, unescape
+from lebm_text.text.reading import RESERVED, Split, normalise, readable
 from lebm_text.text.tokenizers import (
     SPECIALS,
     SentencePieceTokenizer,
@@ -40,7 +44,7 @@ WORDS = WordTokenizer(["the", "a", "cat", "dog"])
 PIECES = SentencePieceTokenizer.train(SENTENCES, 45)
 
 words = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n\0"), min_size=1, max_size=6
+    st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n\v\f\0"), min_size=1, max_size=6
 ).filter(lambda word: word not in RESERVED)
 sentences = st.lists(words, max_size=8).map(" ".join)
 
@@ -99,7 +103,103 @@ def test_lowercase_is_part_of_the_tokenizer(tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     assert load_tokenizer(tmp_path).encode("tHE Cat") == tokenizer.encode("the cat") == [5, 4]
     pieces = SentencePieceTokenizer.train([s.upper() for s in SENTENCES], 45, lowercase=True)
-    assert pieces.decode(pieces.encode("The CAT")) == "the cat"
+    pieces.save(tmp_path / "..")
+    for either in (pieces, load_tokenizer(tmp_path / "..")):
+        assert either.decode(either.encode("The CAT")) == "the cat"
+
+
+def test_lower_case_is_that_of_the_judges_for_pieces_too() -> None:
+    """NFKC and case folding made three characters of "½" and "fi" of a ligature: words that no judge knew."""
+    text = ["Straße ½ ﬁn ＡＢ ΑΣ Σ İI x² Ⅷ", "µ ſ ᾳ Ⅷ"]
+    pieces = SentencePieceTokenizer.train(text * 20, 60, lowercase=True)
+    known = {word for line in text for word in line.lower().split(" ")}
+    assert [pieces.decode(pieces.encode(line)) for line in text] == [line.lower() for line in text]
+    assert {word for line in text for word in pieces.decode(pieces.encode(line)).split(" ")} <= known
+
+
+ODD = st.text(
+    st.sampled_from([*"aé '<>s/ \u2581\u2585\u2047\u3000\u00a0\ufdd0\ufdd1\ufdd6\x1c\u2028\ufeff"]), max_size=6
+)
+GLUED = st.sampled_from(["<unk>", "<s>", "</s>", "<pad>", "<unk>'s", "x<s>y", "</s>.", "<UNK>x", "<<unk>>"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(ODD | GLUED, max_size=6).map("".join), max_size=6))
+def test_no_character_is_lost_on_the_way_through_pieces(text: list[str]) -> None:
+    text = [*SENTENCES, *map(readable, map(normalise, text))]
+    pieces = SentencePieceTokenizer.train(text, 100)
+    for line in text:
+        assert pieces.decode(pieces.encode(line)) == line
+
+
+@given(st.lists(ODD | GLUED).map("".join))
+def test_what_is_escaped_has_nothing_of_the_library_and_comes_back(text: str) -> None:
+    assert not any(own in escape(text) for own in ("\u2581", "\u2585", *SPECIALS))
+    assert unescape(escape(text)) == text
+    unescape(text)
+
+
+def test_pieces_never_spell_what_no_judge_can_read() -> None:
+    pieces = SentencePieceTokenizer.train([*SENTENCES, "x<s>y z</s> <S> <unk>s <UN K>"] * 3, 60)
+    spelled = {piece: i for i, piece in enumerate(pieces._tokens)}
+    assert pieces.decode(pieces.encode("<s> cat </s> <UNK> <pad>")) == "<unk> cat <unk> <unk> <unk>"
+    blank, begin = spelled["\u2581"], spelled["\ufdd5"]
+    assert pieces.decode([blank, begin]) == "<unk>"
+    assert pieces.decode([blank, begin, spelled["s"]]) == "<s>s"
+
+
+def test_words_of_an_earlier_run_that_no_judge_can_read_are_written_as_unknown() -> None:
+    tokenizer = WordTokenizer(["a", "<UNK>", "b\x0bc"])
+    assert tokenizer.decode([4, 5, 6]) == "a <unk> <unk>"
+
+
+def _of_version_1(lowercase: bool) -> bytes:
+    """A model as it was made before there was a field in front of it."""
+    import sentencepiece
+
+    options: dict[str, Any] = {f"{name}_id": i for i, name in enumerate(("pad", "unk", "bos", "eos"))}
+    options |= {"normalization_rule_name": "nfkc_cf" if lowercase else "identity", "character_coverage": 1.0}
+    text, model = ["Straße the cat ½ a\u2581b", *SENTENCES], io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text),
+        model_writer=model,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
+    )
+    return model.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "expected"), [(True, "straße 1⁄2 a b"), (False, "Straße ½ a b")], ids=["folded", "as-it-is"]
+)
+def test_models_of_earlier_runs_encode_as_they_did(tmp_path: Path, lowercase: bool, expected: str) -> None:
+    (tmp_path / "spm.model").write_bytes(_of_version_1(lowercase))
+    pieces = load_tokenizer(tmp_path)
+    assert pieces.decode(pieces.encode("Straße ½ a\u2581b")) == expected
+    assert pieces.fingerprint() == sha256_file(tmp_path / "spm.model")
+
+
+@pytest.mark.parametrize("tokenizer", [WORDS, PIECES], ids=["word", "sentencepiece"])
+@pytest.mark.parametrize("given", [None, b"the cat", ["the", "cat"], 7, float("nan")], ids=repr)
+def test_what_is_no_sentence_is_said_to_be_none(tokenizer: Tokenizer, given: Any) -> None:
+    with pytest.raises(InputError, match="a sentence is a str, got"):
+        tokenizer.encode(given)
+    with pytest.raises(InputError, match="a sentence is a str, got"):
+        tokenizer.encode_many([given])
+
+
+@pytest.mark.parametrize("tokenizer", [WORDS, PIECES], ids=["word", "sentencepiece"])
+def test_one_string_is_no_list_of_sentences(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InputError, match="got one string"):
+        tokenizer.encode_many("the cat")
+
+
+def test_half_a_character_is_no_sentence() -> None:
+    for tokenizer in (WORDS, PIECES):
+        with pytest.raises(InputError, match=r"half a character, '\\ud800'"):
+            tokenizer.encode("the \ud800 cat")
 
 
 @settings(deadline=None)
@@ -184,13 +284,25 @@ _GOOD = {"format": "lebm-text word tokenizer", "version": 1, "lowercase": False,
         ({**_GOOD, "words": ["<s>"]}, "cannot be a word"),
         ({**_GOOD, "words": ["a b"]}, "cannot be a word"),
         ({**_GOOD, "words": [""]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a\nb"]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a\0b"]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a\rb"]}, "cannot be a word"),
+        ({**_GOOD, "words": [" a"]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a b" * 9999]}, "cannot be a word"),
+        ({**_GOOD, "words": ["a\ud800"]}, "half a character"),
+        ({**_GOOD, "words": None}, "'words', a list of strings"),
+        ({**_GOOD, "version": float("inf")}, "version inf"),
+        (b'{"version": ' + b"9" * 5000 + b"}", "not JSON"),
+        ({**_GOOD, "sha256": "0" * 64}, "not as it was written"),
+        ({**_GOOD, "sha256": None}, "not as it was written"),
     ],
 )
 def test_broken_word_tokenizer_says_why(tmp_path: Path, content: bytes | dict[str, object], message: str) -> None:
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     (tmp_path / "tokenizer.json").write_bytes(data)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         load_tokenizer(tmp_path)
+    assert len(str(error.value)) < 500 and str(error.value).isprintable()
 
 
 def test_the_unbroken_form_of_those_loads(tmp_path: Path) -> None:
