@@ -22,6 +22,7 @@ import numpy.typing as npt
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_writer
 from lebm_text.text.reading import split_words
+from lebm_text.text.sources import STDIN, as_file, name_of, open_source
 
 from .counts import Float32Array, Int32Array, canonical_sentences
 from .kneser_ney import BackoffModel, KneserNeySettings
@@ -102,7 +103,7 @@ class KenlmJudge:
     """A model file, ARPA or kenlm binary, queried by kenlm."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError if kenlm is not installed or does not accept the file."""
+        """`path` may be packed or a pipe. Raises InputError if kenlm is not installed or does not accept the file."""
         try:
             kenlm = importlib.import_module("kenlm")
         except ImportError as error:
@@ -113,10 +114,11 @@ class KenlmJudge:
         config = kenlm.Config()
         config.show_progress = False
         config.arpa_complain = kenlm.ARPALoadComplain.NONE
-        try:
-            self._model = kenlm.Model(str(path), config)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"kenlm cannot load {path}: {error}") from error
+        with as_file(path) as (file, self.sha256):
+            try:
+                self._model = kenlm.Model(os.fsencode(file), config)
+            except (OSError, RuntimeError, UnicodeError) as error:
+                raise InputError(f"kenlm cannot load {name_of(path)}: {error}") from error
 
     @property
     def order(self) -> int:
@@ -148,8 +150,10 @@ def estimated_bytes(n_positions: int, order: int) -> int:
 
 
 def estimated_positions(path: Path) -> int:
-    """Words and sentence markers of a text file, extrapolated from its first megabyte."""
-    with path.open("rb") as stream:
+    """Words and sentence markers of a text file, extrapolated from its first megabyte; 0 for what is read only once."""
+    if path == STDIN or not path.is_file():
+        return 0
+    with open_source(path) as stream:
         head = stream.read(_HEAD)
     lines = head.decode(errors="replace").split("\n")
     positions = sum(map(len, map(split_words, lines))) + 2 * len(lines)

@@ -16,7 +16,7 @@ from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import train_arpa
 
 from .ngram_score import score
-from .options import TEXT, json_option, ngram_options, output_option
+from .options import json_option, ngram_options, output_option, text_argument
 
 __all__ = ["command"]
 
@@ -31,30 +31,30 @@ def command() -> None:
 
 
 @command.command("train")
-@click.argument("text", type=TEXT)
+@text_argument("text")
 @output_option("The ARPA file to write.", required=True)
 @ngram_options
 @json_option
-def train(text: Path, output: Path, ngram_backend: str, as_json: bool, **settings: Any) -> None:
+def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngram_backend: str, **more: Any) -> None:
     """Estimate a model of TEXT, one sentence a line, and write it as an ARPA file.
 
     The numbers are those of KenLM's lmplz. Empty lines are sentences too.
     """
-    chosen = KneserNeySettings(**settings)
     check_writable(output)
+    chosen = KneserNeySettings(**more)
     if ngram_backend == "numpy":
         check_memory(estimated_positions(text), chosen.order)
-    sentences = read_text(text)
-    with naming(str(text)):
-        fallback_orders = train_arpa(sentences, chosen, output, backend=ngram_backend)
+    read = read_text(text, text_column)
+    with naming(read.name):
+        fallback_orders = train_arpa(read.lines, chosen, output, backend=ngram_backend)
     for n in [] if as_json else fallback_orders:
         click.echo(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5", err=True)
     if as_json:
-        sha256 = {"text": sha256_file(text), "model": sha256_file(output) if output.is_file() else None}
-        report = {"model": str(output), "order": chosen.order, "n_sentences": len(sentences)}
+        sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
+        report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
         click.echo(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
     else:
-        click.echo(f"{output}: order {chosen.order}, from {len(sentences):,} sentences of {text}", err=True)
+        click.echo(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}", err=True)
 
 
 command.add_command(score)

@@ -9,14 +9,13 @@ from pathlib import Path
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.store import sha256_file
 from lebm_text.text.reading import read_text
 from lm_eval.counts import naming
 from lm_eval.kenlm import KenlmJudge
 from lm_eval.perplexity import perplexity
 
 from .console import strict_json
-from .options import TEXT, json_option
+from .options import INPUT, json_option, text_argument
 
 __all__ = ["score"]
 
@@ -24,11 +23,11 @@ _FIGURES = ("ppl", "ppl_excluding_oov", "ci95", "ci_scope", "nll", "n_sentences"
 
 
 @click.command("score")
-@click.argument("model", type=TEXT)
-@click.argument("text", type=TEXT)
+@click.argument("model", type=INPUT)
+@text_argument("text")
 @click.option("--per-sentence", is_flag=True, help="A line a sentence: nats, tokens, unknown words, tab between.")
 @json_option
-def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
+def score(model: Path, text: Path, text_column: str | None, per_sentence: bool, as_json: bool) -> None:
     """Perplexity of TEXT, one sentence a line, under MODEL, an ARPA file or a kenlm binary.
 
     Tokens are the words and </s>. Unknown words count at the probability of <unk>; the second figure leaves
@@ -37,9 +36,9 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
     """
     if per_sentence and as_json:
         raise InputError("--per-sentence prints lines, not JSON; leave out one of the two")
-    sentences, judge = read_text(text), KenlmJudge(model)
-    with naming(str(text)):
-        scores = judge.score(sentences)
+    read, judge = read_text(text, text_column), KenlmJudge(model)
+    with naming(read.name):
+        scores = judge.score(read.lines)
         result = perplexity(scores)
     if per_sentence:
         for nll, n_tokens, n_oov in zip(scores.nll, scores.n_tokens, scores.n_oov, strict=True):
@@ -47,7 +46,7 @@ def score(model: Path, text: Path, per_sentence: bool, as_json: bool) -> None:
     elif as_json:
         report = {name: getattr(result, name) for name in _FIGURES}
         report |= {"infinite": not math.isfinite(result.ppl), "order": judge.order}
-        report["sha256"] = {"text": sha256_file(text), "model": sha256_file(model)}
+        report["sha256"] = {"text": read.sha256, "model": judge.sha256}
         click.echo(json.dumps(strict_json(report), allow_nan=False))
     else:
         low, high = result.ci95

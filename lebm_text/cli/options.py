@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import click
 
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
-from lebm_text.text.reading import parse_lines, read_lines
+from lebm_text.text.reading import parse_lines, read_records
+from lebm_text.text.sources import STDIN
 
 __all__ = [
     "DIRECTORY",
@@ -40,6 +40,7 @@ __all__ = [
     "scoring_options",
     "seed_option",
     "split_option",
+    "text_argument",
     "training_options",
 ]
 
@@ -56,10 +57,18 @@ class _FiniteRange(click.FloatRange):
         return number
 
 
+class _Input(click.Path):
+    """A file to read; `-` is standard input."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return STDIN if value == "-" else path
+
+
 MAX_SEED = 2**63 - 1  # the largest that torch takes
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
-INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+INPUT = _Input(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 SHARE = _FiniteRange(0, 1, min_open=True)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _NEW_DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -92,6 +101,10 @@ run_option = click.option(
     "--run", type=DIRECTORY,
     help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
 )
+_text_column_option = click.option(
+    "--text-column", metavar="NAME",
+    help="Of JSON, CSV and Parquet: the field with the text.  [default: text, sentence, or the only one]",
+)
 _backend_option = click.option(
     "--ngram-backend", type=click.Choice(["numpy", "lmplz"]), default="numpy",
     help="Estimate here, or with KenLM's lmplz from PATH (for texts larger than memory).",
@@ -102,6 +115,11 @@ _backend_option = click.option(
 def output_option(help_text: str, **more: Any) -> Decorator:
     """`--output`, a file."""
     return click.option("-o", "--output", type=_NEW_FILE, help=help_text, **more)
+
+
+def text_argument(name: str, **more: Any) -> Decorator:
+    """A text to read, one sentence a line or a format with columns, and `--text-column`."""
+    return _all_of(click.argument(name, type=INPUT, **more), _text_column_option)
 
 
 def seed_option(help_text: str | None = None, *, largest: int = MAX_SEED) -> Decorator:
@@ -143,15 +161,13 @@ def parse_sentence(text: str, name: str) -> str:
     return "".join(lines)
 
 
-def read_sentences(file: Path | None, typed: Sequence[str] = ()) -> list[str]:
-    """What was typed, or the lines of a file, or of standard input (no file, or `-`), empty ones included."""
+def read_sentences(file: Path | None, typed: Sequence[str] = (), column: str | None = None) -> list[str]:
+    """What was typed, or the lines of a file, or of standard input (no file), empty ones included."""
     if typed and file is not None:
         raise InputError("sentences are named both as arguments and by --file: give one of them")
     if typed:
         return [parse_sentence(text, f"argument {i}") for i, text in enumerate(typed, 1)]
-    if file is None or str(file) == "-":
-        return list(parse_lines(sys.stdin.buffer, "standard input"))
-    return list(read_lines(file))
+    return list(read_records(file or STDIN, column))
 
 
 # fmt: off
@@ -179,8 +195,10 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
     judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
     several: dict[str, Any] = {"multiple": True, "callback": lambda _ctx, _param, given: tuple(dict.fromkeys(given))}
     return _all_of(
-        click.option("--samples", type=TEXT,
-                     help="Text to judge, one sentence a line, from any system.  [default: those of the run]"),
+        click.option("--samples", type=INPUT,
+                     help="Text to judge, from any system: a sentence a line, or .jsonl, .json, .csv, .tsv, .parquet.  "
+                     "[default: those of the run]"),
+        _text_column_option,
         run_option,
         click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
         data_dir_option,

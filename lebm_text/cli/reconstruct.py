@@ -13,17 +13,17 @@ from lebm_text.reports.reconstruction import ReconstructionSettings, compute
 from lebm_text.run import Run
 
 from .console import progress
-from .options import INPUT, decoding_options, read_sentences, report_options, run_option
+from .options import decoding_options, read_sentences, report_options, run_option, text_argument
 
 __all__ = ["command"]
 
 
 @click.command("reconstruct")
-@click.argument("file", required=False, type=INPUT)
+@text_argument("file", required=False)
 @run_option
 @decoding_options(default="greedy")
 @report_options()
-def command(file: Path | None, run: Path | None, as_json: bool, **settings: Any) -> None:
+def command(file: Path | None, text_column: str | None, run: Path | None, as_json: bool, **settings: Any) -> None:
     """Read sentences, one a line, from FILE or standard input; print each, a tab, and its reconstruction.
 
     A latent vector is drawn from the posterior of each sentence and decoded. Words outside the vocabulary are
@@ -31,7 +31,7 @@ def command(file: Path | None, run: Path | None, as_json: bool, **settings: Any)
     --json, each line is an object with "input" and "reconstruction".
     """
     found = Run.find(run)
-    sentences = read_sentences(file)
+    sentences = read_sentences(file, column=text_column)
     with progress(quiet=as_json) as on_progress:
         report = compute(found, sentences, ReconstructionSettings(**settings), on_progress)
     for pair in report.pairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,17 @@ from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.reports.scores import Scorer, ScoreSettings, format_lines, score_lines
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_text, check_writable
-from lebm_text.text.reading import parse_lines, read_lines
+from lebm_text.text.reading import read_records
+from lebm_text.text.sources import STDIN
 
 from .console import progress
-from .options import INPUT, device_option, output_option, run_option, scoring_options
+from .options import device_option, output_option, run_option, scoring_options, text_argument
 
 __all__ = ["command"]
 
 
 @click.command("score")
-@click.argument("file", default="-", type=INPUT)
+@text_argument("file", default="-")
 @run_option
 @scoring_options
 @click.option("--as-trained", is_flag=True,
@@ -44,10 +44,10 @@ def command(file: Path, run: Path | None, output: Path | None, form: str, bound:
     if not bound and (steps or chains):
         raise click.UsageError("--ais-steps and --ais-chains are of --bound, which is not given")
     ais = AISSettings(steps or AISSettings.n_steps, chains or AISSettings.n_chains) if bound else None
-    lines = parse_lines(sys.stdin.buffer, "standard input") if str(file) == "-" else list(read_lines(file))
     if output is not None:
         check_writable(output)
-        lines = list(lines)  # refused before the first score, not after the last
+    found = read_records(file, options.pop("text_column"))
+    lines = found if output is None and file == STDIN else list(found)  # refused before the first score
     how = {name: options.pop(name) for name in ("log_z", "device", "precision")}
     with progress(quiet=False) as on_progress:
         scorer = Scorer.of_run(Run.find(run), ScoreSettings(**options, bound=ais), **how, on_progress=on_progress)

@@ -110,24 +110,33 @@ def describe_rates(rates: Mapping[str, float]) -> str:
 
 
 def read_samples(
-    source: Path | Sequence[str], n: int | None = None, label: str = "samples", tokenizer: str = "word"
+    source: Path | Sequence[str],
+    n: int | None = None,
+    label: str = "samples",
+    tokenizer: str = "word",
+    column: str | None = None,
 ) -> SampledText:
-    """The first `n` sentences (none: all) of a text file or a list.
+    """The first `n` sentences (none: all) of a list, or of a file of any format that `sources.raw_records` knows.
+
+    Args:
+        column: of the file, that holds the sentences; None: `text`, `sentence`, or the only one with strings.
 
     Raises:
-        InputError: it cannot be read, is empty, or has fewer.
+        InputError: it cannot be read, is empty, has no such column, or has fewer sentences.
     """
     path = source if isinstance(source, Path) else None
-    sentences = read_text(source) if isinstance(source, Path) else list(source)
+    if isinstance(source, Path):
+        text = read_text(source, column)
+        sentences, sha256 = text.lines, text.sha256
+    else:
+        sentences = list(source)
+        sha256 = hashlib.sha256("".join(f"{sentence}\n" for sentence in sentences).encode()).hexdigest()
     if n is not None and n > len(sentences):
         name = "the list of samples" if path is None else path
         raise InputError(f"{name} has {len(sentences):,} sentences, fewer than the {n:,} asked for with -n")
     record: Mapping[str, Any] = {}
-    if path is None:
-        sha256 = hashlib.sha256("".join(f"{sentence}\n" for sentence in sentences).encode()).hexdigest()
-    else:
-        sha256 = sha256_file(path)
-        record = read_json(record_file(path)) if record_file(path).is_file() else {}
+    if path is not None and record_file(path).is_file():
+        record = read_json(record_file(path))
     if record.get("sha256") != sha256:
         return SampledText(sentences[:n], label, path, sha256, tokenizer=tokenizer)
     truncated = record["rates"]["truncated"] if n in (None, len(sentences)) else None

@@ -22,7 +22,8 @@ from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
 from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
-from lebm_text.text.reading import read_lines, split_words
+from lebm_text.text.reading import read_text, split_words
+from lebm_text.text.sources import STDIN
 from lebm_text.text.tokenizers import UNK
 
 from .base import Settings
@@ -137,8 +138,9 @@ def choose_texts(
 
 def _read(source: str, data_dir: Path | None) -> Anomalies:
     path = Path(source)
-    if path.is_file():
-        return Anomalies(path.stem, list(filter(None, read_lines(path))), sha256_file(path))
+    if source == "-" or (path.exists() and not path.is_dir()):
+        text = read_text(STDIN if source == "-" else path)
+        return Anomalies(path.stem, list(filter(None, text.lines)), text.sha256)
     split = find_corpus(source, data_dir=data_dir).splits["test"]
     return Anomalies(path.name, list(split.sentences()), split.sha256)
 

@@ -52,6 +52,7 @@ class JudgeSettings:
         judge_seeds: the LSTM judge is trained from so many.
         ngram_backend: numpy, or lmplz for texts larger than memory.
         device: of the run's model and of LSTM judges: auto, cpu or cuda.
+        text_column: of samples in a file with columns; see `read_samples`.
     """
 
     lm: str | None = None
@@ -63,6 +64,7 @@ class JudgeSettings:
     judge_seeds: int = 1
     ngram_backend: str = "numpy"
     device: str = "auto"
+    text_column: str | None = None
 
     @property
     def seed(self) -> int:
@@ -177,7 +179,8 @@ def prepare(
         n, how = settings.n or len(real.train), (decodings, settings.seeds)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
-        texts = [read_samples(Path(source) if isinstance(source, str) else source, settings.n)]
+        place = Path(source) if isinstance(source, str) else source
+        texts = [read_samples(place, settings.n, column=settings.text_column)]
     hashes = [split.sha256 for split in found.splits.values()] + [text.sha256 for text in texts]
     processes.require_same("texts", " ".join(hashes))
     if processes.first:

@@ -19,10 +19,10 @@ from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.store import cache_entry
 
-from .sources import raw_lines, stored_bytes
+from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["KEPT_FROM", "RESERVED", "Split", "normalise", "parse_lines", "read_lines", "read_split", "read_text"]
-__all__ += ["split_words"]
+__all__ = ["KEPT_FROM", "RESERVED", "Split", "Text", "normalise", "parse_lines", "read_lines", "read_records"]
+__all__ += ["read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 """Words that no text may hold: what the models mean by them, or kenlm, which has `<UNK>` for words it does not know.
@@ -124,15 +124,40 @@ def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """`parse_lines` of a place (see `sources`). Raises InputError as it does, and for one that cannot be read."""
-    return parse_lines(raw_lines(path), str(path))
+    """`parse_lines` of a corpus's text (see `sources`). Raises InputError as it does, and if it cannot be read."""
+    return parse_lines(raw_lines(path), name_of(path))
 
 
-def read_text(path: Path) -> list[str]:
-    """All lines of a place, empty ones included. Raises InputError as `read_lines` does, and if there is none."""
-    if lines := list(read_lines(path)):
-        return lines
-    raise InputError(f"{path} is empty; a text has one sentence a line")
+def read_records(path: Path, column: str | None = None) -> Iterator[str]:
+    """`parse_lines` of a text of any format that `raw_records` knows, as they come. Raises InputError as both do."""
+    return parse_lines(raw_records(path, column), name_of(path))
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text in memory.
+
+    Attributes:
+        name: for messages.
+        lines: normalised, empty ones included.
+        sha256: of the lines as bytes, from the same pass: for a file of plain text that of the file.
+    """
+
+    name: str
+    lines: list[str]
+    sha256: str
+
+
+def read_text(path: Path, column: str | None = None) -> Text:
+    """All of a text of any format that `raw_records` knows. Raises InputError as `read_records` does, and if empty."""
+    digest = hashlib.sha256()
+    lines: list[str] = []
+    for block, parsed in _parsed_blocks(raw_records(path, column), name_of(path)):
+        digest.update(block)
+        lines += parsed
+    if lines:
+        return Text(name_of(path), lines, digest.hexdigest())
+    raise InputError(f"{name_of(path)} is empty; a text has one sentence a line")
 
 
 def read_split(path: Path) -> Split:

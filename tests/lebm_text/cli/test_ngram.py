@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -221,3 +224,35 @@ def test_the_model_goes_into_a_pipe_a_link_and_a_device(
     assert not Path(os.devnull).is_file()
     assert main([*train, str(tmp_path / "model.gz")]) == 0
     assert gzip.decompress((tmp_path / "model.gz").read_bytes()) == plain
+
+
+def test_what_is_read_may_come_through_a_pipe(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard input was read twice: of more than a mebibyte the first was lost."""
+    data = text.read_bytes() * 400
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+    model = tmp_path / os.fsdecode(b"caf\xe9.arpa")
+    assert main(["ngram", "train", "-", "-o", str(model), "--order", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n_sentences"] == 120_000
+    assert report["sha256"] == {"text": hashlib.sha256(data).hexdigest(), "model": sha256_file(model)}
+    (tmp_path / "packed").write_bytes(gzip.compress(model.read_bytes()))
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as stream:
+        stream.write(text.read_bytes())
+    assert main(["ngram", "score", str(tmp_path / "packed"), f"/dev/fd/{read}", "--json"]) == 0
+    os.close(read)
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["sha256"] == {"text": sha256_file(text), "model": sha256_file(model)}
+
+
+def test_a_dash_is_standard_input_and_a_file_of_that_name_is_not(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
+    text.rename("-")
+    for name, n in (("./-", 300), ("-", 1)):
+        assert main(["ngram", "train", name, "-o", "model.arpa", "--order", "2", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["n_sentences"] == n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def test_any_text_is_judged(metric: str, grammar_corpus: Path, tmp_path: Path, r
     assert result["signature"].startswith(f"{metric.upper()}|lm:kn3|train:")
     assert report["spread"] == []
     assert list(tmp_path.rglob("eval")) == []
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "samples.txt", "-"])
+def test_samples_in_records_are_judged_as_their_sentences(
+    name: str, grammar_corpus: Path, tmp_path: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Braces and quotation marks were judged as words: 48.02 instead of 44.98 on Yelp, with no word said."""
+    lines = grammar_sentences(50, 7)
+    arguments = ("fppl", "--corpus", str(grammar_corpus), "--lm", "kn3", "--samples")
+    plain = report_of(*arguments, str(write(tmp_path / "plain.txt", lines)))
+    wrapped = write(tmp_path / name, [json.dumps({"prompt": "", "text": line}) for line in lines])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(wrapped.read_bytes())))
+    report = report_of(*arguments, "-" if name == "-" else str(wrapped), "--text-column", "text")
+    assert report["results"][0]["ppl"] == plain["results"][0]["ppl"]
+    assert report["sha256"] == plain["sha256"]
 
 
 def test_held_out_text_is_the_real_row(grammar_corpus: Path, report_of: Report) -> None:
@@ -207,6 +223,8 @@ def test_calibration_rows(grammar_corpus: Path, report_of: Report, capsys: pytes
         (["--samples", "{empty}", "--corpus", "{corpus}"], "is empty"),
         (["--samples", "{latin}", "--corpus", "{corpus}"], "not UTF-8"),
         (["--samples", "{reserved}", "--corpus", "{corpus}"], "samples: line 2"),
+        (["--samples", "{wrapped}", "--corpus", "{corpus}"], "looks like .jsonl"),
+        (["--samples", "{samples}", "--corpus", "{corpus}", "--text-column", "no"], "no column 'no'"),
         (["--run", "{corpus}"], "is no run"),
         (["--lm", "kn1"], "kn1"),
         (["--lm", "kn7"], "kn7"),
@@ -237,6 +255,7 @@ def test_wrong_arguments_are_one_line(
         "empty": write(tmp_path / "empty.txt", []),
         "latin": tmp_path / "latin.txt",
         "reserved": write(tmp_path / "reserved.txt", ["fine", "not <UNK> fine"]),
+        "wrapped": write(tmp_path / "wrapped.txt", ['{"text": "fine"}']),
         "run": grammar_run,
         "corpus": grammar_corpus,
     }

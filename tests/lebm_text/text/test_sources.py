@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
-from collections.abc import Callable
+import hashlib
+import io
+import lzma
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
@@ -11,8 +19,10 @@ import pyarrow.parquet
 import pytest
 
 from lebm_text.errors import InputError
+from lebm_text.text import sources
 from lebm_text.text.corpora import find_corpus
-from lebm_text.text.sources import raw_lines, split_path, stored_bytes
+from lebm_text.text.reading import read_text
+from lebm_text.text.sources import STDIN, as_file, raw_lines, split_path, stored_bytes
 
 LINES = ["the cat sees", "", "a dog", "zwölf Käse", "the end"]
 TEXT = "".join(f"{line}\n" for line in LINES)
@@ -91,3 +101,125 @@ def test_damaged_places_are_refused(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"a": ["x"], "b": ["y"], "n": [1]}), tmp_path / "train.parquet")
     with pytest.raises(InputError, match="columns of strings: a, b"):
         find_corpus(str(tmp_path))
+
+
+@contextmanager
+def _piped(path: Path, data: bytes) -> Iterator[Path]:
+    """A pipe of that name, into which `data` go once."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(data,))
+    writer.start()
+    yield path
+    writer.join()
+
+
+BIG = "".join(f"{line} {i}\n" for i, line in enumerate(LINES * 40_000)).encode()  # more than any buffer holds
+
+
+@pytest.mark.parametrize("data", [BIG, gzip.compress(BIG, 1), gzip.compress(BIG[:99], 1) + gzip.compress(BIG[99:], 1)])
+def test_a_pipe_is_read_once_from_its_first_byte(data: bytes, tmp_path: Path) -> None:
+    with _piped(tmp_path / "pipe", data) as path:
+        text = read_text(path)
+    assert text.sha256 == hashlib.sha256(BIG).hexdigest()
+    assert len(text.lines) == 200_000
+
+
+def test_a_descriptor_is_read_from_its_first_byte() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stream:
+        stream.write(TEXT.encode())
+    text = read_text(Path(f"/dev/fd/{reading}"))
+    os.close(reading)
+    assert (text.lines, text.sha256) == (LINES, hashlib.sha256(TEXT.encode()).hexdigest())
+
+
+@pytest.mark.parametrize("data", [TEXT.encode(), gzip.compress(TEXT.encode())])
+def test_standard_input(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert read_text(STDIN).lines == LINES
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n\xff\n")))
+    with pytest.raises(InputError, match="standard input, line 2: not UTF-8"):
+        read_text(STDIN)
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input is closed"):
+        read_text(STDIN)
+
+
+def test_standard_input_begins_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text").write_text("first\nsecond\n")
+    with (tmp_path / "text").open("rb") as file, io.TextIOWrapper(file) as stream:
+        file.readline()
+        monkeypatch.setattr(sys, "stdin", stream)
+        assert read_text(STDIN).lines == ["second"]
+
+
+def test_names_that_are_not_utf8_and_links(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt.gz")
+    path.write_bytes(gzip.compress(TEXT.encode()))
+    (tmp_path / "link").symlink_to(path)
+    assert read_text(path).lines == read_text(tmp_path / "link").lines == LINES
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_text(path)
+
+
+def test_what_is_packed_is_seen_by_its_bytes(tmp_path: Path) -> None:
+    data = TEXT.encode()
+    (tmp_path / "text.txt").write_bytes(gzip.compress(data))
+    assert read_text(tmp_path / "text.txt").lines == LINES
+    (tmp_path / "plain.gz").write_bytes(data)
+    assert read_text(tmp_path / "plain.gz").lines == LINES
+    others = {"zip": b"PK\x03\x04" + data, "zstd": b"\x28\xb5\x2f\xfd" + data, "bzip2": bz2.compress(data)}
+    for name, packed in {**others, "xz": lzma.compress(data), "gzip twice": gzip.compress(gzip.compress(data))}.items():
+        (tmp_path / "text.txt").write_bytes(packed)
+        with pytest.raises(InputError, match=f"packed with {name}; unpack it first"):
+            read_text(tmp_path / "text.txt")
+
+
+def test_a_line_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_LONGEST_LINE", 1 << 20)
+    with pytest.raises(InputError, match="/dev/zero has a line of over 1,048,576 bytes"):
+        read_text(Path("/dev/zero"))
+
+
+class _Terminal(io.RawIOBase):
+    """Gives a line at a time, and after its end, which is an empty one, whatever is typed next."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = iter(answers)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        answer = next(self._answers)
+        buffer[: len(answer)] = answer
+        return len(answer)
+
+
+@pytest.mark.parametrize("first", [b"one\n", b"a longer first line\n"])
+def test_the_end_of_a_terminal_is_its_end(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal: io.RawIOBase = _Terminal(first, b"two\n", b"", b"not asked for\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(terminal)))
+    assert read_text(STDIN).lines == [first.decode().rstrip("\n"), "two"]
+
+
+def test_a_file_for_programs_that_open_it_themselves(tmp_path: Path) -> None:
+    digest = hashlib.sha256(TEXT.encode()).hexdigest()
+    (tmp_path / "plain").write_bytes(TEXT.encode())
+    with as_file(tmp_path / "plain") as (found, sha256):
+        assert (found, sha256) == (tmp_path / "plain", digest)
+    (tmp_path / "packed").write_bytes(gzip.compress(TEXT.encode()))
+    with as_file(tmp_path / "packed") as (found, sha256):
+        assert (found.read_text("utf-8"), sha256) == (TEXT, digest)
+    assert not found.exists()
+    with _piped(tmp_path / "pipe", TEXT.encode()) as path, as_file(path) as (found, sha256):
+        assert (found.read_text("utf-8"), sha256) == (TEXT, digest)
+
+
+def test_a_stream_that_was_cut_between_two_batches_is_refused(tmp_path: Path) -> None:
+    _saved(tmp_path, "train")
+    path = tmp_path / "train" / "data-00000-of-00002.arrow"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"data-00000-of-00002\.arrow: damaged \(it ends in the middle\)"):
+        list(raw_lines(tmp_path / "train"))

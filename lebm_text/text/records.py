@@ -1,0 +1,198 @@
+"""Texts that are a field of records: JSON, JSON lines, CSV and TSV; and how such a text looks under another name."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from lebm_text.errors import InputError
+
+__all__ = ["COLUMNS", "FORMATS", "choose_column", "guess_format", "likeness", "one_line"]
+
+COLUMNS = ("text", "sentence")
+"""Names of the column that is read where none is asked for and there are several."""
+
+_BLANK = b" \t\r\n"
+_BREAKS = re.compile(r"[\r\n]+")
+_MOST = 0.9  # of the lines looked at must be alike
+_FEWEST = 10  # lines of which that says something, where no header does
+_LONGEST = 100_000  # bytes of a line that is looked at
+_PUNCTUATION = frozenset((b"[", b"]", b"{", b"}", b"[{", b"}]", b"},", b"},{"))  # lines of JSON over many lines
+
+
+def one_line(text: str) -> str:
+    """A record as one line: a blank for each line break within."""
+    return _BREAKS.sub(" ", text.strip("\r\n"))
+
+
+def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
+    """The one of the columns of strings that holds the text: the one asked for, `COLUMNS`, or the only one.
+
+    Raises InputError if there is no such column, or none that is sure; `name` is that of the text.
+    """
+    listed = ", ".join(columns) or "none"
+    if asked is not None:
+        if asked in columns:
+            return asked
+        raise InputError(f"{name} has no column {asked!r} of strings; its columns of strings: {listed}")
+    if len(columns) == 1:
+        return columns[0]
+    for column in COLUMNS:
+        if column in columns:
+            return column
+    raise InputError(
+        f"{name} should have a column {' or '.join(COLUMNS)} of strings, or just one of any name; "
+        f"its columns of strings: {listed}"
+    )
+
+
+def _json(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+    """A list of strings or of objects; an object a line is read as well, as many call such a file `.json`."""
+    text = b"".join(lines)
+    if text.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).startswith(b"{"):
+        return _json_lines(io.BytesIO(text), column, name)
+    values = _parse(text, name)
+    if not isinstance(values, list):
+        raise InputError(f"{name} should hold a list of strings or of objects")
+    return _strings(values, column, name)
+
+
+def _json_lines(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+    full = ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANK))
+    return _strings((_parse(line, f"{name}, line {number}") for number, line in full), column, name)
+
+
+def _parse(text: bytes, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: not JSON ({error})") from None
+
+
+def _strings(values: Iterable[Any], column: str | None, name: str) -> Iterator[str]:
+    """The strings, or the same field of each object."""
+    chosen = None
+    for number, value in enumerate(values, 1):
+        text = value
+        if isinstance(value, dict) and (number == 1 or chosen is not None):
+            if chosen is None:
+                strings = [key for key, each in value.items() if isinstance(each, str)]
+                chosen = choose_column(strings, column, f"{name}, record 1")
+            text = value.get(chosen)
+        elif column is not None or chosen is not None:
+            text = None
+        if not isinstance(text, str):
+            wanted = "a string" if column is chosen is None else f"an object with a string {chosen or column!r}"
+            raise InputError(f"{name}, record {number}: should be {wanted}, got {json.dumps(value)[:60]}")
+        yield text
+
+
+def _csv(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+    return _separated(lines, column, name, None)
+
+
+def _tsv(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+    return _separated(lines, column, name, "\t")
+
+
+def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter: str | None) -> Iterator[str]:
+    decoded = _decoded(lines, name)
+    first = next(decoded, "")
+    delimiter = delimiter or max(",;\t", key=first.count)
+    rows = csv.reader(_chained(first, decoded), delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        header = next(rows, [])
+        if len(header) == 1 and " " in header[0]:
+            raise InputError(f"{name} should begin with the names of its columns, not with {header[0][:60]!r}")
+        place = header.index(choose_column(header, column, name)) if header else 0
+        for row in rows:
+            if row:  # an empty line is no record
+                number += 1
+                if len(row) != len(header):
+                    raise InputError(f"{name}, record {number}: has {len(row)} cells, the header {len(header)}")
+                yield row[place]
+    except csv.Error as error:
+        raise InputError(f"{name}, record {number + 1}: damaged ({error})") from None
+
+
+def _chained(first: str, others: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from others
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from None
+
+
+FORMATS: dict[str, Callable[[Iterable[bytes], str | None, str], Iterator[str]]] = {
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".csv": _csv,
+    ".tsv": _tsv,
+}
+"""Ending → the text of each record, from the lines of the file, the column asked for, and its name for messages."""
+
+
+def guess_format(first: bytes) -> str:
+    """The ending that a text with columns should have, from its first line."""
+    start = first.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK)[:1]
+    return {b"{": ".jsonl", b"[": ".json"}.get(start, ".csv")
+
+
+def likeness(head: Sequence[bytes]) -> str | None:
+    """The ending that a text should have whose first lines look like JSON, CSV or TSV; None for sentences.
+
+    Wherever sentences could look like that, too, they are taken for sentences.
+    """
+    full = [line for line in head if len(line) <= _LONGEST and line.strip(_BLANK)]
+    lines = [line for line in (line.strip(_BLANK) for line in full) if line not in _PUNCTUATION]
+    if not lines:
+        return None
+    if sum(map(_is_json, lines)) >= _MOST * len(lines):
+        return ".json" if full[0].startswith(b"[") else ".jsonl"
+    n_quoted = sum(len(line) > 1 and line.startswith(b'"') and line.endswith(b'"') for line in lines)
+    if len(lines) >= _FEWEST and n_quoted >= _MOST * len(lines):
+        return ".csv"
+    decoded = [line.decode(errors="replace").strip("\r\n") for line in full]
+    kinds = ((".tsv", "\t"), (".csv", ","), (".csv", ";"))
+    return next((ending for ending, delimiter in kinds if _is_rows(decoded, delimiter)), None)
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether it is an object or a list, a part of one, or a string."""
+    for text in (line.rstrip(b","), b"{" + line.rstrip(b",") + b"}"):
+        if text[:1] in (b"{", b"[", b'"'):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            # A sentence may be [ 12 ], but hardly a list of words in quotation marks.
+            return not isinstance(value, list) or any(isinstance(each, (str, dict)) for each in value)
+    return False
+
+
+def _is_rows(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether most have equally many cells, at least two, where a sentence would have a blank behind its comma."""
+    try:
+        rows = [row for row in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if row]
+    except csv.Error:
+        return False
+    if not rows:
+        return False
+    n_cells, n_rows = Counter(map(len, rows)).most_common(1)[0]
+    named = len(rows) > 1 and len(rows[0]) == n_cells and not set(COLUMNS).isdisjoint(rows[0])
+    if n_cells < 2 or n_rows < _MOST * len(rows) or (len(rows) < _FEWEST and not named):
+        return False
+    return sum(not any(cell.startswith(" ") for cell in row[1:]) for row in rows) >= _MOST * len(rows)

@@ -1,0 +1,87 @@
+"""Columns of strings in Arrow and Parquet files, some rows at a time, every batch validated before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from lebm_text.errors import InputError
+
+from .records import choose_column
+
+__all__ = ["ENDINGS", "MAGIC", "table_rows"]
+
+ENDINGS = (".arrow", ".parquet")
+MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
+"""How files begin, and the ending they should have. Arrow's stream format, which `datasets` writes, has none such."""
+
+_FILE_MAGIC = b"ARROW1"  # Arrow's file format, also called Feather
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # without it, a stream was cut between two batches
+_ROWS = 1024  # rows of a table in memory at a time, where its own blocks are larger
+
+
+def table_rows(stream: BinaryIO, ending: str, column: str | None, name: str) -> Iterator[str | None]:
+    """The rows of a column of strings; None where there is nothing.
+
+    Args:
+        stream: can be sought.
+        ending: .arrow or .parquet.
+        column: see `choose_column`.
+        name: for messages.
+
+    Raises:
+        InputError: damaged, or without the column.
+    """
+    with _refusing(name):
+        batches = _parquet(stream, column, name) if ending == ".parquet" else _arrow(stream)
+        for batch in batches:
+            batch.validate(full=True)
+            texts = batch.column(_column(batch.schema, column, name))
+            for start in range(0, len(texts), _ROWS):
+                yield from texts.slice(start, _ROWS).to_pylist()
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"cannot read {name}: damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+def _parquet(stream: BinaryIO, column: str | None, name: str) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True) as file:
+        n_rows = 0
+        for batch in file.iter_batches(_ROWS, columns=[_column(file.schema_arrow, column, name)]):
+            n_rows += len(batch)
+            yield batch
+        if n_rows != file.metadata.num_rows:
+            raise ValueError(f"{n_rows} rows instead of {file.metadata.num_rows}")
+
+
+def _arrow(stream: BinaryIO) -> Iterator[Any]:
+    import pyarrow
+
+    start = stream.read(len(_FILE_MAGIC))
+    stream.seek(-len(start), 1)
+    if start == _FILE_MAGIC:
+        file = pyarrow.ipc.open_file(stream)
+        yield from map(file.get_batch, range(file.num_record_batches))
+        return
+    yield from pyarrow.ipc.open_stream(stream)
+    stream.seek(-len(_END_OF_STREAM), 1)
+    if stream.read() != _END_OF_STREAM:
+        raise ValueError("it ends in the middle")
+
+
+def _column(schema: Any, column: str | None, name: str) -> str:
+    return choose_column(
+        [field.name for field in schema if str(field.type) in ("string", "large_string")], column, name
+    )

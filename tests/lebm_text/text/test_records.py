@@ -1,0 +1,169 @@
+"""Samples from every format are the same sentences; what only looks like sentences is refused, sentences are not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.text.reading import read_text
+from lebm_text.text.records import likeness
+
+from ...lm_eval.grammar import grammar_sentences
+
+SENTENCES = ["the cat , it sees", "", 'a "dog"', "zwölf Käse", "two\nlines , \r\nhere", "\ttabs"]
+READ = ["the cat , it sees", "", 'a "dog"', "zwölf Käse", "two lines , here", "tabs"]
+
+
+def _separated(delimiter: str) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter=delimiter)
+    writer.writerows([["id", "text"], *([str(i), text] for i, text in enumerate(SENTENCES))])
+    return stream.getvalue().encode()
+
+
+def _parquet() -> bytes:
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["x"] * len(SENTENCES), "text": SENTENCES}), stream)
+    return stream.getvalue()
+
+
+def _arrow() -> bytes:
+    table, stream = pyarrow.table({"n": list(range(len(SENTENCES))), "text": SENTENCES}), io.BytesIO()
+    with pyarrow.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return stream.getvalue()
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "a.jsonl": lambda: "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in SENTENCES).encode(),
+    "b.jsonl": lambda: "\ufeff".encode() + "\n\n".join(map(json.dumps, SENTENCES)).encode(),
+    "a.json": lambda: json.dumps([{"text": text, "sentence": "other"} for text in SENTENCES], indent=1).encode(),
+    "b.json": lambda: json.dumps(SENTENCES).encode("utf-16"),
+    "c.json": lambda: "".join(json.dumps({"sentence": text}) + "\n" for text in SENTENCES).encode(),
+    "a.csv": lambda: _separated(","),
+    "b.CSV": lambda: "\ufeff".encode() + _separated(";"),
+    "a.tsv": lambda: _separated("\t"),
+    "a.parquet": _parquet,
+    "a.arrow": _arrow,
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["", "gz"])
+@pytest.mark.parametrize("name", FILES)
+def test_every_format_holds_the_same_sentences(name: str, packed: bool, tmp_path: Path) -> None:
+    data = FILES[name]()
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    text = read_text(path)
+    assert text.lines == READ
+    as_lines = "".join(f"{line}\n" for line in (*READ[:4], "two lines ,  here", "\ttabs"))
+    assert text.sha256 == hashlib.sha256(as_lines.encode()).hexdigest()
+
+
+def test_the_format_of_what_has_no_ending_is_seen_if_a_column_is_named(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.json", "a.csv", "b.CSV", "a.parquet"):
+        (tmp_path / "pipe").write_bytes(FILES[name]())
+        assert read_text(tmp_path / "pipe", "text").lines == READ, name
+
+
+def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("mr,ref\nname[x],one\nname[y],two\n")
+    assert read_text(tmp_path / "a.csv", "ref").lines == ["one", "two"]
+    with pytest.raises(InputError, match=r"should have a column text or sentence .* strings: mr, ref"):
+        read_text(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="no column 'other' of strings; its columns of strings: mr, ref"):
+        read_text(tmp_path / "a.csv", "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.json", b"[1, 2]", "record 1: should be a string, got 1"),
+        ("a.json", b"12", "should hold a list"),
+        ("a.json", b"[" * 100_000, "not JSON"),
+        ("a.json", b'["a", null]', "record 2: should be a string, got null"),
+        ("a.json", rb'["\ud800"]', "record 1: holds half of a surrogate pair"),
+        ("a.json", b'["a", {"text": "b"}]', "record 2: should be a string"),
+        ("a.json", b'["a", "<s> b"]', "line 2: holds the token <s>"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": 1}\n', "record 2: should be an object with a string 'text'"),
+        ("a.jsonl", b'{"text": "a"}\n{"other": "b"}\n', "record 2: should be an object with a string 'text'"),
+        ("a.jsonl", b'{"text": "a"}\n"b"\n', "record 2: should be an object"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": \n', "line 3: not JSON"),
+        ("a.jsonl", b'{"text": "a\xff"}\n', "line 1: not JSON"),
+        ("a.jsonl", b"", "is empty"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"text\n", "is empty"),
+        ("a.csv", b"the food was good .\nso was this .\n", "should begin with the names of its columns"),
+        ("a.csv", b"id,text\n1,a\n2\n", "record 2: has 1 cells, the header 2"),
+        ("a.csv", b'id,text\n1,"a\n2,b\n', "record 1: damaged"),
+        ("a.csv", b"id,text\n1,caf\xe9\n", "line 2: not UTF-8"),
+        ("a.parquet", b"PAR1 and no more", "damaged"),
+    ],
+)
+def test_damaged_records_are_one_line(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        read_text(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _wrapped(kind: str) -> bytes:
+    lines = [f"{line} , and so on" for line in grammar_sentences(150, 3)]
+    if kind == "csv-all-quoted":
+        return "".join(f'"{line} ""now"" "\n' for line in lines).encode()
+    wrapped = {
+        "jsonl": "\n".join(json.dumps({"text": line}) for line in lines),
+        "jsonl-strings": "\n".join(json.dumps(line) for line in lines),
+        "json": json.dumps(lines),
+        "json-pretty": json.dumps(lines, indent=2),
+        "json-pretty-objects": json.dumps([{"id": 1, "text": line} for line in lines], indent=2),
+        "csv": "id,text\n" + "\n".join(f'{i},"{line}"' for i, line in enumerate(lines)),
+        "csv-three": "id,text\n1,a\n2,b\n",
+        "csv-no-header": "\n".join(f'{i},"{line}"' for i, line in enumerate(lines)),
+        "csv-semicolon": "a;text\n" + "\n".join(f"{i};{line}" for i, line in enumerate(lines)),
+        "tsv": "\n".join(f"{i}\t{line}" for i, line in enumerate(lines)),
+    }
+    return wrapped[kind].encode()
+
+
+KINDS = ["jsonl", "jsonl-strings", "json", "json-pretty", "json-pretty-objects", "csv", "csv-three", "csv-no-header"]
+KINDS += ["csv-semicolon", "csv-all-quoted", "tsv"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrapped_sentences_are_no_sentences(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "samples.txt").write_bytes(_wrapped(kind))
+    ending = "tsv" if kind == "tsv" else "csv" if "csv" in kind else "json"
+    with pytest.raises(InputError, match=rf"samples\.txt looks like \.{ending}.*--text-column"):
+        read_text(tmp_path / "samples.txt")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["[ 12 ]", "[ 3 ]"] * 10,
+        ['" hello , " he said .', '" bye , " she said .'] * 10,
+        ["{", "}"],
+        ["the food , which was good , came late .", "the food was late .", "well , no ."] * 10,
+        ["Smith, John", "Doe, Jane"] * 10,
+        ["a\tb c", "d e\tf\tg", "h"] * 10,
+        ["1,000 men", "2,000 women and 3,000 children", "none"] * 10,
+        ["text", "the food was good ."],
+        ["don't 'quote' me", '"'] * 10,
+        ["", "a,b"],
+        ["name[The Eagle], eatType[pub]", "name[Zizzi], food[French], area[riverside]", "near[Burger King]"] * 5,
+    ],
+)
+def test_sentences_are_sentences(lines: list[str]) -> None:
+    assert likeness([f"{line}\n".encode() for line in lines]) is None
