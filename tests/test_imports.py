@@ -61,6 +61,7 @@ WITHOUT_SENTENCES = (
     "lebm_text.cli.console",
     "lebm_text.cli.experiment",
     "lebm_text.cli.main",
+    "lebm_text.threads",
     "lebm_text.cli.options",
 )
 SAID_BY_PROGRAMS = ("finished.stderr", "finished.stdout")

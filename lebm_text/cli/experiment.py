@@ -24,11 +24,11 @@ __all__ = ["command"]
 @click.argument("name", metavar="NAME|FILE")
 @data_dir_option
 @experiment_options
-@report_options()
+@report_options(threads=True)
 def command(
     *, name: str, data_dir: Path | None, corpus: str | None, seeds: tuple[int, ...], rows: tuple[str, ...],
     skip: tuple[str, ...], budget_minutes: float | None, choices: Path | None, jobs: int, out: Path | None,
-    plan_only: bool, table_only: bool, device: str, as_json: bool,
+    plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry out an experiment of the package (table1) or of a TOML file, and write its table.
 
@@ -48,7 +48,7 @@ def command(
     if not table_only:
         with stop_on_signals() as should_stop, progress(quiet=as_json) as on_progress:
             failures = carry_out(
-                experiment, root, budget_minutes, jobs, choices, data_dir, device, on_progress, should_stop
+                experiment, root, budget_minutes, jobs, choices, data_dir, device, on_progress, should_stop, n_threads
             )
     results = write_table(experiment, root, command_line())
     if failures:

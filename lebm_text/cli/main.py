@@ -27,6 +27,7 @@ import click
 from lebm_text import __version__
 from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
+from lebm_text.threads import spin_briefly
 
 __all__ = ["ARGUMENTS", "COMMANDS", "INTERRUPTED", "PROGRAM", "CommandEntry", "cli", "main", "stop_on_signals"]
 
@@ -166,6 +167,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Errors of the user are reported on stderr, bugs propagate.
     """
+    spin_briefly()
     typed = list(sys.argv[1:] if args is None else args)
     try:
         with _handlers(_interrupt, *_ENDING):

@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
+from lebm_text.config import MAX_THREADS
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
 from lebm_text.text.reading import parse_lines, read_records
 from lebm_text.text.sources import STDIN
+from lebm_text.threads import cpu_threads, default_threads
 
 __all__ = [
     "DIRECTORY",
@@ -24,7 +26,7 @@ __all__ = [
     "TEXT",
     "data_dir_option",
     "decoding_options",
-    "device_option",
+    "device_options",
     "draws_option",
     "experiment_options",
     "json_option",
@@ -84,12 +86,19 @@ def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) 
         raise click.BadParameter(f"wants whole numbers such as 0,0,1, got {value!r}") from None
 
 
+def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> int | None:
+    """Callback: so many threads until the command ends."""
+    if not ctx.resilient_parsing:
+        ctx.with_resource(cpu_threads(n or default_threads()))
+    return n
+
+
 # fmt: off
 data_dir_option = click.option(
     "--data-dir", type=DIRECTORY,
     help="Where to look for corpora first; only read.  [default: $LEBM_TEXT_DATA, then ./data]",
 )
-device_option = click.option(
+_device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
     help="Where to compute; auto takes a CUDA device if there is one.",
 )
@@ -147,10 +156,20 @@ def _all_of(*options: Decorator) -> Decorator:
 run_options = _all_of(run_option, data_dir_option)  # of commands that read the corpus of a run
 
 
-def report_options(place: str | None = None) -> Decorator:
+def device_options(*, threads: bool = False) -> Decorator:
+    """Where a command computes: `--device`, and `--threads`, which holds in it; `threads`: which it is also given."""
+    return _all_of(
+        _device_option,
+        click.option("--threads", "n_threads", type=click.IntRange(1, MAX_THREADS), metavar="N", callback=_use_threads,
+                     expose_value=threads, help="CPU threads of each process.  "
+                     "[default: $OMP_NUM_THREADS, or as many as there are processors for it]"),
+    )  # fmt: skip
+
+
+def report_options(place: str | None = None, *, threads: bool = False) -> Decorator:
     """Where a report is computed, `--json`, and, of one that goes to `place` unless another is named, `--output`."""
     output = output_option(f"Write the report as JSON, pictures beside it.  [default: {place}]")
-    return _all_of(device_option, json_option, *([] if place is None else [output]))
+    return _all_of(device_options(threads=threads), json_option, *([] if place is None else [output]))
 
 
 def parse_sentence(text: str, name: str) -> str:
@@ -276,7 +295,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--max-minutes", type=_POSITIVE,
                      help="Stop after so many minutes of this call."),
         click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Short for --set training.seed=…"),
-        device_option,
+        device_options(threads=True),
         click.option("--precision", type=_PRECISION, help="Short for --set training.precision=…"),
         click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too."),
         json_option,

@@ -15,7 +15,7 @@ from lebm_text.text.reading import read_records
 from lebm_text.text.sources import STDIN
 
 from .console import progress
-from .options import device_option, output_option, run_option, scoring_options, text_argument
+from .options import device_options, output_option, run_option, scoring_options, text_argument
 
 __all__ = ["command"]
 
@@ -32,7 +32,7 @@ __all__ = ["command"]
 @click.option("--ais-chains", type=click.IntRange(1, 4096), help="Of --bound.  [default: 8]")
 @click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl")
 @output_option("Write here.  [default: standard output]")
-@device_option
+@device_options()
 def command(file: Path, run: Path | None, output: Path | None, form: str, bound: bool, **options: Any) -> None:
     """Score sentences, one a line, from FILE or standard input: −log p(x, z), high is anomalous, and its parts.
 

@@ -26,6 +26,7 @@ def command(
     overrides: tuple[str, ...],
     seed: int | None,
     precision: str | None,
+    n_threads: int | None,
     tensorboard: bool,
     as_json: bool,
     **options: Any,
@@ -45,7 +46,7 @@ def command(
         if corpus is None:
             raise click.UsageError("--resume needs the run: give CORPUS or --out DIR")
         out = runs_directory() / Path(corpus).resolve().name
-    short = {"seed": seed, "precision": precision}
+    short = {"seed": seed, "precision": precision, "n_threads": n_threads}
     overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
     board = Run(out).tensorboard if tensorboard else None
     with TrainingConsole(as_json=as_json, tensorboard=board) as console, show_log(console.message):

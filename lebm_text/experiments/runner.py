@@ -28,6 +28,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, read_json
 from lebm_text.text.corpora import find_corpus
+from lebm_text.threads import default_threads
 
 from .plan import Experiment, Row
 from .steps import (
@@ -71,6 +72,7 @@ class Runner:
     Attributes:
         budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
+        n_threads: of each step; none: as OMP_NUM_THREADS says, or its share.
         corpus: sha256 of its splits: runs on another text are refused. None: not looked at.
         on_progress: of the steps, where one runs at a time.
         should_stop: asked all the time; trainings save and end.
@@ -85,12 +87,14 @@ class Runner:
     device: str = "auto"
     on_progress: Progress = silent
     should_stop: Callable[[], bool] = lambda: False
+    n_threads: int | None = None
     failures: list[Failure] = field(default_factory=list)
     _pool: _Pool | None = None
     _broken_off: bool = False
 
     def __post_init__(self) -> None:
         self.log = Log(self.root / LOG)
+        self.threads = self.n_threads or default_threads(self.n_jobs)
 
     def tune(self) -> dict[str, int]:
         """Carry out all trials; returns the number of each row's chosen one. Writes tuning.json.
@@ -166,7 +170,8 @@ class Runner:
 
         Raises KeyboardInterrupt once all has stopped that was told to.
         """
-        workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs) if self.n_jobs > 1 else nullcontext()
+        several = self.n_jobs > 1
+        workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs, self.threads) if several else nullcontext()
         with workers as self._pool, ThreadPoolExecutor(self.n_jobs, initializer=_block_signals) as threads:
             try:
                 for future in as_completed([threads.submit(self._chain, chain) for chain in chains]):
@@ -197,8 +202,8 @@ class Runner:
         began = time.monotonic()
         status, message = self._call(step)
         seconds = time.monotonic() - began
-        threads = _threads_of_each(self.n_jobs)
-        entry: dict[str, Any] = {"step": step.name, "status": status, "seconds": round(seconds, 1), "threads": threads}
+        entry: dict[str, Any] = {"step": step.name, "status": status, "seconds": round(seconds, 1)}
+        entry["threads"] = self.threads
         entry["key"] = step.key() if status == 0 or isinstance(step, Training) else None
         if isinstance(step, Training):
             entry["budget"] = step.budget
@@ -224,6 +229,7 @@ def carry_out(
     device: str = "auto",
     on_progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
+    n_threads: int | None = None,
 ) -> list[Failure]:
     """Do all that an experiment asks for and that is not done yet; see `Runner`.
 
@@ -245,7 +251,7 @@ def carry_out(
     corpus = find_corpus(experiment.corpus, data_dir=data_dir)
     text = {name: split.sha256 for name, split in corpus.splits.items()}
     root.mkdir(parents=True, exist_ok=True)
-    runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop)
+    runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop, n_threads)
     try:
         runner.train_and_judge(runner.tune() if taken is None else runner.adopt(taken))
     except KeyboardInterrupt:
@@ -257,9 +263,9 @@ def carry_out(
 class _Pool:
     """Worker processes that carry out steps; one that dies fails the steps at hand and is replaced."""
 
-    def __init__(self, n_jobs: int) -> None:
+    def __init__(self, n_jobs: int, n_threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        self._stop, self._n_jobs, self._lock = self._context.Event(), n_jobs, Lock()
+        self._stop, self._n_jobs, self._n_threads, self._lock = self._context.Event(), n_jobs, n_threads, Lock()
         self._executor = self._start()
 
     def __enter__(self) -> _Pool:
@@ -286,7 +292,7 @@ class _Pool:
                 return 1, "its process was killed"
 
     def _start(self) -> ProcessPoolExecutor:
-        arguments = (self._stop, _threads_of_each(self._n_jobs))
+        arguments = self._stop, self._n_threads
         return ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
 
 
@@ -323,12 +329,6 @@ def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool],
     except Exception as error:
         return 1, f"{type(error).__name__}: {error}"
     return _STOPPED if should_stop() else (0, "")
-
-
-def _threads_of_each(n_jobs: int) -> int:
-    """As OMP_NUM_THREADS asks for, of whose list (a number for each level of nesting) the first counts."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return max(1, (int(asked) if asked.isdecimal() else 0) or (os.cpu_count() or 1) // n_jobs)
 
 
 def _numbers(row: Row) -> range:

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from lebm_text.store import atomic_write_json, atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
+from lebm_text.threads import cpu_threads
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
@@ -251,7 +252,7 @@ class _Session:
         """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
         settings = self.config.training
         started = time.monotonic()
-        with _threads(settings.n_threads):
+        with cpu_threads(settings.n_threads):  # results can depend on their number, so a run keeps it
             rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
             model = build_model(
                 self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
@@ -355,14 +356,3 @@ class _Session:
 
     def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
         save_weights(path, weights, weights_metadata(self.text.tokenizer))
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """`n` CPU threads inside; results can depend on their number, so a run keeps it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

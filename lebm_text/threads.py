@@ -1,0 +1,91 @@
+"""CPU threads: how many this process may use, and how they wait for one another.
+
+OpenMP's threads spin where they wait for each other, GCC's for milliseconds, Intel's and LLVM's for two tenths of a
+second. Beside other work they thereby take the processor from the very thread that they wait for, and an update lasts 2
+to 20 times as long; the short spin that is set here costs nothing on an idle machine (docs/performance.md). OpenMP
+reads the variables once, as torch is imported: this module imports nothing large, and programs alone, never the
+library, call `spin_briefly`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["SHORT_SPIN", "asked_threads", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
+
+SHORT_SPIN = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}  # rounds, of GCC's; milliseconds, of Intel's and LLVM's
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OF_THIS_PROCESS = Path("/proc/self/cgroup")
+
+
+def spin_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let OpenMP's threads sleep soon where they wait, unless the user has said how they wait; before torch comes."""
+    if not any(name in environment for name in ("OMP_WAIT_POLICY", *SHORT_SPIN)):
+        environment.update(SHORT_SPIN)
+
+
+def asked_threads() -> int | None:
+    """What OMP_NUM_THREADS asks for, of whose list (a number for each level of nesting) the first counts."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return (int(asked) or None) if asked.isdecimal() else None
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: by its affinity, and by the quota of its container, rounded down."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min([affinity, *_quotas(_CGROUPS, _OF_THIS_PROCESS)])))
+
+
+def default_threads(n_processes: int = 1) -> int:
+    """Threads of each of some processes where nobody names a number: as OMP_NUM_THREADS says, or its share.
+
+    Of what is available torch takes no more than its own number, one for each core.
+    """
+    import torch
+
+    return asked_threads() or max(1, min(torch.get_num_threads(), available_cpus()) // n_processes)
+
+
+@contextmanager
+def cpu_threads(n: int) -> Iterator[None]:
+    """`n` CPU threads inside, of torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _quotas(root: Path, of_process: Path) -> Iterator[float]:
+    """The processors that each control group of a process has for its members, of version 1 and 2."""
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = of_process.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        _, controllers, name = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # In a container the path may be that of the host, which is not seen here: then the root is the group itself.
+        inner = Path(name.lstrip("/"))
+        top = root / "cpu" if controllers else root
+        for group in (top / inner, *(top / each for each in inner.parents)):
+            with suppress(OSError, ValueError, ZeroDivisionError):
+                yield _quota(group)
+
+
+def _quota(group: Path) -> float:
+    """Raises OSError or ValueError where there is no limit."""
+    try:
+        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        quota, period = ((group / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+    if (share := int(quota) / int(period)) <= 0:  # version 1 writes -1 for no limit
+        raise ValueError(f"no limit in {group}")
+    return share
