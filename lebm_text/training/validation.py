@@ -28,30 +28,40 @@ def validate(
 
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
-        valid_f_posterior and valid_f_prior. With an encoder also valid_kl, KL(q‖p0) in nats a sentence, and with it
-        and a prior of known log Z valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0
-        there is no z, and all there is are valid_nll and valid_ppl, those of a language model.
+        valid_f_posterior and valid_f_prior. A batch of one sentence takes a z of the batch before for another's; where
+        there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. With an
+        encoder also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z valid_ppl_bound, from
+        the evidence bound: an upper bound on the perplexity. For D = 0 there is no z, and all there is are valid_nll
+        and valid_ppl, those of a language model.
     """
     rng = stream(config.training.seed, "validation")
     infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
+    before: Tensor | None = None  # z of a sentence of the batch before
 
     def measure(share: Share) -> dict[str, Tensor]:
+        nonlocal before
         own_rng, likelihood = share.rng(rng), model.generator.likelihood(share.batch)
         positive = infer(share.batch, model.prior, model.generator, rng=own_rng)
         if config.model.latent_dim == 0:
             return {"x": likelihood(positive.z)}
         z = {"posterior": positive.z, "prior": model.prior.sample(len(positive.z), own_rng)}
         f = {f"f_{name}": model.prior.neg_energy(at) for name, at in z.items()}
-        z["shuffled"] = share.rows(share.gather(positive.z).roll(1, 0))
-        kl = {} if positive.base_kl is None else {"kl": positive.base_kl}
-        return {name: likelihood(at) for name, at in z.items()} | f | kl
+        everyones = share.gather(positive.z)
+        another, before = everyones.roll(1, 0) if len(everyones) > 1 else before, everyones[:1]
+        further = {} if positive.base_kl is None else {"kl": positive.base_kl}
+        if another is not None:
+            z["shuffled"] = share.rows(another)
+            further["shuffled_tokens"] = share.batch.lengths
+        return {name: likelihood(at) for name, at in z.items()} | f | further
 
     sums, n_tokens = _sums(measure, _batches(model, config, corpus), processes), len(corpus.tokens)
     if config.model.latent_dim == 0:
         return _perplexity("", -sums["x"] / n_tokens)
     figures = {f"valid_{name}": sums[name] / len(corpus) for name in ("f_posterior", "f_prior")}
-    for name in ("posterior", "shuffled", "prior"):
-        figures |= _perplexity(f"_{name}", -sums[name] / n_tokens)
+    counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens}
+    for name, n in counted.items():
+        if n:
+            figures |= _perplexity(f"_{name}", -sums[name] / n)
     if model.encoder is not None:
         figures["valid_kl"] = sums["kl"] / len(corpus)
         if (log_z := model.prior.log_z()) is not None:

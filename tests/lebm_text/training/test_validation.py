@@ -60,6 +60,36 @@ def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
     assert len(set(nll.values())) == 3
 
 
+@pytest.mark.parametrize(("lengths", "size"), [([5, 2, 3], 2), ([5, 2, 3], 1)])
+def test_a_batch_of_one_sentence_takes_another_batchs_z(lengths: list[int], size: int) -> None:
+    """By hand: the longest stands alone; with batches of 1 all do, and the shortest has none before it."""
+    config, corpus = toy_config({"training": {"batch_size": size}}), toy_corpus(lengths)
+    model, rng = _model(config), stream(config.training.seed, "validation")
+    chain = build_inference(config.inference, epoch=0.5)
+    order = [1, 2, 0]
+    z: dict[int, torch.Tensor] = {}
+    nll, n_tokens = 0.0, 0
+    for index in [order[i : i + size] for i in range(0, len(order), size)]:
+        batch = corpus.batch(np.array(index))
+        drawn = chain(batch, model.prior, model.generator, rng=rng).z
+        model.prior.sample(len(index), rng)
+        z |= dict(zip(batch.index.tolist(), drawn, strict=True))
+    pairs = {1: [(0, 2), (2, 1)], 2: [(0, 2), (1, 2), (2, 1)]}[size]
+    for i, other in pairs:
+        batch = corpus.batch(np.array([i]))
+        nll -= float(model.generator.log_likelihood(batch, z[other].unsqueeze(0)).sum().detach())
+        n_tokens += batch.n_tokens
+    figures = validate(model, config, corpus, epoch=0.5)
+    assert figures["valid_nll_shuffled"] == pytest.approx(nll / n_tokens, rel=1e-5)
+    assert figures["valid_nll_shuffled"] != pytest.approx(figures["valid_nll_posterior"], rel=1e-4)
+
+
+def test_one_sentence_has_no_other() -> None:
+    figures = validate(_model(toy_config()), toy_config(), toy_corpus([4]), epoch=0.5)
+    assert {"valid_nll_posterior", "valid_nll_prior"} <= set(figures)
+    assert not {"valid_nll_shuffled", "valid_ppl_shuffled"} & set(figures)
+
+
 @pytest.mark.parametrize("changes", [{}, {"inference": {"persistent": True}}])
 def test_noise_is_fixed_and_nothing_is_left_behind(changes: dict[str, Any]) -> None:
     config = toy_config({"model": {"dropout": 0.5}} | changes)
