@@ -17,15 +17,15 @@ from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .lists import fppl, rppl
     from .ngram import NgramModel
-    from .protocol import fppl, rppl
     from .texts import closed_vocabulary
 
 __all__ = ["PROVIDER", "NgramModel", "closed_vocabulary", "foreign_provider", "fppl", "rppl"]
 
 PROVIDER = "lebm-text"
 
-_MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fppl": "protocol", "rppl": "protocol"}
+_MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fppl": "lists", "rppl": "lists"}
 
 
 @cache

@@ -7,6 +7,7 @@ next, so that only those whose first n-1 words occur more than once need sorting
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from lebm_text.errors import InputError
 from lebm_text.text.reading import refusal, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
-__all__ += ["count_ngrams", "encode", "naming"]
+__all__ += ["as_sentences", "count_ngrams", "encode", "naming"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -30,6 +31,7 @@ Int32Array = npt.NDArray[np.int32]
 UNK, BOS, EOS = 0, 1, 2
 _MARKERS = ("<unk>", "<s>", "</s>")
 UNKNOWN_WORD = "<oov>"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -39,6 +41,24 @@ def naming(source: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def as_sentences(given: object, source: str, what: str = "sentences") -> list[str]:
+    """`given` as a list of strings; `source` is for messages, `what` they are called in them.
+
+    Raises InputError for one string, what is no collection, and members that are no strings or hold code points that
+    no encoding has.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        got = "one string" if isinstance(given, (str, bytes)) else type(given).__name__
+        raise InputError(f"{source}: expected a list of {what}, got {got}")
+    found = list(given)
+    for number, each in enumerate(found, 1):
+        if not isinstance(each, str):
+            raise InputError(f"{source}: expected a list of {what}, which are strings; number {number} is {each!r:.60}")
+        if not each.isascii() and _SURROGATE.search(each):
+            raise InputError(f"{source}: line {number} contains half of a surrogate pair, which is no text; remove it")
+    return found
 
 
 class WordIds(dict[str, int]):

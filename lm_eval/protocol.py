@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
 
-from lebm_text.errors import InputError
-from lebm_text.text.reading import split_words
-
 from .counts import naming
-from .judges import JUDGES, JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport, judge_specs
+from .coverage import Coverage, coverage_warnings
+from .judges import JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport
 from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
-from .texts import RealText, Reference, Samples
+from .texts import Reference, Samples
 
-__all__ = ["METRICS", "Evaluator", "JudgeResult", "TextScore", "fppl", "rppl", "signature"]
+__all__ = ["METRICS", "Evaluator", "JudgeResult", "diverged", "signature"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +40,8 @@ class JudgeResult:
     judge's training text lacks, `n_outside_vocabulary` those read as `<unk>` because they are not in the closed
     vocabulary. `bits_per_byte` is the code length of the text as it was read over its UTF-8 bytes, one byte a sentence
     end if that is counted. `extra` holds numbers that only some conventions have; `training` and `real_training` what
-    the judge and that of real text say of their training, if they are trained in epochs.
+    the judge and that of real text say of their training, if they are trained in epochs. `coverage` is what the
+    vocabulary knows of the samples, `real_coverage` of the held-out text; None in reports of version 0.1.0.
     """
 
     metric: str
@@ -69,6 +67,8 @@ class JudgeResult:
     training: TrainingReport | None = None
     real_training: TrainingReport | None = None
     warnings: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    real_coverage: Coverage | None = None
 
 
 class Evaluator:
@@ -131,8 +131,13 @@ class Evaluator:
     def _perplexity(self, scores: SentenceScores) -> PerplexityScore:
         return perplexity(scores, count_eos=self._reference.convention.count_eos, seed=self._seed)
 
-    def _warnings(self, metric: str, samples: Samples, judge: TrainedJudge, ppl: float) -> list[str]:
-        real, n, n_real, warnings = self._reference.real, len(samples.sentences), len(self._reference.train), []
+    def _warnings(
+        self, metric: str, samples: Samples, judge: TrainedJudge, ppl: float, coverage: Coverage
+    ) -> list[str]:
+        real, n, n_real = self._reference.real, len(samples.sentences), len(self._reference.train)
+        warnings = coverage_warnings(coverage, self._reference.coverage, samples.tokenizer)
+        for what, training in (("", judge.training), (" of real text", self._real_judge.training)):
+            warnings += [] if training is None else diverged(training, len(self._reference.vocabulary), what)
         if n < FEW_SAMPLES:
             warnings.append(
                 f"{n:,} samples are few: RPPL falls steeply with their number (from PTB, 1,000 real "
@@ -172,6 +177,7 @@ class Evaluator:
         extra: dict[str, float],
     ) -> JudgeResult:
         score, real = self._perplexity(judge.model.score(text)), self.real_score
+        coverage = self._reference.coverage_of(samples.sentences)
         return JudgeResult(
             metric=metric,
             judge=self.spec.name,
@@ -195,12 +201,24 @@ class Evaluator:
             extra=extra,
             training=judge.training,
             real_training=self._real_judge.training,
-            warnings=tuple(self._warnings(metric, samples, judge, score.ppl)),
+            warnings=tuple(dict.fromkeys(self._warnings(metric, samples, judge, score.ppl, coverage))),
+            coverage=coverage,
+            real_coverage=self._reference.coverage,
         )
 
     def _bits_per_byte(self, score: PerplexityScore, text: Sequence[str]) -> float:
         n_ends = len(text) if self._reference.convention.count_eos else 0
         return score.nll / math.log(2) / (sum(len(sentence.encode()) for sentence in text) + n_ends)
+
+
+def diverged(training: TrainingReport, n_words: int, what: str = "") -> list[str]:
+    """A warning if the judge `what` is worse on its validation text than a guess among `n_words` words and `</s>`."""
+    if training.valid_ppl <= n_words + 1:
+        return []
+    return [
+        f"the training of the judge{what} diverged: its perplexity on the validation text, {training.valid_ppl:,.0f}, "
+        f"exceeds the {n_words + 1:,} types that it chooses among; its figures say nothing"
+    ]
 
 
 def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Reference, samples: Samples) -> str:
@@ -234,87 +252,3 @@ def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Re
         *samples.details,
     )
     return "|".join(filter(None, parts))
-
-
-@dataclass(frozen=True)
-class TextScore:
-    """The perplexity of a list of sentences.
-
-    Attributes:
-        ppl: per token, `</s>` counted.
-        ci95: over resampled sentences of the text that is read.
-        n_oov: tokens of it whose type the judge's training text lacks.
-        outside_vocabulary: words of it that are read as `<unk>`.
-        signature: all choices behind the number.
-    """
-
-    ppl: float
-    ci95: tuple[float, float]
-    n_oov: int
-    outside_vocabulary: int
-    signature: str
-
-
-def fppl(
-    samples: Sequence[str], real_train: Sequence[str], judge: str = "kn5", *, real_valid: Sequence[str] = ()
-) -> TextScore:
-    """Forward perplexity: a judge trained on `real_train` reads `samples`; low is fluent.
-
-    The vocabulary is closed as everywhere here: words that `real_train` has less than twice are read as `<unk>` (or
-    those that it lacks, if it has `<unk>` itself).
-
-    Args:
-        samples, real_train: sentences, words separated by blanks.
-        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
-        real_valid: what an LSTM judge stops on; n-gram judges need none.
-
-    Raises:
-        InputError: no such judge, a text without sentences, or words that no judge may read (with the line number).
-    """
-    return _text_score("fppl", samples, judge, Reference(RealText("real", real_train, "test", (), real_valid)))
-
-
-def rppl(
-    samples: Sequence[str],
-    real_test: Sequence[str],
-    judge: str = "kn5",
-    *,
-    vocabulary: Iterable[str] | None = None,
-    real_valid: Sequence[str] = (),
-) -> TextScore:
-    """Reverse perplexity: a judge trained on `samples` reads `real_test`; low is close to the real distribution.
-
-    It falls with the number of samples: compare it at equal numbers alone.
-
-    Args:
-        samples, real_test: sentences, words separated by blanks.
-        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
-        vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
-            `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
-        real_valid: what an LSTM judge stops on; n-gram judges need none.
-
-    Raises:
-        InputError: no such judge, a text without sentences, or words that no judge may read (with the line number).
-    """
-    if vocabulary is None:
-        counts = Counter(word for sentence in real_test for word in split_words(sentence))
-        vocabulary = [word for word, _ in counts.most_common()]
-    reference = Reference(RealText("real", (), "test", real_test, real_valid), vocabulary=vocabulary)
-    return _text_score("rppl", samples, judge, reference)
-
-
-def _text_score(metric: str, samples: Sequence[str], judge: str, reference: Reference) -> TextScore:
-    if judge not in JUDGES or judge == "both":
-        raise InputError(f"judge must be kn2 to kn6 or lstm, got {judge!r}")
-    (spec,) = judge_specs(judge, reference.convention)
-    text, n_outside = reference.read(samples, "samples")
-    if metric == "fppl":
-        trained = spec.train(reference.train, reference)
-    else:
-        with naming("samples"):
-            trained = spec.train(text, reference)
-        text, n_outside = reference.held_out, reference.n_outside
-    with naming("samples" if metric == "fppl" else "real text"):
-        score = perplexity(trained.model.score(text))
-    line = signature(metric, spec, trained, reference, Samples(samples))
-    return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, line)

@@ -11,9 +11,11 @@ import numpy as np
 
 from lebm_text.errors import InputError
 from lebm_text.text.reading import split_words
-from lebm_text.text.tokenizers import UNK, closed_vocabulary
+from lebm_text.text.tokenizers import UNK
+from lebm_text.text.tokenizers import closed_vocabulary as words_of
 
-from .counts import UNKNOWN_WORD, canonical_sentences, naming
+from .counts import UNKNOWN_WORD, as_sentences, canonical_sentences, naming
+from .coverage import Coverage
 from .ngram import NgramModel
 
 __all__ = ["CONVENTIONS", "Convention", "RealText", "Reference", "Samples", "calibration_texts", "close_vocabulary"]
@@ -82,6 +84,7 @@ class Reference:
         vocabulary: the closed vocabulary of the training text, `<unk>` among its words.
         train, held_out: sentences, closed if the convention says so.
         n_outside: tokens of the held-out text that this mapped to `<unk>`.
+        coverage: what the vocabulary knows of the held-out text, whether it is closed or not.
     """
 
     def __init__(
@@ -94,10 +97,21 @@ class Reference:
         self.real = real
         self.convention = convention
         self.vocabulary = (
-            closed_vocabulary(real.train) if vocabulary is None else list(dict.fromkeys([UNK, *vocabulary]))
+            _closed_vocabulary(real.train, f"{real.name} train")
+            if vocabulary is None
+            else list(dict.fromkeys([UNK, *as_sentences(vocabulary, "vocabulary", "words")]))
         )
+        self._known = frozenset(self.vocabulary)
         self.train, _ = self.read(real.train, f"{real.name} train")
         self.held_out, self.n_outside = self.read(real.held_out, f"{real.name} {real.split}")
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        return self.coverage_of(self.real.held_out)
+
+    def coverage_of(self, sentences: Iterable[str]) -> Coverage:
+        """What the vocabulary knows of `sentences`."""
+        return Coverage.of(sentences, self._known)
 
     @cached_property
     def valid(self) -> list[str]:
@@ -111,14 +125,28 @@ class Reference:
     def read(self, sentences: Iterable[str], source: str) -> tuple[list[str], int]:
         """Sentences as judges read them, and how many tokens that mapped to `<unk>`.
 
-        Raises InputError, naming `source` and the line, for words that no judge may read, and for one string.
+        Raises InputError, naming `source` and the line, for words that no judge may read, and for what is no list of
+        strings.
         """
-        if isinstance(sentences, str):
-            raise InputError(f"{source}: expected a list of sentences, got one string")
+        lines = as_sentences(sentences, source)
         with naming(source):
             if self.convention.closed:
-                return close_vocabulary(sentences, self.vocabulary)
-            return list(canonical_sentences(sentences)), 0
+                return close_vocabulary(lines, self.vocabulary)
+            return list(canonical_sentences(lines)), 0
+
+
+def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
+    """The words that judges know of a training text: `<unk>` first, then by falling frequency, ties by code point.
+
+    All of them if `<unk>` is among them, otherwise those that stand there at least twice.
+
+    Raises InputError for what is no list of strings.
+    """
+    return _closed_vocabulary(sentences, "the training text")
+
+
+def _closed_vocabulary(sentences: Iterable[str], source: str) -> list[str]:
+    return words_of(as_sentences(sentences, source))
 
 
 def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tuple[list[str], int]:

@@ -235,6 +235,8 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
                      "[default: 1]"),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,
                      help="Train the LSTM judge from so many seeds, for the spread."),
+        click.option("--tokenize", is_flag=True,
+                     help="The samples are raw text: separate their words, and lower-case them, as the corpus has it."),
         _backend_option,
         report_options("into the run's eval/; nowhere for --samples"),
     )

@@ -17,7 +17,7 @@ from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
 from .drawing import hover, new_figure, save_picture
-from .judged import Decoded, Judged, JudgedText, decoding_of, judge_of, one_each
+from .judged import OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, RealSource, SampleSource, prepare, spreads
 
 if TYPE_CHECKING:
@@ -83,14 +83,16 @@ class Frontier(Judged):
     def table(self) -> Group:
         """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
-        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", keys=2)
+        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, keys=2)
+        coverages = {row.text: row.coverage for row in self.results}
         for point in self.points:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
             cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
-            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells)
+            share = outside(coverages[point.text])
+            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells, share)
         for real in self.real:
             judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
-            figures.add_row("real data", judge, ppl, "1.000", ppl, "1.000")
+            figures.add_row("real data", judge, ppl, "1.000", ppl, "1.000", outside(self.results[0].real_coverage))
             if real.rppl_at_n is not None:
                 cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
                 figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
@@ -102,7 +104,7 @@ class Frontier(Judged):
             cells = ["" if rate is None else f"{rate:.1%}" for rate in rates]
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
-        return Group(figures, described, *map(Text, self.spread_lines()), *self.source_lines())
+        return Group(*self.warning_lines(), figures, described, *map(Text, self.spread_lines()), *self.source_lines())
 
     def _decoding(self, point: Point) -> str:
         return decoding_of(point, self.points).removeprefix(", ") or "samples"

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from rich.console import RenderableType
 from rich.text import Text
 
+from lm_eval.coverage import Coverage
 from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.judges import TrainingReport
 from lm_eval.perplexity import Spread
@@ -17,6 +18,7 @@ from lm_eval.protocol import JudgeResult
 from .base import Report
 
 __all__ = [
+    "OUTSIDE",
     "CorpusSplit",
     "Decoded",
     "Judged",
@@ -26,9 +28,13 @@ __all__ = [
     "decoding_of",
     "judge_of",
     "one_each",
+    "outside",
 ]
 
 T = TypeVar("T")
+
+OUTSIDE = "outside vocab."
+"""Heading of what `outside` gives."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Judged(Report):
         return lines
 
     def source_lines(self) -> list[RenderableType]:
-        """How judges were trained, signatures, hashes, and what to be wary of."""
+        """How judges were trained, signatures and hashes."""
         lines = []
         for row in one_each(self.results, "judge", "judge_seed"):
             for what, training in (("", row.training), (" of real text", row.real_training)):
@@ -125,6 +131,11 @@ class Judged(Report):
                     lines.append(f"judge {judge_of(row, self.results)}{what}: {_describe(training)}")
         lines += [row.signature for row in self.results]
         lines += [f"sha256 {name}: {digest}" for name, digest in self.sha256.items()]
+        return [Text(line) for line in ["", *lines]]
+
+    def warning_lines(self) -> list[RenderableType]:
+        """What to be wary of, to be read before the figures."""
+        lines = []
         concerned: dict[str, list[JudgedText]] = {}
         for row in self.results:
             for warning in row.warnings:
@@ -134,7 +145,7 @@ class Judged(Report):
             everywhere = len(rows) == sum(row.metric in metrics for row in self.results)
             where = "" if everywhere else "; ".join(dict.fromkeys(self._name(row) for row in rows)) + ": "
             lines.append(f"warning: {where}{warning}")
-        return [Text(line) for line in ["", *lines]]
+        return [Text(line) for line in [*lines, *([""] if lines else [])]]
 
     def _name(self, row: JudgedText) -> str:
         """Which of the results this is, as short as they allow."""
@@ -153,6 +164,11 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
     if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
         parts.append(f"seed {row.seed}")
     return "".join(f", {part}" for part in parts)
+
+
+def outside(coverage: Coverage | None) -> str:
+    """The share of a text's words that the vocabulary lacks, for a table; nothing where it is not known."""
+    return "" if coverage is None else f"{coverage.outside:.1%}"
 
 
 class Ruling(Protocol):

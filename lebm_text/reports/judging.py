@@ -19,10 +19,12 @@ from lebm_text.run import Run
 from lebm_text.store import cache_directory
 from lebm_text.text.corpora import Corpus, find_corpus
 from lm_eval import diversity
+from lm_eval.coverage import coverage_warnings
 from lm_eval.judges import JudgeSpec, LSTMSpec, judge_specs
 from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
+from lm_eval.tokenisation import tokenisation_of
 
 from .base import check_judges
 from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
@@ -53,6 +55,7 @@ class JudgeSettings:
         ngram_backend: numpy, or lmplz for texts larger than memory.
         device: of the run's model and of LSTM judges: auto, cpu or cuda.
         text_column: of samples in a file with columns; see `read_samples`.
+        tokenize: samples are raw text, whose words are first separated as those of the corpus are.
     """
 
     lm: str | None = None
@@ -65,6 +68,7 @@ class JudgeSettings:
     ngram_backend: str = "numpy"
     device: str = "auto"
     text_column: str | None = None
+    tokenize: bool = False
 
     @property
     def seed(self) -> int:
@@ -190,10 +194,35 @@ def prepare(
     sha256 = {split: found.splits[split].sha256 for split in splits} | {text.label: text.sha256 for text in texts}
     if isinstance(source, Run):
         sha256["weights"] = source.weights_sha256
+    if settings.tokenize:
+        real, texts = _tokenised(real, texts)
     reference = Reference(real, convention)
+    if processes.first and not all(spec.cheap for spec in specs):
+        _check_texts(texts, reference)
     evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
     named = CorpusSplit(found.name, settings.split)
     return Judging(settings.seed, named, real, texts, evaluators, sha256, processes, on_progress)
+
+
+def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
+    """Refuse and warn of what judges cannot read before they train for minutes."""
+    for text in texts:
+        reference.read(text.sentences, "samples")
+        coverage = reference.coverage_of(text.sentences)
+        for warning in coverage_warnings(coverage, reference.coverage, text.tokenizer):
+            logger.warning(f"{text.label}: {warning}")
+
+
+def _tokenised(real: RealText, texts: Sequence[SampledText]) -> tuple[RealText, list[SampledText]]:
+    """Texts whose words are separated as those of the real training text are."""
+    how = tokenisation_of(real.train)
+    train, held_out, valid = map(how.real, (real.train, real.held_out, real.valid))
+    real = replace(real, train=train, held_out=held_out, valid=valid)
+    made = []
+    for text in texts:
+        tokenizer = text.tokenizer.removesuffix("word") + how.name  # of a run: sentencepiece>13a
+        made.append(replace(text, sentences=list(map(how.sentence, text.sentences)), tokenizer=tokenizer))
+    return real, made
 
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:

@@ -13,12 +13,13 @@ from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
+from lm_eval.coverage import Coverage
 from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
 from .base import Interval, new_table, versions
-from .judged import Judged, JudgedText, decoding_of, judge_of, one_each
+from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, RealSource, SampleSource, prepare, spreads
 
 __all__ = ["KnownText", "Perplexity", "PerplexitySettings", "compute"]
@@ -52,6 +53,7 @@ class KnownText:
     ppl: float
     ratio: float
     signature: str
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Perplexity(Judged):
 
     def table(self) -> Group:
         """Samples, real text and calibration by every judge; then what the texts look like, and their sources."""
-        headings = ("judge", self.metric.upper(), "95 %", "excl. OOV", "OOV", "ratio", "bits/byte")
+        headings = ("judge", self.metric.upper(), "95 %", OUTSIDE, "excl. OOV", "OOV", "ratio", "bits/byte")
         title = f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}"
         table = new_table(title, "text", *headings, keys=2)
         for row in self.results:
@@ -74,23 +76,27 @@ class Perplexity(Judged):
                 judge_of(row, self.results),
                 f"{row.ppl:.2f}",
                 _interval(row.ci95),
+                outside(row.coverage),
                 "none" if row.ppl_excluding_oov is None else f"{row.ppl_excluding_oov:.2f}",
                 f"{row.n_oov:,}",
                 f"{row.ratio:.3f}",
                 f"{row.bits_per_byte:.3f}",
             )
         for row in one_each(self.results, "judge", "judge_seed"):
-            figures = f"{row.real_ppl:.2f}", _interval(row.real_ci95), "", "", "", f"{row.real_bits_per_byte:.3f}"
-            table.add_row("real data (train → held out)", judge_of(row, self.results), *figures)
+            figures = f"{row.real_ppl:.2f}", _interval(row.real_ci95), outside(row.real_coverage)
+            bits = f"{row.real_bits_per_byte:.3f}"
+            label = "real data (train → held out)"
+            table.add_row(label, judge_of(row, self.results), *figures, "", "", "", bits)
         for row in self.results:
             if "real_ppl_at_n" in row.extra:
                 label = f"real data, {row.samples.n_sentences:,} sentences"
                 table.add_row(label, row.judge, f"{row.extra['real_ppl_at_n']:.2f}")
                 break
         for known in self.calibration:
-            table.add_row(known.text, known.judge, f"{known.ppl:.2f}", "", "", "", f"{known.ratio:.3f}")
+            cells = f"{known.ppl:.2f}", "", outside(known.coverage), "", "", f"{known.ratio:.3f}"
+            table.add_row(known.text, known.judge, *cells)
         samples = [line for row in one_each(self.results, "text") for line in _sample_lines(row)]
-        return Group(table, *map(Text, [*self.spread_lines(), *samples]), *self.source_lines())
+        return Group(*self.warning_lines(), table, *map(Text, [*self.spread_lines(), *samples]), *self.source_lines())
 
 
 def compute(
@@ -138,7 +144,7 @@ def _calibrate(judging: Judging, metric: str) -> list[KnownText]:
     texts = [Samples(text, label) for label, text in calibration_texts(judging.real.train, n, judging.seed)]
     results = judging.judge(texts, judges, [metric], "texts of known quality")
     return [
-        KnownText(text.decoding, result.judge, result.ppl, result.ratio, result.signature)
+        KnownText(text.decoding, result.judge, result.ppl, result.ratio, result.signature, result.coverage)
         for (text, _), result in zip(product(texts, judges), results, strict=True)
     ]
 

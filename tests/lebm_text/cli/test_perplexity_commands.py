@@ -105,6 +105,52 @@ def test_people_see_a_table_and_the_signature(
     assert "warning: the FPPL" in captured.out
 
 
+@pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate"])
+def test_what_a_judge_cannot_read_is_said_above_the_table(
+    command: str, grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], report_of: Report
+) -> None:
+    samples = write(tmp_path / "samples.txt", [json.dumps(line.split()) for line in grammar_sentences(200, 7)])
+    arguments = [command, "--lm", "kn3", "--samples", str(samples), "--corpus", str(grammar_corpus)]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("warning: 100.0% of the samples' words are outside the vocabulary")
+    (heading,) = (line for line in lines if "outside vocab." in line)
+    column = heading.index("outside vocab.") + len("outside vocab.")
+    shares = [line[:column].split()[-1] for line in lines if line.startswith((" samples  ", " real data "))][:2]
+    assert shares[0] == "100.0%"
+    assert 5 < float(shares[1].removesuffix("%")) < 30
+    result = report_of(*arguments)["results"][0]
+    assert result["coverage"]["n_outside"] == result["coverage"]["n_words"]
+    assert result["real_coverage"]["n_sentences"] == 80
+    assert "outside the vocabulary" in result["warnings"][0]
+
+
+@pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate"])
+def test_raw_samples_are_tokenised_as_the_corpus_is(
+    command: str, grammar_corpus: Path, tmp_path: Path, report_of: Report
+) -> None:
+    lines = grammar_sentences(200, 7)
+    raw = write(tmp_path / "raw.txt", [f"{line[:1].upper()}{line[1:]}" for line in lines])
+    arguments = (command, "--lm", "kn3", "--corpus", str(grammar_corpus), "--samples")
+    plain = report_of(*arguments, str(write(tmp_path / "plain.txt", lines)))
+    as_it_is, tokenised = report_of(*arguments, str(raw)), report_of(*arguments, str(raw), "--tokenize")
+    for before, result, after in zip(*(each["results"] for each in (plain, as_it_is, tokenised)), strict=True):
+        assert before["ppl"] == after["ppl"] != result["ppl"]
+        assert after["signature"] == result["signature"].replace("|tok:word|", "|tok:13a+lower+bare|")
+        assert after["samples"]["in_train_rate"] == before["samples"]["in_train_rate"]
+    assert tokenised["sha256"]["samples"] == sha256_file(raw)
+
+
+def test_what_cannot_be_read_is_told_before_a_judge_trains_for_minutes(
+    grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = write(tmp_path / "samples.txt", ["no such words"] * 20)
+    assert main(["fppl", "--lm", "lstm", "--samples", str(samples), "--corpus", str(grammar_corpus)]) == 0
+    messages = capsys.readouterr().err.splitlines()
+    assert messages[0].startswith("warning: samples: 100.0% of the samples' words are outside the vocabulary")
+    assert messages[1].startswith("training lstm")
+
+
 def test_report_is_written(grammar_corpus: Path, tmp_path: Path, report_of: Report) -> None:
     file = tmp_path / "report.json"
     samples = str(grammar_corpus / "valid.txt")

@@ -1,0 +1,145 @@
+"""Forward and reverse perplexity of plain lists of strings, from Python; what they count `protocol` says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lebm_text.errors import InputError
+from lebm_text.text.reading import split_words
+from lebm_text.text.tokenizers import UNK
+
+from .counts import as_sentences, naming
+from .coverage import Coverage, coverage_warnings, expected_coverage
+from .judges import JUDGES, judge_specs
+from .perplexity import perplexity
+from .protocol import diverged, signature
+from .texts import RealText, Reference, Samples
+from .tokenisation import tokenisation_of
+
+__all__ = ["TextScore", "fppl", "rppl"]
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """The perplexity of a list of sentences.
+
+    Attributes:
+        ppl: per token, `</s>` counted.
+        ci95: over resampled sentences of the text that is read.
+        n_oov: tokens of it whose type the judge's training text lacks.
+        outside_vocabulary: words of it that are read as `<unk>`.
+        signature: all choices behind the number.
+        coverage: what the vocabulary knows of the samples.
+        warnings: why the number may mislead, a line each.
+    """
+
+    ppl: float
+    ci95: tuple[float, float]
+    n_oov: int
+    outside_vocabulary: int
+    signature: str
+    coverage: Coverage
+    warnings: tuple[str, ...] = ()
+
+
+def fppl(
+    samples: Iterable[str],
+    real_train: Iterable[str],
+    judge: str = "kn5",
+    *,
+    real_valid: Iterable[str] = (),
+    tokenize: bool = False,
+) -> TextScore:
+    """Forward perplexity: a judge trained on `real_train` reads `samples`; low is fluent.
+
+    The vocabulary is closed as everywhere here: words that `real_train` has less than twice are read as `<unk>` (or
+    those that it lacks, if it has `<unk>` itself). A warning tells if far more of the samples is than of real text.
+
+    Args:
+        samples, real_train: sentences, words separated by blanks.
+        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        real_valid: what an LSTM judge stops on; n-gram judges need none.
+        tokenize: the samples are raw text, whose words are first separated as those of `real_train` are.
+
+    Raises:
+        InputError: no such judge, what is no list of strings, a text without sentences, or words that no judge may
+            read (with the line number).
+    """
+    texts = _lists(samples, real_train, real_valid, "real train", tokenize=tokenize)
+    reference = Reference(RealText("real", texts.real, "test", (), texts.valid))
+    least = 1 if any(UNK in split_words(line) for line in texts.real) else 2
+    return _text_score("fppl", texts, judge, reference, expected_coverage(texts.real, least=least))
+
+
+def rppl(
+    samples: Iterable[str],
+    real_test: Iterable[str],
+    judge: str = "kn5",
+    *,
+    vocabulary: Iterable[str] | None = None,
+    real_valid: Iterable[str] = (),
+    tokenize: bool = False,
+) -> TextScore:
+    """Reverse perplexity: a judge trained on `samples` reads `real_test`; low is close to the real distribution.
+
+    It falls with the number of samples: compare it at equal numbers alone.
+
+    Args:
+        samples, real_test: sentences, words separated by blanks.
+        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
+            `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
+        real_valid: what an LSTM judge stops on; n-gram judges need none.
+        tokenize: the samples are raw text, whose words are first separated as those of `real_test` are.
+
+    Raises:
+        InputError: no such judge, what is no list of strings, a text without sentences, or words that no judge may
+            read (with the line number).
+    """
+    texts = _lists(samples, real_test, real_valid, "real test", tokenize=tokenize)
+    if own := vocabulary is None:
+        counts = Counter(word for sentence in texts.real for word in split_words(sentence))
+        vocabulary = [word for word, _ in counts.most_common()]
+    reference = Reference(RealText("real", (), "test", texts.real, texts.valid), vocabulary=vocabulary)
+    real = expected_coverage(texts.real, least=1) if own else reference.coverage
+    return _text_score("rppl", texts, judge, reference, real)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    samples: list[str]
+    real: list[str]
+    valid: list[str]
+    tokenizer: str
+
+
+def _lists(samples: object, real: object, valid: object, name: str, *, tokenize: bool) -> _Lists:
+    """Of lists, or of whatever can be read once."""
+    given, text = as_sentences(samples, "samples"), as_sentences(real, name)
+    held_out = as_sentences(valid, "real valid")
+    if not tokenize:
+        return _Lists(given, text, held_out, "word")
+    how = tokenisation_of(text)
+    return _Lists([how.sentence(line) for line in given], how.real(text), how.real(held_out), how.name)
+
+
+def _text_score(metric: str, texts: _Lists, judge: str, reference: Reference, real: Coverage) -> TextScore:
+    if judge not in JUDGES or judge == "both":
+        raise InputError(f"judge must be kn2 to kn6 or lstm, got {judge!r}")
+    (spec,) = judge_specs(judge, reference.convention)
+    text, n_outside = reference.read(texts.samples, "samples")
+    if metric == "fppl":
+        trained = spec.train(reference.train, reference)
+    else:
+        with naming("samples"):
+            trained = spec.train(text, reference)
+        text, n_outside = reference.held_out, reference.n_outside
+    with naming("samples" if metric == "fppl" else "real text"):
+        score = perplexity(trained.model.score(text))
+    coverage = reference.coverage_of(texts.samples)
+    warnings = coverage_warnings(coverage, real, texts.tokenizer)
+    warnings += diverged(trained.training, len(reference.vocabulary)) if trained.training else []
+    line = signature(metric, spec, trained, reference, Samples(texts.samples, tokenizer=texts.tokenizer))
+    return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, line, coverage, tuple(warnings))

@@ -1,0 +1,72 @@
+"""Raw text gets the words that the corpus has, whichever way that was tokenised."""
+
+from __future__ import annotations
+
+from string import ascii_lowercase
+
+import pytest
+
+import lm_eval
+from lm_eval.tokenisation import tokenisation_of
+
+from .everyday import everyday_sentences, glued
+
+MANY = " ".join(a + b for a in ascii_lowercase for b in ascii_lowercase)
+TRAIN = everyday_sentences(2000, 1)
+
+
+@pytest.mark.parametrize(
+    ("train", "name", "raw", "words"),
+    [
+        (["i do n't , it 's ."], "13a+lower", "I don't, it's.", "i do n't , it 's ."),
+        (["I do n't , it 's .", "He"], "13a", "He don't, It's.", "He do n't , It 's ."),
+        (["i don't , it's ."], "13a+lower", "I don't, it's.", "i don't , it's ."),
+        (["the u.s. , and the food ."], "13a+lower", "The food. U.S. zyzzyva.", "the food . u.s. zyzzyva ."),
+        (["food . food . typo food."], "13a+lower", "food.", "food ."),
+        (["so ... , well ."], "13a+lower", "Well... so.", "well ... so ."),
+        (["inc. said"], "13a+lower+bare", "Said inc., (said).", "said inc. said"),
+        (["a b . $ _num_ , c"], "13a+lower+_num_", "A costs $3,000.50.", "a costs $ _num_ ."),
+        ([f"{MANY} N years , N ."], "13a+lower+N", "7 years", "N years"),
+        (["a . 3 , b"], "13a+lower", "7 b", "7 b"),
+        (["a <unk> ."], "13a+lower", "A <unk>. the <unk>'s", "a <unk> . the <unk> 's"),
+        (["今日は晴れ", "明日は<unk>雨"], "char+lower", "今日 は<unk>", "今 日 は <unk>"),
+        (["昨日は雨が降りましたので外に出ませんでした 今日はたいへんよく晴れています"], "char+lower", "今日", "今 日"),
+    ],
+)  # fmt: skip
+def test_words_are_those_of_the_training_text(train: list[str], name: str, raw: str, words: str) -> None:
+    how = tokenisation_of(train)
+    assert how.name == name
+    assert how.sentence(raw) == words
+
+
+def test_what_people_type_becomes_the_corpus_again() -> None:
+    how = tokenisation_of(TRAIN)
+    assert [how.sentence(glued(line)) for line in TRAIN] == TRAIN
+    assert list(map(how.sentence, TRAIN)) == TRAIN
+    assert how.real(TRAIN) == TRAIN
+
+
+def test_tokenised_samples_have_the_perplexity_of_the_text_itself() -> None:
+    samples, test = everyday_sentences(1000, 3), everyday_sentences(500, 2)
+    raw = list(map(glued, samples))
+    plain, tokenised = lm_eval.fppl(samples, TRAIN), lm_eval.fppl(raw, TRAIN, tokenize=True)
+    assert lm_eval.fppl(raw, TRAIN).ppl > 2 * plain.ppl
+    assert tokenised.ppl == pytest.approx(plain.ppl, rel=0.02)
+    assert tokenised.warnings == ()
+    assert tokenised.signature == plain.signature.replace("tok:word", "tok:13a+lower")
+    reverse = lm_eval.rppl(raw, test, tokenize=True)
+    assert reverse.ppl == pytest.approx(lm_eval.rppl(samples, test).ppl, rel=0.02)
+
+
+def test_text_without_blanks_is_read_by_characters_on_both_sides() -> None:
+    real = [f"昨日は{'雨雪晴風'[i % 4]}が{i % 24}時まで降りました。" for i in range(200)]
+    score = lm_eval.fppl(real[:50], real, tokenize=True)
+    assert score.warnings == ()
+    assert 1.1 < score.ppl < 3
+    assert score.signature.endswith("|tok:char+lower")
+
+
+def test_who_tokenised_is_not_told_to() -> None:
+    (warning,) = lm_eval.fppl(["qz1 qz2 ."] * 20, TRAIN, tokenize=True).warnings
+    assert "66.7% of the samples' words are outside the vocabulary" in warning
+    assert "--tokenize" not in warning
