@@ -49,16 +49,21 @@ def as_sentences(given: object, source: str, what: str = "sentences") -> list[st
     Raises InputError for one string, what is no collection, and members that are no strings or hold code points that
     no encoding has.
     """
+    with naming(source):
+        return list(checked(given, what))
+
+
+def checked(given: object, what: str = "sentences") -> Iterator[str]:
+    """The members of `given`, one by one. Raises InputError as `as_sentences` does."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         got = "one string" if isinstance(given, (str, bytes)) else type(given).__name__
-        raise InputError(f"{source}: expected a list of {what}, got {got}")
-    found = list(given)
-    for number, each in enumerate(found, 1):
+        raise InputError(f"expected a list of {what}, got {got}")
+    for number, each in enumerate(given, 1):
         if not isinstance(each, str):
-            raise InputError(f"{source}: expected a list of {what}, which are strings; number {number} is {each!r:.60}")
+            raise InputError(f"expected a list of {what}, which are strings; number {number} is {each!r:.60}")
         if not each.isascii() and _SURROGATE.search(each):
-            raise InputError(f"{source}: line {number} contains half of a surrogate pair, which is no text; remove it")
-    return found
+            raise InputError(f"line {number} contains half of a surrogate pair, which is no text; remove it")
+        yield each
 
 
 class WordIds(dict[str, int]):
@@ -94,7 +99,7 @@ def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
     Raises InputError as `canonical_sentences` does.
     """
     tokens = array("i")
-    for ids.line, sentence in enumerate(sentences, 1):
+    for ids.line, sentence in enumerate(checked(sentences), 1):
         tokens.append(BOS)
         tokens.extend(map(ids.__getitem__, split_words(sentence)))
         tokens.append(EOS)
@@ -107,7 +112,7 @@ def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
     Raises InputError, with the line number, for `<s>`, `</s>`, `<UNK>` and words with control characters.
     """
     ids = WordIds()
-    for ids.line, sentence in enumerate(sentences, 1):
+    for ids.line, sentence in enumerate(checked(sentences), 1):
         yield " ".join([ids.words[ids[word]] for word in split_words(sentence)])
 
 

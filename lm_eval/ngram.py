@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lebm_text.errors import InputError
+from lebm_text.store import check_writable
 
 from .counts import BOS, EOS, UNK, UNKNOWN_WORD, FloatArray, Int32Array, IntArray, WordIds, count_ngrams, encode
 from .kenlm import KenlmJudge, check_memory, train_with_lmplz, write_arpa
@@ -86,7 +87,8 @@ class NgramModel(BackoffModel):
         return SentenceScores.of_tokens(self._token_logs(tokens)[scored], tokens[scored] == UNK, lengths)
 
     def save(self, path: str | Path) -> None:
-        """Write an ARPA file, which kenlm and other tools read."""
+        """Write an ARPA file, which kenlm and other tools read. Raises InputError if it cannot be written there."""
+        check_writable(Path(path))
         write_arpa(self, Path(path))
 
     def sample(self, n: int, rng: np.random.Generator, *, max_length: int = 200) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text import __version__
+from lebm_text.checks import at_least, one_of
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
 from lebm_text.processes import Processes
@@ -19,8 +20,10 @@ from lebm_text.run import Run
 from lebm_text.store import cache_directory
 from lebm_text.text.corpora import Corpus, find_corpus
 from lm_eval import diversity
+from lm_eval.counts import as_sentences
 from lm_eval.coverage import coverage_warnings
 from lm_eval.judges import JudgeSpec, LSTMSpec, judge_specs
+from lm_eval.ngram import BACKENDS
 from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
@@ -76,8 +79,12 @@ class JudgeSettings:
 
     def judges(self) -> list[JudgeSpec]:
         """Raises InputError for what does not go together, and for a device that is not there."""
-        if self.protocol not in CONVENTIONS:
-            raise InputError(f"protocol must be one of {', '.join(CONVENTIONS)}, got {self.protocol!r}")
+        one_of("protocol", self.protocol, tuple(CONVENTIONS))
+        one_of("split", self.split, ("test", "valid"))
+        one_of("ngram_backend", self.ngram_backend, BACKENDS)
+        at_least("n", 1 if self.n is None else self.n, 1)
+        at_least("judge_seeds", self.judge_seeds, 1)
+        at_least("seed", min(self.seeds, default=0), 0)
         cache = cache_directory() / "judges"
         specs = judge_specs(
             self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
@@ -183,8 +190,8 @@ def prepare(
         n, how = settings.n or len(real.train), (decodings, settings.seeds)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
-        place = Path(source) if isinstance(source, str) else source
-        texts = [read_samples(place, settings.n, column=settings.text_column)]
+        given = Path(source) if isinstance(source, (str, Path)) else as_sentences(source, "samples")
+        texts = [read_samples(given, settings.n, column=settings.text_column)]
     hashes = [split.sha256 for split in found.splits.values()] + [text.sha256 for text in texts]
     processes.require_same("texts", " ".join(hashes))
     if processes.first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -53,8 +54,32 @@ def test_what_does_not_go_together_is_refused(corpus: Path) -> None:
         perplexity.compute(["a"])
     with pytest.raises(InputError, match="metric must be one of fppl, rppl, got 'ppl'"):
         PerplexitySettings(metric="ppl")
-    with pytest.raises(InputError, match="protocol must be one of default, arae, lebm, got 'other'"):
+    with pytest.raises(InputError, match="protocol must be default or arae or lebm, got 'other'"):
         frontier.compute(["a"], frontier.FrontierSettings(protocol="other"), corpus=str(corpus))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (None, "samples: expected a list of sentences, got NoneType"),
+        (b"bytes", "samples: expected a list of sentences, got one string"),
+        (["a", 1], "samples: expected a list of sentences, which are strings; number 2 is 1"),
+        (["\ud800"], "samples: line 1 contains half of a surrogate pair"),
+        ([], "nothing to score"),
+        ("no such file", "cannot read no such file"),
+    ],
+)
+def test_samples_that_are_no_list_of_strings_are_one_line(samples: Any, message: str, corpus: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        perplexity.compute(samples, PerplexitySettings(lm="kn3"), corpus=str(corpus))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("split", "train"), ("ngram_backend", "x"), ("n", 0), ("judge_seeds", 0), ("seeds", (1, -1))]
+)
+def test_settings_out_of_range_are_one_line(name: str, value: Any, corpus: Path) -> None:
+    with pytest.raises(InputError, match=f"{name.removesuffix('s')}s? must be"):
+        perplexity.compute(["a"], PerplexitySettings(lm="kn3", **{name: value}), corpus=str(corpus))
 
 
 @pytest.mark.parametrize("name", ["fppl-kn5-default-test", "rppl-kn5-default-test", "frontier-kn5-default-test"])
