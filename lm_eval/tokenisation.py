@@ -105,7 +105,7 @@ def _divider(counts: Counter[str], *, lower: bool, bare: bool, numbers: str | No
 
     def parts_of(chunk: str) -> list[str]:
         runs = [run if counts[run] and _RUN.fullmatch(run) else library(run) for run in _RUN.split(chunk)]
-        return [word for run in runs for piece in run.split() for word in contracted(form(piece))]
+        return [word for run in runs for piece in split_words(run) for word in contracted(form(piece))]
 
     def stays(word: str, parts: list[str]) -> bool:
         return len(parts) > 1 and 0 < counts[word] >= min(counts[part] for part in parts)

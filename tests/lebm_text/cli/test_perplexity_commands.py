@@ -109,7 +109,7 @@ def test_people_see_a_table_and_the_signature(
 def test_what_a_judge_cannot_read_is_said_above_the_table(
     command: str, grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], report_of: Report
 ) -> None:
-    samples = write(tmp_path / "samples.txt", [json.dumps(line.split()) for line in grammar_sentences(200, 7)])
+    samples = write(tmp_path / "samples.txt", [line.upper() for line in grammar_sentences(200, 7)])
     arguments = [command, "--lm", "kn3", "--samples", str(samples), "--corpus", str(grammar_corpus)]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -268,7 +268,7 @@ def test_calibration_rows(grammar_corpus: Path, report_of: Report, capsys: pytes
         (["--samples", "{samples}", "--corpus", "{corpus}", "-n", "10000"], "fewer than the 10,000"),
         (["--samples", "{empty}", "--corpus", "{corpus}"], "is empty"),
         (["--samples", "{latin}", "--corpus", "{corpus}"], "not UTF-8"),
-        (["--samples", "{reserved}", "--corpus", "{corpus}"], "samples: line 2"),
+        (["--samples", "{reserved}", "--corpus", "{corpus}"], "reserved.txt, line 2"),
         (["--samples", "{wrapped}", "--corpus", "{corpus}"], "looks like .jsonl"),
         (["--samples", "{samples}", "--corpus", "{corpus}", "--text-column", "no"], "no column 'no'"),
         (["--run", "{corpus}"], "is no run"),

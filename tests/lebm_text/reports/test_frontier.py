@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lebm_text.checks import from_plain
 from lebm_text.reports.drawing import hover_texts, picture_formats
 from lebm_text.reports.frontier import Frontier, Point, RealPoint, plot_frontiers
 from lebm_text.reports.judged import CorpusSplit
@@ -59,7 +60,7 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     assert picture.count("<!-- real text, as many sentences -->") == 1
     shown = [text for line in figure.axes[0].lines for text in hover_texts(line)]
     assert shown == ["real text", "greedy", "T = 0.6", "T = 1"]
-    assert Frontier.from_json(frontier.to_json()) == frontier
+    assert from_plain(Frontier, frontier.to_json()) == frontier
 
 
 def test_formats_are_those_of_matplotlib() -> None:
