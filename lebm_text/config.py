@@ -209,7 +209,9 @@ class TrainingConfig(Section):
     report_every: int = setting(100, at_least, 1)  # updates between two lines of metrics
     checkpoint_every: int = setting(500, at_least, 1)  # updates between two checkpoints
     validation_sentences: int = setting(500, at_least, 0)
-    select: str = setting("last", one_of, ("last", "valid_kn5"))  # which weights are published
+    # which weights are published: the last; those of the epoch with the lowest perplexity of validation sentences, of
+    # models that have one or a bound on it (`training.validation.SELECTING`); or with the lowest KN5 reverse perplexity
+    select: str = setting("valid", one_of, ("last", "valid", "valid_kn5"))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats, save_pictures
 from lebm_text.run import Run
 from lebm_text.store import check_writable
-from lebm_text.training.events import Event, Listener, TensorBoardListener
+from lebm_text.training.events import Event, Listener, TensorBoardListener, describe_event
 
 from .main import ARGUMENTS, PROGRAM, stop_on_signals
 
@@ -38,7 +38,6 @@ __all__ = [
     "TrainingBar",
     "TrainingConsole",
     "command_line",
-    "describe_event",
     "make_report",
     "print_message",
     "progress",
@@ -52,25 +51,6 @@ R = TypeVar("R", bound=Report)
 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is broken
-
-# The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
-_HEADLINES = {
-    "nll_token": "nll/token",
-    "nll_posterior": "without dropout, own z",
-    "nll_shuffled": "another's z",
-    "kl": "KL",
-    "gap": "gap",
-    "std_ratio": "std z⁺/z⁻",
-    "curvature": "curvature",
-    "valid_ppl": "perplexity",
-    "valid_ppl_posterior": "perplexity with posterior z",
-    "valid_ppl_prior": "with prior z",
-    "valid_ppl_bound": "at most",
-    "valid_kl": "held-out KL",
-    "valid_kn5": "KN5 reverse perplexity",
-    "tokens_per_second": "tokens/s",
-    "eta_seconds": "left",
-}
 
 
 class _LogHandler(logging.Handler):
@@ -203,64 +183,6 @@ class TrainingBar:
         for line in describe_event(event):
             style = {"warning": "yellow", "end": "bold"}.get(event.kind)
             self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def describe_event(event: Event) -> list[str]:
-    """The lines that tell a person of `event`; none for an event that is not worth one."""
-    describe = _DESCRIPTIONS.get(event.kind)
-    return [] if describe is None else describe(event.data)
-
-
-def _start(data: Mapping[str, Any]) -> list[str]:
-    resumed = f", from update {data['step']:,} on" if data["step"] else ""
-    return [
-        f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
-        f"vocabulary {data['vocab_size']:,}",
-        f"model of {data['n_parameters']:,} parameters on {data['device']} in {data['precision']}, "
-        f"{data['threads']} thread{'s' * (data['threads'] != 1)}"
-        + (f" in each of {data['processes']} processes" if data["processes"] > 1 else ""),
-        f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
-    ]
-
-
-def _end(data: Mapping[str, Any]) -> list[str]:
-    path, reason = data["path"], data["reason"]
-    if reason == "finished":
-        head = f"finished after {data['step']:,} updates"
-        hint = f"next: lebm-text generate -n 10 --run {path}"
-    else:
-        why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")
-        head = f"stopped after {data['step']:,} updates{why}, checkpoint written"
-        hint = f"continue: lebm-text train --resume --out {path}"
-    return [f"{head}, {_duration(data['seconds'])}; everything is in {path}", hint]
-
-
-_DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "notice": lambda data: [str(data["message"])],
-    "warning": lambda data: [f"warning: {data['message']}"],
-    "start": _start,
-    "report": lambda data: [f"update {data['step']:>6,}  epoch {data['epoch']:6.2f}  {_metrics(data)}".rstrip()],
-    "validation": lambda data: [f"validation after update {data['step']:,}: {_metrics(data)}"],
-    "end": _end,
-}
-
-
-def _metrics(data: Mapping[str, Any]) -> str:
-    shown = {name: label for name, label in _HEADLINES.items() if name in data}
-    return "  ".join(
-        f"{label} {_duration(data[name]) if name.endswith('_seconds') else _number(data[name])}"
-        for name, label in shown.items()
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def strict_json(value: Any) -> Any:

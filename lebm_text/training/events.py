@@ -9,7 +9,8 @@ An event is a kind and a JSON-ready dictionary:
 | report | step, epoch and the metrics of the updates since the last report |
 | validation | step, epoch and metrics on held-out sentences |
 | checkpoint | path, step |
-| end | reason (finished, max_steps, max_minutes, stopped), step, seconds, path |
+| end | reason (finished, max_steps, max_minutes, stopped), step, seconds, path, best (of each validation perplexity |
+| | the epoch at which it was lowest, and the value), published_by (which of them chose the weights; null: the last) |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lebm_text.store import atomic_write_bytes
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Event", "Listener", "MetricsLog", "TensorBoardListener", "ignore", "read_metrics"]
+__all__ = ["Event", "Listener", "MetricsLog", "TensorBoardListener", "describe_event", "ignore", "read_metrics"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,95 @@ Listener = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The listener that does nothing."""
+
+
+# The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
+_HEADLINES = {
+    "nll_token": "nll/token",
+    "nll_posterior": "without dropout, own z",
+    "nll_shuffled": "another's z",
+    "kl": "KL",
+    "gap": "gap",
+    "std_ratio": "std z⁺/z⁻",
+    "curvature": "curvature",
+    "valid_ppl": "perplexity",
+    "valid_ppl_posterior": "perplexity with posterior z",
+    "valid_ppl_prior": "with prior z",
+    "valid_ppl_bound": "at most",
+    "valid_kl": "held-out KL",
+    "valid_kn5": "KN5 reverse perplexity",
+    "tokens_per_second": "tokens/s",
+    "eta_seconds": "left",
+}
+
+
+def describe_event(event: Event) -> list[str]:
+    """The lines that tell a person of `event`; none for an event that is not worth one."""
+    describe = _DESCRIPTIONS.get(event.kind)
+    return [] if describe is None else describe(event.data)
+
+
+def _start(data: Mapping[str, Any]) -> list[str]:
+    resumed = f", from update {data['step']:,} on" if data["step"] else ""
+    return [
+        f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
+        f"vocabulary {data['vocab_size']:,}",
+        f"model of {data['n_parameters']:,} parameters on {data['device']} in {data['precision']}, "
+        f"{data['threads']} thread{'s' * (data['threads'] != 1)}"
+        + (f" in each of {data['processes']} processes" if data["processes"] > 1 else ""),
+        f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
+    ]
+
+
+def _end(data: Mapping[str, Any]) -> list[str]:
+    path, reason = data["path"], data["reason"]
+    if reason == "finished":
+        head = f"finished after {data['step']:,} updates"
+        hint = f"next: lebm-text generate -n 10 --run {path}"
+    else:
+        why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")
+        head = f"stopped after {data['step']:,} updates{why}, checkpoint written"
+        hint = f"continue: lebm-text train --resume --out {path}"
+    return [f"{head}, {_duration(data['seconds'])}; everything is in {path}", *_best(data), hint]
+
+
+def _best(data: Mapping[str, Any]) -> list[str]:
+    """Which epoch was best by what, and whose weights are published."""
+    best = {name: data["best"][name] for name in _HEADLINES if name in data.get("best", {})}
+    if not best:
+        return []
+    by = data.get("published_by")
+    lowest = (f"{_HEADLINES[name]} {_number(at['value'])} after epoch {at['epoch']:g}" for name, at in best.items())
+    published = "the last weights" if by is None else f"those of epoch {best[by]['epoch']:g}"
+    return [f"lowest on validation text: {', '.join(lowest)}; published: {published}"]
+
+
+_DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "notice": lambda data: [str(data["message"])],
+    "warning": lambda data: [f"warning: {data['message']}"],
+    "start": _start,
+    "report": lambda data: [f"update {data['step']:>6,}  epoch {data['epoch']:6.2f}  {_metrics(data)}".rstrip()],
+    "validation": lambda data: [f"validation after update {data['step']:,}: {_metrics(data)}"],
+    "end": _end,
+}
+
+
+def _metrics(data: Mapping[str, Any]) -> str:
+    shown = {name: label for name, label in _HEADLINES.items() if name in data}
+    return "  ".join(
+        f"{label} {_duration(data[name]) if name.endswith('_seconds') else _number(data[name])}"
+        for name, label in shown.items()
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 class TensorBoardListener:

@@ -38,7 +38,7 @@ from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.trainer import Trainer
-from lebm_text.training.validation import validate
+from lebm_text.training.validation import best_epochs, selecting, validate
 
 __all__ = ["Overrides", "SampleScore", "train"]
 
@@ -158,6 +158,8 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
         name = corpus.name if isinstance(corpus, Corpus) else corpus
         if Path(name).resolve().name != Path(run.corpus_name).resolve().name:
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
+    # A preset does not ask for the way of selecting: runs of before there was another have the last weights.
+    base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))
     asked = _override(base, overrides)
     for path, wanted in asked.conflicts(stored).items():
         raise InputError(
@@ -286,11 +288,13 @@ class _Session:
                     f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a "
                     "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
                 ) from None
-            self._publish(loop.position)
+            by = self._publish(loop.position, within_epoch=loop.position.batch > 0)
             if reason == "finished":
                 loop.finish()
         seconds, step = time.monotonic() - started, loop.position.step
-        self.on_event(Event("end", {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}))
+        end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}
+        best = {name: {"epoch": at, "value": value} for name, (at, value) in best_epochs(self.run.metrics()).items()}
+        self.on_event(Event("end", {**end, "best": best, "published_by": by}))
 
     def _announce(self, loop: TrainingLoop) -> None:
         settings = self.config.training
@@ -312,29 +316,31 @@ class _Session:
         self.on_event(Event("start", start))
 
     def _end_of_epoch(self, position: Position) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        if len(self.text.valid):
-            figures |= validate(
-                self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes
-            )
+        figures = self._validate(position)
         samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
         if self.processes.first:
             atomic_write_text(self.run.sample_file(f"epoch-{position.epoch:04d}.txt"), samples)
         if self.config.training.select == "valid_kn5":
-            figures |= self._select(position)
+            figures |= self._judged()
+        name = selecting(self.config.training.select, figures)
+        if name is not None and (position.best is None or figures[name] < position.best):
+            position.best = figures[name]
+            if self.processes.first:
+                self._save(self.run.best_weights_file, self.model.state_dict())
         return figures
 
-    def _select(self, position: Position) -> dict[str, float]:
-        """Judge samples of the present weights, and keep the weights if there were none better."""
+    def _validate(self, position: Position) -> dict[str, float]:
+        if not len(self.text.valid):
+            return {}
+        return validate(self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes)
+
+    def _judged(self) -> dict[str, float]:
+        """What a judge says of samples of the present weights."""
         assert self.sample_score is not None
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
         if not self.processes.first:
             return {}
-        score = self.sample_score(samples, self.text.valid_sentences, self._vocabulary)
-        if position.best is None or score < position.best:
-            position.best = score
-            self._save(self.run.best_weights_file, self.model.state_dict())
-        return {"valid_kn5": score}
+        return {"valid_kn5": self.sample_score(samples, self.text.valid_sentences, self._vocabulary)}
 
     def _sample(self, n: int) -> list[str]:
         seed, tokenizer = self.config.training.seed, self.text.tokenizer
@@ -345,14 +351,23 @@ class _Session:
         """The closed vocabulary by which judges read."""
         return closed_vocabulary(self.text.corpus.splits["train"].sentences())
 
-    def _publish(self, position: Position) -> None:
-        """Write model.safetensors: the best weights if they are selected and exist, else the present ones."""
-        if not self.processes.first:
-            return
-        selected = self.config.training.select == "valid_kn5" and position.best is not None
-        # The model keeps its own: a checkpoint may follow.
-        weights = load_weights(self.run.best_weights_file)[0] if selected else self.model.state_dict()
-        self._save(self.run.weights_file, weights)
+    def _publish(self, position: Position, *, within_epoch: bool = False) -> str | None:
+        """Write model.safetensors: the best weights if they are selected and exist, else the present ones.
+
+        `within_epoch`: the present ones have not been validated; they are, and may be better.
+
+        Returns:
+            The figure by which the best ones were selected; None if the present ones were written.
+        """
+        name, best = selecting(self.config.training.select, best_epochs(self.run.metrics())), position.best
+        if within_epoch and best is not None and self.config.training.select == "valid":
+            figures = self._validate(position)
+            best = best if best <= figures[name or ""] else None
+        if self.processes.first:
+            # The model keeps its own: a checkpoint may follow.
+            selected = None if best is None else load_weights(self.run.best_weights_file)[0]
+            self._save(self.run.weights_file, selected or self.model.state_dict())
+        return None if best is None else name
 
     def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
         save_weights(path, weights, weights_metadata(self.text.tokenizer))

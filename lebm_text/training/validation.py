@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,30 @@ from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 
-__all__ = ["validate"]
+__all__ = ["SELECTING", "best_epochs", "selecting", "validate"]
+
+SELECTING = ("valid_ppl", "valid_ppl_bound")
+"""What `training.select = valid` makes small, the first that there is: a language model's perplexity, or a bound on it.
+
+Perplexities with z from the posterior fall and those with z from the prior rise as z carries more: neither says which
+epoch models the text best, and of a model that has no others the last weights are published.
+"""
+
+
+def selecting(select: str, figures: Iterable[str]) -> str | None:
+    """The figure of an epoch that decides which weights are published; None: the last ones are."""
+    names = {"valid": SELECTING, "valid_kn5": ("valid_kn5",)}.get(select, ())
+    return next((name for name in names if name in figures), None)
+
+
+def best_epochs(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Of each perplexity in the records of metrics.jsonl: the epoch at which it was lowest, and its value there."""
+    found: dict[str, tuple[float, float]] = {}
+    for record in records:
+        for name, value in record.items():
+            if name.startswith(("valid_ppl", "valid_kn5")) and (name not in found or value < found[name][1]):
+                found[name] = record["epoch"], value
+    return found
 
 
 def validate(

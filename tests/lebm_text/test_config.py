@@ -63,7 +63,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "training.report_every": (["1"], ["0", "1" + 5000 * "0"]),
     "training.checkpoint_every": (["1"], ["0"]),
     "training.validation_sentences": (["0", "500"], ["-1"]),
-    "training.select": (["last", "valid_kn5"], ["best"]),
+    "training.select": (["last", "valid", "valid_kn5"], ["best"]),
 }
 
 # What other settings these need to have an effect.

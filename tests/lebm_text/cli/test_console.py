@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from lebm_text.cli import console
-from lebm_text.cli.console import TrainingBar, TrainingConsole, describe_event, show_log
+from lebm_text.cli.console import TrainingBar, TrainingConsole, show_log
 from lebm_text.cli.main import ARGUMENTS
 from lebm_text.errors import InputError
 from lebm_text.run import Run
-from lebm_text.training.events import Event
+from lebm_text.training import events
+from lebm_text.training.events import Event, describe_event
 
 START = Event(
     "start",
@@ -75,6 +76,18 @@ def test_end_says_what_to_do_next(reason: str, part: str) -> None:
     text = "\n".join(describe_event(Event("end", {**END.data, "reason": reason})))
     assert part in text
     assert "1:02:03" in text
+
+
+def test_end_says_which_epoch_was_best_by_what() -> None:
+    best = {"valid_ppl_prior": {"epoch": 5, "value": 7.81}, "valid_ppl_posterior": {"epoch": 20, "value": 4.26}}
+    lines = describe_event(Event("end", {**END.data, "best": best, "published_by": None}))
+    assert lines[1] == (
+        "lowest on validation text: perplexity with posterior z 4.26 after epoch 20, with prior z 7.81 after epoch 5; "
+        "published: the last weights"
+    )
+    best = {"valid_ppl": {"epoch": 7, "value": 12.5}}
+    lines = describe_event(Event("end", {**END.data, "best": best, "published_by": "valid_ppl"}))
+    assert lines[1] == "lowest on validation text: perplexity 12.5 after epoch 7; published: those of epoch 7"
 
 
 def test_json_is_one_strict_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +164,7 @@ def test_a_report_keeps_what_was_typed_and_the_run_that_was_taken(typed: list[st
 
 
 def test_headlines_have_labels_of_their_own() -> None:
-    labels = list(console._HEADLINES.values())
+    labels = list(events._HEADLINES.values())
     assert len(set(labels)) == len(labels)
 
 

@@ -1,13 +1,17 @@
-"""`training.select = valid_kn5`: the weights that a judge liked best are published, and training goes on."""
+"""`training.select`: the weights that did best on validation text are published, and training goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+from lebm_text.errors import InputError
 from lebm_text.text.corpora import Corpus
+from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.events import Event, read_metrics
 from lebm_text.training.train import train
@@ -52,3 +56,80 @@ def test_the_judge_is_kn5_unless_another_is_given(corpus: Corpus, tmp_path: Path
     scores = [r["valid_kn5"] for r in run.metrics() if "valid_kn5" in r]
     assert len(scores) == 2
     assert all(score > 1 for score in scores)
+
+
+LANGUAGE_MODEL = {"model": {"latent_dim": 0}}
+ENCODER = {"model": {"prior": "gaussian"}, "inference": {"kind": "amortized"}}
+
+
+def _scored(monkeypatch: pytest.MonkeyPatch, name: str, *values: float) -> list[dict[str, torch.Tensor]]:
+    """Validations that give these values of a figure in turn; the weights at each."""
+    weights, scores = [], iter(values)
+
+    def validate(model: torch.nn.Module, *_: Any, **__: Any) -> dict[str, float]:
+        weights.append({key: tensor.clone() for key, tensor in model.state_dict().items()})
+        return {name: next(scores)}
+
+    monkeypatch.setattr(module, "validate", validate)
+    return weights
+
+
+def _train(corpus: Corpus, out: Path, changes: dict[str, Any], **more: Any) -> tuple[dict[str, torch.Tensor], Event]:
+    """The published weights, and how the training ended."""
+    events: list[Event] = []
+    config = toy_config(changes | {"training": {"n_epochs": 4, "checkpoint_every": 1000, "select": "valid"}})
+    given = {"resume": True} if more.pop("resume", False) else {"config": config}
+    train(None if "resume" in given else corpus, out=out, device="cpu", on_event=events.append, **given, **more)
+    return load_weights(out / "model.safetensors")[0], events[-1]
+
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in b)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"), [(LANGUAGE_MODEL, "valid_ppl"), (ENCODER, "valid_ppl_bound"), ({}, "valid_ppl_prior")]
+)
+def test_a_perplexity_that_bounds_the_models_own_selects(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], name: str
+) -> None:
+    """One with z from the prior says how much z carries, not how well the text is modelled."""
+    weights = _scored(monkeypatch, name, 3.0, 1.0, 2.0, 5.0)
+    published, end = _train(corpus, tmp_path / "run", changes)
+    by = None if name == "valid_ppl_prior" else name
+    assert _same(published, weights[3 if by is None else 1]) and not _same(weights[3], weights[1])
+    assert end.data["best"] == {name: {"epoch": 2, "value": 1.0}}
+    assert end.data["published_by"] == by
+
+
+def test_the_default_selects_and_a_language_model_is_scored_by_its_own_perplexity(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    assert toy_config().training.select == "valid"
+    _, end = _train(corpus, tmp_path / "run", LANGUAGE_MODEL)
+    assert end.data["published_by"] == "valid_ppl"
+
+
+@pytest.mark.parametrize(("score", "last"), [(0.5, True), (2.0, False)])
+def test_weights_of_a_stop_within_an_epoch_are_compared_and_the_run_goes_on_as_if_they_were_not(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: float, last: bool
+) -> None:
+    weights = _scored(monkeypatch, "valid_ppl", 1.0, score, 3.0, 2.0, 4.0)
+    published, end = _train(corpus, tmp_path / "run", LANGUAGE_MODEL, max_steps=3)
+    assert end.data["step"] == 3  # of two an epoch
+    assert _same(published, weights[1 if last else 0])
+    published, end = _train(corpus, tmp_path / "run", LANGUAGE_MODEL, resume=True)
+    assert end.data["reason"] == "finished"
+    assert _same(published, weights[0])
+    assert end.data["best"] == {"valid_ppl": {"epoch": 1, "value": 1.0}}
+
+
+def test_a_run_that_publishes_its_last_weights_goes_on_doing_so(corpus: Corpus, tmp_path: Path) -> None:
+    """As those of before there was another default: a preset does not ask for one, `--set` does."""
+    last = toy_config({"training": {"select": "last"}})
+    train(corpus, out=tmp_path / "run", config=last, device="cpu", max_steps=1)
+    with pytest.raises(InputError, match=r"training\.select is last, not valid"):
+        train(out=tmp_path / "run", config=last, overrides=["training.select=valid"], resume=True)
+    run = train(out=tmp_path / "run", config=toy_config(), device="cpu", resume=True)
+    assert run.config.training.select == "last"
+    assert run.progress()["finished"]
