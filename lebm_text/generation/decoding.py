@@ -253,14 +253,14 @@ def _one_path(
 def _beam_search(
     step: Step[S], state: S, first: Tensor, settings: DecodeSettings, eos_id: int, max_length: int
 ) -> Decoded:
-    """The best ended hypothesis of each sentence; the best unfinished one, truncated, if none has ended.
+    """The best ended hypothesis of each sentence, or the best unfinished one where none can end.
 
-    A sentence is done at `max_length`, or when `beam_size` hypotheses have ended, each of them among the
-    `beam_size` best of its step.
+    A sentence is done when `beam_size` hypotheses have ended, each of them among the `beam_size` best of its step. At
+    `max_length` nothing goes on, so that each hypothesis can only end, however much more probable another id is; one
+    that would rather go on is truncated.
     """
     size, n, device = settings.beam_size, len(first), first.device
-    best: list[tuple[float, list[int]] | None] = [None] * n
-    unfinished: dict[int, list[int]] = {}
+    best: list[tuple[float, list[int], bool]] = [(-inf, [], False)] * n  # score, ids, truncated
     n_ended = torch.zeros(n, dtype=torch.long, device=device)
     sentence = torch.arange(n, device=device)  # which sentence a block of `size` rows belongs to
     scores = torch.full((n, size), -torch.inf, device=device)
@@ -272,6 +272,15 @@ def _beam_search(
         logits, state = step(tokens, state)
         n_ids = logits.shape[-1]
         totals = scores.unsqueeze(-1) + logits.float().log_softmax(dim=-1).view(len(sentence), size, n_ids)
+        if t == max_length:
+            final = totals[..., eos_id] / (t + 1) ** settings.length_penalty
+            rather = (totals.argmax(dim=-1) != eos_id).tolist()
+            for block, (row, beam) in enumerate(zip(sentence.tolist(), final.argmax(dim=1).tolist(), strict=True)):
+                if (score := float(final[block, beam])) > best[row][0]:
+                    best[row] = (score, paths[block, beam].tolist(), rather[block][beam])
+                elif best[row][0] == -inf:
+                    best[row] = (-inf, paths[block, 0].tolist(), True)
+            break
         # Each beam has one candidate that ends, so the best 2·size hold `size` that go on (or all there are).
         values, flat = totals.flatten(1).topk(min(2 * size, size * n_ids), dim=1)
         beams, ids = flat // n_ids, flat % n_ids
@@ -280,11 +289,8 @@ def _beam_search(
             row = int(sentence[block])
             score = float(values[block, rank]) / (t + 1) ** settings.length_penalty
             n_ended[row] += 1
-            if (incumbent := best[row]) is None or score > incumbent[0]:
-                best[row] = (score, paths[block, beams[block, rank]].tolist())
-        if t == max_length:
-            unfinished = dict(zip(sentence.tolist(), paths[:, 0].tolist(), strict=True))
-            break
+            if score > best[row][0]:
+                best[row] = (score, paths[block, beams[block, rank]].tolist(), False)
         values = values.masked_fill(ids == eos_id, -torch.inf)
         scores, order = values.topk(size, dim=1)
         beams, ids = beams.gather(1, order), ids.gather(1, order)
@@ -296,5 +302,4 @@ def _beam_search(
         rows = (torch.arange(len(sentence), device=device).unsqueeze(-1) * size + beams)[going].flatten()
         sentence, scores, paths, tokens = sentence[going], scores[going], paths[going], ids[going].flatten()
         state = state.select(rows)
-    found = [unfinished[row] if hypothesis is None else hypothesis[1] for row, hypothesis in enumerate(best)]
-    return Decoded(found, [hypothesis is None for hypothesis in best])
+    return Decoded([ids for _, ids, _ in best], [cut for _, _, cut in best])

@@ -213,6 +213,33 @@ def test_wide_beam_finds_the_best_of_all_sentences(length_penalty: float) -> Non
         assert tuple(found.ids[row]) == best
 
 
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@pytest.mark.parametrize("max_length", [1, 2, 3])
+def test_where_nothing_may_go_on_all_hypotheses_can_end(max_length: int, length_penalty: float) -> None:
+    """The best of all sentences by enumeration, though going on is likelier; nothing is pruned before the last step."""
+    tables = _tables(40, seed=9, eos=-3.0)
+    words = (1, 4, 5, 6)
+    size = (len(words) + 1) * len(words) ** (max_length - 1)
+    found = _run(tables, DecodeSettings("beam", beam_size=size, length_penalty=length_penalty), max_length=max_length)
+    candidates = [ids for n in range(max_length + 1) for ids in itertools.product(words, repeat=n)]
+    for table, ids, cut in zip(tables, found.ids, found.truncated, strict=True):
+
+        def score(ids: tuple[int, ...], table: Tensor = table) -> float:
+            return float(_log_probability(table, ids) / (len(ids) + 1) ** length_penalty)
+
+        assert score(tuple(ids)) == pytest.approx(max(map(score, candidates)), rel=1e-5)
+        following = table[sum((BOS, *ids)) % N_IDS].clone()
+        following[[PAD, BOS]] = -torch.inf
+        assert cut == (len(ids) == max_length and int(following.argmax()) != EOS)
+    assert any(found.truncated)
+
+
+def test_a_sentence_that_cannot_end_is_the_likeliest_beginning() -> None:
+    found = _run(_tables(5, eos=-math.inf), DecodeSettings("beam", beam_size=3), max_length=4)
+    assert found.truncated == [True] * 5
+    assert [len(ids) for ids in found.ids] == [4] * 5
+
+
 def test_length_penalty_lengthens() -> None:
     tables = _tables(60, seed=1, eos=1.0)
     lengths = [
