@@ -70,6 +70,33 @@ def test_interval_has_the_width_of_the_standard_error() -> None:
     assert low < mean < high
 
 
+def test_the_interval_leaves_out_the_25_least_and_the_25_greatest_of_1000_draws() -> None:
+    rng = np.random.default_rng(5)
+    n_tokens = rng.integers(2, 9, 40)
+    score = perplexity(scores((n_tokens * rng.gamma(4, 1, 40)).tolist(), n_tokens.tolist()))
+    ordered = sorted(score.draws.tolist())
+    assert len(set(ordered)) == 1000
+    assert score.ci95 == pytest.approx((math.exp(ordered[25]), math.exp(ordered[-26])))
+
+
+def test_draws_are_ratios_of_sums_over_the_same_sentences_for_every_text() -> None:
+    """Sentence i is drawn as often whatever it scores, so the draws of a·nll + b·tokens follow from those of nll."""
+    n_tokens = [1, 4, 2, 7]
+    plain = perplexity(scores([3.0, 9.0, 1.0, 4.0], n_tokens)).draws
+    moved = perplexity(
+        scores([2 * nll + 5 * n for nll, n in zip([3.0, 9.0, 1.0, 4.0], n_tokens, strict=True)], n_tokens)
+    )
+    np.testing.assert_allclose(moved.draws, 2 * plain + 5)
+    assert np.unique(plain.round(9)).size > 20
+
+
+def test_a_draw_of_empty_sentences_alone_takes_the_texts_own_value() -> None:
+    """Without `</s>` two of three sentences are empty: a draw of these alone, 8 of 27, has no token."""
+    score = perplexity(scores([1.0, 1.0, 9.0], [1, 1, 5]), count_eos=False)
+    np.testing.assert_allclose(score.draws, 2.0)
+    assert score.ci95 == pytest.approx((math.exp(2), math.exp(2)))
+
+
 def test_seed_decides_the_interval() -> None:
     text = scores([3.0, 9.0, 1.0, 4.0], [1, 4, 2, 2])
     assert perplexity(text, seed=1).ci95 == perplexity(text, seed=1).ci95

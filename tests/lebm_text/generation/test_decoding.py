@@ -240,6 +240,25 @@ def test_a_sentence_that_cannot_end_is_the_likeliest_beginning() -> None:
     assert [len(ids) for ids in found.ids] == [4] * 5
 
 
+def test_a_beam_stops_where_nothing_can_go_on() -> None:
+    """The first of two sentences can only end, after one word; the model is not asked about it again."""
+    tables, seen = torch.zeros(2, N_IDS, N_IDS), []
+    tables[0, [2, 6]] = -torch.inf
+    tables[0, 2, 4] = tables[0, 6, EOS] = 0.0  # the sums are 2 and 6
+    tables[1, :, EOS] = -100.0
+    step = _stepper(tables)
+
+    def watched(tokens: Tensor, state: Rows) -> tuple[Tensor, Rows]:
+        seen.append(state.row.tolist())
+        return step(tokens, state)  # type: ignore[no-any-return]
+
+    ids = {"bos_id": BOS, "eos_id": EOS, "forbidden": (PAD, BOS), "max_length": 5}
+    found = decode(watched, _start(2), 2, DecodeSettings("beam", beam_size=2), **ids)  # type: ignore[arg-type]
+    assert found.ids[0] == [4]
+    assert found.truncated == [False, True]
+    assert seen == [[0, 0, 1, 1]] * 2 + [[1, 1]] * 4
+
+
 def test_length_penalty_lengthens() -> None:
     tables = _tables(60, seed=1, eos=1.0)
     lengths = [
@@ -265,9 +284,12 @@ def test_sample_never_picks_the_impossible(seed: int, uniform: float) -> None:
 
 
 @pytest.mark.parametrize("n_ids", [5, 128, 300])
-@pytest.mark.parametrize("shift", [300.0, -300.0, 95.0])
+@pytest.mark.parametrize("shift", [300.0, -300.0, 95.0, -100.0])
 def test_logits_beyond_the_range_of_the_exponential_draw_the_same_ids(n_ids: int, shift: float) -> None:
-    """In float32 and at either order in memory; a neighbour of common size is not touched."""
+    """In float32 and at either order in memory; a neighbour of common size is not touched.
+
+    At −100 no weight is 0 yet, but each is a few units of the smallest number there is.
+    """
     logits = torch.randn(3, n_ids, generator=torch.Generator().manual_seed(2)).round(decimals=1)
     moved = logits + torch.tensor([[0.0], [shift], [0.0]])
     uniforms = torch.tensor([0.1, 0.5, 0.93])
@@ -310,6 +332,12 @@ def test_top_k_and_top_p_by_hand() -> None:
     ]
     # The nucleus is taken of what top_k left: 0.4 / 0.7 alone reaches 0.55.
     assert kept(top_k=2, top_p=0.55) == [1]
+
+
+@pytest.mark.parametrize(("top_p", "n"), [(0.25, 1), (0.5, 2), (0.75, 3), (0.76, 4)])
+def test_a_nucleus_whose_mass_is_top_p_exactly_is_enough(top_p: float, n: int) -> None:
+    """Four ids of a quarter each, which binary numbers hold exactly."""
+    assert int(filter_logits(torch.zeros(4), top_p=top_p).isfinite().sum()) == n
 
 
 @given(

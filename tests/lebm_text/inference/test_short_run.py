@@ -49,6 +49,19 @@ def test_noise_scale_multiplies_the_noise() -> None:
     assert gap(loud - quiet, 0.5 * 0.6 * noise) < 1e-12
 
 
+def test_a_chain_reports_its_own_settings_and_how_far_it_went() -> None:
+    prior, generator, batch = toy_prior(dtype=torch.float32), toy_generator(dtype=torch.float32), toy_batch(LENGTHS)
+    chain = ShortRun(3, (0.4, 0.5, 0.1), noise_scale=0.7, likelihood_weight=2.0)
+    result = chain(batch, prior, generator, rng=seeded())
+    moves = [math.dist(z, start) for z, start in zip(result.z.tolist(), result.start.tolist(), strict=True)]
+    assert chain.figures(result) == {
+        "likelihood_weight": 2.0,
+        "noise_scale": 0.7,
+        "move_positive": pytest.approx(sum(moves) / N),
+    }
+    assert (chain.largest_step, ShortRun(3, 0.2).largest_step) == (0.5, 0.2)
+
+
 def _single(batch: Batch, row: int) -> Batch:
     n = int(batch.lengths[row])
     return Batch(batch.tokens[row : row + 1, :n], batch.lengths[row : row + 1], batch.index[row : row + 1])

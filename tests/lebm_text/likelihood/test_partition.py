@@ -13,9 +13,11 @@ from torch import Tensor
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, LogZ
 from lebm_text.likelihood.partition import log_partition, partition_of
-from lebm_text.models.priors import GaussianPrior
+from lebm_text.models.priors import GaussianPrior, base_log_prob
+from lebm_text.samplers.ais import anneal, tune
+from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
 
-from ..toy import seeded
+from ..toy import gap, seeded
 from .oracles import grid_log_z, text_model
 
 LIKE = torch.zeros(3, dtype=torch.float64)
@@ -77,6 +79,55 @@ def test_long_chains_take_over_where_few_draws_carry_all() -> None:
     assert found.importance_ess < 50
     for estimate in (found.forward, found.reverse):
         assert abs(estimate.value - 24) < 4 * estimate.standard_error < 0.5
+
+
+@pytest.mark.parametrize(("slope", "enough"), [(0.3, True), (4.0, False)])
+def test_the_two_ways_and_where_they_begin_written_out(slope: float, enough: bool) -> None:
+    """Reverse AIS begins from resampled draws and few moves, or from p0 and many, at the last step size tuned."""
+    n, n_draws, rng = 30, 400, seeded(3)
+
+    def f(z: Tensor) -> Tensor:
+        return slope * z.sum(-1)
+
+    def noise() -> Tensor:
+        return normal_noise(rng, LIKE.expand(n, 1, 3))
+
+    sizes: dict[str, Any] = {"n_steps": 6, "n_chains": n, "n_draws": n_draws, "n_moves": 3, "n_long": 5}
+    found, samples = log_partition(f, LIKE, rng=seeded(3), **sizes)
+    terms = (base_log_prob, f)
+    schedule = tune(terms, noise(), n_steps=6, rng=rng)
+    forward = anneal(terms, noise(), schedule, rng=rng)
+    draws = torch.randn(n_draws, 3, generator=rng).double()
+    weights = f(draws).exp()
+    ess = float(weights.sum() ** 2 / weights.square().sum())
+    assert (ess >= n) == enough
+    # The i-th sample is the draw in whose share of all the weight the (i + u)-th of n equal parts lies.
+    levels = (torch.arange(n) + torch.rand(1, generator=rng)) * weights.sum() / n
+    chosen = [int((weights.cumsum(0) <= level).sum()) for level in levels]
+    start = evaluate(terms, draws[chosen].unsqueeze(1) if enough else noise())
+    n_moves, size = 3 if enough else 5, schedule.step_sizes[-1]
+    moved, _ = hmc(terms, (1.0, 1.0), start, step_size=size, n_steps=n_moves, rng=rng)
+    reverse = anneal(terms, moved.z, schedule, rng=rng, reverse=True)
+    assert gap(samples, moved.z[:, 0]) == 0
+    assert found.importance is None  # 400 draws are too few to say anything
+    assert found.importance_ess == pytest.approx(ess)
+    assert found.acceptance == pytest.approx(float(forward.acceptance + reverse.acceptance) / 2)
+    for estimate, weights, sign in ((found.forward, forward.log_weights, 1), (found.reverse, reverse.log_weights, -1)):
+        weights = (sign * weights[:, 0]).exp()
+        assert estimate.value == pytest.approx(sign * math.log(float(weights.mean())))
+        assert estimate.standard_error == pytest.approx(float(weights.std() / weights.mean()) / math.sqrt(n))
+    assert found.samples_from == ("resampled p0 draws and 3 MALA steps" if enough else "5 MALA steps from p0")
+
+
+def test_plain_importance_sampling_takes_part_from_an_effective_size_of_10000_on() -> None:
+    """Weights that are all equal make it the number of draws."""
+    for n_draws, takes_part in ((9_999, False), (10_000, True)):
+        found, _ = log_partition(
+            lambda z: 0 * z[..., 0] + 0.5, LIKE, n_steps=2, n_chains=5, n_draws=n_draws, rng=seeded(1)
+        )
+        assert (found.importance is not None) == takes_part
+        if found.importance is not None:
+            assert found.importance.value == pytest.approx(0.5)
 
 
 def test_zero_f_is_exactly_zero() -> None:

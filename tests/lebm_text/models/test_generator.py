@@ -12,45 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lebm_text.models.generator import LSTMGenerator
 from lebm_text.text.batching import Batch
 
+from .. import plain
 from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_generator
 
 LENGTHS = (7, 5, 5, 2, 1)
 TIED = [pytest.param({}, id="untied"), pytest.param({"tied": True, "embedding_dim": 6}, id="tied")]
 
 
-def _plain(generator: LSTMGenerator, batch: Batch, z: Tensor) -> Tensor:
-    """log p(x|z) through nn.LSTM and log_softmax on padded rows; its gates stand in the order i, f, g, o."""
-    width, length = generator.hidden_dim, batch.tokens.shape[1]
-    lstm = torch.nn.LSTM(generator.embedding.shape[1] + z.shape[1], width, batch_first=True).double()
-
-    def reorder(weight: Tensor) -> Tensor:
-        i, f, o, g = weight.chunk(4)
-        return torch.cat([i, f, g, o])
-
-    weights = {
-        "weight_ih_l0": torch.cat([reorder(generator.token_weight), reorder(generator.latent_weight)], 1),
-        "weight_hh_l0": reorder(generator.recurrent_weight),
-        "bias_ih_l0": reorder(generator.gate_bias),
-        "bias_hh_l0": torch.zeros(4 * width, dtype=z.dtype),
-    }
-    inputs = F.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=generator.bos_id), generator.embedding)
-    inputs = torch.cat([inputs, z[:, None].expand(-1, length, -1)], -1)
-    start = (generator.initial_h(z)[None], generator.initial_c(z)[None])
-    hidden, _ = torch.func.functional_call(lstm, weights, (inputs, start))
-    output = generator.embedding if generator.output_weight is None else generator.output_weight
-    log_probs = (hidden @ output.T + generator.output_bias).log_softmax(-1)
-    chosen: Tensor = log_probs.gather(-1, batch.tokens[..., None])[..., 0]
-    return (chosen * (torch.arange(length) < batch.lengths[:, None])).sum(1)
-
-
 @pytest.mark.parametrize("options", TIED)
 @pytest.mark.parametrize("lengths", [LENGTHS, (4,), (1,), (3, 3, 3)])
 def test_both_likelihoods_are_the_plain_one(options: dict[str, Any], lengths: tuple[int, ...]) -> None:
     generator, batch, z = toy_generator(**options), toy_batch(lengths), normal(len(lengths), LATENT)
-    wanted = _plain(generator, batch, z)
+    wanted = plain.log_likelihood(generator, batch, z)
     assert gap(generator.log_likelihood(batch, z), wanted) < 1e-12
     assert gap(generator.likelihood(batch)(z), wanted) < 1e-12
 
@@ -60,7 +35,7 @@ def test_gradients_in_z_and_in_every_parameter_are_the_plain_ones(options: dict[
     generator, batch, pull = toy_generator(**options), toy_batch(LENGTHS), normal(len(LENGTHS), seed=5)
     z = normal(len(LENGTHS), LATENT).requires_grad_()
     leaves = {"z": z, **dict(generator.named_parameters())}
-    wanted = torch.autograd.grad((_plain(generator, batch, z) * pull).sum(), list(leaves.values()))
+    wanted = torch.autograd.grad((plain.log_likelihood(generator, batch, z) * pull).sum(), list(leaves.values()))
     found = torch.autograd.grad((generator.log_likelihood(batch, z) * pull).sum(), list(leaves.values()))
     for name, mine, theirs in zip(leaves, found, wanted, strict=True):
         assert gap(mine, theirs) < 1e-12, name
@@ -76,7 +51,7 @@ def test_leading_axes_are_independent_sets_of_z(options: dict[str, Any], axes: t
     z = normal(*axes, len(LENGTHS), LATENT).requires_grad_()
     pull = normal(*axes, len(LENGTHS), seed=3)
     found = generator.likelihood(batch)(z)
-    wanted = torch.stack([_plain(generator, batch, some) for some in z.flatten(0, -3)]).view(found.shape)
+    wanted = torch.stack([plain.log_likelihood(generator, batch, some) for some in z.flatten(0, -3)]).view(found.shape)
     assert gap(found, wanted) < 1e-12
     mine, theirs = (torch.autograd.grad((value * pull).sum(), z)[0] for value in (found, wanted))
     assert gap(mine, theirs) < 1e-12
@@ -105,6 +80,17 @@ def test_selected_rows_go_on_as_before() -> None:
     some, _ = generator.step(tokens[rows], state.select(rows))
     assert gap(some, everything[rows]) < 1e-14
     assert gap(everything[0], everything[2]) > 1e-3
+
+
+def test_joined_rows_go_on_as_before_these_first() -> None:
+    generator, z = toy_generator(), normal(5, LATENT)
+    _, state = generator.step(torch.full((5,), BOS), generator.start(z))
+    tokens = torch.tensor([4, 5, 6, 7, 8])
+    wanted, _ = generator.step(tokens, state)
+    joined = state.select(torch.tensor([0, 1])).join(state.select(torch.tensor([2, 3, 4])))
+    found, _ = generator.step(tokens, joined)
+    assert gap(found, wanted) < 1e-14
+    assert gap(wanted[:2], wanted[3:]) > 1e-3
 
 
 @given(
@@ -167,7 +153,7 @@ class TestDropout:
 
     def test_without_a_stream_or_a_rate_there_is_none(self) -> None:
         batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
-        wanted = _plain(toy_generator(), batch, z)
+        wanted = plain.log_likelihood(toy_generator(), batch, z)
         assert gap(toy_generator(dropout=0.4).log_likelihood(batch, z), wanted) < 1e-12
         assert gap(toy_generator(dropout=0.4).likelihood(batch)(z), wanted) < 1e-12
         assert gap(toy_generator(dropout=0.0).log_likelihood(batch, z, rng=seeded()), wanted) < 1e-12
@@ -234,7 +220,7 @@ def test_tied_output_has_no_weight_of_its_own() -> None:
 def test_without_a_latent_vector_it_is_a_plain_language_model(options: dict[str, Any]) -> None:
     generator, batch = toy_generator(latent_dim=0, **options), toy_batch(LENGTHS)
     empty = torch.empty(len(LENGTHS), 0, dtype=torch.float64)
-    wanted = _plain(generator, batch, empty)
+    wanted = plain.log_likelihood(generator, batch, empty)
     assert gap(generator.log_likelihood(batch, empty), wanted) < 1e-12
     assert gap(generator.likelihood(batch)(empty.expand(2, -1, -1)), wanted.expand(2, -1)) < 1e-12
     found = torch.autograd.grad(generator.log_likelihood(batch, empty).sum(), list(generator.parameters()))

@@ -150,6 +150,15 @@ def _bound(wide: list[Tensor]) -> float:
     return float(((wide[0] @ wide[1].T + wide[2]).detach().abs().max() + 1) * 2**-8)
 
 
+def test_the_logit_of_a_target_is_not_rounded_to_bfloat16() -> None:
+    """Of operands in bfloat16 the products are exact in float32, and their sum is rounded as that is."""
+    (hidden, weight, bias), wide, targets = _in_bfloat16(scale=3.0)
+    rows, logits = OutputLayer(weight, bias).target_logits(hidden, targets)
+    wanted = (wide[0] * wide[1][targets]).sum(1) + wide[2][targets]
+    assert gap(rows, wide[1][targets]) == 0
+    assert gap(logits, wanted) < 1e-5 < gap(wanted.bfloat16(), wanted)
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_bfloat16_stays_within_its_rounding(trained: bool) -> None:
     half, wide, targets = _in_bfloat16(scale=1.0)
@@ -188,6 +197,14 @@ def test_huge_logits_are_finite(dtype: torch.dtype) -> None:
     found = OutputLayer(weight.to(dtype), bias.to(dtype)).log_probs(hidden.to(dtype), targets)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), _plain((hidden, weight, bias), targets), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("shift", [-100.0, 85.0])
+def test_sums_near_the_ends_of_the_range_lose_nothing(shift: float) -> None:
+    """At e⁻¹⁰⁰ float32 still has numbers, but with a few bits each."""
+    hidden, weight, bias, targets = _problem()
+    found = OutputLayer(weight.float(), (bias + shift).float()).log_probs(hidden.float(), targets)
+    torch.testing.assert_close(found.double(), _plain((hidden, weight, bias), targets), rtol=0, atol=1e-4)
 
 
 def test_probabilities_sum_to_one() -> None:

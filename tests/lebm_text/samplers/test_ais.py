@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lebm_text.models.priors import base_log_prob
-from lebm_text.samplers.ais import anneal, lower_bound, sigmoid_betas, tune, upper_bound
-from lebm_text.samplers.hmc import Terms
+from lebm_text.samplers.ais import Annealed, Schedule, anneal, lower_bound, sigmoid_betas, tune, upper_bound
+from lebm_text.samplers.hmc import Terms, evaluate, hmc
 
 from ..likelihood.oracles import Linear
 from ..toy import gap, normal, seeded
@@ -77,6 +77,37 @@ def test_weights_of_given_chains_are_the_formula() -> None:
     huge = schedule.__class__(schedule.betas, torch.full_like(schedule.step_sizes, 1e6))
     found = anneal((base_log_prob, tilt), normal(5, 2, 3, seed=4), huge, rng=seeded(1))
     assert gap(found.log_weights, tilt(normal(5, 2, 3, seed=4))) < 1e-12
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_annealing_is_kernels_at_the_betas_written_out(reverse: bool) -> None:
+    """Forwards t is taken before the kernel at β_k, backwards after it, each time β_k − β_{k−1} times."""
+
+    def tilt(z: Tensor) -> Tensor:
+        return 2 * z.sum(-1) - z.square().sum(-1)
+
+    terms: Terms = (base_log_prob, tilt)
+    sizes = torch.tensor([[0.9, 0.5], [0.7, 0.4], [0.3, 0.8]], dtype=torch.float64)
+    schedule, z, rng = Schedule((0.0, 0.2, 0.5, 1.0), sizes, n_leapfrog=2), normal(4, 2, 3, seed=4), seeded(7)
+    found = anneal(terms, z, schedule, rng=seeded(7), reverse=reverse)
+    state, weight, acceptance = evaluate(terms, z), torch.zeros(4, 2, dtype=torch.float64), []
+    for k in (3, 2, 1) if reverse else (1, 2, 3):
+        beta, below = schedule.betas[k], schedule.betas[k - 1]
+        before = state.z
+        state, accepted = hmc(terms, (1.0, beta), state, step_size=sizes[k - 1], n_steps=1, n_leapfrog=2, rng=rng)
+        weight += (beta - below) * tilt(state.z if reverse else before)
+        acceptance.append(accepted)
+    assert gap(found.log_weights, weight) < 1e-12
+    assert gap(found.state.z, state.z) < 1e-12
+    assert gap(found.acceptance, torch.stack(acceptance).mean(0)) < 1e-12
+    assert gap(state.z, z) > 0.1
+
+
+def test_bounds_are_means_of_weights() -> None:
+    log_weights = normal(6, 2, seed=8)
+    found = Annealed(log_weights, evaluate((base_log_prob,), normal(6, 2, 3)), torch.ones(2))
+    assert gap(lower_bound(found).value, log_weights.exp().mean(0).log()) < 1e-12
+    assert gap(upper_bound(found).value, -(-log_weights).exp().mean(0).log()) < 1e-12
 
 
 def test_betas_rise_from_0_to_1_and_are_symmetric() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -25,6 +27,48 @@ def test_a_gaussian_posterior_is_found() -> None:
     assert gap(found.mean, mean) < 0.02
     assert gap(found.factor @ found.factor.mT / WIDENING**2, covariance.expand(len(model.x), 3, 3)) < 0.02
     assert float(covariance[0, 2].abs()) > 0.1  # so that a diagonal would not do
+
+
+def test_draws_of_the_fit_come_in_opposite_pairs() -> None:
+    """Their mean is μ exactly, which halves the noise of its gradient and more."""
+    pairs = []
+
+    def logdensity(z: Tensor) -> Tensor:
+        if len(z) > 1:
+            pairs.append(0.5 * (z[: len(z) // 2] + z[len(z) // 2 :]))
+        return base_log_prob(z)
+
+    fit_proposal(logdensity, normal(2, 3), rng=seeded(1))
+    for middle in pairs:
+        assert middle.shape == (4, 2, 3)
+        assert gap(middle, middle[:1].expand_as(middle)) < 1e-12
+    assert len(pairs) > 10
+
+
+def test_steps_towards_the_mode_shorten_to_nothing() -> None:
+    """Where the gradient is constant, Adam's step is as long as its rate: 0.05 (1 − i/20)."""
+    means = []
+
+    def logdensity(z: Tensor) -> Tensor:
+        if len(z) == 1:
+            means.append(z.detach()[0, 0].clone())
+        return 3 * z.sum(-1)
+
+    fit_proposal(logdensity, torch.zeros(1, 2, dtype=torch.float64), rng=seeded(1))
+    lengths = torch.stack(means).diff(dim=0)
+    wanted = 0.05 * (1 - torch.arange(19, dtype=torch.float64) / 20)
+    assert len(means) == 20
+    assert gap(lengths, wanted[:, None].expand_as(lengths)) < 1e-6
+
+
+def test_log_mean_exp_by_hand() -> None:
+    """Weights 1, 2 and 5: their mean, its error by the delta method, and (Σw)² / Σw²."""
+    found = log_mean_exp(torch.tensor([[1.0], [2.0], [5.0]]).log())
+    relative = math.sqrt(statistics.variance([1, 2, 5]) / 3) / (8 / 3)
+    assert float(found.value) == pytest.approx(math.log(8 / 3))
+    assert float(found.standard_error) == pytest.approx(relative)
+    assert float(found.ess) == pytest.approx(64 / 30)
+    assert math.isnan(float(log_mean_exp(torch.zeros(1, 1)).standard_error))
 
 
 def test_linear_gaussian_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -137,6 +138,30 @@ def test_nothing_usable_is_one_line_of_input_error(tmp_path: Path) -> None:
     _cut_tensors(tmp_path / "last")
     with pytest.raises(InputError, match="damaged"):
         load_checkpoint(tmp_path)
+
+
+def test_names_reach_the_disk_after_what_they_stand_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are synced before a name is moved to them, and the directory after its last change of a name."""
+    _save(tmp_path, 1)
+    calls: list[str] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def synced(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        is_root = os.path.samestat(found, tmp_path.stat())
+        calls.append("sync root" if is_root else "sync directory" if stat.S_ISDIR(found.st_mode) else "sync file")
+        fsync(descriptor)
+
+    def renamed(old: Any, new: Any) -> None:
+        calls.append(f"name {Path(new).name}")
+        (rename if Path(old).is_dir() else replace)(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "replace", renamed)
+    _save(tmp_path, 2)
+    files = [("sync file", f"name {name}", "sync directory") for name in ("tensors.safetensors", "state.json")]
+    assert calls == [*files[0], *files[1], "name previous", "name last", "sync root"]
 
 
 class _Killed(BaseException): ...

@@ -93,6 +93,7 @@ def test_figures_wait_and_are_averaged_over_the_interval() -> None:
         energy = sum(float(prior.neg_energy(z).mean()) for z in draws) / 3
     assert means["f_positive"] == pytest.approx(energy)
     assert means["gap"] == pytest.approx(0, abs=1e-6)
+    assert means["std_negative"] == pytest.approx(means["std_positive"])  # z⁻ are z⁺ in another order
     assert means["move_negative"] == pytest.approx(
         sum(float((z.flip(0) - z + 1).norm(dim=1).mean()) for z in draws) / 3
     )
