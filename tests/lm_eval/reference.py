@@ -11,12 +11,14 @@ import pytest
 
 from lm_eval.kneser_ney import KneserNeySettings
 
-__all__ = ["PTB", "TINY", "Arpa", "log_prob", "needs_lmplz", "parse_arpa", "settings_of"]
+__all__ = ["GRAMMAR", "PTB", "TINY", "Arpa", "log_prob", "needs_lmplz", "parse_arpa", "settings_of"]
 
 HERE = Path(__file__).parent
 # Whole models of small texts, and of the Penn Treebank a sample of n-grams by word id (its text is not free).
 TINY: list[dict[str, Any]] = json.loads((HERE / "lmplz_tiny.json").read_bytes())
 PTB: list[dict[str, Any]] = json.loads((HERE / "lmplz_ptb.json").read_bytes())
+# Of 2,000 sentences of the artificial grammar: sums over all n-grams of an order, some n-grams, scores of a text.
+GRAMMAR: dict[str, Any] = json.loads((HERE / "lmplz_grammar.json").read_bytes())
 
 # Looked for while tests are collected, where PATH is still the user's.
 needs_lmplz = pytest.mark.skipif(shutil.which("lmplz") is None, reason="needs KenLM's lmplz on PATH")
