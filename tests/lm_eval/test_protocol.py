@@ -127,6 +127,68 @@ def test_arae_leaves_sentence_ends_out_and_reads_the_vocabulary() -> None:
     assert f"vocab:open+lines-{len(vocabulary)}|" in reverse.signature
 
 
+class Text:
+    """A text read by a judge: every figure that is said of it, by definition."""
+
+    def __init__(self, judge: NgramModel, sentences: list[str], *, count_eos: bool) -> None:
+        found = judge.score(sentences)
+        end = 0 if count_eos else 1
+        self.nll = found.nll - end * found.nll_eos
+        self.tokens = np.array([len(line.split()) + 1 - end for line in sentences])
+        self.ppl = np.exp(self.nll.sum() / self.tokens.sum())
+        self.n_oov = int(found.n_oov.sum())
+        known = self.tokens.sum() - self.n_oov
+        self.ppl_excluding_oov = np.exp((self.nll.sum() - found.nll_oov.sum()) / known)
+        n_bytes = sum(len(line.encode()) for line in sentences) + (len(sentences) if count_eos else 0)
+        self.bits_per_byte = self.nll.sum() / np.log(2) / n_bytes
+
+
+@pytest.mark.parametrize("name", ["default", "arae"])
+def test_every_figure_of_a_result_is_its_definition(name: str) -> None:
+    """FPPL reads the samples, RPPL the held-out text; beside each, the judge of real text on held-out text."""
+    default = name == "default"
+    samples = [line.replace("noun1.0", "unheard") for line in grammar_sentences(400, 9)]
+    reference = Reference(REAL.real, CONVENTIONS[name])
+    vocabulary = closed_vocabulary(TRAIN)
+    known, lines = set(vocabulary), [] if default else vocabulary
+
+    def read(sentences: list[str]) -> list[str]:
+        if not default:
+            return sentences
+        return [" ".join(word if word in known else "<unk>" for word in line.split()) for line in sentences]
+
+    def judge(sentences: list[str]) -> NgramModel:
+        return NgramModel.train(sentences, KneserNeySettings(5, vocab_pad=len(vocabulary) + 2 if default else 0))
+
+    of_real, train, held_out = judge(read(TRAIN)), read(TRAIN), read(TEST)
+    rows = sorted(np.random.default_rng(1).permutation(N)[:400].tolist())
+    real = Text(of_real, held_out, count_eos=default)
+    n_outside = {"fppl": sum(word not in known for line in samples for word in line.split())}
+    n_outside["rppl"] = sum(word not in known for line in TEST for word in line.split())
+    assert min(n_outside.values()) > 0
+    texts = {"fppl": Text(of_real, read(samples), count_eos=default)}
+    texts["rppl"] = Text(judge([*lines, *read(samples)]), held_out, count_eos=default)
+    at_n = Text(judge([*lines, *(train[row] for row in rows)]), held_out, count_eos=default)
+    evaluator = Evaluator(reference)
+    for metric, text in texts.items():
+        found = getattr(evaluator, metric)(Samples(samples))
+        assert found.metric == metric
+        assert found.ppl == pytest.approx(text.ppl)
+        assert found.ppl_excluding_oov == pytest.approx(text.ppl_excluding_oov)
+        assert found.real_ppl == pytest.approx(real.ppl)
+        assert found.ratio == pytest.approx(text.ppl / real.ppl)
+        assert found.bits_per_byte == pytest.approx(text.bits_per_byte)
+        assert found.real_bits_per_byte == pytest.approx(real.bits_per_byte)
+        counts = (len(text.nll), text.tokens.sum(), text.n_oov, n_outside[metric] if default else 0)
+        assert (found.n_sentences, found.n_tokens, found.n_oov, found.n_outside_vocabulary) == counts
+    assert evaluator.rppl(Samples(samples)).extra == {"real_ppl_at_n": pytest.approx(at_n.ppl)}
+    assert evaluator.rppl(Samples(TRAIN)).extra == {}  # as many samples as real sentences: nothing to say
+    assert evaluator.fppl(Samples(samples)).ratio_ci95 is None  # two texts, which nothing pairs
+    with_lines = Text(of_real, [*vocabulary, *samples], count_eos=False)
+    extra = {} if default else {"ppl_with_vocabulary_lines": pytest.approx(with_lines.ppl)}
+    assert evaluator.fppl(Samples(samples)).extra == extra
+
+
 def test_signatures_say_what_was_trained_and_read(evaluator: Evaluator) -> None:
     samples = Samples(TRAIN[:1500], "decode=sample,T=1", ("seed:7",), "sentencepiece>word")
     types = len(closed_vocabulary(TRAIN)) + 2

@@ -292,10 +292,11 @@ def test_logits_beyond_the_range_of_the_exponential_draw_the_same_ids(n_ids: int
     """
     logits = torch.randn(3, n_ids, generator=torch.Generator().manual_seed(2)).round(decimals=1)
     moved = logits + torch.tensor([[0.0], [shift], [0.0]])
-    uniforms = torch.tensor([0.1, 0.5, 0.93])
-    wanted = sample(logits.double(), uniforms)
-    assert torch.equal(sample(moved, uniforms), wanted)
-    assert torch.equal(sample(moved.t().contiguous().t(), uniforms), wanted)
+    for uniform in torch.linspace(0.01, 0.99, 50):
+        uniforms = uniform.expand(3)
+        wanted = sample(logits.double(), uniforms)
+        assert torch.equal(sample(moved, uniforms), wanted)
+        assert torch.equal(sample(moved.t().contiguous().t(), uniforms), wanted)
 
 
 def test_sample_frequencies_are_the_softmax() -> None:
