@@ -21,7 +21,7 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 
-__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "linear"]
+__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "is_of_package", "linear"]
 
 REGISTRY: dict[str, dict[str, type]] = {
     "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
@@ -71,6 +71,11 @@ def build_model(
     if isinstance(config.inference, AmortizedConfig):
         return LatentModel(prior, generator, _make(LSTMEncoder, LSTMEncoder, shared | of_text))
     return LatentModel(prior, generator)
+
+
+def is_of_package(config: Config) -> bool:
+    """Whether `build_model` makes classes of the package alone, of which it is known what they do."""
+    return config.model.prior in REGISTRY["prior"] and config.model.generator in REGISTRY["generator"]
 
 
 def build_inference(

@@ -18,6 +18,7 @@ __all__ = [
     "Steps",
     "at_least",
     "class_or",
+    "file_name",
     "from_plain",
     "hint",
     "in_range",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_LONGEST_NAME = 100  # bytes
 
 
 def parse_value(text: str) -> Any:
@@ -140,6 +143,17 @@ def hint(name: str, known: list[str], section: str = "") -> str:
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     return f"; known: {', '.join(prefix + k for k in known)}"
+
+
+def file_name(name: str, value: str) -> None:
+    """Raise InputError unless a file or directory may have `value` for its name, or the beginning of it."""
+    plain = value.isprintable() and not set(value) & set("/\\")
+    bare = not value.startswith((" ", ".")) and not value.endswith(" ")
+    if not (value and plain and bare and len(value.encode()) <= _LONGEST_NAME):
+        raise InputError(
+            f"{name} becomes the name of a directory: it must be short, without slashes and a point in front, "
+            f"got {_short(value)}"
+        )
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.build import TRUST, LatentModel, build_inference, build_model
+from lebm_text.build import TRUST, LatentModel, build_inference, build_model, is_of_package
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
@@ -89,13 +90,18 @@ class LatentEBM:
             raise InputError(f"the weights in {directory} were trained with another tokenizer than lies there")
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
-        model = build_model(
+        build = partial(
+            build_model,
             resolved,
             vocab_size=len(tokenizer),
             bos_id=tokenizer.bos_id,
             rng=torch.Generator().manual_seed(0),
             trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
         )
+        if is_of_package(config):
+            with torch.device("meta"):  # sizes without memory, which config.json may ask too much of
+                _check_fit(path, weights, build())
+        model = build()
         _check_fit(path, weights, model)
         model.load_state_dict(weights)
         return cls(config, tokenizer, model.to(device).requires_grad_(False))

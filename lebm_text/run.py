@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from lebm_text.errors import InputError
 from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.writing import sweep
 
 if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
@@ -35,7 +36,10 @@ __all__ = ["Run", "SampleText", "check_free", "newest_run", "read_config", "repl
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
 LOCK = ".lock"  # held by the process that trains
-_ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE)
+ASIDE, UNFINISHED = ".replaced", ".unfinished"  # the old run while a new one begins; marks one that has not begun
+# Of all that a run consists of config.json comes first: where it is, all is there.
+_ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE,
+            TENSORBOARD)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -65,7 +69,6 @@ class Run:
         self.config_file, self.environment_file = self.path / CONFIG, self.path / ENVIRONMENT
         self.weights_file, self.metrics_file = self.path / WEIGHTS, self.path / METRICS
         self.checkpoints, self.tensorboard = self.path / CHECKPOINTS, self.path / TENSORBOARD
-        self.page_file = self.path / PAGE
         self.notes: list[str] = []
 
     @classmethod
@@ -89,31 +92,64 @@ class Run:
 
     @property
     def best_weights_file(self) -> Path:
-        """The weights that `training.select` likes best so far, whose directory is made."""
-        return _within(self.checkpoints / "best", WEIGHTS)
+        """The weights that `training.select` likes best so far."""
+        return self.checkpoints / "best" / WEIGHTS
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Inside, no other process trains here: two would mix their checkpoints and lines of metrics.
 
-        The directory is made. Where files cannot be locked nothing is checked.
+        The directory is made, and taken away if it is left empty. What a killed process left of a run that had not
+        begun is deleted, and the run that it was to replace is back. Where files cannot be locked nothing is checked.
 
         Raises:
-            InputError: another process is here.
+            InputError: another process is here, or a link leads out of the run (see `require_own`).
         """
+        made = [each for each in (self.path, *self.path.parents) if not each.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
-        with lock(self.path / LOCK) as alone:
-            if alone is False:
-                raise InputError(f"another process is training in {self.path}; wait until it ends, or stop it")
-            yield
+        try:
+            self.require_own(*_ENTRIES, LOCK, ASIDE, UNFINISHED)
+            with lock(self.path / LOCK) as alone:
+                if alone is False:
+                    raise InputError(f"another process is training in {self.path}; wait until it ends, or stop it")
+                if alone is None and not os.access(self.path, os.W_OK):
+                    raise InputError(f"cannot train in {self.path}: the directory cannot be written")
+                _recover(self.path)
+                yield
+        finally:
+            with suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
+
+    def require_own(self, *names: str) -> None:
+        """Raise InputError if one of these entries, or what is in it, is a link that leads out of the run directory.
+
+        For use before anything is written there: a run may come from a stranger, who is not to choose what is
+        overwritten. The run directory itself may be a link.
+        """
+        root = self.path.resolve()
+        for name in names:
+            for path in (self.path / name, *(self.path / name).rglob("*")):
+                if path.is_symlink() and not _target(path).is_relative_to(root):
+                    raise InputError(f"{path} is a link that leads out of the run; nothing is written there: remove it")
+                if path.exists() and not (path.is_file() or path.is_dir()):
+                    raise InputError(f"{path} is neither a file nor a directory; remove it")
 
     def sample_file(self, name: str) -> Path:
-        """samples/NAME, whose directory is made."""
-        return _within(self.path / SAMPLES, name)
+        """samples/NAME, to be written. Raises InputError as `require_own` does."""
+        self.require_own(SAMPLES)
+        return self.path / SAMPLES / name
 
     def report_file(self, name: str) -> Path:
-        """eval/NAME.json, whose directory is made."""
-        return _within(self.path / REPORTS, f"{name}.json")
+        """eval/NAME.json, to be written, with pictures beside it. Raises InputError as `require_own` does."""
+        self.require_own(REPORTS)
+        return self.path / REPORTS / f"{name}.json"
+
+    @property
+    def page_file(self) -> Path:
+        """report.html, to be written. Raises InputError as `require_own` does."""
+        self.require_own(PAGE)
+        return self.path / PAGE
 
     @cached_property
     def config(self) -> Config:
@@ -261,9 +297,10 @@ def newest_run(directory: Path) -> Path:
 
 def check_free(directory: Path, *, overwrite: bool) -> None:
     """Raise InputError unless a new run may go to `directory`: absent, empty, or a run and `overwrite`."""
-    if not directory.exists() or all(path.name == LOCK for path in directory.iterdir()):
+    found = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    if not found - {LOCK} or (UNFINISHED in found and not {CONFIG, ASIDE} & found):
         return
-    if not (directory / CONFIG).is_file():
+    if not any((directory / place / CONFIG).is_file() for place in (".", ASIDE)):
         raise InputError(f"{directory} is neither empty nor a run; choose another directory with --out")
     if not overwrite:
         raise InputError(
@@ -276,44 +313,59 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
 def replacing(directory: Path) -> Iterator[Callable[[], None]]:
     """Inside, `directory` is free for a new run: the old one is set aside, and comes back on leaving.
 
-    Unless the yielded function was called: it deletes the old run, once the new one has begun. A new one that is
-    refused before leaves nothing. Nothing that a run does not consist of is touched.
+    Unless the yielded function was called: it deletes the old run, once the new one has begun. A new one that fails
+    before leaves nothing, and if it is killed, `Run.locked` sees to it. Nothing that a run does not consist of is
+    touched. To be used inside `Run.locked`.
     """
-    aside, unfinished, begun = directory / ".replaced", directory / ".unfinished", False
-    _move_run(directory, aside)
+    begun = failed = False
 
     def begin() -> None:
         nonlocal begun
         begun = True
-        shutil.rmtree(aside, ignore_errors=True)
+        (directory / UNFINISHED).rmdir()
+        _recover(directory)
 
-    refused = False
     try:
+        _move_run(directory, directory / ASIDE)
+        (directory / UNFINISHED).mkdir()
         yield begin
-    except InputError:
-        refused = not begun
+    except Exception:
+        failed = True
         raise
     finally:
-        if aside.exists() or refused:
-            _move_run(directory, unfinished)
-            shutil.rmtree(unfinished, ignore_errors=True)
-        if aside.exists():
-            _move_run(aside, directory)
-            aside.rmdir()
+        if not begun:
+            _recover(directory, failed=failed)
 
 
-def _move_run(source: Path, target: Path) -> None:
+def _recover(directory: Path, *, failed: bool = False) -> None:
+    """Settle what is left of replacing a run: the new one stays if it has begun, else the old one comes back.
+
+    Without an old one what can be resumed stays, too, unless it `failed`. At every moment of this, another call could
+    do the rest.
+    """
+    aside, unfinished = directory / ASIDE, directory / UNFINISHED
+    new = (directory / CONFIG).is_file() and not failed and not (unfinished.exists() and aside.exists())
+    if unfinished.exists() and not new:
+        _move_run(directory, unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    if not new:
+        _move_run(aside, directory, last_first=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    sweep(directory)
+
+
+def _move_run(source: Path, target: Path, *, last_first: bool = False) -> None:
     """Rename what belongs to the run in `source`, within one file system."""
-    entries = [source / name for name in (*_ENTRIES, TENSORBOARD) if (source / name).exists()]
+    entries = [source / name for name in _ENTRIES if os.path.lexists(source / name)]
     if entries:
         target.mkdir(exist_ok=True)
-    for entry in entries:
+    for entry in reversed(entries) if last_first else entries:
         entry.rename(target / entry.name)
 
 
-def _within(directory: Path, name: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory / name
+def _target(link: Path) -> Path:
+    """Where a link leads, as far as it can be followed."""
+    return Path(os.path.realpath(link))
 
 
 def _files(directory: Path, pattern: str) -> list[Path]:

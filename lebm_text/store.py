@@ -22,6 +22,7 @@ from lebm_text.writing import (
     atomic_writer,
     check_writable,
     fsync_directory,
+    is_plain,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "check_writable",
     "fresh_directory",
     "fsync_directory",
+    "is_plain",
     "lock",
     "read_json",
     "resumable_directory",
@@ -48,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} is damaged: it should hold a JSON object")

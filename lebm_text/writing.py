@@ -39,6 +39,8 @@ __all__ = [
     "atomic_writer",
     "check_writable",
     "fsync_directory",
+    "is_plain",
+    "sweep",
 ]
 
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)(?:-[0-9a-f]+)?\.tmp", re.DOTALL)  # its name, and the process that writes it
@@ -121,7 +123,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         return
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    sweep(target.parent, target.name)
     try:
         temporary, file = _temporary(target)
     except OSError as error:
@@ -150,6 +152,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(target.parent)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether `path` is a file or nothing yet, by whose side others can lie: no pipe, device or open descriptor."""
+    return _own_descriptor(path) is None and (path.is_file() or not path.exists())
 
 
 def _own_descriptor(path: Path) -> int | None:
@@ -192,16 +199,17 @@ def _beginning(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[:200])
 
 
-def _sweep(target: Path) -> None:
-    """Delete what killed processes left of writing `target`: nobody holds it, and no other process has their number.
+def sweep(directory: Path, name: str | None = None) -> None:
+    """Delete what killed processes left of writing the file `name`, or any, in `directory`.
 
-    Of other machines and of containers no numbers are known here, and a container's first process always has the same.
+    That is what nobody holds, and whose process there is no more. Of other machines and of containers no numbers are
+    known here, and a container's first process always has the same.
     """
     if sys.platform == "win32":
         return
-    for path in target.parent.glob(f".{glob.escape(_beginning(target.name))}.*.tmp"):
+    for path in directory.glob(f".{'*' if name is None else glob.escape(_beginning(name))}.*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match is None or match[1] != _beginning(target.name) or _is_another(int(match[2])):
+        if match is None or (name is not None and match[1] != _beginning(name)) or _is_another(int(match[2])):
             continue
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -239,8 +247,11 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def check_writable(path: Path) -> None:
-    """Raise InputError if `path` cannot be written; for use before the long work whose result goes there."""
+def check_writable(path: Path, *, make_directory: bool = False) -> None:
+    """Raise InputError if `path` cannot be written; for use before the long work whose result goes there.
+
+    `make_directory`: that of `path` need not exist, but it must be possible to make it.
+    """
     if (descriptor := _own_descriptor(path)) is not None:
         try:
             writable = sys.platform == "win32" or fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
@@ -253,14 +264,16 @@ def check_writable(path: Path) -> None:
         found = _status(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
-    target = Path(os.path.realpath(path))
-    if found is None and not target.parent.is_dir():
-        raise InputError(f"cannot write {path}: the directory {target.parent} does not exist; create it first")
+    place = path if found is not None else Path(os.path.realpath(path) if path.is_symlink() else path).parent
+    while make_directory and not place.exists():
+        place = place.parent
+    if found is None and not place.is_dir():
+        raise InputError(f"cannot write {path}: the directory {place} does not exist; create it first")
     if found is not None:
         for is_it, kind in _NOT_WRITTEN.items():
             if is_it(found.st_mode):
                 raise InputError(f"cannot write {path}: it is a {kind}; give the name of a file")
-    if not os.access(target.parent if found is None else path, os.W_OK):
+    if not os.access(place, os.W_OK):
         raise InputError(f"cannot write {path}: permission denied")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_writer
+from lebm_text.store import atomic_writer, is_plain
 from lebm_text.text.reading import split_words
 from lebm_text.text.sources import STDIN, as_file, name_of, open_source
 
@@ -198,7 +198,7 @@ def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path
         command += ["--vocab_pad", str(settings.vocab_pad)]
     if settings.fallback:
         command += ["--discount_fallback"]
-    beside = Path(os.path.realpath(path)).parent if path.is_file() or not path.exists() else None
+    beside = Path(os.path.realpath(path)).parent if is_plain(path) else None
     with tempfile.TemporaryDirectory(dir=beside, prefix=".lmplz-") as scratch:
         text, arpa = Path(scratch, "text"), Path(scratch, "arpa")
         with text.open("w", encoding="utf-8", newline="\n") as stream:

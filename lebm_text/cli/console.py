@@ -27,7 +27,7 @@ from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress as OnProgress
 from lebm_text.progress import silent
 from lebm_text.reports.base import Report, new_table
-from lebm_text.reports.drawing import picture_formats, save_pictures
+from lebm_text.reports.drawing import picture_formats
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 from lebm_text.training.events import Event, Listener, TensorBoardListener, describe_event
@@ -265,31 +265,42 @@ def make_report(
         name: the file in the run's eval/ that it goes to unless `output` is another place; neither: it goes nowhere.
         processes: all of which compute; None is returned in those that are not the first.
     """
-    file = run.report_file(name) if output is None and run is not None and name is not None else output
+    file, own = output, False
+    if output is None and run is not None and name is not None:
+        file, own = run.report_file(name), True
     if file is not None:
         if file.suffix.lower() in (".png", ".svg"):
             raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
-        check_writable(file)  # before the work begins
+        try:
+            check_writable(file, make_directory=own)  # before the work begins
+        except InputError as error:
+            if not own:
+                raise
+            print_message("warning", f"{error}; the figures are shown and not kept")
+            file = None
     with progress(quiet=as_json or not processes.first) as on_progress:
         report = compute(on_progress)
     if not processes.first:
         return None
     report = dataclasses.replace(report, command=command_line(run))
-    pictures: list[Path] = []
-    can_draw = bool(picture_formats())
-    if file is not None:
-        report.save(file)
-        for ending, figure in (report.figures() if can_draw else {}).items():
-            pictures += save_pictures(figure, file.with_name(file.stem + ending))
+    failed = None
+    try:
+        pictures = [] if file is None else report.save_with_pictures(file)
+    except OSError as error:
+        failed = error
     if as_json:
         click.echo(json.dumps(report.to_json()).encode())  # UTF-8, whatever the locale
     else:
         show_table(report.table())
-    if file is not None and not can_draw:
-        click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
-    if file is not None and not as_json:
-        drawn = f", pictures: {', '.join(map(str, pictures))}" if pictures else ""
-        click.echo(f"report: {file}{drawn}", err=True)
+    if failed is not None:  # what was computed is shown all the same
+        if not own:
+            raise failed
+        print_message("warning", f"cannot write {failed.filename}: {failed.strerror}; the figures are not kept")
+    elif file is not None:
+        if not picture_formats():
+            click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
+        if not as_json:
+            click.echo(f"report: {file}{', pictures: ' * bool(pictures)}{', '.join(map(str, pictures))}", err=True)
     return report
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import at_least, from_plain, hint, one_of, positive
+from lebm_text.checks import at_least, file_name, from_plain, hint, one_of, positive
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import preset
@@ -192,7 +192,7 @@ def read_experiment(name_or_file: str) -> Experiment:
         raise InputError(f"unknown experiment {name_or_file!r}{hint(name_or_file, list(known))}; or give a TOML file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the experiment {path}: {error}") from None
     try:
         experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
@@ -226,6 +226,9 @@ def _check(experiment: Experiment) -> None:
     """Make every configuration once, so that a mistake in the last row does not show after a day."""
     if not experiment.rows or not experiment.seeds:
         raise InputError("an experiment needs at least one row and one seed")
+    file_name("name", experiment.name)
+    for row in experiment.rows:
+        file_name("a row's name", row.name)
     one_of("split", experiment.split, ("test", "valid"))
     at_least("n_samples", experiment.n_samples, 1)
     at_least("tuning.n_samples", experiment.tuning.n_samples, 1)

@@ -11,12 +11,13 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as StillRunning
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -160,10 +161,10 @@ class Runner:
             return
         train, _ = self.trial_steps(row, number)
         if train.is_done(self.log):
-            copy = run.with_name(f".{run.name}.tmp")
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(train.run, copy)
-            copy.rename(run)
+            with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.parent) as scratch:
+                copy = shutil.copytree(train.run, Path(scratch, "run"))
+                with suppress(OSError):  # another process was as quick
+                    copy.rename(run)
 
     def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
         """Chains side by side, the steps of a chain in turn; without its run none goes on.

@@ -146,7 +146,8 @@ def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], 
         on_progress(stage, done, total)
 
     run, settings = Run(step.run, data_dir=step.data_dir), replace(step.settings, device=device)
-    step.output.parent.mkdir(parents=True, exist_ok=True)
+    if not step.of_corpus:
+        run.require_own(step.output.parent.name)
     report: AnyReport
     if isinstance(settings, FrontierSettings):
         report = frontier.compute(run, settings, watch)

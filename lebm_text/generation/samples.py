@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,11 +180,28 @@ def samples_of_run(
             model = model or run.model(device=device)
             show = counter(on_progress, f"sentences generated, {decoding}", n)
             generated = model.generate(**asked, on_progress=show, processes=processes)
-            if processes.first:
-                write_samples(path, generated, run)
-            processes.every(None)  # the others read what the first one has written by now
+            # The others read what the first one has written by now, if it could be written.
+            if not processes.every(processes.first and _kept(path, generated, run))[0]:
+                found.append(_unkept(generated, label, tokenizer))
+                continue
         found.append(read_samples(path, n, label, tokenizer))
     return found
+
+
+def _kept(path: Path, generated: Generated, run: Run) -> bool:
+    """Write samples into the run; False, and a warning, where it cannot be written."""
+    try:
+        write_samples(path, generated, run)
+    except OSError as error:
+        logger.warning(f"cannot write {error.filename}: {error.strerror}; the samples are judged and not kept")
+        return False
+    return True
+
+
+def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
+    text = read_samples(generated.sentences, None, label, tokenizer)
+    truncated, signature = generated.rates["truncated"], generated.signature.rpartition("|v:")[0]
+    return replace(text, settings=generated.settings, truncated_rate=truncated, signature=signature)
 
 
 def _newest(run: Run, n: int) -> Path | None:

@@ -25,6 +25,9 @@ from lebm_text import __version__
 from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, read_json
+from lebm_text.writing import is_plain
+
+from .drawing import picture_formats, save_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,6 +243,16 @@ class Report:
     def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
         atomic_write_json(Path(path), self.to_json())
+
+    def save_with_pictures(self, path: Path) -> list[Path]:
+        """Write the report and, where matplotlib is there and files can lie beside `path`, its pictures, returned."""
+        self.save(path)
+        figures = self.figures() if picture_formats() and is_plain(path) else {}
+        return [
+            picture
+            for ending, figure in figures.items()
+            for picture in save_pictures(figure, path.with_name(path.stem + ending))
+        ]
 
     def table(self) -> Group:
         """The report for people: rich tables (their titles say what is in them) and lines of text between them."""

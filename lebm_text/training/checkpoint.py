@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_bytes, fsync_directory, sha256_file, sha256_json
+from lebm_text.store import atomic_write_bytes, atomic_writer, fsync_directory, sha256_file, sha256_json
 
 __all__ = [
     "JSON",
@@ -41,6 +41,7 @@ _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
 _FORMAT = 1
 _METADATA_KEY = "lebm_text"
+_NO_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,14 @@ def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     """
     root.mkdir(parents=True, exist_ok=True)
     for leftover in [*root.glob(".tmp-*"), *root.glob(".old-*")]:
-        shutil.rmtree(leftover)
+        _discard(leftover)
     fresh, old = root / f".tmp-{os.getpid()}", root / f".old-{os.getpid()}"
     last, previous = root / "last", root / "previous"
-    _write(fresh, tensors, state)
+    try:
+        _write(fresh, tensors, state)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a full disk most of all
+        raise
 
     if last.exists():
         try:
@@ -79,7 +84,7 @@ def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     fresh.rename(last)
     fsync_directory(root)
     if old.exists():
-        shutil.rmtree(old)
+        _discard(old)
 
 
 def load_checkpoint(root: Path) -> Checkpoint:
@@ -146,23 +151,72 @@ def unflatten(skeleton: JSON, tensors: Mapping[str, Tensor]) -> Any:
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, JSON]) -> None:
     """Write a safetensors file atomically; equal tensors and metadata give equal bytes.
 
-    The format stores its string metadata in no fixed order, so all of it goes under one key as one
-    sorted JSON string (and no key at all when it is empty).
+    The format stores its string metadata in no fixed order, so all of it goes under one key as one sorted JSON string.
+    With it goes `sha256`, that of the file as it is with zeros in the place of this hash.
     """
-    notes = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)} if metadata else None
-    atomic_write_bytes(path, safetensors.torch.save(_separate(tensors), notes))
+    notes = json.dumps({**metadata, "sha256": _NO_HASH}, sort_keys=True)
+    data = safetensors.torch.save(_separate(tensors), {_METADATA_KEY: notes})
+    found = hashlib.sha256(data).hexdigest()
+    start = data.index(_NO_HASH.encode())
+    with atomic_writer(path) as stream:
+        for piece in (data[:start], found.encode(), memoryview(data)[start + len(found) :]):
+            stream.write(piece)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a file from `save_weights`; InputError if it cannot be read."""
+    """Tensors (on the CPU) and metadata of a file from `save_weights`, or of any safetensors file without metadata.
+
+    Raises:
+        InputError: it cannot be read, is not what was written, or holds nan or inf.
+    """
+    problem = f"cannot read the weights {path}"
+    if not path.is_file():
+        raise InputError(f"{problem}: there is no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as stream:
-            notes = (stream.metadata() or {}).get(_METADATA_KEY, "{}")
-            return {name: stream.get_tensor(name) for name in stream.keys()}, json.loads(notes)  # noqa: SIM118
+            notes = _checked_notes(path, stream.metadata() or {})
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     except OSError as error:
-        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from None
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise InputError(f"cannot read the weights {path}: not a complete safetensors file ({error})") from None
+        raise InputError(f"{problem}: {error.strerror or error}") from None
+    except InputError:
+        raise
+    # torch has not all types that a file may name, and says so in many ways.
+    except (safetensors.SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{problem}: not a complete safetensors file ({error})") from None
+    if odd:
+        raise InputError(f"{problem}: {odd[0]} holds nan or inf; weights are finite numbers")
+    return tensors, notes
+
+
+def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What `save_weights` wrote beside the tensors. Raises InputError unless all is as it was written."""
+    damaged = InputError(f"{path} is damaged: it does not match its checksum")
+    notes = json.loads(metadata.get(_METADATA_KEY, "{}"))
+    if not isinstance(notes, dict):
+        raise damaged
+    if (expected := notes.pop("sha256", None)) is None:
+        # Version 0.1.0 wrote none, and these two; other programs write the format alone.
+        if set(metadata) - {_METADATA_KEY, "format"} or set(notes) - {"format", "tokenizer"}:
+            raise damaged
+        return notes
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        head += stream.read(int.from_bytes(head, "little"))
+        found = hashlib.sha256(head.replace(str(expected).encode(), _NO_HASH.encode(), 1))
+        while piece := stream.read(1 << 20):
+            found.update(piece)
+    if found.hexdigest() != expected:
+        raise damaged
+    return notes
+
+
+def _discard(path: Path) -> None:
+    """Delete a directory, or a link to one."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -190,17 +244,22 @@ def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, J
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)},
     }
     atomic_write_bytes(directory / _TENSORS, data)
-    atomic_write_bytes(directory / _STATE, json.dumps(document, indent=1, sort_keys=True).encode())
+    atomic_write_bytes(directory / _STATE, _plain(document))
+
+
+def _plain(document: object) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True).encode()
 
 
 def _verify(directory: Path) -> dict[str, Any]:
     """The state of a complete checkpoint; InputError says what is damaged or missing."""
     try:
-        document = json.loads((directory / _STATE).read_bytes())
+        text = (directory / _STATE).read_bytes()
+        document = json.loads(text)
         if document["format"] != _FORMAT:
             raise InputError(f"{directory} has checkpoint format {document['format']}, expected {_FORMAT}")
         state, expected = document["state"], document["tensors"]
-        if sha256_json(state) != document["state_sha256"]:
+        if sha256_json(state) != document["state_sha256"] or _plain(document) != text:
             raise InputError(f"{directory} is damaged: {_STATE} does not match its checksum")
         size = (directory / _TENSORS).stat().st_size
         if size != expected["size"]:
@@ -214,6 +273,6 @@ def _verify(directory: Path) -> dict[str, Any]:
         raise InputError(f"{directory} cannot be read: {error.strerror or error}") from None
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
     return dict(state)

@@ -104,20 +104,26 @@ def train(
     """
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=True), None
-    if resume:
+
+    def checked() -> Config:
+        if not resume:
+            settings = _override(config or preset_of(preset or DEFAULT_PRESET), overrides)
+            check_free(run.path, overwrite=overwrite)
+            return settings
         _check_unchanged(run, corpus, config or (preset_of(preset) if preset else run.config), overrides)
-        settings, checkpoint = run.config, _last_checkpoint(run)
-        if checkpoint is not None and checkpoint.state["progress"]["finished"]:
+        return run.config
+
+    if not resume:
+        checked()
+    with ExitStack() as stack:
+        processes = stack.enter_context(joined(device))  # before any change to `out`
+        processes.first_then_others(lambda: stack.enter_context(run.locked()) if processes.first else None)
+        settings = checked()  # from here on no other process can take `out`, or go on with what is in it
+        if settings.training.select == "valid_kn5":
+            sample_score = sample_score or _reverse_perplexity()
+        if resume and (checkpoint := _last_checkpoint(run)) and checkpoint.state["progress"]["finished"]:
             logger.info("%s is finished (%s updates); nothing to do", run, checkpoint.state["progress"]["step"])
             return run
-    else:
-        settings = _override(config or preset_of(preset or DEFAULT_PRESET), overrides)
-        check_free(run.path, overwrite=overwrite)
-    if settings.training.select == "valid_kn5":
-        sample_score = sample_score or _reverse_perplexity()
-
-    with ExitStack() as stack:
-        processes = stack.enter_context(joined(device))  # after all checks of `out`, before any change to it
         place = resolve_device(device)
         if resume:
             text = processes.first_then_others(lambda: _prepare(run.corpus(), settings, run.tokenizer))
@@ -127,9 +133,7 @@ def train(
         _require_alike(processes, settings, text, None if checkpoint is None else checkpoint.state)
         begun = None
         if processes.first:
-            stack.enter_context(run.locked())
             if not resume:
-                check_free(run.path, overwrite=overwrite)  # again: from here on no other process can take it
                 begun = stack.enter_context(replacing(run.path))
                 _begin_directory(run, settings, text, place, processes)
             _tell(run, text, checkpoint, resume=resume)

@@ -153,6 +153,24 @@ def test_mistakes_are_named(file: Path, before: str, after: str, said: str) -> N
         read_experiment(str(file))
 
 
+@pytest.mark.parametrize(
+    "name", ["", "../../x", "/tmp/x", "a/b", "a\\\\b", "..", ".", ".hidden", "a\\u0000", "a\\nb", " a", "a" * 300]
+)
+@pytest.mark.parametrize("of", ["row", "experiment"])
+def test_a_name_that_leads_elsewhere_is_refused(file: Path, name: str, of: str) -> None:
+    text = TOML.replace('name = "lm"', f'name = "{name}"') if of == "row" else f'name = "{name}"\n{TOML}'
+    file.write_text(text)
+    with pytest.raises(InputError, match="becomes the name of a directory") as refused:
+        read_experiment(str(file))
+    assert "\n" not in str(refused.value)
+
+
+def test_deep_nesting_is_one_line(file: Path) -> None:
+    file.write_text(f"{TOML}deep = {'[' * 100_000}")
+    with pytest.raises(InputError, match="cannot read the experiment"):
+        read_experiment(str(file))
+
+
 def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:
     assert experiment().narrowed(seeds=[2, 1, 2]).seeds == (2, 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import stat
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -323,3 +326,100 @@ def test_unreadable_weights_are_input_errors(tmp_path: Path, content: bytes | No
         (tmp_path / "w").write_bytes(content)
     with pytest.raises(InputError, match="cannot read the weights"):
         load_weights(tmp_path / "w")
+
+
+def _weights(path: Path) -> bytes:
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(1)}
+    save_weights(path, tensors, {"format": "lebm-text", "tokenizer": "0" * 8})
+    assert load_weights(path)[1] == {"format": "lebm-text", "tokenizer": "0" * 8}
+    return path.read_bytes()
+
+
+def _refused(path: Path) -> str:
+    with pytest.raises(InputError) as refused:
+        load_weights(path)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_every_changed_bit_of_weights_is_noticed(tmp_path: Path) -> None:
+    good = _weights(tmp_path / "w")
+    for place in range(len(good)):
+        for bit in range(8):
+            damaged = bytearray(good)
+            damaged[place] ^= 1 << bit
+            (tmp_path / "w").write_bytes(damaged)
+            _refused(tmp_path / "w")
+
+
+def test_weights_that_are_cut_longer_or_in_disorder_are_noticed(tmp_path: Path) -> None:
+    good = _weights(tmp_path / "w")
+    swapped = good[:-8] + good[-4:] + good[-8:-4]
+    for damaged in (*(good[:end] for end in range(0, len(good), 7)), good + b"\0", swapped, good[:-4] + bytes(4)):
+        (tmp_path / "w").write_bytes(damaged)
+        _refused(tmp_path / "w")
+
+
+def test_weights_without_a_digest_still_load(tmp_path: Path) -> None:
+    notes = {"format": "lebm-text", "tokenizer": "x"}
+    for metadata in (None, {"format": "pt"}, {"lebm_text": json.dumps(notes)}):
+        safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "w", metadata)
+        assert torch.equal(load_weights(tmp_path / "w")[0]["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize("metadata", ["[]", "3", "null", "{", "", '{"a": 1}', '{"sha256": 3}', "[" * 100_000])
+def test_odd_metadata_of_weights_is_one_line(tmp_path: Path, metadata: str) -> None:
+    safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "w", {"lebm_text": metadata})
+    _refused(tmp_path / "w")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 40, (1 << 64) - 1])
+def test_a_head_of_any_size_is_one_line(tmp_path: Path, size: int) -> None:
+    (tmp_path / "w").write_bytes(size.to_bytes(8, "little") + b"{" * 1000)
+    _refused(tmp_path / "w")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    save_weights(tmp_path / "w", {"a": torch.ones(3), "b": torch.tensor([1.0, value])}, {})
+    assert "b holds nan or inf" in _refused(tmp_path / "w")
+
+
+def test_what_is_no_file_of_weights_is_one_line(tmp_path: Path) -> None:
+    assert "no such file" in _refused(tmp_path / "none")
+    assert "no such file" in _refused(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "fifo")
+        assert "no such file" in _refused(tmp_path / "fifo")
+
+
+def test_every_changed_bit_of_a_checkpoints_state_is_noticed(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    state = tmp_path / "last" / "state.json"
+    good = state.read_bytes()
+    for place in range(len(good)):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        state.write_bytes(damaged)
+        with pytest.raises(InputError) as refused:
+            load_checkpoint(tmp_path)
+        assert "\n" not in str(refused.value)
+    state.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"state\.json is not complete"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_disk_that_is_full_keeps_the_checkpoint_and_no_part_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _save(tmp_path, 1)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            _save(tmp_path, 2)
+    assert _names(tmp_path) == ["last"]
+    assert _step(tmp_path) == 1

@@ -49,7 +49,8 @@ def test_last_line_without_its_newline_is_kept_when_it_belongs_to_the_checkpoint
     with closing(MetricsLog(path)) as log:
         log.truncate_after(2)
         log.append({"step": 3})
-    assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+    assert path.read_bytes().startswith(b'{"step": 1}\n{"step": 2}\n{"step": 3, "digest": "')
+    assert [record["step"] for record in read_metrics(path)] == [1, 2, 3]
 
 
 def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
@@ -59,3 +60,57 @@ def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
         read_metrics(path)
     with pytest.raises(InputError, match="does not exist"):
         read_metrics(tmp_path / "none.jsonl")
+
+
+def _log(path: Path, n: int) -> bytes:
+    with closing(MetricsLog(path)) as log:
+        for step in range(n):
+            log.append({"step": step, "nll": 1 / (step + 1)})
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_changed_bit_is_noticed(tmp_path: Path, n: int) -> None:
+    path = tmp_path / "m.jsonl"
+    good = _log(path, n)
+    records = read_metrics(path)
+    assert [record["step"] for record in records] == list(range(n))
+    for place in range(len(good)):
+        for bit in range(8):
+            damaged = bytearray(good)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(InputError) as noticed:
+                read_metrics(path)
+            assert "\n" not in str(noticed.value)
+
+
+def test_lines_that_are_lost_moved_or_doubled_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    first, second, third = _log(path, 3).splitlines(keepends=True)
+    for lines in ((first, third), (second, third), (first, third, second), (first, first, second), (third,)):
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(InputError, match="digest"):
+            read_metrics(path)
+
+
+def test_a_file_that_is_cut_anywhere_has_the_lines_before(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    good = _log(path, 3)
+    for end in range(len(good)):
+        path.write_bytes(good[:end])
+        whole = good[:end].count(b"}")
+        assert [record["step"] for record in read_metrics(path)] == list(range(whole))
+
+
+def test_lines_of_older_versions_are_read_and_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"step": 1, "nll": NaN}\n{"step": 2}\n')
+    with closing(MetricsLog(path)) as log:
+        log.truncate_after(1)
+        log.append({"step": 2, "nll": 0.5})
+    assert [record["step"] for record in read_metrics(path)] == [1, 2]
+    with path.open("ab") as stream:
+        stream.write(b'{"step": 3}\n')
+    with pytest.raises(InputError, match="line 3 is damaged"):
+        read_metrics(path)

@@ -1,0 +1,207 @@
+"""A run directory belongs to one training; whoever fails or is killed there leaves no half of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.run import Run, replacing
+from lebm_text.store import atomic_write_json
+from lebm_text.text.corpora import Corpus
+from lebm_text.training import train as module
+from lebm_text.training.train import train
+
+from ..holding import held
+from ..toy import toy_config
+
+pytest.importorskip("fcntl")
+
+
+def _tree(directory: Path) -> dict[str, str]:
+    """Name → hash of every file; of a link, where it leads."""
+    return {
+        str(path.relative_to(directory)): os.readlink(path)
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(corpus, out=out, config=_config(), device="cpu")
+    return out
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def _config(**training: Any) -> Config:
+    return toy_config().merge({"training": {"n_epochs": 1, **training}})
+
+
+@pytest.mark.parametrize("how", [{"overwrite": True}, {"resume": True}])
+def test_beside_a_running_training_nothing_is_touched(run: Path, corpus: Corpus, how: dict[str, Any]) -> None:
+    (run / ".lock").touch()
+    before = _tree(run)
+    asked: dict[str, Any] = {} if "resume" in how else {"corpus": corpus, "config": _config(seed=7)}
+    with held(run / ".lock"), pytest.raises(InputError, match="another process is training in"):
+        train(out=run, device="cpu", **asked, **how)
+    assert _tree(run) == before
+
+
+def test_the_loser_of_two_that_begin_writes_nothing(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    monkeypatch.setattr(module, "_prepare", lambda *_: pytest.fail("it is refused before the work"))
+    with held(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="another process is training in"):
+        train(corpus, out=tmp_path / "run", config=_config(), device="cpu")
+    assert list(_tree(tmp_path / "run")) == [".lock"]
+
+
+def test_resume_reads_what_the_process_before_it_left(
+    run: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waits for its turn, the other one may come to its end."""
+    shutil.rmtree(run / "checkpoints")
+    before, locked = _tree(finished), Run.locked
+
+    @contextmanager
+    def late(self: Run) -> Iterator[None]:
+        shutil.copytree(finished / "checkpoints", run / "checkpoints")
+        with locked(self):
+            yield
+
+    monkeypatch.setattr(Run, "locked", late)
+    train(out=run, resume=True, device="cpu")
+    assert _tree(run) == before  # finished: nothing to do
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+# What the first files of a run are written by, in their order.
+@pytest.mark.parametrize("place", ["tokenizer", "env.json", "config.json", "model"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_disk_that_is_full_at_the_start_leaves_no_half_run(
+    finished: Path, run: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, place: str, overwrite: bool
+) -> None:
+    if not overwrite:
+        shutil.rmtree(run)
+    write = atomic_write_json
+    with monkeypatch.context() as patch:
+        if place == "tokenizer":
+            patch.setattr("lebm_text.text.tokenizers.atomic_write_bytes", _full)
+        elif place == "model":
+            patch.setattr(module, "build_model", _full)
+        else:
+            patch.setattr(
+                module, "atomic_write_json", lambda path, value: (_full if path.name == place else write)(path, value)
+            )
+        with pytest.raises(OSError, match="No space"):
+            train(corpus, out=run, config=_config(seed=7), device="cpu", overwrite=overwrite)
+    assert not run.exists() if not overwrite else _tree(run) == _tree(finished)
+    train(corpus, out=run, config=_config(seed=7), device="cpu", overwrite=overwrite)
+    assert Run(run).config.training.seed == 7
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _kills(monkeypatch: pytest.MonkeyPatch, run: Path, act: Callable[[], object]) -> Iterator[str]:
+    """`act` is stopped before its first, second, … change of a name; yields the call."""
+    originals = {name: getattr(os, name) for name in ("rename", "replace", "mkdir", "rmdir", "unlink")}
+    for wanted in itertools.count():
+        count = 0
+        with monkeypatch.context() as patch:
+            for name, original in originals.items():
+
+                def stop(
+                    *arguments: Any, _name: str = name, _original: Any = original, _last: int = wanted, **options: Any
+                ) -> Any:
+                    nonlocal count
+                    count += 1
+                    if count > _last:  # from here on the process does nothing more, not even to clean up
+                        raise _Killed(_name)
+                    return _original(*arguments, **options)
+
+                patch.setattr(os, name, stop)
+            try:
+                act()
+            except _Killed as killed:
+                stopped = str(killed)
+            else:
+                return
+        yield stopped
+
+
+def test_a_kill_while_a_run_is_replaced_loses_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each system call: afterwards there is the old run, whole, or the new one."""
+    run = tmp_path / "run"
+
+    def fill(text: str) -> None:
+        (run / "checkpoints" / "last").mkdir(parents=True, exist_ok=True)
+        for name in ("tokenizer.json", "config.json", "model.safetensors", "checkpoints/last/state.json"):
+            (run / name).write_text(text)
+
+    def replace() -> None:
+        with replacing(run) as begin:
+            fill("new")
+            begin()
+
+    fill("old")
+    (run / "notes.txt").write_text("mine")
+    old = _tree(run)
+    seen: set[str] = set()
+    for _ in _kills(monkeypatch, run, replace):
+        with Run(run).locked():
+            pass
+        found = _tree(run)
+        contents = {path.read_text() for path in run.rglob("*") if path.is_file() and path.name != "notes.txt"}
+        assert len(contents) == 1
+        assert set(found) == set(old)
+        seen |= contents
+        fill("old")
+    assert seen == {"old", "new"}
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints", "config.json", "model.safetensors", "notes.txt", "tokenizer.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", [[], ["tokenizer.json"], ["tokenizer.json", "env.json"]])
+def test_a_start_that_was_killed_does_not_block_the_next(tmp_path: Path, corpus: Corpus, left: list[str]) -> None:
+    run = tmp_path / "run"
+    (run / ".unfinished").mkdir(parents=True)
+    for name in [*left, ".lock", ".env.json.4194305-00000000.tmp"]:
+        (run / name).write_text("half")
+    train(corpus, out=run, config=_config(), device="cpu")
+    assert Run(run).progress()["finished"]
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_what_is_no_run_and_no_leftover_is_left_alone(tmp_path: Path, corpus: Corpus) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="neither empty nor a run"):
+            train(corpus, out=tmp_path, config=_config(), device="cpu", overwrite=overwrite)
+    assert list(_tree(tmp_path)) == ["mine.txt"]
