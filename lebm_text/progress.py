@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "adder", "counter", "silent"]
+__all__ = ["Progress", "adder", "counter", "duration", "kept", "silent"]
+
+logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -34,3 +38,21 @@ def adder(on_progress: Progress, stage: str, total: int) -> Callable[[int], None
         on_progress(stage, done, total)
 
     return add
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds for people: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+@contextmanager
+def kept(what: Callable[[], str]) -> Iterator[None]:
+    """Inside, an interrupt says `what()` of what is done is kept: the same command goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if message := what():
+            logger.info("interrupted: %s; the same command goes on from there", message)
+        raise

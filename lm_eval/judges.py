@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lebm_text.errors import InputError
+from lebm_text.progress import Progress, silent
 
 from .kneser_ney import MAX_ORDER, MIN_ORDER, KneserNeySettings
 from .ngram import train_judge
@@ -177,13 +178,14 @@ RECIPES: dict[str, LSTMRecipe] = {
 class LSTMSpec:
     """An LSTM by one recipe and from one seed; `cache` is a directory for trained ones, `device` torch's name.
 
-    See `lm_eval.lstm`.
+    `on_progress` is told of the updates of each epoch. See `lm_eval.lstm`.
     """
 
     recipe: LSTMRecipe = RECIPES["default"]
     seed: int = 1
     cache: Path | None = None
     device: str = "cpu"
+    on_progress: Progress = field(default=silent, compare=False, repr=False)
 
     name = "lstm"
     n_more = 1  # `</s>`
@@ -203,7 +205,14 @@ class LSTMSpec:
 
         valid, words = reference.valid, reference.vocabulary
         judge = train_lstm(
-            sentences, valid, words, recipe=self.recipe, seed=self.seed, cache=self.cache, device=self.device
+            sentences,
+            valid,
+            words,
+            recipe=self.recipe,
+            seed=self.seed,
+            cache=self.cache,
+            device=self.device,
+            on_progress=self.on_progress,
         )
         return TrainedJudge(judge, training=judge.report)
 

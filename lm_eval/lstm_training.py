@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing, resolve_precision
+from lebm_text.progress import Progress, adder, kept, silent
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
 from .counts import naming
@@ -44,6 +45,7 @@ def train_lstm(
     precision: str = "auto",
     cache: Path | None = None,
     device: str = "cpu",
+    on_progress: Progress = silent,
 ) -> LSTMJudge:
     """A judge of `train`; one machine with one number of threads always gives the same. Every epoch is logged.
 
@@ -54,6 +56,7 @@ def train_lstm(
         cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
             after each epoch, from which an interrupted training goes on. Of processes that want the same judge one
             trains it, the others wait.
+        on_progress: told of the updates of each epoch.
 
     Raises:
         InputError: no sentence in either text, or words that no judge may read (with the line number).
@@ -76,7 +79,7 @@ def train_lstm(
             found = stored.read(stored.finished)  # another process has made it meanwhile
             if found is None:
                 network.start_from(counts)
-                training, cached = _Training(network.to(device), text, held_out, seed), False
+                training, cached = _Training(network.to(device), text, held_out, seed, on_progress), False
                 found = _carry_out(training, stored, precision)
     network.load_state_dict(found.tensors)
     return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": cached}))
@@ -87,11 +90,17 @@ def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry
     if interrupted := stored.read(stored.unfinished):
         training.load(interrupted)
         logger.info(f"going on after epoch {training.progress.n_epochs}")
-    while not training.ended:
-        message = training.epoch()
-        stored.write(stored.unfinished, training.state())
-        logger.info(message)
     done = training.progress
+
+    def finished_epochs() -> str:
+        nothing = stored.unfinished is None or not done.n_epochs
+        return "" if nothing else f"the LSTM judge is kept as it was after epoch {done.n_epochs}"
+
+    with kept(finished_epochs):
+        while not training.ended:
+            message = training.epoch()
+            stored.write(stored.unfinished, training.state())
+            logger.info(message)
     report = TrainingReport(done.n_epochs, done.best_epoch, done.seconds, _ppl(done.best_nll), precision)
     entry = Entry(training.best, asdict(report))
     stored.finish(entry)
@@ -133,8 +142,15 @@ class _Progress:
 class _Training:
     """A training between two epochs."""
 
-    def __init__(self, network: LSTMNetwork, train: EncodedCorpus, valid: EncodedCorpus, seed: int) -> None:
-        recipe = network.recipe
+    def __init__(
+        self,
+        network: LSTMNetwork,
+        train: EncodedCorpus,
+        valid: EncodedCorpus,
+        seed: int,
+        on_progress: Progress = silent,
+    ) -> None:
+        recipe, self._on_progress = network.recipe, on_progress
         self._network, self._recipe, self._train, self._valid, self._seed = network, recipe, train, valid, seed
         self._plan = BatchPlan(train, recipe.batch_size, recipe.batch_tokens, seed)
         self._passes = -(-recipe.min_updates // self._plan.n_batches)
@@ -194,10 +210,13 @@ class _Training:
         device = network.device
         dropout = _generator(self._seed, _DROPOUT, n_epochs, device=device)
         total = torch.zeros((), dtype=torch.float64, device=device)
+        stage = f"LSTM judge, epoch {n_epochs + 1} of at most {self._recipe.max_epochs}"
+        add = adder(self._on_progress, stage, self._passes * self._plan.n_batches)
         for one_pass in range(n_epochs * self._passes, (n_epochs + 1) * self._passes):
             for index in self._plan.epoch(one_pass):
                 batch = self._train.batch(index).to(device)
                 total += update(network, self._optimizer, batch, self._mean_tokens, rng=dropout)
+                add(1)
         return float(total) / (self._passes * len(self._train.tokens))
 
     def _judge_epoch(self, valid_nll: float) -> None:

@@ -37,6 +37,7 @@ JUDGES_MAY_IMPORT = (
     "lebm_text.generation.decoding",
     "lebm_text.store",
     "lebm_text.errors",
+    "lebm_text.progress",
 )
 GLOBAL_STATE = {
     "print",

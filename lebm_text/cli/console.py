@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress as OnProgress
-from lebm_text.progress import silent
+from lebm_text.progress import duration, silent
 from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.run import Run
@@ -103,6 +103,7 @@ class TrainingConsole:
         self._listeners: list[Listener] = [] if tensorboard is None else [TensorBoardListener(tensorboard)]
         console = Console(stderr=True)
         self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
+        self._lines = Lines() if self._bar is None and not as_json else None  # up to the first report
         if self._bar is not None:
             self._stack.callback(self._bar.stop)
         self._listeners.append(_print_json if as_json else self._bar or _print_lines)
@@ -126,11 +127,15 @@ class TrainingConsole:
         """Move the bar."""
         if self._bar is not None:
             self._bar.move(done)
+        elif self._lines is not None:
+            self._lines(stage, done, total)
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
         if event.kind == "start":
             self._signalled = self._stack.enter_context(stop_on_signals())
+        elif event.kind == "report":
+            self._lines = None
         for listener in [*self._listeners]:
             try:
                 listener(event)
@@ -228,15 +233,20 @@ def _bars() -> Iterator[OnProgress]:
 
 
 class Lines:
-    """A line of text every ten seconds."""
+    """A line of text every ten seconds, with the time left."""
 
-    _last = time.monotonic()
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._began: dict[str, tuple[float, int]] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` are done, unless something was said a moment ago."""
-        if 0 < done < total and time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            click.echo(f"{stage}: {done:,} of {total:,}", err=True)
+        now = time.monotonic()
+        began, first = self._began.setdefault(stage, (now, done))
+        if 0 < done < total and now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            left = f", {duration((total - done) * (now - began) / (done - first))} left" if done > first else ""
+            click.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
 
 
 def command_line(run: Run | None = None) -> str:

@@ -178,6 +178,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as request:
         return request.exit_code
     except (KeyboardInterrupt, click.Abort):
+        with suppress(OSError):
+            click.echo(f"{PROGRAM}: interrupted; no file is half written", err=True)
         return INTERRUPTED
     except InputError as error:
         return _refuse(str(error))

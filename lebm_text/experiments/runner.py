@@ -25,7 +25,7 @@ from threading import Lock
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.progress import Progress, silent
+from lebm_text.progress import Progress, adder, silent
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, read_json
 from lebm_text.text.corpora import find_corpus
@@ -75,7 +75,7 @@ class Runner:
         n_jobs: steps that run at a time; the processors are divided among them.
         n_threads: of each step; none: as OMP_NUM_THREADS says, or its share.
         corpus: sha256 of its splits: runs on another text are refused. None: not looked at.
-        on_progress: of the steps, where one runs at a time.
+        on_progress: of the steps, and of what they do where one runs at a time.
         should_stop: asked all the time; trainings save and end.
     """
 
@@ -92,6 +92,7 @@ class Runner:
     failures: list[Failure] = field(default_factory=list)
     _pool: _Pool | None = None
     _broken_off: bool = False
+    _add: Callable[[int], None] = lambda more: None
 
     def __post_init__(self) -> None:
         self.log = Log(self.root / LOG)
@@ -104,7 +105,7 @@ class Runner:
         """
         rows = [row for row in self.experiment.rows if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
-        self._carry_out([steps for of_row in trials.values() for steps in of_row])
+        self._carry_out("steps of trials", [steps for of_row in trials.values() for steps in of_row])
         choices = {}
         for row in rows:
             if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
@@ -128,7 +129,7 @@ class Runner:
         runs = [(row, seed) for seed in self.experiment.seeds for row in rows]
         for row, seed in runs:
             self._take_over_trial(row, chosen, seed)
-        self._carry_out([self.run_steps(row, chosen, seed) for row, seed in runs])
+        self._carry_out("steps of runs", [self.run_steps(row, chosen, seed) for row, seed in runs])
 
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
@@ -166,12 +167,14 @@ class Runner:
                 with suppress(OSError):  # another process was as quick
                     copy.rename(run)
 
-    def _carry_out(self, chains: Sequence[Iterable[Step]]) -> None:
+    def _carry_out(self, stage: str, chains: Sequence[Sequence[Step]]) -> None:
         """Chains side by side, the steps of a chain in turn; without its run none goes on.
 
         Raises KeyboardInterrupt once all has stopped that was told to.
         """
         several = self.n_jobs > 1
+        self._add = adder(self.on_progress, stage, sum(map(len, chains)))
+        self._add(0)
         workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs, self.threads) if several else nullcontext()
         with workers as self._pool, ThreadPoolExecutor(self.n_jobs, initializer=_block_signals) as threads:
             try:
@@ -191,6 +194,7 @@ class Runner:
                     return
                 if not step.is_done(self.log) and not self._do(step) and isinstance(step, Training):
                     return  # judgements need the run, but not each other
+                self._add(1)
         except BaseException:
             self._broken_off = True
             raise

@@ -141,18 +141,27 @@ class Judging:
     def judge(
         self, texts: Sequence[Samples], evaluators: Sequence[Evaluator], metrics: Sequence[str], stage: str
     ) -> list[JudgeResult]:
-        """By text, then evaluator, then metric; each process does its share."""
+        """By text, then evaluator, then metric; each process does its share, the quick ones first, and says each."""
         units = list(product(texts, evaluators, metrics))
+        costs = [_cost(metric, evaluator) for _, evaluator, metric in units]
+        order = sorted(range(len(units)), key=costs.__getitem__)
         n_done = count(self.processes.size, self.processes.size)
 
         def act(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
             result: JudgeResult = getattr(evaluator, metric)(text)
+            if len(units) > 1:
+                seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
+                logger.info(
+                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f}, "
+                    f"real data {result.real_ppl:.2f}"
+                )
             self.on_progress(stage, min(next(n_done), len(units)), len(units))
             return result
 
         self.on_progress(stage, 0, len(units))
-        acts = [partial(act, *unit) for unit in units]
-        return self.processes.each(acts, [_cost(metric, evaluator) for _, evaluator, metric in units])
+        found = self.processes.each([partial(act, *units[i]) for i in order], [costs[i] for i in order])
+        results = dict(zip(order, found, strict=True))
+        return [results[i] for i in range(len(units))]
 
     def _summary(self, text: SampledText) -> SamplesSummary:
         plain = diversity.summarise(text.sentences, self.real.train, truncated_rate=text.truncated_rate)
@@ -206,7 +215,8 @@ def prepare(
     reference = Reference(real, convention)
     if processes.first and not all(spec.cheap for spec in specs):
         _check_texts(texts, reference)
-    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
+    told = [replace(spec, on_progress=on_progress) if isinstance(spec, LSTMSpec) else spec for spec in specs]
+    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in told]
     named = CorpusSplit(found.name, settings.split)
     return Judging(settings.seed, named, real, texts, evaluators, sha256, processes, on_progress)
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lebm_text.errors import InputError
+from lebm_text.progress import duration
 from lebm_text.store import atomic_write_bytes
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _end(data: Mapping[str, Any]) -> list[str]:
         why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")
         head = f"stopped after {data['step']:,} updates{why}, checkpoint written"
         hint = f"continue: lebm-text train --resume --out {path}"
-    return [f"{head}, {_duration(data['seconds'])}; everything is in {path}", *_best(data), hint]
+    return [f"{head}, {duration(data['seconds'])}; everything is in {path}", *_best(data), hint]
 
 
 def _best(data: Mapping[str, Any]) -> list[str]:
@@ -125,19 +126,13 @@ _DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
 def _metrics(data: Mapping[str, Any]) -> str:
     shown = {name: label for name, label in _HEADLINES.items() if name in data}
     return "  ".join(
-        f"{label} {_duration(data[name]) if name.endswith('_seconds') else _number(data[name])}"
+        f"{label} {duration(data[name]) if name.endswith('_seconds') else _number(data[name])}"
         for name, label in shown.items()
     )
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 class TensorBoardListener:

@@ -187,3 +187,27 @@ def test_a_reader_that_went_away_is_dropped_and_ends_the_training(monkeypatch: p
 def test_what_another_sentences_z_says_stands_beside_what_its_own_says() -> None:
     (line,) = describe_event(report(nll_token=5.185, nll_posterior=4.301, nll_shuffled=4.333))
     assert "nll/token 5.185  without dropout, own z 4.301  another's z 4.333" in line
+
+
+def test_lines_say_how_long_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = iter([0.0, 1.0, 3.0, 21.0, 22.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    lines = console.Lines()
+    for done in (0, 10, 50, 60):
+        lines("AIS", done, 100)
+    assert capsys.readouterr().err == "AIS: 50 of 100, 0:00:20 left\n"
+
+
+def test_a_training_says_how_long_it_takes_until_it_has_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 0.0, 30.0, 60.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    with TrainingConsole(as_json=False) as shown:
+        for step in (1, 31):
+            shown.on_progress("updates", step, 6031)
+        shown.on_event(report(gap=0.1))
+        shown.on_progress("updates", 61, 6031)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "updates: 31 of 6,031, 1:40:00 left"
+    assert len(lines) == 2

@@ -121,7 +121,10 @@ def test_an_interrupted_training_goes_on_where_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(lstm_training._Training, "epoch", interrupted)
         assert main(arguments) == INTERRUPTED
-    assert "epoch 1: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "epoch 1: " in said
+    assert "the LSTM judge is kept as it was after epoch 1; the same command goes on from there" in said
+    assert "lebm-text: interrupted" in said
     assert main(arguments) == 0
     said = capsys.readouterr().err
     assert "going on after epoch 1" in said
@@ -133,3 +136,14 @@ def test_a_device_that_is_not_there_is_refused(valid: tuple[str, ...], capsys: p
         pytest.skip("there is one")
     assert main(["fppl", *valid, "--device", "cuda"]) == 2
     assert "no CUDA device" in one_line(capsys)
+
+
+def test_the_quick_figure_is_said_before_the_slow_judge_has_learned(
+    valid: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: lstm_training._Training) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lstm_training._Training, "epoch", interrupted)
+    assert main(["rppl", "--lm", "both", *valid]) == INTERRUPTED
+    assert re.search(r"RPPL of samples by kn5: \d+\.\d\d, real data \d+\.\d\d\n", capsys.readouterr().err)
