@@ -14,6 +14,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ += ["train_with_lmplz", "write_arpa"]
 Pieces = npt.NDArray[np.object_]
 
 _CHUNK = 1 << 13  # n-grams formatted at a time: few, so that their pieces stay in the cache
+_LONGEST_HEADER = 1 << 10  # bytes of a line of an ARPA file's header
 _GROUP = 4  # decimals that are looked up together; a number has two such groups
 _LARGEST = 100  # logs lie above minus this
 _ZERO, _IMPOSSIBLE, _NOTHING = _LARGEST, _LARGEST + 1, 10**_GROUP  # rows after the numbers of the tables below
@@ -99,6 +101,32 @@ def _numbers(logs: Float32Array, end: bytes) -> list[Pieces]:
     return [_WHOLE[whole], _FIRST_GROUP[first], _LAST_GROUP[end][last]]
 
 
+_THROWN = re.compile(r".* threw \w+( because `.*')?\.\s+", re.DOTALL)
+_HEADER_LINE = re.compile(rb"ngram \d=(\d+)")
+
+
+def _check_header(path: Path, name: str) -> None:
+    """Raise InputError for an ARPA file with counts that are none, or more than it has lines: kenlm would crash."""
+    with path.open("rb") as stream:
+        if stream.readline(_LONGEST_HEADER).strip(b" \t\r\n") != b"\\data\\":
+            return  # something else, of which kenlm says so
+        n_ngrams = 0
+        while line := stream.readline(_LONGEST_HEADER).strip(b" \t\r\n"):
+            if (match := _HEADER_LINE.fullmatch(line)) is None:
+                shown = line[:60].decode(errors="replace")
+                raise InputError(f"kenlm cannot load {name}: its header should have lines ngram N=COUNT, not {shown!r}")
+            n_ngrams += int(match[1])
+        n_lines = sum(piece.count(b"\n") for piece in iter(partial(stream.read, 1 << 20), b""))
+    if n_ngrams > n_lines:
+        raise InputError(f"kenlm cannot load {name}: its header counts {n_ngrams:,} n-grams, it has {n_lines:,} lines")
+
+
+def _reason(error: Exception) -> str:
+    """What kenlm says, without the names of its functions; it quotes the file, whatever bytes there are."""
+    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    return _THROWN.sub("", said, count=1).rstrip(")")
+
+
 class KenlmJudge:
     """A model file, ARPA or kenlm binary, queried by kenlm."""
 
@@ -115,10 +143,11 @@ class KenlmJudge:
         config.show_progress = False
         config.arpa_complain = kenlm.ARPALoadComplain.NONE
         with as_file(path) as (file, self.sha256):
+            _check_header(file, name_of(path))
             try:
                 self._model = kenlm.Model(os.fsencode(file), config)
             except (OSError, RuntimeError, UnicodeError) as error:
-                raise InputError(f"kenlm cannot load {name_of(path)}: {error}") from error
+                raise InputError(f"kenlm cannot load {name_of(path)}: {_reason(error)}") from error
 
     @property
     def order(self) -> int:
