@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
+import pytest
 import torch
 
-from lebm_text.likelihood.diagnostics import THRESHOLD, bracket, chain_gap, encoder_kl, simulate, unit_variances
-from lebm_text.likelihood.sentences import AISSettings, chain_averages
+from lebm_text.likelihood.diagnostics import (
+    THRESHOLD,
+    Bracket,
+    BracketLikelihood,
+    LatentUse,
+    bracket,
+    chain_gap,
+    encoder_kl,
+    simulate,
+    unit_variances,
+)
+from lebm_text.likelihood.estimates import Estimate, LogZ
+from lebm_text.likelihood.sentences import AISBounds, AISSettings, chain_averages
 from lebm_text.models.priors import GaussianPrior, base_log_prob
 from lebm_text.samplers.hmc import evaluate
+from lebm_text.samplers.importance import LogMean
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
@@ -60,6 +74,54 @@ def test_a_generator_that_ignores_z_has_no_active_unit() -> None:
     state, size = evaluate(terms, normal(8, 200, 3)), torch.full((200,), 1.2).double()
     z, _ = chain_averages(terms, state, step_size=size, n_steps=100, rng=seeded(1))
     assert not bool((unit_variances(z) > THRESHOLD).any())
+
+
+def test_unit_variances_by_hand() -> None:
+    """One unit, two chains, two sentences: means 2 and 5 vary by 4.5, chains within by 2 and 8, half of 5 goes."""
+    z = torch.tensor([[[1.0], [3.0]], [[3.0], [7.0]]])
+    assert unit_variances(z).tolist() == pytest.approx([4.5 - 5 / 2])
+
+
+def test_every_figure_of_what_z_carries_is_its_definition() -> None:
+    """With the reverse log Z, which keeps log p(x) no larger than it is."""
+    log_z = LogZ(Estimate(0.5, 0.01), Estimate(0.51, 0.004), None, 12.0, "", 0.6)
+    log_a, log_likelihood = torch.tensor([-9.0, -21.5, -4.25]), torch.tensor([-6.0, -18.0, -3.0])
+    z = 0.01 * normal(8, 3, 2, seed=5) + torch.tensor([[0.0, 1.0], [0.5, 1.0], [0.2, 1.0]])
+    ais = AISBounds(LogMean(log_a, torch.ones(3), torch.ones(3)), torch.ones(3), z, log_likelihood)
+    found = LatentUse.of(ais, log_z)
+    carried = [like - (bound - 0.51) for like, bound in zip(log_likelihood.tolist(), log_a.tolist(), strict=True)]
+    assert found.information is not None
+    assert found.information.value == pytest.approx(statistics.fmean(carried), rel=1e-6)
+    assert found.information.standard_error == pytest.approx(statistics.stdev(carried) / math.sqrt(3), rel=1e-6)
+    assert found.reconstruction_nll is not None
+    assert found.reconstruction_nll.value == pytest.approx(9.0)
+    assert found.reconstruction_nll.standard_error == pytest.approx(statistics.stdev([6.0, 18.0, 3.0]) / math.sqrt(3))
+    variances = [
+        statistics.variance([statistics.fmean(chains) for chains in sentences])
+        - statistics.fmean(map(statistics.variance, sentences)) / 8
+        for sentences in z.permute(2, 1, 0).tolist()
+    ]
+    assert found.unit_variances == pytest.approx(variances)
+    assert found.active_units == sum(variance > 0.01 for variance in variances) == 1
+    few = LatentUse.of(ais._replace(z=z[:7]), log_z)
+    assert (few.active_units, few.unit_variances, few.information) == (None, None, found.information)
+    one = AISBounds(LogMean(*(log_a[:1],) * 3), log_a[:1], z[:, :1], log_likelihood[:1])
+    assert LatentUse.of(one, log_z) == LatentUse(None, None, None, None)
+
+
+def test_every_figure_of_a_bracket_is_its_definition() -> None:
+    """The lower bound takes off the larger log Z and the upper one the smaller, so that each stays on its side."""
+    log_z = LogZ(Estimate(0.5, 0.01), Estimate(0.51, 0.004), None, 12.0, "", 0.6)
+    low, high = torch.tensor([-9.0, -21.5, -4.25]), torch.tensor([-8.0, -21.0, -4.5])
+    found = BracketLikelihood.of(Bracket(low, high, 0.7), log_z)
+    gaps = [1.01, 0.51, -0.24]
+    assert (found.n_sentences, found.acceptance) == (3, 0.7)
+    assert (found.lower, found.upper) == pytest.approx((-34.75 / 3 - 0.51, -33.5 / 3 - 0.5))
+    assert found.gap is not None
+    assert found.gap.value == pytest.approx(statistics.fmean(gaps))
+    assert found.gap.standard_error == pytest.approx(statistics.stdev(gaps) / math.sqrt(3))
+    assert found.largest_gap == pytest.approx(1.01)
+    assert BracketLikelihood.of(Bracket(low[:1], high[:1], 0.7), log_z).gap is None
 
 
 def test_chain_gap() -> None:
