@@ -50,6 +50,19 @@ def test_nothing_to_score_is_refused(empty: SentenceScores) -> None:
 
 def test_impossible_text_has_infinite_perplexity() -> None:
     assert perplexity(scores([math.inf], [2])).ppl == math.inf
+    assert perplexity(scores([1600.0], [2])).ppl == math.inf  # beyond the largest number there is
+    assert perplexity(scores([1300.0], [2])).ppl == pytest.approx(math.exp(650))
+
+
+def test_scores_of_tokens_are_summed_by_sentence() -> None:
+    """From log10 probabilities; the last token of a sentence is its end."""
+    logs, oov = np.array([-1.0, -2.0, -0.5, -3.0, -0.25]), np.array([False, True, False, True, False])
+    found = SentenceScores.of_tokens(logs, oov, np.array([3, 2]))
+    ten = math.log(10)
+    np.testing.assert_allclose(found.nll, [3.5 * ten, 3.25 * ten])
+    np.testing.assert_allclose(found.nll_oov, [2 * ten, 3 * ten])
+    np.testing.assert_allclose(found.nll_eos, [0.5 * ten, 0.25 * ten])
+    assert (found.n_tokens.tolist(), found.n_oov.tolist(), len(found)) == ([3, 2], [1, 1], 2)
 
 
 def test_equal_sentences_leave_no_uncertainty() -> None:
@@ -88,6 +101,29 @@ def test_draws_are_ratios_of_sums_over_the_same_sentences_for_every_text() -> No
     )
     np.testing.assert_allclose(moved.draws, 2 * plain + 5)
     assert np.unique(plain.round(9)).size > 20
+
+
+@pytest.mark.parametrize("count_eos", [True, False])
+def test_draws_are_sentences_with_replacement_written_out(count_eos: bool) -> None:
+    """Some draws have one token, and without `</s>` some have none: these take 10 nats for 3 tokens."""
+    text = scores([1.0, 3.0, 9.0], [1, 2, 3])
+    nll, n_tokens = ([1.0, 3.0, 9.0], [1, 2, 3]) if count_eos else ([0.0, 2.0, 8.0], [0, 1, 2])
+    expected = []
+    for rows in np.random.default_rng(4).integers(3, size=(1000, 3)).tolist():
+        tokens = sum(n_tokens[row] for row in rows)
+        expected.append(sum(nll[row] for row in rows) / tokens if tokens else 10 / 3)
+    found = perplexity(text, count_eos=count_eos, seed=4)
+    np.testing.assert_allclose(found.draws, expected)
+    one = perplexity(scores([3.0], [1]))
+    np.testing.assert_allclose(one.draws, 3.0)
+
+
+def test_the_interval_of_a_ratio_is_that_of_the_pairs() -> None:
+    rng = np.random.default_rng(6)
+    n_tokens = rng.integers(2, 9, 40).tolist()
+    first, second = (perplexity(scores((n_tokens * rng.gamma(4, 1, 40)).tolist(), n_tokens)) for _ in range(2))
+    ordered = sorted((first.draws - second.draws).tolist())
+    assert paired_ratio_ci95(first, second) == pytest.approx((math.exp(ordered[25]), math.exp(ordered[-26])))
 
 
 def test_a_draw_of_empty_sentences_alone_takes_the_texts_own_value() -> None:

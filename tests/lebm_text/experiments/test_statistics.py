@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from lebm_text.experiments.statistics import mean_interval, paired_ratio, perplexity_interval, rppl_at
+from lebm_text.experiments.statistics import (
+    Interval,
+    comparison,
+    distance,
+    mean_interval,
+    normal_interval,
+    paired_ratio,
+    perplexity_interval,
+    rppl_at,
+)
 
 
 def test_three_values() -> None:
@@ -46,3 +55,66 @@ def test_a_frontier_is_straight_in_logarithms() -> None:
     assert rppl_at(32**0.5, frontier) == pytest.approx(108**0.5)
     assert rppl_at(2.0, frontier) == 36.0
     assert rppl_at(1.9, frontier) is rppl_at(8.1, frontier) is rppl_at(1.0, []) is None
+
+
+def test_an_error_known_otherwise_gives_1_96_of_it_to_either_side() -> None:
+    assert normal_interval(5.0, 0.5) == Interval(5.0, pytest.approx(4.02002), pytest.approx(5.97998), 1)  # type: ignore[arg-type]
+    assert normal_interval(5.0, None) == Interval(5.0, None, None, 1)
+
+
+def test_every_figure_of_a_comparison_is_its_definition() -> None:
+    """Two seeds that both have; by decoding, the ratio of each figure and of RPPL at the other's FPPL."""
+    first = {
+        1: {
+            "T=1": {"fppl": 8.0, "rppl": 10.0},
+            "T=0.5": {"fppl": 2.0, "rppl": 40.0},
+            "greedy": {"fppl": 1.5, "rppl": 90.0},
+        },
+        2: {"T=1": {"fppl": 16.0, "rppl": 12.0}, "T=0.5": {"fppl": 4.0, "rppl": 48.0}},
+        3: {"T=1": {"fppl": 1.0, "rppl": 1.0}},
+    }
+    second = {
+        1: {
+            "T=1": {"fppl": 4.0, "rppl": 25.0},
+            "T=0.5": {"fppl": 1.0, "rppl": 100.0},
+            "greedy": {"fppl": 1.2, "rppl": 60.0},
+        },
+        2: {"T=1": {"fppl": 8.0, "rppl": 30.0}, "T=0.5": {"fppl": 2.0, "rppl": 120.0}},
+    }
+    found = comparison(("a", "b"), {"a": first, "b": second})
+    assert (found["first"], found["second"]) == ("a", "b")
+    ratios = found["ratios"]
+    assert list(ratios) == ["T=1", "T=0.5", "greedy"]
+    values = {
+        decoding: {name: each and round(each["value"], 6) for name, each in of.items()}
+        for decoding, of in ratios.items()
+    }
+    assert values["T=1"] == {
+        "fppl": 2.0,
+        "rppl": 0.4,
+        "rppl_at_second": 0.8,  # 20 against 25 and 24 against 30: half-way along the first's line in logarithms
+        "rppl_at_first": None,  # the second's frontier ends before the first's FPPL
+    }
+    assert values["T=0.5"] == {
+        "fppl": 2.0,
+        "rppl": 0.4,
+        "rppl_at_second": None,
+        "rppl_at_first": 0.8,  # 40 against 50 and 48 against 60
+    }
+    assert values["greedy"] == {"fppl": 1.25, "rppl": 1.5, "rppl_at_second": None, "rppl_at_first": None}
+    assert (ratios["T=1"]["fppl"]["n"], ratios["greedy"]["fppl"]["n"]) == (2, 1)
+
+
+def test_the_distance_from_a_known_point_is_that_in_rppl() -> None:
+    points = {
+        1: {
+            "T=1": {"fppl": 8.0, "rppl": 10.0},
+            "T=0.5": {"fppl": 2.0, "rppl": 40.0},
+            "greedy": {"fppl": 1.5, "rppl": 90.0},
+        }
+    }
+    found = distance({"fppl": 4.0, "rppl": 25.0}, points)
+    assert found is not None
+    assert found["value"] == pytest.approx(0.8)
+    assert distance({"fppl": 1.6, "rppl": 25.0}, points) is None  # greedy decoding is no part of a frontier
+    assert distance({"fppl": 4.0}, points) is None
