@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/demo
+# Mutants of `make mutate`, such as MUTANTS='lm_eval.perplexity.*'; none: all.
+MUTANTS ?=
 # Options of the benchmarks, such as BENCH="--run runs/ptb --threads 2".
 BENCH ?=
 # Processes that run tests, and the tests of `make quick`: those of parts, not those of whole commands.
@@ -17,12 +19,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint bench clean
+.PHONY: help demo test quick mutate lint bench clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
 	@echo "make test    install with the development tools, run the tests"
 	@echo "make quick   the fast tests alone, under a minute"
+	@echo "make mutate  change the code of the reported figures in small ways, list the changes that no test notices (hours)"
 	@echo "make lint    check style and types"
 	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
 	@echo "make clean   remove $(VENV) and caches; runs stay"
@@ -63,6 +66,11 @@ test: $(VENV)/dev.stamp
 quick: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist worksteal -q $(QUICK)
 
+mutate: $(VENV)/dev.stamp
+	$(INSTALL) --editable '.[mutate]'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -72,4 +80,4 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/table.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
