@@ -94,7 +94,7 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
         ("a.json", b'["a", null]', "record 2: should be a string, got null"),
         ("a.json", rb'["\ud800"]', "record 1: holds half of a surrogate pair"),
         ("a.json", b'["a", {"text": "b"}]', "record 2: should be a string"),
-        ("a.json", b'["a", "<s> b"]', "line 2: holds the token <s>"),
+        ("a.json", b'["a", "<s> b"]', "line 2: holds a reserved word"),
         ("a.jsonl", b'{"text": "a"}\n{"text": 1}\n', "record 2: should be an object with a string 'text'"),
         ("a.jsonl", b'{"text": "a"}\n{"other": "b"}\n', "record 2: should be an object with a string 'text'"),
         ("a.jsonl", b'{"text": "a"}\n"b"\n', "record 2: should be an object"),
