@@ -13,6 +13,7 @@ from lebm_text.text.corpora import find_corpus
 
 from .anomaly_eval import evaluate
 from .options import data_dir_option, json_option
+from .streams import print_note, print_text
 
 __all__ = ["command"]
 
@@ -45,12 +46,12 @@ def prepare(
     found = find_corpus(corpus, data_dir=data_dir)
     counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
     if as_json:
-        return click.echo(json.dumps(read_json(output / anomaly_texts.PROTOCOL)))
+        return print_text(json.dumps(read_json(output / anomaly_texts.PROTOCOL)))
     text = (
         "{n_train:,} train, {n_valid:,} valid and {n_test:,} test sentences of {n_words:,} words; {n_anomalies:,} "
         "anomalies; {n_too_long:,} of all classes left out, longer than"
     ).format_map(counts)
-    return click.echo(f"{output}: without {held_out}: {text} {max_length} words", err=True)
+    return print_note(f"{output}: without {held_out}: {text} {max_length} words")
 
 
 command.add_command(evaluate)

@@ -14,13 +14,14 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment, Segments
 
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
@@ -31,8 +32,10 @@ from lebm_text.reports.drawing import picture_formats
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 from lebm_text.training.events import Event, Listener, TensorBoardListener, describe_event
+from lebm_text.visible import visible
 
 from .main import ARGUMENTS, PROGRAM, stop_on_signals
+from .streams import OutputError, print_note, print_text
 
 __all__ = [
     "TrainingBar",
@@ -85,7 +88,7 @@ def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
 def print_message(kind: str, message: str) -> None:
     """A notice as it is, a warning as `warning: …`, on stderr, and above a bar if there is one."""
     warned = kind == "warning"
-    click.secho(f"warning: {message}" if warned else message, fg="yellow" if warned else None, err=True)
+    print_note(f"warning: {message}" if warned else message, colour="yellow" if warned else None)
 
 
 class TrainingConsole:
@@ -93,11 +96,12 @@ class TrainingConsole:
 
     On a terminal a bar with lines above it, elsewhere lines, with `as_json` one object a line on stdout; besides to
     TensorBoard, if its directory is given. Signals ask it to stop from the first update on. An output whose
-    reader went away (`| head`) is dropped, noted in `reader_gone`, and ends the training, too.
+    reader went away (`| head`) is dropped and ends the training, too; without one that is closed or full it goes on.
+    `lost` is the error of either.
     """
 
     def __init__(self, *, as_json: bool, tensorboard: Path | None = None) -> None:
-        self.reader_gone = False
+        self.lost: BrokenPipeError | OutputError | None = None
         self._signalled: Callable[[], bool] = lambda: False
         self._stack = ExitStack()
         self._listeners: list[Listener] = [] if tensorboard is None else [TensorBoardListener(tensorboard)]
@@ -121,7 +125,7 @@ class TrainingConsole:
 
     def should_stop(self) -> bool:
         """Whether the user or the reader of the output wants no more."""
-        return self.reader_gone or self._signalled()
+        return isinstance(self.lost, BrokenPipeError) or self._signalled()
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar."""
@@ -139,9 +143,12 @@ class TrainingConsole:
         for listener in [*self._listeners]:
             try:
                 listener(event)
-            except BrokenPipeError:
+            except BrokenPipeError as error:
                 self._listeners.remove(listener)
-                self.reader_gone = True
+                self.lost = error
+            except OutputError as error:
+                self._listeners.remove(listener)
+                self.lost = OutputError(f"{error}; the training went on, and metrics.jsonl has its figures")
 
     def message(self, kind: str, message: str) -> None:
         """Show a notice or a warning."""
@@ -149,11 +156,11 @@ class TrainingConsole:
 
 
 def _print_lines(event: Event) -> None:
-    click.echo("".join(f"{line}\n" for line in describe_event(event)), err=True, nl=False)
+    print_note("".join(f"{line}\n" for line in describe_event(event)), end="")
 
 
 def _print_json(event: Event) -> None:
-    click.echo(json.dumps({"event": event.kind, **strict_json(event.data)}, allow_nan=False))
+    print_text(json.dumps({"event": event.kind, **strict_json(event.data)}, allow_nan=False))
 
 
 class TrainingBar:
@@ -174,7 +181,8 @@ class TrainingBar:
 
     def stop(self) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        with suppress(OSError):  # of a terminal that is gone
+            self._bar.stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -185,9 +193,10 @@ class TrainingBar:
             self._bar.start()
         elif event.kind == "end":
             self.stop()
-        for line in describe_event(event):
-            style = {"warning": "yellow", "end": "bold"}.get(event.kind)
-            self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        style = {"warning": "yellow", "end": "bold"}.get(event.kind)
+        with suppress(OSError):
+            for line in describe_event(event):
+                self.console.print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def strict_json(value: Any) -> Any:
@@ -220,13 +229,13 @@ def progress(*, quiet: bool) -> Iterator[OnProgress]:
 @contextmanager
 def _bars() -> Iterator[OnProgress]:
     """A bar a stage, with the time that is left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(visible(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total, visible=done < total)
 
         yield show
@@ -246,7 +255,7 @@ class Lines:
         if 0 < done < total and now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
             left = f", {duration((total - done) * (now - began) / (done - first))} left" if done > first else ""
-            click.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
+            print_note(f"{stage}: {done:,} of {total:,}{left}")
 
 
 def command_line(run: Run | None = None) -> str:
@@ -299,7 +308,7 @@ def make_report(
     except OSError as error:
         failed = error
     if as_json:
-        click.echo(json.dumps(report.to_json()).encode())  # UTF-8, whatever the locale
+        print_text(json.dumps(report.to_json()))
     else:
         show_table(report.table())
     if failed is not None:  # what was computed is shown all the same
@@ -308,9 +317,9 @@ def make_report(
         print_message("warning", f"cannot write {failed.filename}: {failed.strerror}; the figures are not kept")
     elif file is not None:
         if not picture_formats():
-            click.echo("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
+            print_note("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'")
         if not as_json:
-            click.echo(f"report: {file}{', pictures: ' * bool(pictures)}{', '.join(map(str, pictures))}", err=True)
+            print_note(f"report: {file}{', pictures: ' * bool(pictures)}{', '.join(map(str, pictures))}")
     return report
 
 
@@ -319,9 +328,10 @@ def show_table(table: RenderableType) -> None:
     styled = sys.stdout.isatty()
     width = None if styled else _WIDEST
     console = Console(width=width, markup=False, emoji=False, highlight=False, file=io.StringIO(), record=True)
-    console.print(table)
-    lines = [line.rstrip() for line in console.export_text(styles=styled).splitlines()]
-    click.echo("\n".join(lines).strip("\n").encode())  # UTF-8, whatever the locale
+    shown = (Segment(visible(segment.text), segment.style, segment.control) for segment in console.render(table))
+    console.print(Segments(shown), end="")
+    lines = [line.rstrip() for line in console.export_text(styles=styled).split("\n")]
+    print_text("\n".join(lines).strip("\n"), styled=True)
 
 
 def show_rows(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

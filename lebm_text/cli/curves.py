@@ -11,6 +11,7 @@ from lebm_text.run import Run
 from lebm_text.store import check_writable
 
 from .options import DIRECTORY, output_option
+from .streams import print_note
 
 __all__ = ["command"]
 
@@ -22,4 +23,4 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
     check_writable(output)
     draw(compute([Run(run) for run in runs]), output)
-    click.echo(f"wrote {output}", err=True)
+    print_note(f"wrote {output}")

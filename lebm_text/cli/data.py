@@ -13,6 +13,7 @@ from lebm_text.text.registry import REGISTRY
 
 from .console import show_rows
 from .options import data_dir_option, json_option
+from .streams import print_text
 
 command = click.Group("data", no_args_is_help=False, help="List, fetch and check text corpora.")
 
@@ -24,7 +25,7 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
     """Show the named corpora and where each was found."""
     found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
-        return click.echo(json.dumps(found, indent=1))
+        return print_text(json.dumps(found, indent=1))
     counts = (row["problem"] or "/".join(map(str, row["n_sentences"].values())) for row in found)
     rows = ((row["name"], row["found"] or "not found", n, row["licence"]) for row, n in zip(found, counts, strict=True))
     return show_rows(("name", "found", "sentences (train/valid/test)", "licence"), rows)
@@ -36,7 +37,7 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
 def fetch(name: str, force: bool) -> None:
     """Put the corpus NAME into the cache, verified."""
     directory, was_there = fetch_registered(name, force=force)
-    click.echo(f"{name} is {'already' if was_there else 'now'} in {directory}")
+    print_text(f"{name} is {'already' if was_there else 'now'} in {directory}")
 
 
 @command.command()
@@ -50,11 +51,11 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     """
     found = compare_registered(name, data_dir=data_dir)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        print_text(json.dumps(found, indent=1))
     else:
         cells = ([Path(s["path"]).name, s["n_sentences"], s["n_words"], s["sha256"]] for s in found["splits"].values())
         show_rows(("file", "sentences", "words", "sha256"), cells)
-        verdicts = {None: "not in the registry: nothing to compare with", True: "agrees with the registry"}
-        click.echo(verdicts.get(found["identical"], "differs from the registry"))
+        agrees = {None: "not in the registry: nothing to compare with", True: "agrees with the registry"}
+        print_text(agrees.get(found["identical"], "differs from the registry"))
     if found["differences"]:
         raise InputError(f"{name} differs from the registry: {'; '.join(found['differences'])}")

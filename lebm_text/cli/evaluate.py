@@ -14,6 +14,7 @@ from lebm_text.store import check_writable
 
 from .judging import judge
 from .options import judge_options
+from .streams import print_note
 
 __all__ = ["command"]
 
@@ -44,4 +45,4 @@ def command(picture: Path | None, **options: Any) -> None:
         if picture_formats():
             save_picture(report.figure(), picture)
         else:
-            click.echo(f"{picture} was not drawn: pictures need matplotlib, pip install 'lebm-text[viz]'", err=True)
+            print_note(f"{picture} was not drawn: pictures need matplotlib, pip install 'lebm-text[viz]'")

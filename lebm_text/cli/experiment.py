@@ -16,6 +16,7 @@ from lebm_text.run import runs_directory
 from .console import command_line, progress
 from .main import stop_on_signals
 from .options import data_dir_option, experiment_options, report_options
+from .streams import print_note, print_text
 
 __all__ = ["command"]
 
@@ -41,7 +42,7 @@ def command(
     root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
     if not as_json:
         for line in experiment.describe(root, budget_minutes, jobs, tuned=choices is not None):
-            click.echo(line, err=not plan_only)
+            (print_text if plan_only else print_note)(line)
     if plan_only:
         return
     failures = []
@@ -55,4 +56,4 @@ def command(
         last = failures[-1]
         raise InputError(f"{len(failures)} step(s) failed, the last: {last.step}: {last.message}")
     shown = json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip()
-    click.echo(shown.encode())  # UTF-8, whatever the locale
+    print_text(shown)

@@ -15,6 +15,7 @@ from lebm_text.run import Run
 
 from .console import progress
 from .options import decoding_options, output_option, report_options, run_option
+from .streams import print_note, print_text
 
 __all__ = ["command"]
 
@@ -44,7 +45,7 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
             return
         record = describe_samples(generated, found) if output is None else write_samples(output, generated, found)
     if as_json:
-        click.echo(json.dumps(record if output else record | {"sentences": generated.sentences}))
+        print_text(json.dumps(record if output else record | {"sentences": generated.sentences}))
     elif output is None:
-        click.echo("".join(f"{sentence}\n" for sentence in generated.sentences).encode(), nl=False)
-        click.echo(f"{n:,} sentences from {found}; {describe_rates(generated.rates)}", err=True)
+        print_text("".join(f"{sentence}\n" for sentence in generated.sentences), end="")
+        print_note(f"{n:,} sentences from {found}; {describe_rates(generated.rates)}")

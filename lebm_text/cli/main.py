@@ -29,6 +29,8 @@ from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 from lebm_text.threads import spin_briefly
 
+from .streams import print_note, standard_streams
+
 __all__ = ["ARGUMENTS", "COMMANDS", "INTERRUPTED", "PROGRAM", "CommandEntry", "cli", "main", "stop_on_signals"]
 
 PROGRAM = "lebm-text"
@@ -168,7 +170,11 @@ def main(args: Sequence[str] | None = None) -> int:
     Errors of the user are reported on stderr, bugs propagate.
     """
     spin_briefly()
-    typed = list(sys.argv[1:] if args is None else args)
+    with standard_streams():
+        return _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(typed: list[str]) -> int:
     try:
         with _handlers(_interrupt, *_ENDING):
             with cli.make_context(PROGRAM, [*typed]) as context:  # click takes the list apart
@@ -188,7 +194,6 @@ def main(args: Sequence[str] | None = None) -> int:
     except LostProcessError as error:
         return _refuse(str(error), FAILED)
     except BrokenPipeError:
-        _forget_streams()
         return BROKEN_PIPE
     except OSError as error:
         if error.errno not in _USERS_PATH:
@@ -200,19 +205,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _refuse(message: str, code: int = BAD_INPUT) -> int:
     line = " ".join(message.split())
-    click.echo(f"{PROGRAM}: error: {line}", err=True)
+    with suppress(BrokenPipeError):
+        print_note(f"{PROGRAM}: error: {line}")
     return code
-
-
-def _forget_streams() -> None:
-    """Send what is still buffered nowhere, or Python complains about the closed pipe while it exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

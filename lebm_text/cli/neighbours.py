@@ -14,6 +14,7 @@ from lebm_text.run import Run
 
 from .console import command_line, progress, show_table
 from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option
+from .streams import print_text
 
 __all__ = ["command"]
 
@@ -53,4 +54,4 @@ def command(
         return
     facts = replace(report, command=command_line(found)).to_json()
     for query in facts.pop("queries"):
-        click.echo(json.dumps(query | facts))
+        print_text(json.dumps(query | facts))

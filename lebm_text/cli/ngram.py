@@ -17,6 +17,7 @@ from lm_eval.ngram import train_arpa
 
 from .ngram_score import score
 from .options import json_option, ngram_options, output_option, text_argument
+from .streams import print_note, print_text
 
 __all__ = ["command"]
 
@@ -48,13 +49,13 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
     with naming(read.name):
         fallback_orders = train_arpa(read.lines, chosen, output, backend=ngram_backend)
     for n in [] if as_json else fallback_orders:
-        click.echo(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5", err=True)
+        print_note(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5")
     if as_json:
         sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
         report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
-        click.echo(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
+        print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
     else:
-        click.echo(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}", err=True)
+        print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
 
 
 command.add_command(score)

@@ -16,6 +16,7 @@ from lm_eval.perplexity import perplexity
 
 from .console import strict_json
 from .options import INPUT, json_option, text_argument
+from .streams import print_text
 
 __all__ = ["score"]
 
@@ -42,16 +43,16 @@ def score(model: Path, text: Path, text_column: str | None, per_sentence: bool, 
         result = perplexity(scores)
     if per_sentence:
         for nll, n_tokens, n_oov in zip(scores.nll, scores.n_tokens, scores.n_oov, strict=True):
-            click.echo(f"{nll:.6f}\t{n_tokens}\t{n_oov}")
+            print_text(f"{nll:.6f}\t{n_tokens}\t{n_oov}")
     elif as_json:
         report = {name: getattr(result, name) for name in _FIGURES}
         report |= {"infinite": not math.isfinite(result.ppl), "order": judge.order}
         report["sha256"] = {"text": read.sha256, "model": judge.sha256}
-        click.echo(json.dumps(strict_json(report), allow_nan=False))
+        print_text(json.dumps(strict_json(report), allow_nan=False))
     else:
         low, high = result.ci95
         excluding = "none" if result.ppl_excluding_oov is None else f"{result.ppl_excluding_oov:.4f}"
-        click.echo(
+        print_text(
             f"perplexity       {result.ppl:.4f}  (95 % over sentences: {low:.2f} to {high:.2f})\n"
             f"without unknown  {excluding}\n"
             f"tokens           {result.n_tokens:,} in {result.n_sentences:,} sentences, </s> counted\n"

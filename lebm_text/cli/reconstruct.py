@@ -14,6 +14,7 @@ from lebm_text.run import Run
 
 from .console import progress
 from .options import decoding_options, read_sentences, report_options, run_option, text_argument
+from .streams import print_text
 
 __all__ = ["command"]
 
@@ -36,4 +37,4 @@ def command(file: Path | None, text_column: str | None, run: Path | None, as_jso
         report = compute(found, sentences, ReconstructionSettings(**settings), on_progress)
     for pair in report.pairs:
         line = json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction}"
-        click.echo(line.encode())  # UTF-8, whatever the locale
+        print_text(line)

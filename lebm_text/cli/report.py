@@ -11,6 +11,7 @@ from lebm_text.run import Run
 from lebm_text.store import check_writable
 
 from .options import output_option, run_option
+from .streams import print_note
 
 __all__ = ["command"]
 
@@ -29,5 +30,5 @@ def command(run: Path | None, output: Path | None) -> None:
     output = output or found.page_file
     check_writable(output)
     for note in write_page(found, output):
-        click.echo(f"not on the page: {note}", err=True)
-    click.echo(f"wrote {output}", err=True)
+        print_note(f"not on the page: {note}")
+    print_note(f"wrote {output}")

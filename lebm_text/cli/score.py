@@ -16,6 +16,7 @@ from lebm_text.text.sources import STDIN
 
 from .console import progress
 from .options import device_options, output_option, run_option, scoring_options, text_argument
+from .streams import print_note, print_text
 
 __all__ = ["command"]
 
@@ -53,7 +54,7 @@ def command(file: Path, run: Path | None, output: Path | None, form: str, bound:
         scorer = Scorer.of_run(Run.find(run), ScoreSettings(**options, bound=ais), **how, on_progress=on_progress)
         if output is not None:
             atomic_write_text(output, "".join(format_lines(score_lines(scorer, lines, on_progress), form)))
-            click.echo(f"scores: {output}", err=True)
+            print_note(f"scores: {output}")
             return
     for text in format_lines(score_lines(scorer, lines), form):
-        click.echo(text.encode(), nl=False)  # UTF-8, whatever the locale
+        print_text(text, end="")

@@ -51,7 +51,7 @@ def command(
     board = Run(out).tensorboard if tensorboard else None
     with TrainingConsole(as_json=as_json, tensorboard=board) as console, show_log(console.message):
         run = train(corpus, out=out, overrides=overrides, **console.listeners, **options)
-    if console.reader_gone:
-        raise BrokenPipeError
+    if console.lost is not None:
+        raise console.lost
     if console.should_stop() and not run.progress().get("finished"):
         raise click.exceptions.Exit(INTERRUPTED)

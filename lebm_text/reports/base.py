@@ -25,6 +25,7 @@ from lebm_text import __version__
 from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, read_json
+from lebm_text.visible import visible
 from lebm_text.writing import is_plain
 
 from .drawing import picture_formats, save_pictures
@@ -94,7 +95,7 @@ class _Figures(Table):
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """Add a row of cells as they are: a sentence may have brackets."""
-        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+        super().add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         n, stop = len(self.columns), self.keys
