@@ -8,12 +8,18 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lebm_text.errors import InputError
 
 __all__ = [
+    "MAX_COUNT",
+    "MAX_STEP_SIZE",
+    "MAX_TEMPERATURE",
+    "MIN_SHARE",
+    "MIN_TEMPERATURE",
     "Section",
     "Steps",
     "at_least",
@@ -26,11 +32,16 @@ __all__ = [
     "parse_value",
     "positive",
     "setting",
+    "whole",
 ]
 
 T = TypeVar("T")
 
 _LONGEST_NAME = 100  # bytes
+MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
+MIN_SHARE = 1e-9
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-30, 1e30  # what logits in float32 can be divided by
+MAX_STEP_SIZE = 10.0  # of a chain: from 2 on, one on N(0, I) does not end
 
 
 def parse_value(text: str) -> Any:
@@ -105,11 +116,11 @@ def _fits(kind: Any, value: Any, strict: bool) -> bool:
     if is_dataclass(origin):  # of which version 0.1.0 wrote some as lists
         return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and len(value) == len(fields(origin)))
     if origin in (int, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are some, too
             return False
         # JSON as Python writes it has NaN and Infinity; a whole number may be too large for a float.
         finite = abs(value) <= sys.float_info.max
-        return value % 1 == 0 if origin is int else finite or not (strict or isinstance(value, int))
+        return bool(value % 1 == 0 if origin is int else finite or not (strict or isinstance(value, int)))
     forms: dict[Any, Any] = {dict: Mapping, list: (list, tuple), tuple: (list, tuple), Any: object}
     return isinstance(value, forms.get(origin, origin))
 
@@ -165,7 +176,16 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def at_least(name: str, value: float, least: float) -> None:
     """Raise InputError unless `value` is `least` or more."""
     if not value >= least:
-        raise InputError(f"{name} must be at least {least:g}, got {value}")
+        raise InputError(f"{name} must be at least {least:g}, got {_short(value)}")
+
+
+def whole(name: str, value: object, least: int, most: int | None = MAX_COUNT) -> int:
+    """`value` as a whole number from `least` to `most`. Raises InputError if it is none."""
+    number = from_plain(int, value, name, strict=True)
+    if number < least or (most is not None and number > most):
+        allowed = f">= {least}" if most is None or number < least else f"at most {most:,}"
+        raise InputError(f"{name} must be {allowed}, got {_short(number)}")
+    return number
 
 
 def positive(name: str, value: float) -> None:
@@ -181,7 +201,7 @@ def in_range(
     inside = (low < value if open_start else low <= value) and (value < high if open_end else value <= high)
     if not inside:
         left, right = "(" if open_start else "[", ")" if open_end else "]"
-        raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {value}")
+        raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {_short(value)}")
 
 
 def class_or(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -218,7 +238,7 @@ class Steps(Section):
         super().__post_init__()
         name, value = f"{self.section}.step_size", self.step_size
         for size in value if isinstance(value, tuple) else (value,):
-            positive(name, size)
+            in_range(name, size, 0.0, MAX_STEP_SIZE, open_start=True)
         if isinstance(value, tuple) and len(value) != self.n_steps:
             n = len(value)
             raise InputError(f"{name} has {n} values for {self.n_steps} steps; give one per step, or one number")

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_type_hints
 
 from lebm_text.checks import (
+    MAX_COUNT,
     Section,
     Steps,
-    at_least,
     class_or,
     from_plain,
     hint,
     in_range,
     one_of,
     parse_value,
-    positive,
     setting,
 )
 from lebm_text.errors import InputError
@@ -48,6 +47,12 @@ MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_STEPS = 1_000_000
 MAX_RATE = 10.0
+MAX_VOCABULARY = 1 << 24
+_NOISE = 0.0, 100.0
+_PENALTY = 0.0, 1e6
+_WEIGHTS = 1e-12, 1e6  # of what is divided by, or annealed in its logarithm
+_LENGTH = 1, MAX_STEPS
+_START = 1e-12, MAX_RATE
 
 # What a prior without parameters does not read.
 _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
@@ -64,9 +69,9 @@ class TextConfig(Section):
     section: ClassVar[str] = "text"
     tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))
     # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
-    vocab_size: int | None = setting(None, at_least, 5)
+    vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
     lowercase: bool = False
-    max_length: int = setting(200, at_least, 1)  # tokens without </s>; longer sentences are left out and counted
+    max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out, counted
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class ModelConfig(Section):
     dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
     prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
-    energy_bound: float = setting(0.0, at_least, 0.0)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
-    init_range: float = setting(0.1, positive)  # every parameter starts uniform in ±init_range
+    energy_bound: float = setting(0.0, in_range, *_PENALTY)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
+    init_range: float = setting(0.1, in_range, *_START)  # every parameter starts uniform in ±init_range
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,9 +135,9 @@ class NoLatentConfig(InferenceConfig):
 class _Annealed(InferenceConfig):
     """`*_start` values move to their final ones over `anneal_epochs` epochs."""
 
-    anneal_epochs: float = setting(6.0, positive)
+    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)
     # until then the start values hold; counted from the end of pretraining
-    anneal_start_epoch: float = setting(0.0, at_least, 0)
+    anneal_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,10 @@ class ShortRunConfig(Steps, _Annealed):
     kind: str = field(default="short_run", init=False)
     n_steps: int = setting(20, in_range, 1, MAX_STEPS)  # K1
     step_size: float | tuple[float, ...] = 0.3  # s, or one per step
-    noise_scale: float = setting(1.0, at_least, 0.0)  # n, a standard deviation; 1 samples the target, less is tempered
-    noise_scale_start: float | None = setting(None, at_least, 0.0)  # none: no annealing; linear otherwise
-    likelihood_weight: float = setting(1.0, positive)  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
-    likelihood_weight_start: float | None = setting(None, positive)  # none: no annealing; geometric otherwise
+    noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: the target, less: tempered
+    noise_scale_start: float | None = setting(None, in_range, *_NOISE)  # none: no annealing; linear otherwise
+    likelihood_weight: float = setting(1.0, in_range, *_WEIGHTS)  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
+    likelihood_weight_start: float | None = setting(None, in_range, *_WEIGHTS)  # none: no annealing; else geometric
     persistent: bool = False  # chains continue from their last visit instead of from p0
 
 
@@ -154,13 +159,13 @@ class AmortizedConfig(_Annealed):
     """An encoder."""
 
     kind: str = field(default="amortized", init=False)
-    kl_weight: float = setting(1.0, at_least, 0.0)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
-    kl_weight_start: float | None = setting(None, at_least, 0.0)  # none: no warm-up; linear otherwise
-    free_bits: float = setting(0.0, at_least, 0)  # nats of KL(q‖p0) per sentence that cost nothing
+    kl_weight: float = setting(1.0, in_range, *_PENALTY)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
+    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)  # none: no warm-up; linear otherwise
+    free_bits: float = setting(0.0, in_range, *_PENALTY)  # nats of KL(q‖p0) per sentence that cost nothing
     # dimension: each of D has its share free | total: their sum
     free_bits_kind: str = setting("dimension", one_of, ("dimension", "total"))
     # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
-    pretrain_epochs: int = setting(0, at_least, 0)
+    pretrain_epochs: int = setting(0, in_range, 0, MAX_STEPS)
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ class PriorConfig(Steps, Section):
     section: ClassVar[str] = "prior"
     n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
     step_size: float | tuple[float, ...] = 0.5
-    noise_scale: float = setting(1.0, at_least, 0.0)
+    noise_scale: float = setting(1.0, in_range, *_NOISE)
 
 
 @dataclass(frozen=True)
@@ -192,23 +197,25 @@ class TrainingConfig(Section):
     """Updates, their order and what is written when."""
 
     section: ClassVar[str] = "training"
-    n_epochs: int = setting(20, at_least, 1)
-    batch_size: int = setting(64, at_least, 1)  # at most so many sentences per batch
-    batch_tokens: int = setting(2048, at_least, 1)  # at most so many tokens per batch, padding included
+    n_epochs: int = setting(20, in_range, 1, MAX_STEPS)
+    batch_size: int = setting(64, in_range, 1, MAX_COUNT)  # at most so many sentences per batch
+    batch_tokens: int = setting(2048, in_range, 1, MAX_COUNT)  # at most so many tokens per batch, padding included
     learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam, generator and encoder
     # both rates are multiplied by this after each epoch
     learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
     prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
-    prior_weight_decay: float = setting(1e-3, at_least, 0.0)
-    prior_start_epoch: float = setting(0.0, at_least, 0.0)  # the prior stays as it is before this epoch
-    clip_norm: float = setting(5.0, positive)  # largest norm of the generator's gradient, and of the encoder's
-    prior_clip_norm: float = setting(1.0, positive)
+    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)
+    prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)  # the prior stays as it is before this epoch
+    clip_norm: float = setting(
+        5.0, in_range, *_WEIGHTS
+    )  # largest norm of the generator's gradient, and of the encoder's
+    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)
     seed: int = setting(1, in_range, 0, 2**63, open_end=True)
     precision: str = setting("auto", one_of, ("fp32", "bf16", "auto"))  # resolved when a run starts
     n_threads: int = setting(0, in_range, 0, MAX_THREADS)  # 0: torch's own choice; resolved when a run starts
-    report_every: int = setting(100, at_least, 1)  # updates between two lines of metrics
-    checkpoint_every: int = setting(500, at_least, 1)  # updates between two checkpoints
-    validation_sentences: int = setting(500, at_least, 0)
+    report_every: int = setting(100, in_range, 1, MAX_COUNT)  # updates between two lines of metrics
+    checkpoint_every: int = setting(500, in_range, 1, MAX_COUNT)  # updates between two checkpoints
+    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)
     # which weights are published: the last; those of the epoch with the lowest perplexity of validation sentences, of
     # models that have one or a bound on it (`training.validation.SELECTING`); or with the lowest KN5 reverse perplexity
     select: str = setting("valid", one_of, ("last", "valid", "valid_kn5"))

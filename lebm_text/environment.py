@@ -36,7 +36,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available: torch sees no GPU; use --device cpu")
+        raise InputError("no CUDA device is available: torch sees no GPU; the device cpu is always there")
     return device
 
 

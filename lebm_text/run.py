@@ -301,11 +301,11 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
     if not found - {LOCK} or (UNFINISHED in found and not {CONFIG, ASIDE} & found):
         return
     if not any((directory / place / CONFIG).is_file() for place in (".", ASIDE)):
-        raise InputError(f"{directory} is neither empty nor a run; choose another directory with --out")
+        raise InputError(f"{directory} is neither empty nor a run; choose another directory")
     if not overwrite:
         raise InputError(
-            f"{directory} already holds a run: continue it with --resume, replace it with --overwrite, "
-            "or choose another directory with --out"
+            f"{directory} already holds a run: let it go on (resume), replace it (overwrite), "
+            "or choose another directory"
         )
 
 

@@ -12,7 +12,7 @@ from lebm_text.store import read_json
 from lebm_text.text.corpora import find_corpus
 
 from .anomaly_eval import evaluate
-from .options import data_dir_option, json_option
+from .options import NEW_DIRECTORY, data_dir_option, json_option, whole
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -27,10 +27,10 @@ def command() -> None:
 @click.argument("corpus")
 @data_dir_option
 @click.option("--hold-out", "held_out", metavar="CLASS", required=True, help="The anomalous class, by name or label.")
-@click.option("--min-count", type=click.IntRange(1), default=3, help="Rarer words become <unk>.")
-@click.option("--max-length", type=click.IntRange(1), default=40,
+@click.option("--min-count", type=whole(), default=3, help="Rarer words become <unk>.")
+@click.option("--max-length", type=whole(), default=40,
               help="Longer sentences, in words, are left out.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR",
+@click.option("-o", "--output", type=NEW_DIRECTORY, required=True, metavar="DIR",
               help="The new corpus directory; must not exist, or be empty.")  # fmt: skip
 @json_option
 def prepare(

@@ -14,7 +14,7 @@ from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
 from .console import make_report
-from .options import DIRECTORY, SHARE, data_dir_option, report_options, scoring_options, split_option
+from .options import DIRECTORY, SHARE, data_dir_option, report_options, scoring_options, split_option, whole
 
 __all__ = ["evaluate"]
 
@@ -32,9 +32,9 @@ __all__ = ["evaluate"]
 @click.option("--replace", "replacements", type=SHARE, multiple=True, metavar="SHARE",
               help="… with this share of their words replaced by unigram draws; repeatable.")  # fmt: skip
 @split_option("test", "valid", help_text="Normal sentences.")
-@click.option("-n", type=click.IntRange(2), help="Sentences of each kind at most, a seeded choice.  [default: all]")
+@click.option("-n", type=whole(2), help="Sentences of each kind at most, a seeded choice.  [default: all]")
 @scoring_options
-@click.option("--rare-words", type=click.IntRange(2), metavar="N", help="How many words <unk> stands for; scores where "
+@click.option("--rare-words", type=whole(2), metavar="N", help="How many words <unk> stands for; scores where "
               "each <unk> costs log N nats more stand beside the plain ones.  "
               "[default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
 @click.option("--resamples", type=click.IntRange(20, 100_000), default=500, help="Of the bootstrap.")

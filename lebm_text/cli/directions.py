@@ -12,7 +12,7 @@ from lebm_text.reports.directions import DirectionsSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import DIRECTORY, draws_option, report_options, run_options, seed_option, split_option
+from .options import DIRECTORY, draws_option, report_options, run_options, seed_option, split_option, whole
 
 __all__ = ["command"]
 
@@ -24,13 +24,13 @@ __all__ = ["command"]
               "[default: beside the text]")  # fmt: skip
 @click.option("--positive", metavar="LABEL", help="The label of the attribute.  [default: the later of two]")
 @split_option("valid", "test")
-@click.option("--size", "sizes", type=click.IntRange(2), multiple=True,
+@click.option("--size", "sizes", type=whole(2), multiple=True,
               help="Labelled sentences to learn from; repeatable.  "
               "[default: 10, 100, 1000, 10000 as far as there are]")  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1, 1000), default=10, help="Draws of each size.")
-@click.option("--held-out", type=click.IntRange(2), default=2000, help="Sentences to test on.")
-@click.option("--moved", type=click.IntRange(2), default=200, help="Sentences to move.")
-@click.option("--shown", type=click.IntRange(0), default=4, help="Of these to show.")
+@click.option("--held-out", type=whole(2), default=2000, help="Sentences to test on.")
+@click.option("--moved", type=whole(2), default=200, help="Sentences to move.")
+@click.option("--shown", type=whole(0), default=4, help="Of these to show.")
 @draws_option
 @seed_option()
 @report_options("directions.json in the run's eval/")

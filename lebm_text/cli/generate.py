@@ -14,14 +14,14 @@ from lebm_text.progress import counter
 from lebm_text.run import Run
 
 from .console import progress
-from .options import decoding_options, output_option, report_options, run_option
+from .options import decoding_options, output_option, report_options, run_option, whole
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
 
 @click.command("generate")
-@click.option("-n", type=click.IntRange(min=0), default=10, help="How many sentences.")
+@click.option("-n", type=whole(0), default=10, help="How many sentences.")
 @run_option
 @output_option("Write the sentences here, and to FILE.json how they were made.  [default: standard output]")
 @decoding_options(default="sample")

@@ -14,10 +14,10 @@ from lebm_text.reports.likelihood import AISSettings, LikelihoodSettings, comput
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import MAX_SEED, data_dir_option, report_options, run_option, seed_option, split_option
+from .options import MAX_SEED, data_dir_option, report_options, run_option, seed_option, split_option, whole
 
 __all__ = ["command"]
-_option, _n = click.option, click.IntRange
+_option, _n = click.option, whole
 _START = "Anneal from N(0, I), or from the Gaussian fitted for importance sampling."
 _OTHERS = "Sentences by importance sampling, at most all.  [default: as many as by AIS]"
 

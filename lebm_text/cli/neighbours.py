@@ -13,7 +13,7 @@ from lebm_text.reports.neighbours import METRICS, NeighboursSettings, compute
 from lebm_text.run import Run
 
 from .console import command_line, progress, show_table
-from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option
+from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option, whole
 from .streams import print_text
 
 __all__ = ["command"]
@@ -26,7 +26,7 @@ __all__ = ["command"]
               "[default: standard input, if none is named]")  # fmt: skip
 @run_options
 @split_option("test", "train", "valid")
-@click.option("-k", type=click.IntRange(1), default=5, help="Neighbours of each sentence.")
+@click.option("-k", type=whole(), default=5, help="Neighbours of each sentence.")
 @click.option("--metric", type=click.Choice(METRICS), default="cosine")
 @draws_option
 @seed_option()

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from lebm_text.config import MAX_THREADS
+from lebm_text.checks import MAX_COUNT, MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE
+from lebm_text.config import MAX_STEPS, MAX_THREADS
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
 from lebm_text.text.reading import parse_lines, read_records
@@ -22,6 +23,8 @@ __all__ = [
     "DIRECTORY",
     "INPUT",
     "MAX_SEED",
+    "NEW_DIRECTORY",
+    "NEW_FILE",
     "SHARE",
     "TEXT",
     "data_dir_option",
@@ -44,13 +47,14 @@ __all__ = [
     "split_option",
     "text_argument",
     "training_options",
+    "whole",
 ]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _FiniteRange(click.FloatRange):
-    """Refuses `nan` and `inf`, too, which click's range lets through."""
+    """Refuses `nan`, too, which click's range lets through."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -59,7 +63,16 @@ class _FiniteRange(click.FloatRange):
         return number
 
 
-class _Input(click.Path):
+class _Path(click.Path):
+    """Refuses names that no file can have: the empty one would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "" or "\0" in str(value):
+            self.fail(f"{str(value)!r} is no name of a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Input(_Path):
     """A file to read; `-` is standard input."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -67,14 +80,20 @@ class _Input(click.Path):
         return STDIN if value == "-" else path
 
 
+def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
+    """The type of options that count something."""
+    return click.IntRange(least, most)
+
+
 MAX_SEED = 2**63 - 1  # the largest that torch takes
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
+DIRECTORY = _Path(exists=True, file_okay=False, path_type=Path)
+TEXT = _Path(exists=True, dir_okay=False, path_type=Path)
 INPUT = _Input(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-SHARE = _FiniteRange(0, 1, min_open=True)
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-_NEW_DIRECTORY = click.Path(file_okay=False, path_type=Path)
-_POSITIVE = _FiniteRange(min=0, min_open=True)
+SHARE = _FiniteRange(MIN_SHARE, 1)
+NEW_FILE = _Path(dir_okay=False, path_type=Path)
+NEW_DIRECTORY = _Path(file_okay=False, path_type=Path)
+_MINUTES = _FiniteRange(0, MAX_COUNT, min_open=True)
+_TEMPERATURE = _FiniteRange(MIN_TEMPERATURE, MAX_TEMPERATURE)
 _PRECISION = click.Choice(["fp32", "bf16", "auto"])
 
 
@@ -123,7 +142,7 @@ _backend_option = click.option(
 
 def output_option(help_text: str, **more: Any) -> Decorator:
     """`--output`, a file."""
-    return click.option("-o", "--output", type=_NEW_FILE, help=help_text, **more)
+    return click.option("-o", "--output", type=NEW_FILE, help=help_text, **more)
 
 
 def text_argument(name: str, **more: Any) -> Decorator:
@@ -196,15 +215,15 @@ def decoding_options(default: str) -> Decorator:
     return _all_of(
         click.option("--decode", type=kinds, default=default,
                      help="How words are chosen: drawn, the most probable one each time, or beam search."),
-        click.option("--temperature", type=_POSITIVE, default=1.0,
+        click.option("--temperature", type=_TEMPERATURE, default=1.0,
                      help="Divides the logits before sampling; below 1 is safer, above 1 wilder."),
-        click.option("--top-k", type=click.IntRange(0), default=0,
+        click.option("--top-k", type=whole(0), default=0,
                      help="Sample from the K most probable words only; 0: from all."),
         click.option("--top-p", type=SHARE, default=1.0,
                      help="Sample from the most probable words that reach this mass only; 1: from all."),
-        click.option("--beam-size", type=click.IntRange(1), default=5, help="How many hypotheses beam search keeps."),
+        click.option("--beam-size", type=whole(1, 1000), default=5, help="How many hypotheses beam search keeps."),
         seed_option("The same seed gives the same output."),
-        click.option("--max-length", type=click.IntRange(1),
+        click.option("--max-length", type=whole(1, MAX_STEPS),
                      help="Cut sentences at this many tokens.  [default: the run's text.max_length]"),
     )
 
@@ -226,9 +245,9 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         split_option("test", "valid", help_text="The held-out real text; use valid for choices."),
-        click.option("-n", type=click.IntRange(1),
+        click.option("-n", type=whole(),
                      help="How many samples.  [default: all in the file; for a run as many as training sentences]"),
-        click.option("--temperature", "temperatures", type=_POSITIVE, **several,
+        click.option("--temperature", "temperatures", type=_TEMPERATURE, **several,
                      help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]"),
         click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), **several,
                      help="Judge the run's samples of this seed; repeatable; the first seeds the bootstrap.  "
@@ -271,7 +290,7 @@ def ngram_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--prune", default="", show_default=False, callback=_parse_thresholds, metavar="COUNTS",
                      help="Drop n-grams seen at most this often: a number an order, such as 0,0,1; "
                      "the last holds above."),
-        click.option("--vocab-pad", type=click.IntRange(min=0), default=0,
+        click.option("--vocab-pad", type=whole(0), default=0,
                      help="Count this many types, <unk> and </s> included, when unseen words share their mass."),
         click.option("--interpolate-unigrams/--no-interpolate-unigrams", default=True,
                      help="Share the mass of unseen words among all types, or give it to <unk>."),
@@ -289,12 +308,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help=f"Configuration to start from: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]"),
         click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
                      help="Change one value of the configuration; may be repeated."),
-        click.option("--out", type=_NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]"),
+        click.option("--out", type=NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]"),
         click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint."),
         click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
-        click.option("--max-steps", type=click.IntRange(min=1),
+        click.option("--max-steps", type=whole(),
                      help="Stop after update N, counted from the run's first."),
-        click.option("--max-minutes", type=_POSITIVE,
+        click.option("--max-minutes", type=_MINUTES,
                      help="Stop after so many minutes of this call."),
         click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Short for --set training.seed=…"),
         device_options(threads=True),
@@ -308,7 +327,7 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `experiment` takes beside its name."""
     return _all_of(
         click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own."),
-        click.option("--budget-minutes", type=_POSITIVE,
+        click.option("--budget-minutes", type=_MINUTES,
                      help="Most minutes of training of a row's run from one seed; a trial has its share.  "
                      "[default: no limit]"),
         click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), multiple=True,
@@ -319,8 +338,8 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Leave these judges out; repeatable."),
         click.option("--choices", type=TEXT,
                      help="Take the trials that this tuning.json chose, such as another corpus's, and tune nothing."),
-        click.option("--jobs", type=click.IntRange(min=1), default=1, help="Steps at a time."),
-        click.option("--out", type=_NEW_DIRECTORY, help="Where all goes.  [default: runs/NAME-CORPUS]"),
+        click.option("--jobs", type=whole(), default=1, help="Steps at a time."),
+        click.option("--out", type=NEW_DIRECTORY, help="Where all goes.  [default: runs/NAME-CORPUS]"),
         click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and do nothing."),
         click.option("--table", "table_only", is_flag=True, help="Write the table of what is done, and do nothing."),
     )(command)

@@ -12,15 +12,15 @@ from lebm_text.reports.trajectories import TrajectoriesSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import report_options, run_options, seed_option
+from .options import report_options, run_options, seed_option, whole
 
 __all__ = ["command"]
 
 
 @click.command("trajectories")
 @run_options
-@click.option("-n", type=click.IntRange(2), default=2000, help="Chains.")
-@click.option("--shown", type=click.IntRange(0), default=4, help="Chains whose sentences are shown.")
+@click.option("-n", type=whole(2, 1_000_000), default=2000, help="Chains.")
+@click.option("--shown", type=whole(0), default=4, help="Chains whose sentences are shown.")
 @click.option("--long", "factor", type=click.IntRange(10, 10_000), default=50,
               help="How many times longer the long run is.")  # fmt: skip
 @seed_option()

@@ -12,7 +12,7 @@ from lebm_text.reports.views import ViewsSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import report_options, run_options, seed_option, split_option
+from .options import report_options, run_options, seed_option, split_option, whole
 
 __all__ = ["command"]
 
@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.command("views")
 @run_options
 @split_option("test", "train", "valid")
-@click.option("-n", type=click.IntRange(3), default=1000, help="Points of each set.")
+@click.option("-n", type=whole(3, 1_000_000), default=1000, help="Points of each set.")
 @seed_option()
 @report_options("views.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:

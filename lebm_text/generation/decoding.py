@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, TypedDict, TypeVar
+from typing import Protocol, TypedDict, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
 
+from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, from_plain
 from lebm_text.errors import InputError
 
 __all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits"]
@@ -25,6 +26,7 @@ __all__ += ["sample"]
 
 DECODERS = ("sample", "greedy", "beam")
 BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
+MAX_PENALTY = 10.0  # a length to a larger power overflows
 DRAWS = 32  # uniform numbers that are drawn at a time for each sentence
 
 S = TypeVar("S", bound="DecoderState")
@@ -66,15 +68,18 @@ class DecodeSettings:
     length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p per token, 0 by log p
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            object.__setattr__(self, name, from_plain(kind, getattr(self, name), name, strict=True))
         how, t, k, p, penalty = self.decode, self.temperature, self.top_k, self.top_p, self.length_penalty
+        coldest, hottest = MIN_TEMPERATURE, MAX_TEMPERATURE
         fits = how == "sample" or (t, k, p) == (1.0, 0, 1.0)
         for sound, refusal in (
             (how in DECODERS, f"decode must be one of {', '.join(DECODERS)}, got {how!r}"),
-            (0 < t < inf, f"temperature must be > 0 and finite, got {t:g} (decode=greedy is its limit 0)"),
+            (coldest <= t <= hottest, f"temperature must lie in [{coldest:g}, {hottest:g}], got {t:g} (0 is greedy)"),
             (k >= 0, f"top_k must be >= 0 (0: no restriction), got {k}"),
-            (0 < p <= 1, f"top_p must be in (0, 1], got {p:g}"),
+            (MIN_SHARE <= p <= 1, f"top_p must lie in [{MIN_SHARE:g}, 1], got {p:g}"),
             (self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}"),
-            (0 <= penalty < inf, f"length_penalty must be finite and >= 0, got {penalty:g}"),
+            (0 <= penalty <= MAX_PENALTY, f"length_penalty must lie in [0, {MAX_PENALTY:g}], got {penalty:g}"),
             (fits, f"temperature, top_k and top_p belong to decode=sample, got decode={how}"),
         ):
             if not sound:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import build_model
+from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
 from lebm_text.config import Config
 from lebm_text.environment import describe_environment, resolve_device
 from lebm_text.errors import InputError
@@ -102,6 +103,10 @@ def train(
             that stopped being finite.
         LostProcessError: another of the processes is gone.
     """
+    if max_steps is not None:
+        max_steps = whole("max_steps", max_steps, 0)
+    if max_minutes is not None:
+        in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=True), None
 
@@ -167,7 +172,7 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
     asked = _override(base, overrides)
     for path, wanted in asked.conflicts(stored).items():
         raise InputError(
-            f"--resume keeps the configuration of {run}: {path} is {stored.differences(asked)[path]}, "
+            f"a run that goes on keeps its configuration: in {run}, {path} is {stored.differences(asked)[path]}, "
             f"not {wanted}; for another one start a new run"
         )
 
