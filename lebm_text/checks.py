@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -118,11 +118,20 @@ def _fits(kind: Any, value: Any, strict: bool) -> bool:
     if origin in (int, float):
         if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are some, too
             return False
-        # JSON as Python writes it has NaN and Infinity; a whole number may be too large for a float.
-        finite = abs(value) <= sys.float_info.max
-        return bool(value % 1 == 0 if origin is int else finite or not (strict or isinstance(value, int)))
+        finite = _is_finite(value)
+        if origin is int:
+            return isinstance(value, Integral) or bool(finite and value % 1 == 0)
+        return finite or not (strict or isinstance(value, Integral))
     forms: dict[Any, Any] = {dict: Mapping, list: (list, tuple), tuple: (list, tuple), Any: object}
     return isinstance(value, forms.get(origin, origin))
+
+
+def _is_finite(value: Real) -> bool:
+    """JSON as Python writes it has NaN and Infinity; a whole number may be too large for a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _described(kind: Any, strict: bool) -> str:

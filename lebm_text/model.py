@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.build import TRUST, LatentModel, build_inference, build_model, is_of_package
+from lebm_text.checks import whole
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
-from lebm_text.generation.generate import Generated, decode_latents, generate
+from lebm_text.generation.generate import Generated, Generation, decode_latents
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
@@ -136,7 +137,7 @@ class LatentEBM:
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
     ) -> Generated:
-        """Draw n sentences, z from the prior; see `lebm_text.generation.generate.generate`.
+        """Draw n sentences, z from the prior; see `lebm_text.generation.generate`.
 
         Args:
             settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.
@@ -144,7 +145,23 @@ class LatentEBM:
         Raises:
             InputError: values out of range.
         """
-        return generate(
+        options: dict[str, Any] = {"seed": seed, "max_length": max_length, "batch_size": batch_size}
+        return self.stream(n, settings, on_progress=on_progress, processes=processes, **options, **decoding).all()
+
+    def stream(
+        self,
+        n: int,
+        settings: DecodeSettings | None = None,
+        *,
+        seed: int = 1,
+        max_length: int | None = None,
+        batch_size: int = 256,
+        on_progress: Callable[[int], None] | None = None,
+        processes: Processes = ALONE,
+        **decoding: Unpack[DecodeOptions],
+    ) -> Generation:
+        """`generate` for more sentences than fit the memory: they are made as one goes through `.parts()`."""
+        return Generation(
             self.model,
             self.tokenizer,
             self.config,
@@ -214,7 +231,7 @@ class LatentEBM:
 
         Row i draws from (seed, i): the z of `generate` with that seed and settings give its sentences again.
         """
-        _check_batch_size(batch_size)
+        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         settings, z = _settings("greedy", settings, decoding), self._latents(z, len(z))
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
@@ -279,7 +296,7 @@ class LatentEBM:
         return infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach()
 
     def _decode(self, z: Tensor, settings: DecodeSettings, max_length: int | None, rng: KeyedRng) -> list[str]:
-        longest = self.config.text.max_length if max_length is None else max_length
+        longest = whole("max_length", self.config.text.max_length if max_length is None else max_length, 1)
         decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
         return [self.tokenizer.decode(ids) for ids in decoded.ids]
 
@@ -304,7 +321,7 @@ class LatentEBM:
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
         check_sentences(sentences)
-        _check_batch_size(batch_size)
+        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
         longest = self.config.text.max_length
         too_long = np.flatnonzero(corpus.lengths - 1 > longest)
@@ -326,11 +343,6 @@ def check_sentences(sentences: Sequence[str]) -> None:
     """Raise InputError for one string, which is a sequence of strings, too."""
     if isinstance(sentences, str):
         raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise InputError(f"batch_size must be >= 1, got {batch_size}")
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +32,34 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     """Write N sentences sampled from a trained model, one a line; an empty sentence is an empty line.
 
     Each sentence is decoded from a latent vector that the prior's chain draws. The same options and seed give
-    the same sentences. With -o, FILE.json records settings, seed, hashes, the signature for reports, and the
-    rates of empty, truncated, <unk> and duplicate sentences. Several processes share the work and give the same
-    sentences: torchrun --nproc-per-node N -m -- lebm_text generate ...
+    the same sentences. They are written as they come: any N fits the memory, but for --json without -o. With -o,
+    FILE.json records settings, seed, hashes, the signature for reports, and the rates of empty, truncated, <unk> and
+    duplicate sentences. Several processes share the work: torchrun --nproc-per-node N -m -- lebm_text generate ...
     """
-    found = Run.find(run)
+    found, kept = Run.find(run), "none of which is kept"
     if output is not None:
         check_samples_writable(output)
     processes = click.get_current_context().with_resource(joined(device))
-    with progress(quiet=as_json or not processes.first) as on_progress:
-        on_sentence = counter(on_progress, "sentences generated", n)
-        generated = found.model(device=device).generate(n, on_progress=on_sentence, processes=processes, **decoding)
-        if not processes.first:
-            return
-        record = describe_samples(generated, found) if output is None else write_samples(output, generated, found)
-    if as_json:
-        print_text(json.dumps(record if output else record | {"sentences": generated.sentences}))
-    elif output is None:
-        print_text("".join(f"{sentence}\n" for sentence in generated.sentences), end="")
-        print_note(f"{n:,} sentences from {found}; {describe_rates(generated.rates)}")
+    lines = output is None and not as_json
+    with progress(quiet=as_json or not processes.first or (lines and sys.stdout.isatty())) as on_progress:
+        show = counter(on_progress, "sentences generated", n)
+        generation = found.model(device=device).stream(n, on_progress=show, processes=processes, **decoding)
+        try:
+            if not processes.first:
+                deque(generation, maxlen=0)
+            elif output is not None:
+                record = write_samples(output, generation, found)
+            elif as_json:
+                record = {"sentences": [sentence for part in generation.parts() for sentence in part]}
+                record = describe_samples(generation, found) | record
+            else:
+                kept = "which are printed"
+                for part in generation.parts():
+                    print_text("".join(f"{sentence}\n" for sentence in part), end="")
+        except KeyboardInterrupt:
+            print_note(f"interrupted after {generation.n_done:,} of {n:,} sentences, {kept}")
+            raise
+    if processes.first and as_json:
+        print_text(json.dumps(record))
+    elif processes.first and lines:
+        print_note(f"{n:,} sentences from {found}; {describe_rates(generation.rates)}")

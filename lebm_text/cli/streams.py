@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
@@ -62,13 +62,13 @@ def standard_streams() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, way)  # the lowest number that is free
     before = sys.stdout, sys.stderr
-    sys.stdout = before[0] or _Closed()
-    sys.stderr = before[1] or open(os.devnull, "w")  # noqa: SIM115
-    try:
-        yield
-    finally:
-        _forget()
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout, sys.stderr = before[0] or cast(TextIO, _Closed()), before[1] or nowhere
+        try:
+            yield
+        finally:
+            _forget()
+            sys.stdout, sys.stderr = before
 
 
 def _forget() -> None:

@@ -7,25 +7,36 @@ a boundary could still flip; fp32 makes that rare.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.build import LatentModel
+from lebm_text.checks import whole
 from lebm_text.config import Config, InferenceConfig
-from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng, draw_uniform
 from lebm_text.text.tokenizers import Tokenizer
 
 from .decoding import Decoded, DecodeSettings, decode
 
-__all__ = ["Generated", "decode_latents", "describe_model", "generate", "rates_of", "signature_of"]
+__all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "generate", "signature_of"]
 
 LATENTS = 256  # z that are drawn together: a chain on few rows costs nearly as much as one on many
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some sentences in a row, with their ids, whether they were cut at the greatest length, and z (b, D)."""
+
+    sentences: list[str]
+    ids: list[list[int]]
+    truncated: list[bool]
+    z: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Generated:
         sentences: n texts; an empty sentence is an empty string.
         truncated: which of them were cut at the greatest length.
         z: (n, D) the latent vectors, on the CPU.
-        rates: see `rates_of`.
+        rates: see `Generation.rates`.
         settings: what was asked for, ready for JSON.
         signature: the same on one line, for reports.
     """
@@ -47,6 +58,96 @@ class Generated:
     rates: dict[str, float]
     settings: dict[str, object]
     signature: str
+
+    def parts(self) -> Iterator[list[str]]:
+        """The sentences, as `Generation.parts` gives them: all at a time."""
+        yield self.sentences
+
+
+class Generation:
+    """n sentences, made block by block as one goes through them: memory does not grow with n but for 8 bytes each.
+
+    Attributes:
+        settings: what was asked for, ready for JSON.
+        signature: the same on one line, for reports.
+        n_done: how many sentences have been handed over so far.
+
+    Several processes that share the work all go through all of it.
+    """
+
+    def __init__(
+        self,
+        model: LatentModel,
+        tokenizer: Tokenizer,
+        config: Config,
+        n: int,
+        settings: DecodeSettings | None = None,
+        *,
+        seed: int = 1,
+        max_length: int | None = None,
+        batch_size: int = 256,
+        on_progress: Callable[[int], None] | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        """See `generate`, which takes the same."""
+        self._model, self._tokenizer, self._decoding = model, tokenizer, settings or DecodeSettings()
+        self._n, self._seed = whole("n", n, 0), whole("seed", seed, 0, None)
+        self._longest = whole("max_length", config.text.max_length if max_length is None else max_length, 1)
+        self._batch_size = whole("batch_size", batch_size, 1)
+        self._on_progress, self._processes = on_progress, processes
+        self._latent_dim, self._rates = config.model.latent_dim, _Rates(self._n, tokenizer.unk_id)
+        asked = {"n": self._n, "seed": self._seed, "max_length": self._longest}
+        self.settings: dict[str, object] = {**asked, **asdict(self._decoding)}
+        self.signature = signature_of(config, self._n, self._decoding, seed=self._seed, max_length=self._longest)
+        self.n_done = 0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Shares of the sentences handed over that are empty, cut off, hold `<unk>`, or repeat an earlier one.
+
+        `unk_tokens` is the share of tokens (`</s>` not counted) that are `<unk>`. All are 0 if there is nothing.
+        Repetitions are found by hashes of 64 bits: among 10⁷ sentences, one in a million texts has one too many.
+        """
+        return self._rates.shares()
+
+    def parts(self) -> Iterator[list[str]]:
+        """The sentences, some at a time."""
+        for block in self:
+            yield block.sentences
+
+    def all(self) -> Generated:
+        """All sentences, held."""
+        blocks = list(self)
+        return Generated(
+            [sentence for block in blocks for sentence in block.sentences],
+            [cut for block in blocks for cut in block.truncated],
+            torch.cat([torch.empty(0, self._latent_dim), *(block.z for block in blocks)]),
+            self.rates,
+            self.settings,
+            self.signature,
+        )
+
+    def __iter__(self) -> Iterator[Block]:
+        processes, size = self._processes, max(LATENTS, self._batch_size)
+        for start in range(0, self._n, size * processes.size):
+            mine = range(start + processes.rank * size, min(start + (processes.rank + 1) * size, self._n))
+            for block in processes.every(self._block(mine) if mine else None):
+                if block is not None:
+                    self._rates.add(block.sentences, block.ids, block.truncated)
+                    self.n_done += len(block.sentences)
+                    yield block
+            if self._on_progress is not None:
+                self._on_progress(self.n_done)
+
+    def _block(self, rows: range) -> Block:
+        rng = KeyedRng(self._seed, rows)
+        z = self._model.prior.sample(len(rows), rng)
+        decoded = decode_latents(
+            self._model, self._tokenizer, z, self._decoding,
+            max_length=self._longest, rng=rng, at_once=self._batch_size,
+        )  # fmt: skip
+        sentences = [self._tokenizer.decode(ids) for ids in decoded.ids]
+        return Block(sentences, decoded.ids, decoded.truncated, z.cpu())
 
 
 def generate(
@@ -62,47 +163,23 @@ def generate(
     on_progress: Callable[[int], None] | None = None,
     processes: Processes = ALONE,
 ) -> Generated:
-    """Draw n sentences.
+    """Draw n sentences, and hold all of them; see `Generation` for more than fit the memory.
 
     Args:
         config: of the model.
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
         max_length: in tokens without `</s>`; none: `config.text.max_length`.
         batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
-        on_progress: called after each block of z with the number of sentences done (about, by several processes).
+        on_progress: called after each block of z with the number of sentences done.
         processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
 
     Raises:
         InputError: n, seed, max_length or batch_size out of range.
     """
-    settings = settings or DecodeSettings()
-    max_length = config.text.max_length if max_length is None else max_length
-    for name, value in {"n": n, "seed": seed, "max_length": max_length, "batch_size": batch_size}.items():
-        if value < (least := int(name not in ("n", "seed"))):
-            raise InputError(f"{name} must be >= {least}, got {value}")
-    made: dict[int, tuple[Tensor, Decoded]] = {}  # by the first index of the block
-    size = max(LATENTS, batch_size)
-    for start in range(0, n, size)[processes.rank :: processes.size]:
-        block = range(start, min(start + size, n))
-        rng = KeyedRng(seed, block)
-        z = model.prior.sample(len(block), rng)
-        decoded = decode_latents(model, tokenizer, z, settings, max_length=max_length, rng=rng, at_once=batch_size)
-        made[start] = z.cpu(), decoded
-        if on_progress is not None:
-            on_progress(min(block.stop + (processes.size - 1) * size, n))
-    blocks = [found for _, found in sorted(item for part in processes.every(made) for item in part.items())]
-    latents = [torch.empty(0, config.model.latent_dim), *(z for z, _ in blocks)]
-    ids = [sentence for _, decoded in blocks for sentence in decoded.ids]
-    truncated = [cut for _, decoded in blocks for cut in decoded.truncated]
-    sentences = [tokenizer.decode(sentence) for sentence in ids]
-    return Generated(
-        sentences,
-        truncated,
-        torch.cat(latents),
-        rates_of(sentences, ids, truncated, tokenizer.unk_id),
-        {"n": n, "seed": seed, "max_length": max_length, **asdict(settings)},
-        signature_of(config, n, settings, seed=seed, max_length=max_length),
-    )
+    return Generation(
+        model, tokenizer, config, n, settings,
+        seed=seed, max_length=max_length, batch_size=batch_size, on_progress=on_progress, processes=processes,
+    ).all()  # fmt: skip
 
 
 def decode_latents(
@@ -131,19 +208,34 @@ def decode_latents(
     )
 
 
-def rates_of(sentences: list[str], ids: list[list[int]], truncated: list[bool], unk_id: int) -> dict[str, float]:
-    """Shares of the n sentences that are empty, cut off, hold `<unk>`, or repeat an earlier one.
+class _Rates:
+    """Counts over n sentences, of which 8 bytes each are kept."""
 
-    `unk_tokens` is the share of tokens (`</s>` not counted) that are `<unk>`. All are 0 if there is nothing.
-    """
-    n, n_tokens = max(len(ids), 1), max(sum(map(len, ids)), 1)
-    return {
-        "empty": sum(not sentence for sentence in ids) / n,
-        "truncated": sum(truncated) / n,
-        "unk": sum(unk_id in sentence for sentence in ids) / n,
-        "unk_tokens": sum(sentence.count(unk_id) for sentence in ids) / n_tokens,
-        "duplicate": (len(sentences) - len(set(sentences))) / n,
-    }
+    def __init__(self, n: int, unk_id: int) -> None:
+        self._unk_id, self._hashes = unk_id, np.empty(n, np.int64)
+        self._n = self._n_tokens = self._empty = self._truncated = self._unk = self._unk_tokens = 0
+
+    def add(self, sentences: Sequence[str], ids: Sequence[list[int]], truncated: Sequence[bool]) -> None:
+        """Some more sentences."""
+        self._hashes[self._n : self._n + len(sentences)] = [hash(sentence) for sentence in sentences]
+        self._n += len(sentences)
+        self._n_tokens += sum(map(len, ids))
+        self._empty += sum(not sentence for sentence in ids)
+        self._truncated += sum(truncated)
+        self._unk += sum(self._unk_id in sentence for sentence in ids)
+        self._unk_tokens += sum(sentence.count(self._unk_id) for sentence in ids)
+
+    def shares(self) -> dict[str, float]:
+        """See `Generation.rates`."""
+        n, seen = max(self._n, 1), self._hashes[: self._n]
+        seen.sort()  # in its place, and in any order as good as another
+        return {
+            "empty": self._empty / n,
+            "truncated": self._truncated / n,
+            "unk": self._unk / n,
+            "unk_tokens": self._unk_tokens / max(self._n_tokens, 1),
+            "duplicate": int(np.count_nonzero(seen[1:] == seen[:-1])) / n,
+        }
 
 
 def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:

@@ -18,11 +18,12 @@ from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, atomic_write_text, check_writable, read_json, sha256_file
+from lebm_text.store import atomic_write_json, check_writable, read_json
 from lebm_text.text.reading import read_text
+from lebm_text.writing import atomic_writer
 
 if TYPE_CHECKING:
-    from .generate import Generated
+    from .generate import Generated, Generation
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "describe_samples", "read_samples"]
 __all__ += ["record_file", "samples_of_run", "write_samples"]
@@ -67,7 +68,7 @@ class SampledText:
     tokenizer: str = "word"
 
 
-def describe_samples(generated: Generated, run: Run) -> dict[str, Any]:
+def describe_samples(generated: Generated | Generation, run: Run) -> dict[str, Any]:
     """The record of sentences of a run, ready for JSON."""
     return {
         "signature": generated.signature,
@@ -93,18 +94,20 @@ def check_samples_writable(path: Path) -> None:
             raise InputError(f"{each} is no regular file; leave out -o to write to standard output")
 
 
-def write_samples(path: Path, generated: Generated, run: Run) -> dict[str, Any]:
-    """Write the sentences of a run, one per line, and their record, which is returned."""
-    atomic_write_text(path, "".join(f"{sentence}\n" for sentence in generated.sentences))
-    record = describe_samples(generated, run) | {"file": str(path), "sha256": sha256_file(path)}
+def write_samples(path: Path, generated: Generated | Generation, run: Run) -> dict[str, Any]:
+    """Write the sentences of a run, one per line, as they come, and their record, which is returned."""
+    with atomic_writer(path) as text:
+        for part in generated.parts():
+            text.write("".join(f"{sentence}\n" for sentence in part).encode())
+    record = describe_samples(generated, run) | {"file": str(path), "sha256": text.sha256}
     atomic_write_json(record_file(path), record)
-    n, rates = len(generated.sentences), describe_rates(generated.rates)
+    n, rates = generated.settings["n"], describe_rates(record["rates"])
     logger.info(f"{n:,} sentences from {run}, in {path} and {record_file(path)}; {rates}")
     return record
 
 
 def describe_rates(rates: Mapping[str, float]) -> str:
-    """`rates_of` for people."""
+    """`Generation.rates` for people."""
     names = {"empty": "empty", "truncated": "truncated", "unk": "with <unk>", "duplicate": "duplicates"}
     return ", ".join(f"{rates[key]:.1%} {name}" for key, name in names.items())
 

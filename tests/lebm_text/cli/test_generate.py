@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from lebm_text.cli.main import main
+from lebm_text.generation.generate import Generation
+from lebm_text.model import LatentEBM
 from lebm_text.store import sha256_file
 
 from ..tiny import tiny_model
@@ -175,3 +177,30 @@ def test_damaged_weights_are_one_line(run: Path, capsys: pytest.CaptureFixture[s
     os.truncate(run / "model.safetensors", 60)
     assert main(["generate", "--run", str(run)]) == 2
     assert "model.safetensors" in one_line(capsys)
+
+
+@pytest.mark.parametrize("output", [None, "out.txt"])
+def test_an_interruption_says_what_is_kept_and_leaves_no_part(
+    output: str | None, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 4)
+    plain, calls = LatentEBM.stream, []
+
+    def interrupted(self: LatentEBM, n: int, **options: Any) -> Generation:
+        def show(done: int) -> None:
+            calls.append(done)
+            if done >= 600:
+                raise KeyboardInterrupt
+
+        return plain(self, n, **(options | {"on_progress": show}))
+
+    monkeypatch.setattr(LatentEBM, "stream", interrupted)
+    arguments = ["generate", "-n", "10000", "--run", str(run), "--device", "cpu"]
+    assert main([*arguments, *(["-o", output] if output else [])]) == 130
+    captured = capsys.readouterr()
+    assert calls == [256, 512, 768]
+    assert captured.err.count("\n") == 1
+    assert "768 of 10,000 sentences" in captured.err
+    assert captured.out.count("\n") == (0 if output else 768)
+    assert ("none of which is kept" if output else "printed") in captured.err
+    assert list(Path().iterdir()) == []

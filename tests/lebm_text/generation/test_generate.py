@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import weakref
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
-from lebm_text.generation.generate import Generated, generate, rates_of, signature_of
+from lebm_text.generation.generate import Block, Generated, Generation, _Rates, generate, signature_of
 from lebm_text.random import KeyedRng
 
 from ..tiny import WORDS, tiny_model
@@ -84,9 +87,13 @@ def test_latents_come_from_the_chain_of_the_prior() -> None:
 
 def test_rates_by_hand() -> None:
     ids = [[], [1], [4, 1, 5, 1], [4, 5], []]
-    rates = rates_of(["", "<unk>", "a <unk> b <unk>", "a b", ""], ids, [False, False, True, False, False], 1)
-    assert rates == {"empty": 0.4, "truncated": 0.2, "unk": 0.4, "unk_tokens": 3 / 7, "duplicate": 0.2}
-    assert set(rates_of([], [], [], 1).values()) == {0.0}
+    sentences, truncated = ["", "<unk>", "a <unk> b <unk>", "a b", ""], [False, False, True, False, False]
+    rates = _Rates(5, unk_id=1)
+    assert set(rates.shares().values()) == {0.0}
+    rates.add(sentences[:3], ids[:3], truncated[:3])
+    assert rates.shares() == {"empty": 1 / 3, "truncated": 1 / 3, "unk": 2 / 3, "unk_tokens": 3 / 5, "duplicate": 0.0}
+    rates.add(sentences[3:], ids[3:], truncated[3:])
+    assert rates.shares() == {"empty": 0.4, "truncated": 0.2, "unk": 0.4, "unk_tokens": 3 / 7, "duplicate": 0.2}
 
 
 def test_signature() -> None:
@@ -113,6 +120,42 @@ def test_signature() -> None:
 def test_nonsense_is_refused(n: int, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be"):
         _generate(n, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n", value) for value in ("3", 2.5, 10**18, True)),
+        *(("temperature", value) for value in ("hot", 1e-46, 1e39, float("nan"))),
+        *(("seed", "1"), ("batch_size", None), ("max_length", [1]), ("top_p", 1e-320), ("top_k", 2.5)),
+        *(("beam_size", "x"), ("length_penalty", 1e300), ("decode", 3)),
+    ],
+)
+def test_values_of_another_kind_are_named(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        tiny_model().generate(**{"n": 1, name: value})  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    asked = tiny_model().generate(np.int64(3), temperature=np.float32(0.5), top_k=np.int32(2))  # type: ignore[arg-type]
+    assert asked.sentences == tiny_model().generate(3, temperature=0.5, top_k=2).sentences
+    assert json.loads(json.dumps(asked.settings)) == asked.settings
+
+
+def test_blocks_are_those_sentences_and_nothing_is_kept_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 4)
+    whole, model = _generate(11, batch_size=2), tiny_model()
+    generation = Generation(model.model, model.tokenizer, model.config, 11, batch_size=2)
+    seen: list[str] = []
+    former: list[weakref.ref[Block]] = []
+    for block in generation:
+        assert not any(kept() for kept in former[:-1])
+        former.append(weakref.ref(block))
+        seen += block.sentences
+        assert generation.n_done == len(seen) <= 11
+    assert seen == whole.sentences
+    assert generation.rates == whole.rates
+    assert (generation.settings, generation.signature) == (whole.settings, whole.signature)
 
 
 def test_progress_counts_to_n(monkeypatch: pytest.MonkeyPatch) -> None:
