@@ -16,6 +16,7 @@ from lebm_text.progress import counter
 from lebm_text.run import Run
 
 from .console import progress
+from .main import INTERRUPTED
 from .options import decoding_options, output_option, report_options, run_option, whole
 from .streams import print_note, print_text
 
@@ -58,7 +59,7 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
                     print_text("".join(f"{sentence}\n" for sentence in part), end="")
         except KeyboardInterrupt:
             print_note(f"interrupted after {generation.n_done:,} of {n:,} sentences, {kept}")
-            raise
+            raise click.exceptions.Exit(INTERRUPTED) from None
     if processes.first and as_json:
         print_text(json.dumps(record))
     elif processes.first and lines:

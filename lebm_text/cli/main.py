@@ -46,6 +46,7 @@ _USERS_PATH = {
     errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
 _ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
+_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")  # what torch says
 _STDERR = 2  # file descriptor
 
 
@@ -185,7 +186,7 @@ def _run(typed: list[str]) -> int:
         return request.exit_code
     except (KeyboardInterrupt, click.Abort):
         with suppress(OSError):
-            click.echo(f"{PROGRAM}: interrupted; no file is half written", err=True)
+            print_note(f"{PROGRAM}: interrupted; no file is half written")
         return INTERRUPTED
     except InputError as error:
         return _refuse(str(error))
@@ -193,6 +194,10 @@ def _run(typed: list[str]) -> int:
         return _refuse(error.format_message())
     except LostProcessError as error:
         return _refuse(str(error), FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(part in str(error) for part in _NO_MEMORY)):
+            raise
+        return _refuse("not enough memory; take smaller sizes, a smaller batch or fewer sentences")
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
