@@ -107,10 +107,9 @@ def refusal(word: str) -> str | None:
 
 def readable(sentence: str) -> str:
     """A normalised `sentence` with `<unk>` in the place of each word that no text may hold."""
-    words = sentence.split(" ")
-    if RESERVED.isdisjoint(words) and _BREAKS_WORDS.isdisjoint(sentence):
+    if "<" not in sentence and sentence.isprintable():  # nearly all: no word need be looked at
         return sentence
-    return " ".join("<unk>" if refusal(word) else word for word in words)
+    return " ".join("<unk>" if refusal(word) else word for word in sentence.split(" "))
 
 
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:

@@ -253,9 +253,9 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError("it is not as it was written: the model does not have the sha256 that stands before it")
         try:
             self._processor = SentencePieceProcessor(model_proto=content)
-        except (RuntimeError, OSError, ValueError) as error:
+            pieces = list(map(self._processor.id_to_piece, range(self._processor.get_piece_size())))
+        except (RuntimeError, OSError, ValueError) as error:  # UnicodeDecodeError among them
             raise InputError("not a sentencepiece model") from error
-        pieces = list(map(self._processor.id_to_piece, range(self._processor.get_piece_size())))
         if tuple(pieces[: len(SPECIALS)]) != SPECIALS:
             raise InputError(f"the sentencepiece model must have {' '.join(SPECIALS)} as ids 0 to 3")
         super().__init__(pieces, content)

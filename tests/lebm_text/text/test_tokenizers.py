@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +320,41 @@ def test_broken_sentencepiece_model_says_so(tmp_path: Path, cut: int, capfd: pyt
     with pytest.raises(InputError, match=r"spm\.model is broken"):
         load_tokenizer(tmp_path)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+def test_every_damage_is_seen_or_without_effect(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    path, draw = tmp_path / tokenizer.file, random.Random(1)
+    content, n_seen = path.read_bytes(), 0
+    for _ in range(300):
+        damaged, at, bit = bytearray(content), draw.randrange(len(content)), draw.randrange(8)
+        kind = draw.choice(["flip", "cut", "zeros", "twice"])
+        if kind == "flip":
+            damaged[at] ^= 1 << bit
+        elif kind == "cut":
+            del damaged[at:]
+        elif kind == "zeros":
+            damaged[at : at + 16] = bytes(16)
+        else:
+            damaged[at:at] = damaged[at : at + 16]
+        path.write_bytes(damaged)
+        try:
+            assert load_tokenizer(tmp_path).fingerprint() == tokenizer.fingerprint()
+        except InputError as error:
+            n_seen += 1
+            assert "is broken" in str(error) and str(error).isprintable()
+    assert n_seen > 250  # the others between two values
+
+
+@pytest.mark.parametrize("byte", range(10, 330, 8))
+def test_a_damaged_model_of_an_earlier_run_is_no_traceback(tmp_path: Path, byte: int) -> None:
+    """It holds no digest of its own; the weights of its run have one of it."""
+    damaged = bytearray(_of_version_1(lowercase=False))
+    damaged[byte] ^= 0x80
+    (tmp_path / "spm.model").write_bytes(damaged)
+    with suppress(InputError):
+        load_tokenizer(tmp_path)
 
 
 def test_foreign_sentencepiece_model_is_refused(tmp_path: Path) -> None:
