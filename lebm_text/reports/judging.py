@@ -273,8 +273,7 @@ def real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
     """A corpus as judges take it; `split` is held out."""
 
     def sentences(name: str) -> list[str]:
-        lines = corpus.splits[name].sentences()
-        return [line.lower() for line in lines] if lowercase else list(lines)
+        return list(corpus.splits[name].lowered() if lowercase else corpus.splits[name].sentences())
 
     name = f"{corpus.name}-lower" if lowercase else corpus.name
     return RealText(name, sentences("train"), split, sentences(split), sentences("valid"))

@@ -197,6 +197,7 @@ def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
         for split in splits.values()
         if split.n_empty
     ]
+    notices += [notice for split in splits.values() for notice in split.notices]
     if entry is not None and (wrong := entry.differences(splits)):
         notices.append(f"{name} in {location.directory} differs from the registry: {'; '.join(wrong)}")
     return Corpus(name, location.origin, splits, tuple(notices))

@@ -48,6 +48,7 @@ class Split:
         n_sentences: lines with at least one token.
         n_words: tokens, no end of sentence counted.
         n_empty: lines without a token; they are no sentences.
+        notices: what is read, but hardly meant, one line each.
     """
 
     path: Path
@@ -55,10 +56,20 @@ class Split:
     n_sentences: int
     n_words: int
     n_empty: int = 0
+    notices: tuple[str, ...] = ()
 
     def sentences(self) -> Iterator[str]:
         """The sentences in order, normalised; read from the disk as asked for, empty lines left out."""
         return filter(None, read_lines(self.path))
+
+    def lowered(self) -> Iterator[str]:
+        """`sentences` in lower case. Raises InputError where that makes a word with a `refusal`, such as `<S>`."""
+        for sentence in self.sentences():
+            lower = sentence.lower()
+            if readable(lower) != lower:
+                word = next(word for word in split_words(sentence) if refusal(word.lower()))
+                raise InputError(f"{self.path} holds {word!r}, in lower case {refusal(word.lower())}; remove it")
+            yield lower
 
     def cache_entry(self, kind: str, *depends_on: object) -> Path | None:
         """Where the cache keeps what is computed from this text and from these values (JSON) alone.
@@ -165,7 +176,7 @@ def read_split(path: Path) -> Split:
     A text without a single sentence is refused too.
     """
     digest = hashlib.sha256()
-    n_sentences = n_words = n_empty = 0
+    n_sentences = n_words = n_empty = n_marks = n_oov = 0
     for block, lines in _parsed_blocks(raw_lines(path), str(path)):
         digest.update(block)
         found = list(lines)
@@ -173,9 +184,14 @@ def read_split(path: Path) -> Split:
         n_sentences += len(sentences)
         n_words += len(sentences) + sum(line.count(" ") for line in sentences)
         n_empty += len(found) - len(sentences)
+        n_marks += block.count(codecs.BOM_UTF8) and sum(line.count("\ufeff") for line in sentences)
+        n_oov += block.count(b"<oov>") and sum(split_words(line).count("<oov>") for line in sentences)
     if not n_sentences:
         raise InputError(f"{path} holds no sentence; it needs at least one line with one word")
-    return Split(path, digest.hexdigest(), n_sentences, n_words, n_empty)
+    marks = f"{path} holds {n_marks:,} byte order marks inside the text, as joined files do; they are part of words"
+    oov = f"{path} holds the word <oov> {n_oov:,} times, which judges read as <unk>; better write <unk>"
+    notices = (*([marks] if n_marks else []), *([oov] if n_oov else []))
+    return Split(path, digest.hexdigest(), n_sentences, n_words, n_empty, notices)
 
 
 def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, Iterable[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress, islice
@@ -19,6 +20,7 @@ from lebm_text.text.tokenizers import SPECIALS, SentencePieceTokenizer, Tokenize
 
 __all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
 
+_COUNTED = 1 << 24  # tokens looked at at a time
 PIECES = 8000  # of a sentencepiece model, unless text.vocab_size says otherwise
 PIECES_FROM = 500_000  # sentences at most, at even distances: the library holds in memory what it learns from, 20-fold
 VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all runs on a corpus
@@ -26,7 +28,7 @@ VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all r
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A corpus, its encoded splits, the lines behind `valid`, and `notices` of what was left out."""
+    """A corpus, its encoded splits, the lines behind `valid`, `notices` of what was left out, and `warnings`."""
 
     corpus: Corpus
     tokenizer: Tokenizer
@@ -34,15 +36,19 @@ class PreparedText:
     valid: EncodedCorpus
     valid_sentences: list[str]
     notices: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
     """The tokenizer that `config` asks for, learned from the training split or from the cache.
 
     Raises:
-        InputError: a closed vocabulary without a word.
+        InputError: a closed vocabulary without a word; a word that is reserved once it is in lower case.
     """
     split = corpus.splits["train"]
+    if config.lowercase:  # what the judges of the run would refuse is refused before it is trained
+        for each in corpus.splits.values():
+            deque(each.lowered(), maxlen=0)
 
     def learn() -> Tokenizer:
         if config.tokenizer == "word":
@@ -73,13 +79,27 @@ def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_val
             *notices,
             f"left out {left_out} of {split.n_sentences} train sentences: longer than {config.max_length} tokens",
         )
+    warnings = _mostly_unknown(train, tokenizer, corpus.name)
     sample = [
         (line, ids)
         for line in _choose(corpus.splits["valid"], n_validation)
         if len(ids := tokenizer.encode(line)) <= config.max_length
     ]
     valid = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), tokenizer.pad_id)
-    return PreparedText(corpus, tokenizer, train, valid, [line for line, _ in sample], notices)
+    return PreparedText(corpus, tokenizer, train, valid, [line for line, _ in sample], notices, warnings)
+
+
+def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
+    """A warning if most of what is trained on is `<unk>`: the model would learn to say that, and judges to read it."""
+    n_words, n_unknown = len(train.tokens) - len(train), 0
+    for start in range(0, len(train.tokens), _COUNTED):
+        n_unknown += np.count_nonzero(train.tokens[start : start + _COUNTED] == tokenizer.unk_id)
+    if n_unknown <= n_words / 2:
+        return ()
+    cure = "give text whose words are written out"
+    if tokenizer.kind == "word":
+        cure = "raise text.vocab_size if it is set, or take text.tokenizer = sentencepiece, for text without blanks"
+    return (f"{n_unknown / n_words:.0%} of the words of the train text of {name} are <unk> to the model; {cure}",)
 
 
 def _choose(split: Split, n: int) -> Iterator[str]:

@@ -160,9 +160,7 @@ class TrainingLoop:
         position.tokens, position.interval_seconds = 0, 0.0
         self.metrics.append(report)
         self.on_event(Event("report", report))
-        for message in self.watchdog.check(report):
-            if self.processes.first:
-                logger.warning("step %d: %s", position.step, message)
+        self._watch(report)
 
     def _finish_epoch(self) -> None:
         position = self.position
@@ -172,7 +170,13 @@ class TrainingLoop:
         record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}
         self.metrics.append(record)
         self.on_event(Event("validation", record))
+        self._watch(record)
         self._save()
+
+    def _watch(self, record: dict[str, Any]) -> None:
+        for message in self.watchdog.check(record):
+            if self.processes.first:
+                logger.warning("step %d: %s", self.position.step, message)
 
     def _save(self) -> None:
         self.trainer.monitor.collect()

@@ -192,7 +192,8 @@ class Watchdog:
 
     Each sign is a number that is 1 at its threshold; it is over once it has fallen to 1/2. z counts as ignored where
     its own z makes a token less than 1 % more probable than another sentence's; a step as too long where curvature ×
-    s²/4 reaches 1/2, half-way to instability; the phases as apart where the energy gap reaches D nats, or one
+    s²/4 reaches 1/2, half-way to instability; training as diverged where the perplexity of held-out sentences with their
+    own z is a tenth above that of guessing uniformly, which a text of equally frequent words may just reach; the phases as apart where the energy gap reaches D nats, or one
     spreads twice as wide as the other.
     """
 
@@ -223,6 +224,9 @@ class Watchdog:
             levels["gap"] = abs(report["gap"]) / self.latent_dim
         if "std_ratio" in report:
             levels["spread"] = abs(math.log2(max(report["std_ratio"], 1e-9)))
+        if "valid_ppl_uniform" in report:
+            perplexity = report.get("valid_ppl_posterior", report.get("valid_ppl", 0.0))
+            levels["divergence"] = perplexity / (1.1 * report["valid_ppl_uniform"])
         return levels
 
 
@@ -233,6 +237,8 @@ _WARNINGS = {
     "(lower the step size)",
     "gap": "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "
     "training.prior_learning_rate)",
+    "divergence": "validation perplexity is above that of guessing at random: {valid_ppl_uniform:,.0f}, the "
+    "vocabulary's size. Training diverged (start anew with a lower training.learning_rate or inference.step_size)",
     "spread": "the posterior's z spread {std_ratio:.2f} times as wide as the prior's",
 }
 

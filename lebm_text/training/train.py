@@ -240,6 +240,8 @@ def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume
     if not resume:
         for notice in (*text.corpus.notices, *text.tokenizer.notices, *text.notices):
             logger.info(notice)
+        for warning in text.warnings:
+            logger.warning(warning)
     elif checkpoint is None:
         logger.info("%s has no checkpoint yet; starting from the first update", run)
     elif checkpoint.notice:
@@ -341,7 +343,8 @@ class _Session:
     def _validate(self, position: Position) -> dict[str, float]:
         if not len(self.text.valid):
             return {}
-        return validate(self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes)
+        figures = validate(self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes)
+        return figures | {"valid_ppl_uniform": float(len(self.text.tokenizer))}
 
     def _judged(self) -> dict[str, float]:
         """What a judge says of samples of the present weights."""

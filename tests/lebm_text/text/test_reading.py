@@ -159,6 +159,28 @@ def test_a_file_without_a_sentence_is_refused(tmp_path: Path, data: bytes) -> No
         read_split(tmp_path / "t.txt")
 
 
+def test_what_is_read_but_hardly_meant_is_said(tmp_path: Path) -> None:
+    """A byte order mark where files were joined, and the name that judges have for `<unk>`."""
+    path = tmp_path / "text"
+    path.write_text("\ufeffa b\n\ufeffc <oov> d\n<oov> x<oov>\n", encoding="utf-8")
+    marks, oov = read_split(path).notices
+    assert "holds 1 byte order marks inside" in marks
+    assert "<oov> 2 times, which judges read as <unk>" in oov
+    path.write_text("\ufeffa x<oov>\n", encoding="utf-8")
+    assert read_split(path).notices == ()
+
+
+@pytest.mark.parametrize("word", ["<S>", "</S>", "<Pad>"])
+def test_a_word_that_is_reserved_in_lower_case_is_refused_there_alone(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "text"
+    path.write_text(f"The <Unk> {word}x\nA {word}\n", encoding="utf-8")
+    split = read_split(path)
+    lowered = split.lowered()
+    assert next(lowered) == f"the <unk> {word.lower()}x"
+    with pytest.raises(InputError, match=f"holds '{word}', in lower case a reserved word"):
+        next(lowered)
+
+
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_split(tmp_path / "nope.txt")

@@ -39,6 +39,38 @@ def test_lower_case_and_a_smaller_vocabulary_are_passed_on(tmp_path: Path) -> No
     assert {small.decode([i]) for i in range(4, len(small))} == {"the", "cat"}
 
 
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("kind", ["word", "sentencepiece"])
+def test_what_its_judges_would_refuse_in_lower_case_is_refused_at_the_start(
+    tmp_path: Path, split: str, kind: str
+) -> None:
+    corpus = _corpus(tmp_path / "c", **{"train": "ab ba ab\n" * 9, split: "ab <S> ba ab\n"})
+    with pytest.raises(InputError, match=f"{split}.txt holds '<S>', in lower case a reserved word"):
+        train_tokenizer(corpus, TextConfig(tokenizer=kind, lowercase=True, vocab_size=9))
+    assert train_tokenizer(corpus, TextConfig(tokenizer=kind, vocab_size=12 if kind == "word" else 14)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "vocab_size", "warned"),
+    [
+        ("ab ab cd ef\n" * 9, None, False),
+        ("ab ab cd ef\n" * 9, 5, False),  # half of them is not most of them
+        ("ab ab cd ef gh\n" * 9, 5, True),
+        ("".join(f"文{chr(0x4E00 + i)}字\n" for i in range(50)) + "文字\n" * 2, None, True),
+        ("ab <unk> <unk> ab <unk>\n" * 9, None, True),
+    ],
+    ids=["known", "half", "small-vocabulary", "no-blanks", "closed"],
+)
+def test_text_that_is_mostly_unknown_is_said_with_the_cure(
+    tmp_path: Path, text: str, vocab_size: int | None, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "_COUNTED", 7)
+    corpus, config = _corpus(tmp_path / "c", train=text), TextConfig(vocab_size=vocab_size)
+    found = prepare_text(corpus, config, train_tokenizer(corpus, config), 10).warnings
+    assert len(found) == warned
+    assert all("text.vocab_size" in warning and "text.tokenizer = sentencepiece" in warning for warning in found)
+
+
 def test_sentencepiece_tokenizer_has_the_size_asked_for(tmp_path: Path) -> None:
     config = TextConfig(tokenizer="sentencepiece", vocab_size=20)
     tokenizer = train_tokenizer(text_corpus(tmp_path / "c"), config)

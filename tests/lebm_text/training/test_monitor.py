@@ -143,6 +143,9 @@ HEALTHY = {
     "curvature": 0.2,
     "gap": 1.0,
     "std_ratio": 0.9,
+    "valid_ppl_posterior": 30.0,
+    "valid_ppl_prior": 1e29,
+    "valid_ppl_uniform": 100.0,
 }
 
 
@@ -156,6 +159,7 @@ HEALTHY = {
         ({"gap": -32.1}, "drift apart"),
         ({"std_ratio": 0.49}, "spread"),
         ({"std_ratio": 2.01}, "spread"),
+        ({"valid_ppl_posterior": 110.1}, "guessing at random: 100,"),
     ],
 )
 def test_each_sign_is_said_once_and_again_when_it_comes_back(sign: dict[str, float], part: str) -> None:
@@ -174,6 +178,8 @@ def test_short_of_the_thresholds_nothing_is_said() -> None:
     assert Watchdog(32).check(short) == []
     assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99}) == []
     assert Watchdog(32).check({}) == []
+    assert Watchdog(32).check({"valid_ppl": 109.9, "valid_ppl_uniform": 100.0}) == []
+    assert len(Watchdog(0).check({"valid_ppl": 1e29, "valid_ppl_uniform": 100.0})) == 1
 
 
 def test_a_sign_that_wavers_is_not_repeated() -> None:

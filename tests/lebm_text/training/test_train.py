@@ -393,6 +393,20 @@ def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_pat
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
+def test_a_divergence_that_stays_finite_is_said(
+    corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _train(corpus, tmp_path / "run", toy_config({"training": {"learning_rate": 10.0, "n_epochs": 1}}))
+    assert _metrics(tmp_path / "run")[-1]["valid_ppl_uniform"] == 12
+    assert "validation perplexity is above that of guessing at random: 12, the vocabulary's size" in caplog.text
+
+
+def test_most_of_a_text_unknown_is_a_warning(corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _train(corpus, tmp_path / "run", toy_config({"text": {"vocab_size": 5}}), max_steps=1)
+    (record,) = [record for record in caplog.records if "<unk> to the model" in record.message]
+    assert record.levelno == logging.WARNING
+
+
 def test_left_out_sentences_are_said(corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _train(corpus, tmp_path / "run", toy_config({"text": {"max_length": 4}}), max_steps=1)
     assert "longer than 4 tokens" in caplog.text
