@@ -192,9 +192,9 @@ class Watchdog:
 
     Each sign is a number that is 1 at its threshold; it is over once it has fallen to 1/2. z counts as ignored where
     its own z makes a token less than 1 % more probable than another sentence's; a step as too long where curvature ×
-    s²/4 reaches 1/2, half-way to instability; training as diverged where the perplexity of held-out sentences with their
-    own z is a tenth above that of guessing uniformly, which a text of equally frequent words may just reach; the phases as apart where the energy gap reaches D nats, or one
-    spreads twice as wide as the other.
+    s²/4 reaches 1/2, half-way to instability; the phases as apart where the energy gap reaches D nats, or one
+    spreads twice as wide as the other; training as diverged where the perplexity of held-out sentences, with their
+    own z, is a tenth above that of uniform guessing, which a text of equally frequent words may just reach.
     """
 
     def __init__(self, latent_dim: int, active: Sequence[str] = ()) -> None:
