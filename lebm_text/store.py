@@ -36,6 +36,8 @@ __all__ = [
     "fresh_directory",
     "fsync_directory",
     "is_plain",
+    "keep",
+    "kept",
     "lock",
     "read_json",
     "resumable_directory",
@@ -86,6 +88,23 @@ def cache_entry(kind: str, *depends_on: object) -> Path:
     Any entry may be deleted at any time.
     """
     return cache_directory() / kind / sha256_json(depends_on)[:40]
+
+
+def keep(entry: Path, content: bytes) -> None:
+    """Keep `content` as a cache entry, behind its SHA-256. A cache that cannot be written costs time alone."""
+    with suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(entry, hashlib.sha256(content).digest() + content)
+
+
+def kept(entry: Path) -> bytes | None:
+    """What `keep` was given; None if nothing is there, or something else."""
+    try:
+        stored = entry.read_bytes()
+    except OSError:
+        return None
+    digest, content = stored[:32], stored[32:]
+    return content if hashlib.sha256(content).digest() == digest else None
 
 
 @contextmanager

@@ -12,8 +12,8 @@ serves them all: ninety times as fast as calling the library for each.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, cache_entry, read_json, sha256_file
+from lebm_text.store import cache_entry, keep, kept, sha256_file
 from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK
 
@@ -128,15 +128,11 @@ class _KeptScorer:
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
         """The scores of sentences none of which is too long."""
-        path = cache_entry("scores", *self._key, first, list(sentences)).with_suffix(".json")
-        with suppress(InputError, KeyError, TypeError):  # not there, or damaged
-            kept = [SentenceScore(**record) for record in read_json(path)["scores"]]
-            if len(kept) == len(sentences):
-                return kept
+        entry = cache_entry("scores", *self._key, first, list(sentences))
+        if (content := kept(entry)) is not None:
+            return [SentenceScore(**record) for record in json.loads(content)]
         scores = [score for score in self._scorer(sentences, first=first) if score is not None]
-        with suppress(OSError):  # a cache that cannot be written costs time alone
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write_json(path, {"scores": [asdict(score) for score in scores]})
+        keep(entry, json.dumps([asdict(score) for score in scores]).encode())
         return scores
 
     @cached_property

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_bytes, cache_entry, sha256_file
+from lebm_text.store import cache_entry, keep, kept, sha256_file
 
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
@@ -60,17 +59,13 @@ def kept_posterior_means(
 ) -> Tensor:
     """`posterior_means` of the run's model, read from the user's cache if the same were asked for before."""
     of_run = __version__, sha256_file(run.config_file), run.weights_sha256
-    path = cache_entry("latents", *of_run, n_draws, seed, list(sentences)).with_suffix(".npy")
-    with suppress(OSError, ValueError, EOFError):  # not there, or damaged
-        means = np.load(path, allow_pickle=False)
-        if means.shape == (len(sentences), model.config.model.latent_dim):
-            return torch.from_numpy(means)
+    entry = cache_entry("latents", *of_run, n_draws, seed, list(sentences))
+    if (content := kept(entry)) is not None:
+        return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
     found = posterior_means(model, sentences, n_draws=n_draws, seed=seed, on_progress=on_progress)
     stream = io.BytesIO()
     np.save(stream, found.numpy(), allow_pickle=False)
-    with suppress(OSError):  # a cache that cannot be written costs time alone
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(path, stream.getvalue())
+    keep(entry, stream.getvalue())
     return found
 
 

@@ -224,9 +224,9 @@ class Watchdog:
             levels["gap"] = abs(report["gap"]) / self.latent_dim
         if "std_ratio" in report:
             levels["spread"] = abs(math.log2(max(report["std_ratio"], 1e-9)))
-        if "valid_ppl_uniform" in report:
+        if "uniform_ppl" in report:
             perplexity = report.get("valid_ppl_posterior", report.get("valid_ppl", 0.0))
-            levels["divergence"] = perplexity / (1.1 * report["valid_ppl_uniform"])
+            levels["divergence"] = perplexity / (1.1 * report["uniform_ppl"])
         return levels
 
 
@@ -237,7 +237,7 @@ _WARNINGS = {
     "(lower the step size)",
     "gap": "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "
     "training.prior_learning_rate)",
-    "divergence": "validation perplexity is above that of guessing at random: {valid_ppl_uniform:,.0f}, the "
+    "divergence": "validation perplexity is above that of guessing at random: {uniform_ppl:,.0f}, the "
     "vocabulary's size. Training diverged (start anew with a lower training.learning_rate or inference.step_size)",
     "spread": "the posterior's z spread {std_ratio:.2f} times as wide as the prior's",
 }

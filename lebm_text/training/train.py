@@ -344,7 +344,7 @@ class _Session:
         if not len(self.text.valid):
             return {}
         figures = validate(self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes)
-        return figures | {"valid_ppl_uniform": float(len(self.text.tokenizer))}
+        return figures | {"uniform_ppl": float(len(self.text.tokenizer))}
 
     def _judged(self) -> dict[str, float]:
         """What a judge says of samples of the present weights."""

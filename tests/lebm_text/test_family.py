@@ -98,7 +98,7 @@ def test_figures_are_finite_and_the_right_ones(run: tuple[str, Path]) -> None:
     assert ("curvature_prior" in found) == learned
     assert ("curvature" in found) == (chain or learned)
     if not has_z:
-        assert found == {"step", "epoch", "nll_token", "grad_generator", "valid_nll", "valid_ppl", "valid_ppl_uniform"}
+        assert found == {"step", "epoch", "nll_token", "grad_generator", "valid_nll", "valid_ppl", "uniform_ppl"}
 
 
 def _first(config: Config) -> str:

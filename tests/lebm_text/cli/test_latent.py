@@ -13,7 +13,7 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.cli.options import MAX_SEED
 from lebm_text.reports.posterior import posterior_means, that_fit
-from lebm_text.store import cache_directory
+from lebm_text.store import cache_directory, keep, kept
 
 from ..tiny import tiny_model
 from .conftest import Report
@@ -51,15 +51,20 @@ def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corp
     assert [row["sentence"] for row in found["neighbours"]] == [unique[i] for i in distance.argsort()[:3]]
     assert [row["distance"] for row in found["neighbours"]] == pytest.approx(sorted(distance.tolist())[:3], abs=1e-4)
     assert found["mean_distance"] == pytest.approx(float(distance.mean()), abs=1e-4)
-    (kept,) = (cache_directory() / "latents").glob("*.npy")
-    np.save(kept, np.load(kept) + 100)  # what is kept is used …
+    (entry,) = (cache_directory() / "latents").iterdir()
+    content, other = kept(entry), io.BytesIO()
+    assert content is not None
+    np.save(other, np.load(io.BytesIO(content)) + 100)
+    keep(entry, other.getvalue())  # what is kept is used …
     moved = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
     assert moved["neighbours"][0]["distance"] > 50
-    kept.write_bytes(b"nonsense")  # … unless it is damaged, or of other weights
+    stored = bytearray(entry.read_bytes())
+    stored[-1] ^= 1  # … unless it is damaged, or of other weights
+    entry.write_bytes(stored)
     assert report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2") == found
     tiny_model(energy_bound=1.0).save_pretrained(grammar_run)
     report_of("neighbours", SENTENCE, "--draws", "2")
-    assert len(list((cache_directory() / "latents").glob("*.npy"))) == 2
+    assert len(list((cache_directory() / "latents").iterdir())) == 2
 
 
 def test_a_query_has_the_noise_of_no_sentence_of_the_corpus(grammar_run: Path, grammar_corpus: Path) -> None:

@@ -145,7 +145,7 @@ HEALTHY = {
     "std_ratio": 0.9,
     "valid_ppl_posterior": 30.0,
     "valid_ppl_prior": 1e29,
-    "valid_ppl_uniform": 100.0,
+    "uniform_ppl": 100.0,
 }
 
 
@@ -178,8 +178,8 @@ def test_short_of_the_thresholds_nothing_is_said() -> None:
     assert Watchdog(32).check(short) == []
     assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99}) == []
     assert Watchdog(32).check({}) == []
-    assert Watchdog(32).check({"valid_ppl": 109.9, "valid_ppl_uniform": 100.0}) == []
-    assert len(Watchdog(0).check({"valid_ppl": 1e29, "valid_ppl_uniform": 100.0})) == 1
+    assert Watchdog(32).check({"valid_ppl": 109.9, "uniform_ppl": 100.0}) == []
+    assert len(Watchdog(0).check({"valid_ppl": 1e29, "uniform_ppl": 100.0})) == 1
 
 
 def test_a_sign_that_wavers_is_not_repeated() -> None:

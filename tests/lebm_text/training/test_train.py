@@ -397,7 +397,7 @@ def test_a_divergence_that_stays_finite_is_said(
     corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _train(corpus, tmp_path / "run", toy_config({"training": {"learning_rate": 10.0, "n_epochs": 1}}))
-    assert _metrics(tmp_path / "run")[-1]["valid_ppl_uniform"] == 12
+    assert _metrics(tmp_path / "run")[-1]["uniform_ppl"] == 12
     assert "validation perplexity is above that of guessing at random: 12, the vocabulary's size" in caplog.text
 
 
