@@ -58,6 +58,7 @@ WITHOUT_SENTENCES = (
     "lebm_text.environment",
     "lebm_text.experiments",
     "lebm_text.page",
+    "lebm_text.training.events",
     "lebm_text.reports.svg",
     "lebm_text.cli.console",
     "lebm_text.cli.experiment",
