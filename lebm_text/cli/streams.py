@@ -29,7 +29,7 @@ def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
     """
     text = text if styled else visible(text)
     try:
-        click.echo(f"{text}{end}".encode(), nl=False)
+        click.echo(f"{text}{end}".encode(errors="backslashreplace"), nl=False)  # names need not be UTF-8
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -188,7 +188,7 @@ def read_experiment(name_or_file: str) -> Experiment:
     """One of the package by name, or any TOML file. Raises InputError for what cannot be read or makes no sense."""
     known = builtin_experiments()
     path = known.get(name_or_file, Path(name_or_file))
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise InputError(f"unknown experiment {name_or_file!r}{hint(name_or_file, list(known))}; or give a TOML file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

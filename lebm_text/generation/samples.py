@@ -96,10 +96,13 @@ def check_samples_writable(path: Path) -> None:
 
 def write_samples(path: Path, generated: Generated | Generation, run: Run) -> dict[str, Any]:
     """Write the sentences of a run, one per line, as they come, and their record, which is returned."""
+    digest = hashlib.sha256()  # of the lines, whether the file is packed or not, as `read_text` has it
     with atomic_writer(path) as text:
         for part in generated.parts():
-            text.write("".join(f"{sentence}\n" for sentence in part).encode())
-    record = describe_samples(generated, run) | {"file": str(path), "sha256": text.sha256}
+            lines = "".join(f"{sentence}\n" for sentence in part).encode()
+            digest.update(lines)
+            text.write(lines)
+    record = describe_samples(generated, run) | {"file": str(path), "sha256": digest.hexdigest()}
     atomic_write_json(record_file(path), record)
     n, rates = generated.settings["n"], describe_rates(record["rates"])
     logger.info(f"{n:,} sentences from {run}, in {path} and {record_file(path)}; {rates}")

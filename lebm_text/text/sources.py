@@ -110,8 +110,7 @@ def raw_records(path: Path, column: str | None = None) -> Iterator[bytes]:
             first = next(lines, b"")
             rows = FORMATS[guess_format(first)](chain([first], lines), column, name)
         else:
-            cure = "call it so, or say with --text-column which field holds the text"
-            yield from _plain_lines(stream, name, cure)
+            yield from _plain_lines(stream, name, "give it that ending, or name the field of the text: --text-column")
             return
         for number, text in enumerate(rows, 1):
             try:

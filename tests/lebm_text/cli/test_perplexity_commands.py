@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,28 @@ def test_sidecar_of_another_text_says_nothing(grammar_run: Path, report_of: Repo
     (result,) = report_of("fppl", "--lm", "kn5", "--samples", str(path))["results"]
     assert "samples(n=50)" in result["signature"]
     assert result["temperature"] is None
+
+
+def test_packed_samples_keep_their_record(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:
+    """The signature of a packed text lost how it was drawn: its record had the hash of the packed bytes."""
+    reports = []
+    for name in ("samples.txt", "samples.txt.gz"):
+        arguments = ["-n", "40", "--temperature", "0.7", "-o", str(tmp_path / name)]
+        assert main(["generate", *arguments]) == 0
+        reports.append(report_of("fppl", "--lm", "kn5", "--samples", str(tmp_path / name)))
+    assert (tmp_path / "samples.txt.gz").read_bytes()[:2] == b"\x1f\x8b"
+    plain, packed = (report["results"][0] for report in reports)
+    assert packed["signature"] == plain["signature"]
+    assert "decode=sample,T=0.7" in packed["signature"]
+    assert reports[0]["sha256"] == reports[1]["sha256"]
+
+
+def test_names_that_are_not_utf8_are_shown(
+    grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = write(tmp_path / os.fsdecode(b"caf\xe9.txt"), grammar_sentences(50, 7))
+    assert main(["fppl", "--lm", "kn3", "--corpus", str(grammar_corpus), "--samples", str(samples)]) == 0
+    assert "caf\\udce9.txt" in "".join(capsys.readouterr().out.split())
 
 
 def test_temperatures_and_seeds_are_decoded_again(grammar_run: Path, report_of: Report) -> None:

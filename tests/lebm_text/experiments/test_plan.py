@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_a_file_is_read(file: Path) -> None:
     assert (found.name, found.title, found.seeds) == ("one", "One row", (1,))
     assert found.config(found.row("lm"), {"lm": 1}, 7).training.learning_rate == 0.01
     assert found.config(found.row("lm"), {"lm": 1}, 7).training.seed == 7
+
+
+def test_a_pipe_is_read(file: Path) -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as stream:
+        stream.write(file.read_bytes())
+    assert read_experiment(f"/dev/fd/{read}").rows == read_experiment(str(file)).rows
+    os.close(read)
 
 
 def test_a_twin_has_the_chosen_settings_of_the_other_and_its_own() -> None:
