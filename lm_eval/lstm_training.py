@@ -25,7 +25,7 @@ from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
 from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
-from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, score_text
+from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, in_pieces, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
 
 __all__ = ["adam", "train_lstm", "update"]
@@ -62,7 +62,7 @@ def train_lstm(
         InputError: no sentence in either text, or words that no judge may read (with the line number).
     """
     types = OutputVocabulary(vocabulary)
-    text = types.encode(train)
+    text, _ = in_pieces(types.encode(train))
     with naming("validation text"):
         held_out = types.encode(valid)
     for name, encoded in (("text to train on", text), ("validation text", held_out)):
