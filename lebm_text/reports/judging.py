@@ -30,7 +30,7 @@ from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 from lm_eval.tokenisation import tokenisation_of
 
 from .base import check_judges
-from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
+from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary, outside
 
 __all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "kn5_evaluator", "prepare", "real_text", "spreads"]
 
@@ -152,8 +152,9 @@ class Judging:
             if len(units) > 1:
                 seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
                 logger.info(
-                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f}, "
-                    f"real data {result.real_ppl:.2f}"
+                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f} "
+                    f"({outside(result.coverage)} of the words outside the vocabulary), "
+                    f"real data {result.real_ppl:.2f} ({outside(result.real_coverage)})"
                 )
             self.on_progress(stage, min(next(n_done), len(units)), len(units))
             return result
