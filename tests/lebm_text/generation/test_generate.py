@@ -137,7 +137,7 @@ def test_values_of_another_kind_are_named(name: str, value: object) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    asked = tiny_model().generate(np.int64(3), temperature=np.float32(0.5), top_k=np.int32(2))  # type: ignore[arg-type]
+    asked = tiny_model().generate(np.int64(3), temperature=np.float32(0.5), top_k=np.int32(2))
     assert asked.sentences == tiny_model().generate(3, temperature=0.5, top_k=2).sentences
     assert json.loads(json.dumps(asked.settings)) == asked.settings
 
