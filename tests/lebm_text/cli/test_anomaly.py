@@ -114,9 +114,9 @@ def test_unknown_words_have_the_price_of_the_rare_words_that_they_stand_for(
     arguments = ["anomaly", "eval", str(grammar_corpus), *runs[:2], *runs[4:], "-n", "20", "-o", "report.json"]
     (plain,) = report_of(*arguments)["contrasts"]
     assert not any("+ <unk>" in row["score"] for row in plain["results"])
-    (grammar_corpus / "protocol.json").write_text(json.dumps({"n_rare_words": 10**100}))
+    (grammar_corpus / "protocol.json").write_text(json.dumps({"n_rare_words": 10**9}))
     (priced,) = report_of(*arguments)["contrasts"]
-    assert report_of(*arguments, "--rare-words", str(10**100))["contrasts"] == [priced]
+    assert report_of(*arguments, "--rare-words", str(10**9))["contrasts"] == [priced]
     rows = {(row["system"], row["score"], row["per_token"]): row["auroc"] for row in priced["results"]}
     assert rows["kn5", "-log p(x) + <unk>", False] == rows["ebm", "-log p(x,z) + <unk>", False] == 1.0
     assert rows["ebm", "-log p(x,z)", False] < 1.0
