@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,7 +15,12 @@ import lm_eval
 from lebm_text.errors import InputError
 from lebm_text.reports import frontier, load, perplexity
 from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judging import spreads
 from lebm_text.reports.perplexity import Perplexity, PerplexitySettings
+from lm_eval.diversity import length_distance
+from lm_eval.judges import KneserNeySpec
+from lm_eval.protocol import Evaluator
+from lm_eval.texts import RealText, Reference, Samples, calibration_texts
 
 from ...lm_eval.grammar import grammar_sentences
 
@@ -47,6 +53,83 @@ def test_lists_and_files_are_judged_alike(corpus: Path) -> None:
     score = lm_eval.rppl(lines, test, "kn3", vocabulary=lm_eval.closed_vocabulary(train))
     assert (one.ppl, one.ci95, one.n_oov) == (score.ppl, score.ci95, score.n_oov)
     assert Perplexity.from_json(listed.to_json()) == listed
+
+
+def _sentences(corpus: Path, split: str) -> list[str]:
+    return (corpus / f"{split}.txt").read_text().splitlines()
+
+
+def _evaluator(corpus: Path) -> Evaluator:
+    real = RealText("grammar", _sentences(corpus, "train"), "test", _sentences(corpus, "test"))
+    return Evaluator(Reference(real), KneserNeySpec(3))
+
+
+def test_every_figure_of_a_frontier_is_its_judges(corpus: Path) -> None:
+    samples = _sentences(corpus, "valid")
+    report = frontier.compute(samples, frontier.FrontierSettings(lm="kn3"), corpus=str(corpus))
+    forward, reverse = _evaluator(corpus).fppl(Samples(samples)), _evaluator(corpus).rppl(Samples(samples))
+    (point,), (real,) = report.points, report.real
+    assert (point.fppl, point.fppl_ratio, point.rppl, point.rppl_ratio) == (
+        forward.ppl,
+        forward.ppl / forward.real_ppl,
+        reverse.ppl,
+        reverse.ppl / reverse.real_ppl,
+    )
+    assert (real.ppl, real.ci95) == (forward.real_ppl, forward.real_ci95)
+    assert real.rppl_at_n == reverse.extra["real_ppl_at_n"]
+    assert [row.metric for row in report.results] == ["fppl", "rppl"]
+    assert report.spread == []
+
+
+def test_every_figure_of_a_perplexity_is_its_judges(corpus: Path) -> None:
+    """Of the samples, of what they and real text look like, and of texts of known quality, each as many sentences."""
+    samples, train, test = _sentences(corpus, "valid"), _sentences(corpus, "train"), _sentences(corpus, "test")
+    settings = PerplexitySettings(metric="rppl", lm="kn3", calibrate=True)
+    report = perplexity.compute(samples, settings, corpus=str(corpus))
+    (row,) = report.results
+    expected = _evaluator(corpus).rppl(Samples(samples))
+    for field in dataclasses.fields(expected):
+        if field.name != "signature":  # of the corpus by its name, with the version
+            assert getattr(row, field.name) == getattr(expected, field.name), field.name
+    looks = {"samples": samples, "real": test, "train": train}
+    for name, text in looks.items():
+        lengths, found = [len(line.split()) for line in text], getattr(row, name)
+        assert found.n_sentences == len(text)
+        assert found.mean_length == pytest.approx(sum(lengths) / len(text))
+        assert found.length_quantiles == pytest.approx(np.quantile(lengths, (0.05, 0.25, 0.5, 0.75, 0.95)))
+        assert found.duplicate_rate == pytest.approx(1 - len(set(text)) / len(text))
+        assert found.in_train_rate == pytest.approx(sum(line in train for line in text) / len(text))
+    assert row.samples.length_distance == length_distance(samples, train) > 0
+    known = dict(calibration_texts(train, len(samples), 1))
+    assert [each.text for each in report.calibration] == list(known)
+    for each in report.calibration:
+        result = _evaluator(corpus).rppl(Samples(known[each.text]))
+        assert (each.ppl, each.ratio) == (result.ppl, result.ppl / result.real_ppl)
+
+
+def test_the_spread_is_over_seeds_of_samples_and_of_judges(corpus: Path) -> None:
+    """By metric, judge and decoding; of real text over judges alone; a figure with one seed has none."""
+    samples = _sentences(corpus, "valid")
+    (row,) = perplexity.compute(samples, PerplexitySettings(lm="kn3"), corpus=str(corpus)).results
+    rows = [
+        dataclasses.replace(
+            row, decode=decode, seed=seed, judge_seed=judge, ppl=ppl, ratio=ppl / 2, real_ppl=10.0 + judge
+        )
+        for decode, seed, judge, ppl in (
+            ("sample", 1, 1, 9.0),
+            ("sample", 1, 2, 11.0),
+            ("sample", 2, 1, 12.0),
+            ("sample", 2, 2, 16.0),
+            ("greedy", 1, 1, 3.0),
+        )
+    ]
+    (found,) = spreads(rows)
+    assert (found.metric, found.judge, found.decode) == ("fppl", "kn3", "sample")
+    assert dataclasses.astuple(found.ppl) == pytest.approx((12.0, 5**0.5, 8**0.5, 2, 2))
+    assert dataclasses.astuple(found.ratio) == pytest.approx((6.0, 1.25**0.5, 2**0.5, 2, 2))
+    real = found.real_ppl
+    assert (real.mean, real.sd_over_judge_seeds, real.n_judge_seeds) == pytest.approx((11.5, 0.5**0.5, 2))
+    assert (real.sd_over_sample_seeds, real.n_sample_seeds) == (None, 1)
 
 
 def test_what_does_not_go_together_is_refused(corpus: Path) -> None:
