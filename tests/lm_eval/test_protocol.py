@@ -182,7 +182,16 @@ def test_every_figure_of_a_result_is_its_definition(name: str) -> None:
         counts = (len(text.nll), text.tokens.sum(), text.n_oov, n_outside[metric] if default else 0)
         assert (found.n_sentences, found.n_tokens, found.n_oov, found.n_outside_vocabulary) == counts
     assert evaluator.rppl(Samples(samples)).extra == {"real_ppl_at_n": pytest.approx(at_n.ppl)}
-    assert evaluator.rppl(Samples(TRAIN)).extra == {}  # as many samples as real sentences: nothing to say
+    as_many = evaluator.rppl(Samples(TRAIN))
+    assert (
+        as_many.extra == {}
+    )  # nothing to say: RPPL depends on the number of samples, and this one is that of real text
+    for few, result in (
+        (True, evaluator.rppl(Samples(samples))),
+        (False, as_many),
+        (False, evaluator.fppl(Samples(samples))),
+    ):
+        assert any("stand against" in warning for warning in result.warnings) == few
     assert evaluator.fppl(Samples(samples)).ratio_ci95 is None  # two texts, which nothing pairs
     with_lines = Text(of_real, [*vocabulary, *samples], count_eos=False)
     extra = {} if default else {"ppl_with_vocabulary_lines": pytest.approx(with_lines.ppl)}

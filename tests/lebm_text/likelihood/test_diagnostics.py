@@ -105,6 +105,11 @@ def test_every_figure_of_what_z_carries_is_its_definition() -> None:
     assert found.active_units == sum(variance > 0.01 for variance in variances) == 1
     few = LatentUse.of(ais._replace(z=z[:7]), log_z)
     assert (few.active_units, few.unit_variances, few.information) == (None, None, found.information)
+    two = LatentUse.of(
+        ais._replace(log_a=LogMean(*(log_a[:2],) * 3), z=z[:, :2], log_likelihood=log_likelihood[:2]), log_z
+    )
+    assert two.information is not None
+    assert two.information.value == pytest.approx(statistics.fmean(carried[:2]), rel=1e-6)
     one = AISBounds(LogMean(*(log_a[:1],) * 3), log_a[:1], z[:, :1], log_likelihood[:1])
     assert LatentUse.of(one, log_z) == LatentUse(None, None, None, None)
 
