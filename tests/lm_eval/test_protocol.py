@@ -77,6 +77,12 @@ def test_few_samples_are_warned_of_and_compared_with_as_many_real_sentences(eval
     assert result.real_ppl < result.ppl
 
 
+@pytest.mark.parametrize(("n", "few"), [(999, True), (1000, False)])
+def test_a_thousand_samples_are_not_few(evaluator: Evaluator, n: int, few: bool) -> None:
+    warnings = evaluator.fppl(Samples(TRAIN[:n])).warnings
+    assert any("samples are few" in warning for warning in warnings) == few
+
+
 def test_closed_vocabulary_reads_singletons_as_unk() -> None:
     vocabulary = closed_vocabulary(["a a b", "c c"])
     closed = (["a <unk>", "<unk> a <unk>", "", "<unk>"], 2)

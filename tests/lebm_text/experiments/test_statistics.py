@@ -26,6 +26,11 @@ def test_three_values() -> None:
     assert found.high == pytest.approx(2 + half)
 
 
+def test_two_values() -> None:
+    found = mean_interval([1.0, 3.0])
+    assert (found.low, found.high) == pytest.approx((2 - 12.706, 2 + 12.706))  # sd/√n = 1
+
+
 def test_one_value_has_no_interval() -> None:
     assert mean_interval([2.0]).low is mean_interval([2.0]).high is None
 

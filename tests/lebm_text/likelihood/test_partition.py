@@ -119,6 +119,20 @@ def test_the_two_ways_and_where_they_begin_written_out(slope: float, enough: boo
     assert found.samples_from == ("resampled p0 draws and 3 MALA steps" if enough else "5 MALA steps from p0")
 
 
+def test_an_f_of_a_thousand_nats_overflows_nothing() -> None:
+    """Behind a wall at 2 lie 2 % of the base, where exp(f) is 0: log Z = log Φ(2)."""
+
+    def f(z: Tensor) -> Tensor:
+        return torch.where(z[..., 0] > 2, -1000.0, 0.0).to(z) + 0 * z.sum(-1)
+
+    found, samples = log_partition(f, LIKE, n_steps=20, n_chains=300, n_draws=20_000, n_moves=5, rng=seeded(1))
+    assert found.importance is not None
+    wanted = math.log(0.5 * (1 + math.erf(2 / math.sqrt(2))))
+    assert abs(found.importance.value - wanted) < 4 * found.importance.standard_error
+    assert float(samples[:, 0].max()) <= 2
+    assert float(samples.std()) > 0.5
+
+
 def test_plain_importance_sampling_takes_part_from_an_effective_size_of_10000_on() -> None:
     """Weights that are all equal make it the number of draws."""
     for n_draws, takes_part in ((9_999, False), (10_000, True)):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
+from lebm_text.progress import silent
+from lebm_text.reports import anomaly_systems
 from lebm_text.reports.anomaly import verdict
-from lebm_text.reports.anomaly_systems import Resampled, difference
+from lebm_text.reports.anomaly_systems import Resampled, difference, score_run
+from lebm_text.reports.anomaly_texts import AnomalySettings
+from lebm_text.reports.scores import SentenceScore
 
 pytest.importorskip("sklearn")
 
@@ -100,3 +108,41 @@ def test_curves_are_kept_with_their_ends() -> None:
     assert area == pytest.approx(resampled.areas(normal, anomalous).auroc.value, abs=0.01)
     first, last = curves.precision_over_recall[0], curves.precision_over_recall[-1]
     assert (first[0], last) == (1.0, (0.0, 1.0))
+
+
+@pytest.mark.parametrize(("latent_dim", "elbo"), [(3, None), (3, -4.5), (0, None)])
+def test_every_score_of_a_run_is_its_definition(
+    latent_dim: int, elbo: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """High is anomalous; the sentences of all texts are numbered on, so that none shares its noise with another."""
+    asked: list[int] = []
+
+    def scorer(sentences: Sequence[str], first: int) -> list[SentenceScore]:
+        numbers = range(first, first + len(sentences))
+        asked.extend(numbers)
+        return [SentenceScore(len(s), 0, -float(i), -0.5, elbo) for s, i in zip(sentences, numbers, strict=True)]
+
+    monkeypatch.setattr(anomaly_systems, "_KeptScorer", lambda *_: scorer)
+    run: Any = SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(latent_dim=latent_dim, prior="ebm")))
+    texts = {"normal": ["a"] * 70, "swap": ["bb"] * 3, "file": ["ccc"]}
+    found = score_run(run, "ours", texts, AnomalySettings(), silent)
+    assert asked == list(range(74))
+    numbers = {"normal": np.arange(70.0), "swap": np.arange(70.0, 73.0), "file": np.array([73.0])}
+    if latent_dim == 0:
+        expected = {"-log p(x)": numbers}
+    else:
+        expected = {"-log p(x,z)": {text: i + 0.5 for text, i in numbers.items()}, "-log p(x|z)": numbers}
+        expected["-log p(z)"] = {text: np.full(len(i), 0.5) for text, i in numbers.items()}
+    if elbo is not None:
+        expected = {"-ELBO": {text: np.full(len(i), 4.5) for text, i in numbers.items()}, **expected}
+    assert list(found.values) == list(expected)
+    for name, by_text in expected.items():
+        for text, values in by_text.items():
+            np.testing.assert_allclose(found.values[name][text], values)
+    assert (found.main, found.is_model) == (next(iter(expected)), True)
+    assert found.lengths is not None
+    assert {text: set(values) for text, values in found.lengths.items()} == {
+        "normal": {1.0},
+        "swap": {2.0},
+        "file": {3.0},
+    }

@@ -131,6 +131,19 @@ def test_words_are_what_the_judges_count(tmp_path: Path) -> None:
     assert text.words.tolist() == [4]  # with `</s>`
 
 
+def test_bytes_are_those_of_the_line_with_its_end_where_the_tokenizer_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("the é sees\n", encoding="utf-8")
+    model, corpus = tiny_model(), find_corpus(str(tmp_path))
+    assert _read(corpus, "test", model)[0].n_bytes is None
+    monkeypatch.setattr(type(model.tokenizer), "kind", "sentencepiece")
+    n_bytes = _read(corpus, "test", model)[0].n_bytes
+    assert n_bytes is not None
+    assert n_bytes.tolist() == [12]
+
+
 def test_without_log_z_there_is_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likelihood, "ais_bounds", None)  # is never reached
     with pytest.raises(InputError, match="log Z is not known"):

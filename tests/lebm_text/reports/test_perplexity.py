@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from rich.console import Console
 
 import lm_eval
 from lebm_text.errors import InputError
+from lebm_text.processes import ALONE
+from lebm_text.progress import silent
 from lebm_text.reports import frontier, load, perplexity
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judging import spreads
+from lebm_text.reports.judged import CorpusSplit
+from lebm_text.reports.judging import Judging, spreads
 from lebm_text.reports.perplexity import Perplexity, PerplexitySettings
 from lm_eval.diversity import length_distance
 from lm_eval.judges import KneserNeySpec
-from lm_eval.protocol import Evaluator
+from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import RealText, Reference, Samples, calibration_texts
 
 from ...lm_eval.grammar import grammar_sentences
@@ -105,6 +109,45 @@ def test_every_figure_of_a_perplexity_is_its_judges(corpus: Path) -> None:
     for each in report.calibration:
         result = _evaluator(corpus).rppl(Samples(known[each.text]))
         assert (each.ppl, each.ratio) == (result.ppl, result.ppl / result.real_ppl)
+
+
+class _Judge:
+    """An evaluator that says its own name and how many sentences it was given."""
+
+    def __init__(self, name: str, result: JudgeResult) -> None:
+        self.spec = SimpleNamespace(cheap=name == "kn5", seed=None if name == "kn5" else int(name[-1]))
+        self.name, self.result = name, result
+
+    def fppl(self, text: Samples) -> JudgeResult:
+        return dataclasses.replace(self.result, judge=self.name, ppl=float(len(text.sentences)))
+
+    rppl = fppl
+
+
+@pytest.mark.parametrize(
+    ("metric", "judges", "asked"),
+    [
+        ("fppl", ("kn5", "lstm 1", "lstm 2"), ["kn5", "lstm 1"]),
+        ("rppl", ("kn5", "lstm 1", "lstm 2"), ["kn5"]),
+        ("rppl", ("lstm 1", "lstm 2"), ["lstm 1"]),
+    ],
+)
+def test_texts_of_known_quality_are_judged_once_and_where_a_judge_is_trained_by_the_quick_one(
+    metric: str, judges: tuple[str, ...], asked: list[str], corpus: Path
+) -> None:
+    result = _evaluator(corpus).fppl(Samples(["the noun1.0"]))
+    evaluators = [_Judge(name, result) for name in judges]
+    real, texts = RealText("grammar", grammar_sentences(50, 1), "test", []), [SimpleNamespace(sentences=["a"] * 7)]
+    judging: Any = Judging(1, CorpusSplit("grammar", "test"), real, texts, evaluators, {}, ALONE, silent)  # type: ignore[arg-type]
+    known = perplexity._calibrate(judging, metric)
+    assert [each.judge for each in known[: len(asked)]] == asked
+    assert {each.judge for each in known} == set(asked)
+    assert {each.ppl for each in known} == {7.0}
+    assert [each.text for each in known[:: len(asked)]] == list(dict(calibration_texts(real.train, 7, 1)))
+
+
+def test_the_first_seed_is_that_of_the_bootstrap() -> None:
+    assert (PerplexitySettings(seeds=(3, 4)).seed, PerplexitySettings().seed) == (3, 1)
 
 
 def test_the_spread_is_over_seeds_of_samples_and_of_judges(corpus: Path) -> None:
