@@ -81,7 +81,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
         name = name_of(each)
         with open_source(each) as stream:
             if (ending := _table_ending(each, stream)) is None:
-                yield from _plain_lines(stream, name, "one sentence a line is expected")
+                yield from _plain_lines(stream, name, "write the text alone into it")
                 continue
             for text in table_rows(_seekable(stream), ending, None, name):
                 yield from (line.encode() + b"\n" for line in (text or "").split("\n"))
