@@ -105,6 +105,15 @@ def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) 
         raise click.BadParameter(f"wants whole numbers such as 0,0,1, got {value!r}") from None
 
 
+def _check_device(_ctx: click.Context, _param: click.Parameter, device: str) -> str:
+    """Callback: a device that is not there is refused before anything is done."""
+    if device == "cuda":
+        from lebm_text.environment import resolve_device
+
+        resolve_device(device)
+    return device
+
+
 def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> int | None:
     """Callback: so many threads until the command ends."""
     if not ctx.resilient_parsing:
@@ -118,7 +127,7 @@ data_dir_option = click.option(
     help="Where to look for corpora first; only read.  [default: $LEBM_TEXT_DATA, then ./data]",
 )
 _device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", callback=_check_device,
     help="Where to compute; auto takes a CUDA device if there is one.",
 )
 draws_option = click.option(
