@@ -5,8 +5,8 @@ another file format or without blanks gets a perplexity as good as any. So this 
 
     unknown = (words outside the vocabulary + words written `<unk>`) / words
 
-Samples are warned of if it is more than 5 percentage points and more than half of itself above that of real text. A
-judge spends some 3 nats less on `<unk>` than on a rare word, so that 5 points lower a perplexity by about 15 %.
+Samples are warned of if it is more than 5 percentage points above that of real text and more than 1.5 times as much:
+where the rarest 5 % of the words of a test text were unknown, its perplexity fell by 17 to 27 % (Yelp, SNLI, PTB).
 """
 
 from __future__ import annotations
