@@ -33,9 +33,10 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     """Write N sentences sampled from a trained model, one a line; an empty sentence is an empty line.
 
     Each sentence is decoded from a latent vector that the prior's chain draws. The same options and seed give
-    the same sentences. They are written as they come: any N fits the memory, but for --json without -o. With -o,
-    FILE.json records settings, seed, hashes, the signature for reports, and the rates of empty, truncated, <unk> and
-    duplicate sentences. Several processes share the work: torchrun --nproc-per-node N -m -- lebm_text generate ...
+    the same sentences. They are written as they come: any N fits the memory, but for --json without -o. Standard
+    output spells control characters out, as \\x1b; the file of -o is exact, and FILE.json records settings, seed,
+    hashes, the signature for reports, and the rates of empty, truncated, <unk> and duplicate sentences. Several
+    processes share the work: torchrun --nproc-per-node N -m -- lebm_text generate ...
     """
     found, kept = Run.find(run), "none of which is kept"
     if output is not None:
