@@ -385,7 +385,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path, content: str | No
 
 
 def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_path: Path) -> None:
-    config = toy_config({"inference": {"step_size": 1e20}})
+    config = toy_config({"inference": {"step_size": 10.0, "n_steps": 40}})
     with pytest.raises(InputError, match=r"diverged: non-finite .* at step 1 .*inference\.step_size") as error:
         _train(corpus, tmp_path / "run", config)
     assert "\n" not in str(error.value)
