@@ -58,7 +58,8 @@ def test_a_frontier_is_straight_in_logarithms() -> None:
     frontier = [(8.0, 9.0), (2.0, 36.0), (4.0, 12.0)]
     assert rppl_at(4.0, frontier) == pytest.approx(12.0)
     assert rppl_at(32**0.5, frontier) == pytest.approx(108**0.5)
-    assert rppl_at(2.0, frontier) == 36.0
+    assert (rppl_at(2.0, frontier), rppl_at(8.0, frontier)) == pytest.approx((36.0, 9.0))
+    assert rppl_at(4.0, [(4.0, 12.0), (4.0, 20.0)]) is None  # no line joins the two
     assert rppl_at(1.9, frontier) is rppl_at(8.1, frontier) is rppl_at(1.0, []) is None
 
 
@@ -108,6 +109,18 @@ def test_every_figure_of_a_comparison_is_its_definition() -> None:
     }
     assert values["greedy"] == {"fppl": 1.25, "rppl": 1.5, "rppl_at_second": None, "rppl_at_first": None}
     assert (ratios["T=1"]["fppl"]["n"], ratios["greedy"]["fppl"]["n"]) == (2, 1)
+
+
+def test_a_seed_beyond_the_ends_or_without_a_decoding_takes_the_others_with_it_or_not() -> None:
+    """At equal FPPL every seed must have one; a decoding is compared over the seeds in which both have it."""
+    line = {"T=1": {"fppl": 8.0, "rppl": 10.0}, "T=0.5": {"fppl": 2.0, "rppl": 40.0}}
+    near, far = {"T=1": {"fppl": 4.0, "rppl": 25.0}}, {"T=1": {"fppl": 9.0, "rppl": 30.0}}
+    found = comparison(("a", "b"), {"a": {1: line, 2: line}, "b": {1: near, 2: far}})["ratios"]
+    assert list(found) == ["T=1"]
+    assert found["T=1"]["rppl_at_second"] is None
+    assert found["T=1"]["fppl"]["n"] == 2
+    found = comparison(("a", "b"), {"a": {1: line, 2: line}, "b": {1: line, 2: near}})["ratios"]
+    assert (found["T=1"]["fppl"]["n"], found["T=0.5"]["fppl"]["n"]) == (2, 1)
 
 
 def test_the_distance_from_a_known_point_is_that_in_rppl() -> None:
