@@ -180,16 +180,18 @@ class LatentEBM:
         *,
         seed: int = 1,
         batch_size: int = 128,
+        first: int = 0,
         on_progress: Callable[[int], None] | None = None,
     ) -> Tensor:
         """Draw one z from the posterior of each sentence, (n, D) on the CPU.
 
-        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0. Raises
-        InputError for a sentence longer than `config.text.max_length`, and of a language model, which has no z.
+        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0. Sentence i
+        draws from (seed, first + i): a long list may be given in parts. Raises InputError for a sentence longer than
+        `config.text.max_length`, and of a language model, which has no z.
         """
         self._require_latent()
         z = torch.empty(len(sentences), self.config.model.latent_dim)
-        for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
+        for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
             z[batch.index] = self._infer(batch, rng).cpu()
         return z
 
@@ -317,7 +319,13 @@ class LatentEBM:
             )
 
     def _batches(
-        self, sentences: Sequence[str], seed: int, batch_size: int, on_progress: Callable[[int], None] | None = None
+        self,
+        sentences: Sequence[str],
+        seed: int,
+        batch_size: int,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        first: int = 0,
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
         check_sentences(sentences)
@@ -334,7 +342,7 @@ class LatentEBM:
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
-            yield batch.to(self.device), KeyedRng(seed, tuple(batch.index.tolist()))
+            yield batch.to(self.device), KeyedRng(seed, tuple(first + i for i in batch.index.tolist()))
             if on_progress is not None:
                 on_progress(start + len(batch.index))
 

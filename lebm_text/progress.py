@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "adder", "counter", "duration", "kept", "silent"]
+__all__ = ["Progress", "adder", "counter", "duration", "keeping", "silent"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def kept(what: Callable[[], str]) -> Iterator[None]:
+def keeping(what: Callable[[], str]) -> Iterator[None]:
     """Inside, an interrupt says `what()` of what is done is kept: the same command goes on from there."""
     try:
         yield

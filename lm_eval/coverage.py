@@ -20,16 +20,10 @@ from lebm_text.text.tokenizers import UNK
 
 from .counts import UNKNOWN_WORD
 
-__all__ = ["MANY", "UNREAD", "Coverage", "coverage_warnings", "expected_coverage"]
+__all__ = ["Coverage", "coverage_warnings", "expected_coverage"]
 
 _POINTS, _TIMES = 0.05, 1.5  # docs/which-perplexity.md states them
 _MOST = 0.5
-
-MANY = 0.15
-"""Share of unknown words to warn of without real text beside: twice that in held-out text of a small corpus."""
-
-UNREAD = "the perplexity says nothing of what they are. Are they in another case, tokenisation or file format?"
-"""Of words that a judge does not know."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +108,9 @@ def coverage_warnings(samples: Coverage, real: Coverage, tokenizer: str = "word"
             "perplexity says nothing of what they stand for"
         ]
     return [
-        f"{samples.outside:.1%} of the samples' words are outside the vocabulary and read as <unk>, {beside}: "
-        f"{UNREAD} {cure[0].upper()}{cure[1:]}"
+        f"{samples.outside:.1%} of the samples' words are outside the vocabulary and read as <unk>, {beside}: the "
+        "perplexity says nothing of what they are. Are they in another case, tokenisation or file format than the "
+        f"corpus? {cure[0].upper()}{cure[1:]}"
     ]
 
 

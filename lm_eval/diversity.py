@@ -6,7 +6,6 @@ distinct-n: Li et al. (2016), "A diversity-promoting objective function"; self-B
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ __all__ += ["length_distance", "self_bleu", "sequence_repetition", "summarise"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
-_BLEU_WORDS = 500
 _ORDERS = 4
 
 
@@ -110,23 +108,18 @@ class BleuScore:
 
 
 def self_bleu(sentences: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE) -> BleuScore:
-    """Corpus BLEU of `n` sampled sentences, each against all the others; high means that they are alike.
-
-    Of a sentence of more than 500 words its first 500 are read; the signature says so where there is one.
-    """
+    """Corpus BLEU of `n` sampled sentences, each against all the others; high means that they are alike."""
     chosen = _choose(sentences, n, seed)
-    return _corpus_bleu(chosen, None, f"self-BLEU|n:{len(chosen)}|refs:all-others|seed:{seed}")
+    references = [[other for j, other in enumerate(chosen) if j != i] for i in range(len(chosen))]
+    return _corpus_bleu(chosen, references, f"self-BLEU|n:{len(chosen)}|refs:all-others|seed:{seed}")
 
 
 def bleu_against(
     sentences: Sequence[str], references: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE
 ) -> BleuScore:
-    """Corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text.
-
-    Long sentences are read as by `self_bleu`.
-    """
+    """Corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text."""
     chosen, real = _choose(sentences, n, seed), _choose(references, n, seed)
-    return _corpus_bleu(chosen, real, f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
+    return _corpus_bleu(chosen, [real] * len(chosen), f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
 
 
 @dataclass(frozen=True)
@@ -169,50 +162,12 @@ def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
     return [sentences[row] for row in np.sort(rows).tolist()]
 
 
-def _corpus_bleu(hypotheses: Sequence[str], references: Sequence[str] | None, label: str) -> BleuScore:
-    """BLEU of all `hypotheses` against all `references`; None: each against the other hypotheses.
-
-    sacrebleu turns the counts into a score. Counted by it, every reference would be counted anew for every hypothesis,
-    which takes 50 times as long, and words would end at other spaces than blanks and tabs.
-    """
+def _corpus_bleu(hypotheses: list[str], references: list[list[str]], label: str) -> BleuScore:
     from sacrebleu.metrics.bleu import BLEU
 
-    texts = [[split_words(sentence) for sentence in each] for each in (hypotheses, references or ())]
-    longest = max((len(words) for text in texts for words in text), default=0)
-    if longest > _BLEU_WORDS:
-        label += f"|words:{_BLEU_WORDS}"
-    grams = [[_ngrams(words[:_BLEU_WORDS]) for words in text] for text in texts]
-    lengths = [[len(words[:_BLEU_WORDS]) for words in text] for text in texts]
-    against = 0 if references is None else 1
-    n_references = len(grams[against]) - (references is None)
-    if n_references < 1:
+    streams = [list(stream) for stream in zip(*references, strict=True)]
+    if not streams:
         return BleuScore(0.0, label)
-    most = _greatest_two(grams[against])
-    correct, total, reference_length = [0] * _ORDERS, [0] * _ORDERS, 0
-    for number, (counts, length) in enumerate(zip(grams[0], lengths[0], strict=True)):
-        own = number if references is None else None
-        others = (other for i, other in enumerate(lengths[against]) if i != own)
-        reference_length += min(others, key=lambda other: (abs(other - length), other))
-        for gram, count in counts.items():
-            first, second, where = most.get(gram, (0, 0, None))
-            total[len(gram) - 1] += count
-            correct[len(gram) - 1] += min(count, second if where == own is not None else first)
     metric = BLEU(tokenize="none", force=True)
-    metric.num_refs = n_references
-    score = metric.compute_bleu(correct, total, sum(lengths[0]), reference_length, smooth_method=metric.smooth_method)
-    return BleuScore(float(score.score), f"{label}|{metric.get_signature()}")
-
-
-def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """How often each n-gram stands there, n = 1 to 4."""
-    return Counter(tuple(words[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(words) - n + 1))
-
-
-def _greatest_two(texts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, int, int]]:
-    """The greatest and the second greatest count of each n-gram, and the sentence of the greatest."""
-    found: dict[tuple[str, ...], tuple[int, int, int]] = {}
-    for number, counts in enumerate(texts):
-        for gram, count in counts.items():
-            first, second, where = found.get(gram, (0, 0, -1))
-            found[gram] = (count, first, number) if count > first else (first, max(second, count), where)
-    return found
+    score = metric.corpus_score(hypotheses, streams).score
+    return BleuScore(float(score), f"{label}|{metric.get_signature()}")

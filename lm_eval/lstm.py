@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,12 +28,11 @@ from .counts import BOS, EOS, UNK, UNKNOWN_WORD, IntArray, WordIds, encode
 from .judges import LSTMRecipe, TrainingReport
 from .perplexity import SentenceScores
 
-__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "in_pieces", "score_text"]
+__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "score_text"]
 
 END = 0  # id of `</s>`, which is also what every sentence begins after
 _UNKNOWN = 1
 _EMBEDDING_RANGE = 0.1
-_LONGEST = 1024  # tokens that are read in a row, which bounds memory; no sentence of ordinary text has as many
 _BATCH_SIZE, _BATCH_TOKENS = 512, 8192  # of the batches that are scored; they change the speed alone
 
 
@@ -175,14 +172,13 @@ class LSTMJudge:
 @torch.no_grad()
 def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = None) -> SentenceScores:
     """Scores of an encoded text; the types outside `seen` (V,) count as out of vocabulary, by default none."""
-    pieces, owner = in_pieces(text)
     device = network.device
-    nll, nll_oov, nll_eos = np.zeros((3, len(pieces)))
-    n_oov = np.zeros(len(pieces), dtype=np.int64)
+    nll, nll_oov, nll_eos = np.zeros((3, len(text)))
+    n_oov = np.zeros(len(text), dtype=np.int64)
     unseen = torch.zeros(network.n_types, dtype=torch.bool) if seen is None else ~seen
     unseen = unseen.to(device)
-    for index in BatchPlan(pieces, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
-        batch = pieces.batch(index).to(device)
+    for index in BatchPlan(text, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
+        batch = text.batch(index).to(device)
         packing = Packing.of(batch.lengths, device)
         token_nll = -network.log_probs(batch, packing).double()
         targets = packing.pack(batch.tokens)
@@ -191,24 +187,4 @@ def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = 
         nll_oov[rows] = packing.sum_by_row(token_nll * oov).cpu().numpy()
         nll_eos[rows] = packing.sum_by_row(token_nll * (targets == END)).cpu().numpy()
         n_oov[rows] = packing.sum_by_row(oov.long()).cpu().numpy()
-    nll, nll_oov, nll_eos, n_oov = (_sums(each, owner, len(text)) for each in (nll, nll_oov, nll_eos, n_oov))
     return SentenceScores(nll=nll, n_tokens=text.lengths, n_oov=n_oov, nll_oov=nll_oov, nll_eos=nll_eos)
-
-
-def in_pieces(text: EncodedCorpus) -> tuple[EncodedCorpus, IntArray]:
-    """Sentences of more than 1,024 tokens in pieces of so many, and the sentence that each piece is of.
-
-    A piece begins as a sentence does, in state zero after `</s>`: the judge forgets what it would hardly remember.
-    """
-    counts = -(-text.lengths // _LONGEST)
-    owner = np.repeat(np.arange(len(text)), counts)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = text.offsets[owner] + number * _LONGEST
-    return EncodedCorpus(text.tokens, np.append(starts, text.offsets[-1]), text.pad_id), owner
-
-
-def _sums(values: npt.NDArray[Any], owner: IntArray, n: int) -> npt.NDArray[Any]:
-    """Sums of the pieces' values over the `n` sentences."""
-    sums = np.zeros(n, dtype=values.dtype)
-    np.add.at(sums, owner, values)
-    return sums

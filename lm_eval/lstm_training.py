@@ -20,12 +20,12 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing, resolve_precision
-from lebm_text.progress import Progress, adder, kept, silent
+from lebm_text.progress import Progress, adder, keeping, silent
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
 from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
-from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, in_pieces, score_text
+from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
 
 __all__ = ["adam", "train_lstm", "update"]
@@ -62,7 +62,7 @@ def train_lstm(
         InputError: no sentence in either text, or words that no judge may read (with the line number).
     """
     types = OutputVocabulary(vocabulary)
-    text, _ = in_pieces(types.encode(train))
+    text = types.encode(train)
     with naming("validation text"):
         held_out = types.encode(valid)
     for name, encoded in (("text to train on", text), ("validation text", held_out)):
@@ -96,7 +96,7 @@ def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry
         nothing = stored.unfinished is None or not done.n_epochs
         return "" if nothing else f"the LSTM judge is kept as it was after epoch {done.n_epochs}"
 
-    with kept(finished_epochs):
+    with keeping(finished_epochs):
         while not training.ended:
             message = training.epoch()
             stored.write(stored.unfinished, training.state())

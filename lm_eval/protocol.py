@@ -86,11 +86,6 @@ class Evaluator:
         """The real-data row: the judge of the real training text reads the real held-out text."""
         return self._perplexity(self._real_judge.model.score(self._reference.held_out))
 
-    @property
-    def coverage(self) -> Coverage:
-        """What the vocabulary knows of the real held-out text."""
-        return self._reference.coverage
-
     def fppl(self, samples: Samples) -> JudgeResult:
         """Forward perplexity. Raises InputError for no samples and for words that no judge may read."""
         reference, extra = self._reference, {}

@@ -35,6 +35,7 @@ from lebm_text.training.events import Event, Listener, TensorBoardListener, desc
 from lebm_text.visible import visible
 
 from .main import ARGUMENTS, PROGRAM, stop_on_signals
+from .options import VERBOSE
 from .streams import OutputError, print_note, print_text
 
 __all__ = [
@@ -45,7 +46,9 @@ __all__ = [
     "print_message",
     "progress",
     "show_log",
+    "show_report",
     "show_rows",
+    "show_sources",
     "show_table",
     "strict_json",
 ]
@@ -310,7 +313,7 @@ def make_report(
     if as_json:
         print_text(json.dumps(report.to_json()))
     else:
-        show_table(report.table())
+        show_report(report)
     if failed is not None:  # what was computed is shown all the same
         if not own:
             raise failed
@@ -321,6 +324,18 @@ def make_report(
         if not as_json:
             print_note(f"report: {file}{', pictures: ' * bool(pictures)}{', '.join(map(str, pictures))}")
     return report
+
+
+def show_report(report: Report) -> None:
+    """Print a report's table, and by `--verbose` what it was computed from."""
+    show_table(report.table())
+    show_sources(report.sources())
+
+
+def show_sources(lines: Iterable[str]) -> None:
+    """Print signatures and checksums, by `--verbose`."""
+    if click.get_current_context().meta.get(VERBOSE):
+        print_text("\n".join(["", *lines]))
 
 
 def show_table(table: RenderableType) -> None:

@@ -26,10 +26,10 @@ __all__ = ["command"]
 @split_option("valid", "test")
 @click.option("--size", "sizes", type=whole(2), multiple=True,
               help="Labelled sentences to learn from; repeatable.  "
-              "[default: 10, 100, 1000, 10000 as far as there are]")  # fmt: skip
+              "[default: 10, 100, 1000 as far as there are]")  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1, 1000), default=10, help="Draws of each size.")
-@click.option("--held-out", type=whole(2), default=2000, help="Sentences to test on.")
-@click.option("--moved", type=whole(2), default=200, help="Sentences to move.")
+@click.option("--held-out", type=whole(2), default=500, help="Sentences to test on.")
+@click.option("--moved", type=whole(2), default=100, help="Sentences to move.")
 @click.option("--shown", type=whole(0), default=4, help="Of these to show.")
 @draws_option
 @seed_option()

@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--path", type=click.Choice([*PATHS, "both"]), default="both",
               help="Along the line, or along the great circle.")  # fmt: skip
 @seed_option("Of the posterior draws.")
-@report_options()
+@report_options(table=True)
 def command(a: str, b: str, run: Path | None, path: str, as_json: bool, **options: Any) -> None:
     """Decode latent vectors on the way from sentence A to sentence B, greedily.
 

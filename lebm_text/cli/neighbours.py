@@ -12,7 +12,7 @@ import click
 from lebm_text.reports.neighbours import METRICS, NeighboursSettings, compute
 from lebm_text.run import Run
 
-from .console import command_line, progress, show_table
+from .console import command_line, progress, show_report
 from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option, whole
 from .streams import print_text
 
@@ -26,11 +26,12 @@ __all__ = ["command"]
               "[default: standard input, if none is named]")  # fmt: skip
 @run_options
 @split_option("test", "train", "valid")
+@click.option("-n", type=whole(), default=500, help="Search so many different sentences of it at most.")
 @click.option("-k", type=whole(), default=5, help="Neighbours of each sentence.")
 @click.option("--metric", type=click.Choice(METRICS), default="cosine")
 @draws_option
 @seed_option()
-@report_options()
+@report_options(table=True)
 def command(
     sentences: tuple[str, ...],
     file: Path | None,
@@ -41,8 +42,9 @@ def command(
 ) -> None:
     """List the nearest sentences of the run's corpus to each SENTENCE, with distances between posterior means.
 
-    Sentences that occur several times in the split are listed once. The posterior means of a split take a while and
-    are kept in the cache. With --json, each line is an object with "input" and "neighbours".
+    Sentences that occur several times in the split are listed once. Of a larger split -n are searched, a seeded choice.
+    Their posterior means take a while and are kept in the cache, also when the command is interrupted. With --json,
+    each line is an object with "input" and "neighbours".
     """
     found = Run.find(run, data_dir=data_dir)
     if not (queries := read_sentences(file, sentences)):
@@ -50,7 +52,7 @@ def command(
     with progress(quiet=as_json) as on_progress:
         report = compute(found, queries, NeighboursSettings(**options), on_progress)
     if not as_json:
-        show_table(report.table())
+        show_report(report)
         return
     facts = replace(report, command=command_line(found)).to_json()
     for query in facts.pop("queries"):

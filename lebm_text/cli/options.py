@@ -27,6 +27,7 @@ __all__ = [
     "NEW_FILE",
     "SHARE",
     "TEXT",
+    "VERBOSE",
     "data_dir_option",
     "decoding_options",
     "device_options",
@@ -47,6 +48,7 @@ __all__ = [
     "split_option",
     "text_argument",
     "training_options",
+    "verbose_option",
     "whole",
 ]
 
@@ -85,6 +87,7 @@ def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
     return click.IntRange(least, most)
 
 
+VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
 MAX_SEED = 2**63 - 1  # the largest that torch takes
 DIRECTORY = _Path(exists=True, file_okay=False, path_type=Path)
 TEXT = _Path(exists=True, dir_okay=False, path_type=Path)
@@ -121,6 +124,11 @@ def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> 
     return n
 
 
+def _be_verbose(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    """Callback of `verbose_option`."""
+    ctx.meta[VERBOSE] = given
+
+
 # fmt: off
 data_dir_option = click.option(
     "--data-dir", type=DIRECTORY,
@@ -134,6 +142,10 @@ draws_option = click.option(
     "--draws", type=click.IntRange(1, 4096), default=4, help="Posterior draws of a sentence, whose mean is its place."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on standard output.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, expose_value=False, callback=_be_verbose,
+    help="Also print signatures, which say what a figure is, and checksums; JSON always has them.",
+)
 run_option = click.option(
     "--run", type=DIRECTORY,
     help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
@@ -194,10 +206,14 @@ def device_options(*, threads: bool = False) -> Decorator:
     )  # fmt: skip
 
 
-def report_options(place: str | None = None, *, threads: bool = False) -> Decorator:
-    """Where a report is computed, `--json`, and, of one that goes to `place` unless another is named, `--output`."""
+def report_options(place: str | None = None, *, threads: bool = False, table: bool | None = None) -> Decorator:
+    """Where a report is computed, `--json`, and, of one that goes to `place` unless another is named, `--output`.
+
+    `table`: people see one, and where it comes from by `--verbose`; by default where there is a `place`.
+    """
     output = output_option(f"Write the report as JSON, pictures beside it.  [default: {place}]")
-    return _all_of(device_options(threads=threads), json_option, *([] if place is None else [output]))
+    shown = [verbose_option] if (place is not None if table is None else table) else []
+    return _all_of(device_options(threads=threads), json_option, *shown, *([] if place is None else [output]))
 
 
 def parse_sentence(text: str, name: str) -> str:

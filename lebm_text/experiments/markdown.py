@@ -76,7 +76,6 @@ def _head(results: Results, command: str) -> str:
             f"Trained with lebm-text {environment['lebm_text']} ({commit}), torch {environment['packages']['torch']}, "
             f"on {environment['device_name']}, {environment['threads']} thread(s) a run, {environment['precision']}."
         )
-    lines += [line for warning in results.warnings for line in ("", f"**Warning**: {warning}")]
     if results.missing:
         lines += ["", f"Not there, or no longer of what is asked for: {', '.join(results.missing)}."]
     return "\n".join(lines)
@@ -84,7 +83,7 @@ def _head(results: Results, command: str) -> str:
 
 def _main(results: Results) -> str:
     header = ["row", "seeds", "epochs", "FPPL, LSTM", "RPPL, LSTM", "FPPL, KN5", "RPPL, KN5", "distinct, greedy"]
-    header += ["outside vocab.", "log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
+    header += ["log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
     lines = [_real_row(results, len(header))]
     for text, figures in results.known.items():
         if _is_sampler(text):
@@ -97,7 +96,7 @@ def _main(results: Results) -> str:
         seeds = ", ".join(map(str, row["seeds"])) or _MISSING
         cells = [row["label"], seeds, _value(row["cost"]["epochs"], 1)]
         cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in METRICS]
-        cells += [_share(greedy.get("distinct")), _share(row["outside"], 1)]
+        cells.append(_share(greedy.get("distinct")))
         cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
         cells.append(_value(likelihood.get("active_units"), 1))
         lines.append(cells)
@@ -116,9 +115,7 @@ def _real_row(results: Results, width: int) -> list[str]:
     forward = f"{kn5['ppl']:.2f}" if kn5 else _MISSING
     reverse = f"{kn5['rppl_at_n']:.2f} ({kn5['ppl']:.2f} from all)" if "rppl_at_n" in kn5 else forward
     of_all = f"{of_lstm} from all" if lstm else _MISSING
-    cells = ["real text", _MISSING, _MISSING, of_lstm, of_all, forward, reverse, _MISSING]
-    if "outside" in kn5:
-        cells.append(f"{100 * kn5['outside']:.1f} %")
+    cells = ["real text", _MISSING, _MISSING, of_lstm, of_all, forward, reverse]
     return cells + [_MISSING] * (width - len(cells))
 
 
@@ -224,8 +221,8 @@ def _value(interval: Mapping[str, Any] | None, digits: int) -> str:
     return f"{interval['value']:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
 
 
-def _share(interval: Mapping[str, Any] | None, digits: int = 0) -> str:
-    return _MISSING if interval is None else f"{100 * interval['value']:.{digits}f} %"
+def _share(interval: Mapping[str, Any] | None) -> str:
+    return _MISSING if interval is None else f"{100 * interval['value']:.0f} %"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,6 @@ from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
 from lebm_text.store import read_json
-from lm_eval.coverage import coverage_warnings
 
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
@@ -44,15 +43,13 @@ class Results:
 
     Attributes:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
-            rppl, distinct), `outside` (share of the words outside the vocabulary at temperature 1), `lstm` (fppl,
-            rppl), `likelihood` (nll, reconstruction nll, information, log Z, …).
-        real: by judge, perplexity of real held-out text, and its share outside the vocabulary.
+            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, log Z, …).
+        real: by judge, perplexity of real held-out text.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by decoding.
         signatures: of all figures, each once.
         environments: that trials and runs were trained in, each once.
-        warnings: of judges that could not read a row's samples, each once.
         missing: what was asked for and is not there, or not of the present weights, settings and options.
         log: every step with its command, status and seconds.
     """
@@ -69,7 +66,6 @@ class Results:
     tuning: dict[str, Any]
     signatures: list[str]
     environments: list[dict[str, Any]]
-    warnings: list[str]
     missing: list[str]
     log: list[dict[str, Any]]
 
@@ -86,7 +82,6 @@ class _Sources:
     signatures: dict[str, None]
     environments: dict[str, dict[str, Any]]
     missing: list[str]
-    warnings: dict[str, None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
     different texts.
     """
-    sources, log = _Sources({}, {}, {}, [], {}), Log(root / LOG)
+    sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
     tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
     chosen = {name: choice["chosen"] for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
@@ -128,7 +123,6 @@ def gather(experiment: Experiment, root: Path) -> Results:
         tuning,
         list(sources.signatures),
         list(sources.environments.values()),
-        list(sources.warnings),
         sources.missing,
         log.entries(),
     )
@@ -186,7 +180,6 @@ def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sou
             decoding: _each([seed[decoding] for seed in points.values() if decoding in seed], perplexity_interval)
             for decoding in decodings
         },
-        "outside": _interval([share for seed in seeds.values() if (share := _outside(seed, sources)) is not None]),
         "lstm": _lstm(list(seeds.values()), sources),
         "likelihood": _likelihoods(list(seeds.values()), sources),
     }
@@ -206,18 +199,6 @@ def _points(seed: _Seed, sources: _Sources) -> Points:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
         sources.real[real.judge] = {"ppl": real.ppl, **fewer}
     return points
-
-
-def _outside(seed: _Seed, sources: _Sources) -> float | None:
-    """The share of the words at temperature 1 that the vocabulary lacks; that of real text and warnings in passing."""
-    report = seed.reports.get("frontier")
-    for result in report.results if isinstance(report, Frontier) else []:
-        if result.temperature == 1 and result.coverage is not None and result.real_coverage is not None:
-            sources.real["kn5"]["outside"] = result.real_coverage.outside
-            for warning in coverage_warnings(result.coverage, result.real_coverage):
-                sources.warnings[f"{seed.run.name}: {warning}"] = None
-            return result.coverage.outside
-    return None
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:

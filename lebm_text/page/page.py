@@ -23,7 +23,7 @@ from rich.table import Table
 from lebm_text import __version__
 from lebm_text.presets import preset
 from lebm_text.reports import curves
-from lebm_text.reports.base import Report
+from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.reports.svg import to_svg, visible
 from lebm_text.run import Run
@@ -146,7 +146,7 @@ def _content(run: Run) -> dict[str, Any]:
         "corpus": _splits(corpus),
         "machine": _dictionary("Machine and versions", _flat({**environment, "corpus": None})),
         "commands": list(dict.fromkeys(commands(run.config, run.name, corpus, records, stopped))),
-        "signatures": {name: dict.fromkeys(_signatures(record)) for name, record in records.items()},
+        "signatures": {name: dict.fromkeys(sources_of(record)) for name, record in records.items()},
         "notes": [note.replace(f"{run.path}/", "") for note in run.notes],
     }
 
@@ -168,8 +168,6 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
         return [Markup(svg) for end, figure in figures.items() for svg in to_svg(figure, f"{ident}{end}")]
 
     parts = _attempt(run, lambda: [*_parts(report.table())]) or []
-    elsewhere = [value for _, value in _signatures(report.to_json())]  # and the hashes, at the end of the page
-    parts = [each for each in parts if each not in elsewhere and not str(each).startswith("sha256 ")]
     return Shown(name, parts, _attempt(run, pictures) or [])
 
 
@@ -218,22 +216,6 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
             place = going_on.pop(sign)
             found[place] = found[place]._replace(ceased=record["step"])
     return found
-
-
-def _signatures(value: Any) -> Iterator[tuple[str, str]]:
-    """Every signature and every hash anywhere in a report, once, in order, with the hashes' labels."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == "signature":
-                yield "", str(item)
-            elif key == "sha256":
-                hashes = item.items() if isinstance(item, Mapping) else [("text", item)]
-                yield from ((f"sha256 {name}", str(each)) for name, each in hashes)
-            else:
-                yield from _signatures(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _signatures(item)
 
 
 def _splits(corpus: Mapping[str, Any]) -> Grid:

@@ -299,7 +299,6 @@ def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
         table.add_row(each.model, _score(each), each.baseline, *figures)
     if contrast.comparisons:
         yield table
-    yield f"{contrast.signature}\n"
 
 
 def _score(row: Row | Comparison) -> str:

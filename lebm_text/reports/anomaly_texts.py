@@ -20,7 +20,7 @@ import numpy as np
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_json, atomic_write_text, fresh_directory, sha256_file
+from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
 from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
 from lebm_text.text.reading import read_text, split_words
 from lebm_text.text.sources import STDIN
@@ -227,7 +227,13 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
     labelled = {split: labelled_split(corpus, split) for split in corpus.splits}
     label = resolve_class(held_out, [pair.label for pair in labelled["train"]], CLASS_NAMES.get(corpus.name, ()))
     parted = hold_out(labelled, label, min_count=min_count, max_length=max_length)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {output}: {error.strerror}") from None
     files = {**{f"{split}.txt": lines for split, lines in parted.splits.items()}, ANOMALIES: parted.anomalies}
+    for name, lines in files.items():
+        atomic_write_text(output / name, "".join(f"{line}\n" for line in lines))
     protocol = {
         "protocol": "leave-one-class-out",
         "corpus": corpus.describe(),
@@ -237,15 +243,9 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
         "max_length": max_length,
         **parted.counts,
         "version": __version__,
+        "sha256": {name: sha256_file(output / name) for name in files},
     }
-    try:
-        with fresh_directory(output.resolve()) as fresh:
-            for name, lines in files.items():
-                atomic_write_text(fresh / name, "".join(f"{line}\n" for line in lines))
-            sha256 = {name: sha256_file(fresh / name) for name in files}
-            atomic_write_json(fresh / PROTOCOL, {**protocol, "sha256": sha256})
-    except OSError as error:
-        raise InputError(f"cannot make {output}: {error.strerror}") from None
+    atomic_write_json(output / PROTOCOL, protocol)
     return parted
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -44,6 +44,7 @@ __all__ = [
     "need_sklearn",
     "new_table",
     "origin",
+    "sources_of",
     "versions",
     "with_error",
 ]
@@ -146,6 +147,22 @@ def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys
     for heading in texts:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def sources_of(value: Any) -> Iterator[tuple[str, str]]:
+    """Every signature and every hash anywhere in a report as JSON, in order: ("", signature), ("sha256 NAME", hash)."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "signature":
+                yield "", str(item)
+            elif key == "sha256":
+                hashes = item.items() if isinstance(item, Mapping) else [("text", item)]
+                yield from ((f"sha256 {name}", str(each)) for name, each in hashes)
+            else:
+                yield from sources_of(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from sources_of(item)
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
@@ -258,6 +275,10 @@ class Report:
     def table(self) -> Group:
         """The report for people: rich tables (their titles say what is in them) and lines of text between them."""
         raise NotImplementedError
+
+    def sources(self) -> list[str]:
+        """What each figure is and was computed from, a line each: signatures, and sha256 of the inputs."""
+        return [": ".join(filter(None, each)) for each in dict.fromkeys(sources_of(self.to_json()))]
 
     def figure(self) -> Figure | None:
         """The report's picture; None if it has none. Raises InputError if matplotlib is missing."""

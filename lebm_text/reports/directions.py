@@ -9,6 +9,7 @@ the same labels is what the latent space has to be compared with.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Accuracy", "Directions", "DirectionsSettings", "Probe", "compute"]
 
+logger = logging.getLogger(__name__)
+
 Features = Any  # (n, D), dense or a sparse matrix
 Labels = NDArray[np.bool_]
 
-_SIZES = (10, 100, 1000, 10_000)
+_SIZES = (10, 100, 1000)
 _SHIFTS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 _FEATURES = {"probe": "probe of posterior means", "bag_of_words": "bag of words"}
 
@@ -55,7 +58,7 @@ class DirectionsSettings(Settings):
         label_dir: where the label files are; None: beside the text.
         positive: the label of the attribute; None: the later of two.
         split: of the run's corpus, to test on: valid or test.
-        sizes: numbers of labelled sentences to learn from; none: 10, 100, 1000, 10000 as far as there are.
+        sizes: numbers of labelled sentences to learn from; none: 10, 100, 1000 as far as there are.
         repeats: draws of each size.
         held_out, moved, shown: sentences to test on, to move, and to keep of those moved.
         draws: M, posterior draws of a sentence.
@@ -66,8 +69,8 @@ class DirectionsSettings(Settings):
     split: str = "valid"
     sizes: tuple[int, ...] = ()
     repeats: int = 10
-    held_out: int = 2000
-    moved: int = 200
+    held_out: int = 500
+    moved: int = 100
     shown: int = 4
     draws: int = 4
 
@@ -174,7 +177,7 @@ class Directions(Report):
                 examples.add_row(f"{each.shift:+.0f}", each.sentence)
             examples.add_section()
         majority = f"the majority class has an accuracy of {self.majority:.3f}"
-        return Group(accuracy, majority, moved, *([examples] if self.sentences else []), self.signature)
+        return Group(accuracy, majority, moved, *([examples] if self.sentences else []))
 
     def figure(self) -> Figure:
         """Accuracy by number of labels, and the share of moved sentences taken for positive."""
@@ -225,17 +228,25 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     sizes = sizes or tuple(size for size in _SIZES if size <= n_train) or (n_train,)
     truth = {name: np.array([row.label == positive for row in rows]) for name, rows in chosen.items()}
     texts = {name: [row.sentence for row in rows] for name, rows in chosen.items()}
+    bag = bag_of_words(texts["train"])
+    counts = {name: bag.transform(lines) for name, lines in texts.items()}
+    tests = truth[split][: settings.held_out]
+    share = float(tests.mean())
+
+    def accuracies(learned: Features, tested: Features) -> list[Accuracy]:
+        pair = (learned, truth["train"]), (tested[: len(tests)], tests)
+        return accuracy_by_size(*pair, sizes, settings.repeats, seed=seed)
+
+    of_words = accuracies(counts["train"], counts[split])
+    told = ", ".join(f"{found} from {size:,}" for size, found in zip(sizes, of_words, strict=True))
+    logger.info(f"accuracy of a bag of words {told} labels, of the majority class {max(share, 1 - share):.3f}")
     means = {
         name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
         for name, lines in texts.items()
     }
-    bag = bag_of_words(texts["train"])
-    counts = {name: bag.transform(lines) for name, lines in texts.items()}
-    tests = truth[split][: settings.held_out]
-    accuracies = [
-        accuracy_by_size((learned, truth["train"]), (tested[: len(tests)], tests), sizes, settings.repeats, seed=seed)
-        for learned, tested in ((means["train"].numpy(), means[split].numpy()), (counts["train"], counts[split]))
-    ]
+    of_means = accuracies(means["train"].numpy(), means[split].numpy())
+    told = ", ".join(f"{found} from {size:,}" for size, found in zip(sizes, of_means, strict=True))
+    logger.info(f"accuracy of the probe {told} labels")
     probe = fit_probe(means["train"], truth["train"])
     steps = [probe.scale * step for step in (probe.direction, other_direction(probe.direction, seed=seed))]
     words = _regression().fit(counts["train"], truth["train"])
@@ -244,8 +255,8 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         return float(words.predict(bag.transform(lines)).mean())
 
     moved, examples = _moved(model, steps, chosen[split][: settings.moved], taken_for_positive, settings)
-    share = float(tests.mean())
-    what = f"directions(M={settings.draws},repeats={settings.repeats})|text:{corpus.name}-{split}|positive:{positive}"
+    how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)}"
+    what = f"directions({how})|text:{corpus.name}-{split}|positive:{positive}"
     sha256 = {}
     for name in chosen:
         sha256[name] = corpus.splits[name].sha256
@@ -255,7 +266,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         n_labelled={name: len(rows) for name, rows in labelled.items()},
         n_held_out=len(tests),
         majority=max(share, 1 - share),
-        accuracy=[AccuracyOfSize(*row) for row in zip(sizes, *accuracies, strict=True)],
+        accuracy=[AccuracyOfSize(*row) for row in zip(sizes, of_means, of_words, strict=True)],
         direction=probe.direction.tolist(),
         scale=probe.scale,
         moved=moved,

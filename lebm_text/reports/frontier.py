@@ -104,7 +104,7 @@ class Frontier(Judged):
             cells = ["" if rate is None else f"{rate:.1%}" for rate in rates]
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
-        return Group(*self.warning_lines(), figures, described, *map(Text, self.spread_lines()), *self.source_lines())
+        return Group(*self.warning_lines(), figures, described, *map(Text, self.spread_lines()), *self.training_lines())
 
     def _decoding(self, point: Point) -> str:
         return decoding_of(point, self.points).removeprefix(", ") or "samples"

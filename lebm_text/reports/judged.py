@@ -122,16 +122,14 @@ class Judged(Report):
                     lines.append(f"{label}: mean {figure.mean:.2f}, {', '.join(deviations)}")
         return lines
 
-    def source_lines(self) -> list[RenderableType]:
-        """How judges were trained, signatures and hashes."""
+    def training_lines(self) -> list[RenderableType]:
+        """How judges were trained."""
         lines = []
         for row in one_each(self.results, "judge", "judge_seed"):
             for what, training in (("", row.training), (" of real text", row.real_training)):
                 if training is not None and (what or row.metric == "rppl"):
                     lines.append(f"judge {judge_of(row, self.results)}{what}: {_describe(training)}")
-        lines += [row.signature for row in self.results]
-        lines += [f"sha256 {name}: {digest}" for name, digest in self.sha256.items()]
-        return [Text(line) for line in ["", *lines]]
+        return [Text(line) for line in ["", *lines]] if lines else []
 
     def warning_lines(self) -> list[RenderableType]:
         """What to be wary of, to be read before the figures."""

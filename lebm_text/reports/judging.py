@@ -27,10 +27,10 @@ from lm_eval.ngram import BACKENDS
 from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
-from lm_eval.tokenisation import tokenisation_of
+from lm_eval.tokenisation import Tokenisation, tokenisation_of
 
 from .base import check_judges
-from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary, outside
+from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
 
 __all__ = ["JudgeSettings", "Judging", "RealSource", "SampleSource", "kn5_evaluator", "prepare", "real_text", "spreads"]
 
@@ -152,9 +152,8 @@ class Judging:
             if len(units) > 1:
                 seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
                 logger.info(
-                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f} "
-                    f"({outside(result.coverage)} of the words outside the vocabulary), "
-                    f"real data {result.real_ppl:.2f} ({outside(result.real_coverage)})"
+                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f}, "
+                    f"real data {result.real_ppl:.2f}"
                 )
             self.on_progress(stage, min(next(n_done), len(units)), len(units))
             return result
@@ -196,7 +195,17 @@ def prepare(
     run = source if isinstance(source, Run) else corpus if isinstance(corpus, Run) else None
     found = processes.first_then_others(lambda: _corpus(run, corpus))
     real = real_text(found, settings.split, lowercase=run is not None and run.config.text.lowercase)
+    tokenisation = tokenisation_of(real.train) if settings.tokenize else None
+    if tokenisation is not None:
+        train, held_out, valid = map(tokenisation.real, (real.train, real.held_out, real.valid))
+        real = replace(real, train=train, held_out=held_out, valid=valid)
+    reference = Reference(real, convention)
+    told = [replace(spec, on_progress=on_progress) if isinstance(spec, LSTMSpec) else spec for spec in specs]
+    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in told]
     if isinstance(source, Run):
+        for evaluator in evaluators if processes.first else ():
+            if evaluator.spec.cheap:  # known long before there are samples
+                logger.info(f"real data by {evaluator.spec.name}: {evaluator.real_score.ppl:.2f}")
         n, how = settings.n or len(real.train), (decodings, settings.seeds)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
@@ -211,13 +220,10 @@ def prepare(
     sha256 = {split: found.splits[split].sha256 for split in splits} | {text.label: text.sha256 for text in texts}
     if isinstance(source, Run):
         sha256["weights"] = source.weights_sha256
-    if settings.tokenize:
-        real, texts = _tokenised(real, texts)
-    reference = Reference(real, convention)
+    if tokenisation is not None:
+        texts = [_tokenised(text, tokenisation) for text in texts]
     if processes.first and not all(spec.cheap for spec in specs):
         _check_texts(texts, reference)
-    told = [replace(spec, on_progress=on_progress) if isinstance(spec, LSTMSpec) else spec for spec in specs]
-    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in told]
     named = CorpusSplit(found.name, settings.split)
     return Judging(settings.seed, named, real, texts, evaluators, sha256, processes, on_progress)
 
@@ -231,16 +237,10 @@ def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
             logger.warning(f"{text.label}: {warning}")
 
 
-def _tokenised(real: RealText, texts: Sequence[SampledText]) -> tuple[RealText, list[SampledText]]:
-    """Texts whose words are separated as those of the real training text are."""
-    how = tokenisation_of(real.train)
-    train, held_out, valid = map(how.real, (real.train, real.held_out, real.valid))
-    real = replace(real, train=train, held_out=held_out, valid=valid)
-    made = []
-    for text in texts:
-        tokenizer = text.tokenizer.removesuffix("word") + how.name  # of a run: sentencepiece>13a
-        made.append(replace(text, sentences=list(map(how.sentence, text.sentences)), tokenizer=tokenizer))
-    return real, made
+def _tokenised(text: SampledText, how: Tokenisation) -> SampledText:
+    """A text whose words are separated as those of the real training text are; of a run: sentencepiece>13a."""
+    tokenizer = text.tokenizer.removesuffix("word") + how.name
+    return replace(text, sentences=list(map(how.sentence, text.sentences)), tokenizer=tokenizer)
 
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:

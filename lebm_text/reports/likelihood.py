@@ -7,6 +7,7 @@ carries, how far the chain that generates is from the density, and how tight the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["AISSettings", "Likelihood", "LikelihoodSettings", "compute"]
+
+logger = logging.getLogger(__name__)
 
 _ORDER_SEED = 0  # of the order in which sentences are taken: the same ones for all models
 _LEAST = 1e-6  # variance that the logarithmic axis shows
@@ -164,7 +167,7 @@ class Likelihood(Report):
         parts: list[Table | str] = [table for table in (texts, behind) if table.row_count]
         if self.corpus.n_left_out:
             parts.append(f"{self.corpus.n_left_out:,} sentences longer than the model's maximum length left out")
-        return Group(*parts, self.signature)
+        return Group(*parts)
 
     def _behind(self) -> Iterator[tuple[str, Estimate | Spread | float | str | None]]:
         if (log_z := self.log_z) is not None:
@@ -292,12 +295,15 @@ def _estimated(
     size = (settings.partition_steps, settings.partition_chains)
     log_z, prior_samples = partition_of(prior, *size, seed=seed, device=model.device, on_progress=on_progress)
     log_z.check()
+    logger.info(f"log Z {with_error(log_z.reverse.value, log_z.reverse.standard_error)} nats")
     rows = np.arange(len(text.words))
     some, others = rows[: settings.n_ais], rows[: settings.n_importance]
-    ais = importance = kl = None
+    ais = importance = kl = bounded = None
     of = (prior, generator, text.corpus)
     if len(some):
         ais = ais_bounds(*of, some, settings.ais, seed=seed, on_progress=on_progress, processes=processes)
+        bounded = AISLikelihood.of(ais, settings.ais, log_z, text)
+        logger.info(f"nll per sentence, from below by AIS: {with_error(bounded.nll, bounded.nll_standard_error)} nats")
     if len(others):
         importance = importance_values(
             *of, others, settings.n_samples, seed=seed, on_progress=on_progress, processes=processes
@@ -309,7 +315,7 @@ def _estimated(
         report,
         log_z=log_z,
         chain_gap=_chain_gap(model, prior_samples, seed),
-        ais=None if ais is None else AISLikelihood.of(ais, settings.ais, log_z, text),
+        ais=bounded,
         importance=None if importance is None else ImportanceLikelihood.of(importance, ais, log_z, text),
         latent=None if ais is None else LatentUse.of(ais, log_z),
         encoder_kl=kl,

@@ -5,6 +5,7 @@ cosine distance 1 − a·b / (‖a‖ ‖b‖),   Euclidean distance ‖a − b�
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -20,9 +21,11 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 
 from .base import Report, Settings, new_table, origin
-from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, that_fit
+from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, shuffled, that_fit
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
+
+logger = logging.getLogger(__name__)
 
 METRICS = ("cosine", "euclidean")
 _AT_ONCE = 256  # queries whose distances to the whole corpus are held in memory
@@ -36,12 +39,14 @@ class NeighboursSettings(Settings):
         k: how many of each query.
         metric: one of `METRICS`.
         split: of the run's corpus, whose sentences are searched.
+        n: different ones of them at most, a seeded choice; None: all.
         draws: M, posterior draws of a sentence, whose mean is its place.
     """
 
     k: int = 5
     metric: str = "cosine"
     split: str = "test"
+    n: int | None = 500
     draws: int = 4
 
 
@@ -110,13 +115,18 @@ def compute(
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
     model = run.model(device=settings.device)
-    lines = that_fit(model, dict.fromkeys(split.sentences()))
-    if not lines:
+    usable = that_fit(model, dict.fromkeys(split.sentences()))
+    if not usable:
         raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")
+    lines = [usable[i] for i in shuffled(len(usable), settings.seed)[: settings.n]]
+    if len(lines) < len(usable):
+        logger.info(f"searching {len(lines):,} of {len(usable):,} different sentences; -n says how many")
     places = posterior_means(model, queries, n_draws=n_draws, seed=seed_apart(settings.seed), on_progress=on_progress)
     means = kept_posterior_means(run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress)
     found = nearest(places, means, settings.k, settings.metric)
-    what = f"neighbours(k={settings.k},{settings.metric},M={n_draws})|text:{corpus.name}-{settings.split}"
+    what = (
+        f"neighbours(k={settings.k},{settings.metric},M={n_draws},n={len(lines)})|text:{corpus.name}-{settings.split}"
+    )
     return Neighbours(
         n_sentences=len(lines),
         queries=list(map(Query, queries, found.among(lines), found.mean.tolist())),

@@ -96,7 +96,7 @@ class Perplexity(Judged):
             cells = f"{known.ppl:.2f}", "", outside(known.coverage), "", "", f"{known.ratio:.3f}"
             table.add_row(known.text, known.judge, *cells)
         samples = [line for row in one_each(self.results, "text") for line in _sample_lines(row)]
-        return Group(*self.warning_lines(), table, *map(Text, [*self.spread_lines(), *samples]), *self.source_lines())
+        return Group(*self.warning_lines(), table, *map(Text, [*self.spread_lines(), *samples]), *self.training_lines())
 
 
 def compute(
@@ -169,7 +169,6 @@ def _diversity_lines(found: Diversity) -> list[str]:
         f"distinct-1..4 {shares} (real {real}), seq-rep-4 {found.sequence_repetition_4:.3f} "
         f"(real {found.real_sequence_repetition_4:.3f}), self-BLEU {found.self_bleu.score:.1f} "
         f"(real {found.real_self_bleu.score:.1f}), BLEU {found.bleu.score:.1f} (real {found.real_bleu.score:.1f})",
-        *(found.signature, found.self_bleu.signature, found.bleu.signature),
     ]
 
 

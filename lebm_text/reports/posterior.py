@@ -15,12 +15,13 @@ from torch import Tensor
 from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM, check_sentences
-from lebm_text.progress import Progress, counter, silent
+from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep, kept, sha256_file
 
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
+PART = 128  # sentences whose means are computed and kept together
 _LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
@@ -39,9 +40,15 @@ def seed_apart(seed: int) -> int:
 
 
 def posterior_means(
-    model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
+    model: LatentEBM,
+    sentences: Sequence[str],
+    *,
+    n_draws: int,
+    seed: int,
+    first: int = 0,
+    on_progress: Progress = silent,
 ) -> Tensor:
-    """z̄ of n sentences, (n, D) on the CPU. What sentence i draws depends on (seed, i) and n_draws = M alone.
+    """z̄ of n sentences, (n, D) on the CPU. What sentence i draws depends on (seed, first + i) and n_draws = M alone.
 
     Raises:
         InputError: as `LatentEBM.infer` does, or n_draws is below 1.
@@ -50,23 +57,34 @@ def posterior_means(
     if n_draws < 1:
         raise InputError(f"n_draws must be >= 1, got {n_draws}")
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
-    z = model.infer(repeated, seed=seed, on_progress=counter(on_progress, "posterior draws", len(repeated)))
+    on_draw = counter(on_progress, "posterior draws", len(repeated))
+    z = model.infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw)
     return z.view(len(sentences), n_draws, z.shape[1]).mean(1)
 
 
 def kept_posterior_means(
     run: Run, model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
 ) -> Tensor:
-    """`posterior_means` of the run's model, read from the user's cache if the same were asked for before."""
-    of_run = __version__, sha256_file(run.config_file), run.weights_sha256
-    entry = cache_entry("latents", *of_run, n_draws, seed, list(sentences))
-    if (content := kept(entry)) is not None:
-        return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
-    found = posterior_means(model, sentences, n_draws=n_draws, seed=seed, on_progress=on_progress)
-    stream = io.BytesIO()
-    np.save(stream, found.numpy(), allow_pickle=False)
-    keep(entry, stream.getvalue())
-    return found
+    """`posterior_means` of the run's model, part by part from the user's cache where they were asked for before.
+
+    A longer list that begins with the same sentences, and another call after an interrupt, compute what is new alone.
+    """
+    of_run, n = (__version__, sha256_file(run.config_file), run.weights_sha256), len(sentences)
+    found: list[Tensor] = []
+    with keeping(lambda: f"the places of {sum(map(len, found)):,} of {n:,} sentences are in the cache"):
+        for start in range(0, n, PART):
+            part = list(sentences[start : start + PART])
+            entry = cache_entry("latents", *of_run, n_draws, seed, start, part)
+            if (content := kept(entry)) is not None:
+                means = torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
+            else:
+                means = posterior_means(model, part, n_draws=n_draws, seed=seed, first=start)
+                stream = io.BytesIO()
+                np.save(stream, means.numpy(), allow_pickle=False)
+                keep(entry, stream.getvalue())
+            found.append(means)
+            on_progress("places of sentences", start + len(part), n)
+    return torch.cat(found)
 
 
 def that_fit(model: LatentEBM, sentences: Iterable[str]) -> list[str]:

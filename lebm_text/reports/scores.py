@@ -38,6 +38,7 @@ __all__ = ["CHUNK", "ScoreSettings", "ScoredLine", "Scorer", "SentenceScore", "f
 logger = logging.getLogger(__name__)
 
 CHUNK = 256  # lines that are scored together; none waits for more
+_FIRST = 16  # and of the first together, then twice as many each time: something is soon seen
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
 _STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
 
@@ -122,7 +123,7 @@ def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = si
     `on_progress` is told of lines if it is known how many there are.
     """
     remaining, done, n_too_long = iter(lines), 0, 0
-    while chunk := list(islice(remaining, CHUNK)):
+    while chunk := list(islice(remaining, min(CHUNK, done + _FIRST))):
         scores = scorer(chunk, first=done)
         n_too_long += scores.count(None)
         for line, score in zip(chunk, scores, strict=True):

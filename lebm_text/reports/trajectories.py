@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
-from rich.text import Text
 
 from lebm_text.config import PriorConfig
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lm_eval.coverage import Coverage, coverage_warnings
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
 from .base import Interval, Report, Settings, new_table, origin, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import logarithmic, panels
-from .judged import OUTSIDE, outside
 from .judging import kn5_evaluator
 from .posterior import require_latent
 
@@ -54,17 +51,13 @@ class TrajectoriesSettings(Settings):
 
 @dataclass(frozen=True)
 class Perplexity:
-    """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences.
-
-    `coverage` is what the vocabulary knows of the sentences.
-    """
+    """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences."""
 
     ppl: float
     ci95: Interval
     n_tokens: int
     signature: str
     real_ppl_at_n: float | None = None
-    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,6 @@ class RealPerplexity:
 
     ppl: float
     ci95: Interval | None = None
-    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -122,12 +114,10 @@ class Trajectories(Report):
         for step in sorted({row.step for row in self.judged} - {self.n_long}):
             bands = (self.bands[name][step] for name in QUANTITIES)
             steps.add_row(f"{step}", *(_interval(median, (low, high)) for low, median, high in bands))
-        judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL", OUTSIDE, keys=2)
+        judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL", keys=2)
         for row in self.judged:
-            figures = [_interval(p.ppl, p.ci95) for p in (row.fppl, row.rppl)]
-            judged.add_row(f"{row.step:,}", row.decode, *figures, outside(row.fppl.coverage))
-        figures = [_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real]
-        judged.add_row("real text", "", *figures, outside(self.real["fppl"].coverage))
+            judged.add_row(f"{row.step:,}", row.decode, *(_interval(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
+        judged.add_row("real text", "", *(_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real))
         windows = new_table("f in parts of the long run", "steps", "mean f")
         for part in self.long.windows:
             mean = with_error(part.mean.value, part.mean.standard_error, digits=4)
@@ -135,19 +125,7 @@ class Trajectories(Report):
         sentences = new_table("sentences along single chains", "chain", "decode", "step", "f", texts=["sentence"])
         for each in self.sentences:
             sentences.add_row(f"{each.chain}", each.decode, f"{each.step:,}", f"{each.f:.2f}", each.text)
-        return Group(
-            *self._warnings(), steps, judged, windows, *self.statements, *([sentences] if self.sentences else [])
-        )
-
-    def _warnings(self) -> list[Text]:
-        real = self.real["fppl"].coverage
-        pairs = [(row, row.fppl.coverage) for row in self.judged]
-        return [
-            Text(f"warning: step {row.step:,}, {row.decode}: {warning}")
-            for row, coverage in pairs
-            if coverage is not None and real is not None
-            for warning in coverage_warnings(coverage, real)
-        ]
+        return Group(steps, judged, windows, *self.statements, *([sentences] if self.sentences else []))
 
     def figure(self) -> Figure:
         """The short run's bands, f in the long run, and FPPL and RPPL along the chain."""
@@ -209,8 +187,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
             texts[decode, step] = model.decode(chains.states[step], DecodeSettings(decode), seed=seed)
             judged.append(_judge(evaluator, decode, step, texts[decode, step]))
     long = long_run(chains, n_short)
-    score, fewer = evaluator.real_score, judged[0].rppl.real_ppl_at_n
-    real = RealPerplexity(score.ppl, score.ci95, evaluator.coverage)
+    real, fewer = RealPerplexity(evaluator.real_score.ppl, evaluator.real_score.ci95), judged[0].rppl.real_ppl_at_n
     what = f"trajectories(n={n},long={settings.factor})|lm:{evaluator.spec.lm}"
     return Trajectories(
         chain=model.config.prior,
@@ -254,7 +231,7 @@ def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[
 def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str]) -> Judged:
     def plain(result: JudgeResult) -> Perplexity:
         at_n = result.extra.get("real_ppl_at_n")
-        return Perplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n, result.coverage)
+        return Perplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n)
 
     samples = Samples(sentences, f"step={step},decode={decode}")
     return Judged(decode, step, len(sentences), plain(evaluator.fppl(samples)), plain(evaluator.rppl(samples)))

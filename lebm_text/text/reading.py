@@ -36,7 +36,7 @@ KEPT_FROM = 1 << 20
 
 _VERSION = 2  # of the rules by which cache entries are made
 _BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
-_CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ")  # the first stands for what is not UTF-8
+_CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,12 @@ def read_split(path: Path) -> Split:
         n_sentences += len(sentences)
         n_words += len(sentences) + sum(line.count(" ") for line in sentences)
         n_empty += len(found) - len(sentences)
-        if not block.isascii():
-            n_marks += sum(line.count("\ufeff") for line in sentences)
-        if b"<" in block and b"<oov>" in block:
-            n_oov += sum(split_words(line).count("<oov>") for line in sentences)
+        n_marks += block.count(codecs.BOM_UTF8) and sum(line.count("\ufeff") for line in sentences)
+        n_oov += block.count(b"<oov>") and sum(split_words(line).count("<oov>") for line in sentences)
     if not n_sentences:
         raise InputError(f"{path} holds no sentence; it needs at least one line with one word")
-    marks = f"{path} holds byte order marks inside the text ({n_marks:,}), as joined files do; they are part of words"
-    oov = f"{path} holds the word <oov> ({n_oov:,}), which judges read as <unk>; better write <unk>"
+    marks = f"{path} holds {n_marks:,} byte order marks inside the text, as joined files do; they are part of words"
+    oov = f"{path} holds the word <oov> {n_oov:,} times, which judges read as <unk>; better write <unk>"
     notices = (*([marks] if n_marks else []), *([oov] if n_oov else []))
     return Split(path, digest.hexdigest(), n_sentences, n_words, n_empty, notices)
 
@@ -203,7 +201,7 @@ def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, 
         full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be asked again for its end
         block = b"".join(raw)
         text = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).decode(errors="replace")
-        if any(sign in text for sign in _CLOSER_LOOK) or ("<" in text and any(word in text for word in RESERVED)):
+        if any(sign in text for sign in _CLOSER_LOOK):
             yield block, (_parse_line(line, name, n) for n, line in enumerate(raw, number))
         else:
             yield block, [line.strip(" ") for line in text.removesuffix("\n").split("\n")]

@@ -19,15 +19,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from lebm_text.errors import InputError
 
@@ -174,18 +173,11 @@ def _tables(path: Path) -> list[Path]:
 
 
 def _opened(path: Path, stack: ExitStack) -> io.BufferedIOBase:
-    if path == STDIN and sys.stdin is None:
+    if path != STDIN:
+        return stack.enter_context(path.open("rb"))
+    if sys.stdin is None:
         raise InputError("standard input is closed")
-    if path == STDIN and _waits(sys.stdin):
-        return cast(io.BufferedIOBase, sys.stdin.buffer)
-    return stack.enter_context(path.open("rb"))
-
-
-def _waits(stream: TextIO) -> bool:
-    """Whether reading waits for what is to come. Where it does not, a pause would pass for the end of the text."""
-    with suppress(OSError, AttributeError):  # what is no descriptor, and Windows before Python 3.12
-        return os.get_blocking(stream.fileno())
-    return True
+    return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
 def _unpacked(file: io.BufferedIOBase, name: str, n_times: int = 0) -> io.BufferedReader:

@@ -100,8 +100,7 @@ def load_checkpoint(root: Path) -> Checkpoint:
             problems.append(str(error))
         else:
             notice = f"{problems[0]}; going on from {path} instead" if problems else None
-            # Not by its name, which the package would want in UTF-8.
-            return Checkpoint(safetensors.torch.load((path / _TENSORS).read_bytes()), state, path, notice)
+            return Checkpoint(safetensors.torch.load_file(path / _TENSORS), state, path, notice)
     raise InputError(f"no usable checkpoint in {root}: {'; '.join(problems)}")
 
 
@@ -174,36 +173,42 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{problem}: there is no such file")
     try:
-        data = path.read_bytes()
-        tensors = safetensors.torch.load(data)
+        with safetensors.safe_open(path, framework="pt") as stream:
+            notes = _checked_notes(path, stream.metadata() or {})
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-        notes = _checked_notes(data)
     except OSError as error:
         raise InputError(f"{problem}: {error.strerror or error}") from None
+    except InputError:
+        raise
     # torch has not all types that a file may name, and says so in many ways.
     except (safetensors.SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise InputError(f"{problem}: not a complete safetensors file ({error})") from None
-    if notes is None:
-        raise InputError(f"{problem}: damaged, the file does not match its checksum")
     if odd:
         raise InputError(f"{problem}: {odd[0]} holds nan or inf; weights are finite numbers")
     return tensors, notes
 
 
-def _checked_notes(data: bytes) -> dict[str, Any] | None:
-    """What `save_weights` wrote beside the tensors; None unless all is as it was written."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8:end]).get("__metadata__") or {}
+def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What `save_weights` wrote beside the tensors. Raises InputError unless all is as it was written."""
+    damaged = InputError(f"{path} is damaged: it does not match its checksum")
     notes = json.loads(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(notes, dict):
-        return None
+        raise damaged
     if (expected := notes.pop("sha256", None)) is None:
         # Version 0.1.0 wrote none, and these two; other programs write the format alone.
-        known = not set(metadata) - {_METADATA_KEY, "format"} and not set(notes) - {"format", "tokenizer"}
-        return notes if known else None
-    found = hashlib.sha256(data[:end].replace(str(expected).encode(), _NO_HASH.encode(), 1))
-    found.update(memoryview(data)[end:])
-    return notes if found.hexdigest() == expected else None
+        if set(metadata) - {_METADATA_KEY, "format"} or set(notes) - {"format", "tokenizer"}:
+            raise damaged
+        return notes
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        head += stream.read(int.from_bytes(head, "little"))
+        found = hashlib.sha256(head.replace(str(expected).encode(), _NO_HASH.encode(), 1))
+        while piece := stream.read(1 << 20):
+            found.update(piece)
+    if found.hexdigest() != expected:
+        raise damaged
+    return notes
 
 
 def _discard(path: Path) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from sacrebleu.metrics.bleu import BLEU
 
-from lebm_text.text.reading import split_words
 from lm_eval.diversity import (
     bleu_against,
     compare,
@@ -65,51 +60,6 @@ def test_self_bleu_of_one_sentence_repeated_is_100_and_of_unlike_sentences_near_
     assert unlike.score < 5
     for part in ("n:20", "refs:all-others", "seed:1", "tok:none"):
         assert part in same.signature
-
-
-def by_sacrebleu(hypotheses: list[str], references: list[list[str]]) -> tuple[float, str]:
-    """`references` of each hypothesis; words are handed over as numbers, which no other space can part."""
-    ids: defaultdict[str, str] = defaultdict(lambda: str(len(ids)))
-    known = [" ".join(ids[word] for word in split_words(line)) for line in hypotheses]
-    others = [[" ".join(ids[word] for word in split_words(line)) for line in each] for each in references]
-    metric = BLEU(tokenize="none", force=True)
-    score = metric.corpus_score(known, list(map(list, zip(*others, strict=True))))
-    return float(score.score), str(metric.get_signature())
-
-
-@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=12).map(" ".join), min_size=2, max_size=8))
-def test_bleu_is_that_of_sacrebleu(lines: list[str]) -> None:
-    found = self_bleu(lines)
-    score, signature = by_sacrebleu(lines, [lines[:i] + lines[i + 1 :] for i in range(len(lines))])
-    assert found.score == pytest.approx(score, rel=1e-12)
-    assert found.signature.endswith(f"|{signature}")
-    half = len(lines) // 2
-    found = bleu_against(lines[half:], lines[:half])
-    score, signature = by_sacrebleu(lines[half:], [lines[:half]] * (len(lines) - half))
-    assert found.score == pytest.approx(score, rel=1e-12)
-    assert found.signature.endswith(f"|{signature}")
-
-
-@pytest.mark.parametrize("space", ["\xa0", "\u3000", "\x1c", "\u2028"])
-def test_bleu_counts_the_words_that_everything_else_counts(space: str) -> None:
-    """What sacrebleu would take for a space is a part of a word here."""
-    lines = grammar_sentences(60, 1)
-    with_spaces = [line.replace(" a ", f"{space}a ") for line in lines]
-    with_letters = [line.replace(" a ", "_a ") for line in lines]
-    assert self_bleu(with_spaces) == self_bleu(with_letters) != self_bleu(lines)
-    assert bleu_against(with_spaces, lines) == bleu_against(with_letters, lines) != bleu_against(lines, lines)
-
-
-def test_one_endless_sentence_does_not_hold_bleu_up() -> None:
-    """Its first 500 words are read, in a moment, and the signature says so; of other text it says nothing."""
-    lines = grammar_sentences(199, 1)
-    endless = " ".join(f"w{i}" for i in range(50_000))
-    found, cut = self_bleu([*lines, endless]), self_bleu([*lines, " ".join(split_words(endless)[:500])])
-    assert found.score == cut.score
-    assert found.signature == cut.signature.replace("|nrefs:", "|words:500|nrefs:")
-    compared = compare([*lines, endless], lines, lines)
-    assert "words:500" in compared.self_bleu.signature
-    assert "words" not in compared.real_self_bleu.signature
 
 
 def test_bleu_of_references_is_100_and_samples_are_drawn_by_seed() -> None:

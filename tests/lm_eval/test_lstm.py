@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +10,8 @@ import torch
 
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import Packing
-from lebm_text.text.batching import Batch
-from lm_eval import lstm
 from lm_eval.judges import LSTMRecipe
-from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, in_pieces, score_text
-from lm_eval.lstm_training import train_lstm
+from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
 
 from .lstm_reference import token_nll
 
@@ -143,32 +139,3 @@ def test_vocabulary_without_unk_gets_it() -> None:
 def test_reserved_words_are_refused_with_the_line() -> None:
     with pytest.raises(InputError, match=r"line 2 .*'</s>'"):
         VOCABULARY.encode(["w1", "w2 </s>"])
-
-
-def test_endless_sentences_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No batch holds more tokens in a row than the bound, in training or after it; other text is read as it is."""
-    monkeypatch.setattr(lstm, "_LONGEST", 64)
-    longest: list[int] = []
-    log_probs = LSTMNetwork.log_probs
-
-    def recorded(self: LSTMNetwork, batch: Batch, packing: Packing, **options: Any) -> torch.Tensor:
-        longest.append(len(packing.batch_sizes))
-        return log_probs(self, batch, packing, **options)
-
-    monkeypatch.setattr(LSTMNetwork, "log_probs", recorded)
-    lines = ["a b c", "c b", " ".join("abc"[i % 3] for i in range(150)), ""]
-    recipe = LSTMRecipe("tiny", 4, 4, shortlist=None, max_epochs=1, min_updates=1)
-    judge = train_lstm(lines, ["a b", lines[2]], ["a", "b", "c"], recipe=recipe, seed=1)
-    scores = judge.score(lines)
-    assert max(longest) == 64
-    assert scores.n_tokens.tolist() == [4, 3, 151, 1]
-    text = judge.vocabulary.encode(lines)
-    pieces, owner = in_pieces(text)
-    assert owner.tolist() == [0, 1, 2, 2, 2, 3]
-    assert pieces.lengths.tolist() == [4, 3, 64, 64, 23, 1]
-    alone = score_text(judge.network, pieces)
-    assert scores.nll[2] == pytest.approx(alone.nll[2:5].sum())
-    assert scores.nll[[0, 1, 3]] == pytest.approx(alone.nll[[0, 1, 5]])
-    assert scores.nll_eos[2] == pytest.approx(alone.nll_eos[4])
-    ordinary = judge.vocabulary.encode(lines[:2])
-    assert np.array_equal(in_pieces(ordinary)[0].offsets, ordinary.offsets)

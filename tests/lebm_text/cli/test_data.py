@@ -78,7 +78,10 @@ def test_check_of_an_identical_corpus(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["data", "check", "toy"]) == 0
     out = capsys.readouterr().out
     assert "agrees with the registry" in out
-    assert hashlib.sha256(TEXTS["train"]).hexdigest() in out
+    digest = hashlib.sha256(TEXTS["train"]).hexdigest()
+    assert digest not in out
+    assert main(["data", "check", "toy", "--verbose"]) == 0
+    assert f"sha256 train.txt: {digest}" in capsys.readouterr().out
 
 
 def test_check_says_what_differs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

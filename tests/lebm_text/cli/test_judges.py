@@ -146,6 +146,4 @@ def test_the_quick_figure_is_said_before_the_slow_judge_has_learned(
 
     monkeypatch.setattr(lstm_training._Training, "epoch", interrupted)
     assert main(["rppl", "--lm", "both", *valid]) == INTERRUPTED
-    share = r"\d+\.\d\d \(\d+\.\d%"
-    said = rf"RPPL of samples by kn5: {share} of the words outside the vocabulary\), real data {share}\)\n"
-    assert re.search(said, capsys.readouterr().err)
+    assert re.search(r"RPPL of samples by kn5: \d+\.\d\d, real data \d+\.\d\d\n", capsys.readouterr().err)

@@ -12,7 +12,7 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.cli.options import MAX_SEED
-from lebm_text.reports.posterior import posterior_means, that_fit
+from lebm_text.reports.posterior import posterior_means, shuffled, that_fit
 from lebm_text.store import cache_directory, keep, kept
 
 from ..tiny import tiny_model
@@ -44,6 +44,7 @@ def test_interpolation_of_two_sentences(
 def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corpus: Path, report_of: Report) -> None:
     lines = [line for line in (grammar_corpus / "test.txt").read_text().splitlines() if len(line.split()) <= 8]
     unique = list(dict.fromkeys(lines))
+    unique = [unique[i] for i in shuffled(len(unique), 1)]
     found = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
     model = tiny_model()
     means = posterior_means(model, unique, n_draws=2, seed=1)
@@ -62,6 +63,12 @@ def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corp
     stored[-1] ^= 1  # … unless it is damaged, or of other weights
     entry.write_bytes(stored)
     assert report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2") == found
+    fewer = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2", "-n", "4")
+    assert {row["sentence"] for row in fewer["neighbours"]} <= set(unique[:4])
+    assert (fewer["n_sentences"], ",n=4)" in fewer["signature"]) == (4, True)
+    for path in (cache_directory() / "latents").iterdir():
+        path.unlink()
+    report_of("neighbours", SENTENCE, "--draws", "2")
     tiny_model(energy_bound=1.0).save_pretrained(grammar_run)
     report_of("neighbours", SENTENCE, "--draws", "2")
     assert len(list((cache_directory() / "latents").iterdir())) == 2

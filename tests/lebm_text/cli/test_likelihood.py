@@ -51,7 +51,7 @@ def test_options_reach_the_estimators(grammar_run: Path, tmp_path: Path, report_
 
 
 def test_lines_for_people(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*QUICK, "--bracket"]) == 0
+    assert main([*QUICK, "-n", "9", "--bracket", "--verbose"]) == 0
     out = capsys.readouterr().out
     for part in ("log Z by forward AIS", "from below, by AIS", "information", "simulated", "log_p|density"):
         assert part in out

@@ -253,21 +253,3 @@ def test_a_dash_is_standard_input_and_a_file_of_that_name_is_not(
     for name, n in (("./-", 300), ("-", 1)):
         assert main(["ngram", "train", name, "-o", "model.arpa", "--order", "2", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["n_sentences"] == n
-
-
-def test_words_that_the_model_does_not_know_are_told(
-    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Their share of the words, and a warning before the figures if it is large."""
-    model, other = tmp_path / "model.arpa", tmp_path / "other.txt"
-    assert main(["ngram", "train", str(text), "-o", str(model)]) == 0
-    lines = text.read_text().splitlines()[:20]
-    for change, warned in ((str, False), (str.upper, True)):
-        other.write_text("".join(f"{change(line)}\n" for line in lines))
-        capsys.readouterr()
-        assert main(["ngram", "score", str(model), str(other)]) == 0
-        captured = capsys.readouterr()
-        assert captured.out.rstrip().endswith("(100.0% of the words)" if warned else "0 (0.0% of the words)")
-        assert ("warning: 100.0% of the words are unknown to the model" in captured.err) is warned
-        assert main(["ngram", "score", str(model), str(other), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["unknown"] == float(warned)

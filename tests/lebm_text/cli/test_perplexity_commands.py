@@ -84,26 +84,28 @@ def test_held_out_text_is_the_real_row(grammar_corpus: Path, report_of: Report) 
         assert split in report["sha256"]
 
 
-def test_people_see_a_table_and_the_signature(
+def test_people_see_a_table_and_if_they_ask_the_signatures(
     grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = write(tmp_path / "samples.txt", grammar_sentences(400, 0)[:1] * 50)
     arguments = ["fppl", "--lm", "kn5", "--samples", str(samples), "--corpus", str(grammar_corpus), "--diversity"]
     assert main(arguments) == 0
-    captured = capsys.readouterr()
+    plain = capsys.readouterr().out
+    assert main([*arguments, "--verbose"]) == 0
+    sources = capsys.readouterr().out.removeprefix(plain)
     for part in (
         "FPPL",
         "bits/byte",
         "real data (train → held out)",
         "98.0% duplicates",
         "words per sentence",
-        "FPPL|lm:kn5|",
         "self-BLEU 100.0",
-        "self-BLEU|n:50|",
-        "sha256 samples: ",
+        "warning: the FPPL",
     ):
-        assert part in captured.out
-    assert "warning: the FPPL" in captured.out
+        assert part in plain
+    for part in ("FPPL|lm:kn5|", "self-BLEU|n:50|", "sha256 samples: "):
+        assert part not in plain
+        assert part in sources
 
 
 @pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate"])

@@ -15,7 +15,6 @@ from lebm_text.experiments.results import gather
 from lebm_text.likelihood.diagnostics import LatentUse
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.likelihood import Likelihood
-from lm_eval.coverage import Coverage
 
 from .program import REAL, Program, carry_out, experiment
 
@@ -105,26 +104,6 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
     }
     assert of_one["information"]["high"] == pytest.approx(3.196, abs=1e-4)
     assert of_one["active_units"] == {"value": 6, "low": None, "high": None, "n": 1}
-
-
-def test_samples_that_the_judge_cannot_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    for seed, n_outside in ((1, 300), (2, 0)):
-        (path,) = (tmp_path / f"lebm-seed{seed}" / "eval").glob("frontier*.json")
-        report = Frontier.load(path)
-        coverage, real = Coverage(100, 1000, n_outside, 0, 0), Coverage(100, 1000, 12, 0, 0)
-        judged = [replace(row, coverage=coverage, real_coverage=real) for row in report.results]
-        replace(report, results=judged).save(path)
-    results = gather(experiment(), tmp_path)
-    assert results.rows["lebm"]["outside"]["value"] == pytest.approx(0.15)
-    assert results.real["kn5"]["outside"] == 0.012
-    (warning,) = results.warnings
-    assert warning.startswith("lebm-seed1: 30.0% of the samples' words are outside the vocabulary")
-    text = markdown(results, "lebm-text experiment tiny")
-    assert f"**Warning**: {warning}" in text.partition("## The table")[0]
-    assert "| 75 % | 15.0 % |" in text
-    assert "| – | 1.2 % |" in text
-    assert "| a language model | 1, 2 |" in text  # whose reports, of an earlier version, do not say
 
 
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:

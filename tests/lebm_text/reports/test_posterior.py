@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 
-from lebm_text.reports.posterior import posterior_means, shuffled, that_fit
+from lebm_text.model import LatentEBM
+from lebm_text.reports import posterior
+from lebm_text.reports.posterior import kept_posterior_means, posterior_means, shuffled, that_fit
+from lebm_text.run import Run
 
 from ..tiny import tiny_model
 
@@ -30,3 +38,27 @@ def test_long_sentences_are_left_out() -> None:
 def test_order_depends_on_the_seed() -> None:
     assert sorted(shuffled(50, 1)) == list(range(50))
     assert shuffled(50, 1) != shuffled(50, 2)
+
+
+def test_what_an_interrupt_leaves_is_kept_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(posterior, "PART", 2)
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "run")
+    run, infer, calls = Run(tmp_path / "run"), LatentEBM.infer, list[int]()
+
+    def counted(self: LatentEBM, sentences: list[str], **how: Any) -> torch.Tensor:
+        calls.append(len(sentences))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return infer(self, sentences, **how)
+
+    monkeypatch.setattr(LatentEBM, "infer", counted)
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        kept_posterior_means(run, model, SENTENCES, n_draws=3, seed=1)
+    assert "the places of 2 of 4 sentences are in the cache; the same command goes on from there" in caplog.text
+    means = kept_posterior_means(run, model, SENTENCES, n_draws=3, seed=1)
+    assert calls == [6, 6, 6]  # the first part is not computed again
+    torch.testing.assert_close(means, posterior_means(model, SENTENCES, n_draws=3, seed=1))

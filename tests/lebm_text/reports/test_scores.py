@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from lebm_text.inference.short_run import ShortRun
 from lebm_text.likelihood.sentences import AISSettings, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.reports import scores
-from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore
+from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore, score_lines
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
@@ -158,3 +159,15 @@ def test_refuses_what_a_model_does_not_have() -> None:
         Scorer(tiny_model(), ScoreSettings(bound=AISSettings()))
     with pytest.raises(InputError, match="exactly"):
         Scorer(language_model, ScoreSettings(bound=AISSettings()))
+
+
+def test_the_first_lines_are_scored_before_the_rest_is_read() -> None:
+    taken = []
+
+    def lines() -> Iterator[str]:
+        for i in range(100):
+            taken.append(i)
+            yield "a dog"
+
+    next(score_lines(Scorer(tiny_model(), ScoreSettings(n_draws=1)), lines()))
+    assert len(taken) <= 16

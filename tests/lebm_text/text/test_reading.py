@@ -164,8 +164,8 @@ def test_what_is_read_but_hardly_meant_is_said(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("\ufeffa b\n\ufeffc <oov> d\n<oov> x<oov>\n", encoding="utf-8")
     marks, oov = read_split(path).notices
-    assert "holds byte order marks inside the text (1)" in marks
-    assert "<oov> (2), which judges read as <unk>" in oov
+    assert "holds 1 byte order marks inside" in marks
+    assert "<oov> 2 times, which judges read as <unk>" in oov
     path.write_text("\ufeffa x<oov>\n", encoding="utf-8")
     assert read_split(path).notices == ()
 

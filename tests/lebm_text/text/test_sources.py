@@ -8,10 +8,8 @@ import hashlib
 import io
 import lzma
 import os
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,25 +143,6 @@ def test_standard_input(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="standard input is closed"):
         read_text(STDIN)
-
-
-def test_standard_input_that_does_not_wait_is_read_to_its_end(tmp_path: Path) -> None:
-    """A pause in it was taken for the end of the text."""
-    code = (
-        "from lebm_text.text import reading, sources; print('ready', flush=True); "
-        "print(len(reading.read_text(sources.STDIN).lines))"
-    )
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    with subprocess.Popen([sys.executable, "-c", code], stdin=read, stdout=subprocess.PIPE, text=True) as child:
-        os.close(read)
-        os.write(write, TEXT.encode())
-        assert child.stdout is not None and child.stdout.readline() == "ready\n"
-        for _ in range(3):
-            time.sleep(0.2)
-            os.write(write, TEXT.encode())
-        os.close(write)
-        assert child.stdout.read() == f"{4 * len(LINES)}\n"
 
 
 def test_standard_input_begins_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
