@@ -167,8 +167,8 @@ class Log:
     def entries(self) -> list[dict[str, Any]]:
         """In the order in which the steps ended; those of version 0.1.0, which have commands for keys, left out."""
         with self._lock:
-            text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-        return [entry for line in text.splitlines() if "key" in (entry := json.loads(line))]
+            lines = self.path.read_bytes().splitlines() if self.path.is_file() else []
+        return [entry for entry in map(_entry, lines) if "key" in entry]
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append a step."""
@@ -178,6 +178,15 @@ class Log:
     def last(self, name: str) -> dict[str, Any] | None:
         """How the last step of that name ended; None if there was none."""
         return next((entry for entry in reversed(self.entries()) if entry["step"] == name), None)
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """Nothing if the line was cut off by a kill or is damaged: then its step is done again."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) and {"step", "status"} <= set(entry) else {}
 
 
 def trial_directory(root: Path, row: Row, number: int) -> Path:
@@ -255,4 +264,8 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
 
 def text_of(run: Run) -> dict[str, str]:
     """Split → sha256 of the text that a run was trained on."""
-    return {name: split["sha256"] for name, split in run.environment["corpus"]["splits"].items()}
+    try:
+        return {name: split["sha256"] for name, split in run.environment["corpus"]["splits"].items()}
+    except (KeyError, TypeError, AttributeError):
+        problem = "is damaged: it does not say what text the run was trained on"
+        raise InputError(f"{run.environment_file} {problem}") from None

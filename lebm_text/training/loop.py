@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, prefetch
@@ -97,12 +98,17 @@ class TrainingLoop:
 
         The run may have been killed before its first checkpoint, and have metrics.
         """
-        self.metrics.truncate_after(checkpoint.state["progress"]["step"] if checkpoint else 0)
         if checkpoint is None:
+            self.metrics.truncate_after(0)
             return
-        known = {f.name for f in fields(Position)}
-        self.position = Position(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
-        self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
+        try:
+            known = {f.name for f in fields(Position)}
+            self.position = Position(**{k: v for k, v in checkpoint.state["progress"].items() if k in known})
+            self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            self.metrics.close()
+            raise InputError(f"{checkpoint.path} does not fit this run: {' '.join(str(error).split())[:200]}") from None
+        self.metrics.truncate_after(self.position.step)
         self.trainer.monitor.averages = Averages(self.position.sums)
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
 

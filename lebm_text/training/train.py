@@ -126,7 +126,7 @@ def train(
         settings = checked()  # from here on no other process can take `out`, or go on with what is in it
         if settings.training.select == "valid_kn5":
             sample_score = sample_score or _reverse_perplexity()
-        if resume and (checkpoint := _last_checkpoint(run)) and checkpoint.state["progress"]["finished"]:
+        if resume and (checkpoint := _last_checkpoint(run)) and checkpoint.state["progress"].get("finished"):
             logger.info("%s is finished (%s updates); nothing to do", run, checkpoint.state["progress"]["step"])
             return run
         place = resolve_device(device)
@@ -181,7 +181,11 @@ def _last_checkpoint(run: Run) -> Checkpoint | None:
     """The newest usable checkpoint; none if the run was stopped before its first."""
     if not any((run.checkpoints / name).exists() for name in ("last", "previous")):
         return None
-    return load_checkpoint(run.checkpoints)
+    found = load_checkpoint(run.checkpoints)
+    progress = found.state.get("progress")
+    if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
+        raise InputError(f"{found.path} is no checkpoint of a training: it does not say how far it came")
+    return found
 
 
 def _reverse_perplexity() -> SampleScore:

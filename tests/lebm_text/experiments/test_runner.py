@@ -11,7 +11,7 @@ from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
-from lebm_text.experiments.steps import Report, Step, Training
+from lebm_text.experiments.steps import Log, Report, Step, Training
 from lebm_text.experiments.tuning import choose, read_choices
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
@@ -285,3 +285,14 @@ def test_a_stopped_experiment_begins_nothing_more(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "tuning.json").exists()
     carry_out(tmp_path, program, monkeypatch)
     assert program.names[3] == "trial lebm-2 tuning"
+
+
+@pytest.mark.parametrize("torn", ['{"step": "b", "sta', "[]", "null", "[" * 100_000, '{"key": 1}', "\x00"])
+def test_a_line_of_the_log_that_was_cut_off_is_a_step_that_was_not_done(tmp_path: Path, torn: str) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    entry = {"step": "a", "status": 0, "key": "x"}
+    log.add(entry)
+    with log.path.open("a") as stream:
+        stream.write(f"{torn}\n")
+    assert log.entries() == [entry]
+    assert log.last("b") is None

@@ -19,6 +19,7 @@ from lebm_text.run import Run, replacing
 from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
+from lebm_text.training.checkpoint import load_checkpoint, save_checkpoint
 from lebm_text.training.train import train
 
 from ..holding import held
@@ -205,3 +206,25 @@ def test_what_is_no_run_and_no_leftover_is_left_alone(tmp_path: Path, corpus: Co
         with pytest.raises(InputError, match="neither empty nor a run"):
             train(corpus, out=tmp_path, config=_config(), device="cpu", overwrite=overwrite)
     assert list(_tree(tmp_path)) == ["mine.txt"]
+
+
+def _set(state: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    *parents, last = path.split(".")
+    place: Any = state
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    return state
+
+
+@pytest.mark.parametrize("path", ["progress", "trainer", "progress.step", "trainer.model", "trainer.optimizers"])
+@pytest.mark.parametrize("value", [None, {}, "x", [1]])
+def test_a_checkpoint_that_fits_no_run_is_one_line(run: Path, path: str, value: object) -> None:
+    """Whole by its checksum, but from elsewhere."""
+    found = load_checkpoint(run / "checkpoints")
+    state = _set(found.state, "progress.finished", False)
+    for _ in range(2):
+        save_checkpoint(run / "checkpoints", found.tensors, _set(state, path, value))
+    with pytest.raises(InputError, match=r"no checkpoint of a training|does not fit this run") as refused:
+        train(out=run, resume=True, device="cpu")
+    assert "\n" not in str(refused.value)
