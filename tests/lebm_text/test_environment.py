@@ -30,7 +30,7 @@ def test_an_unknown_device_is_refused(name: str) -> None:
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="--device cpu"):
+    with pytest.raises(InputError, match="the device cpu"):
         resolve_device("cuda")
 
 

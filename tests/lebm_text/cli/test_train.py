@@ -202,7 +202,7 @@ def test_a_run_is_not_overwritten_unless_told_to(
     assert main(_arguments(corpus, out)) == 2
     message = one_line(capsys)
     assert "resume" in message
-    assert "--overwrite" in message
+    assert "overwrite" in message
     assert _files(out) == before
     assert main(_arguments(corpus, out, "--max-steps", "1", "--overwrite")) == 0
     assert json.loads((out / "config.json").read_text())["training"]["seed"] == 1
