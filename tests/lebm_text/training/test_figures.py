@@ -110,7 +110,8 @@ def _negative(model: LatentModel, n: int, noise: torch.Generator) -> tuple[Tenso
 
 
 def _compare(found: dict[str, float], expected: dict[str, float], steepest: dict[str, float]) -> None:
-    assert set(found) == set(expected) | set(steepest)
+    # The gap of the prior's chain is a mean over chains of its own: test_monitor.py has it where it is known.
+    assert set(found) - {"chain_gap"} == set(expected) | set(steepest)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=3e-5, abs=1e-6), name
     for name, value in steepest.items():  # a power iteration comes from below
