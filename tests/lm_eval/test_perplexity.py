@@ -56,13 +56,13 @@ def test_impossible_text_has_infinite_perplexity() -> None:
 
 def test_scores_of_tokens_are_summed_by_sentence() -> None:
     """From log10 probabilities; the last token of a sentence is its end."""
-    logs, oov = np.array([-1.0, -2.0, -0.5, -3.0, -0.25]), np.array([False, True, False, True, False])
+    logs, oov = np.array([-1.0, -2.0, -0.5, -3.0, -0.25]), np.array([True, True, False, True, False])
     found = SentenceScores.of_tokens(logs, oov, np.array([3, 2]))
     ten = math.log(10)
     np.testing.assert_allclose(found.nll, [3.5 * ten, 3.25 * ten])
-    np.testing.assert_allclose(found.nll_oov, [2 * ten, 3 * ten])
+    np.testing.assert_allclose(found.nll_oov, [3 * ten, 3 * ten])
     np.testing.assert_allclose(found.nll_eos, [0.5 * ten, 0.25 * ten])
-    assert (found.n_tokens.tolist(), found.n_oov.tolist(), len(found)) == ([3, 2], [1, 1], 2)
+    assert (found.n_tokens.tolist(), found.n_oov.tolist(), len(found)) == ([3, 2], [2, 1], 2)
 
 
 def test_equal_sentences_leave_no_uncertainty() -> None:
