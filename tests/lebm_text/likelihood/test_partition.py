@@ -125,12 +125,12 @@ def test_an_f_of_a_thousand_nats_overflows_nothing() -> None:
     def f(z: Tensor) -> Tensor:
         return torch.where(z[..., 0] > 2, -1000.0, 0.0).to(z) + 0 * z.sum(-1)
 
-    found, samples = log_partition(f, LIKE, n_steps=20, n_chains=300, n_draws=20_000, n_moves=5, rng=seeded(1))
+    found, samples = log_partition(f, LIKE, n_steps=20, n_chains=300, n_draws=20_000, n_moves=0, rng=seeded(1))
     assert found.importance is not None
     wanted = math.log(0.5 * (1 + math.erf(2 / math.sqrt(2))))
     assert abs(found.importance.value - wanted) < 4 * found.importance.standard_error
     assert float(samples[:, 0].max()) <= 2
-    assert float(samples.std()) > 0.5
+    assert len(samples.unique(dim=0)) > 290  # resampled draws, not one of them 300 times
 
 
 def test_plain_importance_sampling_takes_part_from_an_effective_size_of_10000_on() -> None:
