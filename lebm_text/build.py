@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lebm_text.config import AmortizedConfig, Config, InferenceConfig, SemiAmortizedConfig, ShortRunConfig
+from lebm_text.config import (
+    AmortizedConfig,
+    Config,
+    InferenceConfig,
+    PriorConfig,
+    SemiAmortizedConfig,
+    ShortRunConfig,
+)
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.inference.encoder import Amortized, FreeBits, LSTMEncoder, SemiAmortized
@@ -21,7 +28,7 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 
-__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "is_of_package", "linear"]
+__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "is_of_package", "linear", "prior_chain"]
 
 REGISTRY: dict[str, dict[str, type]] = {
     "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
@@ -63,7 +70,7 @@ def build_model(
     of_prior = {
         "hidden_dim": sizes.prior_hidden_dim,
         "energy_bound": sizes.energy_bound,
-        "chain": LangevinChain(**dataclasses.asdict(config.prior)),
+        "chain": prior_chain(config.prior),
     }
     classes = (_class("prior", sizes.prior, trust_plugins), _class("generator", sizes.generator, trust_plugins))
     prior = _make(Prior, classes[0], shared | of_prior)
@@ -76,6 +83,11 @@ def build_model(
 def is_of_package(config: Config) -> bool:
     """Whether `build_model` makes classes of the package alone, of which it is known what they do."""
     return config.model.prior in REGISTRY["prior"] and config.model.generator in REGISTRY["generator"]
+
+
+def prior_chain(config: PriorConfig) -> LangevinChain:
+    """The chain that draws z from a learned prior."""
+    return LangevinChain(**dataclasses.asdict(config))
 
 
 def build_inference(

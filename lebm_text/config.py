@@ -53,6 +53,7 @@ _PENALTY = 0.0, 1e6
 _WEIGHTS = 1e-12, 1e6  # of what is divided by, or annealed in its logarithm
 _LENGTH = 1, MAX_STEPS
 _START = 1e-12, MAX_RATE
+MOST_HALVINGS = 4  # of the prior chain's step while a run learns
 
 # What a prior without parameters does not read.
 _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
@@ -188,8 +189,22 @@ class PriorConfig(Steps, Section):
 
     section: ClassVar[str] = "prior"
     n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
-    step_size: float | tuple[float, ...] = 0.5
+    step_size: float | tuple[float, ...] = 0.5  # halved where it gets too long for f, with twice as many steps
     noise_scale: float = setting(1.0, in_range, *_NOISE)
+
+    def finer(self, times: int) -> PriorConfig:
+        """Steps halved so many times, and twice as many of them each time.
+
+        Raises:
+            InputError: more often than a run does.
+        """
+        in_range("halvings of prior.step_size", times, 0, MOST_HALVINGS)
+        parts, sizes = 2**times, self.step_size
+        if isinstance(sizes, tuple):
+            sizes = tuple(size / parts for size in sizes for _ in range(parts))
+        else:
+            sizes /= parts
+        return dataclasses.replace(self, n_steps=parts * self.n_steps, step_size=sizes)
 
 
 @dataclass(frozen=True)

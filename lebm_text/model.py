@@ -5,6 +5,7 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.build import TRUST, LatentModel, build_inference, build_model, is_of_package
-from lebm_text.checks import whole
+from lebm_text.checks import from_plain, whole
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
 __all__ = ["LatentEBM", "check_sentences", "weights_metadata"]
+
+HALVINGS = "prior_step_halvings"
 
 
 class LatentEBM:
@@ -89,6 +92,8 @@ class LatentEBM:
         weights, metadata = load_weights(path)
         if metadata.get("tokenizer", tokenizer.fingerprint()) != tokenizer.fingerprint():
             raise InputError(f"the weights in {directory} were trained with another tokenizer than lies there")
+        halvings = from_plain(int, metadata.get(HALVINGS, 0), f"{HALVINGS} of {path}")
+        config = dataclasses.replace(config, prior=config.prior.finer(halvings))
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
         build = partial(
@@ -185,9 +190,10 @@ class LatentEBM:
     ) -> Tensor:
         """Draw one z from the posterior of each sentence, (n, D) on the CPU.
 
-        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0. Sentence i
-        draws from (seed, first + i): a long list may be given in parts. Raises InputError for a sentence longer than
-        `config.text.max_length`, and of a language model, which has no z.
+        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0; that of the
+        preset quick goes about half way to the posterior. Sentence i draws from (seed, first + i): a long list may be
+        given in parts. Raises InputError for a sentence longer than `config.text.max_length`, and of a language model,
+        which has no z.
         """
         self._require_latent()
         z = torch.empty(len(sentences), self.config.model.latent_dim)
@@ -360,9 +366,13 @@ def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptio
     return settings or DecodeSettings(**({"decode": decode} | options))
 
 
-def weights_metadata(tokenizer: Tokenizer) -> dict[str, JSON]:
-    """What a weights file says of itself: enough to refuse the ids of another tokenizer."""
-    return {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
+def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:
+    """What a weights file says of itself: enough to refuse the ids of another tokenizer.
+
+    `halvings`: how often training has halved the step of the prior's chain beyond the configuration.
+    """
+    own: dict[str, JSON] = {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
+    return own | ({HALVINGS: halvings} if halvings else {})
 
 
 def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> None:

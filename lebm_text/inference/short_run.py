@@ -51,6 +51,11 @@ class LangevinChain:
     def largest_step(self) -> float:
         return max(self.step_size) if isinstance(self.step_size, Sequence) else self.step_size
 
+    @property
+    def distance(self) -> float:
+        sizes = self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
+        return sum(size**2 for size in sizes) / 2
+
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Self:
         """The same with other settings; the last step size holds for steps beyond."""
         n_steps, sizes = n_steps or self.n_steps, self.step_size

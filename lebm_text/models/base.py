@@ -27,6 +27,10 @@ class Chain(Protocol):
     def largest_step(self) -> float:
         """The largest of its step sizes."""
 
+    @property
+    def distance(self) -> float:
+        """Σ s²/2 over its steps: on p0, e^−distance of where it began is left."""
+
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Chain:
         """The same with other settings; the last step size holds for steps beyond."""
 

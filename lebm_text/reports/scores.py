@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 256  # lines that are scored together; none waits for more
 _FIRST = 16  # and of the first together, then twice as many each time: something is soon seen
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
+FAR = 1.8  # Σ s²/2 of a chain that has gone far enough: from p0, e^-1.8 = 1/6 of where it began is left
 _STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
 
 
@@ -175,6 +176,17 @@ class Scorer:
             noise_scale = None if self.settings.as_trained else 1.0
             self._chain = self._chain.adapted(n_steps=self.settings.n_steps, noise_scale=noise_scale)
 
+    @property
+    def bias(self) -> str | None:
+        """What is to be said of chains too short to forget where they began; None if they are long enough."""
+        if self._chain is None or self._chain.distance >= FAR:
+            return None
+        n, steps = self._chain.n_steps, math.ceil(self._chain.n_steps * FAR / self._chain.distance)
+        return (
+            f"chains of {n} steps go only part of the way to p(z|x): scores are too high, by more the longer the "
+            f"sentence is; --steps {steps} or more cures it, at that price"
+        )
+
     @classmethod
     def of_run(
         cls,
@@ -210,6 +222,8 @@ class Scorer:
             if bounded:
                 raise InputError(f"{message}: there is no bound on log p(x)")
             logger.info(f"{message}: it is left out")
+        if scorer.bias is not None:
+            logger.info(scorer.bias)
         if scorer.log_z is None:
             logger.info("log Z of the prior is left out: it shifts all scores alike (--log-z estimates it)")
         return scorer

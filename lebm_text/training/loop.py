@@ -160,6 +160,8 @@ class TrainingLoop:
             report["std_ratio"] = means["std_positive"] / max(means["std_negative"], 1e-30)
         if curvatures := [value for name, value in means.items() if name.startswith("curvature_")]:
             report["curvature"] = max(curvatures)
+        if self.trainer.halvings:
+            report["prior_n_steps"] = self.trainer.config.prior.finer(self.trainer.halvings).n_steps
         speed = position.tokens / max(position.interval_seconds, 1e-9)
         left = (self.n_steps - position.step) * position.seconds / position.step
         report |= {"tokens_per_second": speed, "eta_seconds": left}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lebm_text.build import build_model
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
@@ -276,7 +275,7 @@ class _Session:
             )
             self.model = model.to(self.device)
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
-            trainer = Trainer(
+            self.trainer = Trainer(
                 self.model,
                 self.config,
                 n_sentences=len(self.text.train),
@@ -284,7 +283,7 @@ class _Session:
                 processes=self.processes,
             )
             loop = TrainingLoop(
-                trainer,
+                self.trainer,
                 plan,
                 self.run,
                 on_progress=self.on_progress,
@@ -341,7 +340,7 @@ class _Session:
         if name is not None and (position.best is None or figures[name] < position.best):
             position.best = figures[name]
             if self.processes.first:
-                self._save(self.run.best_weights_file, self.model.state_dict())
+                self._save(self.run.best_weights_file)
         return figures
 
     def _validate(self, position: Position) -> dict[str, float]:
@@ -379,11 +378,12 @@ class _Session:
         if within_epoch and best is not None and self.config.training.select == "valid":
             figures = self._validate(position)
             best = best if best <= figures[name or ""] else None
-        if self.processes.first:
+        if self.processes.first and best is None:
+            self._save(self.run.weights_file)
+        elif self.processes.first:
             # The model keeps its own: a checkpoint may follow.
-            selected = None if best is None else load_weights(self.run.best_weights_file)[0]
-            self._save(self.run.weights_file, selected or self.model.state_dict())
+            save_weights(self.run.weights_file, *load_weights(self.run.best_weights_file))
         return None if best is None else name
 
-    def _save(self, path: Path, weights: dict[str, Tensor]) -> None:
-        save_weights(path, weights, weights_metadata(self.text.tokenizer))
+    def _save(self, path: Path) -> None:
+        save_weights(path, self.model.state_dict(), weights_metadata(self.text.tokenizer, self.trainer.halvings))

@@ -3,6 +3,10 @@ r"""One learner: modules, optimisers and random streams, and the update that mov
 Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. With an encoder the generator's loss
 is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves the encoder, too; with D = 0 it is −log p(x).
 
+A Langevin step s on a density of curvature c ends at variance 1 / (c (1 − c s²/4)), not 1 / c. The longer the step, the
+steeper f has to be to match z⁺ with it, and from c s²/4 = 1/2 on a steeper f makes z⁻ wider: what should lower the loss
+drives f away. So the prior chain's step is halved, and its number of steps doubled, before that (docs/training.md).
+
 Both losses are sums over a batch divided by the corpus-average batch size. With batches cut by tokens, dividing by a
 batch's own size would weigh sentences by how many share their batch.
 """
@@ -10,23 +14,29 @@ batch's own size would weigh sentences by how many share their batch.
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from lebm_text.build import LatentModel, build_inference
-from lebm_text.config import Config
+from lebm_text.build import LatentModel, build_inference, prior_chain
+from lebm_text.config import MAX_STEPS, MOST_HALVINGS, Config
 from lebm_text.inference.base import Inference
 from lebm_text.models.base import Prior
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, stream
 from lebm_text.text.batching import Batch
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
-from lebm_text.training.monitor import Monitor, Update, probe
+from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
 
 __all__ = ["Adam", "Trainer", "generator_loss", "prior_loss"]
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY = 100  # updates between two looks at the prior chain's step, however often a run reports
+LONG_STEP = 0.25  # curvature × s²/4 from which it is halved
 
 
 class Trainer:
@@ -64,6 +74,7 @@ class Trainer:
             self.optimizers["prior"] = Adam(
                 learned, lr=settings.prior_learning_rate, weight_decay=settings.prior_weight_decay, fused=True
             )
+        self.halvings = 0  # of the prior chain's step
         self.memory: Tensor | None = None
         if config.inference.persistent:
             self.memory = draw_normal(self.noise, (n_sentences, config.model.latent_dim))
@@ -106,6 +117,8 @@ class Trainer:
         probe_rng = stream(self.config.training.seed, "probe")
         probed = probe(seen, infer, prior, generator, rng=probe_rng) if report and prior.latent_dim else {}
         self.monitor.add(seen, probed)
+        if step % CHECK_EVERY == 0:
+            self._check_prior_chain(seen)
         self._step(epoch, norms)
 
     def end_epoch(self) -> None:
@@ -122,6 +135,7 @@ class Trainer:
             "dropout": self.dropout.get_state(),
             "memory": self.memory,
             "pretraining": self.pretraining,
+            "halvings": self.halvings,
         }
         return flatten(tree, "trainer")
 
@@ -136,7 +150,9 @@ class Trainer:
         self.noise.set_state(tree["noise"])
         self.dropout.set_state(tree["dropout"])
         self.memory = tree["memory"]
-        self.pretraining = tree.get("pretraining", False)  # checkpoints of earlier versions do not say
+        # Checkpoints of earlier versions do not say.
+        self.pretraining = tree.get("pretraining", False)
+        self._halve(tree.get("halvings", 0))
 
     def _end_pretraining(self) -> None:
         """Keep the encoder that the autoencoder has learned, and begin its generator anew (Li et al., EMNLP 2019)."""
@@ -157,6 +173,27 @@ class Trainer:
             return z, z
         start = draw_normal(rng, (n, prior.latent_dim), self.device)
         return prior.chain.run(prior.logdensity, start, rng=rng), start
+
+    def _check_prior_chain(self, seen: Update) -> None:
+        """Halve the prior chain's step, if it is the configured one and gets too long for f."""
+        prior, chain = self.model.prior, prior_chain(self.config.prior.finer(self.halvings))
+        if prior.chain != chain or self.halvings == MOST_HALVINGS or 2 * chain.n_steps > MAX_STEPS:
+            return
+        rng = seen.share.rng(stream(self.config.training.seed, "prior chain"))
+        curvature = seen.share.largest(largest_curvature(prior.logdensity, seen.z_negative, rng=rng))
+        if (level := float(curvature) * chain.largest_step**2 / 4) >= LONG_STEP:
+            self._halve(self.halvings + 1)
+            if self.processes.first:
+                logger.info(
+                    "step %d: curvature x s^2/4 = %.2f of the prior chain; its %d steps become %d, half as long",
+                    *(seen.step, level, chain.n_steps, 2 * chain.n_steps),
+                )
+
+    def _halve(self, times: int) -> None:
+        """The configured prior chain with its step halved so many times."""
+        if times != self.halvings:
+            self.halvings = times
+            self.model.prior.chain = prior_chain(self.config.prior.finer(times))  # type: ignore[misc]
 
     def _dropout(self, step: int) -> torch.Generator:
         """The masks' stream: of the first rank one that goes on, which is saved; of the others one an update."""

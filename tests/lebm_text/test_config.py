@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.config import Config
+from lebm_text.config import Config, PriorConfig
 from lebm_text.errors import InputError
 
 # Every field: values that it takes, values that it refuses (all by --set, as text).
@@ -292,3 +292,11 @@ def test_what_was_open_is_no_conflict_with_what_a_run_has_stored() -> None:
     stored = asked.override(["training.precision=bf16", "training.n_threads=2", "training.seed=5"])
     assert asked.conflicts(stored) == {"training.seed": 1}
     assert stored.conflicts(asked) == {"training.precision": "bf16", "training.n_threads": 2, "training.seed": 5}
+
+
+def test_a_finer_prior_chain_goes_as_far_in_twice_as_many_halves_of_steps() -> None:
+    assert PriorConfig(3, 0.5).finer(0) == PriorConfig(3, 0.5)
+    assert PriorConfig(3, 0.5, noise_scale=0.7).finer(2) == PriorConfig(12, 0.125, noise_scale=0.7)
+    assert PriorConfig(2, (0.4, 0.2)).finer(1) == PriorConfig(4, (0.2, 0.2, 0.1, 0.1))
+    with pytest.raises(InputError, match=r"halvings of prior.step_size must lie in \[0, 4\], got 5"):
+        PriorConfig(3, 0.5).finer(5)

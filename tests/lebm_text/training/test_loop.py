@@ -131,7 +131,7 @@ def test_reports_hold_what_the_documentation_promises(tmp_path: Path) -> None:
     promised = (
         "step epoch nll_token f_positive f_negative gap norm_positive norm_negative move_positive move_negative "
         "grad_generator grad_prior std_positive std_negative std_ratio curvature curvature_posterior curvature_prior "
-        "nll_posterior nll_shuffled nll_prior likelihood_weight noise_scale tokens_per_second eta_seconds"
+        "chain_gap nll_posterior nll_shuffled nll_prior likelihood_weight noise_scale tokens_per_second eta_seconds"
     )
     assert set(report) == set(promised.split())
     assert report["std_ratio"] == pytest.approx(report["std_positive"] / report["std_negative"])

@@ -12,11 +12,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from lebm_text.build import LatentModel, build_model
-from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.short_run import LangevinChain, ShortRun
+from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE
+from lebm_text.random import Rng, draw_normal
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 from lebm_text.training.events import ignore
@@ -26,6 +28,7 @@ from lebm_text.training.monitor import (
     Monitor,
     Update,
     Watchdog,
+    chain_gap,
     largest_curvature,
     probe,
     spread,
@@ -79,7 +82,44 @@ def test_a_probe_tells_own_z_from_anothers() -> None:
     noise = seeded()
     curvature = largest_curvature(infer.target(model.prior, likelihood), z, rng=noise)
     assert float(found["curvature_posterior"]) == pytest.approx(float(curvature) * 0.6**2 / 4)
-    assert set(found) == {"nll_posterior", "nll_prior", "nll_shuffled", "curvature_posterior", "curvature_prior"}
+    curvatures = {"curvature_posterior", "curvature_prior"}
+    assert set(found) == {"nll_posterior", "nll_prior", "nll_shuffled", "chain_gap"} | curvatures
+
+
+class Quadratic(nn.Module):
+    """p_α = N(0, 1/c): f = −(c − 1) z²/2, sampled by a chain."""
+
+    latent_dim = 2
+
+    def __init__(self, curvature: float, step_size: float) -> None:
+        super().__init__()
+        self.curvature, self.chain = curvature, LangevinChain(40, step_size)
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return z.square().sum(-1) * (0.5 * (1 - self.curvature))
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(z) + self.neg_energy(z)
+
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return self.chain.run(self.logdensity, draw_normal(rng, (n, 2)), rng=rng)
+
+    def log_z(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("curvature", "step_size"), [(1.0, 0.5), (4.0, 0.2), (4.0, 0.5), (8.0, 0.5), (10.0, 0.5)])
+def test_the_chains_gap_is_that_of_its_stationary_law(curvature: float, step_size: float) -> None:
+    """A chain of step s ends at variance 1 / (c (1 − c s²/4)) where p_α has 1 / c; within 4 standard errors."""
+    prior = Quadratic(curvature, step_size)
+    ratio = 1 / (1 - curvature * step_size**2 / 4)
+    exact = -(curvature - 1) / curvature * (ratio - 1)
+    n, n_adjusted = 4000, 4000  # of the averages of 30 proposals no more than the chains is assumed
+    error = (curvature - 1) / curvature * math.sqrt(ratio**2 / n + 1 / n_adjusted)
+    found = float(chain_gap(prior, prior.chain, rng=seeded(3), n=n))
+    assert abs(found - exact) <= 4 * error
+    if ratio > 1.5:
+        assert found < -4 * error
 
 
 def test_figures_wait_and_are_averaged_over_the_interval() -> None:
@@ -141,6 +181,7 @@ HEALTHY = {
     "nll_posterior": 2.0,
     "nll_shuffled": 2.5,
     "curvature": 0.2,
+    "chain_gap": -0.1,
     "gap": 1.0,
     "std_ratio": 0.9,
     "valid_ppl_posterior": 30.0,
@@ -155,6 +196,8 @@ HEALTHY = {
         ({"nll_shuffled": 2.0099}, "z is ignored"),
         ({"nll_shuffled": 1.0}, "z is ignored"),
         ({"curvature": 0.51}, "instability"),
+        ({"chain_gap": -0.51}, "fit the chain"),
+        ({"chain_gap": 0.51}, "fit the chain"),
         ({"gap": 32.1}, "drift apart"),
         ({"gap": -32.1}, "drift apart"),
         ({"std_ratio": 0.49}, "spread"),
@@ -176,7 +219,7 @@ def test_each_sign_is_said_once_and_again_when_it_comes_back(sign: dict[str, flo
 def test_short_of_the_thresholds_nothing_is_said() -> None:
     short = {"nll_posterior": 2.0, "nll_shuffled": 2.01, "curvature": 0.49, "gap": 31.9, "std_ratio": 0.51}
     assert Watchdog(32).check(short) == []
-    assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99}) == []
+    assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99, "chain_gap": -0.49}) == []
     assert Watchdog(32).check({}) == []
     assert Watchdog(32).check({"valid_ppl": 109.9, "uniform_ppl": 100.0}) == []
     assert len(Watchdog(0).check({"valid_ppl": 1e29, "uniform_ppl": 100.0})) == 1

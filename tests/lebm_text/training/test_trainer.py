@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_inference, build_model
+from lebm_text.build import LatentModel, build_inference, build_model, prior_chain
+from lebm_text.config import MOST_HALVINGS
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, BatchPlan
-from lebm_text.training.trainer import Trainer, generator_loss, prior_loss
+from lebm_text.training import trainer as trainers
+from lebm_text.training.trainer import CHECK_EVERY, Trainer, generator_loss, prior_loss
 
 from ..toy import (
     BOS,
@@ -381,3 +383,61 @@ def test_expected_gradient_of_an_epoch_is_that_of_the_corpus() -> None:
     whole = corpus.batch(np.arange(len(lengths)))
     wanted = gradient(-generator.log_likelihood(whole, z[whole.index]).mean())
     assert gap(torch.stack(steps).mean(0), wanted) < 1e-12
+
+
+def _steep(factor: float, **changes: dict[str, Any]) -> Trainer:
+    """A trainer whose f has been multiplied: with a factor of 200 its curvature is far too large for steps of 0.5."""
+    trainer = _trainer(**changes)
+    with torch.no_grad():
+        trainer.model.get_parameter("prior.layers.2.weight").mul_(factor)
+    return trainer
+
+
+@pytest.mark.parametrize(("factor", "halvings"), [(1.0, 0), (200.0, 1)])
+def test_the_prior_chains_step_is_halved_where_it_is_too_long_for_f(factor: float, halvings: int) -> None:
+    trainer, (batch, *_) = _steep(factor), _batches()
+    _update(trainer, batch, epoch=0.0, step=CHECK_EVERY - 1)
+    assert trainer.halvings == 0
+    trainer.update(batch, epoch=0.0, step=CHECK_EVERY)
+    assert trainer.halvings == halvings
+    chain = trainer.model.prior.chain
+    assert chain == prior_chain(trainer.config.prior.finer(halvings))
+    assert (chain.n_steps, chain.largest_step) == ((3, 0.5), (6, 0.25))[halvings]
+
+
+def test_a_look_at_the_step_changes_nothing_while_it_is_short_enough() -> None:
+    trainers = [_trainer(), _trainer()]
+    for trainer, steps in zip(
+        trainers, ((CHECK_EVERY - 1, CHECK_EVERY + 1), (CHECK_EVERY, 2 * CHECK_EVERY)), strict=True
+    ):
+        for step, batch in zip(steps, _batches(), strict=False):
+            trainer.update(batch, epoch=0.0, step=step)
+    assert _differ(*(_weights(trainer.model) for trainer in trainers)) == []
+
+
+def test_a_resumed_trainer_has_the_halved_step_and_goes_on_alike() -> None:
+    trainer, (first, second, _) = _steep(200.0), _batches()
+    trainer.update(first, epoch=0.0, step=CHECK_EVERY)
+    again = _trainer()
+    tensors, skeleton = trainer.state()
+    again.load_state({name: tensor.clone() for name, tensor in tensors.items()}, skeleton)
+    assert again.model.prior.chain == trainer.model.prior.chain
+    for each in (trainer, again):
+        each.update(second, epoch=0.0, step=CHECK_EVERY + 1)
+    assert _differ(_weights(trainer.model), _weights(again.model)) == []
+
+
+def test_halving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainers, "LONG_STEP", 0.0)
+    trainer, (batch, *_) = _trainer(), _batches()
+    for i in range(MOST_HALVINGS + 2):
+        trainer.update(batch, epoch=0.0, step=CHECK_EVERY * (i + 1))
+    assert trainer.halvings == MOST_HALVINGS
+
+
+def test_a_chain_that_is_not_the_configured_one_is_left_alone() -> None:
+    trainer, (batch, *_) = _steep(200.0), _batches()
+    own = prior_chain(trainer.config.prior.finer(1))
+    trainer.model.prior.chain = own  # type: ignore[misc]
+    trainer.update(batch, epoch=0.0, step=CHECK_EVERY)
+    assert (trainer.halvings, trainer.model.prior.chain) == (0, own)
