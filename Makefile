@@ -40,7 +40,7 @@ $(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[analysis,dev,kjv,tensorboard,viz]'
+	$(INSTALL) --editable '.[analysis,dev,embed,kjv,tensorboard,viz]'
 	@touch $@
 
 demo: $(VENV)/demo.stamp

@@ -2,6 +2,7 @@
 
     lm_eval.fppl(samples, real_train).ppl        a judge of real text reads the samples
     lm_eval.rppl(samples, real_test).ppl         a judge of the samples reads real text
+    lm_eval.fed(samples, real_test).frechet      a sentence encoder compares what they are about
     lm_eval.NgramModel.train(lines, order=5)     a Kneser-Ney model: .score(lines), .save("model.arpa")
 
 The package reads text, never a checkpoint, so it can judge any system; n-gram judges need no torch. `lm_eval` is also
@@ -17,15 +18,16 @@ from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .embedding import fed
     from .lists import fppl, rppl
     from .ngram import NgramModel
     from .texts import closed_vocabulary
 
-__all__ = ["PROVIDER", "NgramModel", "closed_vocabulary", "foreign_provider", "fppl", "rppl"]
+__all__ = ["PROVIDER", "NgramModel", "closed_vocabulary", "fed", "foreign_provider", "fppl", "rppl"]
 
 PROVIDER = "lebm-text"
 
-_MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fppl": "lists", "rppl": "lists"}
+_MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fed": "embedding", "fppl": "lists", "rppl": "lists"}
 
 
 @cache

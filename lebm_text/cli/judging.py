@@ -1,4 +1,4 @@
-"""What `fppl`, `rppl` and `evaluate` do alike: find the texts that were named, judge them, show the report."""
+"""What `fppl`, `rppl`, `evaluate` and `fed` do alike: find the texts that were named, judge them, show the report."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import click
 
 from lebm_text.errors import InputError
 from lebm_text.processes import joined
-from lebm_text.reports.judged import Judged
-from lebm_text.reports.judging import JudgeSettings, RealSource
+from lebm_text.reports.base import Report
+from lebm_text.reports.texts import RealSource, TextSettings
 from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
@@ -20,12 +20,12 @@ from .console import make_report
 
 __all__ = ["judge"]
 
-J = TypeVar("J", bound=Judged)
+R = TypeVar("R", bound=Report)
 
 
 def judge(
-    compute: Callable[..., J],
-    settings_of: Callable[..., JudgeSettings],
+    compute: Callable[..., R],
+    settings_of: Callable[..., TextSettings],
     kind: str,
     *,
     samples: Path | None,
@@ -35,7 +35,7 @@ def judge(
     as_json: bool,
     output: Path | None,
     **options: Any,
-) -> J | None:
+) -> R | None:
     """The report, shown and written (for a run into its eval/, under `kind`); None in all processes but the first."""
     if samples is not None and run is not None:
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")

@@ -69,6 +69,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "fppl": CommandEntry(".perplexity", "Forward perplexity: a model of real text reads generated text.", True, "fppl"),
     "rppl": CommandEntry(".perplexity", "Reverse perplexity: a model of generated text reads real text.", True, "rppl"),
     "evaluate": CommandEntry(".evaluate", "Both perplexities over decoding temperatures, with a picture.", True),
+    "fed": CommandEntry(".fed", "Distance of meaning: a sentence encoder sets samples beside real text."),
     "likelihood": CommandEntry(".likelihood", "log p(x) of held-out sentences, and use of z.", True),
     "trajectories": CommandEntry(".trajectories", "Langevin chains of the prior, step by step."),
     "views": CommandEntry(".views", "Prior, posterior and N(0, I) in one picture."),

@@ -25,6 +25,7 @@ __all__ = [
     "MAX_SEED",
     "NEW_DIRECTORY",
     "NEW_FILE",
+    "SAMPLES_REPORT",
     "SHARE",
     "TEXT",
     "VERBOSE",
@@ -43,6 +44,7 @@ __all__ = [
     "report_options",
     "run_option",
     "run_options",
+    "sample_options",
     "scoring_options",
     "seed_option",
     "split_option",
@@ -97,6 +99,7 @@ NEW_FILE = _Path(dir_okay=False, path_type=Path)
 NEW_DIRECTORY = _Path(file_okay=False, path_type=Path)
 _MINUTES = _FiniteRange(0, MAX_COUNT, min_open=True)
 _TEMPERATURE = _FiniteRange(MIN_TEMPERATURE, MAX_TEMPERATURE)
+SAMPLES_REPORT = "into the run's eval/; nowhere for --samples"
 _PRECISION = click.Choice(["fp32", "bf16", "auto"])
 
 
@@ -253,9 +256,8 @@ def decoding_options(default: str) -> Decorator:
     )
 
 
-def judge_options(*, lm: str, temperatures: str) -> Decorator:
-    """The options of every command that judges samples; the arguments say what holds where they are not given."""
-    judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
+def sample_options(*, n: str, temperatures: str) -> Decorator:
+    """Which samples, and beside which real text; the arguments say what the defaults are."""
     several: dict[str, Any] = {"multiple": True, "callback": lambda _ctx, _param, given: tuple(dict.fromkeys(given))}
     return _all_of(
         click.option("--samples", type=INPUT,
@@ -265,24 +267,31 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
         run_option,
         click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
         data_dir_option,
+        split_option("test", "valid", help_text="The held-out real text; use valid for choices."),
+        click.option("-n", type=whole(), help=f"How many samples.  [default: {n}]"),
+        click.option("--temperature", "temperatures", type=_TEMPERATURE, **several,
+                     help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]"),
+        click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), **several,
+                     help="Judge the run's samples of this seed; repeatable; the first seeds all draws from texts.  "
+                     "[default: 1]"),
+        click.option("--tokenize", is_flag=True,
+                     help="The samples are raw text: separate their words, and lower-case them, as the corpus has it."),
+    )
+
+
+def judge_options(*, lm: str, temperatures: str) -> Decorator:
+    """The options of every command that judges samples by perplexities."""
+    judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
+    return _all_of(
+        sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
         click.option("--lm", type=judges,
                      help=f"The judge: Kneser-Ney of this order, an LSTM, or kn5 and the LSTM.  [default: {lm}]"),
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
-        split_option("test", "valid", help_text="The held-out real text; use valid for choices."),
-        click.option("-n", type=whole(),
-                     help="How many samples.  [default: all in the file; for a run as many as training sentences]"),
-        click.option("--temperature", "temperatures", type=_TEMPERATURE, **several,
-                     help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]"),
-        click.option("--seed", "seeds", type=click.IntRange(0, MAX_SEED), **several,
-                     help="Judge the run's samples of this seed; repeatable; the first seeds the bootstrap.  "
-                     "[default: 1]"),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,
                      help="Train the LSTM judge from so many seeds, for the spread."),
-        click.option("--tokenize", is_flag=True,
-                     help="The samples are raw text: separate their words, and lower-case them, as the corpus has it."),
         _backend_option,
-        report_options("into the run's eval/; nowhere for --samples"),
+        report_options(SAMPLES_REPORT),
     )
 
 

@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "anomaly": "Anomaly",
     "curves": "Curves",
     "directions": "Directions",
+    "embedding": "Embedding",
     "frontier": "Frontier",
     "interpolation": "Interpolation",
     "likelihood": "Likelihood",

@@ -18,7 +18,8 @@ from lm_eval.protocol import METRICS
 from .base import Interval, new_table, versions
 from .drawing import hover, new_figure, save_picture
 from .judged import OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
-from .judging import JudgeSettings, RealSource, SampleSource, prepare, spreads
+from .judging import JudgeSettings, prepare, spreads
+from .texts import RealSource, SampleSource
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

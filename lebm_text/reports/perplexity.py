@@ -20,7 +20,8 @@ from lm_eval.texts import Samples, calibration_texts
 
 from .base import Interval, new_table, versions
 from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
-from .judging import JudgeSettings, Judging, RealSource, SampleSource, prepare, spreads
+from .judging import JudgeSettings, Judging, prepare, spreads
+from .texts import RealSource, SampleSource
 
 __all__ = ["KnownText", "Perplexity", "PerplexitySettings", "compute"]
 

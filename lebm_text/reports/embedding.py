@@ -1,0 +1,168 @@
+"""Samples beside real text in the space of a sentence encoder: Fréchet distance, and what nearest neighbours say.
+
+See `lm_eval.embedding` for the figures. Perplexities see the next word; this sees what sentences are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Group
+from rich.text import Text
+
+from lebm_text.environment import resolve_device
+from lebm_text.errors import InputError
+from lebm_text.generation.samples import Decoding
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
+from lm_eval.embedding import DEFAULT_ENCODER, EmbeddingScore, N, fed, load_encoder
+
+from .base import Report, check_judges, new_table, versions
+from .drawing import hover, panels
+from .judged import CorpusSplit, Decoded, decoding_of
+from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DEFAULT_ENCODER", "Embedding", "EmbeddingSettings", "TextScore", "compute"]
+
+_NEIGHBOURS = ("precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings(TextSettings):
+    """What `TextSettings` has, and how sentences become vectors; `n` is by default at most 3,000 of each text.
+
+    Attributes:
+        k: neighbours.
+        encoder: a model of sentence-transformers by its name or directory.
+    """
+
+    k: int = 5
+    encoder: str = DEFAULT_ENCODER
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScore(Decoded, EmbeddingScore):
+    """The figures of one text, `text` its label, of whose `n_sentences` the first `n` or a draw were embedded."""
+
+    text: str
+    n_sentences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Report):
+    """The figures of each text, and of `real`: as many sentences of the real training text."""
+
+    kind: ClassVar[str] = "embedding"
+
+    corpus: CorpusSplit
+    results: list[TextScore]
+    real: EmbeddingScore
+
+    def table(self) -> Group:
+        """A row a text, the row of real text, and how to read them."""
+        table = new_table(
+            f"{self.corpus.name}, {self.corpus.split}: distance of meaning",
+            "text",
+            "FED",
+            "95 %",
+            *_NEIGHBOURS,
+            "MAUVE",
+        )
+        rows: list[tuple[str, EmbeddingScore]] = [(self._name(row), row) for row in self.results]
+        for name, score in [*rows, ("real data (train)", self.real)]:
+            low, high = score.ci95["frechet"]
+            near = [f"{getattr(score, figure):.3f}" for figure in _NEIGHBOURS]
+            mauve = "" if score.mauve is None else f"{score.mauve:.3f}"
+            table.add_row(name, f"{score.frechet:.1f}", f"{low:.1f} to {high:.1f}", *near, mauve)
+        lines = [
+            "FED is the Fréchet distance of sentence embeddings × 1000: near the row of real data is good.",
+            f"All rows are of {self.real.n:,} sentences; with fewer the distance grows.",
+        ]
+        return Group(table, *map(Text, lines))
+
+    def _name(self, row: TextScore) -> str:
+        return decoding_of(row, self.results).removeprefix(", ") or row.text
+
+    def figure(self) -> Figure:
+        """The distance, and precision against recall, of each text."""
+        figure, (distance, neighbours) = panels(1, 2, ["distance to real text", "neighbours in the embedding"])
+        names = [self._name(row) for row in self.results]
+        values = [row.frechet for row in self.results]
+        spans = [[abs(row.ci95["frechet"][end] - row.frechet) for row in self.results] for end in (0, 1)]
+        distance.errorbar(range(len(names)), values, yerr=spans, fmt="o", capsize=3)
+        distance.axhline(self.real.frechet, color="C3", linewidth=0.8)
+        distance.annotate("real text", (0, self.real.frechet), fontsize="small", color="C3", va="bottom")
+        distance.set_xticks(range(len(names)), names)
+        distance.margins(x=0.2)
+        distance.set_ylim(bottom=0)
+        distance.set_ylabel("FED, Fréchet distance × 1000 (low is close)")
+        (dots,) = neighbours.plot([row.recall for row in self.results], [row.precision for row in self.results], "o")
+        hover(dots, names)
+        (star,) = neighbours.plot([self.real.recall], [self.real.precision], "*", color="C3", markersize=12)
+        hover(star, ["real text"])
+        neighbours.set_xlabel("recall (variety)")
+        neighbours.set_ylabel("precision (quality)")
+        return figure
+
+
+def compute(
+    source: SampleSource,
+    settings: EmbeddingSettings | None = None,
+    on_progress: Progress = silent,
+    processes: Processes = ALONE,
+    *,
+    corpus: RealSource = None,
+) -> Embedding:
+    """Compare the samples of a run, which are generated if it has none, or any text with real held-out text.
+
+    Args:
+        source: a run, the path of a text file, or a list of sentences.
+        processes: that share the generation of samples; all of them get the report.
+        corpus: the real text; needed for samples that are not a run's.
+
+    Raises:
+        InputError: something is not there, cannot be read, or is too short.
+    """
+    settings = settings or EmbeddingSettings()
+    check_judges()
+    settings.check()
+    encoder = load_encoder(settings.encoder, str(resolve_device(settings.device)))
+    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
+    wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
+    real = find_real(source, settings, processes, corpus=corpus)
+    samples, sha256 = find_samples(source, wanted, decodings, real, on_progress, processes)
+    held_out, k, seed, split = real.text.held_out, settings.k, settings.seed, settings.split
+    if settings.n is not None and settings.n > len(held_out):
+        raise InputError(f"{real.text.name} {settings.split} has {len(held_out):,} sentences, fewer than -n asks for")
+
+    def score(sentences: Sequence[str], name: str, n: int) -> EmbeddingScore:
+        return fed(
+            sentences,
+            held_out,
+            encoder,
+            n=n,
+            k=k,
+            seed=seed,
+            names=(name, f"{real.text.name}-{split}"),
+            on_done=lambda done: on_progress(f"sentences embedded, {name}", done, 2 * n),
+        )
+
+    results = []
+    for text in samples:
+        n = min(settings.n or N, len(held_out), len(text.sentences))
+        scored = vars(score(text.sentences, text.label, n))
+        results.append(TextScore(**scored | how_decoded(text), n_sentences=len(text.sentences)))
+    smallest = min(row.n for row in results)
+    return Embedding(
+        corpus=real.named,
+        results=results,
+        real=score(real.text.train, f"{real.text.name}-train", smallest),
+        sha256=sha256,
+        versions=versions("sentence-transformers", "transformers", "mauve-text"),
+    )

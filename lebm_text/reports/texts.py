@@ -1,0 +1,187 @@
+"""Samples to look at, and the real text beside which they are: what judges of words and of meaning share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lebm_text.checks import at_least, one_of
+from lebm_text.errors import InputError
+from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
+from lebm_text.processes import ALONE, Processes
+from lebm_text.progress import Progress
+from lebm_text.run import Run
+from lebm_text.text.corpora import Corpus, find_corpus
+from lm_eval.counts import as_sentences
+from lm_eval.texts import RealText
+from lm_eval.tokenisation import Tokenisation, tokenisation_of
+
+from .judged import CorpusSplit
+
+__all__ = ["Real", "RealSource", "SampleSource", "TextSettings", "find_real", "find_samples", "how_decoded"]
+__all__ += ["real_text"]
+
+SampleSource = Run | Path | str | Sequence[str]
+"""Samples: those of a run, the lines of a text file (its path), or a list of sentences."""
+
+RealSource = Run | Corpus | str | None
+"""Real text: what a run was trained on, a corpus, or the name or directory of one; None: that of the run judged."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Which samples are looked at, and beside which real text.
+
+    Attributes:
+        split: the held-out real text: test, or valid for choices.
+        n: how many samples; None: all of a text, of a run as many as there are training sentences.
+        temperatures: decode a run at these.
+        seeds: and with these; the first is also that of draws from the texts.
+        device: of the run's model, of LSTM judges and encoders: auto, cpu or cuda.
+        text_column: of samples in a file with columns; see `read_samples`.
+        tokenize: samples are raw text, whose words are first separated as those of the corpus are.
+    """
+
+    split: str = "test"
+    n: int | None = None
+    temperatures: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    device: str = "auto"
+    text_column: str | None = None
+    tokenize: bool = False
+
+    @property
+    def seed(self) -> int:
+        return self.seeds[0] if self.seeds else 1
+
+    def file_name(self, kind: str) -> str:
+        """Of a report in a run's eval/, without the suffix. Raises InputError as `check` does."""
+        self.check()
+        return f"{kind}-{self.split}"
+
+    def check(self) -> None:
+        """Raises InputError for a setting that is none."""
+        one_of("split", self.split, ("test", "valid"))
+        at_least("n", 1 if self.n is None else self.n, 1)
+        at_least("seed", min(self.seeds, default=0), 0)
+
+
+@dataclass(frozen=True)
+class Real:
+    """The real text, read.
+
+    Attributes:
+        corpus: where it lies.
+        named: the held-out text.
+        text: its sentences, their words separated anew if samples are to be.
+        tokenisation: by which that was done.
+    """
+
+    corpus: Corpus
+    named: CorpusSplit
+    text: RealText
+    tokenisation: Tokenisation | None
+
+
+def find_real(
+    source: SampleSource, settings: TextSettings, processes: Processes = ALONE, *, corpus: RealSource
+) -> Real:
+    """Find and read the real text. All processes meet here.
+
+    Raises:
+        InputError: it is not there, cannot be read, or `source` and `settings` do not go together.
+    """
+    if not isinstance(source, Run):
+        if settings.temperatures:
+            raise InputError("--temperature decodes a run again; a text from --samples is judged as it is")
+        if len(settings.seeds) > 1:
+            raise InputError("several --seed draw a run's samples again; a text from --samples is judged as it is")
+    run = source if isinstance(source, Run) else corpus if isinstance(corpus, Run) else None
+    found = processes.first_then_others(lambda: _corpus(run, corpus))
+    real = real_text(found, settings.split, lowercase=run is not None and run.config.text.lowercase)
+    tokenisation = tokenisation_of(real.train) if settings.tokenize else None
+    if tokenisation is not None:
+        train, held_out, valid = map(tokenisation.real, (real.train, real.held_out, real.valid))
+        real = replace(real, train=train, held_out=held_out, valid=valid)
+    return Real(found, CorpusSplit(found.name, settings.split), real, tokenisation)
+
+
+def find_samples(
+    source: SampleSource,
+    settings: TextSettings,
+    decodings: Sequence[Decoding],
+    real: Real,
+    on_progress: Progress,
+    processes: Processes = ALONE,
+    *,
+    splits: Sequence[str] = ("train",),
+) -> tuple[list[SampledText], dict[str, str]]:
+    """Find and read the samples, generating those that a run lacks. All processes meet here.
+
+    Args:
+        splits: of the real text, besides the held-out one, on which the figures depend.
+
+    Returns:
+        One text for each decoding and seed of a run, or the one that was named; and the sha256 of the splits, the
+        samples, and the weights of the run that they come from.
+
+    Raises:
+        InputError: something is not there or cannot be read.
+    """
+    if isinstance(source, Run):
+        n, how = settings.n or len(real.text.train), (decodings, settings.seeds)
+        texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
+    else:
+        given = Path(source) if isinstance(source, (str, Path)) else as_sentences(source, "samples")
+        texts = [read_samples(given, settings.n, column=settings.text_column)]
+    found = real.corpus.splits
+    hashes = [split.sha256 for split in found.values()] + [text.sha256 for text in texts]
+    processes.require_same("texts", " ".join(hashes))
+    if processes.first:
+        for notice in real.corpus.notices:
+            logger.info(notice)
+    sha256 = {split: found[split].sha256 for split in (*splits, settings.split)}
+    sha256 |= {text.label: text.sha256 for text in texts}
+    if isinstance(source, Run):
+        sha256["weights"] = source.weights_sha256
+    if real.tokenisation is not None:
+        texts = [_tokenised(text, real.tokenisation) for text in texts]
+    return texts, sha256
+
+
+def how_decoded(text: SampledText) -> dict[str, Any]:
+    """The fields of `Decoded`, and `text`, the label."""
+    made = text.settings
+    temperature = made.get("temperature") if made.get("decode") == "sample" else None
+    return {"text": text.label, "decode": made.get("decode"), "temperature": temperature, "seed": made.get("seed")}
+
+
+def _tokenised(text: SampledText, how: Tokenisation) -> SampledText:
+    """A text whose words are separated as those of the real training text are; of a run: sentencepiece>13a."""
+    tokenizer = text.tokenizer.removesuffix("word") + how.name
+    return replace(text, sentences=list(map(how.sentence, text.sentences)), tokenizer=tokenizer)
+
+
+def _corpus(run: Run | None, corpus: RealSource) -> Corpus:
+    if isinstance(corpus, Corpus):
+        return corpus
+    if isinstance(corpus, str):
+        return find_corpus(corpus, data_dir=None if run is None else run.data_dir)
+    if run is None:
+        raise InputError("samples that come from no run need a corpus: the name or the directory of the real text")
+    return run.corpus()
+
+
+def real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
+    """A corpus as judges take it; `split` is held out."""
+
+    def sentences(name: str) -> list[str]:
+        return list(corpus.splits[name].lowered() if lowercase else corpus.splits[name].sentences())
+
+    name = f"{corpus.name}-lower" if lowercase else corpus.name
+    return RealText(name, sentences("train"), split, sentences(split), sentences("valid"))

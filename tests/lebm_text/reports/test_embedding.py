@@ -1,0 +1,71 @@
+"""The judge of meaning on lists, files and a run, with an encoder that needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.reports import embedding
+from lebm_text.reports.embedding import Embedding, EmbeddingSettings
+from lm_eval.embedding import Embeddings
+
+from ...lm_eval.grammar import grammar_sentences
+
+
+class Letters:
+    """How often three letters stand in a sentence, and how long it is."""
+
+    name = "letters@1"
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        return np.array([[len(each), *map(each.count, "aet")] for each in sentences], dtype=np.float32)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", lambda name, device: Letters())
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: 0.5)  # the package takes seconds to import
+    directory = tmp_path / "grammar"
+    directory.mkdir()
+    for seed, (name, n) in enumerate({"train": 300, "valid": 60, "test": 150}.items()):
+        lines = "".join(f"{line}\n" for line in grammar_sentences(n, seed))
+        (directory / f"{name}.txt").write_text(lines, encoding="utf-8")
+    return str(directory)
+
+
+def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corpus: str, tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    good = embedding.compute(grammar_sentences(200, 9), None, lambda *call: calls.append(call), corpus=corpus)
+    (row,) = good.results
+    assert (row.n, row.n_sentences, good.real.n) == (150, 200, 150)
+    assert row.signature == "FED|enc:letters@1|test:grammar-test|samples:samples|n:150|k:5|seed:1"
+    assert "samples:grammar-train" in good.real.signature
+    assert ("sentences embedded, samples", 300, 300) in calls
+    path = tmp_path / "noise.txt"
+    path.write_text("zzz\n" * 90 + "the\n" * 10)
+    noise = embedding.compute(path, corpus=corpus)
+    assert (noise.results[0].n, noise.real.n) == (100, 100)
+    assert noise.results[0].frechet > 10 * row.frechet
+    assert noise.results[0].recall == 0.0
+    assert noise.results[0].mauve == 0.5
+    assert Embedding.from_json(good.to_json()) == good
+    assert len(good.figure().axes) == 2
+
+
+def test_too_short_texts_and_bad_settings_are_one_line(corpus: str) -> None:
+    for samples, settings, said in (
+        (["a"] * 4, EmbeddingSettings(k=3), "too few for a Fréchet distance"),
+        (["a"] * 3, EmbeddingSettings(), "hundreds"),
+        (["a"] * 9, EmbeddingSettings(n=10), "fewer than the 10"),
+        (["a"] * 900, EmbeddingSettings(n=151), "grammar test has 150 sentences, fewer than -n asks for"),
+        (["a"] * 9, EmbeddingSettings(k=0), "k must be"),
+        (["a"] * 9, EmbeddingSettings(split="train"), "split must be"),
+    ):
+        with pytest.raises(InputError, match=said):
+            embedding.compute(samples, settings, corpus=corpus)
+    with pytest.raises(InputError, match="need a corpus"):
+        embedding.compute(["a"])

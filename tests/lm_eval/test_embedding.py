@@ -1,0 +1,159 @@
+"""Distances between clouds of embeddings: closed forms, orders that must hold, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.text.corpora import find_corpus
+from lm_eval.embedding import Embeddings, embed, fed, frechet_distance, load_encoder, neighbourhoods, score_embeddings
+from lm_eval.texts import calibration_texts
+
+
+class Lengths:
+    """An encoder whose vectors say how long a sentence is, and how often it was asked."""
+
+    name = "lengths@1"
+
+    def __init__(self) -> None:
+        self.n_encoded = 0
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        self.n_encoded += len(sentences)
+        return np.array([[len(sentence), sentence.count("a")] for sentence in sentences], dtype=np.float32)
+
+
+def gaussian(mean: Sequence[float], covariance: npt.ArrayLike, n: int = 400) -> npt.NDArray[np.float64]:
+    """Vectors whose mean and covariance are exactly these."""
+    rows = np.random.default_rng(1).normal(size=(n, len(mean)))
+    rows -= rows.mean(axis=0)
+    rows = rows @ np.linalg.inv(np.linalg.cholesky(np.cov(rows.T))).T
+    return np.asarray(rows @ np.linalg.cholesky(np.asarray(covariance)).T + mean)
+
+
+def test_distance_of_gaussians_in_closed_form() -> None:
+    """Along axes: |μ|² + Σ (σ − τ)²; for any two matrices the trace of the root is the sum of √eig(Σ₁Σ₂)."""
+    along = frechet_distance(gaussian((0, 0), ((4, 0), (0, 9))), gaussian((1, 2), ((1, 0), (0, 1))))
+    assert along == pytest.approx(1 + 4 + 1 + 4)
+    first, second = np.array(((2.0, 0.7), (0.7, 1.0))), np.array(((1.0, -0.4), (-0.4, 3.0)))
+    crossed = np.sqrt(np.linalg.eigvals(first @ second)).sum()
+    wanted = np.trace(first + second) - 2 * crossed
+    assert frechet_distance(gaussian((0, 0), first), gaussian((0, 0), second)) == pytest.approx(wanted)
+    assert frechet_distance(gaussian((0, 0), first), gaussian((0, 0), first)) == pytest.approx(0, abs=1e-9)
+
+
+def test_neighbourhoods_by_hand() -> None:
+    """With k = 1 the balls of 0, 1 and 10 reach 1, 1 and 9 far, those of 0.5, 0.7 and 30 reach 0.2, 0.2 and 29.3."""
+    found = neighbourhoods([[0.0], [1.0], [10.0]], [[0.5], [0.7], [30.0]], k=1)
+    assert found.precision == pytest.approx(2 / 3)  # 30 lies in no real ball
+    assert found.recall == pytest.approx(2 / 3)  # of 30's ball, 1 and 10
+    assert found.density == pytest.approx(4 / 3)  # 0.5 and 0.7 lie in those of 0 and of 1
+    assert found.coverage == pytest.approx(2 / 3)  # the ball of 10 holds no sample
+
+
+def test_the_same_text_has_all_and_the_distance_falls_with_n() -> None:
+    rng = np.random.default_rng(2)
+    real = rng.normal(size=(600, 6))
+    same = score_embeddings(real, real)
+    assert (same.precision, same.recall, same.coverage) == (1.0, 1.0, 1.0)
+    assert same.frechet == pytest.approx(0, abs=1e-6)
+    floors = [score_embeddings(rng.normal(size=(n, 6)), rng.normal(size=(n, 6))).frechet for n in (100, 600)]
+    assert 0 < floors[1] < floors[0] / 2
+
+
+def test_collapsed_and_noisy_samples_are_told_apart() -> None:
+    """Samples of one half of the real text are precise and cover little; scattered ones the other way round."""
+    rng = np.random.default_rng(3)
+    real = rng.normal(size=(500, 3)) + 8 * (np.arange(500) % 2)[:, None]
+    half = score_embeddings(real, rng.normal(size=(500, 3)))
+    scattered = score_embeddings(real, rng.normal(size=(500, 3)) * 8 + 4)
+    assert half.precision > 0.9 > 0.6 > half.recall
+    assert half.coverage < 0.6
+    assert scattered.precision < 0.3 < 0.9 < scattered.recall
+
+
+@pytest.mark.slow
+def test_intervals_have_the_width_of_repeated_samples() -> None:
+    """Over 60 draws of samples the mean half width is 2.093 standard deviations, within 35 %."""
+    rng = np.random.default_rng(4)
+    real = rng.normal(size=(200, 4))
+    scores = [score_embeddings(real, 1.2 * rng.normal(size=(200, 4)) + 0.3) for _ in range(60)]
+    for name in ("frechet", "precision", "density"):
+        spread = np.std([getattr(score, name) for score in scores], ddof=1)
+        width = np.mean([score.ci95[name][1] - score.ci95[name][0] for score in scores]) / 2
+        assert width / 2.093 == pytest.approx(spread, rel=0.35), name
+
+
+@pytest.mark.parametrize(
+    ("real", "samples", "k", "said"),
+    [
+        (np.zeros((5, 8)), np.zeros((50, 8)), 3, "real text: 5 sentences are too few"),
+        (np.ones((50, 8)), np.ones((8, 8)), 3, "samples: 8 sentences are too few"),
+        (np.ones((50, 8)), np.ones((50, 7)), 3, "dimensions"),
+        (np.ones((50, 8)), np.full((50, 8), np.nan), 3, "finite"),
+        (np.ones((50, 8)), np.ones((50, 8)), 50, "k must be"),
+    ],
+)
+def test_refused(real: npt.ArrayLike, samples: npt.ArrayLike, k: int, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        score_embeddings(real, samples, k)
+
+
+def test_one_sentence_more_than_dimensions_is_enough() -> None:
+    rows = np.random.default_rng(6).normal(size=(9, 8))
+    assert score_embeddings(rows, rows, 2).frechet == pytest.approx(0, abs=1e-6)
+
+
+def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)  # the package takes seconds to import
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    encoder, heard = Lengths(), list[int]()
+    real = [f"{'a ' * (i % 7)}{'b' * (i % 11)}" for i in range(300)]
+    samples = [f"{'a ' * (i % 5)}{'b' * (i % 13)}" for i in range(200)]
+    score = fed(samples, real, encoder, n=250, names=("samples(n=200)", "toy-test"), on_done=heard.append)
+    assert (score.n, encoder.n_encoded, heard[-1]) == (200, 400, 400)
+    assert score.signature == "FED|enc:lengths@1|test:toy-test|samples:samples(n=200)|n:200|k:5|seed:1"
+    assert fed(samples, real, encoder, n=250, names=("samples(n=200)", "toy-test")) == score
+    assert encoder.n_encoded == 400
+    assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
+    entry = next(tmp_path.rglob("*.npy"))
+    entry.write_bytes(entry.read_bytes()[:-7])
+    assert fed(samples, real, encoder, n=250).frechet == score.frechet
+
+
+def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    text = ["aaa", "a", "", "bb"] * 400
+    assert embed(text, Lengths())[:, 0].tolist() == [len(sentence) for sentence in text]
+
+
+def test_bad_texts_are_named() -> None:
+    with pytest.raises(InputError, match="samples: expected a list"):
+        fed("one string", ["a"] * 9, Lengths())
+    with pytest.raises(InputError, match="hundreds"):
+        fed(["a"], ["a"] * 9, Lengths())
+
+
+@pytest.mark.slow
+def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearest is other real text, then 5-gram samples, shuffled words, one sentence repeated; the default encoder."""
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    text = list(find_corpus("kjv").splits["train"].sentences())
+    text = [text[row] for row in np.random.default_rng(5).permutation(len(text))[:3000]]
+    real, other, known = text[:400], text[400:800], dict(calibration_texts(text, 400, seed=1))
+    encoder = load_encoder()
+    texts = [other, known["5-gram samples"], known["training text, words shuffled"], other[:1] * 400]
+    scores = [fed(each, real, encoder, n=400) for each in texts]
+    distances = [score.frechet for score in scores]
+    assert distances == sorted(distances)
+    assert scores[0].ci95["frechet"][1] < scores[1].ci95["frechet"][0]
+    assert scores[3].recall == 0.0
+    mauve = [score.mauve or 0.0 for score in scores]
+    assert mauve[0] > 0.8 > max(mauve[1:])
+    with pytest.raises(InputError, match="no sentence encoder"):
+        load_encoder(str(tmp_path / "absent"))
