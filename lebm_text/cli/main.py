@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 
 import click
 
@@ -29,7 +29,7 @@ from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 from lebm_text.threads import spin_briefly
 
-from .streams import print_note, standard_streams
+from .streams import OutputError, print_note
 
 __all__ = ["ARGUMENTS", "COMMANDS", "INTERRUPTED", "PROGRAM", "CommandEntry", "cli", "main", "stop_on_signals"]
 
@@ -172,7 +172,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Errors of the user are reported on stderr, bugs propagate.
     """
     spin_briefly()
-    with standard_streams():
+    with _standard_streams():
         return _run(list(sys.argv[1:] if args is None else args))
 
 
@@ -249,3 +249,55 @@ def _handlers(handler: Callable[[int, FrameType | None], None], *signals: signal
     finally:
         for number, former in previous.items():
             signal.signal(number, former)
+
+
+@contextmanager
+def _standard_streams() -> Iterator[None]:
+    """Inside, nothing that is opened takes the number of a closed stream; what cannot be written is lost in the end.
+
+    A file that a training opened as number 2 would be given all that native code has to say.
+    """
+    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):  # neither read nor written with success
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, way)  # the lowest number that is free
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout, sys.stderr = before[0] or cast(TextIO, _Closed()), before[1] or nowhere
+        try:
+            yield
+        finally:
+            _forget()
+            sys.stdout, sys.stderr = before
+
+
+def _forget() -> None:
+    """Send what cannot be written nowhere, or Python complains of it while it exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+                stream.flush()
+
+
+class _Closed:
+    """In the place of a standard output that is closed, for bytes and for text."""
+
+    encoding = "utf-8"
+
+    @property
+    def buffer(self) -> _Closed:
+        return self
+
+    def isatty(self) -> bool:
+        return False
+
+    def flush(self) -> None: ...
+
+    def write(self, _data: Any) -> int:
+        raise OutputError("standard output is closed")

@@ -50,12 +50,11 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
         fallback_orders = train_arpa(read.lines, chosen, output, backend=ngram_backend)
     for n in [] if as_json else fallback_orders:
         print_note(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5")
-    if as_json:
-        sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
-        report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
-        print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
-    else:
-        print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
+    if not as_json:
+        return print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
+    sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
+    report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
+    return print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
 
 
 command.add_command(score)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TextIO, cast
-
 import click
 
 from lebm_text.errors import InputError
 from lebm_text.visible import visible
 
-__all__ = ["OutputError", "print_note", "print_text", "standard_streams"]
+__all__ = ["OutputError", "print_note", "print_text"]
 
 
 class OutputError(InputError):
@@ -48,55 +42,3 @@ def print_note(text: str, *, colour: str | None = None, end: str = "\n") -> None
         raise
     except OSError:
         pass
-
-
-@contextmanager
-def standard_streams() -> Iterator[None]:
-    """Inside, nothing that is opened takes the number of a closed stream; what cannot be written is lost in the end.
-
-    A file that a training opened as number 2 would be given all that native code has to say.
-    """
-    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):  # neither read nor written with success
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, way)  # the lowest number that is free
-    before = sys.stdout, sys.stderr
-    with open(os.devnull, "w") as nowhere:
-        sys.stdout, sys.stderr = before[0] or cast(TextIO, _Closed()), before[1] or nowhere
-        try:
-            yield
-        finally:
-            _forget()
-            sys.stdout, sys.stderr = before
-
-
-def _forget() -> None:
-    """Send what cannot be written nowhere, or Python complains of it while it exits."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            with suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
-                stream.flush()
-
-
-class _Closed:
-    """In the place of a standard output that is closed, for bytes and for text."""
-
-    encoding = "utf-8"
-
-    @property
-    def buffer(self) -> _Closed:
-        return self
-
-    def isatty(self) -> bool:
-        return False
-
-    def flush(self) -> None: ...
-
-    def write(self, _data: Any) -> int:
-        raise OutputError("standard output is closed")

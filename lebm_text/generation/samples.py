@@ -25,7 +25,7 @@ from lebm_text.writing import atomic_writer
 if TYPE_CHECKING:
     from .generate import Generated, Generation
 
-__all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "describe_samples", "read_samples"]
+__all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
 __all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
@@ -68,7 +68,7 @@ class SampledText:
     tokenizer: str = "word"
 
 
-def describe_samples(generated: Generated | Generation, run: Run) -> dict[str, Any]:
+def _describe(generated: Generated | Generation, run: Run) -> dict[str, Any]:
     """The record of sentences of a run, ready for JSON."""
     return {
         "signature": generated.signature,
@@ -94,15 +94,21 @@ def check_samples_writable(path: Path) -> None:
             raise InputError(f"{each} is no regular file; leave out -o to write to standard output")
 
 
-def write_samples(path: Path, generated: Generated | Generation, run: Run) -> dict[str, Any]:
-    """Write the sentences of a run, one per line, as they come, and their record, which is returned."""
+def write_samples(path: Path | None, generated: Generated | Generation, run: Run) -> dict[str, Any]:
+    """Write the sentences of a run, one per line, as they come, and their record, which is returned.
+
+    Without a `path` they stand in the record, as `sentences`.
+    """
+    if path is None:
+        sentences = [sentence for part in generated.parts() for sentence in part]
+        return _describe(generated, run) | {"sentences": sentences}
     digest = hashlib.sha256()  # of the lines, whether the file is packed or not, as `read_text` has it
     with atomic_writer(path) as text:
         for part in generated.parts():
             lines = "".join(f"{sentence}\n" for sentence in part).encode()
             digest.update(lines)
             text.write(lines)
-    record = describe_samples(generated, run) | {"file": str(path), "sha256": digest.hexdigest()}
+    record = _describe(generated, run) | {"file": str(path), "sha256": digest.hexdigest()}
     atomic_write_json(record_file(path), record)
     n, rates = generated.settings["n"], describe_rates(record["rates"])
     logger.info(f"{n:,} sentences from {run}, in {path} and {record_file(path)}; {rates}")

@@ -98,9 +98,9 @@ def find_real(
     """
     if not isinstance(source, Run):
         if settings.temperatures:
-            raise InputError("--temperature decodes a run again; a text from --samples is judged as it is")
+            raise InputError("temperatures are for a run, which is decoded again; a given text is judged as it is")
         if len(settings.seeds) > 1:
-            raise InputError("several --seed draw a run's samples again; a text from --samples is judged as it is")
+            raise InputError("several seeds are for a run, which is sampled again; a given text is judged as it is")
     run = source if isinstance(source, Run) else corpus if isinstance(corpus, Run) else None
     found = processes.first_then_others(lambda: _corpus(run, corpus))
     real = real_text(found, settings.split, lowercase=run is not None and run.config.text.lowercase)
