@@ -73,7 +73,7 @@ def learn(
 
 
 def main() -> None:
-    n_updates, rate = (int(sys.argv[1]), float(sys.argv[2])) if len(sys.argv) > 2 else (400, 3e-3)
+    n_updates, rate = (int(sys.argv[1]), float(sys.argv[2])) if len(sys.argv) > 2 else (160, 1e-2)
     reports = range(n_updates // 4, n_updates + 1, n_updates // 4)
     print("step of the chain      updates  K0  KL(data‖p_α)  E_chain[f] − E_p[f]")
     for halve in (False, True):

@@ -104,7 +104,9 @@ def test_pins_name_no_place_and_no_local_build() -> None:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if line and not line.startswith("#"):
-            assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9.]*( ; python_version (<|>=) \"3\.11\")?", line), line
+            assert re.fullmatch(
+                r"[a-z0-9-]+==[0-9][0-9.]*(\.post[0-9]+)?( ; python_version (<|>=) \"3\.11\")?", line
+            ), line
 
 
 def test_packages_are_typed() -> None:

@@ -100,7 +100,7 @@ def _shrink(figure: Figure, shown: Sequence[Axes]) -> None:
     Panels are cut out one by one, so that none has to make room for its neighbours: that takes half of the time.
     """
     figure.set_layout_engine(None)
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.1, top=0.9, wspace=0.25, hspace=0.4)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.9, wspace=0.25, hspace=0.4)
     figure.set_dpi(72)
     columns = max((spec.get_gridspec().ncols for panel in shown if (spec := panel.get_subplotspec())), default=1)
     width, height = figure.get_size_inches()

@@ -141,17 +141,18 @@ def test_bad_texts_are_named() -> None:
 
 @pytest.mark.slow
 def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearest is other real text, then 5-gram samples, shuffled words, one sentence repeated; the default encoder."""
+    """Nearest is other real text, then 5-gram samples and shuffled words, last one sentence repeated; default encoder."""
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     text = list(find_corpus("kjv").splits["train"].sentences())
+    text = [line for line in text if line.count(" ") < 20]  # shorter ones take less time
     text = [text[row] for row in np.random.default_rng(5).permutation(len(text))[:3000]]
     real, other, known = text[:400], text[400:800], dict(calibration_texts(text, 400, seed=1))
     encoder = load_encoder()
     texts = [other, known["5-gram samples"], known["training text, words shuffled"], other[:1] * 400]
     scores = [fed(each, real, encoder, n=400) for each in texts]
     distances = [score.frechet for score in scores]
-    assert distances == sorted(distances)
-    assert scores[0].ci95["frechet"][1] < scores[1].ci95["frechet"][0]
+    assert distances[0] < min(distances[1:3]) < max(distances[1:3]) < distances[3]
+    assert scores[0].ci95["frechet"][1] < min(score.ci95["frechet"][0] for score in scores[1:])
     assert scores[3].recall == 0.0
     mauve = [score.mauve or 0.0 for score in scores]
     assert mauve[0] > 0.8 > max(mauve[1:])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
+from lebm_text.progress import silent
 from lm_eval import lstm_training
 from lm_eval.judges import JUDGES, RECIPES, KneserNeySpec, LSTMSpec, judge_specs
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
@@ -74,7 +75,8 @@ def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(
         LSTMSpec(seed=4, cache=tmp_path).train(samples, reference)
     texts, settings = asked.value.args
     assert texts == (["<unk> a", "c"], ["a <unk> c"], ["<unk>", "a", "c"])
-    assert settings == {"recipe": RECIPES["default"], "seed": 4, "cache": tmp_path, "device": "cpu"}
+    wanted = {"recipe": RECIPES["default"], "seed": 4, "cache": tmp_path, "device": "cpu"}
+    assert settings == wanted | {"on_progress": silent}
 
 
 def test_lstm_needs_validation_text() -> None:

@@ -22,14 +22,14 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "learning_a_density
 
 @pytest.mark.slow
 def test_a_mixture_is_fitted_and_kept_where_a_fixed_step_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """KL(data‖p_α) on a grid, 600 fast updates; the monitor's figure tells the two apart."""
+    """KL(data‖p_α) on a grid, 150 fast updates; the monitor's figure tells the two apart."""
     spec = importlib.util.spec_from_file_location("learning_a_density", EXAMPLE)
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "learning_a_density", example)
     spec.loader.exec_module(example)
     (_, _, fixed, lost_gap), (_, _, halved, kept_gap) = (
-        next(example.learn(600, 3e-3, range(600, 601), halve=halve)) for halve in (False, True)
+        next(example.learn(150, 1e-2, range(150, 151), halve=halve)) for halve in (False, True)
     )
     assert halved < 0.32 < 0.5 < fixed
     assert abs(kept_gap) < 0.3 < 0.5 < abs(lost_gap)
