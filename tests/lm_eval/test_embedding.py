@@ -141,7 +141,7 @@ def test_bad_texts_are_named() -> None:
 
 @pytest.mark.slow
 def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearest is other real text, then 5-gram samples and shuffled words, last one sentence repeated; default encoder."""
+    """Nearest is other real text; then 5-gram samples and shuffled words, and last one sentence repeated."""
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     text = list(find_corpus("kjv").splits["train"].sentences())
     text = [line for line in text if line.count(" ") < 20]  # shorter ones take less time
