@@ -9,6 +9,7 @@ the steps of one chain depend on each other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +41,8 @@ _LEVELS = (0.05, 0.5, 0.95)
 _N_WINDOWS = 10  # of the long run; its drift is that of the second half
 _DECODED = (0, 1, 5, 10, 20, 40)  # steps
 _CURVE_POINTS = 200  # of the long run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def follow(
     if prior.chain is None:
         raise InputError("the prior is sampled exactly, as a Gaussian one is: there is no chain to follow")
     chains = Chains({}, {name: [] for name in QUANTITIES}, np.empty((n_steps + 1, n), np.float32))
+    n_short = prior.chain.n_steps
     wanted, levels = set(at), torch.tensor(_LEVELS, device=device)
 
     @torch.no_grad()
@@ -133,6 +137,11 @@ def follow(
             raise InputError(f"a chain left the finite numbers at step {step}; is prior.step_size too large?")
         for name, (low, median, high) in zip(QUANTITIES, figures.quantile(levels, dim=1).T.tolist(), strict=True):
             chains.bands[name].append((low, median, high))
+        if step == n_short:  # a long run goes on for a minute
+            first, last = (
+                f"{band[1]:.2f} ({band[0]:.2f} to {band[2]:.2f})" for band in chains.bands["neg_energy"][::step]
+            )
+            logger.info(f"f of {n:,} chains, median (5 % to 95 %): {first} at the start, {last} after {step} steps")
         chains.neg_energy[step] = f.cpu().numpy()
         if step in wanted:
             chains.states[step] = z.cpu()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,19 @@ def test_the_short_run_is_the_chain_that_generates() -> None:
     torch.testing.assert_close(chains.states[chain.n_steps], generated.z)
     assert model.decode(chains.states[chain.n_steps], DecodeSettings(), seed=5) == generated.sentences
     assert set(chains.states) == {0, chain.n_steps}
+
+
+def test_the_short_run_is_said_before_the_long_one_ends(caplog: pytest.LogCaptureFixture) -> None:
+    model, heard = tiny_model(), list[int]()
+    short = model.config.prior.n_steps
+    with caplog.at_level(logging.INFO):
+        found = follow(
+            model.model.prior, 6, n_steps=2 * short, at=[short], seed=5, device=CPU,
+            on_step=lambda step: heard.append(step) if caplog.records else None,
+        )  # fmt: skip
+    (low, median, high) = found.bands["neg_energy"][short]
+    assert f"{median:.2f} ({low:.2f} to {high:.2f}) after {short} steps" in caplog.text
+    assert heard[0] == short
 
 
 def test_figures_are_those_of_the_states() -> None:

@@ -116,7 +116,11 @@ def _piped(path: Path, data: bytes) -> Iterator[Path]:
 BIG = "".join(f"{line} {i}\n" for i, line in enumerate(LINES * 40_000)).encode()  # more than any buffer holds
 
 
-@pytest.mark.parametrize("data", [BIG, gzip.compress(BIG, 1), gzip.compress(BIG[:99], 1) + gzip.compress(BIG[99:], 1)])
+@pytest.mark.parametrize(
+    "data",
+    [BIG, gzip.compress(BIG, 1), gzip.compress(BIG[:99], 1) + gzip.compress(BIG[99:], 1)],
+    ids=["plain", "packed", "packed in two parts"],
+)
 def test_a_pipe_is_read_once_from_its_first_byte(data: bytes, tmp_path: Path) -> None:
     with _piped(tmp_path / "pipe", data) as path:
         text = read_text(path)
@@ -133,7 +137,7 @@ def test_a_descriptor_is_read_from_its_first_byte() -> None:
     assert (text.lines, text.sha256) == (LINES, hashlib.sha256(TEXT.encode()).hexdigest())
 
 
-@pytest.mark.parametrize("data", [TEXT.encode(), gzip.compress(TEXT.encode())])
+@pytest.mark.parametrize("data", [TEXT.encode(), gzip.compress(TEXT.encode())], ids=["plain", "packed"])
 def test_standard_input(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert read_text(STDIN).lines == LINES
