@@ -20,7 +20,7 @@ from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, check_writable, read_json
 from lebm_text.text.reading import read_text
-from lebm_text.writing import atomic_writer
+from lebm_text.writing import atomic_writer, is_plain
 
 if TYPE_CHECKING:
     from .generate import Generated, Generation
@@ -87,31 +87,34 @@ def record_file(path: Path) -> Path:
 
 
 def check_samples_writable(path: Path) -> None:
-    """Raise InputError unless a text and its record can be written at `path`, to regular files."""
-    for each in (path, record_file(path)):
-        check_writable(each)
-        if each.exists() and not each.is_file():
-            raise InputError(f"{each} is no regular file; leave out -o to write to standard output")
+    """Raise InputError unless a text can be written at `path`, and its record beside it where files can lie there."""
+    check_writable(path)
+    if is_plain(path):
+        check_writable(record_file(path))
+        if not is_plain(record_file(path)):
+            raise InputError(f"{record_file(path)}, where the record goes, is no regular file; name another text")
 
 
 def write_samples(path: Path | None, generated: Generated | Generation, run: Run) -> dict[str, Any]:
     """Write the sentences of a run, one per line, as they come, and their record, which is returned.
 
-    Without a `path` they stand in the record, as `sentences`.
+    Without a `path` they stand in the record, as `sentences`. Beside a pipe or a device no record is written.
     """
     if path is None:
         sentences = [sentence for part in generated.parts() for sentence in part]
         return _describe(generated, run) | {"sentences": sentences}
     digest = hashlib.sha256()  # of the lines, whether the file is packed or not, as `read_text` has it
+    places = [path, record_file(path)] if is_plain(path) else [path]
     with atomic_writer(path) as text:
         for part in generated.parts():
             lines = "".join(f"{sentence}\n" for sentence in part).encode()
             digest.update(lines)
             text.write(lines)
     record = _describe(generated, run) | {"file": str(path), "sha256": digest.hexdigest()}
-    atomic_write_json(record_file(path), record)
+    for place in places[1:]:
+        atomic_write_json(place, record)
     n, rates = generated.settings["n"], describe_rates(record["rates"])
-    logger.info(f"{n:,} sentences from {run}, in {path} and {record_file(path)}; {rates}")
+    logger.info(f"{n:,} sentences from {run}, in {' and '.join(map(str, places))}; {rates}")
     return record
 
 

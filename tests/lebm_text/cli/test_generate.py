@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_each_option_reaches_the_decoder(
     out, _ = _out(capsys, "-n", "30", "--run", str(run), *arguments)
     model = tiny_model()
     assert out.split("\n")[:-1] == model.generate(30, **options).sentences != model.generate(30).sentences
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_gets_the_sentences_and_no_record(run: Path, tmp_path: Path) -> None:
+    pipe, plain = tmp_path / "pipe", tmp_path / "plain.txt"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        for place in (pipe, plain, Path(os.devnull)):
+            assert main(["generate", "-n", "3", "--run", str(run), "--device", "cpu", "-o", str(place)]) == 0
+        assert read.result(timeout=60) == plain.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} >= {"pipe", "plain.txt", "plain.txt.json"}
+    assert pipe.is_fifo() and Path(os.devnull).is_char_device()
+    assert not (tmp_path / "pipe.json").exists() and not Path(f"{os.devnull}.json").exists()
 
 
 def test_json_is_all_there_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
