@@ -177,7 +177,6 @@ def test_unfinished_runs_are_not_used(run: Path, tmp_path: Path, capsys: pytest.
         ["--run", "."],
         ["-o", "."],
         ["-o", "nowhere/out.txt"],
-        ["-o", os.devnull],
         ["extra"],
         ["--unknown"],
     ],
