@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,9 @@ from lebm_text.writing import (
     is_plain,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = [
     "atomic_write_bytes",
     "atomic_write_json",
@@ -37,7 +41,9 @@ __all__ = [
     "fsync_directory",
     "is_plain",
     "keep",
+    "keep_array",
     "kept",
+    "kept_array",
     "lock",
     "read_json",
     "resumable_directory",
@@ -105,6 +111,23 @@ def kept(entry: Path) -> bytes | None:
         return None
     digest, content = stored[:32], stored[32:]
     return content if hashlib.sha256(content).digest() == digest else None
+
+
+def keep_array(entry: Path, array: NDArray[Any]) -> None:
+    """`keep` an array of numbers."""
+    import numpy as np  # not for the overview of commands
+
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    keep(entry, stream.getvalue())
+
+
+def kept_array(entry: Path) -> NDArray[Any] | None:
+    """The array that `keep_array` was given; None if nothing is there, or something else."""
+    import numpy as np
+
+    content = kept(entry)
+    return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ training text.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_bytes, cache_entry
+from lebm_text.store import cache_entry, keep_array, kept_array
 
 from .counts import as_sentences
 
@@ -291,11 +290,9 @@ def embed(
         on_done: told how many are done.
     """
     entry = cache_entry("embeddings", encoder.name, hashlib.sha256("\n".join(sentences).encode()).hexdigest())
-    with suppress(OSError, ValueError, EOFError):
-        stored: Embeddings = np.load(entry.with_suffix(".npy"), allow_pickle=False)
-        if len(stored) == len(sentences):
-            on_done(len(sentences))
-            return stored
+    if (stored := kept_array(entry)) is not None:
+        on_done(len(sentences))
+        return stored
     order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))  # batches of like lengths
     parts = []
     for start in range(0, len(order), _AT_ONCE):
@@ -303,11 +300,7 @@ def embed(
         on_done(min(start + _AT_ONCE, len(order)))
     found = np.empty((len(sentences), parts[0].shape[1]), dtype=np.float32)
     found[order] = np.concatenate(parts)
-    with suppress(OSError):
-        stream = io.BytesIO()
-        np.save(stream, found, allow_pickle=False)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(entry.with_suffix(".npy"), stream.getvalue())
+    keep_array(entry, found)
     return found
 
 

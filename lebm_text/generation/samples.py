@@ -18,9 +18,8 @@ from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, check_writable, read_json
+from lebm_text.store import atomic_write_json, atomic_writer, check_writable, is_plain, read_json
 from lebm_text.text.reading import read_text
-from lebm_text.writing import atomic_writer, is_plain
 
 if TYPE_CHECKING:
     from .generate import Generated, Generation

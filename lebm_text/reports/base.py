@@ -24,9 +24,8 @@ from rich.text import Text, TextType
 from lebm_text import __version__
 from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_json, read_json
+from lebm_text.store import atomic_write_json, is_plain, read_json
 from lebm_text.visible import visible
-from lebm_text.writing import is_plain
 
 from .drawing import picture_formats, save_pictures
 

@@ -5,7 +5,6 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
-from lebm_text.store import cache_entry, keep, kept, sha256_file
+from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
 
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
@@ -75,13 +74,11 @@ def kept_posterior_means(
         for start in range(0, n, PART):
             part = list(sentences[start : start + PART])
             entry = cache_entry("latents", *of_run, n_draws, seed, start, part)
-            if (content := kept(entry)) is not None:
-                means = torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
+            if (stored := kept_array(entry)) is not None:
+                means = torch.from_numpy(stored)
             else:
                 means = posterior_means(model, part, n_draws=n_draws, seed=seed, first=start)
-                stream = io.BytesIO()
-                np.save(stream, means.numpy(), allow_pickle=False)
-                keep(entry, stream.getvalue())
+                keep_array(entry, means.numpy())
             found.append(means)
             on_progress("places of sentences", start + len(part), n)
     return torch.cat(found)

@@ -120,10 +120,13 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.M
     assert score.signature == "FED|enc:lengths@1|test:toy-test|samples:samples(n=200)|n:200|k:5|seed:1"
     assert fed(samples, real, encoder, n=250, names=("samples(n=200)", "toy-test")) == score
     assert encoder.n_encoded == 400
+    for entry in (tmp_path / "embeddings").iterdir():  # of a cut and of one wrong bit
+        whole = entry.read_bytes()
+        for damaged in (whole[:-7], whole[:-1] + bytes([whole[-1] ^ 1])):
+            entry.write_bytes(damaged)
+            assert fed(samples, real, encoder, n=250).frechet == score.frechet
+            assert entry.read_bytes() == whole
     assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
-    entry = next(tmp_path.rglob("*.npy"))
-    entry.write_bytes(entry.read_bytes()[:-7])
-    assert fed(samples, real, encoder, n=250).frechet == score.frechet
 
 
 def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
