@@ -1,26 +1,32 @@
 """What perplexity does not see: repetition, emptiness, copying, lengths, and BLEU among the samples.
 
 distinct-n: Li et al. (2016), "A diversity-promoting objective function"; self-BLEU: Zhu et al. (2018),
-"Texygen"; seq-rep-n: Welleck et al. (2020), "Neural text generation with unlikelihood training".
+"Texygen"; seq-rep-n: Welleck et al. (2020), "Neural text generation with unlikelihood training"; n-grams that stand in
+the training text: McCoy et al. (2023), "How much do language models copy from their training data?".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from lebm_text.text.reading import split_words
 
-from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode
+from .counts import BOS, EOS, Int32Array, IntArray, WordIds, count_ngrams, encode
 
 __all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare", "distinct_n"]
-__all__ += ["length_distance", "self_bleu", "sequence_repetition", "summarise"]
+__all__ += ["length_distance", "self_bleu", "sequence_repetition", "shares_in_train", "summarise"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
 _ORDERS = 4
+_COPIED_ORDERS = (3, 4, 6)
+_AT_ONCE = 100_000  # sentences of the training text
+
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,51 @@ def sequence_repetition(sentences: Iterable[str], n: int = _ORDERS) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
+def shares_in_train(texts: Sequence[Sequence[str]], train: Sequence[str]) -> list[dict[str, float]]:
+    """For each text the share of its 3-, 4- and 6-grams that stand somewhere in `train`, by n.
+
+    Every occurrence counts, not every type; an n-gram is n words of one sentence, without `<s>` and `</s>`. Of a text
+    without any the share is 0. n-grams are compared by hashes of 64 bits: one that `train` lacks is taken for one of
+    its G different ones with a probability of G/2⁶⁴, for a billion 5·10⁻¹¹. Memory does not grow with `train`.
+    """
+    ids = WordIds()
+    encoded = [encode(text, ids) for text in texts]
+    ids.growing = False  # other words of `train` are `UNK`, which no text has
+    grams = [list(_ngram_hashes(tokens)) for tokens in encoded]
+    known = [np.unique(np.concatenate(of_order)) for of_order in zip(*grams, strict=True)]
+    seen = [np.zeros(len(of_order), dtype=np.bool_) for of_order in known]
+    for start in range(0, len(train), _AT_ONCE):
+        part = _ngram_hashes(encode(train[start : start + _AT_ONCE], ids))
+        for of_train, of_order, found in zip(part, known, seen, strict=True):
+            found |= np.isin(of_order, of_train)
+
+    def share(order: int, of_text: Hashes) -> float:
+        return float(seen[order][np.searchsorted(known[order], of_text)].mean()) if len(of_text) else 0.0
+
+    return [{str(n): share(i, text[i]) for i, n in enumerate(_COPIED_ORDERS)} for text in grams]
+
+
+def _ngram_hashes(tokens: Int32Array) -> Iterator[Hashes]:
+    """Those of all n-grams of known words within a sentence, for each of `_COPIED_ORDERS`."""
+    words = tokens > EOS  # neither markers nor unknown
+    hashes, inside = np.zeros(len(tokens), dtype=np.uint64), np.ones(len(tokens), dtype=np.bool_)
+    for n in range(1, max(_COPIED_ORDERS) + 1):
+        stop = max(len(tokens) - n + 1, 0)
+        hashes = _scrambled(hashes[:stop] ^ tokens[n - 1 :].astype(np.uint64))
+        inside = inside[:stop] & words[n - 1 :]
+        if n in _COPIED_ORDERS:
+            yield hashes[inside]
+
+
+def _scrambled(words: Hashes) -> Hashes:
+    """SplitMix64, a bijection on 64 bits (Steele, Lea and Flood, 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words
+
+
 @dataclass(frozen=True)
 class BleuScore:
     """A BLEU in percent and the signature that says how it was made."""
@@ -127,7 +178,8 @@ class Diversity:
     """Figures of the samples, each beside that of real text; `signature` says how all but BLEU were made.
 
     `distinct_n` are for n = 1 to 4 over as many sentences of either text, drawn where one has more; `bleu` is
-    against held-out text, for `real_bleu` of training text.
+    against held-out text, for `real_bleu` of training text. `in_train` has the shares of `shares_in_train`, none in
+    reports of earlier versions.
     """
 
     distinct_n: list[float]
@@ -139,11 +191,15 @@ class Diversity:
     bleu: BleuScore
     real_bleu: BleuScore
     signature: str
+    in_train: dict[str, float] = field(default_factory=dict)
+    real_in_train: dict[str, float] = field(default_factory=dict)
 
 
 def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1) -> Diversity:
     """`Diversity` of `sentences` beside the held-out and the training text; `seed` draws what is sampled."""
     n = min(len(sentences), len(held_out))
+    in_train, real_in_train = shares_in_train([sentences, held_out], train)
+    orders = ",".join(in_train)
     return Diversity(
         distinct_n=distinct_n(_choose(sentences, n, seed)),
         real_distinct_n=distinct_n(_choose(held_out, n, seed)),
@@ -153,7 +209,10 @@ def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[s
         real_self_bleu=self_bleu(held_out, seed=seed),
         bleu=bleu_against(sentences, held_out, seed=seed),
         real_bleu=bleu_against(train, held_out, seed=seed),
-        signature=f"distinct|n:{n}|orders:1-{_ORDERS}|seed:{seed};seq-rep-{_ORDERS}|n:all",
+        signature=f"distinct|n:{n}|orders:1-{_ORDERS}|seed:{seed};seq-rep-{_ORDERS}|n:all;"
+        f"in-train|orders:{orders}|occurrences|eos:no|n:all",
+        in_train=in_train,
+        real_in_train=real_in_train,
     )
 
 

@@ -301,7 +301,8 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
         judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
         click.option("--calibrate", is_flag=True,
                      help="Also judge texts of known quality: n-gram samples, training text, a repeated block."),
-        click.option("--diversity", is_flag=True, help="Also BLEU, self-BLEU, distinct-n and repetition."),
+        click.option("--diversity", is_flag=True,
+                     help="Also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text."),
     )(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from typing import ClassVar
@@ -32,7 +33,7 @@ class PerplexitySettings(JudgeSettings):
 
     Attributes:
         metric: fppl, a judge of real text reads the samples; or rppl, a judge of the samples reads real text.
-        diversity: also BLEU, self-BLEU, distinct-n and repetition.
+        diversity: also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text.
         calibrate: also judge texts of known quality.
     """
 
@@ -165,12 +166,20 @@ def _sample_lines(row: JudgedText) -> list[str]:
 
 
 def _diversity_lines(found: Diversity) -> list[str]:
-    shares, real = ("/".join(f"{share:.3f}" for share in each) for each in (found.distinct_n, found.real_distinct_n))
-    return [
-        f"distinct-1..4 {shares} (real {real}), seq-rep-4 {found.sequence_repetition_4:.3f} "
-        f"(real {found.real_sequence_repetition_4:.3f}), self-BLEU {found.self_bleu.score:.1f} "
-        f"(real {found.real_self_bleu.score:.1f}), BLEU {found.bleu.score:.1f} (real {found.real_bleu.score:.1f})",
+    lines = [
+        f"distinct-1..4 {_shares(found.distinct_n)} (real {_shares(found.real_distinct_n)}), "
+        f"seq-rep-4 {found.sequence_repetition_4:.3f} (real {found.real_sequence_repetition_4:.3f}), "
+        f"self-BLEU {found.self_bleu.score:.1f} (real {found.real_self_bleu.score:.1f}), "
+        f"BLEU {found.bleu.score:.1f} (real {found.real_bleu.score:.1f})"
     ]
+    if found.in_train:
+        shares, real = _shares(found.in_train.values()), _shares(found.real_in_train.values())
+        lines.append(f"{'/'.join(found.in_train)}-grams that stand in train {shares} (real {real})")
+    return lines
+
+
+def _shares(values: Iterable[float]) -> str:
+    return "/".join(f"{share:.3f}" for share in values)
 
 
 def _lengths(text: SampleSummary) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from lm_eval.diversity import (
     bleu_against,
@@ -12,6 +13,7 @@ from lm_eval.diversity import (
     length_distance,
     self_bleu,
     sequence_repetition,
+    shares_in_train,
     summarise,
 )
 
@@ -53,6 +55,30 @@ def test_repetition_within_a_sentence() -> None:
     assert sequence_repetition(["a a a a a", "a b c d"]) == 0.25
 
 
+@given(st.lists(sentences, min_size=1, max_size=3), sentences)
+def test_shares_in_train_count_occurrences_of_words_within_a_sentence(texts: list[list[str]], train: list[str]) -> None:
+    def grams(lines: list[str], n: int) -> list[tuple[str, ...]]:
+        return [tuple(words[i : i + n]) for words in map(str.split, lines) for i in range(len(words) - n + 1)]
+
+    for text, shares in zip(texts, shares_in_train(texts, train), strict=True):
+        for n in (3, 4, 6):
+            copied = [gram in set(grams(train, n)) for gram in grams(text, n)]
+            assert shares[str(n)] == pytest.approx(sum(copied) / max(len(copied), 1))
+
+
+def test_shares_in_train_of_known_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ["a b c d e f", "a b c a b c", "x <unk> a b c"]
+    train = ["d e f", "e f a b c d e", "<unk> a b", "new words too"]
+    # 3-grams: abc, bcd, cde, def · abc, -, -, abc · -, (<unk> is a word) <unk>ab, abc
+    expected = {"3": 8 / 11, "4": 2 / 8, "6": 0.0}
+    assert shares_in_train([text, train, ["a b", ""], []], train) == [
+        expected, dict.fromkeys("346", 1.0), dict.fromkeys("346", 0.0), dict.fromkeys("346", 0.0)
+    ]  # fmt: skip
+    monkeypatch.setattr("lm_eval.diversity._AT_ONCE", 1)  # parts of the training text give the same
+    assert shares_in_train([text], train) == [expected]
+    assert shares_in_train([text], []) == [dict.fromkeys("346", 0.0)]
+
+
 def test_self_bleu_of_one_sentence_repeated_is_100_and_of_unlike_sentences_near_0() -> None:
     same = self_bleu(["the cat sat on the mat"] * 20)
     assert same.score == pytest.approx(100)
@@ -82,5 +108,8 @@ def test_comparison_puts_texts_of_one_size_side_by_side() -> None:
     assert found.distinct_n[1] == pytest.approx(found.real_distinct_n[1], rel=0.15)
     assert "n:50|" in found.signature
     assert found.sequence_repetition_4 == sequence_repetition(train)
+    assert found.in_train == {"3": 1.0, "4": 1.0, "6": 1.0}
+    assert [found.real_in_train] == shares_in_train([held_out], train)
+    assert 0 < found.real_in_train["6"] < found.real_in_train["3"] < 1
     assert found.bleu == found.real_bleu
     assert compare(held_out, held_out, train).bleu.score == pytest.approx(100)

@@ -100,6 +100,7 @@ def test_people_see_a_table_and_if_they_ask_the_signatures(
         "98.0% duplicates",
         "words per sentence",
         "self-BLEU 100.0",
+        "3/4/6-grams that stand in train 1.000/1.000/0.000 (real 0.",
         "warning: the FPPL",
     ):
         assert part in plain
