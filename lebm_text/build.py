@@ -15,14 +15,18 @@ from lebm_text.config import (
     AmortizedConfig,
     Config,
     InferenceConfig,
+    LocalConfig,
     PriorConfig,
     SemiAmortizedConfig,
     ShortRunConfig,
+    VariationalConfig,
 )
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, NoLatent
-from lebm_text.inference.encoder import Amortized, FreeBits, LSTMEncoder, SemiAmortized
+from lebm_text.inference.encoder import Amortized, LSTMEncoder, SemiAmortized
+from lebm_text.inference.local import Local
 from lebm_text.inference.short_run import LangevinChain, ShortRun
+from lebm_text.inference.variational import FreeBits
 from lebm_text.models.base import Generator, Prior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
@@ -106,12 +110,15 @@ def build_inference(
             likelihood_weight=geometric(config.likelihood_weight_start, config.likelihood_weight, progress),
             memory=memory,
         )
-    if isinstance(config, AmortizedConfig):
-        assert encoder is not None
+    if isinstance(config, VariationalConfig):
         progress = (epoch - config.pretrain_epochs - config.anneal_start_epoch) / config.anneal_epochs
         kl_weight = linear(config.kl_weight_start, config.kl_weight, progress)
         if epoch < config.pretrain_epochs:
             kl_weight = 0.0
+        if isinstance(config, LocalConfig):
+            return Local(config.n_steps, config.learning_rate, kl_weight)
+        assert isinstance(config, AmortizedConfig)
+        assert encoder is not None
         free_bits = FreeBits(config.free_bits, config.free_bits_kind)
         if isinstance(config, SemiAmortizedConfig):
             return SemiAmortized(encoder, kl_weight, free_bits, n_steps=config.n_steps, step_size=config.step_size)

@@ -31,6 +31,7 @@ __all__ = [
     "AmortizedConfig",
     "Config",
     "InferenceConfig",
+    "LocalConfig",
     "ModelConfig",
     "NoLatentConfig",
     "PriorConfig",
@@ -38,6 +39,7 @@ __all__ = [
     "ShortRunConfig",
     "TextConfig",
     "TrainingConfig",
+    "VariationalConfig",
 ]
 
 RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
@@ -156,12 +158,18 @@ class ShortRunConfig(Steps, _Annealed):
 
 
 @dataclass(frozen=True)
-class AmortizedConfig(_Annealed):
+class VariationalConfig(_Annealed):
+    """What draws z⁺ from a normal q(z|x) has."""
+
+    kl_weight: float = setting(1.0, in_range, *_PENALTY)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
+    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)  # none: no warm-up; linear otherwise
+
+
+@dataclass(frozen=True)
+class AmortizedConfig(VariationalConfig):
     """An encoder."""
 
     kind: str = field(default="amortized", init=False)
-    kl_weight: float = setting(1.0, in_range, *_PENALTY)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
-    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)  # none: no warm-up; linear otherwise
     free_bits: float = setting(0.0, in_range, *_PENALTY)  # nats of KL(q‖p0) per sentence that cost nothing
     # dimension: each of D has its share free | total: their sum
     free_bits_kind: str = setting("dimension", one_of, ("dimension", "total"))
@@ -178,8 +186,17 @@ class SemiAmortizedConfig(Steps, AmortizedConfig):
     step_size: float | tuple[float, ...] = 0.3
 
 
+@dataclass(frozen=True)
+class LocalConfig(VariationalConfig):
+    """q(z|x) fitted to each sentence by itself."""
+
+    kind: str = field(default="local", init=False)
+    n_steps: int = setting(16, in_range, 1, MAX_STEPS)
+    learning_rate: float = setting(0.3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam
+
+
 INFERENCE: dict[str, type[InferenceConfig]] = {
-    each.kind: each for each in (ShortRunConfig, AmortizedConfig, SemiAmortizedConfig, NoLatentConfig)
+    each.kind: each for each in (ShortRunConfig, AmortizedConfig, SemiAmortizedConfig, LocalConfig, NoLatentConfig)
 }
 
 

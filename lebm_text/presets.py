@@ -68,6 +68,10 @@ PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
         "annealed short-run inference, Gaussian prior",
         _small({"n_steps": 20, "step_size": _ANNEALED_STEPS, **_ANNEALED_NOISE}, prior="gaussian"),
     ),
+    "local": (
+        "a posterior fitted to each sentence by itself, energy-based prior",
+        _small({"kind": "local", "n_steps": 16}),
+    ),
     "avae": ("an encoder with the energy-based prior", _small(_WARM_UP)),
 }
 

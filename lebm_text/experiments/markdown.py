@@ -138,7 +138,7 @@ def _likelihoods(results: Results) -> str:
     ]
     return (
         f"## Behind the likelihoods\n\n{_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, of a "
-        "language model. f of the chain that generates less f of the density; KL where an encoder's q has a density; "
+        "language model. f of the chain that generates less f of the density; KL where q(z|x) has a density; "
         "how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
     )
 

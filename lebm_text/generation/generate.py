@@ -262,9 +262,9 @@ def describe_model(config: Config) -> str:
 
 
 def _posterior(inference: InferenceConfig) -> str:
-    """How the posterior that training ended with differs from p(z|x): by an encoder, its noise, a weight, free bits."""
+    """How the posterior that training ended with differs from p(z|x): its family, noise, a weight, free bits."""
     bent = []
-    if inference.kind in ("amortized", "semi_amortized"):
+    if inference.kind in ("amortized", "semi_amortized", "local"):
         bent.append(inference.kind.replace("_", "-"))
     settings = asdict(inference)
     for name, word in (("noise_scale", "tempered"), ("likelihood_weight", "weighted"), ("kl_weight", "kl-weighted")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -11,14 +12,21 @@ from lebm_text.models.base import Chain, Generator, LogDensity, Prior
 from lebm_text.random import Rng
 from lebm_text.text.batching import Batch
 
-__all__ = ["Inference", "InferenceResult", "NoLatent"]
+__all__ = ["Inference", "InferenceResult", "Moments", "NoLatent"]
+
+
+class Moments(NamedTuple):
+    """Mean and log variance of a diagonal normal distribution for each sentence, (B, D) each."""
+
+    mean: Tensor
+    log_variance: Tensor
 
 
 class InferenceResult(NamedTuple):
     """What is known of z given each sentence of a batch.
 
     Attributes:
-        z: (B, D) z⁺, detached if a chain drew it, differentiable in the encoder if that did.
+        z: (B, D) z⁺, detached, or differentiable in the encoder if that drew it.
         start: (B, D) where its chain began, or the mean of q(z|x).
         base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats, where q has a density.
     """
@@ -34,6 +42,10 @@ class Inference(Protocol):
     @property
     def chain(self) -> Chain | None:
         """The chain on `target` that draws z⁺; None where none does."""
+
+    @property
+    def moments(self) -> Callable[..., Moments] | None:
+        """What gives those of q(z|x) = N(μ, diag σ²), called as this is; None where z⁺ has no density that is known."""
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """Draw z⁺ for each sentence of the batch."""
@@ -53,6 +65,7 @@ class NoLatent:
     """Inference of a language model, D = 0: z is the empty vector, and log p(x|z) is log p(x)."""
 
     chain: ClassVar[None] = None
+    moments: ClassVar[None] = None
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """The empty vector for each sentence, (B, 0)."""

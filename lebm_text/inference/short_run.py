@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -98,6 +98,7 @@ class ShortRun(LangevinChain):
 
     likelihood_weight: float = 1.0
     memory: Tensor | None = None
+    moments: ClassVar[None] = None
 
     @property
     def chain(self) -> LangevinChain:

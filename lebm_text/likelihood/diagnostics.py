@@ -2,12 +2,13 @@ r"""What the latent vector carries, how far the chain that generates is from the
 
     chain gap     E_chain[f] − E_{p_α}[f]        K0 steps from p0, as generation does, against samples of p_α
     active units  Var_x(mean of z_d over M chains) − mean within-variance / M  > 0.01
-    encoder KL    KL(q(z|x)‖p_α) = Σ_d KL(q(z_d|x)‖p0(z_d)) − E_q f(z) + log Z(α)
+    KL of q       KL(q(z|x)‖p_α) = Σ_d KL(q(z_d|x)‖p0(z_d)) − E_q f(z) + log Z(α)
     bracket       z* ~ p_α,  x ~ p(x|z*)   ⇒   z* is a sample of p(z|x), from which AIS can run in reverse
 
 (Burda et al., 2016, for active units, here without an encoder: a mean of M chains still has the noise of M chains,
-which is subtracted.) Of an encoder's KL the first term has a closed form, the second is a mean over draws. It is not
-the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which any model has: q is no posterior.
+which is subtracted.) Of the KL of a normal q, by an encoder or fitted, the first term has a closed form, the second is
+a mean over draws. It is not the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which any model has: q
+is no posterior.
 
 On real text no exact posterior sample is known, hence no upper bound. How far the bounds on simulated sentences lie
 apart (bidirectional Monte Carlo: Grosse et al., 2015) says how tight the lower one is likely to be for such sentences.
@@ -15,6 +16,7 @@ apart (bidirectional Monte Carlo: Grosse et al., 2015) says how tight the lower 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -25,7 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.generation.decoding import DecodeSettings, decode
-from lebm_text.inference.encoder import LSTMEncoder, base_kl, sample
+from lebm_text.inference.base import Moments
+from lebm_text.inference.variational import base_kl, sample
 from lebm_text.models.base import Generator, Prior
 from lebm_text.progress import Progress, adder, silent
 from lebm_text.random import KeyedRng, draw_uniform
@@ -46,7 +49,7 @@ __all__ = [
     "Simulated",
     "bracket",
     "chain_gap",
-    "encoder_kl",
+    "kl_from_prior",
     "simulate",
     "unit_variances",
 ]
@@ -106,8 +109,8 @@ class LatentUse:
 
 
 @torch.no_grad()
-def encoder_kl(
-    encoder: LSTMEncoder,
+def kl_from_prior(
+    moments_of: Callable[..., Moments],
     prior: Prior,
     generator: Generator,
     corpus: EncodedCorpus,
@@ -116,11 +119,15 @@ def encoder_kl(
     log_z: float,
     seed: int,
 ) -> Tensor:
-    """KL(q(z|x)‖p_α) of each sentence in nats, (n,) on the CPU in the order of `index`; `log_z` of the prior."""
+    """KL(q(z|x)‖p_α) of each sentence in nats, (n,) on the CPU in the order of `index`; `log_z` of the prior.
+
+    `moments_of`: `Inference.moments`.
+    """
     found = torch.empty(len(index), dtype=torch.float64)
     for rows, batch in batches(corpus, index, ROWS, generator):
-        moments = encoder(batch)
-        noise = normal_noise(sentence_rng(seed, batch, 3), moments.mean.expand(DRAWS, *moments.mean.shape))
+        rng = sentence_rng(seed, batch, 3)
+        moments = moments_of(batch, prior, generator, rng=rng)
+        noise = normal_noise(rng, moments.mean.expand(DRAWS, *moments.mean.shape))
         f = prior.neg_energy(sample(moments, noise)).mean(0)
         found[rows] = (base_kl(moments).sum(-1) - f).double().cpu() + log_z
     return found

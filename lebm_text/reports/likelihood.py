@@ -8,6 +8,7 @@ carries, how far the chain that generates is from the density, and how tight the
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lebm_text import __version__
+from lebm_text.build import build_inference
 from lebm_text.errors import InputError
 from lebm_text.likelihood.diagnostics import (
     MIN_CHAINS,
@@ -28,7 +30,7 @@ from lebm_text.likelihood.diagnostics import (
     LatentUse,
     bracket,
     chain_gap,
-    encoder_kl,
+    kl_from_prior,
     simulate,
 )
 from lebm_text.likelihood.estimates import (
@@ -114,7 +116,7 @@ class Likelihood(Report):
         corpus: the text.
         settings: what was asked for.
         chain_gap: f of the chain that generates minus f of the density.
-        encoder_kl: KL(q(z|x) ‖ p_α) of an encoder, in nats.
+        encoder_kl: KL(q(z|x) ‖ p_α), in nats, of an encoder or where else q has a density.
         sentences: in the order in which they were taken.
         seconds: that it took.
     """
@@ -191,7 +193,7 @@ class Likelihood(Report):
             yield "information, what z carries about a sentence", latent.information
             units = latent.active_units
             yield "active units of z", f"needs {MIN_CHAINS} chains" if units is None else f"{units}"
-        yield "KL of the encoder's q(z|x) from the prior", self.encoder_kl
+        yield "KL of q(z|x) from the prior", self.encoder_kl
         if (both := self.bracket) is not None and both.n_sentences > 1:
             yield f"log p(x) of {both.n_sentences:,} simulated sentences, from below", both.lower
             yield f"log p(x) of {both.n_sentences:,} simulated sentences, from above", both.upper
@@ -291,7 +293,7 @@ def _estimated(
     on_progress: Progress,
     processes: Processes,
 ) -> Likelihood:
-    prior, generator, encoder, seed = model.model.prior, model.model.generator, model.model.encoder, settings.seed
+    prior, generator, seed = model.model.prior, model.model.generator, settings.seed
     size = (settings.partition_steps, settings.partition_chains)
     log_z, prior_samples = partition_of(prior, *size, seed=seed, device=model.device, on_progress=on_progress)
     log_z.check()
@@ -308,9 +310,9 @@ def _estimated(
         importance = importance_values(
             *of, others, settings.n_samples, seed=seed, on_progress=on_progress, processes=processes
         )
-    # Neither a chain's z nor an encoder's after further gradient steps has a density.
-    if len(some) > 1 and encoder is not None and model.config.inference.kind == "amortized":
-        kl = mean_of(encoder_kl(encoder, *of, some, log_z=log_z.reverse.value, seed=seed))
+    moments = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).moments
+    if len(some) > 1 and moments is not None:
+        kl = mean_of(kl_from_prior(moments, *of, some, log_z=log_z.reverse.value, seed=seed))
     return replace(
         report,
         log_z=log_z,

@@ -4,7 +4,7 @@ r"""Scores of sentences under a model: how anomalous is each?
 
 with z_m from the posterior of x: the decision function of Pang et al. (NeurIPS 2020), after Kumar et al. (2019). High
 is anomalous. The chain targets p(z|x) itself, noise 1 and the likelihood's weight 1, whatever training weighed: scores
-then belong to the model, not to a recipe. An encoder's draws are its own, and give besides
+then belong to the model, not to a recipe. Where q(z|x) has a density, z_m is drawn from it, which gives besides
 E_q log p(x|z) + E_q f − KL(q‖p0) − log Z, a lower bound on log p(x). A language model (D = 0) has log p(x) exactly.
 """
 
@@ -71,7 +71,7 @@ class SentenceScore:
         n_unk: those that are `<unk>`.
         log_likelihood: log p(x|z); of a language model log p(x).
         log_prior: f(z) + log p0(z), less log Z where it is known.
-        elbo: the encoder's lower bound on log p(x), log Z in it where it is known; None without an encoder.
+        elbo: lower bound on log p(x) by q(z|x), log Z in it where it is known; None where q has no density.
         log_p_lower: AIS lower bound on log p(x) and its standard error; None if it was not asked for.
     """
 
@@ -259,10 +259,10 @@ class Scorer:
         return scores
 
     def _figures(self, batch: Batch, rng: KeyedRng) -> list[Tensor]:
-        """log p(x|z), log p(z), and the evidence bound where there is an encoder: (B,) each, averaged over draws."""
+        """log p(x|z), log p(z), and the evidence bound where q has a density: (B,) each, averaged over draws."""
         prior, generator, log_z = self.model.model.prior, self.model.model.generator, self.log_z or 0.0
         likelihood = generator.likelihood(batch)
-        if self._chain is not None or self.model.model.encoder is None:
+        if self._inference.moments is None:
             z = self._chain_draws(batch, likelihood, rng)
             return [likelihood(z).mean(0), prior.logdensity(z).mean(0) - log_z]
         draws = [self._inference(batch, prior, generator, rng=rng) for _ in range(self.settings.n_draws)]

@@ -257,7 +257,7 @@ class Watchdog:
 
 _WARNINGS = {
     "collapse": "z is ignored: another sentence's z explains a sentence as well as its own "
-    "(raise inference.likelihood_weight, or with an encoder inference.free_bits)",
+    "(raise inference.likelihood_weight, or with an encoder inference.free_bits, or lower inference.kl_weight)",
     "curvature": "a Langevin step is close to instability: curvature x s^2/4 = {curvature:.2f}, unstable above 1 "
     "(lower the step size)",
     "chain_gap": "the prior's chain is not where its density is: their means of f differ by {chain_gap:.2f} nats, so f "

@@ -1,7 +1,8 @@
 r"""One learner: modules, optimisers and random streams, and the update that moves them together.
 
-Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. With an encoder the generator's loss
-is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves the encoder, too; with D = 0 it is −log p(x).
+Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. Where q(z|x)
+has a density the generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves an encoder,
+too; with D = 0 it is −log p(x).
 
 A Langevin step s on a density of curvature c ends at variance 1 / (c (1 − c s²/4)), not 1 / c. The longer the step, the
 steeper f has to be to match z⁺ with it, and from c s²/4 = 1/2 on a steeper f makes z⁻ wider: what should lower the loss

@@ -53,10 +53,10 @@ def validate(
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
         valid_f_posterior and valid_f_prior. A batch of one sentence takes a z of the batch before for another's; where
-        there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. With an
-        encoder also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z valid_ppl_bound, from
-        the evidence bound: an upper bound on the perplexity. For D = 0 there is no z, and all there is are valid_nll
-        and valid_ppl, those of a language model.
+        there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. Where
+        q(z|x) has a density also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z
+        valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0 there is no z, and all
+        there is are valid_nll and valid_ppl, those of a language model.
     """
     rng = stream(config.training.seed, "validation")
     infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
@@ -86,7 +86,7 @@ def validate(
     for name, n in counted.items():
         if n:
             figures |= _perplexity(f"_{name}", -sums[name] / n)
-    if model.encoder is not None:
+    if "kl" in sums:
         figures["valid_kl"] = sums["kl"] / len(corpus)
         if (log_z := model.prior.log_z()) is not None:
             bound = -sums["posterior"] + sums["kl"] - sums["f_posterior"] + log_z * len(corpus)

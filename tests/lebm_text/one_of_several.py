@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     # In batches of 3, 25 sentences leave a last one of 1: fewer than there are processes.
     "chains": {"inference": {"persistent": True}, "training": {"batch_size": 3}},
     "encoder": {"inference": {"kind": "amortized", "free_bits": 0.5}},
+    "local": {"inference": {"kind": "local", "n_steps": 4}},
     "language-model": {"model": {"latent_dim": 0, "dropout": 0.0}},
 }
 

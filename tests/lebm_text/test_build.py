@@ -14,8 +14,10 @@ from lebm_text.build import build_inference, build_model, geometric, linear
 from lebm_text.config import Config, ShortRunConfig
 from lebm_text.errors import InputError
 from lebm_text.inference.base import NoLatent
-from lebm_text.inference.encoder import Amortized, FreeBits, SemiAmortized
+from lebm_text.inference.encoder import Amortized, SemiAmortized
+from lebm_text.inference.local import Local
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.variational import FreeBits
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
@@ -24,8 +26,8 @@ from lebm_text.samplers.langevin import langevin
 from .toy import LATENT, Mixture, gap, normal, seeded, toy_config, toy_prior
 
 
-def _build(**model: Any) -> Any:
-    config = toy_config({"model": model})
+def _build(*, inference: dict[str, Any] | None = None, **model: Any) -> Any:
+    config = toy_config({"model": model, "inference": inference or {}})
     return build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
 
 
@@ -132,9 +134,17 @@ def test_kl_weight_warms_up_after_pretraining(kind: str, epoch: float, weight: f
     assert isinstance(infer, SemiAmortized) == (kind == "semi_amortized")
 
 
+def test_a_local_posterior_has_its_settings_and_warms_up_from_the_first_epoch() -> None:
+    changes = {"kind": "local", "n_steps": 16, "kl_weight": 0.9, "kl_weight_start": 0.1, "anneal_epochs": 4.0}
+    config = Config().merge({"inference": changes}).inference
+    for epoch, weight in ((0.0, 0.1), (2.0, 0.5), (9.0, 0.9)):
+        assert build_inference(config, epoch=epoch) == Local(16, 0.3, weight)
+
+
 def test_an_encoder_comes_with_its_kinds_alone() -> None:
     plain = _build()
     assert plain.encoder is None
+    assert _build(inference={"kind": "local"}).encoder is None
     for kind in ("amortized", "semi_amortized"):
         config = toy_config().override([f"inference.kind={kind}"])
         model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))

@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         {"inference": {"kind": "semi_amortized", "n_steps": 2, "step_size": [0.3, 0.2], "pretrain_epochs": 1}},
     ),
     "autoencoder": ("vae", {"inference": {"kl_weight": 0.0, "kl_weight_start": None}}),
+    "local gaussian": ("local", {"model": {"prior": "gaussian"}, "inference": {"n_steps": 3, "kl_weight_start": 0.1}}),
     "tied language model": ("lm", {"model": {"tied": True}}),
 }
 
@@ -88,11 +89,13 @@ def test_figures_are_finite_and_the_right_ones(run: tuple[str, Path]) -> None:
     assert (len(reports), len(validations)) == (6, 2)
     found = set().union(*records)
     has_z, encoder = config.model.latent_dim > 0, "amortized" in config.inference.kind
+    density = encoder or config.inference.kind == "local"
     learned, chain = config.model.prior == "ebm", config.inference.kind == "short_run"
     assert ("valid_ppl" in found) == (not has_z)
     assert ({"valid_ppl_posterior", "valid_ppl_prior", "gap", "std_ratio", "nll_shuffled"} <= found) == has_z
-    assert ({"kl", "kl_weight", "valid_kl", "grad_encoder"} <= found) == encoder
-    assert ("valid_ppl_bound" in found) == (encoder and not learned)
+    assert ({"kl", "kl_weight", "valid_kl"} <= found) == density
+    assert ("grad_encoder" in found) == encoder
+    assert ("valid_ppl_bound" in found) == (density and not learned)
     assert ({"likelihood_weight", "noise_scale", "move_positive", "curvature_posterior"} <= found) == chain
     assert ("grad_prior" in found) == learned
     assert ("curvature_prior" in found) == learned
@@ -136,7 +139,11 @@ def test_generation(run: tuple[str, Path]) -> None:
     assert len(set(found.sentences)) > 3
     assert found.z.shape == (12, case(name).model.latent_dim)
     assert model.generate(12, seed=3, batch_size=5).sentences == found.sentences
-    wanted = {"lm": "|prior:none|seed:", "vae": "|prior:gaussian|posterior:amortized|seed:"}
+    wanted = {
+        "lm": "|prior:none|seed:",
+        "vae": "|prior:gaussian|posterior:amortized|seed:",
+        "local gaussian": "|posterior:local|seed:",
+    }
     assert wanted.get(name, "|prior:") in found.signature
 
 

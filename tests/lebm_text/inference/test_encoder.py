@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 
-from lebm_text.inference.encoder import Amortized, FreeBits, LSTMEncoder, Moments, SemiAmortized, base_kl, sample
+from lebm_text.inference.base import Moments
+from lebm_text.inference.encoder import Amortized, LSTMEncoder, SemiAmortized
+from lebm_text.inference.variational import FreeBits, base_kl, sample
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
@@ -19,7 +21,6 @@ from lebm_text.text.batching import Batch
 from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_generator, toy_prior
 
 LENGTHS = (6, 4, 4, 1)
-MOMENTS = Moments(normal(4, LATENT, seed=1), normal(4, LATENT, seed=2))
 
 
 def toy_encoder(*, dtype: torch.dtype = torch.float64, **options: Any) -> LSTMEncoder:
@@ -80,26 +81,6 @@ def test_precision_is_that_of_the_products_only(dtype: torch.dtype) -> None:
 
 def _distribution(moments: Moments) -> Normal:
     return Normal(moments.mean, (0.5 * moments.log_variance).exp())
-
-
-def test_divergence_and_draws_are_those_of_a_normal_distribution() -> None:
-    q = _distribution(MOMENTS)
-    standard = Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean))
-    assert gap(base_kl(MOMENTS), kl_divergence(q, standard)) < 1e-12
-    noise = normal(4, LATENT, seed=4)
-    assert gap(sample(MOMENTS, noise), q.mean + q.stddev * noise) < 1e-12
-
-
-def test_free_bits_by_hand() -> None:
-    kl = torch.tensor([[0.1, 0.5, 0.9], [0.0, 0.1, 0.2]], requires_grad=True)
-    assert FreeBits(1.2)(kl).tolist() == pytest.approx([0.4 + 0.5 + 0.9, 1.2])
-    (gradient,) = torch.autograd.grad(FreeBits(1.2)(kl).sum(), kl)
-    assert gradient.tolist() == [[0, 1, 1], [0, 0, 0]]
-    assert FreeBits(1.2, "total")(kl).tolist() == pytest.approx([1.5, 1.2])
-    (gradient,) = torch.autograd.grad(FreeBits(1.2, "total")(kl).sum(), kl)
-    assert gradient.tolist() == [[1, 1, 1], [0, 0, 0]]
-    for kind in ("dimension", "total"):  # none free: the divergence itself
-        assert FreeBits(0.0, kind)(kl).tolist() == pytest.approx([1.5, 0.3])
 
 
 def test_a_draw_and_all_that_is_known_of_it() -> None:

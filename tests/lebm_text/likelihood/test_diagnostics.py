@@ -1,4 +1,4 @@
-"""Posterior chains, active units, the chain's gap, an encoder's KL and the bracket, where their values are known."""
+"""Posterior chains, active units, the chain's gap, the KL of q and the bracket, where their values are known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lebm_text.build import build_inference
 from lebm_text.likelihood.diagnostics import (
     THRESHOLD,
     Bracket,
@@ -16,7 +17,7 @@ from lebm_text.likelihood.diagnostics import (
     LatentUse,
     bracket,
     chain_gap,
-    encoder_kl,
+    kl_from_prior,
     simulate,
     unit_variances,
 )
@@ -154,7 +155,10 @@ def _kl(shift: torch.Tensor, index: list[int], seed: int = 1) -> tuple[torch.Ten
     encoder = model.model.encoder
     assert encoder is not None
     log_z = 0.5 * float(shift.square().sum())
-    found = encoder_kl(encoder, Tilted(shift), model.model.generator, corpus, np.array(index), log_z=log_z, seed=seed)
+    infer = build_inference(model.config.inference, epoch=math.inf, encoder=encoder)
+    assert infer.moments is not None
+    of = (infer.moments, Tilted(shift), model.model.generator, corpus, np.array(index))
+    found = kl_from_prior(*of, log_z=log_z, seed=seed)
     exact = []
     for i in index:
         moments = encoder(corpus.batch(np.array([i])))

@@ -198,3 +198,11 @@ def test_an_encoder_has_its_divergence_from_the_prior_and_chains_have_none(found
         terms.append(float(0.5 * (variance + moments.mean.square() - 1 - moments.log_variance).sum()))
     assert made["encoder_kl"]["value"] == pytest.approx(sum(terms) / 4, rel=1e-4)
     assert found["encoder_kl"] is None
+
+
+@pytest.mark.parametrize("kind", ["local", "semi_amortized"])
+def test_a_fitted_posterior_has_its_divergence_from_the_prior(kind: str) -> None:
+    """Infinite only if nothing were fitted: positive, and below that which the bound on log p(x) leaves room for."""
+    model = tiny_model(kind=kind, prior="gaussian")
+    made = _json(model, n_importance=0, n_bracket=0, ais=AISSettings(n_steps=5, n_moves=2))
+    assert 0 < made["encoder_kl"]["value"] < 20

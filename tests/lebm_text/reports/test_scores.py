@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lebm_text.build import build_model
 from lebm_text.errors import InputError
-from lebm_text.inference.encoder import base_kl
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.variational import base_kl
 from lebm_text.likelihood.sentences import AISSettings, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.reports import scores
@@ -126,8 +126,9 @@ def test_the_bound_of_an_encoder_is_the_likelihood_less_the_divergence() -> None
     assert found.elbo == pytest.approx(found.log_likelihood - divergence, abs=1e-4)
 
 
-def test_log_z_is_taken_off_prior_and_bound() -> None:
-    model = encoder_model(prior="ebm")
+@pytest.mark.parametrize("kind", ["amortized", "local"])
+def test_log_z_is_taken_off_prior_and_bound(kind: str) -> None:
+    model = tiny_model(kind=kind)
     without, with_it = (known(Scorer(model, log_z=log_z)(SENTENCES))[0] for log_z in (None, 1.5))
     assert without.elbo is not None
     assert with_it.elbo == pytest.approx(without.elbo - 1.5)
@@ -151,7 +152,8 @@ def test_the_likelihood_bound_is_near_the_integral_and_keyed_by_place() -> None:
 def test_refuses_what_a_model_does_not_have() -> None:
     language_model = tiny_model(latent_dim=0, prior="gaussian")
     for model, settings in itertools.product(
-        (language_model, encoder_model()), (ScoreSettings(n_steps=3), ScoreSettings(as_trained=True))
+        (language_model, encoder_model(), tiny_model(kind="local")),
+        (ScoreSettings(n_steps=3), ScoreSettings(as_trained=True)),
     ):
         with pytest.raises(InputError, match="without a chain"):
             Scorer(model, settings)
