@@ -139,7 +139,7 @@ class _Annealed(InferenceConfig):
     """`*_start` values move to their final ones over `anneal_epochs` epochs."""
 
     anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)
-    # until then the start values hold; counted from the end of pretraining
+    # until then the start values hold; counted from the end of pretraining, or of training.init_epochs
     anneal_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
 
 
@@ -237,7 +237,11 @@ class TrainingConfig(Section):
     learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
     prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
     prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)
-    prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)  # the prior stays as it is before this epoch
+    # the prior stays as it is before this epoch, counted from the end of `init_epochs`
+    prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
+    # lm: the generator starts as a language model, for `init_epochs` of n_epochs | a run: with its generator's weights
+    init: str | None = None
+    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)
     clip_norm: float = setting(
         5.0, in_range, *_WEIGHTS
     )  # largest norm of the generator's gradient, and of the encoder's
@@ -269,10 +273,23 @@ class Config:
             raise InputError(f"inference.kind = no_latent belongs to model.latent_dim = 0, got {kind} and {latent_dim}")
         if latent_dim == 0 and prior != "gaussian":
             raise InputError(f"model.latent_dim = 0 leaves no z to learn a prior of: no model.prior = {prior}")
-        if self.training.n_epochs <= self.inference.pretrain_epochs:
+        for name, epochs in (
+            ("inference.pretrain_epochs", self.inference.pretrain_epochs),
+            ("training.init_epochs", self.training.init_epochs),
+        ):
+            if self.training.n_epochs <= epochs:
+                raise InputError(f"{name} must be below training.n_epochs = {self.training.n_epochs}, got {epochs}")
+        init, init_epochs = self.training.init, self.training.init_epochs
+        if (init == "lm") != (init_epochs > 0):
             raise InputError(
-                f"inference.pretrain_epochs must be below training.n_epochs = {self.training.n_epochs}, "
-                f"got {self.inference.pretrain_epochs}"
+                f"training.init_epochs > 0 and training.init = lm belong together, got {init_epochs} and {init}"
+            )
+        if init == "lm" and latent_dim == 0:
+            raise InputError("training.init = lm has no effect with model.latent_dim = 0, which is a language model")
+        if init is not None and self.inference.pretrain_epochs:
+            raise InputError(
+                "inference.pretrain_epochs ends with a new generator, which training.init gives its first weights: "
+                "one or the other"
             )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

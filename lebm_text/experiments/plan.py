@@ -32,8 +32,9 @@ Settings = dict[str, Any]  # "section.key" → value
 
 TRIAL_SEED = 1
 _HERE = Path(__file__).parent
-# Settings that are counted in epochs and may be fractions; those of encoders' pretraining are whole.
+# Settings that are counted in epochs and may be fractions, and those that are whole.
 _IN_EPOCHS = (("inference", "anneal_epochs"), ("inference", "anneal_start_epoch"), ("training", "prior_start_epoch"))
+_WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ class Experiment:
         for section, key in _IN_EPOCHS:
             if anneals or section == "training":
                 values[section][key] *= n_epochs / of_all
-        if pretrained := values["inference"].get("pretrain_epochs"):
-            values["inference"]["pretrain_epochs"] = max(round(pretrained * n_epochs / of_all), 1)
+        for section, key in _WHOLE_EPOCHS:
+            if before := values[section].get(key):
+                values[section][key] = max(round(before * n_epochs / of_all), 1)
         values["training"]["n_epochs"] = n_epochs
         return Config.from_dict(values)
 

@@ -62,7 +62,10 @@ class Inference(Protocol):
 
 @dataclass(frozen=True)
 class NoLatent:
-    """Inference of a language model, D = 0: z is the empty vector, and log p(x|z) is log p(x)."""
+    """Inference of a language model: z is the empty vector, and log p(x|z) is log p(x).
+
+    Also of one that will have a z and does not yet: there is none to draw, to learn a prior of, or to report.
+    """
 
     chain: ClassVar[None] = None
     moments: ClassVar[None] = None

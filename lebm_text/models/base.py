@@ -11,7 +11,7 @@ from torch import Tensor
 from lebm_text.random import Rng
 from lebm_text.text.batching import Batch
 
-__all__ = ["Chain", "Generator", "LogDensity", "Prior"]
+__all__ = ["Chain", "Generator", "LogDensity", "Prior", "null_latent"]
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -115,3 +115,11 @@ class Generator(Protocol):
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Those of the module."""
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """With their names; where a matrix reads z beside something else, z's columns are its last."""
+
+
+def null_latent(generator: Generator) -> Tensor:
+    """The z (D,) with which a generator is a language model: 0."""
+    return next(generator.parameters()).new_zeros(generator.latent_dim)

@@ -17,18 +17,17 @@ import torch
 from lebm_text.build import build_model
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
 from lebm_text.config import Config
-from lebm_text.environment import describe_environment, resolve_device
+from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import generate
 from lebm_text.model import weights_metadata
-from lebm_text.models.lstm import resolve_precision
 from lebm_text.presets import DEFAULT_PRESET
 from lebm_text.presets import preset as preset_of
 from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
 from lebm_text.run import Run, check_free, replacing
-from lebm_text.store import atomic_write_json, atomic_write_text
+from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
@@ -37,6 +36,7 @@ from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weig
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
+from lebm_text.training.start import FirstWeights, begin_directory, first_weights, resolved
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, selecting, validate
 
@@ -132,18 +132,22 @@ def train(
         if resume:
             text = processes.first_then_others(lambda: _prepare(run.corpus(), settings, run.tokenizer))
         else:
-            settings = _resolve(settings, place)
+            settings = resolved(settings, place)
             text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir), settings))
-        _require_alike(processes, settings, text, None if checkpoint is None else checkpoint.state)
+        first = None
+        if checkpoint is None:  # which has all weights
+            first = first_weights(settings, text.tokenizer, run.environment.get("init") if resume else None)
+        state = None if checkpoint is None else checkpoint.state
+        _require_alike(processes, settings, text, [state, None if first is None else first.sha256])
         begun = None
         if processes.first:
             if not resume:
                 begun = stack.enter_context(replacing(run.path))
-                _begin_directory(run, settings, text, place, processes)
+                begin_directory(run, settings, text, place, processes, first)
             _tell(run, text, checkpoint, resume=resume)
         else:
             on_progress, on_event = silent, ignore
-        session = _Session(run, settings, text, place, processes, on_progress, on_event, sample_score)
+        session = _Session(run, settings, text, place, processes, on_progress, on_event, sample_score, first)
         session.train(checkpoint, Limits(max_steps, deadline, should_stop), begun)
     return run
 
@@ -208,34 +212,11 @@ def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None)
     return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
 
 
-def _resolve(config: Config, device: torch.device) -> Config:
-    """`config` without what may be open before a run: precision, threads."""
-    settings = config.training
-    precision = resolve_precision(settings.precision, device)
-    n_threads = settings.n_threads or torch.get_num_threads()
-    resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
-    return dataclasses.replace(config, training=resolved)
-
-
 def _require_alike(processes: Processes, config: Config, text: PreparedText, state: object) -> None:
     """Processes that differ in what they begin with would drift apart without a word."""
     tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
     alike = json.dumps([config.to_dict(), tokenizer, len(text.train), n_tokens, state], sort_keys=True)
     processes.require_same("configuration, text and checkpoint", alike)
-
-
-def _begin_directory(run: Run, config: Config, text: PreparedText, device: torch.device, processes: Processes) -> None:
-    text.tokenizer.save(run.path)
-    environment = describe_environment(
-        device=device,
-        n_threads=config.training.n_threads,
-        n_processes=processes.size,
-        precision=config.training.precision,
-        corpus=text.corpus.describe(),
-    )
-    atomic_write_json(run.environment_file, environment)
-    # Last: a directory with a config.json is a run that can be resumed.
-    atomic_write_json(run.config_file, config.to_dict())
 
 
 def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:
@@ -263,6 +244,7 @@ class _Session:
     on_progress: Progress
     on_event: Listener
     sample_score: SampleScore | None
+    first: FirstWeights | None
 
     def train(self, checkpoint: Checkpoint | None, limits: Limits, begun: Callable[[], None] | None) -> None:
         """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
@@ -273,6 +255,8 @@ class _Session:
             model = build_model(
                 self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
             )
+            if self.first is not None:
+                self.first.give(model.generator)
             self.model = model.to(self.device)
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
             self.trainer = Trainer(
@@ -307,7 +291,7 @@ class _Session:
                 loop.finish()
         seconds, step = time.monotonic() - started, loop.position.step
         end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}
-        best = {name: {"epoch": at, "value": value} for name, (at, value) in best_epochs(self.run.metrics()).items()}
+        best = {name: {"epoch": at, "value": value} for name, (at, value) in self._best_epochs().items()}
         self.on_event(Event("end", {**end, "best": best, "published_by": by}))
 
     def _announce(self, loop: TrainingLoop) -> None:
@@ -331,6 +315,8 @@ class _Session:
 
     def _end_of_epoch(self, position: Position) -> dict[str, float]:
         figures = self._validate(position)
+        if position.epoch <= self.config.training.init_epochs:  # a language model: no z to sample from or to select by
+            return figures
         samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
         if self.processes.first:
             atomic_write_text(self.run.sample_file(f"epoch-{position.epoch:04d}.txt"), samples)
@@ -374,7 +360,7 @@ class _Session:
         Returns:
             The figure by which the best ones were selected; None if the present ones were written.
         """
-        name, best = selecting(self.config.training.select, best_epochs(self.run.metrics())), position.best
+        name, best = selecting(self.config.training.select, self._best_epochs()), position.best
         if within_epoch and best is not None and self.config.training.select == "valid":
             figures = self._validate(position)
             best = best if best <= figures[name or ""] else None
@@ -384,6 +370,11 @@ class _Session:
             # The model keeps its own: a checkpoint may follow.
             save_weights(self.run.weights_file, *load_weights(self.run.best_weights_file))
         return None if best is None else name
+
+    def _best_epochs(self) -> dict[str, tuple[float, float]]:
+        """Of each validation perplexity, without the epochs as a language model, which the model is not any more."""
+        first = self.config.training.init_epochs
+        return best_epochs(record for record in self.run.metrics() if record.get("epoch", 0) > first)
 
     def _save(self, path: Path) -> None:
         save_weights(path, self.model.state_dict(), weights_metadata(self.text.tokenizer, self.trainer.halvings))

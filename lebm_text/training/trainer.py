@@ -2,7 +2,8 @@ r"""One learner: modules, optimisers and random streams, and the update that mov
 
 Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. Where q(z|x)
 has a density the generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves an encoder,
-too; with D = 0 it is −log p(x).
+too; with D = 0 it is −log p(x). So it is in the epochs in which a generator starts as a language model, with z = 0 and
+nothing else that moves.
 
 A Langevin step s on a density of curvature c ends at variance 1 / (c (1 − c s²/4)), not 1 / c. The longer the step, the
 steeper f has to be to match z⁺ with it, and from c s²/4 = 1/2 on a steeper f makes z⁻ wider: what should lower the loss
@@ -24,8 +25,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from lebm_text.build import LatentModel, build_inference, prior_chain
 from lebm_text.config import MAX_STEPS, MOST_HALVINGS, Config
-from lebm_text.inference.base import Inference
-from lebm_text.models.base import Prior
+from lebm_text.inference.base import Inference, NoLatent
+from lebm_text.models.base import Prior, null_latent
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, stream
 from lebm_text.text.batching import Batch
@@ -66,7 +67,9 @@ class Trainer:
         settings = config.training
         self.noise = stream(settings.seed, "chains")
         self.dropout = stream(settings.seed, "dropout", self.device)
-        self.pretraining = config.inference.pretrain_epochs > 0
+        # Of an autoencoder, or as a language model.
+        self.pretrain_epochs = max(config.inference.pretrain_epochs, settings.init_epochs)
+        self.pretraining = self.pretrain_epochs > 0
         self.diverged = torch.zeros((), device=self.device)  # 1 from the first gradient on that was not finite
         self.optimizers = {"generator": Adam(model.generator.parameters(), lr=settings.learning_rate, fused=True)}
         if model.encoder is not None:
@@ -81,8 +84,11 @@ class Trainer:
             self.memory = draw_normal(self.noise, (n_sentences, config.model.latent_dim))
 
     def inference(self, epoch: float) -> Inference:
-        """The way to z⁺ as it is after `epoch` epochs."""
-        return build_inference(self.config.inference, epoch=epoch, memory=self.memory, encoder=self.model.encoder)
+        """The way to z⁺ as it is after `epoch` epochs; none while the generator is a language model."""
+        since = epoch - self.config.training.init_epochs
+        if since < 0:
+            return NoLatent()
+        return build_inference(self.config.inference, epoch=since, memory=self.memory, encoder=self.model.encoder)
 
     def update(self, batch: Batch, *, epoch: float, step: int, report: bool = False) -> None:
         """One step of all optimisers: draw z⁺ and z⁻, take the gradients of both losses, move the parameters.
@@ -96,18 +102,20 @@ class Trainer:
             step: number of this update.
             report: measure the dearer figures, too.
         """
-        if self.pretraining and epoch >= self.config.inference.pretrain_epochs:
+        if self.pretraining and epoch >= self.pretrain_epochs:
             self._end_pretraining()
         prior, generator, infer = self.model.prior, self.model.generator, self.inference(epoch)
         share = self.processes.share(batch)
         rng = share.rng(self.noise)
 
         positive = infer(share.batch, prior, generator, rng=rng)
-        z_negative, start = self._negative_phase(len(share.batch.lengths), rng)
-        if self.memory is not None:  # of the rows of other processes, too
+        z_negative, start = self._negative_phase(positive.z, rng)
+        has_z = positive.z.shape[1] > 0
+        if self.memory is not None and has_z:  # of the rows of other processes, too
             self.memory[batch.index] = share.gather(positive.z).to(self.memory.device)
 
-        log_likelihood = generator.log_likelihood(share.batch, positive.z, rng=self._dropout(step))
+        z = positive.z if has_z else null_latent(generator).expand(len(positive.z), -1)
+        log_likelihood = generator.log_likelihood(share.batch, z, rng=self._dropout(step))
         loss = generator_loss(log_likelihood, self.mean_batch_size, infer.penalty(positive, prior))
         z_positive = positive.z.detach()
         norms = self._backward(loss, z_positive, z_negative, share)
@@ -116,9 +124,9 @@ class Trainer:
         seen = Update(step, share, *drawn, log_likelihood.detach(), infer.figures(positive), norms)
         # A stream of its own: how often a run reports must not change what it learns.
         probe_rng = stream(self.config.training.seed, "probe")
-        probed = probe(seen, infer, prior, generator, rng=probe_rng) if report and prior.latent_dim else {}
+        probed = probe(seen, infer, prior, generator, rng=probe_rng) if report and has_z else {}
         self.monitor.add(seen, probed)
-        if step % CHECK_EVERY == 0:
+        if step % CHECK_EVERY == 0 and has_z:
             self._check_prior_chain(seen)
         self._step(epoch, norms)
 
@@ -156,19 +164,32 @@ class Trainer:
         self._halve(tree.get("halvings", 0))
 
     def _end_pretraining(self) -> None:
-        """Keep the encoder that the autoencoder has learned, and begin its generator anew (Li et al., EMNLP 2019)."""
+        """Keep the encoder that the autoencoder has learned, and begin its generator anew (Li et al., EMNLP 2019).
+
+        A language model goes on. Only what no gradient has reached, z's weights, begins with a new optimiser's state:
+        Adam divides by the root of a mean of squares, and after many zeros its first steps would be several times as
+        long as the learning rate.
+        """
         self.pretraining = False
         generator = self.model.generator
+        if self.config.training.init_epochs:
+            states = self.optimizers["generator"].state
+            for parameter in [each for each, state in states.items() if not state["exp_avg_sq"].any()]:
+                del states[parameter]
+            return
         generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
         rate = self.optimizers["generator"].param_groups[0]["lr"]
         self.optimizers["generator"] = Adam(generator.parameters(), lr=rate, fused=True)
 
     def _prior_learns(self, epoch: float) -> bool:
-        return not self.pretraining and epoch >= self.config.training.prior_start_epoch
+        settings = self.config.training
+        return not self.pretraining and epoch - settings.init_epochs >= settings.prior_start_epoch
 
-    def _negative_phase(self, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
-        """z⁻ (n, D), a constant, and where its chains began; the same where the prior has none."""
-        prior = self.model.prior
+    def _negative_phase(self, z_positive: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """z⁻ (b, D), a constant, and where its chains began; the same where the prior has none, or there is no z."""
+        prior, (n, width) = self.model.prior, z_positive.shape
+        if not width:
+            return z_positive, z_positive
         if prior.chain is None:
             z = prior.sample(n, rng).detach()
             return z, z
@@ -202,8 +223,12 @@ class Trainer:
         return stream(self.config.training.seed, f"dropout {rank} {step}", self.device) if rank else self.dropout
 
     def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor, share: Share) -> dict[str, Tensor]:
-        """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters."""
-        parameters = {name: _parameters(optimizer) for name, optimizer in self.optimizers.items()}
+        """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters.
+
+        Without a z the generator alone has one.
+        """
+        moving = self.optimizers if z_positive.shape[1] else ("generator",)
+        parameters = {name: _parameters(self.optimizers[name]) for name in moving}
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         inputs = [parameter for name, group in parameters.items() if name != "prior" for parameter in group]
@@ -220,7 +245,7 @@ class Trainer:
         finite = torch.stack([*norms.values()]).isfinite().all()
         self.diverged = torch.where(finite, self.diverged, 1.0)
         for name, optimizer in self.optimizers.items():
-            if name != "prior" or self._prior_learns(epoch):
+            if f"grad_{name}" in norms and (name != "prior" or self._prior_learns(epoch)):
                 optimizer.found_inf = self.diverged
                 optimizer.step()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
+from lebm_text.models.base import null_latent
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -55,19 +56,23 @@ def validate(
         valid_f_posterior and valid_f_prior. A batch of one sentence takes a z of the batch before for another's; where
         there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. Where
         q(z|x) has a density also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z
-        valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0 there is no z, and all
-        there is are valid_nll and valid_ppl, those of a language model.
+        valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0, and after epochs in which
+        a generator starts as a language model, there is no z, and all there is are valid_nll and valid_ppl, those of a
+        language model.
     """
     rng = stream(config.training.seed, "validation")
-    infer = build_inference(config.inference, epoch=epoch, encoder=model.encoder)
+    init_epochs = config.training.init_epochs
+    has_z = config.model.latent_dim > 0 and not 0 < epoch <= init_epochs
+    infer = build_inference(config.inference, epoch=epoch - init_epochs, encoder=model.encoder)
     before: Tensor | None = None  # z of a sentence of the batch before
 
     def measure(share: Share) -> dict[str, Tensor]:
         nonlocal before
         own_rng, likelihood = share.rng(rng), model.generator.likelihood(share.batch)
+        if not has_z:
+            null = null_latent(model.generator)
+            return {"x": likelihood(null.expand(len(share.batch.lengths), -1))}
         positive = infer(share.batch, model.prior, model.generator, rng=own_rng)
-        if config.model.latent_dim == 0:
-            return {"x": likelihood(positive.z)}
         z = {"posterior": positive.z, "prior": model.prior.sample(len(positive.z), own_rng)}
         f = {f"f_{name}": model.prior.neg_energy(at) for name, at in z.items()}
         everyones = share.gather(positive.z)
@@ -79,7 +84,7 @@ def validate(
         return {name: likelihood(at) for name, at in z.items()} | f | further
 
     sums, n_tokens = _sums(measure, _batches(model, config, corpus), processes), len(corpus.tokens)
-    if config.model.latent_dim == 0:
+    if not has_z:
         return _perplexity("", -sums["x"] / n_tokens)
     figures = {f"valid_{name}": sums[name] / len(corpus) for name in ("f_posterior", "f_prior")}
     counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens}

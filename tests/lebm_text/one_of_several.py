@@ -28,12 +28,13 @@ CASES: dict[str, dict[str, Any]] = {
     "encoder": {"inference": {"kind": "amortized", "free_bits": 0.5}},
     "local": {"inference": {"kind": "local", "n_steps": 4}},
     "language-model": {"model": {"latent_dim": 0, "dropout": 0.0}},
+    "starting": {"training": {"n_epochs": 2, "init": "lm", "init_epochs": 1}},
 }
 
 
 def case(name: str) -> Config:
     """The configuration of that name: one epoch, no dropout, whose masks do depend on the number of processes."""
-    return toy_config({"model": {"dropout": 0.0}} | CASES[name]).override(["training.n_epochs=1"])
+    return toy_config({"model": {"dropout": 0.0}, "training": {"n_epochs": 1}}).merge(CASES[name])
 
 
 def runs(directory: Path, corpus: Path) -> None:

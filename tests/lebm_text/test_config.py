@@ -55,6 +55,8 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "training.prior_learning_rate": (["0", "0.1"], ["-1"]),
     "training.prior_weight_decay": (["0", "0.1"], ["-1"]),
     "training.prior_start_epoch": (["0", "2.5"], ["-1"]),
+    "training.init": (["lm", "none", "runs/lm"], []),
+    "training.init_epochs": (["1", "5"], ["-1", "0.5", "20"]),
     "training.clip_norm": (["0.1"], ["0"]),
     "training.prior_clip_norm": (["0.1"], ["0"]),
     "training.seed": (["0", str(2**63 - 1)], ["-1", str(2**63), "1.5"]),
@@ -70,7 +72,8 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
 NEEDS = {
     f"inference.{key}": ["inference.kind=amortized"]
     for key in ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
-}
+} | {"training.init_epochs": ["training.init=lm", "training.init_epochs=2"]}
+TEXTS = ("training.init",)  # take any text: it may be the path of a run
 
 
 def _config(name: str) -> Config:
@@ -88,14 +91,16 @@ def test_every_field_is_listed_here() -> None:
 def test_every_field_takes_its_values(name: str) -> None:
     section, key = name.split(".")
     for text in FIELDS[name][0]:
-        config = _config(name).override([f"{name}={text}"])
+        more = ["training.init_epochs=1"] if text == "lm" else []
+        config = _config(name).override([f"{name}={text}", *more])
         value = config.to_dict()[section][key]
         assert str(value) == text or value is None or float(json.loads(text)) == value or value == json.loads(text)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_refuses_the_rest_by_its_name(name: str) -> None:
-    for text in [*FIELDS[name][1], "{}", '"a b"', "[[" * 50_000]:
+    odd = ["{}"] if name in TEXTS else ["{}", '"a b"', "[[" * 50_000]
+    for text in [*FIELDS[name][1], *odd]:
         with pytest.raises(InputError) as error:
             _config(name).override([f"{name}={text}"])
         assert name in str(error.value)
@@ -114,7 +119,7 @@ def test_types_are_never_guessed(name: str) -> None:
     section, key = name.split(".")
     stored = _config(name).to_dict()
     default = stored[section][key]
-    wrong = 3 if isinstance(default, (str, bool)) else "3"
+    wrong = 3 if isinstance(default, (str, bool)) or name in TEXTS else "3"
     for value in (wrong, {"a": 1}, [wrong]):
         with pytest.raises(InputError, match=name):
             Config.from_dict({**stored, section: {**stored[section], key: value}})
@@ -230,6 +235,29 @@ def test_a_language_model_has_no_z(assignments: list[str]) -> None:
         Config().override(assignments)
     with pytest.raises(InputError, match=r"model\.latent_dim = 0"):  # nor is one made to have z again by half
         Config().override(["model.latent_dim=0"]).override(["model.latent_dim=8"])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "part"),
+    [
+        (["training.init=lm"], "belong together, got 0 and lm"),
+        (["training.init_epochs=2"], "belong together, got 2 and None"),
+        (["training.init=runs/lm", "training.init_epochs=2"], "belong together, got 2 and runs/lm"),
+        (["training.init=lm", "training.init_epochs=20"], "must be below training.n_epochs = 20, got 20"),
+        (["training.init=lm", "training.init_epochs=2", "model.latent_dim=0"], "is a language model"),
+        *(
+            (["inference.kind=amortized", "inference.pretrain_epochs=1", *start], "one or the other")
+            for start in (["training.init=lm", "training.init_epochs=2"], ["training.init=runs/lm"])
+        ),
+    ],
+)
+def test_ways_to_start_that_exclude_each_other_are_refused(assignments: list[str], part: str) -> None:
+    with pytest.raises(InputError) as error:
+        Config().override(assignments)
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+    # A language model may go on as one: the control of what starts as one.
+    assert Config().override(["training.init=runs/lm", "model.latent_dim=0"]).training.init == "runs/lm"
 
 
 def test_integers_pass_as_floats_and_whole_floats_as_integers() -> None:

@@ -87,6 +87,14 @@ def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
             assert trial.training.learning_rate == whole.training.learning_rate
 
 
+def test_a_shorter_trial_starts_as_a_language_model_for_its_share() -> None:
+    table = _half_as_long(read_experiment("table1"))
+    for of_all, of_trial in ((2, 1), (1, 1)):  # a trial keeps an epoch of it
+        started = dataclasses.replace(table, settings=table.settings | {"training.init": "lm"})
+        started = dataclasses.replace(started, settings=started.settings | {"training.init_epochs": of_all})
+        assert started.trial(started.row("lebm"), 1).training.init_epochs == of_trial
+
+
 def test_a_trial_without_an_anneal_leaves_its_length_alone() -> None:
     table = _half_as_long(read_experiment("table1"))
     row = table.row("vae")

@@ -116,7 +116,8 @@ def test_a_disk_that_is_full_at_the_start_leaves_no_half_run(
             patch.setattr(module, "build_model", _full)
         else:
             patch.setattr(
-                module, "atomic_write_json", lambda path, value: (_full if path.name == place else write)(path, value)
+                "lebm_text.training.start.atomic_write_json",
+                lambda path, value: (_full if path.name == place else write)(path, value),
             )
         with pytest.raises(OSError, match="No space"):
             train(corpus, out=run, config=_config(seed=7), device="cpu", overwrite=overwrite)

@@ -167,6 +167,8 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "training.prior_learning_rate": (0.02, "weights"),
     "training.prior_weight_decay": (0.5, "weights"),
     "training.prior_start_epoch": (1.0, "weights"),
+    "training.init": ("lm", "weights"),
+    "training.init_epochs": (1, "weights"),
     "training.clip_norm": (0.01, "weights"),
     "training.prior_clip_norm": (1e-4, "weights"),
     "training.seed": (2, "weights"),
@@ -211,7 +213,9 @@ def test_every_field_changes_something(
     if key in OF_ENCODERS:
         before, base = toy_config(WITH_ENCODER), with_encoder
     assert before.to_dict()[section][key] != value
-    changes = {section: {key: value}}
+    changes: dict[str, dict[str, Any]] = {section: {key: value}}
+    if key.startswith("init"):  # each needs the other
+        changes[section] |= {"init": "lm", "init_epochs": 1}
     if name == "text.tokenizer":
         changes["text"]["vocab_size"] = 20
     if name == "text.lowercase":  # has an effect on capitals alone

@@ -1,0 +1,128 @@
+"""What a run begins with: settings that were open, another run's weights (`training.init`), and the files that say so.
+
+Of another run's generator a parameter of the same name and shape is taken whole. One that reads z beside something else
+has z's columns last, [W_x W_z]: from another latent_dim, 0 for instance, the columns before them are taken, and z's
+stay as drawn. So it is with what reads z alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lebm_text.config import Config
+from lebm_text.environment import describe_environment
+from lebm_text.errors import InputError
+from lebm_text.models.base import Generator
+from lebm_text.models.lstm import resolve_precision
+from lebm_text.processes import Processes
+from lebm_text.run import Run
+from lebm_text.store import atomic_write_json
+from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.training.checkpoint import load_weights
+from lebm_text.training.data import PreparedText
+
+__all__ = ["FirstWeights", "begin_directory", "first_weights", "resolved"]
+
+_ALIKE = ("generator", "embedding_dim", "hidden_dim", "tied")
+_PREFIX = "generator."
+
+
+@dataclass(frozen=True)
+class FirstWeights:
+    """Those of another run's generator, by name.
+
+    Attributes:
+        tensors: the weights.
+        latent_dim: D of that run.
+        run: its directory.
+        sha256: of its file of weights.
+    """
+
+    tensors: Mapping[str, Tensor]
+    latent_dim: int
+    run: Path
+    sha256: str
+
+    @torch.no_grad()
+    def give(self, generator: Generator) -> None:
+        """Write them into a generator. Raises InputError if it has a parameter that they do not fit."""
+        for name, own in generator.named_parameters():
+            given = self.tensors.get(name, torch.empty(()))
+            if given.shape == own.shape:
+                own.copy_(given)
+                continue
+            others = given.shape[-1] - self.latent_dim if given.dim() else -1  # columns
+            if others < 0 or own.shape != (*given.shape[:-1], others + generator.latent_dim):
+                shapes = f"{tuple(own.shape)} here and {tuple(given.shape) or 'none'} in {self.run}"
+                raise InputError(f"training.init: {_PREFIX}{name} has shape {shapes}")
+            own[..., :others] = given[..., :others]
+
+
+def first_weights(config: Config, tokenizer: Tokenizer, begun: Mapping[str, Any] | None = None) -> FirstWeights | None:
+    """What `config.training.init` names, if that is a run.
+
+    Args:
+        config: of the run that begins.
+        tokenizer: of it.
+        begun: what env.json says of it, if it begins once more; the weights must be those of then.
+
+    Raises:
+        InputError: no run, one whose generator has other sizes or reads other ids, or other weights than then.
+    """
+    init = config.training.init
+    if init is None or init == "lm":
+        return None
+    run = Run(Path(begun["run"] if begun else init).resolve())
+    for name in _ALIKE:
+        ours, theirs = getattr(config.model, name), getattr(run.config.model, name)
+        if ours != theirs:
+            raise InputError(f"training.init: model.{name} is {theirs} in {run} and {ours} here; it must be the same")
+    sha256 = run.weights_sha256
+    if begun and begun["weights_sha256"] != sha256:
+        raise InputError(f"training.init: the weights in {run} are not those that this run began with")
+    tensors, notes = load_weights(run.weights_file)
+    if notes.get("tokenizer", run.tokenizer.fingerprint()) != tokenizer.fingerprint():
+        raise InputError(
+            f"training.init: words have other ids in {run} than here; both runs need the same text and settings of it"
+        )
+    own = {name.removeprefix(_PREFIX): value for name, value in tensors.items() if name.startswith(_PREFIX)}
+    return FirstWeights(own, run.config.model.latent_dim, run.path, sha256)
+
+
+def resolved(config: Config, device: torch.device) -> Config:
+    """`config` without what may be open before a run: precision, threads."""
+    settings = config.training
+    precision = resolve_precision(settings.precision, device)
+    n_threads = settings.n_threads or torch.get_num_threads()
+    resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
+    return dataclasses.replace(config, training=resolved)
+
+
+def begin_directory(
+    run: Run,
+    config: Config,
+    text: PreparedText,
+    device: torch.device,
+    processes: Processes,
+    first: FirstWeights | None,
+) -> None:
+    """Write what says how to repeat a run; config.json last: a directory that holds one can be resumed."""
+    text.tokenizer.save(run.path)
+    environment = describe_environment(
+        device=device,
+        n_threads=config.training.n_threads,
+        n_processes=processes.size,
+        precision=config.training.precision,
+        corpus=text.corpus.describe(),
+    )
+    if first is not None:
+        environment["init"] = {"run": str(first.run), "weights_sha256": first.sha256}
+    atomic_write_json(run.environment_file, environment)
+    atomic_write_json(run.config_file, config.to_dict())
