@@ -16,6 +16,8 @@ from lebm_text.errors import InputError
 
 __all__ = [
     "MAX_COUNT",
+    "MAX_GUIDANCE",
+    "MAX_PRIOR_TEMPERATURE",
     "MAX_STEP_SIZE",
     "MAX_TEMPERATURE",
     "MIN_SHARE",
@@ -41,6 +43,8 @@ _LONGEST_NAME = 100  # bytes
 MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
 MIN_SHARE = 1e-9
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-30, 1e30  # what logits in float32 can be divided by
+MAX_PRIOR_TEMPERATURE = 100.0  # far beyond, f leaves the numbers that its network was taught on
+MAX_GUIDANCE = 100.0
 MAX_STEP_SIZE = 10.0  # of a chain: from 2 on, one on N(0, I) does not end
 
 

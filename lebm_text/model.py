@@ -25,6 +25,7 @@ from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, Generation, decode_latents
+from lebm_text.generation.latents import PriorLatents
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
@@ -138,6 +139,8 @@ class LatentEBM:
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 256,
+        prior_temperature: float = 1.0,
+        guidance: float = 1.0,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
@@ -146,11 +149,14 @@ class LatentEBM:
 
         Args:
             settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.
+            prior_temperature: τ, z from p(z)^(1/τ); see `lebm_text.generation.latents`.
+            guidance: w > 1 follows z more closely; for models with z-dropout, see `lebm_text.generation.guidance`.
 
         Raises:
-            InputError: values out of range.
+            InputError: values out of range, or not for this model.
         """
         options: dict[str, Any] = {"seed": seed, "max_length": max_length, "batch_size": batch_size}
+        options |= {"prior_temperature": prior_temperature, "guidance": guidance}
         return self.stream(n, settings, on_progress=on_progress, processes=processes, **options, **decoding).all()
 
     def stream(
@@ -161,6 +167,8 @@ class LatentEBM:
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 256,
+        prior_temperature: float = 1.0,
+        guidance: float = 1.0,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
@@ -175,6 +183,8 @@ class LatentEBM:
             seed=seed,
             max_length=max_length,
             batch_size=batch_size,
+            latents=PriorLatents(self.model.prior, self.model.generator, prior_temperature),
+            guidance=guidance,
             on_progress=on_progress,
             processes=processes,
         )

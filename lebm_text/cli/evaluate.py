@@ -13,7 +13,7 @@ from lebm_text.reports.frontier import FrontierSettings, compute
 from lebm_text.store import check_writable
 
 from .judging import judge
-from .options import NEW_FILE, judge_options
+from .options import NEW_FILE, guidance_options, judge_options
 from .streams import print_note
 
 __all__ = ["command"]
@@ -21,6 +21,7 @@ __all__ = ["command"]
 
 @click.command("evaluate")
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
+@guidance_options
 @click.option("--greedy/--no-greedy", default=True, help="Judge greedy decoding, too.")
 @click.option("--picture", type=NEW_FILE,
               help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "

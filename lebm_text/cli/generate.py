@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option("-n", type=whole(0), default=10, help="How many sentences.")
 @run_option
 @output_option("Write the sentences here, and to FILE.json how they were made.  [default: standard output]")
-@decoding_options(default="sample")
+@decoding_options(default="sample", of_prior=True)
 @report_options()
 def command(n: int, run: Path | None, output: Path | None, device: str, as_json: bool, **decoding: Any) -> None:
     """Write N sentences sampled from a trained model, one a line; an empty sentence is an empty line.

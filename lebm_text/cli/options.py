@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 
-from lebm_text.checks import MAX_COUNT, MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE
+from lebm_text.checks import (
+    MAX_COUNT,
+    MAX_GUIDANCE,
+    MAX_PRIOR_TEMPERATURE,
+    MAX_TEMPERATURE,
+    MIN_SHARE,
+    MIN_TEMPERATURE,
+)
 from lebm_text.config import MAX_STEPS, MAX_THREADS
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
@@ -34,6 +41,7 @@ __all__ = [
     "device_options",
     "draws_option",
     "experiment_options",
+    "guidance_options",
     "json_option",
     "judge_options",
     "metric_options",
@@ -237,8 +245,10 @@ def read_sentences(file: Path | None, typed: Sequence[str] = (), column: str | N
 
 
 # fmt: off
-def decoding_options(default: str) -> Decorator:
-    """What `DecodeSettings` holds, with this default of `--decode`, and `--seed` and `--max-length`."""
+def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
+    """What `DecodeSettings` holds, with this default of `--decode`, `--seed`, `--max-length`; of draws of the prior
+    also `guidance_options`.
+    """
     kinds = click.Choice(["sample", "greedy", "beam"])
     return _all_of(
         click.option("--decode", type=kinds, default=default,
@@ -253,7 +263,16 @@ def decoding_options(default: str) -> Decorator:
         seed_option("The same seed gives the same output."),
         click.option("--max-length", type=whole(1, MAX_STEPS),
                      help="Cut sentences at this many tokens.  [default: the run's text.max_length]"),
+        *([guidance_options] if of_prior else []),
     )
+
+
+guidance_options = _all_of(  # of commands that sample a run
+    click.option("--prior-temperature", type=_FiniteRange(0, MAX_PRIOR_TEMPERATURE, min_open=True), default=1.0,
+                 help="Draw z from the prior to the power of 1/this; below 1 is nearer to its modes."),
+    click.option("--guidance", type=_FiniteRange(0, MAX_GUIDANCE), default=1.0,
+                 help="Above 1 follows z more closely; for models trained with z-dropout."),
+)
 
 
 def sample_options(*, n: str, temperatures: str) -> Decorator:

@@ -23,6 +23,8 @@ from lebm_text.random import KeyedRng, Rng, draw_uniform
 from lebm_text.text.tokenizers import Tokenizer
 
 from .decoding import Decoded, DecodeSettings, decode
+from .guidance import check_guidance, guided
+from .latents import Latents, PriorLatents
 
 __all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "generate", "signature_of"]
 
@@ -86,10 +88,19 @@ class Generation:
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 256,
+        latents: Latents | None = None,
+        guidance: float = 1.0,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        """See `generate`, which takes the same."""
+        """See `generate`, which takes the same, and raises what it does.
+
+        Args:
+            latents: where z comes from; none: the prior as it is.
+            guidance: see `lebm_text.generation.guidance`.
+        """
+        check_guidance(model.generator, guidance)
+        self._latents, self._guidance = latents or PriorLatents(model.prior, model.generator), guidance
         self._model, self._tokenizer, self._decoding = model, tokenizer, settings or DecodeSettings()
         self._n, self._seed = whole("n", n, 0), whole("seed", seed, 0, None)
         self._longest = whole("max_length", config.text.max_length if max_length is None else max_length, 1)
@@ -97,8 +108,14 @@ class Generation:
         self._on_progress, self._processes = on_progress, processes
         self._latent_dim, self._rates = config.model.latent_dim, _Rates(self._n, tokenizer.unk_id)
         asked = {"n": self._n, "seed": self._seed, "max_length": self._longest}
-        self.settings: dict[str, object] = {**asked, **asdict(self._decoding)}
-        self.signature = signature_of(config, self._n, self._decoding, seed=self._seed, max_length=self._longest)
+        self.settings: dict[str, object] = {**asked, **asdict(self._decoding), **self._latents.settings}
+        unusual = self._latents.describe()
+        if guidance != 1:
+            self.settings["guidance"] = float(guidance)
+            unusual += f",guidance={guidance:g}"
+        self.signature = signature_of(
+            config, self._n, self._decoding, seed=self._seed, max_length=self._longest, unusual=unusual
+        )
         self.n_done = 0
 
     @property
@@ -141,10 +158,10 @@ class Generation:
 
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
-        z = self._model.prior.sample(len(rows), rng)
+        z = self._latents(rows, rng)
         decoded = decode_latents(
             self._model, self._tokenizer, z, self._decoding,
-            max_length=self._longest, rng=rng, at_once=self._batch_size,
+            max_length=self._longest, rng=rng, at_once=self._batch_size, guidance=self._guidance,
         )  # fmt: skip
         sentences = [self._tokenizer.decode(ids) for ids in decoded.ids]
         return Block(sentences, decoded.ids, decoded.truncated, z.cpu())
@@ -191,11 +208,13 @@ def decode_latents(
     max_length: int,
     rng: Rng,
     at_once: int | None = None,
+    guidance: float = 1.0,
 ) -> Decoded:
     """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`; `rng` draws for decode="sample"."""
+    step, start = guided(model.generator, z, guidance)
     return decode(
-        model.generator.step,
-        model.generator.start(z),
+        step,
+        start,
         len(z),
         settings,
         bos_id=tokenizer.bos_id,
@@ -238,15 +257,17 @@ class _Rates:
         }
 
 
-def signature_of(config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int) -> str:
+def signature_of(
+    config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int, unusual: str = ""
+) -> str:
     """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
 
     The greatest length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and the
     posterior of training if it was not a chain on p(z|x) itself: if it was bent, the weights are no maximum
-    likelihood estimate.
+    likelihood estimate. `unusual`: how z was drawn and followed, if not plainly; `,prior_T=0.5,guidance=2`.
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"
-    return f"samples(n={n},{settings.describe()}{length})|{describe_model(config)}|seed:{seed}|v:{__version__}"
+    return f"samples(n={n},{settings.describe()}{length}{unusual})|{describe_model(config)}|seed:{seed}|v:{__version__}"
 
 
 def describe_model(config: Config) -> str:

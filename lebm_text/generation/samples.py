@@ -28,19 +28,24 @@ __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates"
 __all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
+_USUAL = {"prior_temperature": 1.0, "guidance": 1.0}  # where a record says nothing else
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a run's sentences are decoded: drawn at a temperature, or greedily (then `temperature` is 1)."""
+    """How a run's sentences are made: drawn at a temperature, or greedily (then `temperature` is 1)."""
 
     decode: str = "sample"
     temperature: float = 1.0
+    prior_temperature: float = 1.0
+    guidance: float = 1.0
 
     def __str__(self) -> str:
-        return "greedy" if self.decode == "greedy" else f"T={self.temperature:g}"
+        prior = f",prior_T={self.prior_temperature:g}" if self.prior_temperature != 1 else ""
+        guidance = f",guidance={self.guidance:g}" if self.guidance != 1 else ""
+        return ("greedy" if self.decode == "greedy" else f"T={self.temperature:g}") + prior + guidance
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,8 @@ def samples_of_run(
         wanted = [(f"samples,{how}" + f",seed={seed}" * (len(seeds) > 1), how, seed) for how, seed in pairs]
     model, found = None, []
     for label, decoding, seed in wanted:
-        path = run.sample_file(f"n{n}-{str(decoding).replace('=', '')}-seed{seed}.txt")
+        name = str(decoding).replace("=", "").replace(",", "-")
+        path = run.sample_file(f"n{n}-{name}-seed{seed}.txt")
         asked = asdict(decoding) | {"n": n, "seed": seed}
         record = next((text.record for text in run.samples() if text.path == path), {})
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
@@ -221,7 +227,7 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
 def _newest(run: Run, n: int) -> Path | None:
     """The newest text in the run's samples/ with at least `n` lines, by default settings, of the present weights."""
     length = run.config.text.max_length
-    default = {"decode": "sample", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_length": length}
+    default = asdict(Decoding()) | {"top_k": 0, "top_p": 1.0, "max_length": length}
     found = [(text.path, _settings(run, text.record)) for text in run.samples()]
     usable = [path for path, made in found if made.get("n", 0) >= n and made.items() >= default.items()]
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
@@ -229,5 +235,7 @@ def _newest(run: Run, n: int) -> Path | None:
 
 def _settings(run: Run, record: Mapping[str, Any]) -> Mapping[str, Any]:
     """How samples with this record were made; empty if they are not of the run's present weights."""
+    if record.get("weights_sha256") != run.weights_sha256:
+        return {}
     settings: Mapping[str, Any] = record.get("settings", {})
-    return settings if record.get("weights_sha256") == run.weights_sha256 else {}
+    return {**_USUAL, **settings}

@@ -24,6 +24,10 @@ class Chain(Protocol):
         """K."""
 
     @property
+    def noise_scale(self) -> float:
+        """n, a standard deviation."""
+
+    @property
     def largest_step(self) -> float:
         """The largest of its step sizes."""
 

@@ -46,6 +46,10 @@ class GaussianPrior(nn.Module):
     def sample(self, n: int, rng: Rng) -> Tensor:
         return draw_normal(rng, (n, self.latent_dim), self._place.device)
 
+    def sample_at(self, n: int, rng: Rng, temperature: float) -> Tensor:
+        """n draws (n, D) from p0^(1/τ) = N(0, τ I) at the temperature τ."""
+        return math.sqrt(temperature) * self.sample(n, rng)
+
     def log_z(self) -> float:
         return 0.0
 

@@ -79,6 +79,7 @@ def _generation_command(run: str, settings: Mapping[str, Any], longest: int, out
         longest: the run's maximum length, which generation takes by default.
     """
     defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
+    defaults |= {"prior_temperature": 1.0, "guidance": 1.0}
     words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
     for key in ("seed", "decode", *defaults):
         value = settings.get(key, defaults.get(key))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
 from rich.text import Text
 
+from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
+from lebm_text.run import Run
 from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
@@ -36,13 +38,27 @@ class FrontierSettings(JudgeSettings):
 
     Attributes:
         greedy: judge greedy decoding, too.
+        prior_temperature, guidance: of all points; see `LatentEBM.generate`.
     """
 
     greedy: bool = True
+    prior_temperature: float = 1.0
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
+
+    def decodings(self) -> list[Decoding]:
+        """Of a run."""
+        ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
+        ways += [("greedy", 1.0)] if self.greedy else []
+        return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
+
+    def file_name(self, kind: str) -> str:
+        """Of a report in a run's eval/, without the suffix."""
+        unusual = str(Decoding("greedy", 1.0, self.prior_temperature, self.guidance)).removeprefix("greedy")
+        return super().file_name(kind) + unusual.replace("=", "").replace(",", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +151,9 @@ def compute(
     Arguments and what is raised are those of `lebm_text.reports.perplexity.compute`.
     """
     settings = settings or FrontierSettings()
-    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures or _TEMPERATURES]
-    decodings += [Decoding("greedy")] if settings.greedy else []
-    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
+    if not isinstance(source, Run) and (settings.prior_temperature, settings.guidance) != (1, 1):
+        raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
+    judging = prepare(source, settings, settings.decodings(), on_progress, processes, corpus)
     results = judging.results(METRICS)
     pairs = list(zip(results[::2], results[1::2], strict=True))
     return Frontier(
@@ -152,7 +168,7 @@ def compute(
 
 
 def _point(forward: JudgedText, reverse: JudgedText) -> Point:
-    names = ("text", "judge", "judge_seed", "decode", "temperature", "seed")
+    names = ("text", "judge", "judge_seed", *(each.name for each in fields(Decoded)))
     same = {name: getattr(forward, name) for name in names}
     return Point(**same, fppl=forward.ppl, fppl_ratio=forward.ratio, rppl=reverse.ppl, rppl_ratio=reverse.ratio)
 

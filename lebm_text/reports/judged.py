@@ -59,11 +59,16 @@ class SamplesSummary(SampleSummary):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """How samples were decoded, as far as it is known: `temperature` where they were drawn, `seed` of the draws."""
+    """How samples were decoded, as far as it is known: `temperature` where they were drawn, `seed` of the draws.
+
+    `prior_temperature` and `guidance` where they are not 1.
+    """
 
     decode: str | None = None
     temperature: float | None = None
     seed: int | None = None
+    prior_temperature: float | None = None
+    guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +164,10 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
         parts.append("greedy")
     elif row.temperature is not None:
         parts.append(f"T = {row.temperature:g}")
+    if isinstance(row, Decoded) and row.prior_temperature is not None:
+        parts.append(f"prior T = {row.prior_temperature:g}")
+    if isinstance(row, Decoded) and row.guidance is not None:
+        parts.append(f"guidance {row.guidance:g}")
     if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
         parts.append(f"seed {row.seed}")
     return "".join(f", {part}" for part in parts)

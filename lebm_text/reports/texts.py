@@ -158,7 +158,8 @@ def how_decoded(text: SampledText) -> dict[str, Any]:
     """The fields of `Decoded`, and `text`, the label."""
     made = text.settings
     temperature = made.get("temperature") if made.get("decode") == "sample" else None
-    return {"text": text.label, "decode": made.get("decode"), "temperature": temperature, "seed": made.get("seed")}
+    known = {name: made.get(name) for name in ("decode", "seed", "prior_temperature", "guidance")}
+    return {"text": text.label, "temperature": temperature, **known}
 
 
 def _tokenised(text: SampledText, how: Tokenisation) -> SampledText:

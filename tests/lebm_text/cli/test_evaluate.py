@@ -57,6 +57,48 @@ def test_greedy_samples_are_not_what_the_bare_commands_judge(grammar_run: Path, 
     assert result["decode"] == "sample"
 
 
+def test_the_prior_s_temperature_holds_for_the_sweep_and_gets_a_report_of_its_own(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A colder prior's samples are others, which the bare commands do not judge."""
+    arguments = ("evaluate", "-n", "50", "--temperature", "1", "--prior-temperature", "0.25")
+    report = report_of(*arguments)
+    assert [(point["decode"], point["prior_temperature"]) for point in report["points"]] == [
+        ("sample", 0.25),
+        ("greedy", 0.25),
+    ]
+    assert all("prior_T=0.25" in row["signature"] for row in report["results"])
+    assert {path.name for path in (grammar_run / "samples").glob("*.txt")} == {
+        "n50-T1-prior_T0.25-seed1.txt",
+        "n50-greedy-prior_T0.25-seed1.txt",
+    }
+    assert [path.name for path in (grammar_run / "eval").glob("*.json")] == [
+        "frontier-kn5-default-test-prior_T0.25.json"
+    ]
+    assert main([*arguments]) == 0
+    assert "T = 1, prior T = 0.25" in capsys.readouterr().out
+    plain = report_of("fppl", "-n", "50", "--lm", "kn5")["results"][0]
+    assert plain["prior_temperature"] is None
+    assert plain["ppl"] != report["results"][0]["ppl"]
+    assert plain["samples"]["path"].endswith("n50-T1-seed1.txt")
+
+
+@pytest.mark.parametrize("knob", ["--prior-temperature=0.5", "--guidance=2"])
+def test_a_text_has_no_knobs(knob: str, grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = str(grammar_corpus / "valid.txt")
+    assert main(["evaluate", "--samples", samples, "--corpus", str(grammar_corpus), knob]) == 2
+    assert "are for a run" in one_line(capsys)
+
+
+def test_guidance_of_a_model_without_z_dropout_is_refused(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("evaluate", "generate"):
+        assert main([command, "-n", "50", "--guidance", "2"]) == 2
+        assert "z_dropout" in capsys.readouterr().err.splitlines()[-1]
+        assert not (grammar_run / "samples").exists()
+
+
 def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of: Report) -> None:
     arguments = ("evaluate", "-n", "50", "--temperature", "1", "--no-greedy", "--seed", "1", "--seed", "2")
     report = report_of(*arguments, "--lm", "both")

@@ -53,6 +53,7 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
+    settings["prior_temperature"] = 0.5
     reports = {
         name: json.loads((OLD / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("views", "directions")
@@ -73,6 +74,7 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     assert found["views"] == ["--run", "runs/run-0.1.0", "-n", "12"]
     assert found["generate"][2:] == [
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
+        *("--prior-temperature", "0.5"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
 

@@ -1,0 +1,67 @@
+r"""Guidance: more of what z says, or less, than the generator was taught.
+
+    logits = logits(null) + w (logits(z) − logits(null))
+
+w = 1 is the generator itself, w > 1 follows z more closely, w = 0 is the language model that z-dropout has trained
+along: it has learned a null vector that stands for "no z". (Ho and Salimans, 2022, "Classifier-free diffusion
+guidance".)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lebm_text.checks import MAX_GUIDANCE, from_plain, in_range
+from lebm_text.errors import InputError
+from lebm_text.models.base import Generator
+
+from .decoding import DecoderState, Step
+
+__all__ = ["check_guidance", "guided"]
+
+
+@dataclass(frozen=True)
+class GuidedState:
+    """The same rows with their z and with the null vector."""
+
+    given: Any
+    without: Any
+
+    def select(self, rows: Tensor) -> GuidedState:
+        return GuidedState(self.given.select(rows), self.without.select(rows))
+
+    def join(self, other: GuidedState) -> GuidedState:
+        return GuidedState(self.given.join(other.given), self.without.join(other.without))
+
+
+def check_guidance(generator: Generator, weight: float) -> None:
+    """Raise InputError for a weight out of range, and for one other than 1 without a null vector."""
+    in_range("guidance", from_plain(float, weight, "guidance", strict=True), 0.0, MAX_GUIDANCE)
+    if weight != 1 and _null(generator) is None:
+        raise InputError(
+            "guidance needs a model that has learned to speak without z: train one with --set model.z_dropout=0.1"
+        )
+
+
+def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], DecoderState]:
+    """The generator's step and first state for z (n, D) under a weight that `check_guidance` has let pass."""
+    if weight == 1:
+        return generator.step, generator.start(z)
+    null = _null(generator)
+    assert null is not None
+
+    def step(tokens: Tensor, state: GuidedState) -> tuple[Tensor, GuidedState]:
+        logits, given = generator.step(tokens, state.given)
+        plain, without = generator.step(tokens, state.without)
+        return plain + weight * (logits - plain), GuidedState(given, without)
+
+    return step, GuidedState(generator.start(z), generator.start(null.detach().expand(len(z), -1)))
+
+
+def _null(generator: Generator) -> Tensor | None:
+    """(D,); None without z-dropout, and for generators that know none."""
+    null: Tensor | None = getattr(generator, "null_latent", None)
+    return null
