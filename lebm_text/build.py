@@ -44,7 +44,7 @@ TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable, for the command li
 class LatentModel(nn.Module):
     """The learned parts of p(x, z) = p_α(z) p_β(x|z), and of q(z|x) where inference is amortized."""
 
-    def __init__(self, prior: Prior, generator: Generator, encoder: LSTMEncoder | None = None) -> None:
+    def __init__(self, prior: Prior, generator: Generator, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.prior = prior
         self.generator = generator
@@ -95,7 +95,7 @@ def prior_chain(config: PriorConfig) -> LangevinChain:
 
 
 def build_inference(
-    config: InferenceConfig, *, epoch: float, memory: Tensor | None = None, encoder: LSTMEncoder | None = None
+    config: InferenceConfig, *, epoch: float, memory: Tensor | None = None, encoder: nn.Module | None = None
 ) -> Inference:
     """The way to z⁺ as it is after `epoch` epochs (a fraction counts), its anneals applied.
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .models.base import Batch
     from .random import RowsRng
-    from .text.batching import Batch
 
 __all__ = ["ALONE", "Processes", "Share", "joined", "n_launched"]
 

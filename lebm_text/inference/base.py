@@ -8,9 +8,8 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from lebm_text.models.base import Chain, Generator, LogDensity, Prior
+from lebm_text.models.base import Batch, Chain, Generator, LogDensity, Prior
 from lebm_text.random import Rng
-from lebm_text.text.batching import Batch
 
 __all__ = ["Inference", "InferenceResult", "Moments", "NoLatent"]
 

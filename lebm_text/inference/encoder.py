@@ -24,10 +24,10 @@ from torch import nn
 
 from lebm_text.inference.base import Moments
 from lebm_text.inference.variational import NONE_FREE, FreeBits, Variational
-from lebm_text.models.base import Generator, Prior
+from lebm_text.models.base import Batch, Generator, Prior
 from lebm_text.models.lstm import LSTM, Packing
 from lebm_text.random import Rng, draw_normal
-from lebm_text.text.batching import Batch
+from lebm_text.text.batching import Batch as Sentences
 
 __all__ = ["Amortized", "LSTMEncoder", "SemiAmortized"]
 
@@ -61,7 +61,7 @@ class LSTMEncoder(LSTM):
             for parameter in self.parameters():
                 parameter.uniform_(-init_range, init_range, generator=rng)
 
-    def forward(self, batch: Batch) -> Moments:
+    def forward(self, batch: Sentences) -> Moments:
         """Mean and log variance of z for each sentence, differentiable in the parameters."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
         weights = self.weights()
@@ -75,7 +75,7 @@ class LSTMEncoder(LSTM):
 class Amortized(Variational):
     """Inference by an encoder; see `Variational` for the rest."""
 
-    encoder: LSTMEncoder
+    encoder: nn.Module
     kl_weight: float = 1.0
     free_bits: FreeBits = NONE_FREE
 

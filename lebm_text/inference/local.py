@@ -16,9 +16,8 @@ import torch
 
 from lebm_text.inference.base import Moments
 from lebm_text.inference.variational import NONE_FREE, FreeBits, Variational
-from lebm_text.models.base import Generator, Prior
+from lebm_text.models.base import Batch, Generator, Prior
 from lebm_text.random import Rng, draw_normal
-from lebm_text.text.batching import Batch
 
 __all__ = ["Local"]
 

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult
-from lebm_text.models.base import Generator, LogDensity, Prior
+from lebm_text.models.base import Batch, Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient, langevin
-from lebm_text.text.batching import Batch
 
 if TYPE_CHECKING:
     from typing_extensions import Self

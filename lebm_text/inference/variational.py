@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from lebm_text.inference.base import InferenceResult, Moments
-from lebm_text.models.base import Generator, LogDensity, Prior
+from lebm_text.models.base import Batch, Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
-from lebm_text.text.batching import Batch
 
 __all__ = ["NONE_FREE", "FreeBits", "Variational", "base_kl", "sample"]
 

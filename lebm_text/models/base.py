@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from lebm_text.random import Rng
-from lebm_text.text.batching import Batch
 
-__all__ = ["Chain", "Generator", "LogDensity", "Prior", "null_latent"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Batch", "Chain", "Generator", "LogDensity", "Prior", "null_latent"]
 
 LogDensity = Callable[[Tensor], Tensor]
+
+
+class Batch(Protocol):
+    """B items x, such as sentences or images: what is asked of them where nobody knows what they are."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) on the CPU, how many tokens each has, or pixels."""
+
+    @property
+    def index(self) -> Tensor:
+        """(B,) on the CPU, the items' places among all that are learned from."""
+
+    @property
+    def n_tokens(self) -> int:
+        """The sum of `lengths`."""
+
+    def select(self, rows: Tensor) -> Self:
+        """Some rows, at least one, in a rising order."""
 
 
 class Chain(Protocol):
@@ -85,7 +106,7 @@ class Prior(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """p(x|z), an `nn.Module`. A batch holds B sentences (`lebm_text.text.batching.Batch`)."""
+    """p(x|z), an `nn.Module`. A batch holds B items of its kind: for text `lebm_text.text.batching.Batch`."""
 
     @property
     def latent_dim(self) -> int:
@@ -102,13 +123,13 @@ class Generator(Protocol):
     def initialise(self, rng: torch.Generator) -> None:
         """Draw all parameters anew."""
 
-    def likelihood(self, batch: Batch) -> LogDensity:
+    def likelihood(self, batch: Any) -> LogDensity:
         """log p(x|z) of one batch as a function of z, (..., B, D) → (..., B) in nats.
 
         What z does not touch is done once; parameters are constants, there is no dropout. Valid until they change.
         """
 
-    def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, z (B, D) → (B,), differentiable in all; `rng` draws dropout masks, none without it."""
 
     def start(self, z: Tensor) -> Any:

@@ -26,10 +26,9 @@ from torch.nn.utils import clip_grad_norm_
 from lebm_text.build import LatentModel, build_inference, prior_chain
 from lebm_text.config import MAX_STEPS, MOST_HALVINGS, Config
 from lebm_text.inference.base import Inference, NoLatent
-from lebm_text.models.base import Prior, null_latent
+from lebm_text.models.base import Batch, Prior, null_latent
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, stream
-from lebm_text.text.batching import Batch
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
 from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
 

@@ -49,6 +49,7 @@ def test_shares_are_the_batch() -> None:
     parts = [share.batch for share in _shares(batch, 3)]
     assert sorted(int(i) for part in parts for i in part.index) == sorted(batch.index.tolist())
     for part in parts:
+        assert isinstance(part, Batch)
         assert part.tokens.shape[1] == part.lengths[0]
         assert (part.lengths[1:] <= part.lengths[:-1]).all()
         for row, index in enumerate(part.index.tolist()):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text.build import LatentModel, build_inference, build_model
+from lebm_text.inference.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
@@ -56,7 +57,7 @@ class Plain:
         return plain.log_likelihood(self.generator, self.batch, z)
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        assert self.encoder is not None
+        assert isinstance(self.encoder, LSTMEncoder)
         return plain.moments(self.encoder, self.batch)
 
     def nll(self, z: Tensor) -> float:
