@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from lebm_text.writing import (
     check_writable,
     fsync_directory,
     is_plain,
+    scratch_directory,
 )
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def fresh_directory(target: Path) -> Iterator[Path]:
     What had that name before is replaced. Raises OSError if that cannot be done.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        fresh = Path(scratch) / "fresh"
+    with scratch_directory(target) as scratch:
+        fresh = scratch / "fresh"
         fresh.mkdir()
         yield fresh
         _replace_directory(fresh, target)
@@ -201,7 +201,7 @@ def resumable_directory(target: Path) -> Iterator[Path]:
 
 def _replace_directory(fresh: Path, target: Path) -> None:
     """Give `fresh` the name `target`, and delete what had it."""
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+    with scratch_directory(target) as scratch:
         for number in range(3):
             try:
                 fresh.rename(target)
@@ -211,5 +211,5 @@ def _replace_directory(fresh: Path, target: Path) -> None:
                     raise
                 # Another process may move or make the target in between: then the next round sees to it.
                 with suppress(FileNotFoundError):
-                    target.rename(Path(scratch, str(number)))
+                    target.rename(scratch / str(number))
     raise OSError(f"{target} keeps changing")

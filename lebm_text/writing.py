@@ -19,7 +19,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -40,10 +40,12 @@ __all__ = [
     "check_writable",
     "fsync_directory",
     "is_plain",
+    "scratch_directory",
     "sweep",
 ]
 
-_TEMPORARY = re.compile(r"\.(.+)\.(\d+)(?:-[0-9a-f]+)?\.tmp", re.DOTALL)  # its name, and the process that writes it
+# The name of what is written, the process that writes it, and a random number, which earlier versions did not add.
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)(-[0-9a-f]+)?\.tmp", re.DOTALL)
 _NO_NEW_NAMES = (errno.EACCES, errno.EPERM, errno.EROFS)  # in a directory
 _MOST_LINKS = 40
 _NOT_WRITTEN = {stat.S_ISDIR: "directory", stat.S_ISBLK: "disk", stat.S_ISSOCK: "socket"}
@@ -184,14 +186,45 @@ def _status(path: Path) -> os.stat_result | None:
 def _temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new file `.NAME.PID-RANDOM.tmp` beside `target`, held until it is closed."""
     while True:
-        path = target.with_name(f".{_beginning(target.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        path = _temporary_name(target)
         file = path.open("xb")
-        if sys.platform != "win32":
-            with suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:
+        if _hold(file.fileno()):
             return path, file
-        file.close()  # swept before it was held
+        file.close()
+
+
+@contextmanager
+def scratch_directory(target: Path) -> Iterator[Path]:
+    """A new, empty directory beside `target`, which is deleted at the end of the block.
+
+    It is called and held as temporary files are, so that `sweep` finds what a killed process has left. What is left of
+    earlier ones for `target` is deleted now.
+    """
+    sweep(target.parent, target.name)
+    with ExitStack() as held:
+        while True:
+            path = _temporary_name(target)
+            path.mkdir(mode=0o700)
+            held.callback(shutil.rmtree, path, ignore_errors=True)
+            if sys.platform == "win32":
+                break
+            descriptor = os.open(path, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            if _hold(descriptor):
+                break
+        yield path
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{_beginning(target.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _hold(descriptor: int) -> bool:
+    """Lock what was just made, where files have locks; False if it was swept before it was held."""
+    if sys.platform != "win32":
+        with suppress(OSError):  # some network file systems have none
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return os.fstat(descriptor).st_nlink > 0
 
 
 def _beginning(name: str) -> str:
@@ -200,7 +233,7 @@ def _beginning(name: str) -> str:
 
 
 def sweep(directory: Path, name: str | None = None) -> None:
-    """Delete what killed processes left of writing the file `name`, or any, in `directory`.
+    """Delete what killed processes left of writing the file or directory `name`, or any, in `directory`.
 
     That is what nobody holds, and whose process there is no more. Of other machines and of containers no numbers are
     known here, and a container's first process always has the same.
@@ -215,7 +248,10 @@ def sweep(directory: Path, name: str | None = None) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                    path.unlink()
+                elif match[3]:
+                    shutil.rmtree(path)
             finally:
                 os.close(descriptor)
 

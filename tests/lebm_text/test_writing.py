@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.store import sha256_file
+from lebm_text.store import fresh_directory, sha256_file
 from lebm_text.writing import atomic_write_bytes, atomic_write_text, atomic_writer, check_writable
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
@@ -211,6 +211,32 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) ->
         atomic_write_text(tmp_path / "a", "another thread's")
         assert writing <= set(_names(tmp_path))  # not swept: it is held
     assert _names(tmp_path) == sorted([*others, "a"])
+
+
+@posix
+def test_what_a_killed_process_left_of_a_directory_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from lebm_text.store import fresh_directory
+with fresh_directory(Path(sys.argv[1])) as fresh:
+    (fresh / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program, tmp_path / "a"], check=False)
+    (left,) = _names(tmp_path)
+    gone = int(left.split(".")[2].split("-")[0])
+    others = [f".b.{gone}-0a1b2c3d.tmp", f".a.{os.getppid()}-0a1b2c3d.tmp", f".a.{gone}.tmp", ".a.tmp"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    (tmp_path / f".a.{gone}-4e5f6a7b.tmp").symlink_to(tmp_path / others[0])
+    with fresh_directory(tmp_path / "a") as fresh:
+        assert left not in _names(tmp_path)
+        with fresh_directory(tmp_path / "a") as another:
+            (another / "b").touch()
+        (fresh / "c").touch()  # not swept: it is held
+    assert _names(tmp_path / "a") == ["c"]
+    assert _names(tmp_path) == sorted([*others, f".a.{gone}-4e5f6a7b.tmp", "a"])
 
 
 @posix
