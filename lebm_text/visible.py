@@ -1,15 +1,35 @@
-"""Text for people: what a terminal would obey, or a reader would not see, is spelled out."""
+"""Text for people: what a terminal or a browser would obey, or a reader would not see, is spelled out."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
 
-__all__ = ["visible"]
+__all__ = ["escaped", "named", "visible"]
 
-# Controls but for line feed and tab, marks that end lines or turn the direction of a text, halves of surrogate pairs.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LOOKED_AT = re.compile(r"[^ -~\n\t]")
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_NO_XML = frozenset("\ufffe\uffff")
+_JOINERS = frozenset("\u200c\u200d")  # that some scripts and emoji are written with
 
 
-def visible(text: str) -> str:
-    r"""`text` with \x1b, \u202e and so on in the place of such characters; all others, tab and line feed too, stay."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+def escaped(char: str) -> str:
+    r"""As Python has it, such as \x1b or \u202e: for terminals."""
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def named(char: str) -> str:
+    """Such as ⟨U+202E⟩: for pages and pictures."""
+    return f"⟨U+{ord(char):04X}⟩"
+
+
+def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
+    """`text` with the `spelling` of each character that is not seen, or that moves others; tab and line feed stay."""
+
+    def spelled(found: re.Match[str]) -> str:
+        char = found[0]
+        hidden = unicodedata.category(char) in _HIDDEN and char not in _JOINERS
+        return spelling(char) if hidden or char in _NO_XML else char
+
+    return _LOOKED_AT.sub(spelled, text)

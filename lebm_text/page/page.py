@@ -25,10 +25,11 @@ from lebm_text.presets import preset
 from lebm_text.reports import curves
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.drawing import picture_formats
-from lebm_text.reports.svg import to_svg, visible
+from lebm_text.reports.svg import to_svg
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_text
 from lebm_text.training.monitor import Watchdog
+from lebm_text.visible import named, visible
 
 from .repeat import commands, nearest_preset
 
@@ -96,7 +97,7 @@ def render(run: Run) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value), named),
     )
     environment.filters["number"] = _number
     files = resources.files(__package__)

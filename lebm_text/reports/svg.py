@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+from lebm_text.visible import named, visible
 
 from .drawing import hover_texts
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["to_svg", "visible"]
+__all__ = ["to_svg"]
 
 _WIDEST = 4.0  # inches of a panel on a page: more would make its letters too small on a phone
 _SMALLEST = 9.0  # points of its letters
@@ -25,21 +26,6 @@ _GREYS = ((0.3, "currentColor"), (0.6, "var(--muted)"), (0.95, "var(--line)"), (
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
-
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_NO_XML = frozenset("\ufffe\uffff")
-# Line structure, and the joiners that some scripts and emoji are written with.
-_PLAIN = frozenset("\n\t\u200c\u200d")
-
-
-def visible(text: str) -> str:
-    """`text` with each character that cannot be seen, or that moves others, as ⟨U+202E⟩."""
-    return "".join(
-        f"⟨U+{ord(char):04X}⟩"
-        if (unicodedata.category(char) in _HIDDEN and char not in _PLAIN) or char in _NO_XML
-        else char
-        for char in text
-    )
 
 
 def to_svg(figure: Figure, name: str) -> list[str]:
@@ -59,7 +45,7 @@ def to_svg(figure: Figure, name: str) -> list[str]:
     artists = figure.findobj()  # once: an axis makes its ticks for it
     for label in artists:
         if isinstance(label, Text):
-            label.set_text(visible(label.get_text()))
+            label.set_text(visible(label.get_text(), named))
             label.set_fontsize(max(label.get_fontsize(), _SMALLEST))
     shown = [panel for panel in figure.axes if panel.get_visible() and panel.has_data()]
     texts = {f"hover-{i}": artist for i, artist in enumerate(filter(hover_texts, artists))}
@@ -73,7 +59,7 @@ def to_svg(figure: Figure, name: str) -> list[str]:
         warnings.simplefilter("ignore")  # letters that matplotlib's font lacks are in the reader's
         figure.savefig(stream, format="svg")
         boxes = [panel.get_tightbbox() or panel.bbox for panel in shown]
-    root = ElementTree.fromstring(visible(stream.getvalue()))
+    root = ElementTree.fromstring(visible(stream.getvalue(), named))
     groups = {group.get("id"): group for group in root.iter(f"{_SVG}g")}
     for gid, artist in texts.items():
         if gid in groups:
@@ -89,7 +75,7 @@ def to_svg(figure: Figure, name: str) -> list[str]:
         picture.set(
             "viewBox", " ".join(f"{each:.1f}" for each in (corner[0] - 2, corner[1] - 2, width + 4, height + 4))
         )
-        picture.set("aria-label", visible(described or "chart"))
+        picture.set("aria-label", visible(described or "chart", named))
         found.append(ElementTree.tostring(picture, encoding="unicode"))
     return found
 
@@ -113,7 +99,7 @@ def _add_titles(group: ElementTree.Element, texts: Sequence[str]) -> None:
     marks = list(group.iter(f"{_SVG}use"))
     if len(marks) == len(texts):
         for mark, text in zip(marks, texts, strict=True):
-            ElementTree.SubElement(mark, f"{_SVG}title").text = visible(text)
+            ElementTree.SubElement(mark, f"{_SVG}title").text = visible(text, named)
 
 
 def _picture(

@@ -6,33 +6,11 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lebm_text.reports.drawing import hover, new_figure, panels
-from lebm_text.reports.svg import to_svg, visible
+from lebm_text.reports.svg import to_svg
 
 matplotlib = pytest.importorskip("matplotlib")
-
-
-@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=30))
-def test_any_text_can_be_shown(text: str) -> None:
-    shown = visible(text)
-    assert shown == visible(shown)
-    shown.encode()
-    ElementTree.fromstring(f"<p>{shown.translate({ord(c): f'&#{ord(c)};' for c in '<&'})}</p>")
-
-
-@pytest.mark.parametrize("char", ["\u202e", "\u2066", "\u200f", "\x00", "\x1b", "\x85", "\ufeff", "\u2028", "\ud800"])
-def test_hidden_characters_are_spelled_out(char: str) -> None:
-    assert visible(f"a{char}b") == f"a⟨U+{ord(char):04X}⟩b"
-
-
-@pytest.mark.parametrize(
-    "text", ["naïve – “quoted”", "שלום", "👩\u200d👩\u200d👧", "می\u200cخواهم", "a\tb\nc", "e\u0301"]
-)
-def test_written_language_is_left_alone(text: str) -> None:
-    assert visible(text) == text
 
 
 def drawn(label: str = "a", texts: tuple[str, ...] = ("one", "two", "three")) -> list[str]:
