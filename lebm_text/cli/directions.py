@@ -12,7 +12,7 @@ from lebm_text.reports.directions import DirectionsSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import DIRECTORY, draws_option, report_options, run_options, seed_option, split_option, whole
+from .options import DIRECTORY, draws_options, report_options, run_options, split_option, whole
 
 __all__ = ["command"]
 
@@ -31,8 +31,7 @@ __all__ = ["command"]
 @click.option("--held-out", type=whole(2), default=500, help="Sentences to test on.")
 @click.option("--moved", type=whole(2), default=100, help="Sentences to move.")
 @click.option("--shown", type=whole(0), default=4, help="Of these to show.")
-@draws_option
-@seed_option()
+@draws_options
 @report_options("directions.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:
     """Find the direction of an attribute, say how well it tells sentences apart, and move sentences along it.

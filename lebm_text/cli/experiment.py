@@ -11,6 +11,7 @@ from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import write_table
 from lebm_text.experiments.plan import read_experiment
 from lebm_text.experiments.runner import carry_out
+from lebm_text.experiments.tuning import read_choices
 from lebm_text.run import runs_directory
 
 from .console import command_line, progress
@@ -39,9 +40,10 @@ def command(
     if plan_only and (table_only or as_json):
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")
     experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip)
+    taken = None if choices is None else read_choices(choices, experiment.trials)
     root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
     if not as_json:
-        for line in experiment.describe(root, budget_minutes, jobs, tuned=choices is not None):
+        for line in experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
             (print_text if plan_only else print_note)(line)
     if plan_only:
         return
@@ -49,11 +51,10 @@ def command(
     if not table_only:
         with stop_on_signals() as should_stop, progress(quiet=as_json) as on_progress:
             failures = carry_out(
-                experiment, root, budget_minutes, jobs, choices, data_dir, device, on_progress, should_stop, n_threads
+                experiment, root, budget_minutes, jobs, taken, data_dir, device, on_progress, should_stop, n_threads
             )
     results = write_table(experiment, root, command_line())
     if failures:
-        last = failures[-1]
-        raise InputError(f"{len(failures)} step(s) failed, the last: {last.step}: {last.message}")
+        raise InputError(f"{len(failures)} step(s) failed, the last: {failures[-1].step}: {failures[-1].message}")
     shown = json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip()
     print_text(shown)

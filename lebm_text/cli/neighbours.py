@@ -13,28 +13,25 @@ from lebm_text.reports.neighbours import METRICS, NeighboursSettings, compute
 from lebm_text.run import Run
 
 from .console import command_line, progress, show_report
-from .options import INPUT, draws_option, read_sentences, report_options, run_options, seed_option, split_option, whole
+from .options import draws_options, query_options, read_sentences, report_options, run_options, split_option, whole
 from .streams import print_text
 
 __all__ = ["command"]
 
 
 @click.command("neighbours")
-@click.argument("sentences", metavar="[SENTENCE]...", nargs=-1)
-@click.option("--file", type=INPUT,
-              help="Read the sentences from a file, one a line.  "
-              "[default: standard input, if none is named]")  # fmt: skip
+@query_options
 @run_options
 @split_option("test", "train", "valid")
 @click.option("-n", type=whole(), default=500, help="Search so many different sentences of it at most.")
 @click.option("-k", type=whole(), default=5, help="Neighbours of each sentence.")
 @click.option("--metric", type=click.Choice(METRICS), default="cosine")
-@draws_option
-@seed_option()
+@draws_options
 @report_options(table=True)
 def command(
     sentences: tuple[str, ...],
     file: Path | None,
+    text_column: str | None,
     run: Path | None,
     data_dir: Path | None,
     as_json: bool,
@@ -47,7 +44,7 @@ def command(
     each line is an object with "input" and "neighbours".
     """
     found = Run.find(run, data_dir=data_dir)
-    if not (queries := read_sentences(file, sentences)):
+    if not (queries := read_sentences(file, sentences, text_column)):
         return
     with progress(quiet=as_json) as on_progress:
         report = compute(found, queries, NeighboursSettings(**options), on_progress)

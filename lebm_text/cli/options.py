@@ -39,7 +39,7 @@ __all__ = [
     "data_dir_option",
     "decoding_options",
     "device_options",
-    "draws_option",
+    "draws_options",
     "experiment_options",
     "guidance_options",
     "json_option",
@@ -48,6 +48,7 @@ __all__ = [
     "ngram_options",
     "output_option",
     "parse_sentence",
+    "query_options",
     "read_sentences",
     "report_options",
     "run_option",
@@ -148,9 +149,6 @@ data_dir_option = click.option(
 _device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", callback=_check_device,
     help="Where to compute; auto takes a CUDA device if there is one.",
-)
-draws_option = click.option(
-    "--draws", type=click.IntRange(1, 4096), default=4, help="Posterior draws of a sentence, whose mean is its place."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on standard output.")
 verbose_option = click.option(
@@ -325,9 +323,29 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How z is drawn for scores, under the names of `ScoreSettings`, and `--precision`."""
+def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Sentences as arguments, or `--file` and `--text-column`: see `read_sentences`."""
     return _all_of(
+        click.argument("sentences", metavar="[SENTENCE]...", nargs=-1),
+        click.option("--file", type=INPUT,
+                     help="Read the sentences from a file, one a line.  [default: standard input, if none is named]"),
+        _text_column_option,
+    )(command)
+
+
+def draws_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a sentence's place in the latent space is found: `--draws` and `--seed`."""
+    return _all_of(
+        click.option("--draws", type=click.IntRange(1, 4096), default=4,
+                     help="Posterior draws of a sentence, whose mean is its place."),
+        seed_option(),
+    )(command)
+
+
+def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How texts are read and z is drawn for scores, under the names of `ScoreSettings`, and `--precision`."""
+    return _all_of(
+        _text_column_option,
         click.option("--draws", "n_draws", type=click.IntRange(1, 4096), default=8, help="Of z, for each sentence."),
         click.option("--steps", "n_steps", type=click.IntRange(1, 1_000_000),
                      help="Of the posterior chain.  [default: the run's]"),

@@ -15,14 +15,14 @@ from lebm_text.text.reading import read_records
 from lebm_text.text.sources import STDIN
 
 from .console import progress
-from .options import device_options, output_option, run_option, scoring_options, text_argument
+from .options import INPUT, device_options, output_option, run_option, scoring_options
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
 
 @click.command("score")
-@text_argument("file", default="-")
+@click.argument("file", type=INPUT, default="-")
 @run_option
 @scoring_options
 @click.option("--as-trained", is_flag=True,

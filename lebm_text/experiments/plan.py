@@ -132,6 +132,11 @@ class Experiment:
         tuned = row if row.like is None else self.row(row.like)
         return not tuned.trials or tuned.name in chosen
 
+    @property
+    def trials(self) -> dict[str, tuple[Settings, ...]]:
+        """Row → what its trials change, of the rows that have any."""
+        return {row.name: row.trials for row in self.rows if row.trials}
+
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
         """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]

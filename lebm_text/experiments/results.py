@@ -36,6 +36,8 @@ from .tuning import last_validation, seconds_trained
 
 __all__ = ["Results", "gather"]
 
+_NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
+
 
 @dataclass(frozen=True)
 class Results:
@@ -160,8 +162,16 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
     for run in runs:
         if run.environment_file.is_file():
             environment = run.environment
-            kept = {key: environment[key] for key in ("git", "lebm_text", "cpu", "device_name", "threads", "precision")}
-            sources.environments.setdefault(json.dumps(kept), kept | {"packages": environment["packages"]})
+            git, packages = environment.get("git"), environment.get("packages")
+            versioned = git is None or (
+                isinstance(git, dict) and isinstance(git.get("commit"), str) and "changed" in git
+            )
+            if not (
+                environment.keys() >= {*_NAMED} and versioned and isinstance(packages, dict) and "torch" in packages
+            ):
+                raise InputError(f"{run.environment_file} is damaged: it does not say what the run was trained with")
+            kept = {key: environment[key] for key in _NAMED}
+            sources.environments.setdefault(json.dumps(kept), kept | {"packages": packages})
 
 
 def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:

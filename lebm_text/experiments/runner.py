@@ -44,7 +44,7 @@ from .steps import (
     trial_directory,
     trial_report,
 )
-from .tuning import choose, read_choices
+from .tuning import choose
 
 __all__ = ["LOG", "TUNING", "Failure", "Runner", "carry_out"]
 
@@ -229,7 +229,7 @@ def carry_out(
     root: Path,
     budget: float | None = None,
     n_jobs: int = 1,
-    choices: Path | None = None,
+    choices: Mapping[str, Any] | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
     on_progress: Progress = silent,
@@ -239,26 +239,23 @@ def carry_out(
     """Do all that an experiment asks for and that is not done yet; see `Runner`.
 
     Args:
-        choices: a tuning.json whose choices are taken, such as another corpus's, instead of trials.
+        choices: that are taken, such as another corpus's, instead of trials; see `read_choices`.
 
     Returns:
         The steps that failed.
 
     Raises:
-        InputError: a corpus that there is not, choices of other trials, runs of other settings, too many jobs.
+        InputError: a corpus that there is not, runs of other settings, too many jobs.
         KeyboardInterrupt: it was told to stop, and has stopped.
     """
     if n_jobs > (os.cpu_count() or 1):
-        raise InputError(f"--jobs {n_jobs} is more than this machine's {os.cpu_count()} processors")
-    taken = None
-    if choices is not None:
-        taken = read_choices(choices, {row.name: row.trials for row in experiment.rows if row.trials})
+        raise InputError(f"{n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
     corpus = find_corpus(experiment.corpus, data_dir=data_dir)
     text = {name: split.sha256 for name, split in corpus.splits.items()}
     root.mkdir(parents=True, exist_ok=True)
     runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop, n_threads)
     try:
-        runner.train_and_judge(runner.tune() if taken is None else runner.adopt(taken))
+        runner.train_and_judge(runner.tune() if choices is None else runner.adopt(choices))
     except KeyboardInterrupt:
         logger.info("stopped; the same command goes on")
         raise

@@ -46,6 +46,7 @@ class AnomalySettings(Settings):
 
     Attributes:
         anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
+        text_column: of such files with columns; see `read_samples`.
         swaps, replacements: strengths of corruptions of the normal sentences, each a set of anomalies.
         split: of the corpus, whose sentences are normal: test or valid.
         n: sentences of each kind at most, a seeded choice; None: all.
@@ -58,6 +59,7 @@ class AnomalySettings(Settings):
     """
 
     anomalous: tuple[str, ...] = ()
+    text_column: str | None = None
     swaps: tuple[float, ...] = ()
     replacements: tuple[float, ...] = ()
     split: str = "test"
@@ -112,13 +114,13 @@ def choose_texts(
     """
     own = corpus.splits["test"].path.with_name(ANOMALIES)
     sources = [*([str(own)] if own.is_file() else []), *settings.anomalous]
-    found = [_read(source, settings.data_dir) for source in sources]
+    found = [_read(source, settings) for source in sources]
     strengths = zip(KINDS, (settings.swaps, settings.replacements), strict=True)
     corruptions = [Corruption(kind, strength) for kind, of_kind in strengths for strength in of_kind]
     if not found and not corruptions:
         raise InputError(
-            f"{corpus.name} has no {ANOMALIES} (lebm-text anomaly prepare makes one): say what is anomalous "
-            "with --anomalous, --swap or --replace"
+            f"{corpus.name} has no {ANOMALIES} (lebm-text anomaly prepare makes one): say what is anomalous, "
+            "a text or a share of words that are swapped or replaced"
         )
 
     def chosen(sentences: Iterable[str], what: str) -> list[str]:
@@ -136,12 +138,12 @@ def choose_texts(
     return normal, sets
 
 
-def _read(source: str, data_dir: Path | None) -> Anomalies:
+def _read(source: str, settings: AnomalySettings) -> Anomalies:
     path = Path(source)
     if source == "-" or (path.exists() and not path.is_dir()):
-        text = read_text(STDIN if source == "-" else path)
+        text = read_text(STDIN if source == "-" else path, settings.text_column)
         return Anomalies(path.stem, list(filter(None, text.lines)), text.sha256)
-    split = find_corpus(source, data_dir=data_dir).splits["test"]
+    split = find_corpus(source, data_dir=settings.data_dir).splits["test"]
     return Anomalies(path.name, list(split.sentences()), split.sha256)
 
 

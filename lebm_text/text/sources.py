@@ -110,7 +110,7 @@ def raw_records(path: Path, column: str | None = None) -> Iterator[bytes]:
             first = next(lines, b"")
             rows = FORMATS[guess_format(first)](chain([first], lines), column, name)
         else:
-            yield from _plain_lines(stream, name, "give it that ending, or name the field of the text: --text-column")
+            yield from _plain_lines(stream, name, "give it that ending, or name the text column")
             return
         for number, text in enumerate(rows, 1):
             try:

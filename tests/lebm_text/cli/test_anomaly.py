@@ -236,3 +236,11 @@ def test_a_run_named_like_a_baseline_is_not_taken_for_it(tmp_path: Path) -> None
         tiny_model().save_pretrained(tmp_path / name)
     labels = labels_of([Run(tmp_path / name) for name in ("kn5", "length", "ebm")])
     assert labels == ["run kn5", "run length", "ebm"]
+
+
+def test_anomalies_may_be_a_column(grammar_run: Path, grammar_corpus: Path, report_of: Report, tmp_path: Path) -> None:
+    (tmp_path / "odd.txt").write_text("".join(f'{{"title": "x", "body": "{word} sees"}}\n' for word in ("dog", "cat")))
+    options = ("--run", str(grammar_run), "--draws", "1", "-n", "4", "--resamples", "20")
+    text = ("--anomalous", str(tmp_path / "odd.txt"), "--text-column", "body")
+    found = report_of("anomaly", "eval", str(grammar_corpus), *text, *options)
+    assert [contrast["n_anomalous"] for contrast in found["contrasts"]] == [2]

@@ -67,7 +67,7 @@ def test_labels_from_elsewhere_and_lines_for_people(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--size", "9999"], "fewer than --size 9,999"),
+        (["--size", "9999"], "fewer than the size 9,999"),
         (["--size", "1"], "1"),
         (["--positive", "never"], "the labels are: early, late"),
         (["--labels", "nowhere"], "nowhere"),

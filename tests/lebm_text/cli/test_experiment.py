@@ -64,6 +64,13 @@ def test_the_plan_sums_the_budgets_and_does_nothing(capsys: pytest.CaptureFixtur
     assert not Path("runs").exists()
 
 
+def test_a_plan_reads_the_choices(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "tuning.json").write_text("{}")
+    arguments = ["experiment", "table1", "--plan", "--choices", str(tmp_path / "tuning.json")]
+    assert main(arguments) == 2
+    assert "no choice for row" in one_line(capsys)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

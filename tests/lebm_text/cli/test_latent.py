@@ -191,3 +191,10 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
     (tmp_path / "no-directory").write_text("")
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "no-directory"))
     assert report_of("neighbours", SENTENCE, "--draws", "2") == kept
+
+
+def test_queries_of_neighbours_may_be_a_column(grammar_run: Path, report_of: Report, tmp_path: Path) -> None:
+    (tmp_path / "queries.txt").write_text('{"title": "a dog", "body": "the cat sees a dog"}\n')
+    options = ("--draws", "2", "-n", "4")
+    found = report_of("neighbours", "--file", str(tmp_path / "queries.txt"), "--text-column", "body", *options)
+    assert found["neighbours"] == report_of("neighbours", SENTENCE, *options)["neighbours"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,3 +179,18 @@ def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypa
     (comparison,) = gather(experiment(), tmp_path).comparisons
     assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cpu": None}, {"packages": {}}, {"packages": "torch"}, {"git": {}}, {"git": "0"}, {"git": {"commit": 1}}],
+)
+def test_an_environment_that_says_too_little_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    path = tmp_path / "lm-seed2" / "env.json"
+    values = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    with pytest.raises(InputError, match=r"lm-seed2/env\.json is damaged"):
+        gather(experiment(), tmp_path)

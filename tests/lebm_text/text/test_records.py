@@ -145,7 +145,7 @@ KINDS += ["csv-semicolon", "csv-all-quoted", "tsv"]
 def test_wrapped_sentences_are_no_sentences(kind: str, tmp_path: Path) -> None:
     (tmp_path / "samples.txt").write_bytes(_wrapped(kind))
     ending = "tsv" if kind == "tsv" else "csv" if "csv" in kind else "json"
-    with pytest.raises(InputError, match=rf"samples\.txt looks like \.{ending}.*--text-column"):
+    with pytest.raises(InputError, match=rf"samples\.txt looks like \.{ending}.*name the text column"):
         read_text(tmp_path / "samples.txt")
 
 
