@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,19 +97,18 @@ class LatentEBM:
         config = dataclasses.replace(config, prior=config.prior.finer(halvings))
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
-        build = partial(
-            build_model,
-            resolved,
-            vocab_size=len(tokenizer),
-            bos_id=tokenizer.bos_id,
-            rng=torch.Generator().manual_seed(0),
-            trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
-        )
-        if is_of_package(config):
-            with torch.device("meta"):  # sizes without memory, which config.json may ask too much of
-                _check_fit(path, weights, build())
-        model = build()
+        # Sizes without memory, which config.json may ask too much of; what a class of yours makes is not known.
+        with torch.device("meta") if is_of_package(config) else nullcontext():
+            model = build_model(
+                resolved,
+                vocab_size=len(tokenizer),
+                bos_id=tokenizer.bos_id,
+                rng=torch.Generator().manual_seed(0),
+                trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
+            )
         _check_fit(path, weights, model)
+        if is_of_package(config):
+            model.to_empty(device=device)
         model.load_state_dict(weights)
         return cls(config, tokenizer, model.to(device).requires_grad_(False))
 
@@ -145,7 +144,7 @@ class LatentEBM:
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
     ) -> Generated:
-        """Draw n sentences, z from the prior; see `lebm_text.generation.generate`.
+        """Draw n sentences, z from the prior; see `lebm_text.generation.generate.Generation`.
 
         Args:
             settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.

@@ -26,7 +26,7 @@ from .decoding import Decoded, DecodeSettings, decode
 from .guidance import check_guidance, guided
 from .latents import Latents, PriorLatents
 
-__all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "generate", "signature_of"]
+__all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "signature_of"]
 
 LATENTS = 256  # z that are drawn together: a chain on few rows costs nearly as much as one on many
 
@@ -69,12 +69,22 @@ class Generated:
 class Generation:
     """n sentences, made block by block as one goes through them: memory does not grow with n but for 8 bytes each.
 
+    Args:
+        config: of the model.
+        settings: how ids are chosen; none: ancestral sampling at temperature 1.
+        max_length: in tokens without `</s>`; none: `config.text.max_length`.
+        batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
+        on_progress: called after each block of z with the number of sentences done.
+        processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
+        latents: where z comes from; none: the prior as it is.
+        guidance: see `lebm_text.generation.guidance`.
+
+    Raises InputError for n, seed, max_length, batch_size or guidance out of range.
+
     Attributes:
         settings: what was asked for, ready for JSON.
         signature: the same on one line, for reports.
         n_done: how many sentences have been handed over so far.
-
-    Several processes that share the work all go through all of it.
     """
 
     def __init__(
@@ -93,12 +103,6 @@ class Generation:
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        """See `generate`, which takes the same, and raises what it does.
-
-        Args:
-            latents: where z comes from; none: the prior as it is.
-            guidance: see `lebm_text.generation.guidance`.
-        """
         check_guidance(model.generator, guidance)
         self._latents, self._guidance = latents or PriorLatents(model.prior, model.generator), guidance
         self._model, self._tokenizer, self._decoding = model, tokenizer, settings or DecodeSettings()
@@ -165,38 +169,6 @@ class Generation:
         )  # fmt: skip
         sentences = [self._tokenizer.decode(ids) for ids in decoded.ids]
         return Block(sentences, decoded.ids, decoded.truncated, z.cpu())
-
-
-def generate(
-    model: LatentModel,
-    tokenizer: Tokenizer,
-    config: Config,
-    n: int,
-    settings: DecodeSettings | None = None,
-    *,
-    seed: int = 1,
-    max_length: int | None = None,
-    batch_size: int = 256,
-    on_progress: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
-) -> Generated:
-    """Draw n sentences, and hold all of them; see `Generation` for more than fit the memory.
-
-    Args:
-        config: of the model.
-        settings: how ids are chosen; none: ancestral sampling at temperature 1.
-        max_length: in tokens without `</s>`; none: `config.text.max_length`.
-        batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
-        on_progress: called after each block of z with the number of sentences done.
-        processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
-
-    Raises:
-        InputError: n, seed, max_length or batch_size out of range.
-    """
-    return Generation(
-        model, tokenizer, config, n, settings,
-        seed=seed, max_length=max_length, batch_size=batch_size, on_progress=on_progress, processes=processes,
-    ).all()  # fmt: skip
 
 
 def decode_latents(

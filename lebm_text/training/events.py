@@ -109,7 +109,9 @@ def _best(data: Mapping[str, Any]) -> list[str]:
         return []
     by = data.get("published_by")
     lowest = (f"{_HEADLINES[name]} {_number(at['value'])} after epoch {at['epoch']:g}" for name, at in best.items())
-    published = "the last weights" if by is None else f"those of epoch {best[by]['epoch']:g}"
+    published = "the last weights" if by is None else "those of an earlier epoch"
+    if by in best:
+        published = f"those of epoch {best[by]['epoch']:g}"
     return [f"lowest on validation text: {', '.join(lowest)}; published: {published}"]
 
 
@@ -145,7 +147,7 @@ class TensorBoardListener:
     def __init__(self, directory: Path) -> None:
         """Raises InputError if tensorboard is not installed, before any work is done."""
         if importlib.util.find_spec("tensorboard") is None:
-            raise InputError("--tensorboard needs another package: pip install 'lebm-text[tensorboard]'")
+            raise InputError("TensorBoard needs another package: pip install 'lebm-text[tensorboard]'")
         self.directory = directory
         self._writer: SummaryWriter | None = None
 
@@ -188,7 +190,10 @@ class MetricsLog:
     def truncate_after(self, step: int) -> None:
         """Drop the lines with a step greater than `step`, and a cut-off last line; keep the rest as is."""
         self._stream.close()
-        kept = [line for line in _lines(self.path) if line.record["step"] <= step]
+        try:
+            kept = [line for line in _lines(self.path) if line.record["step"] <= step]
+        except InputError as error:
+            raise InputError(f"{error}; give it another name, and the run goes on without the figures in it") from None
         atomic_write_bytes(self.path, b"".join(line.text + b"\n" for line in kept))
         self._stream, self._digest = self.path.open("ab"), kept[-1].digest if kept else ""
 

@@ -19,7 +19,7 @@ from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
-from lebm_text.generation.generate import generate
+from lebm_text.generation.generate import Generation
 from lebm_text.model import weights_metadata
 from lebm_text.presets import DEFAULT_PRESET
 from lebm_text.presets import preset as preset_of
@@ -292,6 +292,8 @@ class _Session:
         seconds, step = time.monotonic() - started, loop.position.step
         end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}
         best = {name: {"epoch": at, "value": value} for name, (at, value) in self._best_epochs().items()}
+        if by in best and best[by]["value"] != loop.position.best:
+            del best[by]  # metrics.jsonl, which was begun anew, does not know that epoch
         self.on_event(Event("end", {**end, "best": best, "published_by": by}))
 
     def _announce(self, loop: TrainingLoop) -> None:
@@ -345,7 +347,7 @@ class _Session:
 
     def _sample(self, n: int) -> list[str]:
         seed, tokenizer = self.config.training.seed, self.text.tokenizer
-        return generate(self.model, tokenizer, self.config, n, seed=seed, processes=self.processes).sentences
+        return Generation(self.model, tokenizer, self.config, n, seed=seed, processes=self.processes).all().sentences
 
     @cached_property
     def _vocabulary(self) -> list[str]:
@@ -363,13 +365,14 @@ class _Session:
         name, best = selecting(self.config.training.select, self._best_epochs()), position.best
         if within_epoch and best is not None and self.config.training.select == "valid":
             figures = self._validate(position)
-            best = best if best <= figures[name or ""] else None
+            name = selecting("valid", figures) or ""
+            best = best if best <= figures[name] else None
         if self.processes.first and best is None:
             self._save(self.run.weights_file)
         elif self.processes.first:
             # The model keeps its own: a checkpoint may follow.
             save_weights(self.run.weights_file, *load_weights(self.run.best_weights_file))
-        return None if best is None else name
+        return None if best is None else name or self.config.training.select
 
     def _best_epochs(self) -> dict[str, tuple[float, float]]:
         """Of each validation perplexity, without the epochs as a language model, which the model is not any more."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lebm_text.config import Config
-from lebm_text.generation.generate import generate
+from lebm_text.generation.generate import Generation
 from lebm_text.likelihood.sentences import AISSettings, ais_bounds
 from lebm_text.model import LatentEBM
 from lebm_text.processes import Processes, joined
@@ -49,7 +49,7 @@ def runs(directory: Path, corpus: Path) -> None:
 def figures(run: Path, processes: Processes) -> dict[str, Any]:
     """Sentences of a trained model and bounds on its likelihood, in several batches."""
     model = LatentEBM.from_pretrained(run, device="cpu")
-    drawn = generate(model.model, model.tokenizer, model.config, 40, batch_size=8, processes=processes)
+    drawn = Generation(model.model, model.tokenizer, model.config, 40, batch_size=8, processes=processes).all()
     corpus = toy_corpus([3, 2, 5], vocab_size=len(model.tokenizer))
     prior, generator = model.model.prior, model.model.generator
     settings = AISSettings(n_steps=2, n_chains=128, n_moves=1)  # two sentences a batch

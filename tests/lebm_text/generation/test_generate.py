@@ -13,7 +13,7 @@ import torch
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
-from lebm_text.generation.generate import Block, Generated, Generation, _Rates, generate, signature_of
+from lebm_text.generation.generate import Block, Generated, Generation, _Rates, signature_of
 from lebm_text.random import KeyedRng
 
 from ..tiny import WORDS, tiny_model
@@ -24,7 +24,7 @@ SETTINGS += [DecodeSettings("beam", beam_size=3)]
 
 def _generate(n: int, settings: DecodeSettings | None = None, **options: Any) -> Generated:
     model = tiny_model(**options.pop("model", {}))
-    return generate(model.model, model.tokenizer, model.config, n, settings, **options)
+    return Generation(model.model, model.tokenizer, model.config, n, settings, **options).all()
 
 
 def test_output_does_not_depend_on_how_many_z_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from lebm_text.errors import InputError
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
-from lebm_text.training.events import Event, read_metrics
+from lebm_text.training.events import Event, describe_event, read_metrics
 from lebm_text.training.train import train
 
 from ..toy import toy_config
@@ -133,3 +133,22 @@ def test_a_run_that_publishes_its_last_weights_goes_on_doing_so(corpus: Corpus, 
     run = train(out=tmp_path / "run", config=toy_config(), device="cpu", resume=True)
     assert run.config.training.select == "last"
     assert run.progress()["finished"]
+
+
+def test_a_run_whose_figures_are_damaged_goes_on_without_them(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that it learns or publishes depends on them, and it says no epoch that it cannot know."""
+    weights = _scored(monkeypatch, "valid_ppl", 3.0, 1.0, 2.0, 5.0, 4.0)
+    _train(corpus, tmp_path / "run", LANGUAGE_MODEL, max_steps=4)
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"3.0", b"3.1"))
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line .* is damaged: .*; give it another name"):
+        _train(corpus, tmp_path / "run", LANGUAGE_MODEL, resume=True)
+    path.rename(path.with_suffix(".damaged"))
+    published, end = _train(corpus, tmp_path / "run", LANGUAGE_MODEL, resume=True, max_steps=5)
+    assert _same(published, weights[1])
+    published, end = _train(corpus, tmp_path / "run", LANGUAGE_MODEL, resume=True)
+    assert _same(published, weights[1])
+    assert (end.data["best"], end.data["published_by"]) == ({}, "valid_ppl")
+    assert not any("published" in line for line in describe_event(end))
