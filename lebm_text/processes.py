@@ -274,5 +274,5 @@ def _peers_needed() -> Iterator[None]:
         reason = str(error).split("] ", 1)[-1].split(". ")[0]  # without the place in the library's source
         raise LostProcessError(
             f"another process of this run has ended or cannot be reached ({reason}), so this one ends, too; "
-            "what it wrote before is whole, and a training goes on from its last checkpoint with --resume"
+            "what it wrote before is whole, and a training goes on from its last checkpoint when it is resumed"
         ) from None

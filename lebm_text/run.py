@@ -290,7 +290,7 @@ def newest_run(directory: Path) -> Path:
             f"for example with: lebm-text train --resume --out {runs[0]}"
         )
     raise InputError(
-        f"no run in {directory}; train one first (lebm-text train ptb), name one with --run DIR, "
+        f"no run in {directory}; train one first (lebm-text train ptb), name the directory of one, "
         "or set LEBM_TEXT_RUNS to where your runs are"
     )
 

@@ -205,8 +205,8 @@ def check_memory(n_positions: int, order: int) -> None:
     if have is not None and need > have:
         raise InputError(
             f"a text of about {n_positions / 1e6:.0f} million tokens may need {need / 1e9:.0f} GB for order "
-            f"{order}, and this machine has {have / 1e9:.0f} GB; take a lower --order, less text, or "
-            "--ngram-backend lmplz, which works on disk"
+            f"{order}, and this machine has {have / 1e9:.0f} GB; take a lower order, less text, or "
+            "the n-gram backend lmplz, which works on disk"
         )
 
 

@@ -172,7 +172,7 @@ def _discounts(counts: list[NgramCounts], adjusted: list[Int32Array], fallback: 
             if not fallback:
                 raise InputError(
                     f"the discounts of the {n}-grams cannot be estimated: {reason}. The text is small or "
-                    "repeats itself; allow the fallback discounts (--fallback) or give more text"
+                    "repeats itself; allow fallback discounts or give more text"
                 ) from None
             discounts.append(Discounts(FALLBACK, fallback=True))
     return discounts

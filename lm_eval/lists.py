@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lebm_text.errors import InputError
 from lebm_text.text.reading import split_words
-from lebm_text.text.tokenizers import UNK
+from lebm_text.text.tokenizers import least_count
 
 from .counts import as_sentences, naming
 from .coverage import Coverage, coverage_warnings, expected_coverage
@@ -69,7 +69,7 @@ def fppl(
     """
     texts = _lists(samples, real_train, real_valid, "real train", tokenize=tokenize)
     reference = Reference(RealText("real", texts.real, "test", (), texts.valid))
-    least = 1 if any(UNK in split_words(line) for line in texts.real) else 2
+    least = least_count(word for line in texts.real for word in split_words(line))
     return _text_score("fppl", texts, judge, reference, expected_coverage(texts.real, least=least))
 
 

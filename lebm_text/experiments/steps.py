@@ -254,11 +254,11 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
     if not run.config_file.is_file():
         return
     if corpus is not None and text_of(run) != corpus:
-        raise InputError(f"{run} was trained on another text of the name {run.corpus_name}; use another --out")
+        raise InputError(f"{run} was trained on another text of the name {run.corpus_name}; use another directory")
     if other := config.conflicts(run.config):
         asked = ", ".join(change for change in config.assignments(run.config) if change.partition("=")[0] in other)
         raise InputError(
-            f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another --out"
+            f"{run} has other settings than the experiment now asks for ({asked}); delete it, or use another directory"
         )
 
 

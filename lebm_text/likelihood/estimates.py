@@ -98,7 +98,7 @@ class LogZ:
             plain = "" if self.importance is None else f", importance sampling {self.importance}"
             raise InputError(
                 f"log Z is not known to {self.tolerance:g} nat: forward AIS {self.forward}, reverse AIS "
-                f"{self.reverse}{plain}; raise --partition-steps or --partition-chains"
+                f"{self.reverse}{plain}; take more partition steps or partition chains"
             )
 
 

@@ -221,7 +221,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     chosen = {name: _choose(model, rows, most[name], seed) for name, rows in labelled.items()}
     n_train = len(chosen["train"])
     if sizes and n_train < sizes[-1]:
-        raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than --size {sizes[-1]:,}")
+        raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")
     for name, rows in chosen.items():
         if len({row.label == positive for row in rows}) < 2:
             raise InputError(f"the {len(rows):,} labelled sentences of {corpus.name} {name} are all of one class")

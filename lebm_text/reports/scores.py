@@ -184,7 +184,7 @@ class Scorer:
         n, steps = self._chain.n_steps, math.ceil(self._chain.n_steps * FAR / self._chain.distance)
         return (
             f"chains of {n} steps go only part of the way to p(z|x): scores are too high, by more the longer the "
-            f"sentence is; --steps {steps} or more cures it, at that price"
+            f"sentence is; {steps} steps or more cure it, at that price"
         )
 
     @classmethod
@@ -225,7 +225,7 @@ class Scorer:
         if scorer.bias is not None:
             logger.info(scorer.bias)
         if scorer.log_z is None:
-            logger.info("log Z of the prior is left out: it shifts all scores alike (--log-z estimates it)")
+            logger.info("log Z of the prior is left out: it shifts all scores alike, and is estimated if asked for")
         return scorer
 
     @torch.no_grad()

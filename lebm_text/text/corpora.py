@@ -108,7 +108,7 @@ def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) ->
         if found.sha256 != recorded["sha256"]:
             raise InputError(
                 f"{found.path} is not the text that the run began with (sha256 {found.sha256[:12]}…, expected "
-                f"{recorded['sha256'][:12]}…); give the directory that holds {described['name']} with --data-dir"
+                f"{recorded['sha256'][:12]}…); name the data directory that holds {described['name']}"
             )
     return corpus
 

@@ -42,6 +42,7 @@ __all__ = [
     "WordTokenizer",
     "closed_vocabulary",
     "learn_tokenizer",
+    "least_count",
     "load_tokenizer",
 ]
 
@@ -60,15 +61,22 @@ _FIELD = re.compile(re.escape(_FIELD_TAG) + rb".lebm-text 2 (plain|lower) ([0-9a
 _MAX_BYTES = 16384  # longer lines teach no pieces; the library's own limit of 4192 would skip some real ones
 
 
+def least_count(words: Iterable[str]) -> int:
+    """How often a text with these `words` must have a type for its closed vocabulary to have it.
+
+    If `<unk>` is among them, somebody has closed the text already: all its types. Otherwise the types seen at least
+    twice, so that the singletons, read as `<unk>`, make it a trained word.
+    """
+    return 1 if UNK in words else 2
+
+
 def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
     """The words a model of `sentences` knows: `<unk>` first, then by falling frequency, ties by code point.
 
-    If the text contains `<unk>` itself, somebody has closed it already: all its types. Otherwise the types
-    seen at least twice, so that the singletons, read as `<unk>`, make it a trained word. `<unk>` is listed
-    in either case; the other three special tokens never are.
+    They have the `least_count`. `<unk>` is listed in either case; the other three special tokens never are.
     """
     counts = Counter(chain.from_iterable(map(split_words, sentences)))
-    least = 1 if UNK in counts else 2
+    least = least_count(counts)
     kept = [word for word, count in counts.items() if count >= least and word not in SPECIALS]
     return [UNK, *sorted(kept, key=lambda word: (-counts[word], word))]
 

@@ -167,7 +167,7 @@ def test_zero_f_is_exactly_zero() -> None:
 def test_disagreement_is_refused_with_both_values_and_what_to_raise(change: dict[str, Estimate]) -> None:
     fine = LogZ(Estimate(0.0, 0.001), Estimate(0.01, 0.001), None, 5.0, "", 0.6)
     fine.check()
-    with pytest.raises(InputError, match=r"forward AIS .*reverse AIS .*--partition-steps") as error:
+    with pytest.raises(InputError, match=r"forward AIS .*reverse AIS .*more partition steps") as error:
         replace(fine, **change).check()  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
