@@ -12,7 +12,8 @@ from lebm_text.reports.interpolation import PATHS, InterpolationSettings, comput
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import parse_sentence, report_options, run_option, seed_option
+from .options import report_options, run_option, seed_option
+from .sentences import parse_sentence
 
 __all__ = ["command"]
 

@@ -13,7 +13,8 @@ from lebm_text.reports.neighbours import METRICS, NeighboursSettings, compute
 from lebm_text.run import Run
 
 from .console import command_line, progress, show_report
-from .options import draws_options, query_options, read_sentences, report_options, run_options, split_option, whole
+from .options import draws_options, report_options, run_options, split_option, whole
+from .sentences import query_options, read_sentences
 from .streams import print_text
 
 __all__ = ["command"]

@@ -1,11 +1,9 @@
-"""Options that several commands share, so that they have one name, one check and one help text; typed sentences."""
+"""Options that several commands share, so that they have one name, one check and one help text."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,7 @@ from lebm_text.checks import (
     MIN_TEMPERATURE,
 )
 from lebm_text.config import MAX_STEPS, MAX_THREADS
-from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
-from lebm_text.text.reading import parse_lines, read_records
 from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 
@@ -47,9 +43,6 @@ __all__ = [
     "metric_options",
     "ngram_options",
     "output_option",
-    "parse_sentence",
-    "query_options",
-    "read_sentences",
     "report_options",
     "run_option",
     "run_options",
@@ -58,6 +51,7 @@ __all__ = [
     "seed_option",
     "split_option",
     "text_argument",
+    "text_column_option",
     "training_options",
     "verbose_option",
     "whole",
@@ -159,7 +153,7 @@ run_option = click.option(
     "--run", type=DIRECTORY,
     help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
 )
-_text_column_option = click.option(
+text_column_option = click.option(
     "--text-column", metavar="NAME",
     help="Of JSON, CSV and Parquet: the field with the text.  [default: text, sentence, or the only one]",
 )
@@ -177,7 +171,7 @@ def output_option(help_text: str, **more: Any) -> Decorator:
 
 def text_argument(name: str, **more: Any) -> Decorator:
     """A text to read, one sentence a line or a format with columns, and `--text-column`."""
-    return _all_of(click.argument(name, type=INPUT, **more), _text_column_option)
+    return _all_of(click.argument(name, type=INPUT, **more), text_column_option)
 
 
 def seed_option(help_text: str | None = None, *, largest: int = MAX_SEED) -> Decorator:
@@ -225,23 +219,6 @@ def report_options(place: str | None = None, *, threads: bool = False, table: bo
     return _all_of(device_options(threads=threads), json_option, *shown, *([] if place is None else [output]))
 
 
-def parse_sentence(text: str, name: str) -> str:
-    """A sentence that was typed, checked as a line of a file is; `name` is for messages."""
-    lines = list(parse_lines(io.BytesIO(os.fsencode(text)), name))
-    if len(lines) > 1:
-        raise InputError(f"{name} has {len(lines)} lines; a sentence is one line")
-    return "".join(lines)
-
-
-def read_sentences(file: Path | None, typed: Sequence[str] = (), column: str | None = None) -> list[str]:
-    """What was typed, or the lines of a file, or of standard input (no file), empty ones included."""
-    if typed and file is not None:
-        raise InputError("sentences are named both as arguments and by --file: give one of them")
-    if typed:
-        return [parse_sentence(text, f"argument {i}") for i, text in enumerate(typed, 1)]
-    return list(read_records(file or STDIN, column))
-
-
 # fmt: off
 def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
     """What `DecodeSettings` holds, with this default of `--decode`, `--seed`, `--max-length`; of draws of the prior
@@ -280,7 +257,7 @@ def sample_options(*, n: str, temperatures: str) -> Decorator:
         click.option("--samples", type=INPUT,
                      help="Text to judge, from any system: a sentence a line, or .jsonl, .json, .csv, .tsv, .parquet.  "
                      "[default: those of the run]"),
-        _text_column_option,
+        text_column_option,
         run_option,
         click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
         data_dir_option,
@@ -323,16 +300,6 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Sentences as arguments, or `--file` and `--text-column`: see `read_sentences`."""
-    return _all_of(
-        click.argument("sentences", metavar="[SENTENCE]...", nargs=-1),
-        click.option("--file", type=INPUT,
-                     help="Read the sentences from a file, one a line.  [default: standard input, if none is named]"),
-        _text_column_option,
-    )(command)
-
-
 def draws_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How a sentence's place in the latent space is found: `--draws` and `--seed`."""
     return _all_of(
@@ -345,7 +312,7 @@ def draws_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How texts are read and z is drawn for scores, under the names of `ScoreSettings`, and `--precision`."""
     return _all_of(
-        _text_column_option,
+        text_column_option,
         click.option("--draws", "n_draws", type=click.IntRange(1, 4096), default=8, help="Of z, for each sentence."),
         click.option("--steps", "n_steps", type=click.IntRange(1, 1_000_000),
                      help="Of the posterior chain.  [default: the run's]"),

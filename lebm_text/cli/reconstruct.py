@@ -13,7 +13,8 @@ from lebm_text.reports.reconstruction import ReconstructionSettings, compute
 from lebm_text.run import Run
 
 from .console import progress
-from .options import decoding_options, read_sentences, report_options, run_option, text_argument
+from .options import decoding_options, report_options, run_option, text_argument
+from .sentences import read_sentences
 from .streams import print_text
 
 __all__ = ["command"]
