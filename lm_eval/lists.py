@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lebm_text.errors import InputError
 from lebm_text.text.reading import split_words
+from lebm_text.text.tokenisation import tokenisation_of
 from lebm_text.text.tokenizers import least_count
 
 from .counts import as_sentences, naming
@@ -16,7 +17,6 @@ from .judges import JUDGES, judge_specs
 from .perplexity import perplexity
 from .protocol import diverged, signature
 from .texts import RealText, Reference, Samples
-from .tokenisation import tokenisation_of
 
 __all__ = ["TextScore", "fppl", "rppl"]
 

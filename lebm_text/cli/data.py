@@ -1,4 +1,4 @@
-"""`lebm-text data`: which corpora there are, get one, compare one with the registry."""
+"""`lebm-text data`: which corpora there are, get one, make one of a text, compare one with the registry."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from lebm_text.text.registry import REGISTRY
 
 from .console import show_rows
 from .data_check import check
+from .data_import import import_
 from .options import data_dir_option, json_option
 from .streams import print_text
 
-command = click.Group("data", no_args_is_help=False, help="List, fetch and check text corpora.")
+command = click.Group("data", no_args_is_help=False, help="List, fetch, make and check text corpora.")
 
 
 @command.command("list")
@@ -40,4 +41,5 @@ def fetch(name: str, force: bool) -> None:
     print_text(f"{name} is {'already' if was_there else 'now'} in {directory}")
 
 
+command.add_command(import_)
 command.add_command(check)

@@ -82,7 +82,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "ngram": CommandEntry(".ngram", "Train and query n-gram language models."),
     "curves": CommandEntry(".curves", "Draw the training curves of runs."),
     "report": CommandEntry(".report", "One HTML page about a run: curves, samples, evaluations."),
-    "data": CommandEntry(".data", "List, fetch and check corpora."),
+    "data": CommandEntry(".data", "List, fetch and check corpora; make one of your own text."),
 }
 
 

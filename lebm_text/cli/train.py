@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lebm_text.run import Run, runs_directory
+from lebm_text.text.parts import name_of_source
 from lebm_text.training.train import train
 
 from .console import TrainingConsole, show_log
@@ -33,8 +34,9 @@ def command(
 ) -> None:
     """Train a model on CORPUS and keep all about it in a run directory.
 
-    CORPUS is a name (see `lebm-text data list`) or a directory with train.txt, valid.txt and test.txt, one
-    sentence a line; with --resume it may be left out. Ctrl-C and SIGTERM write a checkpoint and stop.
+    CORPUS is a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, one sentence a
+    line, or any file that `lebm-text data import` reads; with --resume it may be left out. Ctrl-C and SIGTERM write a
+    checkpoint and stop.
 
     Several processes that share each batch: torchrun --nproc-per-node N -m -- lebm_text train CORPUS
     """
@@ -45,7 +47,7 @@ def command(
     if out is None:
         if corpus is None:
             raise click.UsageError("--resume needs the run: give CORPUS or --out DIR")
-        out = runs_directory() / Path(corpus).resolve().name
+        out = runs_directory() / name_of_source(corpus)
     short = {"seed": seed, "precision": precision, "n_threads": n_threads}
     overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
     board = Run(out).tensorboard if tensorboard else None

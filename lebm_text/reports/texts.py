@@ -15,9 +15,9 @@ from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress
 from lebm_text.run import Run
 from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.tokenisation import Tokenisation, tokenisation_of
 from lm_eval.counts import as_sentences
 from lm_eval.texts import RealText
-from lm_eval.tokenisation import Tokenisation, tokenisation_of
 
 from .judged import CorpusSplit
 

@@ -1,7 +1,8 @@
 """Corpora by name or directory: found on this machine, else fetched; hashed and counted in one pass.
 
 A name is looked up in the data directory, then in the user's cache, then made from installed packages,
-then fetched. What the user put there is used as it is; what was fetched must be what the registry lists.
+then fetched; a file, or a data set of the Hugging Face Hub, is imported into the cache. What the user put there
+is used as it is; what was fetched must be what the registry lists.
 Labels of sentences lie in `train.label` beside `train.txt`, a label a line, in the same order; an empty line means that
 there is none.
 """
@@ -11,16 +12,20 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lebm_text.errors import InputError
+from lebm_text.progress import Progress, silent
 
-from .fetching import corpora_directory, fetch, read_manifest
+from .fetching import corpora_directory, fetch, is_offline, read_manifest
+from .importing import import_text
+from .parts import HUB, is_own_source
 from .reading import Split, read_lines, read_split
 from .registry import REGISTRY, SPLITS, CorpusEntry, Expected
-from .sources import split_path
+from .sources import label_path, split_path
+from .tokenisation import rawness
 
 __all__ = [
     "Corpus",
@@ -31,7 +36,6 @@ __all__ = [
     "fetch_registered",
     "find_again",
     "find_corpus",
-    "label_path",
     "labelled_split",
     "locate",
     "positive_label",
@@ -46,6 +50,7 @@ class Corpus:
     origin: str  # directory | data-dir | cache | fetched | package
     splits: dict[str, Split]  # train, valid, test
     notices: tuple[str, ...] = ()
+    source: str | None = None  # what it was imported from, if that is in the cache
 
     def describe(self) -> dict[str, object]:
         """What repeats a run needs to know, ready for JSON."""
@@ -53,7 +58,8 @@ class Corpus:
             name: {"path": str(s.path), "sha256": s.sha256, "n_sentences": s.n_sentences, "n_words": s.n_words}
             for name, s in self.splits.items()
         }
-        return {"name": self.name, "origin": self.origin, "splits": splits}
+        source = {} if self.source is None else {"source": self.source}
+        return {"name": self.name, "origin": self.origin, **source, "splits": splits}
 
 
 class Location(NamedTuple):
@@ -69,11 +75,13 @@ def find_corpus(
     data_dir: Path | None = None,
     offline: bool = False,
     registry: Mapping[str, CorpusEntry] = REGISTRY,
+    on_progress: Progress = silent,
 ) -> Corpus:
     """The corpus of that name, or in that directory, with every file read once: hashed, counted, checked.
 
     A registered name wins over a directory of the same name (`./ptb` means the directory). `data_dir`
     defaults to `LEBM_TEXT_DATA`, else `data`; nothing is ever written there. `offline` forbids fetching.
+    A file, or `hf:user/dataset`, is imported into the cache, as `import_text` does it without options.
     Raises InputError, one line, if nothing is found, a file is missing, or a file is not readable text.
     """
     location = locate(name_or_directory, data_dir=data_dir, registry=registry)
@@ -85,9 +93,11 @@ def find_corpus(
         return _open(name, location, entry)
     if entry is not None:
         return _obtain(entry, data_dir, offline)
+    if is_own_source(name_or_directory):
+        return _import(name_or_directory, offline, on_progress)
     raise InputError(
-        f"{name_or_directory!r} is neither a directory nor a known corpus; give a directory with "
-        f"train.txt, valid.txt and test.txt, or one of: {', '.join(registry)}"
+        f"{name_or_directory!r} is neither a directory nor a known corpus (nor a file); give a directory with "
+        f"train.txt, valid.txt and test.txt, a text to import, or one of: {', '.join(registry)}"
     )
 
 
@@ -99,7 +109,8 @@ def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) ->
     """
     name, before = described["name"], Path(described["splits"]["train"]["path"]).parent
     if described["origin"] == "directory":
-        name = str(before if data_dir is None else data_dir / name)
+        directory = before if data_dir is None else data_dir / name
+        name = described.get("source", str(directory)) if not directory.is_dir() else str(directory)
     elif described["origin"] == "data-dir" and data_dir is None:
         data_dir = before.parent
     corpus = find_corpus(name, data_dir=data_dir)
@@ -198,9 +209,23 @@ def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
         if split.n_empty
     ]
     notices += [notice for split in splits.values() for notice in split.notices]
+    if entry is None and (raw := rawness(splits["train"].sentences(), str(paths["train"]))) is not None:
+        notices.append(raw)
     if entry is not None and (wrong := entry.differences(splits)):
         notices.append(f"{name} in {location.directory} differs from the registry: {'; '.join(wrong)}")
     return Corpus(name, location.origin, splits, tuple(notices))
+
+
+def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
+    if source.startswith(HUB) and (offline or is_offline()):
+        raise InputError(f"cannot fetch {source}: the network is not to be used (offline)")
+    try:
+        made = import_text(source, on_progress=on_progress)
+    except InputError as error:
+        raise InputError(f"{error}; for other ways to read it: lebm-text data import {source} -o DIR") from error
+    corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
+    source = source if source.startswith(HUB) else str(Path(source).resolve())
+    return replace(corpus, notices=(made.describe(), *corpus.notices), source=source)
 
 
 def _open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -> Corpus:
@@ -245,7 +270,8 @@ def _missing(directory: Path) -> list[str]:
 def _incomplete(directory: Path, missing: list[str]) -> InputError:
     return InputError(
         f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence "
-        "a line (or .txt.gz, .parquet, or directories of these names with .arrow files)"
+        "a line (or .txt.gz, .parquet, or directories of these names with .arrow files); of other texts "
+        f"lebm-text data import {directory} -o DIR makes one"
     )
 
 
@@ -254,16 +280,6 @@ class Labelled(NamedTuple):
 
     sentence: str
     label: str
-
-
-def label_path(text: Path, directory: Path | None = None) -> Path:
-    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`.
-
-    Those of a `validation.…` may also lie in `valid.label`.
-    """
-    directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
-    short = directory / "valid.label"
-    return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
 
 
 def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:

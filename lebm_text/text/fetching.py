@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from lebm_text.store import atomic_write_json, atomic_write_text, cache_director
 from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
 
-__all__ = ["bible_splits", "corpora_directory", "fetch", "is_offline", "prepare", "read_manifest", "store", "tokenise"]
+__all__ = ["bible_splits", "corpora_directory", "datasets_library", "fetch", "is_offline", "prepare", "read_manifest"]
+__all__ += ["store", "tokenise"]
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
@@ -72,27 +73,36 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
 def _download(source: Source) -> dict[str, list[str]]:
     """The prepared splits of `source`. What `datasets` stores on the way is deleted again."""
     corpora = corpora_directory()
-    try:
-        import datasets  # type: ignore[import-untyped]
-
+    with datasets_library(source.base) as datasets:
         corpora.mkdir(parents=True, exist_ok=True)
         files = {split: list(urls) for split, urls in source.files.items()}
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=corpora) as scratch, ExitStack() as stack:
-            if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
-                datasets.disable_progress_bars()
-                stack.callback(datasets.enable_progress_bars)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=corpora) as scratch:
             tables = datasets.load_dataset(source.builder, data_files=files, cache_dir=scratch)
             for split, n_rows in source.n_rows.items():
                 if len(tables[split]) != n_rows:
                     raise InputError(f"{source.base} has {len(tables[split])} rows for {split} instead of {n_rows}")
-            return prepare({split: _texts(tables[split], source) for split in files}, source)
+            splits = prepare({split: _texts(tables[split], source) for split in files}, source)
+    return splits
+
+
+@contextmanager
+def datasets_library(name: str) -> Iterator[Any]:
+    """The library `datasets`, without its bars where no terminal is. What fails inside is an InputError of `name`."""
+    try:
+        import datasets  # type: ignore[import-untyped]
+
+        with ExitStack() as stack:
+            if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
+                datasets.disable_progress_bars()
+                stack.callback(datasets.enable_progress_bars)
+            yield datasets
     except InputError:
         raise
     # What a download can raise is not bounded: libraries of transport, of formats and of the hub, each with
     # exceptions of their own. The cause stays attached for whoever wants the traceback.
     except Exception as error:
         message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise InputError(f"{source.base} cannot be read ({message[:200]})") from error
+        raise InputError(f"{name} cannot be read ({message[:200]})") from error
 
 
 def _texts(table: Any, source: Source) -> Iterator[str]:

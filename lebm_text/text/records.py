@@ -52,20 +52,20 @@ def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
     )
 
 
-def _json(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:
     """A list of strings or of objects; an object a line is read as well, as many call such a file `.json`."""
     text = b"".join(lines)
     if text.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).startswith(b"{"):
-        return _json_lines(io.BytesIO(text), column, name)
+        return _json_lines(io.BytesIO(text), column, name, numbers)
     values = _parse(text, name)
     if not isinstance(values, list):
         raise InputError(f"{name} should hold a list of strings or of objects")
-    return _strings(values, column, name)
+    return _strings(values, column, name, numbers)
 
 
-def _json_lines(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+def _json_lines(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:
     full = ((number, line) for number, line in enumerate(lines, 1) if line.strip(_BLANK))
-    return _strings((_parse(line, f"{name}, line {number}") for number, line in full), column, name)
+    return _strings((_parse(line, f"{name}, line {number}") for number, line in full), column, name, numbers)
 
 
 def _parse(text: bytes, name: str) -> Any:
@@ -75,16 +75,18 @@ def _parse(text: bytes, name: str) -> Any:
         raise InputError(f"{name}: not JSON ({error})") from None
 
 
-def _strings(values: Iterable[Any], column: str | None, name: str) -> Iterator[str]:
-    """The strings, or the same field of each object."""
-    chosen = None
+def _strings(values: Iterable[Any], column: str | None, name: str, numbers: bool) -> Iterator[str]:
+    """The strings, or the same field of each object, which with `numbers` may hold a whole number or nothing, too."""
+    chosen, kinds = None, (str, int) if numbers else str
     for number, value in enumerate(values, 1):
         text = value
         if isinstance(value, dict) and (number == 1 or chosen is not None):
             if chosen is None:
-                strings = [key for key, each in value.items() if isinstance(each, str)]
+                strings = [key for key, each in value.items() if isinstance(each, kinds) or (numbers and each is None)]
                 chosen = choose_column(strings, column, f"{name}, record 1")
             text = value.get(chosen)
+            if numbers:
+                text = "" if text is None else str(text) if isinstance(text, int) else text
         elif column is not None or chosen is not None:
             text = None
         if not isinstance(text, str):
@@ -93,11 +95,11 @@ def _strings(values: Iterable[Any], column: str | None, name: str) -> Iterator[s
         yield text
 
 
-def _csv(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+def _csv(lines: Iterable[bytes], column: str | None, name: str, _numbers: bool) -> Iterator[str]:
     return _separated(lines, column, name, None)
 
 
-def _tsv(lines: Iterable[bytes], column: str | None, name: str) -> Iterator[str]:
+def _tsv(lines: Iterable[bytes], column: str | None, name: str, _numbers: bool) -> Iterator[str]:
     return _separated(lines, column, name, "\t")
 
 
@@ -135,14 +137,15 @@ def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
             raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason})") from None
 
 
-FORMATS: dict[str, Callable[[Iterable[bytes], str | None, str], Iterator[str]]] = {
+FORMATS: dict[str, Callable[[Iterable[bytes], str | None, str, bool], Iterator[str]]] = {
     ".json": _json,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
     ".tsv": _tsv,
 }
-"""Ending → the text of each record, from the lines of the file, the column asked for, and its name for messages."""
+"""Ending → the text of each record: from the lines of the file, the column asked for, the name for messages, and
+whether the column may hold whole numbers."""
 
 
 def guess_format(first: bytes) -> str:

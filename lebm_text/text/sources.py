@@ -22,7 +22,7 @@ import io
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -36,7 +36,8 @@ from .tables import ENDINGS, MAGIC, table_rows
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["STDIN", "as_file", "name_of", "open_source", "raw_lines", "raw_records", "split_path", "stored_bytes"]
+__all__ = ["STDIN", "as_file", "ending_of", "label_path", "name_of", "open_source", "raw_lines", "raw_records"]
+__all__ += ["split_path", "stored_bytes"]
 
 STDIN = Path("/dev/stdin")
 """Standard input, on systems without that name as well; a path `-` is a file of that name."""
@@ -86,7 +87,19 @@ def raw_lines(path: Path) -> Iterator[bytes]:
                 yield from (line.encode() + b"\n" for line in (text or "").split("\n"))
 
 
-def raw_records(path: Path, column: str | None = None) -> Iterator[bytes]:
+def label_path(text: Path, directory: Path | None = None) -> Path:
+    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`.
+
+    Those of a `validation.…` may also lie in `valid.label`.
+    """
+    directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
+    short = directory / "valid.label"
+    return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
+
+
+def raw_records(
+    path: Path, column: str | None = None, *, numbers: bool = False, on_read: Callable[[int], None] | None = None
+) -> Iterator[bytes]:
     """The lines of a text that is named by itself, and of one with records a line for each; line ends included.
 
     What the format is, the ending says: .json, .jsonl, .csv, .tsv, .parquet, .arrow, each of them also with .gz. Of
@@ -94,21 +107,23 @@ def raw_records(path: Path, column: str | None = None) -> Iterator[bytes]:
 
     Args:
         column: that holds the text; None: `text`, `sentence`, or the only one with strings.
+        numbers: whether a column may also hold whole numbers, as labels do, or nothing in some rows.
+        on_read: told of each piece of the file how many bytes it has.
 
     Raises:
         InputError: it cannot be read or is damaged, has no such column, or looks like JSON or CSV and is not called so.
     """
     name = name_of(path)
-    with open_source(path) as stream:
-        suffix = _suffix(path)
+    with open_source(path, on_read) as stream:
+        suffix = ending_of(path)
         if (ending := _table_ending(path, stream)) is not None:
-            rows = table_rows(_seekable(stream), ending, column, name)
+            rows = table_rows(_seekable(stream), ending, column, name, numbers=numbers)
         elif suffix in FORMATS:
-            rows = FORMATS[suffix](_lines(stream, name), column, name)
+            rows = FORMATS[suffix](_lines(stream, name), column, name, numbers)
         elif column is not None:
             lines = _lines(stream, name)
             first = next(lines, b"")
-            rows = FORMATS[guess_format(first)](chain([first], lines), column, name)
+            rows = FORMATS[guess_format(first)](chain([first], lines), column, name, numbers)
         else:
             yield from _plain_lines(stream, name, "give it that ending, or name the text column")
             return
@@ -120,7 +135,7 @@ def raw_records(path: Path, column: str | None = None) -> Iterator[bytes]:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[io.BufferedReader]:
+def open_source(path: Path, on_read: Callable[[int], None] | None = None) -> Iterator[io.BufferedReader]:
     """The bytes that `path` leads to, from the first one, unpacked if they are packed with gzip.
 
     Raises:
@@ -128,7 +143,7 @@ def open_source(path: Path) -> Iterator[io.BufferedReader]:
     """
     try:
         with ExitStack() as stack:
-            yield _unpacked(_opened(path, stack), name_of(path))
+            yield _unpacked(_opened(path, stack, on_read), name_of(path))
     except OSError as error:
         raise InputError(f"cannot read {name_of(path)}: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
@@ -172,8 +187,23 @@ def _tables(path: Path) -> list[Path]:
     return [file for file in files if file.suffix in ENDINGS and file.is_file()]
 
 
-def _opened(path: Path, stack: ExitStack) -> io.BufferedIOBase:
+class _Watched(io.FileIO):
+    """A file that tells of each piece how many bytes it has."""
+
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._on_read = on_read
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        n = super().readinto(buffer)
+        self._on_read(n or 0)
+        return n
+
+
+def _opened(path: Path, stack: ExitStack, on_read: Callable[[int], None] | None) -> io.BufferedIOBase:
     if path != STDIN:
+        if on_read is not None:
+            return stack.enter_context(io.BufferedReader(_Watched(path, on_read)))
         return stack.enter_context(path.open("rb"))
     if sys.stdin is None:
         raise InputError("standard input is closed")
@@ -222,14 +252,15 @@ class _Rejoined(io.RawIOBase):
         return len(piece)
 
 
-def _suffix(path: Path) -> str:
+def ending_of(path: Path) -> str:
+    """By which the format of a text is known: `.csv` of `a.csv.gz`."""
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
 def _table_ending(path: Path, stream: io.BufferedReader) -> str | None:
     """That of the table which the stream holds, by its first bytes or by the name; None if it is none."""
     head = stream.peek(_HEAD)
-    found = next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), _suffix(path))
+    found = next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), ending_of(path))
     return found if found in ENDINGS else None
 
 

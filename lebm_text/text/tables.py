@@ -18,10 +18,14 @@ MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
 
 _FILE_MAGIC = b"ARROW1"  # Arrow's file format, also called Feather
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # without it, a stream was cut between two batches
+_STRINGS = ("string", "large_string")
+_NUMBERS = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 _ROWS = 1024  # rows of a table in memory at a time, where its own blocks are larger
 
 
-def table_rows(stream: BinaryIO, ending: str, column: str | None, name: str) -> Iterator[str | None]:
+def table_rows(
+    stream: BinaryIO, ending: str, column: str | None, name: str, *, numbers: bool = False
+) -> Iterator[str | None]:
     """The rows of a column of strings; None where there is nothing.
 
     Args:
@@ -29,17 +33,19 @@ def table_rows(stream: BinaryIO, ending: str, column: str | None, name: str) -> 
         ending: .arrow or .parquet.
         column: see `choose_column`.
         name: for messages.
+        numbers: whether the column may hold whole numbers, which become strings.
 
     Raises:
         InputError: damaged, or without the column.
     """
     with _refusing(name):
-        batches = _parquet(stream, column, name) if ending == ".parquet" else _arrow(stream)
+        batches = _parquet(stream, column, name, numbers) if ending == ".parquet" else _arrow(stream)
         for batch in batches:
             batch.validate(full=True)
-            texts = batch.column(_column(batch.schema, column, name))
+            texts = batch.column(_column(batch.schema, column, name, numbers))
             for start in range(0, len(texts), _ROWS):
-                yield from texts.slice(start, _ROWS).to_pylist()
+                rows = texts.slice(start, _ROWS).to_pylist()
+                yield from rows if not numbers else (None if row is None else str(row) for row in rows)
 
 
 @contextmanager
@@ -54,12 +60,12 @@ def _refusing(name: str) -> Iterator[None]:
         raise InputError(f"cannot read {name}: damaged ({' '.join(str(error).split())[:100]})") from None
 
 
-def _parquet(stream: BinaryIO, column: str | None, name: str) -> Iterator[Any]:
+def _parquet(stream: BinaryIO, column: str | None, name: str, numbers: bool) -> Iterator[Any]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True) as file:
         n_rows = 0
-        for batch in file.iter_batches(_ROWS, columns=[_column(file.schema_arrow, column, name)]):
+        for batch in file.iter_batches(_ROWS, columns=[_column(file.schema_arrow, column, name, numbers)]):
             n_rows += len(batch)
             yield batch
         if n_rows != file.metadata.num_rows:
@@ -81,7 +87,6 @@ def _arrow(stream: BinaryIO) -> Iterator[Any]:
         raise ValueError("it ends in the middle")
 
 
-def _column(schema: Any, column: str | None, name: str) -> str:
-    return choose_column(
-        [field.name for field in schema if str(field.type) in ("string", "large_string")], column, name
-    )
+def _column(schema: Any, column: str | None, name: str, numbers: bool) -> str:
+    kinds = _STRINGS + _NUMBERS * numbers
+    return choose_column([field.name for field in schema if str(field.type) in kinds], column, name)

@@ -30,6 +30,7 @@ from lebm_text.run import Run, check_free, replacing
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
 from lebm_text.threads import cpu_threads
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights
@@ -76,8 +77,8 @@ def train(
     The processes that `torchrun` starts, all of which call this alike, share each batch; the first writes to `out`.
 
     Args:
-        corpus: a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, or a corpus;
-            needed unless `resume`.
+        corpus: a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, another text,
+            which is imported (see `import_text`), or a corpus; needed unless `resume`.
         out: the run directory, which must be new or empty but for `resume` and `overwrite`.
         preset: configuration to start from (see `lebm_text.presets`); none: quick.
         config: configuration to start from, in the place of a preset.
@@ -133,7 +134,7 @@ def train(
             text = processes.first_then_others(lambda: _prepare(run.corpus(), settings, run.tokenizer))
         else:
             settings = resolved(settings, place)
-            text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir), settings))
+            text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir, on_progress), settings))
         first = None
         if checkpoint is None:  # which has all weights
             first = first_weights(settings, text.tokenizer, run.environment.get("init") if resume else None)
@@ -168,7 +169,7 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
     stored = run.config
     if corpus is not None:
         name = corpus.name if isinstance(corpus, Corpus) else corpus
-        if Path(name).resolve().name != Path(run.corpus_name).resolve().name:
+        if name_of_source(str(name)) != name_of_source(run.corpus_name):
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
     # A preset does not ask for the way of selecting: runs of before there was another have the last weights.
     base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))
@@ -201,10 +202,12 @@ def _reverse_perplexity() -> SampleScore:
     return lambda samples, real, vocabulary: rppl(samples, real, vocabulary=vocabulary).ppl
 
 
-def _find(corpus: str | Path | Corpus | None, data_dir: Path | None) -> Corpus:
+def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress: Progress) -> Corpus:
     if corpus is None:
-        raise InputError("training needs a corpus: a name (see `lebm-text data list`) or a directory")
-    return corpus if isinstance(corpus, Corpus) else find_corpus(str(corpus), data_dir=data_dir)
+        raise InputError("training needs a corpus: a name (see `lebm-text data list`), a directory or a file of text")
+    return (
+        corpus if isinstance(corpus, Corpus) else find_corpus(str(corpus), data_dir=data_dir, on_progress=on_progress)
+    )
 
 
 def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None) -> PreparedText:

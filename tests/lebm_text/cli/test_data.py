@@ -32,7 +32,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "absent": CorpusEntry("absent", "Not here", "unfree", {split: Expected(9) for split in TEXTS}),
         "kjv": CorpusEntry("kjv", "A book", "free", {split: Expected() for split in TEXTS}, package=True),
     }
-    for name in list(REGISTRY):
+    for name in reversed(list(REGISTRY)):  # what is undone last to first comes back in its order
         monkeypatch.delitem(REGISTRY, name)
     for name, entry in entries.items():
         monkeypatch.setitem(REGISTRY, name, entry)
@@ -155,3 +155,49 @@ def test_fetch_prepares_once_unless_forced(
     assert (target / "train.txt").stat().st_ino == written
     assert main(["data", "fetch", "kjv", "--force"]) == 0
     assert (target / "train.txt").stat().st_ino != written
+
+
+def test_import_says_what_it_did_and_does_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "a.tsv", tmp_path / "out"
+    source.write_text("body\tmark\n" + "".join(f"The end, {i}.\t{i % 2}\n" for i in range(40)))
+    call = ["data", "import", str(source), "--text-column", "body", "--label-column", "mark", "-o", str(out)]
+    assert main([*call, "--valid", "3", "--test", "10%"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{source} imported: 33 train, 3 valid, 4 test sentences in {out}\n"
+    assert "capitals (--lowercase) and 67% of its words with punctuation attached (--tokenize)" in captured.err
+    assert captured.err.count("\n") == 1
+    assert main(["data", "check", str(out)]) == 0
+    assert main([*call, "--valid", "3", "--test", "10%", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["was_there"] is True and result["counts"]["sentences"]["valid"] == 3
+    assert main([*call, "--lowercase"]) == 2
+    assert "give --overwrite" in _error(capsys)
+    assert main([*call, "--lowercase", "--tokenize", "--overwrite"]) == 0
+    assert capsys.readouterr().err == ""
+    assert all(line.startswith("the end , ") for line in (out / "train.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.txt", "-o", "out"], "nothing.txt does not exist; give a file, a directory of files, or hf:"),
+        (["a.txt"], "Missing option '-o'"),
+        (["a.txt", "-o", "out", "--valid", "50%", "--test", "50%"], "leave nothing to train on"),
+        (["a.txt", "-o", "out", "--test", "0"], "test must be a number of sentences or a share such as 5%"),
+        (["a.pdf", "-o", "out"], "ends in none of .txt"),
+        (["a.txt", "-o", "a.txt"], "is a file"),
+    ],
+)
+def test_import_of_what_cannot_be_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "a.pdf"):
+        (tmp_path / name).write_text("a b\nc\nd e f\n")
+    assert main(["data", "import", *arguments]) == 2
+    assert message in _error(capsys)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "a.pdf", "data"}

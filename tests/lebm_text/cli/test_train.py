@@ -374,3 +374,24 @@ def test_divergence_is_one_line(
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert "training diverged" in captured.err
+
+
+def test_a_file_is_imported_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path / "runs"))
+    rng = random.Random(5)
+    lines = ["".join(f"{rng.choice(['the', 'a', 'cat', 'dog', 'sees'])} " for _ in range(5)) for _ in range(60)]
+    Path("pets.csv").write_text("id,text\n" + "".join(f"{i},{line}\n" for i, line in enumerate(lines)))
+    settings = [word for setting in (*SETTINGS, "training.n_epochs=1") for word in ("--set", setting)]
+    assert main(["train", "pets.csv", "--device", "cpu", *settings]) == 0
+    said = capsys.readouterr().err
+    assert "pets.csv imported: " in said and "train, " in said
+    assert (tmp_path / "runs" / "pets" / "model.safetensors").is_file()
+    assert main(["train", "pets.csv", "--resume", "--device", "cpu"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert main(["rppl", "--lm", "kn2", "-n", "20", "--device", "cpu", "--json"]) == 0
+    assert "|test:pets-test|" in json.loads(capsys.readouterr().out)["results"][0]["signature"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "pets.csv", "runs"]

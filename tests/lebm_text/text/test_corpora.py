@@ -12,10 +12,11 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.store import cache_directory
-from lebm_text.text.corpora import Corpus, find_corpus, label_path, labelled_split, locate
+from lebm_text.text.corpora import Corpus, find_corpus, labelled_split, locate
 from lebm_text.text.fetching import read_manifest, store
 from lebm_text.text.reading import Split
 from lebm_text.text.registry import REGISTRY, SPLITS, CorpusEntry
+from lebm_text.text.sources import label_path
 
 from .conftest import COUNTS, TEXTS, write_corpus
 

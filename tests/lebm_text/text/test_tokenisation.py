@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from string import ascii_lowercase
 
 import pytest
 
 import lm_eval
-from lm_eval.tokenisation import tokenisation_of
+from lebm_text.text.tokenisation import raw_tokenisation, rawness, tokenisation_of
 
-from .everyday import everyday_sentences, glued
+from ...lm_eval.everyday import everyday_sentences, glued
 
 MANY = " ".join(a + b for a in ascii_lowercase for b in ascii_lowercase)
 TRAIN = everyday_sentences(2000, 1)
@@ -70,3 +71,34 @@ def test_who_tokenised_is_not_told_to() -> None:
     (warning,) = lm_eval.fppl(["qz1 qz2 ."] * 20, TRAIN, tokenize=True).warnings
     assert "66.7% of the samples' words are outside the vocabulary" in warning
     assert "--tokenize" not in warning
+
+
+def test_a_corpus_made_of_raw_text_is_read_back_by_its_own_tokenisation() -> None:
+    raw = [glued(line) for line in TRAIN]
+    words = raw_tokenisation(lowercase=True)
+    made = [words(line) for line in raw]
+    how = tokenisation_of(made)
+    assert how.name == "13a+lower"
+    assert [how.sentence(line) for line in raw] == made
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("the price of N shares rose to $ N , mr. smith said here to the men of the two companies , he said .", None),
+        (
+            "The price of two shares rose , said Smith of New York .",
+            r"31% of its words with capitals \(--lowercase\); see",
+        ),
+        ("the price rose, he said.", r"40% of its words with punctuation attached \(--tokenize\); see"),
+        ("The price rose, he said.", r"20% .* capitals .* and 40% of its words with punctuation attached"),
+        (
+            "今日はたいへんよく晴れています。",
+            "hardly any blanks between words; train with --set text.tokenizer=sentencepiece",
+        ),
+        ("a b c", None),
+    ],
+)
+def test_raw_text_is_noticed(sentence: str, said: str | None) -> None:
+    notice = rawness([sentence] * 3, "mine")
+    assert notice is None if said is None else re.fullmatch(f"mine has .*{said}.*", notice or "")

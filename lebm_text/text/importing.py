@@ -1,0 +1,326 @@
+"""A user's own text into a corpus: train.txt, valid.txt and test.txt, labels beside them, and a record of all choices.
+
+What the source does not divide is divided by a keyed hash of the sentence, so that equal sentences stand in one split
+and the same source gives the same corpus. One pass parses and numbers the sentences, a second one writes them to their
+splits; in memory are eight bytes a sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, groupby, islice, tee
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lebm_text import __version__
+from lebm_text.errors import InputError
+from lebm_text.progress import Progress, adder, silent
+from lebm_text.store import atomic_write_json, atomic_writer, cache_entry, fresh_directory, read_json, sha256_file
+
+from .parts import HUB, Columns, Part, find_parts, name_of_source
+from .reading import parse_lines, read_lines
+from .registry import SPLITS
+from .tokenisation import raw_tokenisation, rawness
+
+__all__ = ["RECORD", "Imported", "import_text"]
+
+RECORD = "import.json"
+"""Beside the text, how it was made."""
+
+_RULES = 1  # of making a corpus: another number makes another corpus of the same source
+_KEY = b"lebm-text split"
+_FEWEST = 3  # different sentences, one a split
+_BLOCK = 4096  # sentences between two reports of progress
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A corpus made of a source.
+
+    Attributes:
+        directory: with the three texts and the record.
+        record: what `RECORD` holds: sources, options, counts, sha256, version.
+        was_there: whether the same import had been made before, and nothing was done.
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    was_there: bool
+
+    def describe(self) -> str:
+        """What was done, in one line."""
+        counts = self.record["counts"]
+        done = "was imported already, nothing to do" if self.was_there else "imported"
+        parts = ", ".join(f"{counts['sentences'][split]:,} {split}" for split in SPLITS)
+        more = [f"{counts[key]:,} {what}" for key, what in _REMARKED.items() if counts[key]]
+        return "; ".join([f"{self.record['source']} {done}: {parts} sentences in {self.directory}", *more])
+
+    def notices(self) -> tuple[str, ...]:
+        """What the text has that a prepared corpus has not."""
+        train = self.directory / "train.txt"
+        return tuple(filter(None, [rawness(read_lines(train), str(train))]))
+
+
+_REMARKED = {
+    "empty": "empty rows left out",
+    "repeated": "sentences repeat an earlier one",
+    "held_out_in_train": "of the valid and test sentences stand in the train text, as the source divides them",
+}
+
+
+def import_text(
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    valid: str | int = "5%",
+    test: str | int = "5%",
+    tokenize: bool = False,
+    lowercase: bool = False,
+    overwrite: bool = False,
+    on_progress: Progress = silent,
+) -> Imported:
+    """Make a corpus of a text, unless the same was made there before.
+
+    Args:
+        source: a file (.txt, .json, .jsonl, .csv, .tsv, .parquet, .arrow, also with .gz), a directory of such files, or
+            `hf:user/dataset[:config]`. Splits that it names are kept; what is missing is taken from its train text.
+        output: the directory of the corpus; None: one in the cache, whose name depends on the text and the options.
+        text_column: of the text; None: `text`, `sentence`, or the only one of strings.
+        label_column: of labels, strings or whole numbers; None: none, but those that lie beside a plain text.
+        valid, test: how many sentences of what is not divided: a number, or a share such as "5%".
+        tokenize: words become those of `tokenisation.raw_tokenisation`.
+        lowercase: upper case becomes lower case.
+        overwrite: replace another import in `output`.
+        on_progress: told of bytes read (of a data set: rows) and of sentences written.
+
+    Raises:
+        InputError: no text, or none of a known format; no such column; fewer than three different sentences; shares
+            that leave nothing to train on; an `output` that is taken, or lies in the source. Then nothing is written.
+    """
+    source = str(source)
+    shares = {"test": _share("test", test), "valid": _share("valid", valid)}
+    if all(isinstance(share, float) for share in shares.values()) and sum(shares.values()) >= 1:
+        raise InputError(f"valid {valid} and test {test} leave nothing to train on; together they must be below 100%")
+    parts = find_parts(source, Columns(text_column, label_column))
+    options: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "valid": str(valid)}
+    options |= {"test": str(test), "tokenize": tokenize, "lowercase": lowercase}
+    sources = [{"path": part.place, "split": part.split, "sha256": part.sha256} for part in parts]
+    identity = [_RULES, options, [(each["split"], each["sha256"]) for each in sources]]  # wherever it lies
+    name = name_of_source(source)
+    target = cache_entry("imported", name, *identity) / name if output is None else Path(output)
+    if (found := _was_there(target, source, identity, overwrite=overwrite or output is None)) is not None:
+        return Imported(target, {**found, "source": source}, True)
+    try:
+        with fresh_directory(target) as fresh:
+            form = _form(tokenize=tokenize, lowercase=lowercase)
+            counts, sha256 = _write(fresh, parts, shares, form, on_progress, source)
+            record = {"source": source, "sources": sources, "options": options, "rules": _RULES, "counts": counts}
+            record |= {"sha256": sha256, "version": __version__}
+            atomic_write_json(fresh / RECORD, record)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    return Imported(target, record, False)
+
+
+def _share(name: str, asked: str | int) -> int | float:
+    """A number of sentences, or a share in (0, 1)."""
+    text = str(asked)
+    if re.fullmatch(r"\d+(\.\d+)?%", text, re.ASCII) and 0 < (share := float(text[:-1]) / 100) < 1:
+        return share
+    if re.fullmatch(r"\d{1,12}", text, re.ASCII) and (number := int(text)):
+        return number
+    raise InputError(f"{name} must be a number of sentences or a share such as 5%, both above 0, got {text!r}")
+
+
+def _was_there(target: Path, source: str, identity: list[Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """The record of the same import, if it lies in `target`. Raises InputError if something else does, to be kept."""
+    if not source.startswith(HUB):
+        here, there = target.resolve(), Path(source).resolve()
+        if here == there or there in here.parents or here in there.parents:
+            raise InputError(f"{target} and {source} lie one in the other; choose another directory for the corpus")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    if not (target / RECORD).is_file():
+        raise InputError(f"{target} exists already and holds no import; choose another directory")
+    try:
+        record = read_json(target / RECORD)
+        same = [record["rules"], record["options"], [(e["split"], e["sha256"]) for e in record["sources"]]] == identity
+        whole = all(sha256_file(target / name) == digest for name, digest in record["sha256"].items())
+    except (OSError, KeyError, TypeError, AttributeError, InputError):
+        same = whole = False
+    if same and whole:
+        return record
+    if not overwrite:
+        what = "the same text, but changed since" if same else "another text, or the same by other options"
+        raise InputError(f"{target} holds {what}; give --overwrite to replace it, or another directory")
+    return None
+
+
+def _form(*, tokenize: bool, lowercase: bool) -> Callable[[bytes], bytes]:
+    """What becomes of a line before it is read. Bytes that are not UTF-8 stay as they are, for the reader to refuse."""
+    words = raw_tokenisation(lowercase=lowercase) if tokenize else str.lower
+    if not (tokenize or lowercase):
+        return lambda line: line
+
+    def form(line: bytes) -> bytes:
+        text = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+        return words(text).encode(errors="surrogateescape") + b"\n"
+
+    return form
+
+
+def _write(
+    fresh: Path,
+    parts: list[Part],
+    shares: dict[str, int | float],
+    form: Callable[[bytes], bytes],
+    on_progress: Progress,
+    source: str,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The texts of the three splits: counts, and sha256 by file."""
+    hashes, counts = array("Q"), {"rows": 0, "empty": 0, "words": 0, "longest": 0}
+    ends, labelled = [], False
+    size = sum(part.size for part in parts)
+    with tempfile.TemporaryFile(dir=fresh) as texts, tempfile.TemporaryFile(dir=fresh) as labels:
+        add = adder(lambda stage, done, total: on_progress(stage, min(done, total), total), f"reading {source}", size)
+        for part in parts:
+            for text, label in _pairs(part, form, add):
+                counts["rows"] += 1
+                if not text:
+                    counts["empty"] += 1
+                    continue
+                line = text.encode()
+                hashes.append(int.from_bytes(hashlib.blake2b(line, digest_size=8, key=_KEY).digest(), "little"))
+                counts["words"] += (n_words := text.count(" ") + 1)
+                counts["longest"] = max(counts["longest"], n_words)
+                texts.write(line + b"\n")
+                labels.write(label.encode() + b"\n")
+                labelled = labelled or bool(label)
+            ends.append(len(hashes))
+        on_progress(f"reading {source}", size, size)
+        numbers = np.frombuffer(hashes, np.uint64)
+        places = _divide(numbers, parts, ends, shares, source)
+        sha256 = _distribute(fresh, places, texts, labels if labelled else None, on_progress)
+    found = {split: int(np.count_nonzero(places == i)) for i, split in enumerate(SPLITS)}
+    more: dict[str, Any] = {
+        "repeated": len(numbers) - _n_different(numbers),
+        "held_out_in_train": 0,
+        "sentences": found,
+    }
+    if any(part.split in ("valid", "test") for part in parts):
+        more["held_out_in_train"] = int(np.isin(numbers[places > 0], numbers[places == 0]).sum())
+    return {**counts, **more}, sha256
+
+
+def _pairs(part: Part, form: Callable[[bytes], bytes], on_read: Callable[[int], None]) -> Iterator[tuple[str, str]]:
+    """Sentence and label of each row, both checked; labels take no form."""
+    texts, labels = tee(part.rows(on_read))
+    return zip(
+        parse_lines((form(text) for text, _ in texts), part.name),
+        parse_lines((label for _, label in labels), f"{part.name}, labels"),
+        strict=True,
+    )
+
+
+def _divide(
+    hashes: NDArray[np.uint64], parts: list[Part], ends: list[int], shares: dict[str, int | float], source: str
+) -> NDArray[np.uint8]:
+    """The place in `SPLITS` of each sentence.
+
+    Of what is not divided, sentences are taken in the order of their hashes, all that are equal or none, until they
+    are as many as asked for.
+    """
+    if not len(hashes):
+        raise InputError(f"{source} holds no sentence; a row is one sentence, and all rows are empty")
+    places = np.zeros(len(hashes), np.uint8)
+    begin = 0
+    for part, end in zip(parts, ends, strict=True):
+        places[begin:end] = SPLITS.index(part.split or "train")
+        begin = end
+    given = {part.split for part in parts}
+    if empty := [split for i, split in enumerate(SPLITS) if split in given and not (places == i).any()]:
+        raise InputError(f"{source} has no {empty[0]} sentence, but names that split")
+    wanted = {split: share for split, share in shares.items() if split not in given}
+    if not wanted:
+        return places
+    ordered = np.sort(hashes if len(wanted) == 2 else hashes[places == 0])
+    if (n_different := _n_different(ordered)) <= len(wanted):
+        raise InputError(
+            f"{source} holds {n_different} different sentence{'s' * (n_different > 1)} to divide; "
+            f"a corpus needs at least {_FEWEST}, one each for train, valid and test"
+        )
+    n = len(ordered)
+    sizes = {split: max(1, math.ceil(each * n) if isinstance(each, float) else each) for split, each in wanted.items()}
+    chosen = _choose(ordered, sizes)
+    if n_different <= sum(map(len, chosen.values())):
+        asked = ", ".join(f"{split} {shares[split]:g}" for split in wanted)
+        raise InputError(f"{source} has {n:,} sentences to divide: {asked} would leave nothing to train on")
+    for begin in range(0, len(hashes), _BLOCK):
+        block, place = hashes[begin : begin + _BLOCK], places[begin : begin + _BLOCK]
+        for split, taken in chosen.items():
+            nearest = taken[np.searchsorted(taken, block).clip(max=len(taken) - 1)]
+            place[(nearest == block) & (place == 0)] = SPLITS.index(split)
+    return places
+
+
+def _choose(ordered: NDArray[np.uint64], sizes: dict[str, int]) -> dict[str, NDArray[np.uint64]]:
+    """For each split the hashes whose sentences are as many as `sizes` says, the smallest that fit; at least one."""
+    chosen: dict[str, list[int]] = {split: [] for split in sizes}
+    left, too_many = dict(sizes), []
+    for value, n in _runs(ordered):
+        split = next((split for split in sizes if n <= left[split]), None)
+        if split is not None:
+            chosen[split].append(value)
+            left[split] -= n
+        else:
+            too_many.append((n, value))
+        if not any(left.values()):
+            break
+    rare = (value for _, value in sorted(too_many))  # where every sentence is there more often than asked for
+    for taken in chosen.values():
+        taken += [] if taken else islice(rare, 1)
+    return {split: np.array(taken, np.uint64) for split, taken in chosen.items()}
+
+
+def _runs(ordered: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Each number in order, and how often it is there."""
+    blocks = (ordered[begin : begin + _BLOCK].tolist() for begin in range(0, len(ordered), _BLOCK))
+    return ((value, sum(1 for _ in equal)) for value, equal in groupby(chain.from_iterable(blocks)))
+
+
+def _n_different(hashes: NDArray[np.uint64]) -> int:
+    ordered = np.sort(hashes)
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + (len(ordered) > 0)
+
+
+def _distribute(
+    fresh: Path, places: NDArray[np.uint8], texts: BinaryIO, labels: BinaryIO | None, on_progress: Progress
+) -> dict[str, str]:
+    """Write each line to the file of its split: sha256 by file."""
+    kinds = {".txt": texts} | ({} if labels is None else {".label": labels})
+    done = adder(on_progress, "writing", len(places) * len(kinds))
+    sha256: dict[str, str] = {}
+    for ending, lines in kinds.items():
+        lines.seek(0)
+        with ExitStack() as stack:
+            names = [f"{split}{ending}" for split in SPLITS]
+            files = [stack.enter_context(atomic_writer(fresh / name)) for name in names]
+            for begin in range(0, len(places), _BLOCK):
+                block = places[begin : begin + _BLOCK].tolist()
+                for place, line in zip(block, lines, strict=False):
+                    files[place].write(line)
+                done(len(block))
+        sha256 |= {name: file.sha256 for name, file in zip(names, files, strict=True)}
+    return sha256
