@@ -31,12 +31,13 @@ from lebm_text.models.base import Generator, Prior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
+from lebm_text.models.transformer import TransformerGenerator
 
 __all__ = ["LatentModel", "build_inference", "build_model", "geometric", "is_of_package", "linear", "prior_chain"]
 
 REGISTRY: dict[str, dict[str, type]] = {
     "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
-    "generator": {"lstm": LSTMGenerator},
+    "generator": {"lstm": LSTMGenerator, "transformer": TransformerGenerator},
 }
 TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable, for the command line
 
@@ -70,7 +71,13 @@ def build_model(
         "rng": rng,
     }
     of_text = {"vocab_size": vocab_size, "embedding_dim": sizes.embedding_dim, "hidden_dim": sizes.hidden_dim}
-    of_generator = {"bos_id": bos_id, "dropout": sizes.dropout, "tied": sizes.tied}
+    of_generator = {
+        "bos_id": bos_id,
+        "dropout": sizes.dropout,
+        "tied": sizes.tied,
+        "n_layers": sizes.n_layers,
+        "n_heads": sizes.n_heads,
+    }
     of_prior = {
         "hidden_dim": sizes.prior_hidden_dim,
         "energy_bound": sizes.energy_bound,

@@ -47,6 +47,7 @@ RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.
 
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
+MAX_LAYERS = 1024
 MAX_STEPS = 1_000_000
 MAX_RATE = 10.0
 MAX_VOCABULARY = 1 << 24
@@ -63,6 +64,7 @@ _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
     "prior": ("n_steps", "step_size", "noise_scale"),
     "training": ("prior_learning_rate", "prior_weight_decay", "prior_start_epoch", "prior_clip_norm"),
 }
+_OF_A_TRANSFORMER = "n_layers", "n_heads"
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ class ModelConfig(Section):
 
     section: ClassVar[str] = "model"
     prior: str = setting("ebm", class_or, ("ebm", "gaussian"))
-    generator: str = setting("lstm", class_or, ("lstm",))
+    generator: str = setting("lstm", class_or, ("lstm", "transformer"))
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
     hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
-    # on embeddings and on LSTM outputs, in the generator's update only
+    n_layers: int = setting(2, in_range, 1, MAX_LAYERS)  # of a transformer, which needs E = H
+    n_heads: int = setting(4, in_range, 1, MAX_SIZE)
+    # on embeddings and on what layers put out, in the generator's update only
     dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
     prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
@@ -351,17 +355,21 @@ class Config:
         sections["inference"] = self.inference.of_kind(kind)
         others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
         others -= {f.name for f in dataclasses.fields(sections["inference"])}
-        idle: dict[str, tuple[Iterable[str], str]] = {"inference": (others, f"inference.kind = {kind}")}
+        idle = {section: dict[str, str]() for section in sections}  # key → why it has no effect
+        idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
+        if wanted["model"].get("generator", self.model.generator) == "lstm":
+            idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
         if wanted["model"].get("prior", self.model.prior) == "gaussian":
-            idle |= {section: (keys, "model.prior = gaussian") for section, keys in _OF_A_LEARNED_PRIOR.items()}
+            for section, keys in _OF_A_LEARNED_PRIOR.items():
+                idle[section] |= dict.fromkeys(keys, "model.prior = gaussian")
         for section, changes in wanted.items():
             fields = {f.name: f for f in dataclasses.fields(sections[section])}
-            unread, reason = idle.get(section, ((), ""))
+            unread = idle[section]
             for key in changes:
                 if key not in fields and key not in unread:
                     raise InputError(f"unknown key {section}.{key}{hint(key, list(fields), section)}")
                 if key in unread and asked:
-                    raise InputError(f"{section}.{key} has no effect with {reason}")
+                    raise InputError(f"{section}.{key} has no effect with {unread[key]}")
             read = {key: value for key, value in changes.items() if key not in unread}
             types = get_type_hints(type(sections[section]))
             checked = {k: from_plain(types[k], v, f"{section}.{k}", strict=True) for k, v in read.items()}

@@ -50,6 +50,10 @@ PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
             "training": {"n_epochs": 6, "learning_rate": 3e-3, "learning_rate_decay": 0.85},
         },
     ),
+    "transformer": (
+        "quick with a transformer for its LSTM",
+        _small({"n_steps": 10, **_WEIGHTED}, generator="transformer"),
+    ),
     "gaussian": ("quick with a Gaussian prior", _small({"n_steps": 10, **_WEIGHTED}, prior="gaussian")),
     "lm": (
         "an LSTM language model, no latent vector",

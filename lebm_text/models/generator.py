@@ -9,21 +9,18 @@ empty vector and this is an LSTM language model with a learned initial state.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.models.lstm import LSTM, LSTMWeights, Packing
+from lebm_text.models.modules import Affine, constant, dropout, version
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch
 
 __all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,8 @@ class LSTMGenerator(LSTM):
         self.latent_dim, self.bos_id, self.dropout, self.init_range = latent_dim, bos_id, dropout, init_range
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocab_size, hidden_dim))
         self.output_bias = nn.Parameter(torch.empty(vocab_size))
-        self.initial_h = _Affine(latent_dim, hidden_dim)
-        self.initial_c = _Affine(latent_dim, hidden_dim)
+        self.initial_h = Affine(latent_dim, hidden_dim)
+        self.initial_c = Affine(latent_dim, hidden_dim)
         self.initialise(rng)
 
     @torch.no_grad()
@@ -114,9 +111,9 @@ class LSTMGenerator(LSTM):
         packing = Packing.of(batch.lengths, batch.tokens.device)
         inputs, targets = self._inputs_and_targets(batch, packing)
         weights = self.weights()
-        inputs = weights.prepare(self._drop(F.embedding(inputs, self.embedding), rng))
+        inputs = weights.prepare(dropout(F.embedding(inputs, self.embedding), self.dropout, rng))
         hidden = weights.scan(inputs, packing, z, self.initial_h(z), self.initial_c(z))
-        return packing.sum_by_row(self.output_layer().log_probs(self._drop(hidden, rng), targets))
+        return packing.sum_by_row(self.output_layer().log_probs(dropout(hidden, self.dropout, rng), targets))
 
     def output_layer(self) -> OutputLayer:
         """The weights of the softmax as they are used."""
@@ -125,7 +122,7 @@ class LSTMGenerator(LSTM):
 
     def start(self, z: Tensor) -> DecoderState:
         """State before the first token, z (B, D). It keeps the weights as they are now."""
-        fixed = _constant(self)
+        fixed = constant(self)
         weights = fixed.weights()
         return DecoderState(fixed.initial_h(z), fixed.initial_c(z), weights.offset(z), weights, fixed.output_layer())
 
@@ -147,21 +144,6 @@ class LSTMGenerator(LSTM):
         inputs = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
         return packing.pack(inputs), packing.pack(batch.tokens)
 
-    def _drop(self, values: Tensor, rng: torch.Generator | None) -> Tensor:
-        """Dropout from `rng`: torch's own has no generator and would tie a resumed run to global state."""
-        if rng is None or self.dropout == 0:
-            return values
-        keep = 1.0 - self.dropout
-        mask = torch.empty(values.shape, device=values.device).bernoulli_(keep, generator=rng).div_(keep)
-        return values * mask.to(values.dtype)
-
-
-class _Affine(nn.Linear):
-    """`nn.Linear` draws its initial values from torch's global stream and warns of a width of 0; this one has none."""
-
-    def reset_parameters(self) -> None:
-        """Leave them to `LSTMGenerator.initialise`."""
-
 
 class Likelihood:
     """log p(x|z) of a fixed batch under fixed parameters, no dropout.
@@ -170,8 +152,8 @@ class Likelihood:
     """
 
     def __init__(self, generator: LSTMGenerator, batch: Batch) -> None:
-        fixed = _constant(generator)
-        self._generator, self._version = fixed, _version(fixed)
+        fixed = constant(generator)
+        self._generator, self._made = fixed, version(fixed)
         self._packing = Packing.of(batch.lengths, batch.tokens.device)
         self._weights, self._output = fixed.weights(), fixed.output_layer()
         tokens, self._targets = fixed._inputs_and_targets(batch, self._packing)
@@ -180,7 +162,7 @@ class Likelihood:
     def __call__(self, z: Tensor) -> Tensor:
         """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
         generator = self._generator
-        if _version(generator) != self._version:
+        if version(generator) != self._made:
             raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
         copies, rows = z.shape[:-2].numel(), z.shape[-2]
         packing, inputs, targets = self._packing.repeat(copies), self._inputs, self._targets
@@ -191,18 +173,3 @@ class Likelihood:
         hidden = self._weights.scan(inputs, packing, side_by_side, *start)
         log_probs = packing.sum_by_row(self._output.log_probs(hidden, targets))
         return log_probs.reshape(rows, copies).T.reshape(z.shape[:-1])
-
-
-def _constant(module: ModuleT) -> ModuleT:
-    """The same module, its parameters as constants: they share memory and versions with it, and get no gradient."""
-    fixed = copy.copy(module)
-    fixed._parameters = {
-        name: None if value is None else nn.Parameter(value, requires_grad=False)
-        for name, value in module._parameters.items()
-    }
-    fixed._modules = {name: None if child is None else _constant(child) for name, child in module._modules.items()}
-    return fixed
-
-
-def _version(generator: nn.Module) -> int:
-    return sum(parameter._version for parameter in generator.parameters())

@@ -24,6 +24,8 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "model.latent_dim": (["1", "64", "0"], ["-1", "2.5", "1e11"]),
     "model.embedding_dim": (["1"], ["0"]),
     "model.hidden_dim": (["1"], ["-3"]),
+    "model.n_layers": (["1", "1024"], ["0", "1025", "1.5"]),
+    "model.n_heads": (["1", "8"], ["0", "-1"]),
     "model.dropout": (["0", "0.99"], ["1", "-0.1", "nan", "high"]),
     "model.tied": (["true", "false"], ["1", "yes", "none"]),
     "model.prior_hidden_dim": (["1"], ["0"]),
@@ -72,7 +74,11 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
 NEEDS = {
     f"inference.{key}": ["inference.kind=amortized"]
     for key in ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
-} | {"training.init_epochs": ["training.init=lm", "training.init_epochs=2"]}
+} | {
+    "training.init_epochs": ["training.init=lm", "training.init_epochs=2"],
+    "model.n_layers": ["model.generator=transformer"],
+    "model.n_heads": ["model.generator=transformer"],
+}
 TEXTS = ("training.init",)  # take any text: it may be the path of a run
 
 

@@ -38,6 +38,7 @@ CASES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "autoencoder": ("vae", {"inference": {"kl_weight": 0.0, "kl_weight_start": None}}),
     "local gaussian": ("local", {"model": {"prior": "gaussian"}, "inference": {"n_steps": 3, "kl_weight_start": 0.1}}),
     "tied language model": ("lm", {"model": {"tied": True}}),
+    "transformer language model": ("lm", {"model": {"generator": "transformer", "n_heads": 1}}),
 }
 
 
@@ -46,6 +47,8 @@ def case(name: str) -> Config:
     base, changes = CASES[name]
     config = preset(base).merge(changes)
     sizes = {"embedding_dim": 6, "hidden_dim": 6, "init_range": 0.5, "dropout": 0.3}
+    if config.model.generator == "transformer":
+        sizes["n_heads"] = 3
     if config.model.latent_dim:
         sizes["latent_dim"] = LATENT
     training = {

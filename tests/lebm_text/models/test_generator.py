@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lebm_text.models.modules import dropout
 from lebm_text.text.batching import Batch
 
 from .. import plain
@@ -160,7 +161,7 @@ class TestDropout:
 
     def test_values_are_zeroed_at_the_rate_and_scaled_up(self) -> None:
         ones = torch.ones(200, 100, dtype=torch.float64)
-        dropped = toy_generator(dropout=0.3)._drop(ones, seeded())
+        dropped = dropout(ones, 0.3, seeded())
         values = torch.unique(dropped)
         assert gap(values, torch.tensor([0.0, 1 / 0.7])) < 1e-6
         # A share of n Bernoulli draws has standard error √(p(1−p)/n).
@@ -169,13 +170,12 @@ class TestDropout:
     def test_embeddings_and_outputs_are_both_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         widths = []
         generator, batch = toy_generator(dropout=0.3), toy_batch(LENGTHS)
-        drop = generator._drop
 
-        def watched(values: Tensor, rng: torch.Generator | None) -> Tensor:
+        def watched(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
             widths.append(values.shape)
-            return drop(values, rng)
+            return dropout(values, rate, rng)
 
-        monkeypatch.setattr(generator, "_drop", watched)
+        monkeypatch.setattr("lebm_text.models.generator.dropout", watched)
         generator.log_likelihood(batch, normal(len(LENGTHS), LATENT), rng=seeded())
         assert widths == [(batch.n_tokens, 5), (batch.n_tokens, 6)]
 

@@ -1,0 +1,45 @@
+"""What generators share: affine maps without values of their own, dropout from a stream, modules held constant."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Affine", "constant", "dropout", "version"]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Affine(nn.Linear):
+    """`nn.Linear` draws its initial values from torch's global stream and warns of a width of 0; this one has none."""
+
+    def reset_parameters(self) -> None:
+        """Leave them to the generator's `initialise`."""
+
+
+def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
+    """Dropout from `rng`: torch's own has no generator and would tie a resumed run to global state. None: none."""
+    if rng is None or rate == 0:
+        return values
+    keep = 1.0 - rate
+    mask = torch.empty(values.shape, device=values.device).bernoulli_(keep, generator=rng).div_(keep)
+    return values * mask.to(values.dtype)
+
+
+def constant(module: ModuleT) -> ModuleT:
+    """The same module, its parameters as constants: they share memory and versions with it, and get no gradient."""
+    fixed = copy.copy(module)
+    fixed._parameters = {
+        name: None if value is None else nn.Parameter(value, requires_grad=False)
+        for name, value in module._parameters.items()
+    }
+    fixed._modules = {name: None if child is None else constant(child) for name, child in module._modules.items()}
+    return fixed
+
+
+def version(module: nn.Module) -> int:
+    """Rises with every change of a parameter in its place."""
+    return sum(parameter._version for parameter in module.parameters())

@@ -1,0 +1,265 @@
+r"""The generator p(x|z) as a causal transformer: z stands before the sentence, and is added to what each layer reads.
+
+    sequence: P_1 z + p_1, …, P_J z + p_J, embedding(<s>), embedding(x_1), …, embedding(x_{T−1})
+    layer l:  h ← h + L_l z;   h ← h + attention(norm(h));   h ← h + W₂ gelu(W₁ norm(h) + b₁) + b₂
+    log p(x|z) = Σ_t log softmax(W_o norm(h_t) + b_o)[x_t],  x_T = </s>
+
+(Vaswani et al., NeurIPS 2017; norms before the blocks: Xiong et al., ICML 2020; rotary positions: Su et al., 2021.
+z as vectors that are attended to and as a term of each input: Li et al., EMNLP 2020.) With D = 0 the first J vectors
+are constants, and this is a language model. Attention is torch's own: `F.scaled_dot_product_attention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lebm_text.errors import InputError
+from lebm_text.models.lstm import Packing
+from lebm_text.models.modules import Affine, constant, dropout, version
+from lebm_text.models.softmax import OutputLayer
+from lebm_text.text.batching import Batch
+
+__all__ = ["TransformerGenerator", "TransformerState"]
+
+N_PREFIX = 4  # J
+WIDENING = 4  # of the layers between: H → 4H → H
+SLOWEST = 10_000.0  # 2π times this is the longest wave of the rotary positions, in tokens
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """B half-written sentences, of whatever lengths.
+
+    Attributes:
+        memory: (B, L, 2, heads, t, H / heads) keys and values of each layer, those of each row the last `length`.
+        length: (B,) how many of the t are of the row.
+        z: (B, D).
+        generator: with the weights in use.
+    """
+
+    memory: Tensor
+    length: Tensor
+    z: Tensor
+    generator: TransformerGenerator
+
+    def select(self, rows: Tensor) -> TransformerState:
+        """The state of some rows, given by index, in that order; repeats are allowed."""
+        length = self.length[rows]
+        longest = int(length.max()) if len(length) else 0
+        memory = self.memory[rows][..., self.memory.shape[-2] - longest :, :]
+        return replace(self, memory=memory, length=length, z=self.z[rows])
+
+    def join(self, other: TransformerState) -> TransformerState:
+        """These rows, then those of `other`, under the same weights."""
+        longest = max(self.memory.shape[-2], other.memory.shape[-2])
+        both = [F.pad(each.memory, (0, 0, longest - each.memory.shape[-2], 0)) for each in (self, other)]
+        length, z = (torch.cat([getattr(self, x), getattr(other, x)]) for x in ("length", "z"))
+        return replace(self, memory=torch.cat(both), length=length, z=z)
+
+
+class TransformerGenerator(nn.Module):
+    """p(x|z) over a closed vocabulary.
+
+    Args:
+        vocab_size: V, with the special ids.
+        latent_dim: D; 0: a language model.
+        embedding_dim, hidden_dim: of the vectors between layers, E = H.
+        n_layers, n_heads: L, and the parts of H that attend apart.
+        bos_id: first token that is read.
+        dropout: rate on embeddings, on what each block adds, and on the last states, in `log_likelihood` alone.
+        tied: the output weights are the embeddings.
+        compute_dtype: type of the operands of matrix products; all else is in the parameters' type.
+        init_range: matrices and p start uniform in ±init_range, other biases at 0, scales of norms at 1.
+        rng: draws the initial parameters.
+
+    Raises:
+        InputError: sizes that do not go together.
+    """
+
+    layers: Sequence[_Layer]
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        latent_dim: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        n_layers: int,
+        n_heads: int,
+        bos_id: int,
+        dropout: float = 0.0,
+        tied: bool = False,
+        compute_dtype: torch.dtype = torch.float32,
+        init_range: float = 0.1,
+        rng: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if embedding_dim != hidden_dim or hidden_dim % (2 * n_heads):
+            raise InputError(
+                "model.generator = transformer needs model.embedding_dim = model.hidden_dim, a multiple of twice "
+                f"model.n_heads, got {embedding_dim}, {hidden_dim} and {n_heads}"
+            )
+        self.latent_dim, self.bos_id, self.n_heads = latent_dim, bos_id, n_heads
+        self.dropout, self.compute_dtype, self.init_range = dropout, compute_dtype, init_range
+        self.embedding = nn.Parameter(torch.empty(vocab_size, hidden_dim))
+        self.prefix = Affine(latent_dim, N_PREFIX * hidden_dim)
+        self.layers = nn.ModuleList(_Layer(hidden_dim, latent_dim) for _ in range(n_layers))  # type: ignore[assignment]
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.output_weight = None if tied else nn.Parameter(torch.empty(vocab_size, hidden_dim))
+        self.output_bias = nn.Parameter(torch.empty(vocab_size))
+        self.initialise(rng)
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator) -> None:
+        """Draw all parameters anew."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1 or parameter is self.prefix.bias:  # whose norm is taken: not at 0
+                parameter.uniform_(-self.init_range, self.init_range, generator=rng)
+            else:
+                parameter.zero_()
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.weight.fill_(1.0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.embedding.device
+
+    @property
+    def operand_dtype(self) -> torch.dtype:
+        """The type of matrix operands: a float64 module keeps its own."""
+        return self.embedding.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
+
+    def output_layer(self) -> OutputLayer:
+        """The weights of the softmax as they are used."""
+        weight = self.embedding if self.output_weight is None else self.output_weight
+        return OutputLayer(weight.to(self.operand_dtype), self.output_bias)
+
+    def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, the parameters constants, no dropout.
+
+        Valid until the parameters change; a later call raises RuntimeError.
+        """
+        fixed = constant(self)
+        made, packing, output = version(fixed), Packing.of(batch.lengths, batch.tokens.device), fixed.output_layer()
+        embedded, targets = fixed._embed(batch), packing.pack(batch.tokens)
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            if version(fixed) != made:
+                raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
+            copies, rows = z.shape[:-2].numel(), z.shape[-2]
+            hidden = fixed._read(embedded.repeat(copies, 1, 1), z.reshape(copies * rows, z.shape[-1]))
+            packed = hidden.view(copies, rows, *hidden.shape[1:])[:, packing.row, packing.time]
+            log_probs = output.log_probs(packed.flatten(0, 1), targets.repeat(copies)).view(copies, -1)
+            return log_probs.new_zeros(copies, rows).index_add(1, packing.row, log_probs).view(z.shape[:-1])
+
+        return log_likelihood
+
+    def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and the parameters; `rng` draws dropout masks."""
+        packing = Packing.of(batch.lengths, batch.tokens.device)
+        hidden = packing.pack(self._read(dropout(self._embed(batch), self.dropout, rng), z, rng))
+        log_probs = self.output_layer().log_probs(dropout(hidden, self.dropout, rng), packing.pack(batch.tokens))
+        return packing.sum_by_row(log_probs)
+
+    @torch.no_grad()
+    def start(self, z: Tensor) -> TransformerState:
+        """State before the first token, z (B, D), the first J vectors read. It keeps the weights as they are now."""
+        fixed, shape = constant(self), (len(z), len(self.layers), 2, self.n_heads, 0, self._head_dim)
+        nothing = TransformerState(z.new_empty(shape), z.new_zeros(len(z), dtype=torch.long), z, fixed)
+        return fixed._append(fixed._prefix(z), nothing)[1]
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """Logits (B, V) of the next token after `tokens` (B,), without gradients, and the state after reading them."""
+        generator = state.generator
+        hidden, state = generator._append(F.embedding(tokens, generator.embedding).unsqueeze(1), state)
+        return generator.output_layer().logits(hidden[:, -1]), state
+
+    @property
+    def _head_dim(self) -> int:
+        return self.embedding.shape[1] // self.n_heads
+
+    def _embed(self, batch: Batch) -> Tensor:
+        return F.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id), self.embedding)
+
+    def _prefix(self, z: Tensor) -> Tensor:
+        """(B, J, H)"""
+        prefix: Tensor = self.prefix(z)
+        return prefix.view(len(z), N_PREFIX, -1)
+
+    def _read(self, embedded: Tensor, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """The last states (B, T, H) of whole sentences, embedded (B, T, H)."""
+        h = torch.cat([self._prefix(z), embedded], dim=1)
+        place = torch.arange(h.shape[1], device=h.device)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(_rotate(q, place), _rotate(k, place), v, is_causal=True)
+
+        return self._run(h, z, attend, rng)[:, N_PREFIX:]
+
+    def _append(self, h: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """The last states (B, n, H) of n more vectors of each row, and the state with them."""
+        n, n_before = h.shape[1], state.memory.shape[-2]
+        place = state.length[:, None, None] + torch.arange(n, device=h.device)  # (B, 1, n)
+        column = torch.arange(n_before + n, device=h.device)
+        first = n_before - state.length  # (B,) the columns before are of other rows
+        seen = (column >= first[:, None, None]) & (
+            column <= torch.arange(n_before, n_before + n, device=h.device)[:, None]
+        )
+        new: list[Tensor] = []
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            new.append(torch.stack([_rotate(k, place), v], dim=1))
+            keys, values = torch.cat([state.memory[:, layer].to(k.dtype), new[-1]], dim=-2).unbind(1)
+            return F.scaled_dot_product_attention(_rotate(q, place), keys, values, attn_mask=seen.unsqueeze(1))
+
+        hidden = self._run(h, state.z, attend)
+        memory = torch.cat([state.memory.to(new[0].dtype), torch.stack(new, dim=1)], dim=-2)
+        return hidden, replace(state, memory=memory, length=state.length + n)
+
+    def _run(self, h: Tensor, z: Tensor, attend: Attend, rng: torch.Generator | None = None) -> Tensor:
+        """The last states (B, n, H) of vectors h (B, n, H); `attend` takes a layer's number, q, k and v."""
+        for number, layer in enumerate(self.layers):
+            h = h + F.linear(z, layer.latent).unsqueeze(1)
+            joint = self._product(layer.attention_in, layer.attention_norm(h))
+            heads = joint.view(*joint.shape[:2], 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, n, d)
+            attended = attend(number, *heads.unbind(0)).transpose(1, 2).flatten(2)
+            h = h + dropout(self._product(layer.attention_out, attended).to(h.dtype), self.dropout, rng)
+            between = F.gelu(self._product(layer.widen, layer.between_norm(h)))
+            h = h + dropout(self._product(layer.narrow, between).to(h.dtype), self.dropout, rng)
+        return self.norm(h)  # type: ignore[no-any-return]
+
+    def _product(self, affine: nn.Linear, x: Tensor) -> Tensor:
+        dtype = self.operand_dtype
+        return F.linear(x.to(dtype), affine.weight.to(dtype), affine.bias.to(dtype))
+
+
+class _Layer(nn.Module):
+    """The parameters of one layer."""
+
+    def __init__(self, width: int, latent_dim: int) -> None:
+        super().__init__()
+        self.latent = nn.Parameter(torch.empty(width, latent_dim))
+        self.attention_norm, self.between_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention_in, self.attention_out = Affine(width, 3 * width), Affine(width, width)
+        self.widen, self.narrow = Affine(width, WIDENING * width), Affine(WIDENING * width, width)
+
+
+def _rotate(x: Tensor, place: Tensor) -> Tensor:
+    """Rotary positions: pairs of components of x (B, heads, n, d) turned by their place, (n,) or (B, 1, n)."""
+    half = x.shape[-1] // 2
+    rate = SLOWEST ** -(torch.arange(half, device=x.device, dtype=torch.float64) / half)
+    angle = place.unsqueeze(-1) * rate
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    left, right = x[..., :half], x[..., half:]
+    return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
