@@ -177,7 +177,7 @@ def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Weights, metrics, runs continued by another number, and to the bit sentences and bounds."""
+    """Weights, metrics, runs continued by another number, halved steps, and to the bit sentences and bounds."""
     corpus, one, two = write_text_corpus(tmp_path / "toy", n_train=25), tmp_path / "one", tmp_path / "two"
     runs(one, corpus)
     shutil.copytree(one / "part", two / "others-part")
@@ -192,6 +192,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     for continued in (one, two):
         assert load_checkpoint(continued / "part" / "checkpoints").state["progress"]["step"] == BREAK
         _assert_same(one / "chains", continued / "others-part")
+        assert load_weights(continued / "others-part" / "model.safetensors")[1]["prior_step_halvings"] == 1
     # The same weights for both: only how the work is shared differs.
     assert json.loads((two / "figures.json").read_text()) == figures(two / "chains", ALONE)
 
