@@ -122,7 +122,20 @@ def compute(
     if len(lines) < len(usable):
         logger.info(f"searching {len(lines):,} of {len(usable):,} different sentences; -n says how many")
     places = posterior_means(model, queries, n_draws=n_draws, seed=seed_apart(settings.seed), on_progress=on_progress)
-    means = kept_posterior_means(run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress)
+
+    def say(means: Tensor) -> None:
+        (near,) = nearest(places[:1], means, 1, settings.metric).among(lines)[0]
+        logger.info(f"nearest among the first {len(means):,}: {near.sentence} ({near.distance:.3f})")
+
+    means = kept_posterior_means(
+        run,
+        model,
+        lines,
+        n_draws=n_draws,
+        seed=settings.seed,
+        on_progress=on_progress,
+        on_first=say if queries else None,
+    )
     found = nearest(places, means, settings.k, settings.metric)
     what = (
         f"neighbours(k={settings.k},{settings.metric},M={n_draws},n={len(lines)})|text:{corpus.name}-{settings.split}"

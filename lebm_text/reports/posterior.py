@@ -5,7 +5,7 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -62,11 +62,19 @@ def posterior_means(
 
 
 def kept_posterior_means(
-    run: Run, model: LatentEBM, sentences: Sequence[str], *, n_draws: int, seed: int, on_progress: Progress = silent
+    run: Run,
+    model: LatentEBM,
+    sentences: Sequence[str],
+    *,
+    n_draws: int,
+    seed: int,
+    on_progress: Progress = silent,
+    on_first: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """`posterior_means` of the run's model, part by part from the user's cache where they were asked for before.
 
     A longer list that begins with the same sentences, and another call after an interrupt, compute what is new alone.
+    Of several parts, `on_first` is given the first as soon as it is there.
     """
     of_run, n = (__version__, sha256_file(run.config_file), run.weights_sha256), len(sentences)
     found: list[Tensor] = []
@@ -80,6 +88,8 @@ def kept_posterior_means(
                 means = posterior_means(model, part, n_draws=n_draws, seed=seed, first=start)
                 keep_array(entry, means.numpy())
             found.append(means)
+            if on_first is not None and start == 0 and len(part) < n:
+                on_first(means)
             on_progress("places of sentences", start + len(part), n)
     return torch.cat(found)
 

@@ -6,6 +6,7 @@ of many sentences (the aggregate posterior) look alike, by position, by norm and
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Cloud", "Views", "ViewsSettings", "compute"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,9 @@ def view(
         drawn = prior.sample(n, KeyedRng(seed, range(n))).cpu()
     if not torch.equal(drawn, sets["p0"]):
         sets["prior"] = drawn
+    for name, z in sets.items():  # known at once, long before the posterior draws are
+        means = [mean_of(values) for values in _figures(model, z)]
+        logger.info("%s: mean f %s nats, mean ‖z‖ %s", name, *means)
     on_draw = counter(on_progress, "posterior draws", n)
     sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
@@ -143,8 +149,7 @@ def view(
         texts["prior"] = model.decode(sets["prior"])
     clouds = {}
     for name, z in sets.items():
-        with torch.no_grad():
-            f, norm = prior.neg_energy(z.to(model.device)).cpu(), z.norm(dim=1)
+        f, norm = _figures(model, z)
         clouds[name] = Cloud(
             f=mean_of(f),
             norm=mean_of(norm),
@@ -155,6 +160,12 @@ def view(
             sentences=texts.get(name),
         )
     return clouds, explained
+
+
+@torch.no_grad()
+def _figures(model: LatentEBM, z: Tensor) -> tuple[Tensor, Tensor]:
+    """f and ‖z‖ of z (n, D), each (n,) on the CPU."""
+    return model.model.prior.neg_energy(z.to(model.device)).cpu(), z.norm(dim=1)
 
 
 def _principal_axes(z: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:

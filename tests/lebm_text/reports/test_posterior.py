@@ -62,3 +62,18 @@ def test_what_an_interrupt_leaves_is_kept_and_said(
     means = kept_posterior_means(run, model, SENTENCES, n_draws=3, seed=1)
     assert calls == [6, 6, 6]  # the first part is not computed again
     torch.testing.assert_close(means, posterior_means(model, SENTENCES, n_draws=3, seed=1))
+
+
+def test_the_first_of_several_parts_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "run")
+    handed: list[torch.Tensor] = []
+    for part, n in ((2, 1), (4, 0)):  # one part is all
+        monkeypatch.setattr(posterior, "PART", part)
+        means = kept_posterior_means(
+            Run(tmp_path / "run"), model, SENTENCES[:4], n_draws=1, seed=1, on_first=handed.append
+        )
+        assert len(handed) == n
+        assert all(torch.equal(first, means[:2]) for first in handed)
+        handed.clear()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 
+from lebm_text.model import LatentEBM
 from lebm_text.reports import load
 from lebm_text.reports.views import Views, _principal_axes, view
 
@@ -61,3 +63,18 @@ def test_picture_names_every_set() -> None:
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     report().save(tmp_path / "views.json")
     assert load(tmp_path / "views.json") == report()
+
+
+def test_what_needs_no_sentence_is_said_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    model = tiny_model()
+    clouds, _ = view(model, SENTENCES, seed=3)
+    monkeypatch.setattr(LatentEBM, "infer", stop)
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        view(model, SENTENCES, seed=3)
+    wanted = [f"{name}: mean f {clouds[name].f} nats, mean ‖z‖ {clouds[name].norm}" for name in ("p0", "prior")]
+    assert caplog.messages == wanted
