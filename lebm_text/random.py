@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lebm_text.transfer import send
+
 __all__ = ["KeyedRng", "Noise", "Rng", "RowsRng", "draw_normal", "draw_uniform", "stream"]
 
 STOCK = 256  # numbers that a stream draws at a time
@@ -147,15 +149,15 @@ def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch
 def draw_normal(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
     """N(0, 1) draws in float32 on `device`."""
     if not isinstance(rng, torch.Generator):
-        return rng.normal(shape).to(device)
-    return torch.randn(tuple(shape), generator=rng, device=rng.device).to(device)
+        return send(rng.normal(shape), device)
+    return send(torch.randn(tuple(shape), generator=rng, device=rng.device), device)
 
 
 def draw_uniform(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
     """Uniform draws on [0, 1) in float32 on `device`."""
     if not isinstance(rng, torch.Generator):
-        return rng.uniform(shape).to(device)
-    return torch.rand(tuple(shape), generator=rng, device=rng.device).to(device)
+        return send(rng.uniform(shape), device)
+    return send(torch.rand(tuple(shape), generator=rng, device=rng.device), device)
 
 
 def _mix(seed: int, index: int) -> int:

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.models.lstm import LSTM, Packing, compute_dtype
+from lebm_text.models.lstm import LSTM, compute_dtype
+from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.models.lstm import Packing, resolve_precision
+from lebm_text.models.lstm import resolve_precision
+from lebm_text.models.packing import Packing
 from lebm_text.progress import Progress, adder, keeping, silent
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 

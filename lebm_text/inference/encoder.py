@@ -25,7 +25,8 @@ from torch import nn
 from lebm_text.inference.base import Moments
 from lebm_text.inference.variational import NONE_FREE, FreeBits, Variational
 from lebm_text.models.base import Batch, Generator, Prior
-from lebm_text.models.lstm import LSTM, Packing
+from lebm_text.models.lstm import LSTM
+from lebm_text.models.packing import Packing
 from lebm_text.random import Rng, draw_normal
 from lebm_text.text.batching import Batch as Sentences
 

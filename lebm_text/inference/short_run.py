@@ -8,7 +8,6 @@ likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posteri
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,19 +16,22 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from lebm_text.inference import recorded
 from lebm_text.inference.base import InferenceResult
+from lebm_text.inference.recorded import StaticDensity, captured, static_chain
 from lebm_text.models.base import Batch, Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient, langevin
+from lebm_text.text.batching import Batch as Sentences
+from lebm_text.text.batching import PaddedBatch
+from lebm_text.transfer import send
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["LangevinChain", "Replay", "ShortRun", "captured"]
+__all__ = ["LangevinChain", "ShortRun"]
 
-Function = Callable[[Tensor], Tensor]
-
-WORTH_CAPTURING = 4  # steps; recording a CUDA graph costs about two
+WORTH_CAPTURING = 4  # steps; recording a gradient costs about two
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,11 @@ class LangevinChain:
 
     @property
     def distance(self) -> float:
-        sizes = self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
-        return sum(size**2 for size in sizes) / 2
+        return sum(size**2 for size in self._sizes) / 2
+
+    @property
+    def _sizes(self) -> Sequence[float]:
+        return self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
 
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Self:
         """The same with other settings; the last step size holds for steps beyond."""
@@ -65,13 +70,21 @@ class LangevinChain:
 
     def run(
         self,
-        logdensity: LogDensity,
+        logdensity: LogDensity | StaticDensity,
         z: Tensor,
         *,
         rng: Rng,
         callback: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Where the chains that begin at z (..., D) end; on CUDA their gradient is a recorded graph."""
+        """Where the chains that begin at z (..., D) end.
+
+        On CUDA all steps are a recording that is kept, if `logdensity` is static or a module's own, and if nobody looks
+        at the steps; else the gradient is recorded for this once.
+        """
+        if not isinstance(logdensity, StaticDensity) and callback is None:
+            logdensity = StaticDensity.of(logdensity, z) or logdensity
+        if isinstance(logdensity, StaticDensity):
+            return static_chain(logdensity, z, step_sizes=self._sizes, noise_scale=self.noise_scale, rng=rng)
         slope = partial(gradient, logdensity)
         return langevin(
             logdensity,
@@ -109,11 +122,25 @@ class ShortRun(LangevinChain):
         if self.memory is None:
             start = draw_normal(rng, (len(batch.lengths), prior.latent_dim), generator.device)
         else:
-            start = self.memory[batch.index].to(generator.device)
-        z = self.run(self.target(prior, generator.likelihood(batch)), start, rng=rng)
+            start = send(self.memory[batch.index], generator.device)
+        z = self.run(self._posterior(batch, prior, generator, start), start, rng=rng)
         if self.memory is not None:
             self.memory[batch.index] = z.to(self.memory.device)
         return InferenceResult(z, start)
+
+    def _posterior(self, batch: Batch, prior: Prior, generator: Generator, like: Tensor) -> LogDensity | StaticDensity:
+        """`target` for the batch, on CUDA so that a recording serves all batches of a shape, if the generator can."""
+        padded_likelihood = getattr(generator, "padded_likelihood", None)
+        if not (padded_likelihood and isinstance(batch, Sentences) and recorded.applies(generator.device)):
+            return self.target(prior, generator.likelihood(batch))
+        padded = batch.padded()
+        weight = torch.full((), self.likelihood_weight, dtype=like.dtype, device=like.device)
+
+        def make(tokens: Tensor, lengths: Tensor, weight: Tensor) -> LogDensity:
+            tangent = padded_likelihood(PaddedBatch(tokens, lengths)).tangent
+            return lambda z: prior.logdensity(z) + weight * tangent(z)
+
+        return StaticDensity((prior, generator), make, (padded.tokens, padded.lengths, weight), len(padded.lengths))
 
     def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
         """log p_α(z) + γ log p_β(x|z) up to a constant."""
@@ -130,45 +157,3 @@ class ShortRun(LangevinChain):
             "noise_scale": self.noise_scale,
             "move_positive": (result.z - result.start).norm(dim=-1).mean(),
         }
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A function recorded as a CUDA graph: it reads `given`, and `replay` leaves its value in `result`."""
-
-    given: Tensor
-    result: Tensor
-    replay: Callable[[], object]
-
-    def __call__(self, value: Tensor) -> Tensor:
-        self.given.copy_(value)
-        self.replay()
-        return self.result.clone()
-
-
-def captured(function: Function, like: Tensor) -> Function:
-    """`function` for tensors of the shape, type and device of `like`, on CUDA recorded: its many kernels start as one.
-
-    Whatever else it reads must stay where it is: a replay sees the parameters and the batch of the recording. Where the
-    recording fails, the function runs as it is.
-    """
-    if like.device.type != "cuda":
-        return function
-    try:
-        return _record(function, like)
-    except RuntimeError as error:
-        warnings.warn(f"no CUDA graph of the Langevin step, which runs slower without one: {error}", stacklevel=2)
-        return function
-
-
-def _record(function: Function, like: Tensor) -> Replay:
-    given = like.clone()
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        function(given)  # libraries that set themselves up at their first call must not do so while recording
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = function(given)
-    return Replay(given, result, graph.replay)

@@ -106,7 +106,11 @@ class Prior(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """p(x|z), an `nn.Module`. A batch holds B items of its kind: for text `lebm_text.text.batching.Batch`."""
+    """p(x|z), an `nn.Module`. A batch holds B items of its kind: for text `lebm_text.text.batching.Batch`.
+
+    One may have `padded_likelihood` as well, as `LSTMGenerator` does, which must then agree with `likelihood`: on a GPU
+    a chain is recorded for all batches of a shape instead of for each batch.
+    """
 
     @property
     def latent_dim(self) -> int:

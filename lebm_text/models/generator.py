@@ -9,16 +9,18 @@ empty vector and this is an LSTM language model with a learned initial state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.models.lstm import LSTM, LSTMWeights, Packing
+from lebm_text.models.lstm import LSTM, LSTMWeights
 from lebm_text.models.modules import Affine, constant, dropout, version
+from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
-from lebm_text.text.batching import Batch
+from lebm_text.text.batching import Batch, PaddedBatch
 
 __all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]
 
@@ -97,6 +99,10 @@ class LSTMGenerator(LSTM):
         """log p(x|z) of one batch as a function of z, with everything that z does not touch done once."""
         return Likelihood(self, batch)
 
+    def padded_likelihood(self, batch: PaddedBatch) -> Likelihood:
+        """The same of a padded batch, (R,), 0 for rows without a sentence: the host reads nothing of the tensors."""
+        return Likelihood(self, batch)
+
     def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, differentiable in z and the parameters.
 
@@ -108,7 +114,7 @@ class LSTMGenerator(LSTM):
         Returns:
             (B,)
         """
-        packing = Packing.of(batch.lengths, batch.tokens.device)
+        packing = _packing(batch)
         inputs, targets = self._inputs_and_targets(batch, packing)
         weights = self.weights()
         inputs = weights.prepare(dropout(F.embedding(inputs, self.embedding), self.dropout, rng))
@@ -140,7 +146,7 @@ class LSTMGenerator(LSTM):
         h, c = state.lstm.step(embedded, state.offset, state.h, state.c)
         return state.output.logits(h), replace(state, h=h, c=c)
 
-    def _inputs_and_targets(self, batch: Batch, packing: Packing) -> tuple[Tensor, Tensor]:
+    def _inputs_and_targets(self, batch: Batch | PaddedBatch, packing: Packing) -> tuple[Tensor, Tensor]:
         inputs = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
         return packing.pack(inputs), packing.pack(batch.tokens)
 
@@ -151,16 +157,23 @@ class Likelihood:
     Valid until the parameters change; a later call raises RuntimeError.
     """
 
-    def __init__(self, generator: LSTMGenerator, batch: Batch) -> None:
+    def __init__(self, generator: LSTMGenerator, batch: Batch | PaddedBatch) -> None:
         fixed = constant(generator)
         self._generator, self._made = fixed, version(fixed)
-        self._packing = Packing.of(batch.lengths, batch.tokens.device)
+        self._packing = _packing(batch)
         self._weights, self._output = fixed.weights(), fixed.output_layer()
         tokens, self._targets = fixed._inputs_and_targets(batch, self._packing)
         self._inputs = self._weights.prepare(F.embedding(tokens, fixed.embedding))
 
     def __call__(self, z: Tensor) -> Tensor:
         """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
+        return self._by_row(z, self._output.log_probs)
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Of the same shape and with the same gradient, but without the values: all that a Langevin step needs."""
+        return self._by_row(z, self._output.tangent)
+
+    def _by_row(self, z: Tensor, of_tokens: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         generator = self._generator
         if version(generator) != self._made:
             raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
@@ -171,5 +184,10 @@ class Likelihood:
         side_by_side = z.reshape(copies, rows, z.shape[-1]).transpose(0, 1).reshape(rows * copies, z.shape[-1])
         start = generator.initial_h(side_by_side), generator.initial_c(side_by_side)
         hidden = self._weights.scan(inputs, packing, side_by_side, *start)
-        log_probs = packing.sum_by_row(self._output.log_probs(hidden, targets))
-        return log_probs.reshape(rows, copies).T.reshape(z.shape[:-1])
+        return packing.sum_by_row(of_tokens(hidden, targets)).reshape(rows, copies).T.reshape(z.shape[:-1])
+
+
+def _packing(batch: Batch | PaddedBatch) -> Packing:
+    if isinstance(batch, PaddedBatch):
+        return Packing.padded(batch.lengths, batch.tokens.shape[1])
+    return Packing.of(batch.lengths, batch.tokens.device)

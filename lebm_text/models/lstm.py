@@ -26,54 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["LSTM", "LSTMWeights", "Packing", "compute_dtype", "library_runs", "lstm_scan", "resolve_precision"]
+from lebm_text.models.packing import Packing
+
+__all__ = ["LSTM", "LSTMWeights", "compute_dtype", "library_runs", "lstm_scan", "resolve_precision"]
 
 TF32_SINCE = (8, 0)  # the compute capability from which cuDNN rounds float32 operands of an LSTM to 10 bits
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Packed layout of sentences sorted longest first: time-major, no padded position is ever computed.
-
-    Attributes:
-        batch_sizes: n_t, how many rows still run at each time step; N = Σ_t n_t tokens follow one another.
-        row: (N,) the row of each packed token.
-        time: (N,) its position in the row.
-    """
-
-    batch_sizes: tuple[int, ...]
-    row: Tensor
-    time: Tensor
-
-    @classmethod
-    def of(cls, lengths: Tensor, device: torch.device) -> Packing:
-        """The packing of rows with the given lengths (B,), on the CPU and longest first.
-
-        Raises:
-            ValueError: lengths rise, or one is below 1.
-        """
-        if lengths.numel() == 0 or int(lengths[-1]) < 1 or bool((lengths[1:] > lengths[:-1]).any()):
-            raise ValueError(f"lengths must be >= 1 and sorted longest first, got {lengths.tolist()}")
-        running = torch.arange(int(lengths[0])).unsqueeze(1) < lengths.unsqueeze(0)  # (T, B)
-        time, row = running.nonzero(as_tuple=True)
-        return cls(tuple(running.sum(1).tolist()), row.to(device), time.to(device))
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """(B, T) → (N,)."""
-        return padded[self.row, self.time]
-
-    def sum_by_row(self, values: Tensor) -> Tensor:
-        """Sum (N, …) values over each row, (B, …)."""
-        return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
-
-    def repeat(self, copies: int) -> Packing:
-        """The packing in which `copies` copies of each row stand side by side."""
-        if copies == 1:
-            return self
-        which = torch.arange(copies, device=self.row.device)
-        row = (self.row.unsqueeze(1) * copies + which).flatten()
-        sizes = tuple(n * copies for n in self.batch_sizes)
-        return Packing(sizes, row, self.time.repeat_interleave(copies))
 
 
 class LSTM(nn.Module):
@@ -185,9 +142,14 @@ class LSTMWeights:
         if z.shape[1]:
             prepared = torch.cat([prepared, z.to(dtype).index_select(0, packing.row)], dim=1)
         start = [state.to(dtype).unsqueeze(0) for state in (h0, c0)]
-        sizes = torch.tensor(packing.batch_sizes)  # cuDNN reads them on the host
         training = torch.is_grad_enabled()  # without it cuDNN keeps nothing for a gradient
-        hidden, _, _ = torch.lstm(prepared, sizes, start, self._library_weights, True, 1, 0.0, training, False)
+        settings = self._library_weights, True, 1, 0.0, training, False
+        if packing.inside is not None:
+            steps = prepared.view(len(packing.batch_sizes), -1, prepared.shape[1])
+            hidden = torch.lstm(steps, start, *settings, False)[0].flatten(0, 1)
+        else:
+            sizes = torch.tensor(packing.batch_sizes)  # cuDNN reads them on the host
+            hidden = torch.lstm(prepared, sizes, start, *settings)[0]
         return hidden.to(self.latent.dtype)
 
     def step(self, embedded: Tensor, offset: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ __all__ = ["OutputLayer"]
 # needs more rows to be busy.
 CPU_CHUNK, GPU_CHUNK = 1 << 22, 1 << 25
 WIDE_ROWS = 64  # rows that are widened at a time to be summed
+ALIGNED = 8  # H + 2 is padded to a multiple of this on a GPU, whose matrix units read no unaligned bfloat16
 COLUMNS = 64  # V is padded to a multiple of this: unaligned rows slow float32 products by a tenth
 
 
@@ -43,19 +44,27 @@ class OutputLayer:
 
     @cached_property
     def joint(self) -> Tensor:
-        """(H + 2, V') the transposed weight, and below it the bias as a sum of two rows; a constant, made at first use.
+        """(H', V') the transposed weight, and below it the bias as a sum of two rows; a constant, made at first use.
 
-        A product of [h, 1, 1] with it yields logits: a bfloat16 row alone would round the bias, and adding it later is
-        another pass over the logits. V' ≥ V; the probability of the columns beyond V is 0.
+        A product of `operand`, [h, 1, 1], with it yields logits: a bfloat16 row alone would round the bias, and adding
+        it later is another pass over the logits. V' ≥ V; the probability of the columns beyond V is 0. H' ≥ H + 2; the
+        rows beyond are 0.
         """
         weight, bias = self.weight.detach(), self.bias.detach()
         n_types, width = weight.shape
-        joint = weight.new_zeros(width + 2, -(-n_types // COLUMNS) * COLUMNS)
+        unaligned = 0 if weight.device.type == "cpu" else -(width + 2) % ALIGNED
+        joint = weight.new_zeros(width + 2 + unaligned, -(-n_types // COLUMNS) * COLUMNS)
         joint[:width, :n_types] = weight.t()
         joint[width, :n_types] = bias
         joint[width + 1, :n_types] = bias - joint[width, :n_types].to(bias.dtype)
         joint[width, n_types:] = -torch.inf
         return joint
+
+    def operand(self, hidden: Tensor) -> Tensor:
+        """[h, 1, 1, 0 …], what `joint` is multiplied by, (n, H) → (n, H')."""
+        ones = hidden.new_zeros(len(hidden), len(self.joint) - hidden.shape[1])
+        ones[:, :2] = 1.0
+        return torch.cat([hidden, ones], dim=1)
 
     @property
     def sum_dtype(self) -> torch.dtype:
@@ -78,6 +87,18 @@ class OutputLayer:
             log_probs = _FrozenHead.apply(hidden, self, targets)  # type: ignore[no-untyped-call]
         return log_probs
 
+    def tangent(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """(N,), linear in `hidden`: its gradient is that of `log_probs`, its value means nothing.
+
+        A Langevin step needs no more, and without the values one pass over the logits is enough.
+        """
+        with torch.no_grad():
+            constant = hidden.to(self.weight.dtype)
+            slope = self.weight.index_select(0, targets).to(self.sum_dtype)
+            for rows, logits in _logits(constant, self):
+                slope[rows].sub_(self.expected_weight(torch.softmax(logits, dim=1)))
+        return (hidden * slope.to(hidden.dtype)).sum(1)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """All logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation.
 
@@ -95,28 +116,36 @@ class OutputLayer:
 
     def expected_weight(self, weights: Tensor) -> Tensor:
         """Σ_v weights_v w_v, (n, V') → (n, H)."""
-        return torch.mm(weights, self.joint[:-2].t())
+        return torch.mm(weights, self.joint[: self.weight.shape[1]].t())
+
+
+def _logits(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor]]:
+    """Chunks of rows with their logits (n, V'), which last until the next."""
+    n_rows, n_columns = len(hidden), layer.joint.shape[1]
+    size = max(32, (CPU_CHUNK if hidden.device.type == "cpu" else GPU_CHUNK) // n_columns)
+    buffer, operand = hidden.new_empty(min(size, n_rows), n_columns), layer.operand(hidden)
+    for start in range(0, n_rows, size):
+        rows = slice(start, min(start + size, n_rows))
+        yield rows, torch.mm(operand[rows], layer.joint, out=buffer[: rows.stop - start])
+
+
+def _host_may_wait(device: torch.device) -> bool:
+    """Whether to look at a result before going on: a GPU would be idle meanwhile, and a recording forbids it."""
+    return device.type == "cpu"
 
 
 def _exponentials(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Chunks of rows with their e = exp(logits − shift) (n, V'), Σe (n,) and shift (n,); e lasts until the next."""
-    n_rows, n_columns = len(hidden), layer.joint.shape[1]
-    on_cpu = hidden.device.type == "cpu"
-    size = max(32, (CPU_CHUNK if on_cpu else GPU_CHUNK) // n_columns)
-    buffer = hidden.new_empty(min(size, n_rows), n_columns)
-    wide = hidden.new_empty(min(WIDE_ROWS, len(buffer)), n_columns, dtype=layer.sum_dtype)
-    operand = torch.cat([hidden, hidden.new_ones(n_rows, 2)], dim=1)
-    for start in range(0, n_rows, size):
-        rows = slice(start, min(start + size, n_rows))
-        logits = torch.mm(operand[rows], layer.joint, out=buffer[: rows.stop - start])
-        if on_cpu:
+    wide = hidden.new_empty(min(WIDE_ROWS, len(hidden)), layer.joint.shape[1], dtype=layer.sum_dtype)
+    for rows, logits in _logits(hidden, layer):
+        if _host_may_wait(hidden.device):
             # Subtracting the maximum is a pass more, and in bfloat16 rounds large logits a second time. The plain
             # exponential is sound unless it leaves the range of the type, which the sums show.
             total = _sums(logits.exp_(), wide)
             if bool((total.amin() > 1e-30) & (total.amax() < 1e30)):
                 yield rows, logits, total, torch.zeros_like(total)
                 continue
-            torch.mm(operand[rows], layer.joint, out=logits)
+            torch.mm(layer.operand(hidden[rows]), layer.joint, out=logits)
         exact = logits.to(wide.dtype)
         shift = exact.amax(dim=1, keepdim=True)
         exact = (exact - shift).exp_()

@@ -13,9 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lebm_text.transfer import send
+
 from .encoding import TokenArray
 
-__all__ = ["Batch", "BatchPlan", "EncodedCorpus", "prefetch"]
+__all__ = ["Batch", "BatchPlan", "EncodedCorpus", "PaddedBatch", "padded_rows", "prefetch"]
+
+LENGTH_STEP = 4  # padded lengths are its multiples
+ROW_STEPS = 8  # padded numbers of rows between a power of two and the next
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -48,9 +53,34 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tokens on `device`; on CUDA the copy runs while the caller goes on."""
-        # Pinned here and not where batches are made: a second thread may not call CUDA while a graph is captured.
-        tokens = self.tokens.pin_memory() if device.type == "cuda" else self.tokens
-        return Batch(tokens.to(device, non_blocking=True), self.lengths, self.index)
+        # Here and not where batches are made: a second thread may not call CUDA while a graph is captured.
+        return Batch(send(self.tokens, device), self.lengths, self.index)
+
+    def padded(self) -> PaddedBatch:
+        """These sentences in the next of few shapes, on the device of the tokens."""
+        n_rows, longest = len(self.lengths), int(self.lengths[0])
+        rows = padded_rows(n_rows) - n_rows
+        tokens = torch.constant_pad_nd(self.tokens[:, :longest], (0, -longest % LENGTH_STEP, 0, rows))
+        return PaddedBatch(tokens, send(torch.constant_pad_nd(self.lengths, (0, rows)), tokens.device))
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Sentences in one of few shapes, so that what a GPU has recorded for one batch serves for others.
+
+    Attributes:
+        tokens: (R, L) ids with the closing `</s>`, padded.
+        lengths: (R,) on the same device, which the host so need not wait for; 0 for a row without a sentence.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+
+
+def padded_rows(n: int) -> int:
+    """The least number of rows that is not below n, of `ROW_STEPS` between powers of two: 8, 9 … 16, 18 … 32, 36 …"""
+    step = max(1, (1 << (n - 1).bit_length()) // (2 * ROW_STEPS))
+    return -(-n // step) * step
 
 
 @dataclass(frozen=True)
@@ -112,6 +142,14 @@ class BatchPlan:
         order = order[np.argsort(lengths[order], kind="stable")]
         batches = [order[start:end] for start, end in _cuts(lengths[order], self.batch_size, self.batch_tokens)]
         return [batches[i] for i in rng.permutation(len(batches))]
+
+    def largest(self) -> NDArray[np.integer]:
+        """Sentence indices of a batch of most padded tokens; no batch of any epoch has more."""
+        order = np.argsort(self.corpus.lengths, kind="stable")
+        lengths = self.corpus.lengths[order]
+        cuts = _cuts(lengths, self.batch_size, self.batch_tokens)
+        start, end = max(cuts, key=lambda cut: (cut[1] - cut[0]) * int(lengths[cut[1] - 1]))
+        return order[start:end]
 
     @property
     def n_batches(self) -> int:

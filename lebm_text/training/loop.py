@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
+from lebm_text.inference import recorded
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, prefetch
@@ -115,6 +116,8 @@ class TrainingLoop:
     def run(self, limits: Limits) -> str:
         """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
         with closing(self.metrics):
+            if recorded.applies(self.trainer.device):
+                self.trainer.record(self.plan.corpus.batch(self.plan.largest()).to(self.trainer.device))
             position, settings = self.position, self.trainer.config.training
             while position.epoch < settings.n_epochs:
                 indices = self.plan.epoch(position.epoch)

@@ -89,6 +89,12 @@ class Trainer:
             return NoLatent()
         return build_inference(self.config.inference, epoch=since, memory=self.memory, encoder=self.model.encoder)
 
+    def record(self, largest: Batch) -> None:
+        """Run the chains of the largest batch before others', whose recordings then fit into its memory on a GPU."""
+        infer = build_inference(self.config.inference, epoch=0.0, encoder=self.model.encoder)
+        batch = self.processes.share(largest).batch
+        infer(batch, self.model.prior, self.model.generator, rng=stream(self.config.training.seed, "recording"))
+
     def update(self, batch: Batch, *, epoch: float, step: int, report: bool = False) -> None:
         """One step of all optimisers: draw z⁺ and z⁻, take the gradients of both losses, move the parameters.
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks.baseline import _torch_order
 from benchmarks.judge import PlainJudge, recipe_of, update_work, zipf_batch
 from benchmarks.sizes import FULL, SMOKE
-from lebm_text.models.lstm import Packing
+from lebm_text.models.packing import Packing
 from lebm_text.text.batching import EncodedCorpus
 from lm_eval.judges import RECIPES
 from lm_eval.lstm import LSTMNetwork

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from lebm_text.inference.short_run import Replay, ShortRun, captured
+from lebm_text.build import build_model
+from lebm_text.config import Config
+from lebm_text.inference import recorded
+from lebm_text.inference.recorded import Replay, captured, recordings_of
+from lebm_text.inference.short_run import ShortRun
 from lebm_text.model import LatentEBM
 from lebm_text.models import lstm
 from lebm_text.models.lstm import library_runs
 from lebm_text.samplers.langevin import gradient
 from lebm_text.training.train import train
+from lebm_text.training.trainer import Trainer
 
-from .toy import gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
+from .toy import BOS, VOCABULARY, gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
 
 DEVICES = [pytest.param("cpu", id="cpu"), pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
 on_each_device = pytest.mark.parametrize("device", DEVICES)
@@ -90,6 +97,56 @@ def test_a_posterior_chain_draws_the_same_noise_everywhere(device: str) -> None:
         for place in ("cpu", device)
     ]
     assert gap(ends[0], ends[1].cpu()) < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compute", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_gpu_keeps_a_recording_for_each_shape(compute: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both chains; they end where the packed, unrecorded ones do, also after the weights have moved."""
+    place, dtype = torch.device("cuda"), torch.float64 if compute == torch.float64 else torch.float32
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}[compute]
+    prior = toy_prior(dtype=dtype).to(place)
+    generator = toy_generator(dtype=dtype, compute_dtype=compute).to(place)
+    infer = ShortRun(6, 0.3, 0.9, 2.0, memory=normal(9, 3).to(dtype))
+    ends: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    for factor in (1.0, 1.1):
+        with torch.no_grad():
+            for parameter in (*prior.parameters(), *generator.parameters()):
+                parameter.mul_(factor)
+        for lengths in ([7, 4, 4, 1], [3, 2, 1, 1], [6, 5, 1, 1]):
+            batch, start = toy_batch(lengths).to(place), normal(4, 3).to(place, dtype)
+            for records in ends:
+                monkeypatch.setattr(recorded, "applies", lambda device, records=records: records)
+                chains = replace(infer, memory=normal(9, 3).to(dtype))
+                ends[records].append(chains(batch, prior, generator, rng=seeded(3)).z)
+                assert prior.chain is not None
+                ends[records].append(prior.chain.run(prior.logdensity, start, rng=seeded(4)))
+    assert max(gap(one, other) for one, other in zip(*ends.values(), strict=True)) < tolerance
+    assert len(recordings_of(generator).kept) == 2 and len(recordings_of(prior).kept) == 1
+    assert not recordings_of(generator).failed and not recordings_of(prior).failed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("latent_dim", [3, 0])
+def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
+    """Once its shapes are recorded. The memory that is reserved does not grow with updates."""
+    changes: dict[str, Any] = {"model": {"dropout": 0.3, "latent_dim": latent_dim}, "training": {"precision": "bf16"}}
+    if latent_dim == 0:
+        changes |= {"inference": {"kind": "no_latent"}}
+        changes["model"] |= {"prior": "gaussian"}
+    config = (toy_config() if latent_dim else Config()).merge(changes)
+    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2)).to("cuda")
+    trainer = Trainer(model, config, n_sentences=5, mean_batch_size=5)
+    place, reserved = torch.device("cuda"), []
+    try:
+        for step in range(1, 12):
+            torch.cuda.set_sync_debug_mode("error" if step > 2 else "default")
+            trainer.update(toy_batch([7, 5, 5, 2, 1]).to(place), epoch=0.0, step=step)
+            reserved.append(torch.cuda.memory_reserved())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert trainer.monitor.flush()["nll_token"] > 0
+    assert reserved[-1] == reserved[4]
 
 
 @on_each_device

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lebm_text.errors import InputError
-from lebm_text.models.lstm import Packing
+from lebm_text.models.packing import Packing
 from lm_eval.judges import LSTMRecipe
 from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
 

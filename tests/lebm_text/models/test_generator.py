@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lebm_text.models import lstm
 from lebm_text.models.modules import dropout
 from lebm_text.text.batching import Batch
 
@@ -56,6 +57,26 @@ def test_leading_axes_are_independent_sets_of_z(options: dict[str, Any], axes: t
     assert gap(found, wanted) < 1e-12
     mine, theirs = (torch.autograd.grad((value * pull).sum(), z)[0] for value in (found, wanted))
     assert gap(mine, theirs) < 1e-12
+
+
+@pytest.mark.parametrize("options", TIED)
+@pytest.mark.parametrize("library", [False, True], ids=["scan", "library"])
+@pytest.mark.parametrize("axes", [(), (2,)])
+def test_a_padded_likelihood_and_its_tangent_are_those_of_the_packed(
+    options: dict[str, Any], library: bool, axes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows without a sentence have nothing to say, whatever their z."""
+    monkeypatch.setattr(lstm, "library_runs", lambda device, dtype: library)
+    generator, batch = toy_generator(**options), toy_batch([*[7, 5, 5, 2, 1], *[1] * 12])
+    padded = batch.padded()
+    assert padded.tokens.shape == (18, 8) and padded.lengths.tolist() == [*batch.lengths.tolist(), 0]
+    z = normal(*axes, 18, LATENT).requires_grad_()
+    wanted = F.pad(generator.likelihood(batch)(z[..., :17, :]), (0, 1))
+    found = generator.padded_likelihood(padded)
+    assert gap(found(z), wanted) < 1e-12
+    gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (wanted, found(z), found.tangent(z))]
+    assert max(gap(gradients[0], other) for other in gradients[1:]) < 1e-12
+    assert bool(gradients[0][..., :17, :].all()) and not gradients[0][..., 17, :].any()
 
 
 def test_step_by_step_is_the_same_distribution() -> None:

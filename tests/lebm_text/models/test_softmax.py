@@ -77,6 +77,18 @@ def test_gradcheck_over_two_chunks(trained: bool, monkeypatch: pytest.MonkeyPatc
     assert torch.autograd.gradcheck(lambda *some: _chunked(some, targets), leaves)
 
 
+@pytest.mark.parametrize("chunk", [1, 1 << 22])
+def test_a_tangent_has_the_gradient_without_the_values(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "CPU_CHUNK", chunk)
+    hidden, weight, bias, targets = _problem(n=35)
+    layer, leaf, pull = OutputLayer(weight, bias), hidden.requires_grad_(), torch.linspace(-1, 2, 35).to(hidden.dtype)
+    found, wanted = (
+        torch.autograd.grad((value * pull).sum(), leaf)[0]
+        for value in (layer.tangent(leaf, targets), _plain((leaf, weight, bias), targets))
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("learns", ["weight", "bias"])
 def test_one_trained_part_of_the_head_is_enough(learns: str) -> None:
     hidden, weight, bias, targets = _problem(n=5)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.text.batching import BatchPlan, EncodedCorpus, prefetch
+from lebm_text.text.batching import BatchPlan, EncodedCorpus, padded_rows, prefetch
 from lebm_text.text.encoding import map_encoded, write_encoded
 
 from ..toy import EOS, VOCABULARY, toy_corpus
@@ -145,6 +145,33 @@ def test_a_batch_on_a_gpu_is_the_same() -> None:
     assert moved.tokens.device.type == "cuda"
     assert moved.lengths.device.type == moved.index.device.type == "cpu"
     assert torch.equal(moved.tokens.cpu(), batch.tokens)
+
+
+@given(plan=plans)
+def test_no_batch_is_larger_than_the_largest(plan: BatchPlan) -> None:
+    def padded(index: np.ndarray) -> int:
+        return len(index) * int(plan.corpus.lengths[index].max())
+
+    assert padded(plan.largest()) == max(padded(index) for index in plan.epoch(3))
+
+
+@given(lengths=many_lengths)
+def test_a_padded_batch_holds_the_sentences_and_nothing_else(lengths: list[int]) -> None:
+    batch = toy_corpus(lengths).batch(np.arange(len(lengths)))
+    padded, (n, longest) = batch.padded(), batch.tokens.shape
+    assert padded.tokens.shape[1] % 4 == 0 and 0 <= padded.tokens.shape[1] - longest < 4
+    assert torch.equal(padded.tokens[:n, :longest], batch.tokens)
+    assert torch.equal(padded.lengths[:n], batch.lengths)
+    assert not padded.lengths[n:].any()
+
+
+def test_padded_rows_are_few_and_hardly_more() -> None:
+    """A ninth more at the worst, powers of two exactly; up to 1,024 rows there are 64 of them."""
+    sizes = [padded_rows(n) for n in range(1, 1025)]
+    assert all(n <= size <= max(n * 9 / 8, 1) for n, size in enumerate(sizes, 1))
+    assert sizes == sorted(sizes) and len(set(sizes)) == 16 + 6 * 8
+    assert all(padded_rows(2**k) == 2**k for k in range(12))
+    assert all(padded_rows(size) == size for size in sizes)
 
 
 def test_equal_lengths_keep_their_order() -> None:

@@ -1,0 +1,185 @@
+r"""Chains that a GPU starts as a whole: their hundreds of small kernels are recorded once as a CUDA graph.
+
+A recording reads its arguments from buffers that stay in place, and the parameters where they lie, so it holds for
+every batch of a shape and through all updates. Whatever a chain needs of its batch is computed inside it; noise is
+drawn outside, from the streams that an unrecorded chain draws from, and copied to the device in one go.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lebm_text.models.base import LogDensity
+from lebm_text.random import Rng, draw_normal
+from lebm_text.samplers.langevin import gradient, langevin_step
+from lebm_text.text.batching import padded_rows
+
+__all__ = ["Recordings", "Replay", "StaticDensity", "applies", "captured", "recordings_of", "static_chain"]
+
+Function = Callable[..., Tensor]
+
+STEPS_AT_ONCE = 64  # of a chain, in one recording; a longer one is several
+NOISE_AT_ONCE = 1 << 23  # numbers for them
+
+
+def applies(device: torch.device) -> bool:
+    """Whether chains on `device` are recorded."""
+    return device.type == "cuda"
+
+
+@dataclass(frozen=True)
+class StaticDensity:
+    """A log density that tensors of fixed shapes decide, besides parameters.
+
+    Attributes:
+        modules: those whose parameters it reads; recordings are kept as long as the last of them.
+        make: `tensors`, or others of their shapes → the log density of z (R, D), all on the device.
+        tensors: on the device.
+        n_rows: R, at least the number of chains.
+    """
+
+    modules: tuple[Any, ...]
+    make: Callable[..., LogDensity]
+    tensors: tuple[Tensor, ...]
+    n_rows: int
+
+    @classmethod
+    def of(cls, logdensity: LogDensity, z: Tensor) -> StaticDensity | None:
+        """A module's own log density, which depends on nothing else, for z (..., D); None for others."""
+        owner = getattr(logdensity, "__self__", None)
+        if not (isinstance(owner, nn.Module) and applies(z.device)):
+            return None
+        return cls((owner,), lambda: logdensity, (), padded_rows(z.shape[:-1].numel()))
+
+    @property
+    def key(self) -> Hashable:
+        """What a recording of it depends on, but for the shapes of the tensors: where the parameters lie, too."""
+        places = [(p.data_ptr(), p.shape) for module in self.modules for p in module.parameters()]
+        return (*map(type, self.modules), *places)
+
+
+def static_chain(
+    density: StaticDensity, z: Tensor, *, step_sizes: Sequence[float], noise_scale: float, rng: Rng
+) -> Tensor:
+    """Where the Langevin chains that begin at z (..., D) end; the noise is that of the unrecorded chain."""
+    recordings, rows = recordings_of(density.modules[-1]), z.detach().reshape(-1, z.shape[-1])
+    state = F.pad(rows, (0, 0, 0, density.n_rows - len(rows)))
+    at_once = min(STEPS_AT_ONCE, max(1, NOISE_AT_ONCE // max(1, state.numel())))
+    for first in range(0, len(step_sizes), at_once):
+        sizes = tuple(step_sizes[first : first + at_once])
+        noise = _draw(rng, len(sizes), z.shape, density.n_rows, z.device).mul_(noise_scale)
+        steps = partial(_steps, density.make, sizes)
+        state = recordings((sizes, density.key), steps, state, noise, *density.tensors)
+    return state[: len(rows)].view(z.shape)
+
+
+def _steps(
+    make: Callable[..., LogDensity], step_sizes: Sequence[float], z: Tensor, noise: Tensor, *tensors: Tensor
+) -> Tensor:
+    logdensity = make(*tensors)
+    for size, drawn in zip(step_sizes, noise.to(z.dtype), strict=True):
+        z = langevin_step(z, gradient(logdensity, z), drawn, step_size=size)
+    return z
+
+
+def _draw(rng: Rng, n_steps: int, shape: torch.Size, n_rows: int, device: torch.device) -> Tensor:
+    """N(0, 1) in float32 for K steps, (K, R, D), 0 in the rows beyond; pinned on the host unless `rng` is on a device.
+
+    Drawn step by step, since a stream need not give as one array what it gives as several.
+    """
+    on = rng.device if isinstance(rng, torch.Generator) else torch.device("cpu")
+    pinned = device.type == "cuda" and on.type == "cpu"
+    noise = torch.zeros(n_steps, n_rows, shape[-1], device=on, pin_memory=pinned)
+    for step in noise:
+        step[: shape[:-1].numel()] = draw_normal(rng, shape).view(-1, shape[-1])
+    return noise
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A function recorded as a CUDA graph: it reads `given`, and `replay` leaves its value in `result`."""
+
+    given: tuple[Tensor, ...]
+    result: Tensor
+    replay: Callable[[], object]
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        for mine, value in zip(self.given, values, strict=True):
+            mine.copy_(value, non_blocking=True)
+        self.replay()
+        return self.result.clone()
+
+
+class Recordings:
+    """Functions of tensors, recorded once for each key and all shapes, in one pool of memory that all share.
+
+    They are replayed one after the other, so that what one leaves in the pool may be overwritten by the next.
+    Once a recording has failed, functions run as they are.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[Hashable, Replay] = {}
+        self.failed = False
+        self._pool: Any = None
+
+    def __call__(self, key: Hashable, function: Function, *arguments: Tensor) -> Tensor:
+        """`function(*arguments)`: a function of the same key computes the same, of arguments of the same shapes."""
+        device = arguments[0].device
+        key = (key, *((argument.shape, argument.dtype) for argument in arguments))
+        if key not in self.kept and not self.failed and applies(device):
+            given = tuple(argument.to(device, copy=True) for argument in arguments)
+            if self._pool is None and device.type == "cuda":
+                self._pool = torch.cuda.graph_pool_handle()
+            if (replay := _recorded(function, given, self._pool)) is None:
+                self.failed = True
+            else:
+                self.kept[key] = replay
+        if key in self.kept:
+            return self.kept[key](*arguments)
+        return function(*(argument.to(device, non_blocking=True) for argument in arguments))
+
+
+_KEPT: WeakKeyDictionary[nn.Module, Recordings] = WeakKeyDictionary()
+
+
+def recordings_of(module: nn.Module) -> Recordings:
+    """The recordings that live as long as `module`, whose parameters they read."""
+    return _KEPT.setdefault(module, Recordings())
+
+
+def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+    """`function` for tensors of the shape, type and device of `like`, recorded for what else it reads now.
+
+    For functions that only hold for one batch; where the recording fails, the function runs as it is.
+    """
+    return (_recorded(function, (like.clone(),)) if applies(like.device) else None) or function
+
+
+def _recorded(function: Function, given: tuple[Tensor, ...], pool: Any = None) -> Replay | None:
+    """None, with a warning, if the recording fails."""
+    try:
+        return _record(function, given, pool)
+    except RuntimeError as error:
+        warnings.warn(f"no CUDA graph of a Langevin chain, which runs slower without one: {error}", stacklevel=2)
+        return None
+
+
+def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        function(*given)  # libraries that set themselves up at their first call must not do so while recording
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        result = function(*given)
+    return Replay(given, result, graph.replay)

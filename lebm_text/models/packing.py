@@ -1,0 +1,81 @@
+"""Where the tokens of a batch stand when all rows are computed side by side, time step by time step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lebm_text.transfer import send
+
+__all__ = ["Packing"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Packed layout of sentences sorted longest first: time-major, no padded position is ever computed.
+
+    Attributes:
+        batch_sizes: n_t, how many rows still run at each time step; N = Σ_t n_t tokens follow one another.
+        row: (N,) the row of each packed token.
+        time: (N,) its position in the row.
+        inside: (N,) which positions count; None: all.
+    """
+
+    batch_sizes: tuple[int, ...]
+    row: Tensor
+    time: Tensor
+    inside: Tensor | None = None
+
+    @classmethod
+    def of(cls, lengths: Tensor, device: torch.device) -> Packing:
+        """The packing of rows with the given lengths (B,), on the CPU and longest first.
+
+        Raises:
+            ValueError: lengths rise, or one is below 1.
+        """
+        sizes = lengths.numpy()
+        if len(sizes) == 0 or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any():
+            raise ValueError(f"lengths must be >= 1 and sorted longest first, got {lengths.tolist()}")
+        running = np.arange(sizes[0])[:, None] < sizes  # (T, B)
+        time, row = (send(torch.from_numpy(place), device) for place in running.nonzero())
+        return cls(tuple(running.sum(1).tolist()), row, time)
+
+    @classmethod
+    def padded(cls, lengths: Tensor, width: int) -> Packing:
+        """Rows that are all computed to the end of `width` positions; those from a row's length on do not count.
+
+        They come after all that count, which they cannot change. All but `inside` follows from the shape, and the host
+        reads nothing: a recording of what is computed so holds for all batches of the shape.
+
+        Args:
+            lengths: (B,) on the device, in any order; 0 for a row without a sentence.
+        """
+        place = torch.arange(len(lengths) * width, device=lengths.device)
+        row, time = place % len(lengths), place // len(lengths)
+        return cls((len(lengths),) * width, row, time, time < lengths[row])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(B, T) → (N,)."""
+        return padded[self.row, self.time]
+
+    def sum_by_row(self, values: Tensor) -> Tensor:
+        """Sum (N, …) values over each row, (B, …); with `inside` (N,) → (B,), in the same order on every run."""
+        if self.inside is not None:
+            return values.where(self.inside, 0.0).view(len(self.batch_sizes), -1).sum(0)
+        return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
+
+    def repeat(self, copies: int) -> Packing:
+        """The packing in which `copies` copies of each row stand side by side."""
+        if copies == 1:
+            return self
+        which = torch.arange(copies, device=self.row.device)
+        return replace(
+            self,
+            batch_sizes=tuple(n * copies for n in self.batch_sizes),
+            row=(self.row.unsqueeze(1) * copies + which).flatten(),
+            time=self.time.repeat_interleave(copies),
+            inside=None if self.inside is None else self.inside.repeat_interleave(copies),
+        )

@@ -1,0 +1,62 @@
+"""A recording for tests without a GPU: the operations of one call, written down and run again on the same tensors.
+
+As in a CUDA graph no line of Python runs in a replay, every tensor keeps its place, and arguments and parameters are
+read where they lie. What would make the host look at a tensor is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lebm_text.inference import recorded
+from lebm_text.inference.recorded import Replay
+from lebm_text.models import softmax
+
+LOOKS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
+
+
+class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any, Any, list[Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in LOOKS:
+            raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
+        result = func(*args, **(kwargs or {}))
+        read = {_place(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        made = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        self.calls.append((func, args, kwargs or {}, [] if {*map(_place, made)} & read else made))
+        return result
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, made in self.calls:
+            again = func(*args, **kwargs)
+            for mine, new in zip(made, tree_leaves(again), strict=False):
+                mine.copy_(new)
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def trace(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any) -> Replay:
+    """In place of `recorded._record`."""
+    with _Tape() as tape:
+        result = function(*given)
+    return Replay(given, result, tape.replay)
+
+
+def record_on_cpu(monkeypatch: pytest.MonkeyPatch, record: Callable[..., Replay] = trace) -> None:
+    """Do on a CPU what is done on a GPU, with `record` for the graph."""
+    monkeypatch.setattr(recorded, "applies", lambda device: True)
+    monkeypatch.setattr(recorded, "_record", record)
+    monkeypatch.setattr(softmax, "_host_may_wait", lambda device: False)
