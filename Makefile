@@ -9,6 +9,9 @@ RUN ?= runs/demo
 MUTANTS ?=
 # Options of the benchmarks, such as BENCH="--run runs/ptb --threads 2".
 BENCH ?=
+# Where `make gpu` leaves its results, and the interpreter that it and `make bench-gpu` take: one whose torch knows CUDA.
+GPU_OUT ?= gpu-results
+GPU_PYTHON ?= $(BIN)/python
 # Processes that run tests, and the tests of `make quick`: those of parts, not those of whole commands.
 JOBS ?= auto
 QUICK := tests/lebm_text/generation tests/lebm_text/inference tests/lebm_text/models tests/lebm_text/samplers \
@@ -19,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick mutate lint bench clean
+.PHONY: help demo test quick mutate lint bench bench-gpu gpu clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
@@ -28,6 +31,8 @@ help:
 	@echo "make mutate  change the code of the reported figures in small ways, list the changes that no test notices (hours)"
 	@echo "make lint    check style and types"
 	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
+	@echo "make bench-gpu  the same on a CUDA device (five minutes at most)"
+	@echo "make gpu     tests and benchmark on a CUDA device, nine minutes at most, results in $(GPU_OUT)"
 	@echo "make clean   remove $(VENV) and caches; runs stay"
 
 $(VENV)/python.stamp:
@@ -78,6 +83,18 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/table.py $(BENCH)
+
+bench-gpu:
+	$(GPU_PYTHON) benchmarks/gpu.py $(BENCH)
+
+# A failed test does not keep the benchmark from running; the last line says whether one failed.
+gpu:
+	@mkdir -p $(GPU_OUT)
+	@timeout 200 $(GPU_PYTHON) -m pytest -m gpu tests/lebm_text > $(GPU_OUT)/tests.txt 2>&1; \
+		status=$$?; tail -n 3 $(GPU_OUT)/tests.txt; \
+		timeout 330 $(GPU_PYTHON) benchmarks/gpu.py --seconds 270 --output $(GPU_OUT)/benchmark.json $(BENCH) \
+			> $(GPU_OUT)/benchmark.txt 2>&1 || status=$$?; \
+		cat $(GPU_OUT)/benchmark.txt; exit $$status
 
 clean:
 	rm -rf $(VENV) mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

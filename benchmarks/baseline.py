@@ -108,7 +108,7 @@ def posterior_chain(
     """
     assert isinstance(config, ShortRunConfig)
     step_size = _one(config.step_size)
-    z = torch.randn(len(batch.lengths), prior.latent_dim, generator=rng)
+    z = torch.randn(len(batch.lengths), prior.latent_dim, generator=rng).to(batch.tokens.device)
     for _ in range(config.n_steps):
         z = z.detach().requires_grad_()
         density = (prior.logdensity(z) + config.likelihood_weight * generator.log_likelihood(batch, z)).sum()
@@ -118,7 +118,7 @@ def posterior_chain(
             grad = z.grad
         else:
             (grad,) = torch.autograd.grad(density, z)
-        noise = torch.randn(z.shape, generator=rng)
+        noise = torch.randn(z.shape, generator=rng).to(z.device)
         z = z.detach() + 0.5 * step_size**2 * grad + step_size * config.noise_scale * noise
     return z.detach()
 
@@ -126,11 +126,11 @@ def posterior_chain(
 def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
     """K0 Langevin steps from N(0, I) on log p_α(z), (n, D); one step size."""
     step_size = _one(config.step_size)
-    z = torch.randn(n, prior.latent_dim, generator=rng)
+    z = torch.randn(n, prior.latent_dim, generator=rng).to(next(prior.parameters()).device)
     for _ in range(config.n_steps):
         z = z.detach().requires_grad_()
         (grad,) = torch.autograd.grad(prior.logdensity(z).sum(), z)
-        noise = torch.randn(z.shape, generator=rng)
+        noise = torch.randn(z.shape, generator=rng).to(z.device)
         z = z.detach() + 0.5 * step_size**2 * grad + step_size * config.noise_scale * noise
     return z.detach()
 

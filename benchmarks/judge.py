@@ -53,7 +53,7 @@ class PlainJudge(nn.Module):
         hidden, _ = self.lstm(self.input_dropout(inputs))
         logits = self.output(self.output_dropout(hidden))
         inside = torch.arange(batch.tokens.shape[1]) < batch.lengths.unsqueeze(1)
-        targets = batch.tokens.masked_fill(~inside, -100)
+        targets = batch.tokens.masked_fill(~inside.to(batch.tokens.device), -100)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
 
 
@@ -82,16 +82,20 @@ def contestant(sizes: Sizes, n: int, name: str) -> Callable[[], object]:
         network = LSTMNetwork(sizes.vocab_size, recipe, PRECISIONS[name], rng=rng)
         optimizer = adam(network, recipe.learning_rate)
         return lambda: update(network, optimizer, batch, batch.n_tokens, rng=rng)
-    plain = PlainJudge(sizes.vocab_size, recipe)
-    plain_optimizer = torch.optim.Adam(plain.parameters(), lr=recipe.learning_rate)
+    return plain_update(PlainJudge(sizes.vocab_size, recipe), recipe, batch)
 
-    def plain_update() -> None:
-        plain_optimizer.zero_grad(set_to_none=True)
+
+def plain_update(plain: PlainJudge, recipe: LSTMRecipe, batch: Batch) -> Callable[[], None]:
+    """Updates of a plain judge on one batch."""
+    optimizer = torch.optim.Adam(plain.parameters(), lr=recipe.learning_rate)
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
         (plain.nll(batch) / batch.n_tokens).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(plain.parameters(), recipe.clip_norm)
-        plain_optimizer.step()
+        optimizer.step()
 
-    return plain_update
+    return run
 
 
 def update_work(sizes: Sizes, n: int) -> float:

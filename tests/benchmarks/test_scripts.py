@@ -108,7 +108,7 @@ def test_one_table_holds_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert [row.split()[0] for row in lines if row.split()[-1:] == ["12.5"]] == ["3", "5"]  # n-gram models
 
 
-@pytest.mark.parametrize("name", [*MEASURES, "ngram", "table"])
+@pytest.mark.parametrize("name", [*MEASURES, "gpu", "ngram", "table"])
 def test_scripts_start_from_anywhere(name: str, tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--help"]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True)
