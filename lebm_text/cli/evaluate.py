@@ -23,6 +23,8 @@ __all__ = ["command"]
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
 @guidance_options
 @click.option("--greedy/--no-greedy", default=True, help="Judge greedy decoding, too.")
+@click.option("--oracle", is_flag=True,
+              help="Also what a better prior would give: decoded z⁺ of training text, a longer chain.")  # fmt: skip
 @click.option("--picture", type=NEW_FILE,
               help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "
               "[default: as the report]")  # fmt: skip

@@ -4,14 +4,19 @@ r"""Where the z of generated sentences come from: the prior, also at another tem
 
 A Langevin chain whose noise has the standard deviation n samples p^(1/n²), so that noise times √τ samples p^(1/τ); its
 steps and their number are those of the prior's chain. The Gaussian prior is drawn exactly, from N(0, τ I).
+
+Two ways more are no samplers of the model, but show what a better prior would give: a chain `LONGER` times as long, and
+z⁺ of training sentences, whose law a perfect prior would have.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from lebm_text.checks import MAX_PRIOR_TEMPERATURE, from_plain, in_range
@@ -19,7 +24,9 @@ from lebm_text.errors import InputError
 from lebm_text.models.base import Generator, Prior
 from lebm_text.random import KeyedRng, draw_normal
 
-__all__ = ["Latents", "PriorLatents"]
+__all__ = ["LONGER", "Latents", "PosteriorLatents", "PriorLatents"]
+
+LONGER = 10  # times as many steps
 
 
 class Latents(Protocol):
@@ -38,7 +45,7 @@ class Latents(Protocol):
 
 @dataclass(frozen=True)
 class PriorLatents:
-    """z from the prior at the temperature τ.
+    """z from the prior at the temperature τ, by its chain or, `long`, by one `LONGER` times as long.
 
     Raises InputError for a temperature out of range, and for another than 1 where there is no z, or no chain and no
     `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it.
@@ -47,6 +54,7 @@ class PriorLatents:
     prior: Prior
     generator: Generator
     temperature: float = 1.0
+    long: bool = False
 
     def __post_init__(self) -> None:
         temperature = from_plain(float, self.temperature, "prior_temperature", strict=True)
@@ -58,21 +66,49 @@ class PriorLatents:
                 f"the prior {type(self.prior).__name__} has neither a chain nor sample_at(n, rng, temperature): "
                 "it can be sampled at prior_temperature 1 alone"
             )
+        if self.long and self.prior.chain is None:
+            raise InputError(f"the prior {type(self.prior).__name__} has no chain that could be longer")
 
     @property
     def settings(self) -> dict[str, object]:
-        return {} if self.temperature == 1 else {"prior_temperature": float(self.temperature)}
+        tempered: dict[str, object] = {"prior_temperature": float(self.temperature)} if self.temperature != 1 else {}
+        return tempered | ({"latents": "long"} if self.long else {})
 
     def describe(self) -> str:
-        return "" if self.temperature == 1 else f",prior_T={self.temperature:g}"
+        tempered = "" if self.temperature == 1 else f",prior_T={self.temperature:g}"
+        return tempered + (f",z=chain-x{LONGER}" if self.long else "")
 
     def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
         n, prior, chain = len(rows), self.prior, self.prior.chain
-        if self.temperature == 1:
+        if self.temperature == 1 and not self.long:
             return prior.sample(n, rng)
         if chain is None:
             z: Tensor = prior.sample_at(n, rng, self.temperature)  # type: ignore[attr-defined]
             return z
         width = math.sqrt(self.temperature)
         start = width * draw_normal(rng, (n, prior.latent_dim), self.generator.device)
-        return chain.adapted(noise_scale=width * chain.noise_scale).run(prior.logdensity, start, rng=rng)
+        n_steps = chain.n_steps * (LONGER if self.long else 1)
+        chain = chain.adapted(n_steps=n_steps, noise_scale=width * chain.noise_scale)
+        return chain.run(prior.logdensity, start, rng=rng)
+
+
+@dataclass(frozen=True)
+class PosteriorLatents:
+    """z⁺ of given sentences, one after the other and again from the first: for sentence i that of number i.
+
+    Attributes:
+        infer: as `LatentEBM.infer`.
+    """
+
+    infer: Callable[..., Tensor]
+    sentences: Sequence[str]
+    seed: int
+    device: torch.device
+    settings: ClassVar[dict[str, object]] = {"latents": "posterior"}
+
+    def describe(self) -> str:
+        return ",z=posterior(train)"
+
+    def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
+        texts = [self.sentences[row % len(self.sentences)] for row in rows]
+        return self.infer(texts, seed=self.seed, first=rows.start).to(self.device)

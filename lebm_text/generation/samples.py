@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
@@ -22,30 +24,37 @@ from lebm_text.store import atomic_write_json, atomic_writer, check_writable, is
 from lebm_text.text.reading import read_text
 
 if TYPE_CHECKING:
+    from lebm_text.model import LatentEBM
+
     from .generate import Generated, Generation
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
 __all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
-_USUAL = {"prior_temperature": 1.0, "guidance": 1.0}  # where a record says nothing else
+_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior"}  # where a record says nothing else
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a run's sentences are made: drawn at a temperature, or greedily (then `temperature` is 1)."""
+    """How a run's sentences are made: drawn at a temperature, or greedily (then `temperature` is 1).
+
+    `latents`: whose z they are: the prior's, long (of its chain, ten times as long), or posterior (training text's z⁺).
+    """
 
     decode: str = "sample"
     temperature: float = 1.0
     prior_temperature: float = 1.0
     guidance: float = 1.0
+    latents: str = "prior"
 
     def __str__(self) -> str:
         prior = f",prior_T={self.prior_temperature:g}" if self.prior_temperature != 1 else ""
         guidance = f",guidance={self.guidance:g}" if self.guidance != 1 else ""
-        return ("greedy" if self.decode == "greedy" else f"T={self.temperature:g}") + prior + guidance
+        latents = f",z={self.latents}" if self.latents != "prior" else ""
+        return ("greedy" if self.decode == "greedy" else f"T={self.temperature:g}") + prior + guidance + latents
 
 
 @dataclass(frozen=True)
@@ -199,13 +208,39 @@ def samples_of_run(
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
             show = counter(on_progress, f"sentences generated, {decoding}", n)
-            generated = model.generate(**asked, on_progress=show, processes=processes)
+            generated = _generate(run, model, decoding, n, seed, show, processes)
             # The others read what the first one has written by now, if it could be written.
             if not processes.every(processes.first and _kept(path, generated, run))[0]:
                 found.append(_unkept(generated, label, tokenizer))
                 continue
         found.append(read_samples(path, n, label, tokenizer))
     return found
+
+
+def _generate(
+    run: Run,
+    model: LatentEBM,
+    decoding: Decoding,
+    n: int,
+    seed: int,
+    on_progress: Callable[[int], None],
+    processes: Processes,
+) -> Generated:
+    from .decoding import DecodeSettings
+    from .generate import Generation
+    from .latents import Latents, PosteriorLatents, PriorLatents
+
+    prior, generator = model.model.prior, model.model.generator
+    latents: Latents = PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
+    if decoding.latents == "posterior":  # of n random training sentences that the model can read, or all
+        train = list(run.corpus().splits["train"].sentences())
+        order, longest = np.random.default_rng(seed).permutation(len(train)).tolist(), model.config.text.max_length
+        fitting = (train[row] for row in order if len(model.tokenizer.encode(train[row])) <= longest)
+        latents = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+    return Generation(
+        model.model, model.tokenizer, model.config, n, DecodeSettings(decoding.decode, decoding.temperature),
+        seed=seed, latents=latents, guidance=decoding.guidance, on_progress=on_progress, processes=processes,
+    ).all()  # fmt: skip
 
 
 def _kept(path: Path, generated: Generated, run: Run) -> bool:

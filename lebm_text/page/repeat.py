@@ -32,6 +32,8 @@ def commands(
     for each, record in records.items():
         settings = record.get("settings")
         if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
+            if "latents" in settings:  # no samples of the model: `evaluate --oracle` writes them
+                continue
             yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
         elif isinstance(record.get("command"), str):
             yield record["command"]

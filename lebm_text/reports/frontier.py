@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group
 from rich.text import Text
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
 
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
+_HEADROOM = (
+    "Rows marked (no sampler) are not the model's samples: z⁺ of training text is what a perfect prior would give, "
+    "and a longer chain shows what the prior's own leaves."
+)
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,14 @@ class FrontierSettings(JudgeSettings):
     Attributes:
         greedy: judge greedy decoding, too.
         prior_temperature, guidance: of all points; see `LatentEBM.generate`.
+        oracle: also judge what no sampler of the model gives: sentences of z⁺ of training text, and of a prior chain
+            ten times as long.
     """
 
     greedy: bool = True
     prior_temperature: float = 1.0
     guidance: float = 1.0
+    oracle: bool = False
 
     def __post_init__(self) -> None:
         if self.lm is None and self.protocol == "default":
@@ -54,6 +62,16 @@ class FrontierSettings(JudgeSettings):
         ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
         ways += [("greedy", 1.0)] if self.greedy else []
         return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
+
+    def headroom(self, run: Run) -> list[Decoding]:
+        """What `oracle` adds, at every temperature. Raises InputError for a language model."""
+        if run.config.model.latent_dim == 0:
+            raise InputError(f"{run} is a language model: it has no z, so no posterior and no prior to do better by")
+        kinds = {"posterior": 1.0}  # whose z no prior draws
+        if run.model(device="cpu").model.prior.chain is not None:
+            kinds["long"] = self.prior_temperature
+        pairs = product(kinds.items(), self.temperatures or _TEMPERATURES)
+        return [Decoding("sample", t, prior, self.guidance, kind) for (kind, prior), t in pairs]
 
     def file_name(self, kind: str) -> str:
         """Of a report in a run's eval/, without the suffix."""
@@ -90,19 +108,23 @@ class RealPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier(Judged):
-    """Both perplexities of each decoding by each judge, beside those of real text."""
+    """Both perplexities of each decoding by each judge, beside those of real text.
+
+    `headroom`: points that are no samples of the model, and say what a better prior would give.
+    """
 
     kind: ClassVar[str] = "frontier"
 
     points: list[Point]
     real: list[RealPoint]
+    headroom: list[Point] = field(default_factory=list)
 
     def table(self) -> Group:
         """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
         figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, keys=2)
         coverages = {row.text: row.coverage for row in self.results}
-        for point in self.points:
+        for point in [*self.points, *self.headroom]:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
             cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
             share = outside(coverages[point.text])
@@ -114,14 +136,15 @@ class Frontier(Judged):
                 cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
                 figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
         described = new_table("what the samples look like", "decoding", "words", "empty", "cut", "dupl.", "copied")
-        points = {point.text: point for point in self.points}
+        points = {point.text: point for point in [*self.points, *self.headroom]}
         for row in one_each(self.results, "text"):
             summary = row.samples
             rates = (summary.empty_rate, summary.truncated_rate, summary.duplicate_rate, summary.in_train_rate)
             cells = ["" if rate is None else f"{rate:.1%}" for rate in rates]
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
-        return Group(*self.warning_lines(), figures, described, *map(Text, self.spread_lines()), *self.training_lines())
+        lines = [*self.spread_lines(), *([_HEADROOM] if self.headroom else [])]
+        return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
 
     def _decoding(self, point: Point) -> str:
         return decoding_of(point, self.points).removeprefix(", ") or "samples"
@@ -132,6 +155,7 @@ class Frontier(Judged):
         figure = new_figure(6.0 * len(judges), 5)
         for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
             _draw_real(axes, [row for row in self.real if row.judge == judge])
+            _draw_headroom(axes, [point for point in self.headroom if point.judge == judge])
             _draw_points(axes, [point for point in self.points if point.judge == judge])
             _label_axes(axes)
             axes.set_title(f"judge: {judge}", fontsize="medium")
@@ -153,14 +177,21 @@ def compute(
     settings = settings or FrontierSettings()
     if not isinstance(source, Run) and (settings.prior_temperature, settings.guidance) != (1, 1):
         raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
-    judging = prepare(source, settings, settings.decodings(), on_progress, processes, corpus)
+    decodings = settings.decodings()
+    if settings.oracle:
+        if not isinstance(source, Run):
+            raise InputError("oracle is for a run, whose model makes other sentences; a given text is judged as it is")
+        decodings += settings.headroom(source)
+    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
     results = judging.results(METRICS)
     pairs = list(zip(results[::2], results[1::2], strict=True))
+    points = [_point(*pair) for pair in pairs]
     return Frontier(
         corpus=judging.corpus,
         results=results,
         spread=spreads(results),
-        points=[_point(*pair) for pair in pairs],
+        points=[point for point in points if point.latents is None],
+        headroom=[point for point in points if point.latents is not None],
         real=[_real(row) for row in one_each([row for _, row in pairs], "judge", "judge_seed")],
         sha256=judging.sha256,
         versions=versions(),
@@ -206,6 +237,22 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
         (mark,) = axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
         hover(mark, [label])
         axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+
+
+def _draw_headroom(axes: Axes, points: Sequence[Point]) -> None:
+    """Hollow and dashed, a line for each kind."""
+    for number, kind in enumerate(dict.fromkeys(point.latents for point in points), 1):
+        groups: dict[str, list[tuple[float, float]]] = {}
+        for point in sorted(points, key=lambda point: point.temperature or 0.0):
+            if point.latents == kind:
+                groups.setdefault(decoding_of(point).removeprefix(", "), []).append((point.fppl, point.rppl))
+        style: dict[str, Any] = {"color": f"C{number}", "linestyle": "--", "linewidth": 1, "marker": "D"}
+        means = zip(*map(_mean, groups.values()), strict=True)
+        label = next(iter(groups)).split(", ")[-1]
+        (line,) = axes.plot(*means, markerfacecolor="none", label=label, **style)
+        hover(line, list(groups))
+    if points:
+        axes.legend(fontsize="small")
 
 
 def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -33,6 +33,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_HEADROOM = {"long": "prior chain × 10", "posterior": "z⁺ of training text"}
 OUTSIDE = "outside vocab."
 """Heading of what `outside` gives."""
 
@@ -61,7 +62,8 @@ class SamplesSummary(SampleSummary):
 class Decoded:
     """How samples were decoded, as far as it is known: `temperature` where they were drawn, `seed` of the draws.
 
-    `prior_temperature` and `guidance` where they are not 1.
+    `prior_temperature` and `guidance` where they are not 1. `latents` where they are no samples of the model: long, of
+    a prior chain ten times as long, or posterior, of z⁺ of training sentences.
     """
 
     decode: str | None = None
@@ -69,6 +71,7 @@ class Decoded:
     seed: int | None = None
     prior_temperature: float | None = None
     guidance: float | None = None
+    latents: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,8 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
         parts.append(f"prior T = {row.prior_temperature:g}")
     if isinstance(row, Decoded) and row.guidance is not None:
         parts.append(f"guidance {row.guidance:g}")
+    if isinstance(row, Decoded) and row.latents is not None:
+        parts.append(f"{_HEADROOM.get(row.latents, row.latents)} (no sampler)")
     if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
         parts.append(f"seed {row.seed}")
     return "".join(f", {part}" for part in parts)

@@ -183,10 +183,14 @@ def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
 
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
-    """Mean and standard deviations of each figure that has several seeds: one for each metric, judge and decoding."""
+    """Mean and standard deviations of each figure that has several seeds: one for each metric, judge and decoding.
+
+    Of samples of the model alone.
+    """
     groups: dict[tuple[object, ...], list[JudgedText]] = {}
     for row in results:
-        groups.setdefault((row.metric, row.judge, row.decode, row.temperature), []).append(row)
+        if row.latents is None:
+            groups.setdefault((row.metric, row.judge, row.decode, row.temperature), []).append(row)
     return [
         MetricSpread(
             **{name: getattr(rows[0], name) for name in ("metric", "judge", "decode", "temperature")},

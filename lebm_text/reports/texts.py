@@ -158,7 +158,7 @@ def how_decoded(text: SampledText) -> dict[str, Any]:
     """The fields of `Decoded`, and `text`, the label."""
     made = text.settings
     temperature = made.get("temperature") if made.get("decode") == "sample" else None
-    known = {name: made.get(name) for name in ("decode", "seed", "prior_temperature", "guidance")}
+    known = {name: made.get(name) for name in ("decode", "seed", "prior_temperature", "guidance", "latents")}
     return {"text": text.label, "temperature": temperature, **known}
 
 

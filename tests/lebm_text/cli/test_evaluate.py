@@ -7,11 +7,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lebm_text.cli.main import main
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.model import LatentEBM
+from lebm_text.text.corpora import find_corpus
 
 from ..launching import start_two
+from ..tiny import tiny_model
 from .conftest import Report
 from .test_main import one_line
 
@@ -83,11 +88,59 @@ def test_the_prior_s_temperature_holds_for_the_sweep_and_gets_a_report_of_its_ow
     assert plain["samples"]["path"].endswith("n50-T1-seed1.txt")
 
 
-@pytest.mark.parametrize("knob", ["--prior-temperature=0.5", "--guidance=2"])
+def test_what_a_perfect_prior_would_give_stands_apart(
+    grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = report_of(*ARGUMENTS, "--oracle", "--seed", "1", "--seed", "2")
+    plain = report_of(*ARGUMENTS, "--seed", "1", "--seed", "2")
+    assert (plain["points"], plain["spread"], plain["headroom"]) == (report["points"], report["spread"], [])
+    assert {point["latents"] for point in report["points"]} == {None}
+    kinds = [(point["latents"], point["temperature"], point["seed"]) for point in report["headroom"]]
+    assert kinds == [(kind, t, seed) for kind in ("posterior", "long") for t in (1.0, 0.5) for seed in (1, 2)]
+    by_text = {row["text"]: row["signature"] for row in report["results"]}
+    for point in report["headroom"]:
+        assert {"posterior": ",z=posterior(train)", "long": ",z=chain-x10"}[point["latents"]] in by_text[point["text"]]
+        assert point["fppl"] not in {other["fppl"] for other in report["points"]}
+    of_posterior = (grammar_run / "samples" / "n50-T1-zposterior-seed1.txt").read_text().splitlines()
+    model = LatentEBM.from_pretrained(grammar_run, device="cpu")
+    train = (find_corpus(str(grammar_run.parents[1] / "grammar")).splits["train"]).sentences()
+    assert len(of_posterior) == 50
+    assert of_posterior == model.decode(model.infer(_first_that_fit(list(train), 50)), DecodeSettings())
+    assert main([*ARGUMENTS, "--oracle"]) == 0
+    table = capsys.readouterr().out
+    assert "T = 0.5, z⁺ of training text (no sampler)" in table
+    assert "T = 1, prior chain × 10 (no sampler)" in table
+    assert "are not the model's samples" in table
+
+
+def _first_that_fit(train: list[str], n: int) -> list[str]:
+    order = np.random.default_rng(1).permutation(len(train))
+    return [train[row] for row in order if len(train[row].split()) <= 8][:n]
+
+
+@pytest.mark.parametrize(("prior", "latent_dim", "kinds"), [("gaussian", 4, {"posterior"}), ("gaussian", 0, None)])
+def test_a_gaussian_prior_has_no_longer_chain_and_a_language_model_no_headroom(
+    prior: str,
+    latent_dim: int,
+    kinds: set[str] | None,
+    grammar_run: Path,
+    report_of: Report,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny_model(prior=prior, latent_dim=latent_dim).save_pretrained(grammar_run)
+    arguments = (*ARGUMENTS, "--no-greedy", "--oracle")
+    if kinds is None:
+        assert main([*arguments]) == 2
+        assert "is a language model: it has no z" in one_line(capsys)
+    else:
+        assert {point["latents"] for point in report_of(*arguments)["headroom"]} == kinds
+
+
+@pytest.mark.parametrize("knob", ["--prior-temperature=0.5", "--guidance=2", "--oracle"])
 def test_a_text_has_no_knobs(knob: str, grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples = str(grammar_corpus / "valid.txt")
     assert main(["evaluate", "--samples", samples, "--corpus", str(grammar_corpus), knob]) == 2
-    assert "are for a run" in one_line(capsys)
+    assert " for a run" in one_line(capsys)
 
 
 def test_guidance_of_a_model_without_z_dropout_is_refused(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.generation.latents import PriorLatents
+from lebm_text.generation.latents import PosteriorLatents, PriorLatents
 from lebm_text.inference.short_run import LangevinChain
 from lebm_text.random import KeyedRng, Rng
 
@@ -78,6 +78,27 @@ def test_an_energy_based_prior_runs_its_chain_and_1_is_the_prior_itself() -> Non
     expected = chain.run(model.model.prior.logdensity, 2 * rng.normal((30, 4)), rng=rng)
     assert torch.allclose(hot.z, expected, atol=1e-6)
     assert hot.sentences == model.generate(30, prior_temperature=4.0, batch_size=7).sentences
+
+
+def test_a_long_chain_has_ten_times_the_steps_of_the_prior_s() -> None:
+    model = tiny_model()
+    prior = model.model.prior
+    latents = PriorLatents(prior, model.model.generator, long=True)
+    rng = KeyedRng(2, range(5))
+    expected = LangevinChain(40, 0.5).run(prior.logdensity, rng.normal((5, 4)), rng=rng)
+    assert torch.equal(latents(range(5), KeyedRng(2, range(5))), expected)
+    assert (latents.settings, latents.describe()) == ({"latents": "long"}, ",z=chain-x10")
+    with pytest.raises(InputError, match="has no chain that could be longer"):
+        PriorLatents(Mixture(3), toy_generator(), long=True)
+
+
+def test_posterior_latents_are_those_of_the_sentences_in_turn() -> None:
+    model = tiny_model()
+    texts = ["the cat sees", "a dog", "the dog sees a cat"]
+    latents = PosteriorLatents(model.infer, texts, 7, model.device)
+    z = latents(range(2, 9), KeyedRng(1, range(2, 9)))
+    assert torch.allclose(z, model.infer([texts[i % 3] for i in range(2, 9)], seed=7, first=2), atol=1e-6)
+    assert not torch.isclose(z[0], z[3]).any()  # again the third sentence, with other noise
 
 
 @pytest.mark.parametrize("value", [0, -1, 101, float("nan"), "hot"])

@@ -61,7 +61,10 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     del reports["directions"]["command"]
     for report in reports.values():
         del report["sha256"]["weights"]
-    directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"]}, reports=reports)
+    directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"], "z.txt": ["y"]}, reports=reports)
+    headroom = json.dumps({"settings": settings | {"latents": "posterior"}})  # no command but `evaluate` writes it
+    (directory / "samples" / "z.txt.json").write_text(headroom)
+    assert "z.txt (no samples of the model)" in page_of(directory).source
     (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
     found = {words[0]: words[1:] for words in commands_on(directory)}
     assert list(found) == ["train", "generate", "views", "report"]

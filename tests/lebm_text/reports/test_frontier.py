@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,33 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     assert picture.count("<!-- real text, as many sentences -->") == 1
     shown = [text for line in figure.axes[0].lines for text in hover_texts(line)]
     assert shown == ["real text", "greedy", "T = 0.6", "T = 1"]
+    assert from_plain(Frontier, frontier.to_json()) == frontier
+
+
+def test_headroom_is_hollow_and_named_no_sampler() -> None:
+    above = [
+        replace(point("kn5", 80.0, 300.0, temperature), latents=kind)
+        for kind in ("posterior", "long")
+        for temperature in (1.0, 0.6)
+    ]
+    frontier = Frontier(
+        corpus=CorpusSplit("toy", "test"),
+        results=[],
+        spread=[],
+        points=[point("kn5", 90.0, 320.0, 0.6)],
+        headroom=above,
+        real=[RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0))],
+        sha256={},
+        versions={},
+    )
+    (axes,) = frontier.figure().axes
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and line.get_marker() == "D"]
+    assert [hover_texts(line) for line in hollow] == [
+        [f"T = {t}, {kind} (no sampler)" for t in (0.6, 1)] for kind in ("z⁺ of training text", "prior chain × 10")
+    ]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert all("no sampler" in text.get_text() for text in legend.get_texts())
     assert from_plain(Frontier, frontier.to_json()) == frontier
 
 
