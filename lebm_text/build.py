@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,16 @@ from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
 
-__all__ = ["LatentModel", "build_inference", "build_model", "geometric", "is_of_package", "linear", "prior_chain"]
+__all__ = [
+    "LatentModel",
+    "build_inference",
+    "build_model",
+    "falling",
+    "geometric",
+    "is_of_package",
+    "linear",
+    "prior_chain",
+]
 
 REGISTRY: dict[str, dict[str, type]] = {
     "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
@@ -141,6 +151,18 @@ def linear(start: float | None, end: float, progress: float) -> float:
 def geometric(start: float | None, end: float, progress: float) -> float:
     """As `linear`, with equal ratios for equal progress; both ends must be > 0."""
     return end if start is None else float(start * (end / start) ** min(max(progress, 0.0), 1.0))
+
+
+def falling(schedule: str, start: float, progress: float) -> float:
+    """1 until `progress` is at `start`, then down to 0 where it is 1; always 1 if the schedule is constant.
+
+    `linear`: in a straight line; `cosine`: along half a period of a cosine (Loshchilov and Hutter, ICLR 2017, there
+    from the beginning and with restarts).
+    """
+    if schedule == "constant" or progress <= start:
+        return 1.0
+    left = max(1 - progress, 0.0) / (1 - start)
+    return left if schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
 def _class(part: str, name: str, trust_plugins: bool) -> type:

@@ -1,6 +1,6 @@
-"""Configuration: frozen dataclasses that validate themselves and round-trip through JSON.
+"""Configuration: sections (`lebm_text.sections`) that belong together, from and to JSON.
 
-One section a concern; `Config.override` applies `section.key=value` strings from the command line.
+`Config.override` applies `section.key=value` strings from the command line.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, get_type_hints
 
-from lebm_text.checks import (
-    MAX_COUNT,
-    Section,
-    Steps,
-    class_or,
-    from_plain,
-    hint,
-    in_range,
-    one_of,
-    parse_value,
-    setting,
-)
+from lebm_text.checks import from_plain, hint, one_of, parse_value
 from lebm_text.errors import InputError
+from lebm_text.sections import (
+    INFERENCE,
+    AmortizedConfig,
+    InferenceConfig,
+    LocalConfig,
+    ModelConfig,
+    NoLatentConfig,
+    PriorConfig,
+    SemiAmortizedConfig,
+    ShortRunConfig,
+    TextConfig,
+    TrainingConfig,
+    VariationalConfig,
+)
 
 __all__ = [
     "INFERENCE",
@@ -45,19 +48,6 @@ __all__ = [
 RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
 """Values that leave a setting open until a run starts; its config.json has what was decided."""
 
-MAX_THREADS = 1024
-MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
-MAX_LAYERS = 1024
-MAX_STEPS = 1_000_000
-MAX_RATE = 10.0
-MAX_VOCABULARY = 1 << 24
-_NOISE = 0.0, 100.0
-_PENALTY = 0.0, 1e6
-_WEIGHTS = 1e-12, 1e6  # of what is divided by, or annealed in its logarithm
-_LENGTH = 1, MAX_STEPS
-_START = 1e-12, MAX_RATE
-MOST_HALVINGS = 4  # of the prior chain's step while a run learns
-
 # What a prior without parameters does not read.
 _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
     "model": ("prior_hidden_dim", "energy_bound"),
@@ -65,200 +55,6 @@ _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
     "training": ("prior_learning_rate", "prior_weight_decay", "prior_start_epoch", "prior_clip_norm"),
 }
 _OF_A_TRANSFORMER = "n_layers", "n_heads"
-
-
-@dataclass(frozen=True)
-class TextConfig(Section):
-    """How text becomes ids."""
-
-    section: ClassVar[str] = "text"
-    tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))
-    # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
-    vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
-    lowercase: bool = False
-    max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out, counted
-
-
-@dataclass(frozen=True)
-class ModelConfig(Section):
-    """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
-
-    section: ClassVar[str] = "model"
-    prior: str = setting("ebm", class_or, ("ebm", "gaussian"))
-    generator: str = setting("lstm", class_or, ("lstm", "transformer"))
-    latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
-    embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
-    hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
-    n_layers: int = setting(2, in_range, 1, MAX_LAYERS)  # of a transformer, which needs E = H
-    n_heads: int = setting(4, in_range, 1, MAX_SIZE)
-    # on embeddings and on what layers put out, in the generator's update only
-    dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
-    tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
-    prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
-    energy_bound: float = setting(0.0, in_range, *_PENALTY)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
-    init_range: float = setting(0.1, in_range, *_START)  # every parameter starts uniform in ±init_range
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tied and self.embedding_dim != self.hidden_dim:
-            raise InputError(
-                "model.tied needs model.embedding_dim = model.hidden_dim, "
-                f"got {self.embedding_dim} and {self.hidden_dim}"
-            )
-
-
-@dataclass(frozen=True)
-class InferenceConfig(Section):
-    """The way from x to z⁺: one class for each kind, with the settings that it has."""
-
-    section: ClassVar[str] = "inference"
-    kind: str = field(init=False)
-
-    @property
-    def pretrain_epochs(self) -> int:
-        """Epochs as an autoencoder: an encoder's alone."""
-        return 0
-
-    @property
-    def persistent(self) -> bool:
-        """Whether chains go on from their last visit."""
-        return False
-
-    def of_kind(self, kind: str) -> InferenceConfig:
-        """This one as another kind, the settings that both have kept."""
-        kept = {f.name for f in dataclasses.fields(self)}
-        new = INFERENCE[kind]
-        return new(**{f.name: getattr(self, f.name) for f in dataclasses.fields(new) if f.init and f.name in kept})
-
-
-@dataclass(frozen=True)
-class NoLatentConfig(InferenceConfig):
-    """That of a language model, D = 0."""
-
-    kind: str = field(default="no_latent", init=False)
-
-
-@dataclass(frozen=True)
-class _Annealed(InferenceConfig):
-    """`*_start` values move to their final ones over `anneal_epochs` epochs."""
-
-    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)
-    # until then the start values hold; counted from the end of pretraining, or of training.init_epochs
-    anneal_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
-
-
-@dataclass(frozen=True)
-class ShortRunConfig(Steps, _Annealed):
-    """The posterior chain, z_0 → z⁺."""
-
-    kind: str = field(default="short_run", init=False)
-    n_steps: int = setting(20, in_range, 1, MAX_STEPS)  # K1
-    step_size: float | tuple[float, ...] = 0.3  # s, or one per step
-    noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: the target, less: tempered
-    noise_scale_start: float | None = setting(None, in_range, *_NOISE)  # none: no annealing; linear otherwise
-    likelihood_weight: float = setting(1.0, in_range, *_WEIGHTS)  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
-    likelihood_weight_start: float | None = setting(None, in_range, *_WEIGHTS)  # none: no annealing; else geometric
-    persistent: bool = False  # chains continue from their last visit instead of from p0
-
-
-@dataclass(frozen=True)
-class VariationalConfig(_Annealed):
-    """What draws z⁺ from a normal q(z|x) has."""
-
-    kl_weight: float = setting(1.0, in_range, *_PENALTY)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
-    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)  # none: no warm-up; linear otherwise
-
-
-@dataclass(frozen=True)
-class AmortizedConfig(VariationalConfig):
-    """An encoder."""
-
-    kind: str = field(default="amortized", init=False)
-    free_bits: float = setting(0.0, in_range, *_PENALTY)  # nats of KL(q‖p0) per sentence that cost nothing
-    # dimension: each of D has its share free | total: their sum
-    free_bits_kind: str = setting("dimension", one_of, ("dimension", "total"))
-    # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
-    pretrain_epochs: int = setting(0, in_range, 0, MAX_STEPS)
-
-
-@dataclass(frozen=True)
-class SemiAmortizedConfig(Steps, AmortizedConfig):
-    """An encoder, and gradient steps from what it says."""
-
-    kind: str = field(default="semi_amortized", init=False)
-    n_steps: int = setting(20, in_range, 1, MAX_STEPS)
-    step_size: float | tuple[float, ...] = 0.3
-
-
-@dataclass(frozen=True)
-class LocalConfig(VariationalConfig):
-    """q(z|x) fitted to each sentence by itself."""
-
-    kind: str = field(default="local", init=False)
-    n_steps: int = setting(16, in_range, 1, MAX_STEPS)
-    learning_rate: float = setting(0.3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam
-
-
-INFERENCE: dict[str, type[InferenceConfig]] = {
-    each.kind: each for each in (ShortRunConfig, AmortizedConfig, SemiAmortizedConfig, LocalConfig, NoLatentConfig)
-}
-
-
-@dataclass(frozen=True)
-class PriorConfig(Steps, Section):
-    """The prior chain, p0 → z⁻ (unused by a Gaussian prior, which is sampled exactly)."""
-
-    section: ClassVar[str] = "prior"
-    n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
-    step_size: float | tuple[float, ...] = 0.5  # halved where it gets too long for f, with twice as many steps
-    noise_scale: float = setting(1.0, in_range, *_NOISE)
-
-    def finer(self, times: int) -> PriorConfig:
-        """Steps halved so many times, and twice as many of them each time.
-
-        Raises:
-            InputError: more often than a run does.
-        """
-        in_range("halvings of prior.step_size", times, 0, MOST_HALVINGS)
-        parts, sizes = 2**times, self.step_size
-        if isinstance(sizes, tuple):
-            sizes = tuple(size / parts for size in sizes for _ in range(parts))
-        else:
-            sizes /= parts
-        return dataclasses.replace(self, n_steps=parts * self.n_steps, step_size=sizes)
-
-
-@dataclass(frozen=True)
-class TrainingConfig(Section):
-    """Updates, their order and what is written when."""
-
-    section: ClassVar[str] = "training"
-    n_epochs: int = setting(20, in_range, 1, MAX_STEPS)
-    batch_size: int = setting(64, in_range, 1, MAX_COUNT)  # at most so many sentences per batch
-    batch_tokens: int = setting(2048, in_range, 1, MAX_COUNT)  # at most so many tokens per batch, padding included
-    learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam, generator and encoder
-    # both rates are multiplied by this after each epoch
-    learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
-    prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
-    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)
-    # the prior stays as it is before this epoch, counted from the end of `init_epochs`
-    prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
-    # lm: the generator starts as a language model, for `init_epochs` of n_epochs | a run: with its generator's weights
-    init: str | None = None
-    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)
-    clip_norm: float = setting(
-        5.0, in_range, *_WEIGHTS
-    )  # largest norm of the generator's gradient, and of the encoder's
-    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)
-    seed: int = setting(1, in_range, 0, 2**63, open_end=True)
-    precision: str = setting("auto", one_of, ("fp32", "bf16", "auto"))  # resolved when a run starts
-    n_threads: int = setting(0, in_range, 0, MAX_THREADS)  # 0: torch's own choice; resolved when a run starts
-    report_every: int = setting(100, in_range, 1, MAX_COUNT)  # updates between two lines of metrics
-    checkpoint_every: int = setting(500, in_range, 1, MAX_COUNT)  # updates between two checkpoints
-    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)
-    # which weights are published: the last; those of the epoch with the lowest perplexity of validation sentences, of
-    # models that have one or a bound on it (`training.validation.SELECTING`); or with the lowest KN5 reverse perplexity
-    select: str = setting("valid", one_of, ("last", "valid", "valid_kn5"))
 
 
 @dataclass(frozen=True)
@@ -359,6 +155,8 @@ class Config:
         idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
         if wanted["model"].get("generator", self.model.generator) == "lstm":
             idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
+        if wanted["training"].get("schedule", self.training.schedule) == "constant":
+            idle["training"]["schedule_start"] = "training.schedule = constant"
         if wanted["model"].get("prior", self.model.prior) == "gaussian":
             for section, keys in _OF_A_LEARNED_PRIOR.items():
                 idle[section] |= dict.fromkeys(keys, "model.prior = gaussian")

@@ -17,8 +17,8 @@ from lebm_text.checks import (
     MIN_SHARE,
     MIN_TEMPERATURE,
 )
-from lebm_text.config import MAX_STEPS, MAX_THREADS
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
+from lebm_text.sections import MAX_STEPS, MAX_THREADS
 from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 

@@ -72,6 +72,7 @@ PANELS = (
         {"likelihood_weight": "likelihood weight γ", "kl_weight": "KL weight β", "noise_scale": "noise scale"},
         changing=True,
     ),
+    Panel("learning rate", {"learning_rate": ""}),
     Panel("KN5 RPPL that selects the weights", {"valid_kn5": ""}),
     Panel("gradient norms", {"grad_generator": "generator", "grad_encoder": "encoder", "grad_prior": "prior"}),
     Panel("tokens per second", {"tokens_per_second": ""}),

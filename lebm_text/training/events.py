@@ -9,8 +9,9 @@ An event is a kind and a JSON-ready dictionary:
 | report | step, epoch and the metrics of the updates since the last report |
 | validation | step, epoch and metrics on held-out sentences |
 | checkpoint | path, step |
-| end | reason (finished, max_steps, max_minutes, stopped), step, seconds, path, best (of each validation perplexity |
-| | the epoch at which it was lowest, and the value), published_by (which of them chose the weights; null: the last) |
+| end | reason (finished, patience, max_steps, max_minutes, stopped), step, seconds, path, best (of each validation |
+| | perplexity the epoch at which it was lowest, and the value), published_by (which of them chose the weights; null: |
+| | the last) |
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def _start(data: Mapping[str, Any]) -> list[str]:
 
 def _end(data: Mapping[str, Any]) -> list[str]:
     path, reason = data["path"], data["reason"]
-    if reason == "finished":
-        head = f"finished after {data['step']:,} updates"
+    if reason in ("finished", "patience"):
+        why = ": the last epochs were no better (training.patience)" if reason == "patience" else ""
+        head = f"finished after {data['step']:,} updates{why}"
         hint = f"next: lebm-text generate -n 10 --run {path}"
     else:
         why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")

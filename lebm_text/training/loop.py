@@ -26,6 +26,7 @@ __all__ = ["Limits", "Position", "TrainingLoop"]
 logger = logging.getLogger(__name__)
 
 _STOPPED, _MAX_STEPS, _MAX_MINUTES = "stopped", "max_steps", "max_minutes"
+_PATIENCE = "patience"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Position:
     sums: dict[str, Any] = field(default_factory=dict)  # of the figures since the last report
     warnings: list[str] = field(default_factory=list)  # that are in force
     best: float | None = None  # lowest selection score so far
+    since_best: int = 0  # epochs since then
     finished: bool = False
 
 
@@ -114,12 +116,19 @@ class TrainingLoop:
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
 
     def run(self, limits: Limits) -> str:
-        """Train until the last epoch or a limit; returns `finished` or the limit's name. Ends with a checkpoint."""
+        """Train until the last epoch, or the last that patience allows, or a limit, and save a checkpoint.
+
+        Returns:
+            `finished`, `patience`, or the limit's name.
+        """
         with closing(self.metrics):
             if recorded.applies(self.trainer.device):
                 self.trainer.record(self.plan.corpus.batch(self.plan.largest()).to(self.trainer.device))
             position, settings = self.position, self.trainer.config.training
             while position.epoch < settings.n_epochs:
+                tired = settings.patience is not None and position.since_best >= settings.patience
+                if self.processes.agreed(_PATIENCE if tired else None, (_PATIENCE,)):
+                    return _PATIENCE
                 indices = self.plan.epoch(position.epoch)
                 with closing(prefetch(self.plan.corpus.batch, indices[position.batch :])) as batches:
                     while position.batch < len(indices):
@@ -165,6 +174,8 @@ class TrainingLoop:
             report["curvature"] = max(curvatures)
         if self.trainer.halvings:
             report["prior_n_steps"] = self.trainer.config.prior.finer(self.trainer.halvings).n_steps
+        if self.trainer.config.training.schedule != "constant":
+            report["learning_rate"] = self.trainer.learning_rate(epoch)
         speed = position.tokens / max(position.interval_seconds, 1e-9)
         left = (self.n_steps - position.step) * position.seconds / position.step
         report |= {"tokens_per_second": speed, "eta_seconds": left}

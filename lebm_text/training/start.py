@@ -30,7 +30,7 @@ from lebm_text.training.data import PreparedText
 
 __all__ = ["FirstWeights", "begin_directory", "first_weights", "resolved"]
 
-_ALIKE = ("generator", "embedding_dim", "hidden_dim", "tied")
+_ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
 _PREFIX = "generator."
 
 

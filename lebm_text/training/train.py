@@ -39,7 +39,7 @@ from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.start import FirstWeights, begin_directory, first_weights, resolved
 from lebm_text.training.trainer import Trainer
-from lebm_text.training.validation import best_epochs, selecting, validate
+from lebm_text.training.validation import best_epochs, can_select, selecting, validate
 
 __all__ = ["Overrides", "SampleScore", "train"]
 
@@ -261,6 +261,11 @@ class _Session:
             if self.first is not None:
                 self.first.give(model.generator)
             self.model = model.to(self.device)
+            if settings.patience and not (len(self.text.valid) and can_select(self.model, self.config)):
+                raise InputError(
+                    f"training.patience has nothing to look at: training.select = {settings.select} has no figure of "
+                    "this model's validation sentences; valid_kn5 has one of every model"
+                )
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
             self.trainer = Trainer(
                 self.model,
@@ -290,7 +295,7 @@ class _Session:
                     "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
                 ) from None
             by = self._publish(loop.position, within_epoch=loop.position.batch > 0)
-            if reason == "finished":
+            if reason in ("finished", "patience"):
                 loop.finish()
         seconds, step = time.monotonic() - started, loop.position.step
         end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}
@@ -328,8 +333,11 @@ class _Session:
         if self.config.training.select == "valid_kn5":
             figures |= self._judged()
         name = selecting(self.config.training.select, figures)
-        if name is not None and (position.best is None or figures[name] < position.best):
-            position.best = figures[name]
+        if name is None:
+            return figures
+        position.since_best += 1
+        if position.best is None or figures[name] < position.best:
+            position.best, position.since_best = figures[name], 0
             if self.processes.first:
                 self._save(self.run.best_weights_file)
         return figures

@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from lebm_text.build import LatentModel, build_inference, prior_chain
-from lebm_text.config import MAX_STEPS, MOST_HALVINGS, Config
+from lebm_text.build import LatentModel, build_inference, falling, prior_chain
+from lebm_text.config import Config
 from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.models.base import Batch, Prior, null_latent
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, stream
+from lebm_text.sections import MAX_STEPS, MOST_HALVINGS
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
 from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
 
@@ -134,6 +135,11 @@ class Trainer:
         if step % CHECK_EVERY == 0 and has_z:
             self._check_prior_chain(seen)
         self._step(epoch, norms)
+
+    def learning_rate(self, epoch: float, name: str = "generator") -> float:
+        """That of the update which comes after `epoch` epochs."""
+        settings, rate = self.config.training, float(self.optimizers[name].param_groups[0]["lr"])
+        return rate * falling(settings.schedule, settings.schedule_start, epoch / settings.n_epochs)
 
     def end_epoch(self) -> None:
         """Decay the learning rates."""
@@ -251,8 +257,10 @@ class Trainer:
         self.diverged = torch.where(finite, self.diverged, 1.0)
         for name, optimizer in self.optimizers.items():
             if f"grad_{name}" in norms and (name != "prior" or self._prior_learns(epoch)):
-                optimizer.found_inf = self.diverged
+                group, optimizer.found_inf = optimizer.param_groups[0], self.diverged
+                rate, group["lr"] = group["lr"], self.learning_rate(epoch, name)
                 optimizer.step()
+                group["lr"] = rate  # as it is saved: what falls depends on the epoch alone
 
 
 class Adam(torch.optim.Adam):

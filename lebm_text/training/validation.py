@@ -17,7 +17,7 @@ from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 
-__all__ = ["SELECTING", "best_epochs", "selecting", "validate"]
+__all__ = ["SELECTING", "best_epochs", "can_select", "selecting", "validate"]
 
 SELECTING = ("valid_ppl", "valid_ppl_bound")
 """What `training.select = valid` makes small, the first that there is: a language model's perplexity, or a bound on it.
@@ -31,6 +31,13 @@ def selecting(select: str, figures: Iterable[str]) -> str | None:
     """The figure of an epoch that decides which weights are published; None: the last ones are."""
     names = {"valid": SELECTING, "valid_kn5": ("valid_kn5",)}.get(select, ())
     return next((name for name in names if name in figures), None)
+
+
+def can_select(model: LatentModel, config: Config) -> bool:
+    """Whether the epochs of a model have a figure that `training.select` can choose by."""
+    infer = build_inference(config.inference, epoch=0.0, encoder=model.encoder)
+    bounded = config.model.latent_dim == 0 or (infer.moments is not None and model.prior.log_z() is not None)
+    return {"last": False, "valid": bounded, "valid_kn5": True}[config.training.select]
 
 
 def best_epochs(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:

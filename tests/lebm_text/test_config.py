@@ -41,6 +41,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "inference.anneal_epochs": (["0.5"], ["0", "-1"]),
     "inference.anneal_start_epoch": (["0", "2.5"], ["-1"]),
     "inference.persistent": (["true", "false"], ["0", "1"]),
+    "inference.learning_rate": (["0.1"], ["0", "-1", "none"]),
     "inference.kl_weight": (["0", "1.5"], ["-0.1", "none"]),
     "inference.kl_weight_start": (["0", "0.1", "none"], ["-0.1", "x"]),
     "inference.free_bits": (["0", "8"], ["-1", "none"]),
@@ -54,6 +55,8 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "training.batch_tokens": (["1"], ["0"]),
     "training.learning_rate": (["1e-5"], ["0", "-1", "1" + 400 * "0"]),
     "training.learning_rate_decay": (["1", "0.5"], ["0", "1.01"]),
+    "training.schedule": (["constant", "linear", "cosine"], ["falling", "none"]),
+    "training.schedule_start": (["0", "0.9"], ["1", "-0.1", "none"]),
     "training.prior_learning_rate": (["0", "0.1"], ["-1"]),
     "training.prior_weight_decay": (["0", "0.1"], ["-1"]),
     "training.prior_start_epoch": (["0", "2.5"], ["-1"]),
@@ -68,6 +71,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "training.checkpoint_every": (["1"], ["0"]),
     "training.validation_sentences": (["0", "500"], ["-1"]),
     "training.select": (["last", "valid", "valid_kn5"], ["best"]),
+    "training.patience": (["1", "none"], ["0", "1.5", "-1"]),
 }
 
 # What other settings these need to have an effect.
@@ -75,7 +79,9 @@ NEEDS = {
     f"inference.{key}": ["inference.kind=amortized"]
     for key in ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
 } | {
+    "inference.learning_rate": ["inference.kind=local"],
     "training.init_epochs": ["training.init=lm", "training.init_epochs=2"],
+    "training.schedule_start": ["training.schedule=linear"],
     "model.n_layers": ["model.generator=transformer"],
     "model.n_heads": ["model.generator=transformer"],
 }
@@ -88,7 +94,7 @@ def _config(name: str) -> Config:
 
 
 def test_every_field_is_listed_here() -> None:
-    kinds = [Config().override([f"inference.kind={kind}"]) for kind in ("short_run", "semi_amortized")]
+    kinds = [Config().override([f"inference.kind={kind}"]) for kind in ("short_run", "semi_amortized", "local")]
     found = {f"{s}.{key}" for config in kinds for s, values in config.to_dict().items() for key in values}
     assert found == set(FIELDS)
 
@@ -198,6 +204,7 @@ def test_tied_weights_need_equal_widths() -> None:
         (["model.prior=gaussian"], "model.energy_bound=3", "model.prior = gaussian"),
         (["model.latent_dim=0"], "prior.noise_scale=0.1", "model.prior = gaussian"),
         (["model.latent_dim=0"], "inference.anneal_epochs=2", "inference.kind = no_latent"),
+        ([], "training.schedule_start=0.2", "training.schedule = constant"),
     ],
 )
 def test_settings_without_effect_are_refused(kinds: list[str], idle: str, reason: str) -> None:
@@ -251,13 +258,14 @@ def test_a_language_model_has_no_z(assignments: list[str]) -> None:
         (["training.init=runs/lm", "training.init_epochs=2"], "belong together, got 2 and runs/lm"),
         (["training.init=lm", "training.init_epochs=20"], "must be below training.n_epochs = 20, got 20"),
         (["training.init=lm", "training.init_epochs=2", "model.latent_dim=0"], "is a language model"),
+        (["training.select=last", "training.patience=2"], "nothing to look at with training.select = last"),
         *(
             (["inference.kind=amortized", "inference.pretrain_epochs=1", *start], "one or the other")
             for start in (["training.init=lm", "training.init_epochs=2"], ["training.init=runs/lm"])
         ),
     ],
 )
-def test_ways_to_start_that_exclude_each_other_are_refused(assignments: list[str], part: str) -> None:
+def test_settings_that_exclude_each_other_are_refused(assignments: list[str], part: str) -> None:
     with pytest.raises(InputError) as error:
         Config().override(assignments)
     assert part in str(error.value)

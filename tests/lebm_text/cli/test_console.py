@@ -70,7 +70,12 @@ def test_unknown_kind_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "part"),
-    [("finished", "lebm-text generate"), ("max_steps", "--max-steps"), ("stopped", "train --resume --out runs/ptb")],
+    [
+        ("finished", "lebm-text generate"),
+        ("patience", "(training.patience)"),
+        ("max_steps", "--max-steps"),
+        ("stopped", "train --resume --out runs/ptb"),
+    ],
 )
 def test_end_says_what_to_do_next(reason: str, part: str) -> None:
     text = "\n".join(describe_event(Event("end", {**END.data, "reason": reason})))

@@ -125,7 +125,7 @@ class Halved(LSTMGenerator):
 
 
 # What changing a field must change: the weights; reports alone; the number of updates; the checkpoints alone; the
-# number of threads told; which weights are published.
+# number of threads told; which weights are published; when it ends.
 EFFECTS: dict[str, tuple[Any, str]] = {
     "text.tokenizer": ("sentencepiece", "weights"),
     "text.vocab_size": (9, "weights"),
@@ -151,6 +151,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "inference.anneal_epochs": (1.0, "weights"),
     "inference.anneal_start_epoch": (1.0, "weights"),
     "inference.persistent": (True, "weights"),
+    "inference.learning_rate": (0.05, "weights"),
     "inference.kl_weight": (0.5, "weights"),
     "inference.kl_weight_start": (0.1, "weights"),
     "inference.free_bits": (0.3, "weights"),
@@ -164,6 +165,8 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "training.batch_tokens": (12, "steps"),
     "training.learning_rate": (0.02, "weights"),
     "training.learning_rate_decay": (0.5, "weights"),
+    "training.schedule": ("linear", "weights"),
+    "training.schedule_start": (0.1, "weights"),
     "training.prior_learning_rate": (0.02, "weights"),
     "training.prior_weight_decay": (0.5, "weights"),
     "training.prior_start_epoch": (1.0, "weights"),
@@ -178,9 +181,15 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "training.checkpoint_every": (1, "checkpoints"),
     "training.validation_sentences": (3, "reports"),
     "training.select": ("valid_kn5", "published"),
+    "training.patience": (1, "ends"),
 }
 
 
+# Those that have an effect beside others alone.
+NEEDS: dict[str, dict[str, dict[str, Any]]] = {
+    "inference.learning_rate": {"inference": {"kind": "local"}},
+    "training.schedule_start": {"training": {"schedule": "linear"}},
+}
 # Those that only an encoder has.
 OF_ENCODERS = ("kl_weight", "kl_weight_start", "free_bits", "free_bits_kind", "pretrain_epochs")
 WITH_ENCODER = {"inference": {"kind": "amortized", "free_bits": 0.15}}
@@ -212,10 +221,15 @@ def test_every_field_changes_something(
     before = toy_config()
     if key in OF_ENCODERS:
         before, base = toy_config(WITH_ENCODER), with_encoder
+    if other := NEEDS.get(name):
+        before = toy_config(other)
+        base = tmp_path / "before", _train(corpus, tmp_path / "before", before)
     assert before.to_dict()[section][key] != value
     changes: dict[str, dict[str, Any]] = {section: {key: value}}
-    if key.startswith("init"):  # each needs the other
+    if key in ("init", "init_epochs"):  # each needs the other
         changes[section] |= {"init": "lm", "init_epochs": 1}
+    if key == "patience":  # the judge finds each epoch worse
+        changes[section] |= {"select": "valid_kn5", "n_epochs": 3}
     if name == "text.tokenizer":
         changes["text"]["vocab_size"] = 20
     if name == "text.lowercase":  # has an effect on capitals alone
@@ -239,6 +253,8 @@ def test_every_field_changes_something(
     elif effect == "reports":
         assert same_weights
         assert _metrics(new) != _metrics(old)
+    elif effect == "ends":
+        assert _end(events) == ("patience", _end(base[1])[1])  # after two epochs of three
     elif effect == "checkpoints":
         assert same_weights
         assert _metrics(new) == _metrics(old)

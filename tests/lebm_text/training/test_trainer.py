@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference, build_model, prior_chain
-from lebm_text.config import MOST_HALVINGS
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
+from lebm_text.sections import MOST_HALVINGS
 from lebm_text.text.batching import Batch, BatchPlan
 from lebm_text.training import trainer as trainers
 from lebm_text.training.trainer import CHECK_EVERY, Trainer, generator_loss, prior_loss
