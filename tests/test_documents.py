@@ -14,6 +14,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "data" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
 ]
 NAMED = re.compile(r"`((?:lebm_text|lm_eval|docs|examples|tests|benchmarks)/[\w/.-]*[\w/])`")
 
