@@ -22,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick mutate lint bench bench-gpu gpu clean
+.PHONY: help demo test quick mutate lint docs bench bench-gpu gpu clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
@@ -30,10 +30,11 @@ help:
 	@echo "make quick   the fast tests alone, under a minute"
 	@echo "make mutate  change the code of the reported figures in small ways, list the changes that no test notices (hours)"
 	@echo "make lint    check style and types"
+	@echo "make docs    the documentation as a site, in site/ (Python 3.11 or later); a broken link is an error"
 	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
 	@echo "make bench-gpu  the same on a CUDA device (five minutes at most)"
 	@echo "make gpu     tests and benchmark on a CUDA device, nine minutes at most, results in $(GPU_OUT)"
-	@echo "make clean   remove $(VENV) and caches; runs stay"
+	@echo "make clean   remove $(VENV), site and caches; runs stay"
 
 $(VENV)/python.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14) and "lebm-text needs Python 3.10 to 3.13; set PYTHON=…")'
@@ -46,6 +47,10 @@ $(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[analysis,dev,embed,kjv,tensorboard,viz]'
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 demo: $(VENV)/demo.stamp
@@ -81,6 +86,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/table.py $(BENCH)
 
@@ -97,4 +106,4 @@ gpu:
 		cat $(GPU_OUT)/benchmark.txt; exit $$status
 
 clean:
-	rm -rf $(VENV) mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

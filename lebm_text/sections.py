@@ -46,10 +46,10 @@ class TextConfig(Section):
     """How text becomes ids."""
 
     section: ClassVar[str] = "text"
-    tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))
+    tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))  # words between blanks, or learned pieces
     # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
     vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
-    lowercase: bool = False
+    lowercase: bool = False  # before words are told apart
     max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out, counted
 
 
@@ -58,13 +58,13 @@ class ModelConfig(Section):
     """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
 
     section: ClassVar[str] = "model"
-    prior: str = setting("ebm", class_or, ("ebm", "gaussian"))
-    generator: str = setting("lstm", class_or, ("lstm", "transformer"))
+    prior: str = setting("ebm", class_or, ("ebm", "gaussian"))  # exp(f) p0, or p0 itself
+    generator: str = setting("lstm", class_or, ("lstm", "transformer"))  # p(x|z)
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
     hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
     n_layers: int = setting(2, in_range, 1, MAX_LAYERS)  # of a transformer, which needs E = H
-    n_heads: int = setting(4, in_range, 1, MAX_SIZE)
+    n_heads: int = setting(4, in_range, 1, MAX_SIZE)  # of a transformer, which needs H to be a multiple of 2 n_heads
     # on embeddings and on what layers put out, in the generator's update only
     dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
@@ -116,7 +116,7 @@ class NoLatentConfig(InferenceConfig):
 class _Annealed(InferenceConfig):
     """`*_start` values move to their final ones over `anneal_epochs` epochs."""
 
-    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)
+    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)  # which `*_start` values take
     # until then the start values hold; counted from the end of pretraining, or of training.init_epochs
     anneal_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
 
@@ -185,7 +185,7 @@ class PriorConfig(Steps, Section):
     section: ClassVar[str] = "prior"
     n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
     step_size: float | tuple[float, ...] = 0.5  # halved where it gets too long for f, with twice as many steps
-    noise_scale: float = setting(1.0, in_range, *_NOISE)
+    noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: exp(f) p0
 
     def finer(self, times: int) -> PriorConfig:
         """Steps halved so many times, and twice as many of them each time.
@@ -207,7 +207,7 @@ class TrainingConfig(Section):
     """Updates, their order and what is written when."""
 
     section: ClassVar[str] = "training"
-    n_epochs: int = setting(20, in_range, 1, MAX_STEPS)
+    n_epochs: int = setting(20, in_range, 1, MAX_STEPS)  # passes over the training text
     batch_size: int = setting(64, in_range, 1, MAX_COUNT)  # at most so many sentences per batch
     batch_tokens: int = setting(2048, in_range, 1, MAX_COUNT)  # at most so many tokens per batch, padding included
     learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam, generator and encoder
@@ -215,23 +215,23 @@ class TrainingConfig(Section):
     learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
     # and by a factor that is 1 until this share of all updates, and falls to 0 over the rest, unless it is constant
     schedule: str = setting("constant", one_of, ("constant", "linear", "cosine"))
-    schedule_start: float = setting(0.5, in_range, 0.0, 1.0, open_end=True)
+    schedule_start: float = setting(0.5, in_range, 0.0, 1.0, open_end=True)  # share of all epochs before rates fall
     prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
-    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)
+    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)  # of the prior's Adam, an L2 penalty
     # the prior stays as it is before this epoch, counted from the end of `init_epochs`
     prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
     # lm: the generator starts as a language model, for `init_epochs` of n_epochs | a run: with its generator's weights
     init: str | None = None
-    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)
+    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)  # of n_epochs, for `init` = lm
     # largest norm of the generator's gradient, and of the encoder's
     clip_norm: float = setting(5.0, in_range, *_WEIGHTS)
-    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)
-    seed: int = setting(1, in_range, 0, 2**63, open_end=True)
+    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)  # largest norm of the prior's gradient
+    seed: int = setting(1, in_range, 0, 2**63, open_end=True)  # of all that is drawn
     precision: str = setting("auto", one_of, ("fp32", "bf16", "auto"))  # resolved when a run starts
     n_threads: int = setting(0, in_range, 0, MAX_THREADS)  # 0: torch's own choice; resolved when a run starts
     report_every: int = setting(100, in_range, 1, MAX_COUNT)  # updates between two lines of metrics
     checkpoint_every: int = setting(500, in_range, 1, MAX_COUNT)  # updates between two checkpoints
-    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)
+    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)  # judged after each epoch
     # which weights are published: the last; those of the epoch with the lowest perplexity of validation sentences, of
     # models that have one or a bound on it (`training.validation.SELECTING`); or with the lowest KN5 reverse perplexity
     select: str = setting("valid", one_of, ("last", "valid", "valid_kn5"))

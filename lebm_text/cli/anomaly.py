@@ -18,7 +18,7 @@ from .streams import print_note, print_text
 __all__ = ["command"]
 
 
-@click.group(no_args_is_help=False)
+@click.group("anomaly", no_args_is_help=False)
 def command() -> None:
     """Tell anomalous sentences from normal ones by scores of models, beside baselines."""
 
