@@ -40,7 +40,17 @@ def load(path: str | Path) -> Report:
     kind = _kind_of(values)
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"{path} is no report that this version knows: its kind is {kind!r}")
-    report: Report = getattr(importlib.import_module(f"{__name__}.{kind}"), KINDS[kind]).from_json(values, str(path))
+    try:
+        module = importlib.import_module(f"{__name__}.{kind}")
+    except ImportError:
+        from .base import check_judges
+
+        try:
+            check_judges()  # what judges said cannot be read without ours
+        except InputError as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        raise
+    report: Report = getattr(module, KINDS[kind]).from_json(values, str(path))
     return report
 
 

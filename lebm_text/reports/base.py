@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -182,20 +182,23 @@ def need_sklearn(what: str) -> None:
 
 def check_judges() -> None:
     """Raise InputError if `lm_eval` is not ours: another distribution has the same import name."""
+    mend = "pip install --force-reinstall --no-deps lebm-text"
     try:
         module = importlib.import_module("lm_eval")
-        ours = module.PROVIDER == "lebm-text"
-    except (ImportError, AttributeError):
-        ours = False
-    if not ours:
+    except ImportError as error:
+        raise InputError(f"lm_eval, the judges of lebm-text, cannot be imported ({error}); run: {mend}") from None
+    if getattr(module, "PROVIDER", None) != "lebm-text":
+        names = sorted({name for name in packages_distributions().get("lm_eval", []) if name.lower() != "lebm-text"})
+        remove = f"pip uninstall -y {names[0]} && " if names else ""
+        place, whose = Path(getattr(module, "__file__", None) or "?").parent, " ".join(names) or "another package"
         raise InputError(
-            "the module lm_eval that Python finds is not lebm-text's; the LM evaluation harness has the same "
-            "import name: install the two in different environments"
+            f"lm_eval in {place} is that of {whose}, not lebm-text's, which judges need; run: {remove}{mend}, or use "
+            "two environments"
         )
     if other := module.foreign_provider():
         raise InputError(
             f"the installed distribution {other} has the same import name, lm_eval, and overwrites files of "
-            f"lebm-text; pip uninstall {other}, then reinstall lebm-text, or use two environments"
+            f"lebm-text; run: pip uninstall -y {other} && {mend}, or use two environments"
         )
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import lm_eval
 from lebm_text.errors import InputError
+from lebm_text.reports import base
 from lebm_text.reports.base import check_judges
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -41,5 +48,36 @@ def test_own_distribution_is_no_other(names: list[str], monkeypatch: pytest.Monk
 
 def test_other_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", types.ModuleType("lm_eval"))
-    with pytest.raises(InputError, match="different environments"):
+    monkeypatch.setattr(base, "packages_distributions", lambda: {"lm_eval": ["lebm-text", "lm_eval"]})
+    with pytest.raises(InputError, match=r"is that of lm_eval, .*run: pip uninstall -y lm_eval && pip install --force"):
         check_judges()
+
+
+def test_a_missing_module_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(InputError, match=r"cannot be imported .*; run: pip install --force-reinstall --no-deps"):
+        check_judges()
+
+
+def test_under_another_package_all_works_that_needs_no_judge(tmp_path: Path) -> None:
+    """With its `lm_eval` first on the path; one line says which is there and what mends it."""
+    other = tmp_path / "site" / "lm_eval"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("def simple_evaluate(): ...\n")
+    run = tmp_path / "run"
+    shutil.copytree(ROOT / "tests" / "data" / "run-0.1.0", run)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(other.parent), str(ROOT)])}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lebm_text", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    for arguments in (("generate", "-n", "2"), ("report",)):
+        done = call(*arguments, "--run", str(run))
+        assert done.returncode == 0, done.stderr
+    assert "frontier-kn5-default-test" in (run / "report.html").read_text()  # named among what cannot be read
+    for arguments in (("fppl", "--run", str(run)), ("ngram", "train", "x"), ("compare", str(run), str(run))):
+        done = call(*arguments)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert f"lm_eval in {other} is that of" in done.stderr
+        assert "pip install --force-reinstall --no-deps lebm-text" in done.stderr

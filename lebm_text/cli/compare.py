@@ -1,0 +1,52 @@
+"""`lebm-text compare A B …`: which figures of runs or reports differ beyond their intervals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from lebm_text.experiments.comparing import Difference, compare
+from lebm_text.reports.base import new_table
+
+from .console import show_table
+from .options import json_option
+from .streams import print_text
+
+__all__ = ["command"]
+
+_PLACE = click.Path(exists=True, path_type=Path)
+
+
+@click.command("compare")
+@click.argument("first", metavar="A", type=_PLACE)
+@click.argument("others", metavar="B...", nargs=-1, required=True, type=_PLACE)
+@json_option
+def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
+    """Set the figures of B … beside those of A: runs, or reports of evaluate, fppl, rppl, likelihood and fed.
+
+    A difference counts if its 95 % interval, over sentences or over seeds, excludes none; of twenty equal figures one
+    seems different by chance. Figures whose signatures differ in more than the model are not compared, and it is said
+    in what: the judge, the vocabulary, the text, the number of samples, the decoding.
+    """
+    found = {str(other): compare(first, other) for other in others}
+    if as_json:
+        rows = {name: [{**asdict(each), "beyond": each.is_beyond} for each in rows] for name, rows in found.items()}
+        return print_text(json.dumps({"first": str(first), "others": rows}))
+    for name, differences in found.items():
+        table = new_table(f"{name} beside {first}", "figure", "A", "B", "B / A or B − A", "95 %", "by", texts=("",))
+        for each in differences:
+            table.add_row(each.metric, f"{each.values[0]:.2f}", *_cells(each))
+        show_table(table)
+    return None
+
+
+def _cells(each: Difference) -> tuple[str, ...]:
+    if each.interval is None or each.values[1] is None:
+        return "", "", "", "", f"not comparable: {each.why}"
+    low, high = each.interval.low, each.interval.high
+    span = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    verdict = "differs" if each.is_beyond else "within its interval"
+    return f"{each.values[1]:.2f}", f"{each.interval.value:.3f}", span, each.rule, verdict

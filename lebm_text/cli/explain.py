@@ -1,0 +1,33 @@
+"""`lebm-text explain SIGNATURE`: what the fields of a signature mean."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lebm_text.reports.base import new_table
+from lebm_text.reports.signatures import explain
+
+from .console import show_table
+from .options import json_option
+from .streams import print_text
+
+__all__ = ["command"]
+
+
+@click.command("explain")
+@click.argument("signature")
+@json_option
+def command(signature: str, as_json: bool) -> None:
+    """Say in words what SIGNATURE means, which stands beside a figure: in JSON, or in a table by --verbose.
+
+    Put it in quotes: 'RPPL|lm:kn5|train:samples(n=1000,decode=sample,T=1)|test:ptb-test|eos:yes'
+    """
+    fields = explain(signature)
+    if as_json:
+        return print_text(json.dumps([field._asdict() for field in fields]))
+    table = new_table(None, "field", texts=("meaning",))
+    for field in fields:
+        table.add_row(f"{'  ' * field.inside}{field.text}", field.meaning or "unknown")
+    return show_table(table)

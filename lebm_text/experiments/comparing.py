@@ -1,0 +1,158 @@
+"""Reports beside each other: which differences are beyond their intervals, and which figures cannot be compared.
+
+Two figures are compared if their signatures agree but for what makes the systems different: the model, its seeds and
+the version. A difference is read against √(se₁² + se₂²), or, where both have the same seeds or sentences, pair by pair.
+Perplexities are compared in logarithms, so that their difference is a ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from lebm_text.errors import InputError
+from lebm_text.reports import load
+from lebm_text.reports.base import Report
+from lebm_text.reports.embedding import Embedding
+from lebm_text.reports.judged import Judged, decoding_of
+from lebm_text.reports.likelihood import Likelihood
+from lebm_text.reports.signatures import split_fields
+from lebm_text.run import Run
+
+from .statistics import Interval, mean_interval, normal_interval
+
+__all__ = ["Difference", "Estimate", "compare", "read_estimates"]
+
+_OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of a system under some conditions.
+
+    Attributes:
+        metric: for people, `RPPL by kn5, T = 1`.
+        conditions: the fields of the signature that must agree, and the hash of the text.
+        by_seed: seeds → its value; of a perplexity the logarithm.
+        standard_error: of one value, over sentences.
+        is_log: whether values are logarithms.
+        sentences: values by sentence where they are known, in an order that depends on the text alone.
+    """
+
+    metric: str
+    conditions: tuple[str, ...]
+    by_seed: dict[tuple[int | None, ...], float]
+    standard_error: float
+    is_log: bool
+    sentences: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def value(self) -> float:
+        """The mean over seeds, as people read it."""
+        mean = fmean(self.by_seed.values())
+        return math.exp(mean) if self.is_log else mean
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of two systems: the second's over the first's (`is_ratio`), or minus it, or `why` there is none."""
+
+    metric: str
+    values: tuple[float, float | None]
+    interval: Interval | None = None
+    is_ratio: bool = False
+    rule: str = ""
+    why: str = ""
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the interval excludes that there is no difference."""
+        if (found := self.interval) is None or found.low is None or found.high is None:
+            return False
+        return not found.low <= (1.0 if self.is_ratio else 0.0) <= found.high
+
+
+def compare(first: Path, second: Path) -> list[Difference]:
+    """Every figure of `first`, beside the same one of `second`. Raises InputError as `read_estimates` does."""
+    others = read_estimates(second)
+    return [_difference(estimate, others) for estimate in read_estimates(first)]
+
+
+def read_estimates(path: Path) -> list[Estimate]:
+    """The figures of a report, or of all reports of a run; seeds of one figure together.
+
+    Raises:
+        InputError: there is no report that has figures to compare, or it is damaged.
+    """
+    reports = list(Run(path).reports().values()) if path.is_dir() else [load(path)]
+    merged: dict[tuple[str, ...], Estimate] = {}
+    for found in (estimate for report in reports for estimate in _estimates(report)):
+        earlier = merged.setdefault(found.conditions, found)
+        earlier.by_seed.update(found.by_seed)
+    if not merged:
+        raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare")
+    return list(merged.values())
+
+
+def _estimates(report: Report) -> Iterator[Estimate]:
+    if isinstance(report, Judged):
+        for row in report.results:
+            name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
+            error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * _Z95)
+            conditions = _conditions(row.signature, report.sha256.get("test", report.sha256.get("valid")))
+            yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
+    elif isinstance(report, Embedding):
+        for score in report.results:
+            low, high = score.ci95["frechet"]
+            conditions = _conditions(score.signature, report.sha256.get("test", report.sha256.get("valid")))
+            conditions += (decoding_of(score),)
+            name = f"FED{decoding_of(score)}"
+            yield Estimate(name, conditions, {(score.seed,): score.frechet}, (high - low) / (2 * _Z95), False)
+    elif isinstance(report, Likelihood) and (text := report.ais or report.exact) is not None:
+        conditions = (*_conditions(report.signature, report.corpus.sha256), f"sentences:{text.n_sentences}")
+        lower = [row.log_p_lower for row in report.sentences[: text.n_sentences]]
+        values = tuple(-value for value in lower if value is not None)
+        sentences = values if len(values) == text.n_sentences else ()
+        error = text.nll_standard_error or 0.0
+        yield Estimate("nll per sentence, nats", conditions, {(): text.nll}, error, False, sentences)
+
+
+def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:
+    fields = [each for each in split_fields(signature, "|") if not each.startswith(_OF_SYSTEM)]
+    return (*fields, f"sha256 of the held-out text:{(sha256 or '')[:12]}")
+
+
+def _difference(first: Estimate, others: Sequence[Estimate]) -> Difference:
+    second = next((other for other in others if other.conditions == first.conditions), None)
+    if second is None:
+        return Difference(first.metric, (first.value, None), why=_why(first, others))
+    values = (first.value, second.value)
+    seeds = [seed for seed in first.by_seed if seed in second.by_seed]
+    if len(seeds) > 1:
+        found, rule = mean_interval([second.by_seed[seed] - first.by_seed[seed] for seed in seeds]), "paired, seeds"
+    elif first.sentences and len(first.sentences) == len(second.sentences):
+        pairs = zip(first.sentences, second.sentences, strict=True)
+        found, rule = mean_interval([b - a for a, b in pairs]), "paired, sentences"
+    else:
+        difference = fmean(second.by_seed.values()) - fmean(first.by_seed.values())
+        error = math.hypot(first.standard_error, second.standard_error)
+        found, rule = normal_interval(difference, error), "independent"
+    if first.is_log:
+        low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
+        found = Interval(math.exp(found.value), low, high, found.n)
+    return Difference(first.metric, values, found, first.is_log, rule)
+
+
+def _why(first: Estimate, others: Sequence[Estimate]) -> str:
+    """What the nearest figure of the same kind has otherwise."""
+    same = [other for other in others if other.conditions[0] == first.conditions[0]]
+    if not same:
+        return "the other has no such figure"
+    nearest = min(same, key=lambda other: len(set(other.conditions) ^ set(first.conditions)))
+    mine = [each for each in first.conditions if each not in nearest.conditions]
+    its = [each for each in nearest.conditions if each not in first.conditions]
+    return f"{', '.join(mine) or 'nothing'} against {', '.join(its) or 'nothing'}"

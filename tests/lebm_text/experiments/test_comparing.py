@@ -1,0 +1,125 @@
+"""Reports beside each other: what differs beyond its interval, by which rule, and what is not compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.cli.main import main
+from lebm_text.errors import InputError
+from lebm_text.experiments.comparing import compare
+
+EVAL = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0" / "eval"
+FRONTIER, LIKELIHOOD = EVAL / "frontier-kn5-default-test.json", EVAL / "likelihood-test.json"
+
+
+def _changed(path: Path, source: Path, **changes: Any) -> Path:
+    """A copy of a report whose first result (of a likelihood: the report) has other values."""
+    values = json.loads(source.read_text())
+    (values["results"][0] if "results" in values else values).update(changes)
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.mark.parametrize(("ratio", "beyond"), [(1.2, False), (1.4, True)])
+def test_independent_errors_add_in_squares(tmp_path: Path, ratio: float, beyond: bool) -> None:
+    ci95 = [17.706546994079062 * ratio, 25.49308256903279 * ratio]
+    other = _changed(tmp_path / "b.json", FRONTIER, ppl=21.099659590840847 * ratio, ci95=ci95)
+    first, *rest = compare(FRONTIER, other)
+    assert first.interval is not None and first.interval.low is not None
+    half = math.log(ci95[1] / ci95[0]) / 2 * math.sqrt(2)
+    assert first.rule == "independent" and first.interval.value == pytest.approx(ratio)
+    assert first.interval.low == pytest.approx(ratio * math.exp(-half))
+    assert first.is_beyond is beyond
+    assert not any(each.is_beyond for each in rest)
+
+
+def _signature(**changes: str) -> str:
+    signature = json.loads(FRONTIER.read_text())["results"][0]["signature"]
+    for before, after in changes.items():
+        signature = signature.replace({"judge": "lm:kn5", "n": "n=20", "T": "T=1", "vocab": "closed-18"}[before], after)
+    return str(signature)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"judge": "lm:kn3"}, "lm:kn5 against lm:kn3"),
+        ({"n": "n=30"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=30,decode=sample,T=1)"),
+        ({"T": "T=0.7"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=20,decode=sample,T=0.7)"),
+        ({"vocab": "closed-20"}, "vocab:closed-18 against vocab:closed-20"),
+    ],
+)
+def test_figures_made_otherwise_are_not_compared(tmp_path: Path, change: dict[str, str], why: str) -> None:
+    first = compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=_signature(**change)))[0]
+    assert first.interval is None and not first.is_beyond and first.why == why
+
+
+def test_another_text_of_the_same_name_is_not_compared(tmp_path: Path) -> None:
+    values = json.loads(FRONTIER.read_text())
+    values["sha256"]["test"] = "0" * 64
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    assert all("sha256 of the held-out text" in each.why for each in compare(FRONTIER, tmp_path / "b.json"))
+
+
+def test_another_model_and_version_are_compared(tmp_path: Path) -> None:
+    signature = _signature().replace("prior:ebm-langevin(4x0.5)", "prior:gaussian").replace("v:0.1.0", "v:9")
+    assert compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=signature))[0].interval is not None
+
+
+def test_sentences_are_paired(tmp_path: Path) -> None:
+    """All sentences have 1 to 1.2 nats less: sure in pairs, and not at all beside the spread of sentences."""
+    values = json.loads(LIKELIHOOD.read_text())
+    for row, more in zip(values["sentences"], (1.0, 1.1, 1.2), strict=True):
+        row["log_p_lower"] -= more
+    values["ais"]["nll"] += 1.1
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    (found,) = compare(LIKELIHOOD, tmp_path / "b.json")
+    assert found.rule == "paired, sentences" and found.is_beyond and found.interval is not None
+    assert found.interval.value == pytest.approx(1.1)
+    values["sentences"][0]["log_p_lower"] = None
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    (found,) = compare(LIKELIHOOD, tmp_path / "b.json")
+    assert found.rule == "independent" and not found.is_beyond
+
+
+def test_seeds_are_paired(tmp_path: Path) -> None:
+    """Seeds differ by more than the systems do: 3 % is sure in pairs."""
+    for name, ratios in (("a", (1.0, 1.5, 2.0)), ("b", (1.03, 1.5 * 1.031, 2.0 * 1.029))):
+        values = json.loads(FRONTIER.read_text())
+        first = values["results"][0]
+        values["results"] = [{**first, "seed": seed, "ppl": 20 * ratio} for seed, ratio in enumerate(ratios)]
+        values["points"] = [{**values["points"][0], "seed": seed} for seed in range(3)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert (found.rule, found.is_beyond) == ("paired, seeds", True)
+    assert (
+        found.interval is not None and found.interval.n == 3 and found.interval.value == pytest.approx(1.03, abs=1e-4)
+    )
+
+
+def test_reports_without_figures_are_refused() -> None:
+    with pytest.raises(InputError, match="no report of evaluate, fppl, rppl, likelihood or fed"):
+        compare(EVAL / "views.json", FRONTIER)
+    assert compare(FRONTIER, LIKELIHOOD)[0].why == "the other has no such figure"
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(EVAL.parent, run)
+    assert main(["compare", str(run), str(run), str(FRONTIER)]) == 0
+    out = capsys.readouterr().out
+    assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
+    assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
+    (rows,) = json.loads(capsys.readouterr().out)["others"].values()
+    assert {row["why"] for row in rows} == {"the other has no such figure"} and not any(row["beyond"] for row in rows)
+    assert main(["explain", "RPPL|lm:kn5|odd:1"]) == 0
+    out = capsys.readouterr().out
+    assert "5-gram model" in out and "unknown" in out
+    assert main(["explain", "nonsense"]) == 2
+    assert "is no signature" in capsys.readouterr().err
