@@ -74,7 +74,7 @@ class LSTM(nn.Module):
         """The weights as they are used, differentiable; see `LSTMWeights.bias_per_row`."""
         recurrent, dtype = self.recurrent_weight, self.operand_dtype
         scale = torch.ones_like(self.gate_bias).unsqueeze(1)
-        scale[3 * self.hidden_dim :] = 2.0
+        scale[3 * self.hidden_dim :].fill_(2.0)
         latent = recurrent.new_empty(len(recurrent), 0) if self.latent_weight is None else self.latent_weight
         return LSTMWeights(
             token=(self.token_weight * scale).to(dtype),

@@ -64,7 +64,7 @@ class Packing:
     def sum_by_row(self, values: Tensor) -> Tensor:
         """Sum (N, …) values over each row, (B, …); with `inside` (N,) → (B,), in the same order on every run."""
         if self.inside is not None:
-            return values.where(self.inside, 0.0).view(len(self.batch_sizes), -1).sum(0)
+            return values.masked_fill(~self.inside, 0.0).view(len(self.batch_sizes), -1).sum(0)
         return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
 
     def repeat(self, copies: int) -> Packing:

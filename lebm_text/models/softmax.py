@@ -57,13 +57,13 @@ class OutputLayer:
         joint[:width, :n_types] = weight.t()
         joint[width, :n_types] = bias
         joint[width + 1, :n_types] = bias - joint[width, :n_types].to(bias.dtype)
-        joint[width, n_types:] = -torch.inf
+        joint[width, n_types:].fill_(-torch.inf)
         return joint
 
     def operand(self, hidden: Tensor) -> Tensor:
         """[h, 1, 1, 0 …], what `joint` is multiplied by, (n, H) → (n, H')."""
         ones = hidden.new_zeros(len(hidden), len(self.joint) - hidden.shape[1])
-        ones[:, :2] = 1.0
+        ones[:, :2].fill_(1.0)
         return torch.cat([hidden, ones], dim=1)
 
     @property

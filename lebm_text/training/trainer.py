@@ -254,7 +254,7 @@ class Trainer:
     def _step(self, epoch: float, norms: dict[str, Tensor]) -> None:
         """Move the parameters. `found_inf` makes a fused optimizer do nothing, without waiting for the device."""
         finite = torch.stack([*norms.values()]).isfinite().all()
-        self.diverged = torch.where(finite, self.diverged, 1.0)
+        self.diverged = self.diverged.masked_fill(~finite, 1.0)
         for name, optimizer in self.optimizers.items():
             if f"grad_{name}" in norms and (name != "prior" or self._prior_learns(epoch)):
                 group, optimizer.found_inf = optimizer.param_groups[0], self.diverged
