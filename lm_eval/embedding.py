@@ -31,8 +31,8 @@ from lebm_text.store import cache_entry, keep_array, kept_array
 
 from .counts import as_sentences
 
-__all__ = ["DEFAULT_ENCODER", "EmbeddingScore", "Neighbourhoods", "SentenceEncoder", "embed", "fed", "frechet_distance"]
-__all__ += ["load_encoder", "neighbourhoods", "score_embeddings"]
+__all__ = ["DEFAULT_ENCODER", "EmbeddingScore", "MeaningJudge", "Neighbourhoods", "SentenceEncoder", "embed", "fed"]
+__all__ += ["frechet_distance", "load_encoder", "neighbourhoods", "score_embeddings"]
 
 FloatArray = npt.NDArray[np.float64]
 Embeddings = npt.NDArray[np.float32]
@@ -132,7 +132,11 @@ def score_embeddings(
     """
     r, s = _pair(real, samples, k)
     _need_full_rank(r, s)
-    reference, reach, within, across = _Reference(r), _reach(_squares(r, r), k), _squares(s, s), _squares(r, s)
+    return _score(_Reference(r, k), s, encoder=encoder, signature=signature)
+
+
+def _score(reference: _Reference, s: FloatArray, *, encoder: str, signature: str) -> EmbeddingScore:
+    k, reach, within, across = reference.k, reference.reach, _squares(s, s), _squares(reference.real, s)
     found = _figures(reference, s, _neighbourhoods(reach, within, across, k))
     rest = []
     for group in range(_GROUPS):
@@ -152,9 +156,11 @@ def _figures(reference: _Reference, samples: FloatArray, near: Neighbourhoods) -
 
 
 class _Reference:
-    """Mean, covariance and its root of the real text."""
+    """Of the real text mean, covariance and its root, and with a `k` how far its k-th neighbours are."""
 
-    def __init__(self, real: FloatArray) -> None:
+    def __init__(self, real: FloatArray, k: int = 0) -> None:
+        self.real, self.k = real, k
+        self.reach = _reach(_squares(real, real), k) if k else np.empty(0, np.float32)
         self._mean, self._covariance = _moments(real)
         values, vectors = np.linalg.eigh(self._covariance)
         self._root = (vectors * np.sqrt(values.clip(0.0))) @ vectors.T
@@ -330,21 +336,54 @@ def fed(
         InputError: sentence-transformers or the model is missing, or a text has no more sentences than the embedding
             has dimensions.
     """
-    samples, real = (as_sentences(text, name) for text, name in zip((samples, real), names, strict=True))
-    if isinstance(encoder, str):
-        encoder = load_encoder(encoder)
-    n = min(n, len(samples), len(real))
-    if n <= k:
-        raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
-    chosen = [_draw(text, n, [seed, which]) for which, text in enumerate((real, samples))]
-    vectors = [embed(text, encoder, _from(on_done, i * n)) for i, text in enumerate(chosen)]
-    signature = f"FED|enc:{encoder.name}|test:{names[1]}|samples:{names[0]}|n:{n}|k:{k}|seed:{seed}"
-    score = score_embeddings(vectors[0], vectors[1], k, encoder=encoder.name, signature=signature)
-    return replace(score, mauve=_mauve(vectors[0], vectors[1], seed))
+    judge = MeaningJudge(real, encoder, k=k, seed=seed, name=names[1])
+    return judge.score(samples, names[0], n=n, on_done=on_done)
 
 
-def _from(on_done: Callable[[int], None], start: int) -> Callable[[int], None]:
-    return lambda done: on_done(start + done)
+class MeaningJudge:
+    """`fed` for several texts beside one real text, which is embedded and measured once for each n.
+
+    Arguments are those of `fed`.
+    """
+
+    def __init__(
+        self,
+        real: Sequence[str],
+        encoder: SentenceEncoder | str = DEFAULT_ENCODER,
+        *,
+        k: int = K,
+        seed: int = 1,
+        name: str = "real",
+    ) -> None:
+        self._real = as_sentences(real, name)
+        self._encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        self._k, self._seed, self._name = k, seed, name
+        self._measured: dict[int, tuple[Embeddings, _Reference]] = {}
+
+    def score(
+        self,
+        samples: Sequence[str],
+        name: str = "samples",
+        *,
+        n: int = N,
+        on_done: Callable[[int], None] = lambda _: None,
+    ) -> EmbeddingScore:
+        """What `fed` says of `samples`."""
+        samples = as_sentences(samples, name)
+        n, k, encoder, seed = min(n, len(samples), len(self._real)), self._k, self._encoder, self._seed
+        if n <= k:
+            raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
+        known = self._measured.get(n)
+        of_real = embed(_draw(self._real, n, [seed, 0]), encoder, on_done) if known is None else known[0]
+        on_done(n)
+        of_samples = embed(_draw(samples, n, [seed, 1]), encoder, lambda done: on_done(n + done))
+        r, s = _pair(of_real, of_samples, k)
+        _need_full_rank(r, s)
+        reference = _Reference(r, k) if known is None else known[1]
+        self._measured[n] = of_real, reference
+        signature = f"FED|enc:{encoder.name}|test:{self._name}|samples:{name}|n:{n}|k:{k}|seed:{seed}"
+        score = _score(reference, s, encoder=encoder.name, signature=signature)
+        return replace(score, mauve=_mauve(of_real, of_samples, seed))
 
 
 def _draw(text: Sequence[str], n: int, seed: Sequence[int]) -> list[str]:

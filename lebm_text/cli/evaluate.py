@@ -25,6 +25,7 @@ __all__ = ["command"]
 @click.option("--greedy/--no-greedy", default=True, help="Judge greedy decoding, too.")
 @click.option("--oracle", is_flag=True,
               help="Also what a better prior would give: decoded z⁺ of training text, a longer chain.")  # fmt: skip
+@click.option("--fed", is_flag=True, help="Also the Fréchet distance of sentence embeddings, precision and recall.")
 @click.option("--picture", type=NEW_FILE,
               help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "
               "[default: as the report]")  # fmt: skip

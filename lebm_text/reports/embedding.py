@@ -14,11 +14,12 @@ from rich.text import Text
 
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
-from lebm_text.generation.samples import Decoding
+from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
-from lm_eval.embedding import DEFAULT_ENCODER, EmbeddingScore, N, fed, load_encoder
+from lm_eval.embedding import DEFAULT_ENCODER, EmbeddingScore, K, MeaningJudge, N, SentenceEncoder, load_encoder
+from lm_eval.texts import RealText
 
 from .base import Report, check_judges, new_table, versions
 from .drawing import hover, panels
@@ -28,7 +29,7 @@ from .texts import RealSource, SampleSource, TextSettings, find_real, find_sampl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT_ENCODER", "Embedding", "EmbeddingSettings", "TextScore", "compute"]
+__all__ = ["DEFAULT_ENCODER", "Embedding", "EmbeddingSettings", "TextScore", "compute", "score_texts"]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
@@ -137,32 +138,48 @@ def compute(
     wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
     real = find_real(source, settings, processes, corpus=corpus)
     samples, sha256 = find_samples(source, wanted, decodings, real, on_progress, processes)
-    held_out, k, seed, split = real.text.held_out, settings.k, settings.seed, settings.split
-    if settings.n is not None and settings.n > len(held_out):
-        raise InputError(f"{real.text.name} {settings.split} has {len(held_out):,} sentences, fewer than -n asks for")
-
-    def score(sentences: Sequence[str], name: str, n: int) -> EmbeddingScore:
-        return fed(
-            sentences,
-            held_out,
-            encoder,
-            n=n,
-            k=k,
-            seed=seed,
-            names=(name, f"{real.text.name}-{split}"),
-            on_done=lambda done: on_progress(f"sentences embedded, {name}", done, 2 * n),
-        )
-
-    results = []
-    for text in samples:
-        n = min(settings.n or N, len(held_out), len(text.sentences))
-        scored = vars(score(text.sentences, text.label, n))
-        results.append(TextScore(**scored | how_decoded(text), n_sentences=len(text.sentences)))
-    smallest = min(row.n for row in results)
+    k, seed, split = settings.k, settings.seed, settings.split
+    if settings.n is not None and settings.n > (n_real := len(real.text.held_out)):
+        raise InputError(f"{real.text.name} {split} has {n_real:,} sentences, fewer than are asked for by n")
+    scores, of_real = score_texts(
+        samples, real.text, split, encoder, n=settings.n, k=k, seed=seed, on_progress=on_progress
+    )
+    results = [
+        TextScore(**vars(score) | how_decoded(text), n_sentences=len(text.sentences))
+        for text, score in zip(samples, scores, strict=True)
+    ]
     return Embedding(
         corpus=real.named,
         results=results,
-        real=score(real.text.train, f"{real.text.name}-train", smallest),
+        real=of_real,
         sha256=sha256,
         versions=versions("sentence-transformers", "transformers", "mauve-text"),
     )
+
+
+def score_texts(
+    texts: Sequence[SampledText],
+    real: RealText,
+    split: str,
+    encoder: SentenceEncoder,
+    *,
+    n: int | None = None,
+    k: int = K,
+    seed: int = 1,
+    on_progress: Progress = silent,
+) -> tuple[list[EmbeddingScore], EmbeddingScore]:
+    """The figures of each text beside the held-out `split`, which is embedded and measured once, and of training text.
+
+    Args:
+        n: sentences of each text at most; None: 3,000.
+    """
+    judge = MeaningJudge(real.held_out, encoder, k=k, seed=seed, name=f"{real.name}-{split}")
+
+    def score(sentences: Sequence[str], name: str, most: int) -> EmbeddingScore:
+        n = min(most, len(real.held_out), len(sentences))
+        return judge.score(
+            sentences, name, n=n, on_done=lambda done: on_progress(f"sentences embedded, {name}", done, 2 * n)
+        )
+
+    scores = [score(text.sentences, text.label, n or N) for text in texts]
+    return scores, score(real.train, f"{real.name}-train", min(each.n for each in scores))

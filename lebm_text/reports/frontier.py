@@ -16,12 +16,13 @@ from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lm_eval.embedding import EmbeddingScore, SentenceEncoder, load_encoder
 from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
 from .drawing import hover, new_figure, save_picture
 from .judged import OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
-from .judging import JudgeSettings, prepare, spreads
+from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _HEADROOM = (
     "Rows marked (no sampler) are not the model's samples: z⁺ of training text is what a perfect prior would give, "
     "and a longer chain shows what the prior's own leaves."
 )
+_FED = (
+    "FED, precision and recall: {:,} sentences beside held-out text in the space of a sentence encoder; "
+    "in the row of real data, training text."
+)
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class FrontierSettings(JudgeSettings):
         prior_temperature, guidance: of all points; see `LatentEBM.generate`.
         oracle: also judge what no sampler of the model gives: sentences of z⁺ of training text, and of a prior chain
             ten times as long.
+        fed: also judge what sentences are about, at most 3,000 of each text; see `lebm_text.reports.embedding`.
     """
 
     greedy: bool = True
     prior_temperature: float = 1.0
     guidance: float = 1.0
     oracle: bool = False
+    fed: bool = False
 
     def __post_init__(self) -> None:
         if self.lm is None and self.protocol == "default":
@@ -110,7 +117,8 @@ class RealPoint:
 class Frontier(Judged):
     """Both perplexities of each decoding by each judge, beside those of real text.
 
-    `headroom`: points that are no samples of the model, and say what a better prior would give.
+    `headroom`: points that are no samples of the model, and say what a better prior would give. `meaning`: what a
+    sentence encoder says of each text, by its label, and of real training text, `real_meaning`, if it was asked.
     """
 
     kind: ClassVar[str] = "frontier"
@@ -118,20 +126,25 @@ class Frontier(Judged):
     points: list[Point]
     real: list[RealPoint]
     headroom: list[Point] = field(default_factory=list)
+    meaning: dict[str, EmbeddingScore] = field(default_factory=dict)
+    real_meaning: EmbeddingScore | None = None
 
     def table(self) -> Group:
         """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
-        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, keys=2)
+        further = ("FED", "precision", "recall") if self.real_meaning else ()
+        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
         coverages = {row.text: row.coverage for row in self.results}
         for point in [*self.points, *self.headroom]:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
             cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
             share = outside(coverages[point.text])
-            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells, share)
+            meaning = _meaning(self.meaning.get(point.text))
+            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells, share, *meaning)
         for real in self.real:
             judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
-            figures.add_row("real data", judge, ppl, "1.000", ppl, "1.000", outside(self.results[0].real_coverage))
+            share = outside(self.results[0].real_coverage)
+            figures.add_row("real data", judge, ppl, "1.000", ppl, "1.000", share, *_meaning(self.real_meaning))
             if real.rppl_at_n is not None:
                 cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
                 figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
@@ -144,6 +157,7 @@ class Frontier(Judged):
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
         lines = [*self.spread_lines(), *([_HEADROOM] if self.headroom else [])]
+        lines += [] if self.real_meaning is None else [_FED.format(self.real_meaning.n)]
         return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
 
     def _decoding(self, point: Point) -> str:
@@ -182,10 +196,12 @@ def compute(
         if not isinstance(source, Run):
             raise InputError("oracle is for a run, whose model makes other sentences; a given text is judged as it is")
         decodings += settings.headroom(source)
+    encoder = _encoder(settings) if settings.fed else None  # refused before minutes of work, if it is not there
     judging = prepare(source, settings, decodings, on_progress, processes, corpus)
     results = judging.results(METRICS)
     pairs = list(zip(results[::2], results[1::2], strict=True))
     points = [_point(*pair) for pair in pairs]
+    meaning, real_meaning = ({}, None) if encoder is None else _meanings(judging, encoder)
     return Frontier(
         corpus=judging.corpus,
         results=results,
@@ -193,9 +209,35 @@ def compute(
         points=[point for point in points if point.latents is None],
         headroom=[point for point in points if point.latents is not None],
         real=[_real(row) for row in one_each([row for _, row in pairs], "judge", "judge_seed")],
+        meaning=meaning,
+        real_meaning=real_meaning,
         sha256=judging.sha256,
-        versions=versions(),
+        versions=versions(*(("sentence-transformers", "transformers", "mauve-text") if settings.fed else ())),
     )
+
+
+def _encoder(settings: FrontierSettings) -> SentenceEncoder:
+    from lebm_text.environment import resolve_device  # n-gram judges need no torch
+
+    return load_encoder(device=str(resolve_device(settings.device)))
+
+
+def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, EmbeddingScore], EmbeddingScore]:
+    """By text, and of real training text; the first process computes."""
+    from .embedding import score_texts
+
+    processes, texts, split = judging.processes, judging.texts, judging.corpus.split
+    found = None
+    if processes.first:
+        found = score_texts(texts, judging.real, split, encoder, seed=judging.seed, on_progress=judging.on_progress)
+    scores, real = processes.every(found)[0] or ([], None)
+    assert real is not None
+    return {text.label: score for text, score in zip(texts, scores, strict=True)}, real
+
+
+def _meaning(score: EmbeddingScore | None) -> list[str]:
+    """Cells; none without a score."""
+    return [] if score is None else [f"{score.frechet:.1f}", f"{score.precision:.3f}", f"{score.recall:.3f}"]
 
 
 def _point(forward: JudgedText, reverse: JudgedText) -> Point:

@@ -11,7 +11,17 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
-from lm_eval.embedding import Embeddings, embed, fed, frechet_distance, load_encoder, neighbourhoods, score_embeddings
+from lm_eval.embedding import (
+    Embeddings,
+    MeaningJudge,
+    _Reference,
+    embed,
+    fed,
+    frechet_distance,
+    load_encoder,
+    neighbourhoods,
+    score_embeddings,
+)
 from lm_eval.texts import calibration_texts
 
 
@@ -127,6 +137,27 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.M
             assert fed(samples, real, encoder, n=250).frechet == score.frechet
             assert entry.read_bytes() == whole
     assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
+
+
+def test_one_real_text_is_measured_once_for_all_samples_of_one_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    measured: list[int] = []
+
+    class Counted(_Reference):
+        def __init__(self, real: npt.NDArray[np.float64], k: int = 0) -> None:
+            measured.append(len(real))
+            super().__init__(real, k)
+
+    real = [f"{'a ' * (i % 7)}{'b' * (i % 11)}" for i in range(300)]
+    texts = [[f"{'a ' * (i % m)}{'b' * (i % 13)}" for i in range(n)] for m, n in ((5, 200), (6, 200), (4, 150))]
+    alone = [fed(text, real, Lengths(), names=("samples", "toy")) for text in texts]
+    monkeypatch.setattr("lm_eval.embedding._Reference", Counted)
+    judge = MeaningJudge(real, Lengths(), name="toy")
+    assert [judge.score(text) for text in texts] == alone
+    assert measured == [200, 150]
 
 
 def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

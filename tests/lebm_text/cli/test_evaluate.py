@@ -16,6 +16,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.text.corpora import find_corpus
 
 from ..launching import start_two
+from ..reports.test_embedding import Letters
 from ..tiny import tiny_model
 from .conftest import Report
 from .test_main import one_line
@@ -103,7 +104,7 @@ def test_what_a_perfect_prior_would_give_stands_apart(
         assert point["fppl"] not in {other["fppl"] for other in report["points"]}
     of_posterior = (grammar_run / "samples" / "n50-T1-zposterior-seed1.txt").read_text().splitlines()
     model = LatentEBM.from_pretrained(grammar_run, device="cpu")
-    train = (find_corpus(str(grammar_run.parents[1] / "grammar")).splits["train"]).sentences()
+    train = find_corpus(_corpus(grammar_run)).splits["train"].sentences()
     assert len(of_posterior) == 50
     assert of_posterior == model.decode(model.infer(_first_that_fit(list(train), 50)), DecodeSettings())
     assert main([*ARGUMENTS, "--oracle"]) == 0
@@ -116,6 +117,41 @@ def test_what_a_perfect_prior_would_give_stands_apart(
 def _first_that_fit(train: list[str], n: int) -> list[str]:
     order = np.random.default_rng(1).permutation(len(train))
     return [train[row] for row in order if len(train[row].split()) <= 8][:n]
+
+
+def test_every_point_has_its_distance_of_meaning_beside_real_text(
+    grammar_run: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for report_file in ("frontier", "embedding"):
+        monkeypatch.setattr(f"lebm_text.reports.{report_file}.load_encoder", lambda *_, **__: Letters())
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
+    report = report_of(*ARGUMENTS, "--oracle", "--fed")
+    points = report["points"] + report["headroom"]
+    assert list(report["meaning"]) == [point["text"] for point in points]
+    of_file = report_of("fed", "--samples", report["results"][0]["samples"]["path"], "--corpus", _corpus(grammar_run))
+    assert report["meaning"]["samples,T=1"]["frechet"] == of_file["results"][0]["frechet"]
+    assert report["real_meaning"]["frechet"] == of_file["real"]["frechet"] < report["meaning"]["samples,T=1"]["frechet"]
+    plain = report_of(*ARGUMENTS)
+    assert (plain["points"], plain["meaning"], plain["real_meaning"]) == (report["points"], {}, None)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([*ARGUMENTS, "--fed"]) == 0
+    table = capsys.readouterr().out
+    assert f"{report['meaning']['samples,greedy']['frechet']:.1f}" in table
+    assert f"{report['real_meaning']['frechet']:.1f}" in table
+    assert "50 sentences beside held-out text" in table
+
+
+def _corpus(run: Path) -> str:
+    return str(run.parents[1] / "grammar")
+
+
+def test_without_an_encoder_fed_is_refused_before_the_work(
+    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    assert main([*ARGUMENTS, "--fed"]) == 2
+    assert "pip install 'lebm-text[embed]'" in one_line(capsys)
+    assert not (grammar_run / "samples").exists()
 
 
 @pytest.mark.parametrize(("prior", "latent_dim", "kinds"), [("gaussian", 4, {"posterior"}), ("gaussian", 0, None)])
