@@ -27,7 +27,14 @@ FIGURES = (ROOT / "docs" / "reference" / "figures.md").read_text(encoding="utf-8
 COMMANDS = dict(all_commands())
 SMALL: dict[str, dict[str, object]] = {
     "model": {"embedding_dim": 6, "hidden_dim": 6},
-    "training": {"n_epochs": 2, "report_every": 2, "schedule": "linear", "validation_sentences": 6, "n_threads": 1, "select": "valid_kn5"},
+    "training": {
+        "n_epochs": 2,
+        "report_every": 2,
+        "schedule": "linear",
+        "validation_sentences": 6,
+        "n_threads": 1,
+        "select": "valid_kn5",
+    },
 }
 
 

@@ -103,11 +103,11 @@ class LSTMGenerator(LSTM):
         """The same of a padded batch, (R,), 0 for rows without a sentence: the host reads nothing of the tensors."""
         return Likelihood(self, batch)
 
-    def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+    def log_likelihood(self, batch: Batch | PaddedBatch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, differentiable in z and the parameters.
 
         Args:
-            batch: B sentences.
+            batch: B sentences, or as many rows as the padded batch has.
             z: (B, D).
             rng: draws the dropout masks; without it there is no dropout.
 

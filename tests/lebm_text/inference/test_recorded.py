@@ -259,7 +259,9 @@ class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def test_what_is_recorded_stays_on_its_device() -> None:
     """On torch's device without data, as on any but a CPU: a recording would not bear a copy from the host."""
-    prior, generator = (module.to("meta") for module in _modules())
+    prior, generator = _modules()
+    prior.to("meta")
+    generator.to("meta")
     batch = PaddedBatch(*(tensor.to("meta") for tensor in vars(toy_batch(LONG).padded()).values()))
     z, noise, weight = (torch.empty(shape, device="meta") for shape in ((5, LATENT), (2, 5, LATENT), ()))
 
@@ -269,7 +271,7 @@ def test_what_is_recorded_stays_on_its_device() -> None:
 
     with _OneDevice():  # type: ignore[no-untyped-call]
         assert recorded._steps(make, (0.3, 0.2), z, noise, batch.tokens, batch.lengths, weight).shape == z.shape
-        torch.autograd.backward(generator.log_likelihood(batch, z).sum())  # type: ignore[arg-type]
+        torch.autograd.backward(generator.log_likelihood(batch, z).sum())
     with pytest.raises(AssertionError, match="two devices"), _OneDevice():  # type: ignore[no-untyped-call]
         z.mul(torch.ones(()))
 
