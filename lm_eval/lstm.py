@@ -29,12 +29,13 @@ from .counts import BOS, EOS, UNK, UNKNOWN_WORD, IntArray, WordIds, encode
 from .judges import LSTMRecipe, TrainingReport
 from .perplexity import SentenceScores
 
-__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "score_text"]
+__all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "in_pieces", "score_text"]
 
 END = 0  # id of `</s>`, which is also what every sentence begins after
 _UNKNOWN = 1
 _EMBEDDING_RANGE = 0.1
 _BATCH_SIZE, _BATCH_TOKENS = 512, 8192  # of the batches that are scored; they change the speed alone
+LONGEST = 4096  # tokens that are read in one go, which bounds the memory; see `in_pieces`
 
 
 class OutputVocabulary:
@@ -178,14 +179,26 @@ def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = 
     n_oov = np.zeros(len(text), dtype=np.int64)
     unseen = torch.zeros(network.n_types, dtype=torch.bool) if seen is None else ~seen
     unseen = unseen.to(device)
-    for index in BatchPlan(text, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
-        batch = text.batch(index).to(device)
+    pieces, owner = in_pieces(text)
+    for index in BatchPlan(pieces, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
+        batch = pieces.batch(index).to(device)
         packing = Packing.of(batch.lengths, device)
         token_nll = -network.log_probs(batch, packing).double()
         targets = packing.pack(batch.tokens)
-        oov, rows = unseen[targets], batch.index.numpy()
-        nll[rows] = packing.sum_by_row(token_nll).cpu().numpy()
-        nll_oov[rows] = packing.sum_by_row(token_nll * oov).cpu().numpy()
-        nll_eos[rows] = packing.sum_by_row(token_nll * (targets == END)).cpu().numpy()
-        n_oov[rows] = packing.sum_by_row(oov.long()).cpu().numpy()
+        oov, rows = unseen[targets], owner[batch.index.numpy()]
+        figures = (token_nll, token_nll * oov, token_nll * (targets == END), oov.long())
+        for total, values in zip((nll, nll_oov, nll_eos, n_oov), figures, strict=True):
+            np.add.at(total, rows, packing.sum_by_row(values).cpu().numpy())
     return SentenceScores(nll=nll, n_tokens=text.lengths, n_oov=n_oov, nll_oov=nll_oov, nll_eos=nll_eos)
+
+
+def in_pieces(text: EncodedCorpus) -> tuple[EncodedCorpus, IntArray]:
+    """The text with sentences of more than `LONGEST` tokens cut into pieces, and the sentence of each piece.
+
+    A piece is read as a sentence is, from a state of zero. No word is lost, and all other sentences stay as they are.
+    """
+    n_pieces = np.maximum(1, -(-text.lengths // LONGEST))
+    owner = np.repeat(np.arange(len(text)), n_pieces)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
+    starts = text.offsets[:-1][owner] + LONGEST * number
+    return EncodedCorpus(text.tokens, np.concatenate([starts, text.offsets[-1:]]).astype(np.int64), END), owner

@@ -26,7 +26,7 @@ from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 
 from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
-from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, score_text
+from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, in_pieces, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
 
 __all__ = ["adam", "train_lstm", "update"]
@@ -80,7 +80,8 @@ def train_lstm(
             found = stored.read(stored.finished)  # another process has made it meanwhile
             if found is None:
                 network.start_from(counts)
-                training, cached = _Training(network.to(device), text, held_out, seed, on_progress), False
+                training = _Training(network.to(device), in_pieces(text)[0], held_out, seed, on_progress)
+                cached = False
                 found = _carry_out(training, stored, precision)
     network.load_state_dict(found.tensors)
     return LSTMJudge(network.to(device), types, seen, TrainingReport(**{**found.notes, "cached": cached}))

@@ -49,6 +49,30 @@ def test_scores_are_those_of_the_textbook(recipe: LSTMRecipe, double: bool, erro
         np.testing.assert_allclose(scores.nll_eos[i], nll[-1], rtol=error)
 
 
+def test_a_long_line_is_read_in_pieces_and_loses_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece begins as a line does, so that the memory that a line needs does not grow with it."""
+    line = " ".join(WORDS[i % 30] for i in range(11))
+    texts = ["w7 w8", line, "", line]
+    model, widths = network().double(), []
+    whole = score_text(model, VOCABULARY.encode(texts), torch.arange(len(VOCABULARY)) != 5)
+    log_probs = model.log_probs
+    monkeypatch.setattr(model, "log_probs", lambda b, p: (widths.append(b.tokens.shape[1]), log_probs(b, p))[1])
+    monkeypatch.setattr("lm_eval.lstm.LONGEST", 5)
+    encoded = VOCABULARY.encode(texts)
+    found = score_text(model, encoded, torch.arange(len(VOCABULARY)) != 5)
+    assert max(widths) == 5
+    ids = encoded.tokens[encoded.offsets[1] : encoded.offsets[2]].tolist()
+    parts = [token_nll(model, ids[start : start + 5]) for start in (0, 5, 10)]
+    assert sum(map(len, parts)) == 12
+    for i in (1, 3):
+        np.testing.assert_allclose(found.nll[i], sum(part.sum() for part in parts), rtol=1e-12)
+        np.testing.assert_allclose(found.nll_eos[i], parts[2][-1], rtol=1e-12)
+    for i in (0, 2):
+        np.testing.assert_allclose(found.nll[i], whole.nll[i], rtol=1e-12)
+    assert (found.n_tokens.tolist(), found.n_oov.tolist()) == (whole.n_tokens.tolist(), whole.n_oov.tolist())
+    assert found.n_oov[1] == 1
+
+
 @pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-5), ("bf16", 0.02)])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_probabilities_of_the_next_token_sum_to_one(recipe: LSTMRecipe, precision: str, error: float) -> None:
