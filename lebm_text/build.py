@@ -33,6 +33,7 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
+from lebm_text.text.tokenizers import Tokenizer
 
 __all__ = [
     "LatentModel",
@@ -87,6 +88,8 @@ def build_model(
         "tied": sizes.tied,
         "n_layers": sizes.n_layers,
         "n_heads": sizes.n_heads,
+        "word_dropout": sizes.word_dropout,
+        "unk_id": Tokenizer.unk_id,
     }
     of_prior = {
         "hidden_dim": sizes.prior_hidden_dim,
@@ -95,7 +98,11 @@ def build_model(
     }
     classes = (_class("prior", sizes.prior, trust_plugins), _class("generator", sizes.generator, trust_plugins))
     prior = _make(Prior, classes[0], shared | of_prior)
+    if sizes.word_dropout and "word_dropout" not in inspect.signature(classes[1]).parameters:
+        raise InputError(f"model.word_dropout has no effect with {sizes.generator}, which takes no such argument")
     generator = _make(Generator, classes[1], shared | of_text | of_generator)
+    null = nn.Parameter(torch.zeros(sizes.latent_dim)) if sizes.z_dropout else None
+    generator.register_parameter("null_latent", null)  # of any class; None is in no state_dict
     if isinstance(config.inference, AmortizedConfig):
         return LatentModel(prior, generator, _make(LSTMEncoder, LSTMEncoder, shared | of_text))
     return LatentModel(prior, generator)

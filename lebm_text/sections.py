@@ -67,6 +67,10 @@ class ModelConfig(Section):
     n_heads: int = setting(4, in_range, 1, MAX_SIZE)  # of a transformer, which needs H to be a multiple of 2 n_heads
     # on embeddings and on what layers put out, in the generator's update only
     dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
+    # the share of sentences of which that update is told a learned null vector in the place of z
+    z_dropout: float = setting(0.0, in_range, 0.0, 0.5)
+    # the share of words that it reads as <unk>
+    word_dropout: float = setting(0.0, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
     prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
     energy_bound: float = setting(0.0, in_range, *_PENALTY)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
@@ -79,6 +83,8 @@ class ModelConfig(Section):
                 "model.tied needs model.embedding_dim = model.hidden_dim, "
                 f"got {self.embedding_dim} and {self.hidden_dim}"
             )
+        if self.z_dropout and not self.latent_dim:
+            raise InputError("model.z_dropout has no effect with model.latent_dim = 0, which has no z")
 
 
 @dataclass(frozen=True)

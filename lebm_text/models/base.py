@@ -150,5 +150,9 @@ class Generator(Protocol):
 
 
 def null_latent(generator: Generator) -> Tensor:
-    """The z (D,) with which a generator is a language model: 0."""
-    return next(generator.parameters()).new_zeros(generator.latent_dim)
+    """The z (D,) with which a generator is a language model: the one that z-dropout has taught it, else 0.
+
+    `lebm_text.build` gives any generator a parameter of that name where it is trained with z-dropout.
+    """
+    learned: Tensor | None = getattr(generator, "null_latent", None)
+    return next(generator.parameters()).new_zeros(generator.latent_dim) if learned is None else learned

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.models.lstm import LSTM, LSTMWeights
-from lebm_text.models.modules import Affine, constant, dropout, version
+from lebm_text.models.modules import Affine, constant, drop_words, dropout, version
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
@@ -53,6 +53,8 @@ class LSTMGenerator(LSTM):
         latent_dim, embedding_dim, hidden_dim: D (0: a language model), E, H.
         bos_id: first input of every sentence.
         dropout: rate on embeddings and LSTM outputs, used by `log_likelihood` alone.
+        word_dropout: rate at which words are read as `unk_id`, there alone.
+        unk_id: that of `<unk>`.
         tied: the output weights are the embeddings (E = H).
         compute_dtype: type of the operands of large matrix products; all else is in the parameters' type.
         init_range: parameters start uniform in ±init_range.
@@ -70,6 +72,8 @@ class LSTMGenerator(LSTM):
         hidden_dim: int,
         bos_id: int,
         dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        unk_id: int = 1,
         tied: bool = False,
         compute_dtype: torch.dtype = torch.float32,
         init_range: float = 0.1,
@@ -82,7 +86,8 @@ class LSTMGenerator(LSTM):
             latent_dim=latent_dim,
             compute_dtype=compute_dtype,
         )
-        self.latent_dim, self.bos_id, self.dropout, self.init_range = latent_dim, bos_id, dropout, init_range
+        self.latent_dim, self.bos_id, self.unk_id, self.init_range = latent_dim, bos_id, unk_id, init_range
+        self.dropout, self.word_dropout = dropout, word_dropout
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocab_size, hidden_dim))
         self.output_bias = nn.Parameter(torch.empty(vocab_size))
         self.initial_h = Affine(latent_dim, hidden_dim)
@@ -116,6 +121,7 @@ class LSTMGenerator(LSTM):
         """
         packing = _packing(batch)
         inputs, targets = self._inputs_and_targets(batch, packing)
+        inputs = drop_words(inputs, self.word_dropout, self.unk_id, self.bos_id, rng)
         weights = self.weights()
         inputs = weights.prepare(dropout(F.embedding(inputs, self.embedding), self.dropout, rng))
         hidden = weights.scan(inputs, packing, z, self.initial_h(z), self.initial_c(z))

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Affine", "constant", "dropout", "version"]
+__all__ = ["Affine", "constant", "drop_words", "dropout", "version"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -27,6 +27,17 @@ def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
     keep = 1.0 - rate
     mask = torch.empty(values.shape, device=values.device).bernoulli_(keep, generator=rng).div_(keep)
     return values * mask.to(values.dtype)
+
+
+def drop_words(ids: Tensor, rate: float, unk_id: int, bos_id: int, rng: torch.Generator | None) -> Tensor:
+    """`<unk>` in the place of some of the words that are read, never of `<s>` (Bowman et al., CoNLL 2016, section 3.1).
+
+    A generator that cannot rely on the words before has more need of z.
+    """
+    if rng is None or rate == 0:
+        return ids
+    dropped = torch.empty(ids.shape, device=ids.device).bernoulli_(rate, generator=rng) > 0
+    return ids.masked_fill(dropped & (ids != bos_id), unk_id)
 
 
 def constant(module: ModuleT) -> ModuleT:

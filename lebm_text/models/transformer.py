@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.models.modules import Affine, constant, dropout, version
+from lebm_text.models.modules import Affine, constant, drop_words, dropout, version
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch
@@ -74,6 +74,8 @@ class TransformerGenerator(nn.Module):
         n_layers, n_heads: L, and the parts of H that attend apart.
         bos_id: first token that is read.
         dropout: rate on embeddings, on what each block adds, and on the last states, in `log_likelihood` alone.
+        word_dropout: rate at which words are read as `unk_id`, there alone.
+        unk_id: that of `<unk>`.
         tied: the output weights are the embeddings.
         compute_dtype: type of the operands of matrix products; all else is in the parameters' type.
         init_range: matrices and p start uniform in ±init_range, other biases at 0, scales of norms at 1.
@@ -96,6 +98,8 @@ class TransformerGenerator(nn.Module):
         n_heads: int,
         bos_id: int,
         dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        unk_id: int = 1,
         tied: bool = False,
         compute_dtype: torch.dtype = torch.float32,
         init_range: float = 0.1,
@@ -107,8 +111,9 @@ class TransformerGenerator(nn.Module):
                 "model.generator = transformer needs model.embedding_dim = model.hidden_dim, a multiple of twice "
                 f"model.n_heads, got {embedding_dim}, {hidden_dim} and {n_heads}"
             )
-        self.latent_dim, self.bos_id, self.n_heads = latent_dim, bos_id, n_heads
-        self.dropout, self.compute_dtype, self.init_range = dropout, compute_dtype, init_range
+        self.latent_dim, self.bos_id, self.unk_id, self.n_heads = latent_dim, bos_id, unk_id, n_heads
+        self.dropout, self.word_dropout = dropout, word_dropout
+        self.compute_dtype, self.init_range = compute_dtype, init_range
         self.embedding = nn.Parameter(torch.empty(vocab_size, hidden_dim))
         self.prefix = Affine(latent_dim, N_PREFIX * hidden_dim)
         self.layers = nn.ModuleList(_Layer(hidden_dim, latent_dim) for _ in range(n_layers))  # type: ignore[assignment]
@@ -167,7 +172,7 @@ class TransformerGenerator(nn.Module):
     def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and the parameters; `rng` draws dropout masks."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
-        hidden = packing.pack(self._read(dropout(self._embed(batch), self.dropout, rng), z, rng))
+        hidden = packing.pack(self._read(dropout(self._embed(batch, rng), self.dropout, rng), z, rng))
         log_probs = self.output_layer().log_probs(dropout(hidden, self.dropout, rng), packing.pack(batch.tokens))
         return packing.sum_by_row(log_probs)
 
@@ -189,8 +194,9 @@ class TransformerGenerator(nn.Module):
     def _head_dim(self) -> int:
         return self.embedding.shape[1] // self.n_heads
 
-    def _embed(self, batch: Batch) -> Tensor:
-        return F.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id), self.embedding)
+    def _embed(self, batch: Batch, rng: torch.Generator | None = None) -> Tensor:
+        ids = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
+        return F.embedding(drop_words(ids, self.word_dropout, self.unk_id, self.bos_id, rng), self.embedding)
 
     def _prefix(self, z: Tensor) -> Tensor:
         """(B, J, H)"""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group
 
@@ -47,6 +47,7 @@ PANELS = (
         {
             "valid_ppl_posterior": "posterior z",
             "valid_ppl_prior": "prior z",
+            "valid_ppl_null": "without z",
             "valid_ppl_bound": "bound on the model's",
             "valid_ppl": "language model",
         },
@@ -77,11 +78,12 @@ PANELS = (
     Panel("gradient norms", {"grad_generator": "generator", "grad_encoder": "encoder", "grad_prior": "prior"}),
     Panel("tokens per second", {"tokens_per_second": ""}),
 )
-_DASHES = ("-", "--", "-.", ":")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # as many as a panel has lines
 _TABLE = {
     "valid_ppl_posterior": "perplexity, posterior z",
     "valid_ppl_shuffled": "another's z",
     "valid_ppl_prior": "prior z",
+    "valid_ppl_null": "without z",
     "valid_ppl_bound": "bound",
     "valid_ppl": "perplexity",
     "valid_kl": "KL, nats",
@@ -130,7 +132,7 @@ class Curves(Report):
                 axis.legend(fontsize="small")
         return figure
 
-    def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, str]]:
+    def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, Any]]:
         """Label, points, colour and dashes of each line: runs differ by colour, the lines of each by dashes."""
         for number, (run, curves) in enumerate(self.runs.items()):
             for i, ((key, name), dashes) in enumerate(zip(panel.keys.items(), _DASHES, strict=False)):

@@ -65,6 +65,7 @@ _HEADLINES = {
     "valid_ppl": "perplexity",
     "valid_ppl_posterior": "perplexity with posterior z",
     "valid_ppl_prior": "with prior z",
+    "valid_ppl_null": "without z",
     "valid_ppl_bound": "at most",
     "valid_kl": "held-out KL",
     "valid_kn5": "KN5 reverse perplexity",

@@ -1,8 +1,8 @@
 r"""One learner: modules, optimisers and random streams, and the update that moves them together.
 
-Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. Where q(z|x)
-has a density the generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves an encoder,
-too; with D = 0 it is −log p(x). So it is in the epochs in which a generator starts as a language model, with z = 0 and
+Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. Where q(z|x) has a density the
+generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves an encoder, too; with D = 0 it
+is −log p(x). So it is in the epochs in which a generator starts as a language model, with the null vector for z and
 nothing else that moves.
 
 A Langevin step s on a density of curvature c ends at variance 1 / (c (1 − c s²/4)), not 1 / c. The longer the step, the
@@ -28,7 +28,7 @@ from lebm_text.config import Config
 from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.models.base import Batch, Prior, null_latent
 from lebm_text.processes import ALONE, Processes, Share
-from lebm_text.random import Rng, draw_normal, stream
+from lebm_text.random import Rng, draw_normal, draw_uniform, stream
 from lebm_text.sections import MAX_STEPS, MOST_HALVINGS
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
 from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
@@ -120,9 +120,9 @@ class Trainer:
         if self.memory is not None and has_z:  # of the rows of other processes, too
             self.memory[batch.index] = share.gather(positive.z).to(self.memory.device)
 
-        z = positive.z if has_z else null_latent(generator).expand(len(positive.z), -1)
+        z, told = self._told(positive.z, share, step)
         log_likelihood = generator.log_likelihood(share.batch, z, rng=self._dropout(step))
-        loss = generator_loss(log_likelihood, self.mean_batch_size, infer.penalty(positive, prior))
+        loss = generator_loss(log_likelihood, self.mean_batch_size, told * infer.penalty(positive, prior))
         z_positive = positive.z.detach()
         norms = self._backward(loss, z_positive, z_negative, share)
 
@@ -189,8 +189,26 @@ class Trainer:
                 del states[parameter]
             return
         generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
+        if self.config.model.z_dropout:
+            null_latent(generator).detach().zero_()
         rate = self.optimizers["generator"].param_groups[0]["lr"]
         self.optimizers["generator"] = Adam(generator.parameters(), lr=rate, fused=True)
+
+    def _told(self, z: Tensor, share: Share, step: int) -> tuple[Tensor, Tensor | float]:
+        """The z (b, D) that the generator's update is told, and whether it is z⁺ (b,): then its KL costs, too.
+
+        The null vector stands in for it in `model.z_dropout` of all sentences, and where there is none yet. (Ho and
+        Salimans, 2022, drop the condition of a diffusion model so.)
+        """
+        settings, generator = self.config, self.model.generator
+        if not z.shape[1]:
+            return null_latent(generator).expand(len(z), -1), 1.0
+        if not settings.model.z_dropout:
+            return z, 1.0
+        # Of the whole batch, and of each update its own: the same for any number of processes, and after a stop.
+        rng = share.rng(stream(settings.training.seed, f"dropout of z {step}", self.device))
+        told = draw_uniform(rng, (len(z), 1), self.device) >= settings.model.z_dropout
+        return torch.where(told, z, null_latent(generator)), told.squeeze(1)
 
     def _prior_learns(self, epoch: float) -> bool:
         settings = self.config.training

@@ -63,7 +63,8 @@ def validate(
         valid_f_posterior and valid_f_prior. A batch of one sentence takes a z of the batch before for another's; where
         there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. Where
         q(z|x) has a density also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z
-        valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. For D = 0, and after epochs in which
+        valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. With z-dropout also those for null,
+        exactly a language model's, which it is trained to be along. For D = 0, and after epochs in which
         a generator starts as a language model, there is no z, and all there is are valid_nll and valid_ppl, those of a
         language model.
     """
@@ -85,6 +86,8 @@ def validate(
         everyones = share.gather(positive.z)
         another, before = everyones.roll(1, 0) if len(everyones) > 1 else before, everyones[:1]
         further = {} if positive.base_kl is None else {"kl": positive.base_kl}
+        if config.model.z_dropout:
+            z["null"] = null_latent(model.generator).expand_as(positive.z)
         if another is not None:
             z["shuffled"] = share.rows(another)
             further["shuffled_tokens"] = share.batch.lengths
@@ -94,9 +97,9 @@ def validate(
     if not has_z:
         return _perplexity("", -sums["x"] / n_tokens)
     figures = {f"valid_{name}": sums[name] / len(corpus) for name in ("f_posterior", "f_prior")}
-    counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens}
+    counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens, "null": n_tokens}
     for name, n in counted.items():
-        if n:
+        if n and name in sums:
             figures |= _perplexity(f"_{name}", -sums[name] / n)
     if "kl" in sums:
         figures["valid_kl"] = sums["kl"] / len(corpus)

@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "encoder": {"inference": {"kind": "amortized", "free_bits": 0.5}},
     "local": {"inference": {"kind": "local", "n_steps": 4}},
     "language-model": {"model": {"latent_dim": 0, "dropout": 0.0}},
-    "starting": {"training": {"n_epochs": 2, "init": "lm", "init_epochs": 1}},
+    "starting": {"model": {"z_dropout": 0.4}, "training": {"n_epochs": 2, "init": "lm", "init_epochs": 1}},
 }
 
 

@@ -27,6 +27,8 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "model.n_layers": (["1", "1024"], ["0", "1025", "1.5"]),
     "model.n_heads": (["1", "8"], ["0", "-1"]),
     "model.dropout": (["0", "0.99"], ["1", "-0.1", "nan", "high"]),
+    "model.z_dropout": (["0", "0.2", "0.5"], ["0.51", "-0.1", "none"]),
+    "model.word_dropout": (["0", "0.99"], ["1", "-0.1", "none"]),
     "model.tied": (["true", "false"], ["1", "yes", "none"]),
     "model.prior_hidden_dim": (["1"], ["0"]),
     "model.energy_bound": (["0", "5"], ["-1", "Infinity"]),
@@ -258,6 +260,7 @@ def test_a_language_model_has_no_z(assignments: list[str]) -> None:
         (["training.init=runs/lm", "training.init_epochs=2"], "belong together, got 2 and runs/lm"),
         (["training.init=lm", "training.init_epochs=20"], "must be below training.n_epochs = 20, got 20"),
         (["training.init=lm", "training.init_epochs=2", "model.latent_dim=0"], "is a language model"),
+        (["model.latent_dim=0", "model.z_dropout=0.1"], "no effect with model.latent_dim = 0"),
         (["training.select=last", "training.patience=2"], "nothing to look at with training.select = last"),
         *(
             (["inference.kind=amortized", "inference.pretrain_epochs=1", *start], "one or the other")

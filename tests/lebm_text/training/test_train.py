@@ -137,6 +137,8 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "model.embedding_dim": (5, "weights"),
     "model.hidden_dim": (5, "weights"),
     "model.dropout": (0.5, "weights"),
+    "model.z_dropout": (0.5, "weights"),
+    "model.word_dropout": (0.5, "weights"),
     "model.tied": (True, "weights"),
     "model.prior_hidden_dim": (4, "weights"),
     "model.energy_bound": (0.5, "weights"),
