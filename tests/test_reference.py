@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ def _typed(path: Path) -> Iterator[list[str]]:
     """Every `lebm-text …` in the code of a document, as a shell takes it apart."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in re.findall(r"^(?:    |\$ )?(lebm-text [a-z].*|torchrun .* -m -- lebm_text .*)$", text, re.MULTILINE):
-        words = shlex.split(re.split(r"\s#\s|[|;>]", line)[0])
+        found = shlex.shlex(line, posix=True, punctuation_chars="|;<>")
+        found.whitespace_split = True
+        words = list(takewhile(lambda word: not set(word) <= set("|;<>"), found))
         yield words[next(i for i, word in enumerate(words) if word in ("lebm-text", "lebm_text")) + 1 :]
 
 
