@@ -42,7 +42,7 @@ def check_guidance(generator: Generator, weight: float) -> None:
     in_range("guidance", from_plain(float, weight, "guidance", strict=True), 0.0, MAX_GUIDANCE)
     if weight != 1 and _null(generator) is None:
         raise InputError(
-            "guidance needs a model that has learned to speak without z: train one with --set model.z_dropout=0.1"
+            "guidance needs a model that has learned to speak without z; train one with model.z_dropout = 0.1"
         )
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lebm_text.build import LatentModel
+
 __all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
 
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
@@ -69,6 +71,14 @@ class FrontierSettings(JudgeSettings):
         ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
         ways += [("greedy", 1.0)] if self.greedy else []
         return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
+
+    def check_model(self, model: LatentModel) -> None:
+        """Raises InputError for a model without what `prior_temperature` or `guidance` needs."""
+        from lebm_text.generation.guidance import check_guidance
+        from lebm_text.generation.latents import PriorLatents
+
+        check_guidance(model.generator, self.guidance)
+        PriorLatents(model.prior, model.generator, self.prior_temperature)
 
     def headroom(self, run: Run) -> list[Decoding]:
         """What `oracle` adds, at every temperature. Raises InputError for a language model."""
@@ -189,8 +199,10 @@ def compute(
     Arguments and what is raised are those of `lebm_text.reports.perplexity.compute`.
     """
     settings = settings or FrontierSettings()
-    if not isinstance(source, Run) and (settings.prior_temperature, settings.guidance) != (1, 1):
-        raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
+    if (settings.prior_temperature, settings.guidance) != (1, 1):
+        if not isinstance(source, Run):
+            raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
+        settings.check_model(source.model(device="cpu").model)  # before minutes of work
     decodings = settings.decodings()
     if settings.oracle:
         if not isinstance(source, Run):
