@@ -231,7 +231,7 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
             process.communicate()
     assert both[0].returncode == 1
     last = said.strip().splitlines()[-1]
-    assert last.startswith("lebm-text: error: another process of this run has ended") and "--resume" in last
+    assert last.startswith("lebm-text: error: another process of this run has ended") and "when it is resumed" in last
     assert "Traceback" not in said
     checkpoint = load_checkpoint(out / "checkpoints")
     assert checkpoint.notice is None and checkpoint.state["progress"]["step"] >= 2

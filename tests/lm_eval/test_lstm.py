@@ -10,6 +10,7 @@ import torch
 
 from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
+from lebm_text.text.batching import Batch
 from lm_eval.judges import LSTMRecipe
 from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
 
@@ -53,10 +54,16 @@ def test_a_long_line_is_read_in_pieces_and_loses_no_word(monkeypatch: pytest.Mon
     """Each piece begins as a line does, so that the memory that a line needs does not grow with it."""
     line = " ".join(WORDS[i % 30] for i in range(11))
     texts = ["w7 w8", line, "", line]
-    model, widths = network().double(), []
+    model = network().double()
+    widths: list[int] = []
     whole = score_text(model, VOCABULARY.encode(texts), torch.arange(len(VOCABULARY)) != 5)
     log_probs = model.log_probs
-    monkeypatch.setattr(model, "log_probs", lambda b, p: (widths.append(b.tokens.shape[1]), log_probs(b, p))[1])
+
+    def watched(batch: Batch, packing: Packing) -> torch.Tensor:
+        widths.append(batch.tokens.shape[1])
+        return log_probs(batch, packing)
+
+    monkeypatch.setattr(model, "log_probs", watched)
     monkeypatch.setattr("lm_eval.lstm.LONGEST", 5)
     encoded = VOCABULARY.encode(texts)
     found = score_text(model, encoded, torch.arange(len(VOCABULARY)) != 5)

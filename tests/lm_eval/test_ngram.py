@@ -130,7 +130,7 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_text_too_large_is_refused_before_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: 1000)
-    with pytest.raises(InputError, match="--ngram-backend lmplz"):
+    with pytest.raises(InputError, match="n-gram backend lmplz"):
         NgramModel.train(["a b c"] * 10, KneserNeySettings())
 
 

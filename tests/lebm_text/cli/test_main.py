@@ -171,7 +171,7 @@ def test_another_distributions_lm_eval_is_one_line(
         main(["try"])
     monkeypatch.setitem(sys.modules, "lm_eval", types.ModuleType("lm_eval"))
     assert main(["try"]) == 2
-    assert "same import name" in one_line(capsys)
+    assert "is that of another package" in one_line(capsys)
 
 
 @pytest.fixture

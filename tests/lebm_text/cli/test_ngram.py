@@ -186,7 +186,7 @@ def test_text_beyond_memory_is_refused_before_it_is_read(
     monkeypatch.setattr("lm_eval.kenlm.machine_bytes", lambda: 1000)
     monkeypatch.setattr("lebm_text.cli.ngram.read_text", lambda _path: pytest.fail("was read"))
     assert main(["ngram", "train", str(text), "-o", str(tmp_path / "model.arpa")]) == 2
-    assert "--ngram-backend lmplz" in one_line(capsys)
+    assert "n-gram backend lmplz" in one_line(capsys)
 
 
 def test_file_that_is_no_model(text: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(EVAL.parent, run)
     assert main(["compare", str(run), str(run), str(FRONTIER)]) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())  # of lines as wide as the terminal
     assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
     assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()

@@ -136,6 +136,8 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "model.latent_dim": (2, "weights"),
     "model.embedding_dim": (5, "weights"),
     "model.hidden_dim": (5, "weights"),
+    "model.n_layers": (1, "weights"),
+    "model.n_heads": (1, "weights"),
     "model.dropout": (0.5, "weights"),
     "model.z_dropout": (0.5, "weights"),
     "model.word_dropout": (0.5, "weights"),
@@ -188,8 +190,11 @@ EFFECTS: dict[str, tuple[Any, str]] = {
 
 
 # Those that have an effect beside others alone.
+_TRANSFORMER = {"model": {"generator": "transformer", "embedding_dim": 8, "hidden_dim": 8, "n_heads": 2}}
 NEEDS: dict[str, dict[str, dict[str, Any]]] = {
     "inference.learning_rate": {"inference": {"kind": "local"}},
+    "model.n_layers": _TRANSFORMER,
+    "model.n_heads": _TRANSFORMER,
     "training.schedule_start": {"training": {"schedule": "linear"}},
 }
 # Those that only an encoder has.
