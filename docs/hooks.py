@@ -1,7 +1,7 @@
 """What mkdocs makes while it builds the site: tables of settings and presets, and pages of what lies outside docs/.
 
-A page asks for a table by `<!-- settings -->` or `<!-- presets -->`, so that it can be read without the site, too.
-What a setting means is the comment beside it in `lebm_text/sections.py`.
+A page asks for a table by `<!-- settings -->` or `<!-- presets -->`, and for a program by its path, so that it can be
+read without the site, too. What a setting means is the comment beside it in `lebm_text/sections.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from lebm_text.presets import PRESETS
 from lebm_text.sections import INFERENCE
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "data/README.md": "corpora.md"}
+OUTSIDE = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "data/README.md": "corpora.md",
+    "examples/images/README.md": "images.md",
+}
 """Documents that are pages of the site, too, and where."""
 
 SECTIONS: dict[str, list[type]] = {name: [kind] for name, kind in get_type_hints(Config).items()}
@@ -132,7 +137,7 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, page in OUTSIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=re.sub(r"\]\((\.\./)?docs/", "](", text)))
+        files.append(File.generated(config, page, content=re.sub(r"\]\((\.\./)*docs/", "](", text)))
     return files
 
 
@@ -142,6 +147,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for mark, table in tables.items():
         if mark in markdown:
             markdown = markdown.replace(mark, table())
+    markdown = re.sub(
+        r"<!-- (examples/\w+\.py) -->",
+        lambda match: f"```python\n{(ROOT / match[1]).read_text(encoding='utf-8')}```",
+        markdown,
+    )
     for name, target in OUTSIDE.items():
         markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(name)}", rf"](\1{target}", markdown)
     return markdown

@@ -324,7 +324,8 @@ def fed(
     """The Fréchet distance of the embeddings of samples and of real held-out text, and what neighbours say.
 
     Args:
-        samples, real: sentences.
+        samples: sentences.
+        real: sentences of real text, held out.
         encoder: one of sentence-transformers by name, or your own.
         n: sentences of each text, drawn without replacement; fewer where a text has fewer, equal of both.
         k: neighbours.

@@ -58,7 +58,8 @@ def fppl(
     those that it lacks, if it has `<unk>` itself). A warning tells if far more of the samples is than of real text.
 
     Args:
-        samples, real_train: sentences, words separated by blanks.
+        samples: sentences, words separated by blanks.
+        real_train: the same of real text.
         judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
         real_valid: what an LSTM judge stops on; n-gram judges need none.
         tokenize: the samples are raw text, whose words are first separated as those of `real_train` are.
@@ -87,7 +88,8 @@ def rppl(
     It falls with the number of samples: compare it at equal numbers alone.
 
     Args:
-        samples, real_test: sentences, words separated by blanks.
+        samples: sentences, words separated by blanks.
+        real_test: the same of real text, held out.
         judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.

@@ -88,6 +88,13 @@ def test_the_reference_says_what_the_code_does(hooks: Any) -> None:
     assert rows["model.prior"][2] == "`ebm`, `gaussian`, `package.module:Class`"
 
 
+def test_a_page_shows_a_program_and_leads_out_of_its_directory(hooks: Any) -> None:
+    page = "<!-- examples/new_prior.py -->\n[How](../../CONTRIBUTING.md)"
+    shown = hooks.on_page_markdown(page, None, None, None)
+    assert (ROOT / "examples" / "new_prior.py").read_text(encoding="utf-8") in shown
+    assert shown.endswith("```\n[How](../contributing.md)")
+
+
 def explained(section: str) -> set[str]:
     """Keys in the first column of the tables of a section of the page about figures."""
     text = FIGURES.partition(f"\n## {section}\n")[2].partition("\n## ")[0]

@@ -45,3 +45,10 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, code + done.stderr
     made = {"verses.txt", "runs/demo/model.safetensors", "runs/demo/eval/views.json", "runs/demo/report.html"}
     assert {name for name in made if (tmp_path / name).is_file()} == made
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "howto").glob("*.md")), ids=lambda path: path.stem)
+def test_programs_of_the_how_to_pages_run(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for program in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(program, str(path), "exec"), {})
+        assert all(float(line) > 1 for line in capsys.readouterr().out.splitlines())
