@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lebm_text.config import Config, InferenceConfig, PriorConfig, ShortRunConfig
+from lebm_text.config import Config
 from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
+from lebm_text.sections import InferenceConfig, PriorConfig, ShortRunConfig
 from lebm_text.text.batching import Batch
 
 __all__ = ["PlainGenerator", "PlainTrainer", "posterior_chain", "prior_chain", "sample_ids"]

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lebm_text.build import prior_chain
-from lebm_text.config import PriorConfig
 from lebm_text.models.priors import EBMPrior, base_log_prob
+from lebm_text.sections import PriorConfig
 from lebm_text.training.monitor import chain_gap, largest_curvature
 from lebm_text.training.trainer import CHECK_EVERY, LONG_STEP, prior_loss
 

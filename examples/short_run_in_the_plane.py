@@ -17,9 +17,9 @@ from learning_a_density import CENTRES, GRID, LINE, WEIGHTS, WIDTH, divergence, 
 from torch import Tensor
 
 from lebm_text.build import prior_chain
-from lebm_text.config import PriorConfig
 from lebm_text.models.priors import EBMPrior
 from lebm_text.reports.drawing import panels, save_picture
+from lebm_text.sections import PriorConfig
 from lebm_text.training.trainer import prior_loss
 
 CHAINS = ((5, 0.3), (10, 0.3), (160, 0.1))

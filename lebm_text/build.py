@@ -12,16 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lebm_text.config import (
-    AmortizedConfig,
-    Config,
-    InferenceConfig,
-    LocalConfig,
-    PriorConfig,
-    SemiAmortizedConfig,
-    ShortRunConfig,
-    VariationalConfig,
-)
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.inference.encoder import Amortized, LSTMEncoder, SemiAmortized
@@ -33,6 +24,15 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
+from lebm_text.sections import (
+    AmortizedConfig,
+    InferenceConfig,
+    LocalConfig,
+    PriorConfig,
+    SemiAmortizedConfig,
+    ShortRunConfig,
+    VariationalConfig,
+)
 from lebm_text.text.tokenizers import Tokenizer
 
 __all__ = [

@@ -15,35 +15,15 @@ from lebm_text.checks import from_plain, hint, one_of, parse_value
 from lebm_text.errors import InputError
 from lebm_text.sections import (
     INFERENCE,
-    AmortizedConfig,
     InferenceConfig,
-    LocalConfig,
     ModelConfig,
-    NoLatentConfig,
     PriorConfig,
-    SemiAmortizedConfig,
     ShortRunConfig,
     TextConfig,
     TrainingConfig,
-    VariationalConfig,
 )
 
-__all__ = [
-    "INFERENCE",
-    "RESOLVED_AT_START",
-    "AmortizedConfig",
-    "Config",
-    "InferenceConfig",
-    "LocalConfig",
-    "ModelConfig",
-    "NoLatentConfig",
-    "PriorConfig",
-    "SemiAmortizedConfig",
-    "ShortRunConfig",
-    "TextConfig",
-    "TrainingConfig",
-    "VariationalConfig",
-]
+__all__ = ["RESOLVED_AT_START", "Config"]
 
 RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
 """Values that leave a setting open until a run starts; its config.json has what was decided."""

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from lebm_text.config import INFERENCE, Config
+from lebm_text.config import Config
 from lebm_text.presets import PRESETS, preset
 from lebm_text.reports import KINDS
+from lebm_text.sections import INFERENCE
 from lebm_text.training.train import train
 
 from .lebm_text.cli.commands import all_commands

@@ -17,9 +17,10 @@ from torch import Tensor
 from lebm_text import __version__
 from lebm_text.build import LatentModel
 from lebm_text.checks import whole
-from lebm_text.config import Config, InferenceConfig
+from lebm_text.config import Config
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng, draw_uniform
+from lebm_text.sections import InferenceConfig
 from lebm_text.text.tokenizers import Tokenizer
 
 from .decoding import Decoded, DecodeSettings, decode

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
 
-from lebm_text.config import PriorConfig
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
+from lebm_text.sections import PriorConfig
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 

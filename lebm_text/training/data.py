@@ -10,8 +10,8 @@ from itertools import compress, islice
 
 import numpy as np
 
-from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
+from lebm_text.sections import TextConfig
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import encode_split, pack

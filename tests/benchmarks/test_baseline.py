@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.ablation import Ablated
 from benchmarks.baseline import PlainGenerator, PlainTrainer, posterior_chain, sample_ids
-from lebm_text.config import ShortRunConfig
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.sections import ShortRunConfig
 
 from ..lebm_text.toy import BOS, EOS, VOCABULARY, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
 

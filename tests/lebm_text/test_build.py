@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lebm_text.build import build_inference, build_model, geometric, linear
-from lebm_text.config import Config, ShortRunConfig
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.base import NoLatent
 from lebm_text.inference.encoder import Amortized, SemiAmortized
@@ -22,6 +22,7 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
+from lebm_text.sections import ShortRunConfig
 
 from .toy import LATENT, Mixture, gap, normal, seeded, toy_config, toy_prior
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.config import Config, PriorConfig
+from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.sections import PriorConfig
 
 # Every field: values that it takes, values that it refuses (all by --set, as text).
 FIELDS: dict[str, tuple[list[str], list[str]]] = {

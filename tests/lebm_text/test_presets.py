@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 import pytest
 
-from lebm_text.config import INFERENCE, Config
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.sections import INFERENCE
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
-from lebm_text.config import INFERENCE, Config
+from lebm_text.config import Config
+from lebm_text.sections import INFERENCE
 from lebm_text.visible import visible
 
 from ..tiny import tiny_model

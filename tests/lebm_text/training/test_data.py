@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.config import TextConfig
 from lebm_text.errors import InputError
+from lebm_text.sections import TextConfig
 from lebm_text.text import reading
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import data

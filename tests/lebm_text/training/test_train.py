@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from lebm_text.config import INFERENCE, Config
+from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.models.generator import LSTMGenerator
+from lebm_text.sections import INFERENCE
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
