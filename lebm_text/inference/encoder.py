@@ -28,6 +28,7 @@ from lebm_text.models.base import Batch, Generator, Prior
 from lebm_text.models.lstm import LSTM
 from lebm_text.models.packing import Packing
 from lebm_text.random import Rng, draw_normal
+from lebm_text.samplers.langevin import step_sizes
 from lebm_text.text.batching import Batch as Sentences
 
 __all__ = ["Amortized", "LSTMEncoder", "SemiAmortized"]
@@ -102,9 +103,8 @@ class SemiAmortized(Amortized):
         """Those of q_λ after K steps; a gradient in them passes to the encoder unchanged."""
         first: Moments = self.encoder(batch)
         likelihood = generator.likelihood(batch)
-        sizes = self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
         refined = torch.cat(first, dim=1).detach()
-        for size in sizes:
+        for size in step_sizes(self.step_size, self.n_steps):
             noise = draw_normal(rng, first.mean.shape, refined.device).to(refined.dtype)
             refined = refined + (0.5 * size**2) * self.slope(refined, noise, prior, likelihood)
         return Moments(*(own + (end - own).detach() for own, end in zip(first, refined.chunk(2, dim=1), strict=True)))

@@ -21,7 +21,7 @@ from lebm_text.inference.base import InferenceResult
 from lebm_text.inference.recorded import StaticDensity, captured, static_chain
 from lebm_text.models.base import Batch, Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
-from lebm_text.samplers.langevin import gradient, langevin
+from lebm_text.samplers.langevin import gradient, langevin, step_sizes
 from lebm_text.text.batching import Batch as Sentences
 from lebm_text.text.batching import PaddedBatch
 from lebm_text.transfer import send
@@ -54,11 +54,7 @@ class LangevinChain:
 
     @property
     def distance(self) -> float:
-        return sum(size**2 for size in self._sizes) / 2
-
-    @property
-    def _sizes(self) -> Sequence[float]:
-        return self.step_size if isinstance(self.step_size, Sequence) else [self.step_size] * self.n_steps
+        return sum(size**2 for size in step_sizes(self.step_size, self.n_steps)) / 2
 
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Self:
         """The same with other settings; the last step size holds for steps beyond."""
@@ -84,7 +80,8 @@ class LangevinChain:
         if not isinstance(logdensity, StaticDensity) and callback is None:
             logdensity = StaticDensity.of(logdensity, z) or logdensity
         if isinstance(logdensity, StaticDensity):
-            return static_chain(logdensity, z, step_sizes=self._sizes, noise_scale=self.noise_scale, rng=rng)
+            sizes = step_sizes(self.step_size, self.n_steps)
+            return static_chain(logdensity, z, step_sizes=sizes, noise_scale=self.noise_scale, rng=rng)
         slope = partial(gradient, logdensity)
         return langevin(
             logdensity,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.models.lstm import LSTM, LSTMWeights
-from lebm_text.models.modules import Affine, constant, drop_words, dropout, version
+from lebm_text.models.modules import Affine, constant, drop_words, dropout, require_version, version
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
@@ -181,8 +181,7 @@ class Likelihood:
 
     def _by_row(self, z: Tensor, of_tokens: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         generator = self._generator
-        if version(generator) != self._made:
-            raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
+        require_version(generator, self._made)
         copies, rows = z.shape[:-2].numel(), z.shape[-2]
         packing, inputs, targets = self._packing.repeat(copies), self._inputs, self._targets
         if copies > 1:

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lebm_text.models.modules import Embedded
 from lebm_text.models.packing import Packing
 
 __all__ = ["LSTM", "LSTMWeights", "compute_dtype", "library_runs", "lstm_scan", "resolve_precision"]
@@ -33,7 +34,7 @@ __all__ = ["LSTM", "LSTMWeights", "compute_dtype", "library_runs", "lstm_scan", 
 TF32_SINCE = (8, 0)  # the compute capability from which cuDNN rounds float32 operands of an LSTM to 10 bits
 
 
-class LSTM(nn.Module):
+class LSTM(Embedded):
     """Parameters of token embeddings and an LSTM over them; subclasses add what reads its states, and draw all values.
 
     Args:
@@ -59,16 +60,6 @@ class LSTM(nn.Module):
         self.latent_weight = None if latent_dim is None else nn.Parameter(torch.empty(4 * hidden_dim, latent_dim))
         self.recurrent_weight = nn.Parameter(torch.empty(4 * hidden_dim, hidden_dim))
         self.gate_bias = nn.Parameter(torch.empty(4 * hidden_dim))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.embedding.device
-
-    @property
-    def operand_dtype(self) -> torch.dtype:
-        """The type of matrix operands: a float64 module keeps its own."""
-        return self.embedding.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
 
     def weights(self, *, bias_per_row: bool = False) -> LSTMWeights:
         """The weights as they are used, differentiable; see `LSTMWeights.bias_per_row`."""

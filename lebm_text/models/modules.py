@@ -1,4 +1,4 @@
-"""What generators share: affine maps without values of their own, dropout from a stream, modules held constant."""
+"""What networks share: embeddings, affine maps without values of their own, dropout from a stream, constants."""
 
 from __future__ import annotations
 
@@ -8,9 +8,26 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Affine", "constant", "drop_words", "dropout", "version"]
+__all__ = ["Affine", "Embedded", "constant", "drop_words", "dropout", "require_version", "version"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Embedded(nn.Module):
+    """A network that reads tokens by `embedding`, with operands of matrix products in `compute_dtype`."""
+
+    embedding: nn.Parameter
+    compute_dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.embedding.device
+
+    @property
+    def operand_dtype(self) -> torch.dtype:
+        """The type of matrix operands: a float64 module keeps its own."""
+        return self.embedding.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
 
 
 class Affine(nn.Linear):
@@ -54,3 +71,9 @@ def constant(module: ModuleT) -> ModuleT:
 def version(module: nn.Module) -> int:
     """Rises with every change of a parameter in its place."""
     return sum(parameter._version for parameter in module.parameters())
+
+
+def require_version(generator: nn.Module, made: int) -> None:
+    """Raise RuntimeError if a generator's `version` is another one than when its `likelihood(batch)` was made."""
+    if version(generator) != made:
+        raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")

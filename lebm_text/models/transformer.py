@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.models.modules import Affine, constant, drop_words, dropout, version
+from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout, require_version, version
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch
@@ -64,7 +64,7 @@ class TransformerState:
         return replace(self, memory=torch.cat(both), length=length, z=z)
 
 
-class TransformerGenerator(nn.Module):
+class TransformerGenerator(Embedded):
     """p(x|z) over a closed vocabulary.
 
     Args:
@@ -134,16 +134,6 @@ class TransformerGenerator(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.weight.fill_(1.0)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.embedding.device
-
-    @property
-    def operand_dtype(self) -> torch.dtype:
-        """The type of matrix operands: a float64 module keeps its own."""
-        return self.embedding.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
-
     def output_layer(self) -> OutputLayer:
         """The weights of the softmax as they are used."""
         weight = self.embedding if self.output_weight is None else self.output_weight
@@ -159,8 +149,7 @@ class TransformerGenerator(nn.Module):
         embedded, targets = fixed._embed(batch), packing.pack(batch.tokens)
 
         def log_likelihood(z: Tensor) -> Tensor:
-            if version(fixed) != made:
-                raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")
+            require_version(fixed, made)
             copies, rows = z.shape[:-2].numel(), z.shape[-2]
             hidden = fixed._read(embedded.repeat(copies, 1, 1), z.reshape(copies * rows, z.shape[-1]))
             packed = hidden.view(copies, rows, *hidden.shape[1:])[:, packing.row, packing.time]

@@ -16,12 +16,17 @@ from torch import Tensor
 
 from lebm_text.random import Rng, draw_normal
 
-__all__ = ["gradient", "langevin", "langevin_step"]
+__all__ = ["gradient", "langevin", "langevin_step", "step_sizes"]
 
 
 def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, noise_scale: float = 1.0) -> Tensor:
     """One update, with the gradient of the log density and N(0, 1) noise given; all (..., D)."""
     return z + (0.5 * step_size**2) * grad + (step_size * noise_scale) * noise
+
+
+def step_sizes(step_size: float | Sequence[float], n_steps: int) -> list[float]:
+    """One for each step, of one for all or one for each."""
+    return [float(s) for s in step_size] if isinstance(step_size, Sequence) else [float(step_size)] * n_steps
 
 
 def langevin(
@@ -50,7 +55,7 @@ def langevin(
     Raises:
         ValueError: a step size that is not positive, a wrong number of them, a negative n_steps or noise_scale.
     """
-    sizes = [float(s) for s in step_size] if isinstance(step_size, Sequence) else [float(step_size)] * n_steps
+    sizes = step_sizes(step_size, n_steps)
     if n_steps < 0 or len(sizes) != n_steps:
         raise ValueError(f"n_steps must be >= 0 and match step_size, got {n_steps} and {len(sizes)} step sizes")
     if any(not size > 0 for size in sizes):

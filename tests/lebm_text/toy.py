@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lebm_text.config import Config
 from lebm_text.inference.short_run import LangevinChain
+from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, base_log_prob
 from lebm_text.random import Rng, draw_normal, draw_uniform
@@ -44,6 +45,20 @@ def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **option
     """V = 12, D = 3, E = 5, H = 6, with weights so large that every term counts."""
     sizes = {"latent_dim": LATENT, "embedding_dim": 5, "hidden_dim": 6, "init_range": 0.8} | options
     return LSTMGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **sizes).to(dtype)
+
+
+def by_steps(generator: Generator, batch: Batch, z: Tensor) -> Tensor:
+    """log p(x|z) (B,), one word after the other as decoding goes, without a gradient."""
+    lengths = batch.lengths
+    state, token = generator.start(z), torch.full((len(lengths),), BOS)
+    total = torch.zeros(len(lengths), dtype=torch.float64)
+    for t in range(int(lengths[0])):
+        logits, state = generator.step(token, state)
+        assert logits.shape == (len(lengths), VOCABULARY)
+        assert not logits.requires_grad
+        token = batch.tokens[:, t]
+        total += torch.where(t < lengths, logits.log_softmax(-1).gather(1, token[:, None])[:, 0], 0.0)
+    return total
 
 
 def toy_prior(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: Any) -> EBMPrior:
