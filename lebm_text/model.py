@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,11 +30,12 @@ from lebm_text.generation.latents import PriorLatents
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
-from lebm_text.run import CONFIG, WEIGHTS, read_config
+from lebm_text.run import CONFIG, WEIGHTS, Run, read_config
+from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.store import atomic_write_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
-from lebm_text.training.checkpoint import JSON, load_weights, save_weights
+from lebm_text.training.checkpoint import JSON, check_shapes, load_weights, save_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,6 +74,7 @@ class LatentEBM:
         """Read a run directory, or any with config.json, a tokenizer and model.safetensors.
 
         Args:
+            directory: or the name of a model on the Hugging Face Hub, `user/model`, which is kept in the cache.
             device: auto (a CUDA device if there is one), cpu, cuda, …
             precision: of matrix products: fp32, bf16 or auto; not that of the training, so that the same
                 weights give the same sentences on machines with and without bf16.
@@ -81,7 +84,7 @@ class LatentEBM:
         Raises:
             InputError: something is missing, damaged or does not belong together.
         """
-        directory = Path(directory)
+        directory = local_directory(directory)
         config = read_config(directory)
         tokenizer = load_tokenizer(directory)
         path = directory / WEIGHTS
@@ -106,7 +109,7 @@ class LatentEBM:
                 rng=torch.Generator().manual_seed(0),
                 trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
             )
-        _check_fit(path, weights, model)
+        check_shapes(path, weights, model)
         if is_of_package(config):
             model.to_empty(device=device)
         model.load_state_dict(weights)
@@ -119,6 +122,14 @@ class LatentEBM:
         atomic_write_json(directory / CONFIG, self.config.to_dict())
         self.tokenizer.save(directory)
         save_weights(directory / WEIGHTS, self.model.state_dict(), weights_metadata(self.tokenizer))
+
+    def push_to_hub(self, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
+        """Put the model on the Hugging Face Hub: its address there. `sharing.push.push` puts a whole run there."""
+        from lebm_text.sharing.push import push
+
+        with TemporaryDirectory() as scratch:
+            self.save_pretrained(scratch)
+            return push(Run(scratch, trust_plugins=True), name, private=private, licence=licence)
 
     @property
     def device(self) -> torch.device:
@@ -382,14 +393,3 @@ def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]
     """
     own: dict[str, JSON] = {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
     return own | ({HALVINGS: halvings} if halvings else {})
-
-
-def _check_fit(path: Path, weights: dict[str, Tensor], model: LatentModel) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if odd := sorted(set(expected.items()) ^ set(found.items())):
-        name = odd[0][0]
-        raise InputError(
-            f"{path} does not fit {CONFIG} and the tokenizer: "
-            f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
-        )

@@ -37,6 +37,7 @@ CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safete
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
 LOCK = ".lock"  # held by the process that trains
 ASIDE, UNFINISHED = ".replaced", ".unfinished"  # the old run while a new one begins; marks one that has not begun
+PUBLISHED = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, METRICS)  # what is shared of a run
 # Of all that a run consists of config.json comes first: where it is, all is there.
 _ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE,
             TENSORBOARD)  # fmt: skip
@@ -73,10 +74,12 @@ class Run:
 
     @classmethod
     def find(cls, path: Path | None, *, data_dir: Path | None = None) -> Run:
-        """The run that was named, or the newest one. Raises InputError if that is none."""
+        """The run that was named, here or on the Hub, or the newest one. Raises InputError if that is none."""
         if path is None:
             return cls(newest_run(runs_directory()), data_dir=data_dir)
-        run = cls(path, data_dir=data_dir)
+        from lebm_text.sharing.hub import local_directory
+
+        run = cls(local_directory(path), data_dir=data_dir)
         _require_config(run.path)
         return run
 
@@ -120,6 +123,11 @@ class Run:
             with suppress(OSError):  # not empty
                 for each in made:
                     each.rmdir()
+
+    def is_training(self) -> bool:
+        """Whether a process trains here now, as far as can be known: see `lebm_text.store.lock`."""
+        with lock(self.path / LOCK) as alone:
+            return alone is False
 
     def require_own(self, *names: str) -> None:
         """Raise InputError if one of these entries, or what is in it, is a link that leads out of the run directory.

@@ -14,7 +14,7 @@ from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
 from .console import make_report
-from .options import DIRECTORY, SHARE, data_dir_option, report_options, scoring_options, split_option, whole
+from .options import RUN, SHARE, data_dir_option, report_options, scoring_options, split_option, whole
 
 __all__ = ["evaluate"]
 
@@ -22,7 +22,7 @@ __all__ = ["evaluate"]
 @click.command("eval")
 @click.argument("corpus")
 @data_dir_option
-@click.option("--run", "runs", type=DIRECTORY, multiple=True,
+@click.option("--run", "runs", type=RUN, multiple=True,
               help="A run trained on the normal text; repeatable. "
               "One without a learned prior is a baseline.")  # fmt: skip
 @click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "

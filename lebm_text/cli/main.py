@@ -82,6 +82,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "ngram": CommandEntry(".ngram", "Train and query n-gram language models."),
     "curves": CommandEntry(".curves", "Draw the training curves of runs."),
     "report": CommandEntry(".report", "One HTML page about a run: curves, samples, evaluations."),
+    "push": CommandEntry(".push", "Share a run on the Hugging Face Hub, with a card."),
     "compare": CommandEntry(".compare", "Which figures of runs or reports differ beyond their intervals."),
     "explain": CommandEntry(".explain", "What a signature says, in words."),
     "data": CommandEntry(".data", "List, fetch and check corpora; make one of your own text."),

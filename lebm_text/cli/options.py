@@ -28,6 +28,7 @@ __all__ = [
     "MAX_SEED",
     "NEW_DIRECTORY",
     "NEW_FILE",
+    "RUN",
     "SAMPLES_REPORT",
     "SHARE",
     "TEXT",
@@ -87,6 +88,15 @@ class _Input(_Path):
         return STDIN if value == "-" else path
 
 
+class _Run(_Path):
+    """A run directory, or the name of a model on the Hub, which is fetched when it is used."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from lebm_text.sharing.hub import is_hub_name
+
+        return Path(value) if is_hub_name(value) else super().convert(value, param, ctx)
+
+
 def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
     """The type of options that count something."""
     return click.IntRange(least, most)
@@ -95,6 +105,7 @@ def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
 VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
 MAX_SEED = 2**63 - 1  # the largest that torch takes
 DIRECTORY = _Path(exists=True, file_okay=False, path_type=Path)
+RUN = _Run(exists=True, file_okay=False, path_type=Path)
 TEXT = _Path(exists=True, dir_okay=False, path_type=Path)
 INPUT = _Input(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 SHARE = _FiniteRange(MIN_SHARE, 1)
@@ -150,8 +161,9 @@ verbose_option = click.option(
     help="Also print signatures, which say what a figure is, and checksums; JSON always has them.",
 )
 run_option = click.option(
-    "--run", type=DIRECTORY,
-    help="Run directory of the model.  [default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
+    "--run", type=RUN,
+    help="Run directory of the model, or user/model on the Hugging Face Hub.  "
+    "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
 )
 text_column_option = click.option(
     "--text-column", metavar="NAME",

@@ -33,7 +33,7 @@ from lebm_text.visible import named, visible
 
 from .repeat import commands, nearest_preset
 
-__all__ = ["render", "write_page"]
+__all__ = ["Grid", "parts", "render", "splits", "write_page"]
 
 _SENTENCES = 20  # read of each sample file
 _PAIRS = 50  # read of each file of reconstructions
@@ -144,7 +144,7 @@ def _content(run: Run) -> dict[str, Any]:
         "base": base,
         "changes": _dictionary(f"Settings that differ from the preset {base}", config.differences(preset(base))),
         "settings": _dictionary("All settings", _flat(config.to_dict())),
-        "corpus": _splits(corpus),
+        "corpus": splits(corpus),
         "machine": _dictionary("Machine and versions", _flat({**environment, "corpus": None})),
         "commands": list(dict.fromkeys(commands(run.config, run.name, corpus, records, stopped))),
         "signatures": {name: dict.fromkeys(sources_of(record)) for name, record in records.items()},
@@ -168,15 +168,15 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
         figures = report.figures() if picture_formats() else {}
         return [Markup(svg) for end, figure in figures.items() for svg in to_svg(figure, f"{ident}{end}")]
 
-    parts = _attempt(run, lambda: [*_parts(report.table())]) or []
-    return Shown(name, parts, _attempt(run, pictures) or [])
+    shown = _attempt(run, lambda: [*parts(report.table())]) or []
+    return Shown(name, shown, _attempt(run, pictures) or [])
 
 
-def _parts(group: Group) -> Iterator[Grid | str]:
+def parts(group: Group) -> Iterator[Grid | str]:
     """The tables and lines of a report."""
     for part in group.renderables:
         if isinstance(part, Group):
-            yield from _parts(part)
+            yield from parts(part)
         elif isinstance(part, Table):
             kinds = ["number" if column.justify == "right" else "" for column in part.columns]
             headings = [_cell(column.header, kind) for column, kind in zip(part.columns, kinds, strict=True)]
@@ -219,7 +219,7 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
     return found
 
 
-def _splits(corpus: Mapping[str, Any]) -> Grid:
+def splits(corpus: Mapping[str, Any]) -> Grid:
     """The text that the run was trained on, without its paths."""
     headings = ["split", "sentences", "words", "sha256"]
     rows = []

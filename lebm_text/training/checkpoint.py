@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes, atomic_writer, fsync_directory, sha256_file, sha256_json
@@ -27,6 +27,7 @@ from lebm_text.store import atomic_write_bytes, atomic_writer, fsync_directory, 
 __all__ = [
     "JSON",
     "Checkpoint",
+    "check_shapes",
     "flatten",
     "load_checkpoint",
     "load_weights",
@@ -187,6 +188,18 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if odd:
         raise InputError(f"{problem}: {odd[0]} holds nan or inf; weights are finite numbers")
     return tensors, notes
+
+
+def check_shapes(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Raise InputError unless the tensors of `path` are those of `model`, by name and shape."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if odd := sorted(set(expected.items()) ^ set(found.items())):
+        name = odd[0][0]
+        raise InputError(
+            f"{path} does not fit config.json and the tokenizer: "
+            f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
+        )
 
 
 def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

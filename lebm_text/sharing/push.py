@@ -1,0 +1,102 @@
+"""A run put on the Hugging Face Hub: weights, settings, vocabulary, figures of the training, and a card."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lebm_text.errors import InputError
+from lebm_text.run import ENVIRONMENT, PUBLISHED, REPORTS, Run
+from lebm_text.store import atomic_write_json, atomic_write_text
+from lebm_text.text.parts import HUB
+
+from .card import card
+from .hub import LIBRARY, NAME, UNKNOWN_LICENCE, hub
+
+__all__ = ["export", "push"]
+
+CARD = "README.md"
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+# Of env.json: what repeats the training, and nothing of whose machine it was.
+_SHARED = ("date", "lebm_text", "python", "packages", "threads", "processes", "precision", "cuda")
+
+
+def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
+    """Put a run on the Hub as the model `name`, `user/model`, which is made if there is none: its address.
+
+    One commit holds what `export` writes; what else lies there stays. Samples, checkpoints and text are never sent.
+
+    Args:
+        private: only you and those you let may read it; a model that is public already is refused.
+        licence: of the model, as the Hub names it, such as mit or cc-by-4.0.
+
+    Raises:
+        InputError: no token, no such name, not yours, not reachable; or what `export` raises.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name on the Hub: a model is user/model, in letters, digits, '-', '_' and '.'")
+    with TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        try:
+            with hub() as api:
+                from huggingface_hub import CommitOperationAdd, CommitOperationDelete, get_token
+
+                if get_token() is None:
+                    raise InputError("it takes a token of yours: hf auth login, or HF_TOKEN")
+                export(run, directory, name, licence)
+                if not api.repo_exists(name):
+                    api.create_repo(name, private=private or None)
+                info = api.model_info(name)
+                there = {each.rfilename for each in info.siblings or ()} - {".gitattributes"}
+                if private and not info.private:
+                    raise InputError("it is there already and public; change that on its page, or take another name")
+                if there and info.library_name != LIBRARY:
+                    raise InputError("it is there already and holds something else than a model of lebm-text")
+                made = sorted(path.name for path in directory.iterdir())
+                api.create_commit(
+                    name,
+                    [
+                        *(CommitOperationAdd(each, directory / each) for each in made),
+                        *(CommitOperationDelete(each) for each in there.intersection(PUBLISHED).difference(made)),
+                    ],
+                    commit_message=f"{run.name}, by lebm-text",
+                )
+        except InputError as error:
+            raise InputError(f"cannot push to {name}: {error}") from error
+    return f"{api.endpoint}/{name}"
+
+
+def export(run: Run, directory: Path, name: str, licence: str = UNKNOWN_LICENCE) -> None:
+    """Write what `push` sends into a directory: what the run has of `PUBLISHED`, env.json without its machine, a card.
+
+    Raises:
+        InputError: the run has no weights, is in training, has links that lead out of it, or cannot be loaded.
+    """
+    if not _LICENCE.fullmatch(licence):
+        raise InputError(f"a licence is named as the Hub does, such as mit, cc-by-4.0 or unknown, got {licence!r}")
+    run.require_own(*PUBLISHED, REPORTS)
+    if run.is_training():
+        raise InputError(f"a process is training in {run}; wait until it ends, or stop it")
+    text = card(run, name, licence)
+    for each in PUBLISHED:
+        if (run.path / each).is_file() and each != ENVIRONMENT:
+            shutil.copyfile(run.path / each, directory / each)
+    if run.environment_file.is_file():
+        atomic_write_json(directory / ENVIRONMENT, _without_machine(run.environment))
+    atomic_write_text(directory / CARD, text)
+
+
+def _without_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """env.json without paths, names of processors and the like; the text is one that is looked for by its name."""
+    shared = {key: environment[key] for key in _SHARED if key in environment}
+    corpus = environment["corpus"]
+    origin = corpus["origin"] if corpus["origin"] in ("directory", "package") else "fetched"
+    splits = {
+        split: {**described, "path": f"{corpus['name']}/{split}.txt"} for split, described in corpus["splits"].items()
+    }
+    source = {"source": corpus["source"]} if str(corpus.get("source")).startswith(HUB) else {}
+    return {**shared, "corpus": {"name": corpus["name"], "origin": origin, **source, "splits": splits}}
