@@ -77,7 +77,7 @@ def fetch(name: str) -> Path:
 def hub() -> Iterator[HfApi]:
     """The Hub's client, for $HF_ENDPOINT if that is set. Whatever fails inside is an InputError, without a name."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     bars = not are_progress_bars_disabled()
     disable_progress_bars()
