@@ -23,7 +23,7 @@ from lebm_text.sections import (
     TrainingConfig,
 )
 
-__all__ = ["RESOLVED_AT_START", "Config"]
+__all__ = ["RESOLVED_AT_START", "Config", "by_section", "read_assignments"]
 
 RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
 """Values that leave a setting open until a run starts; its config.json has what was decided."""
@@ -161,11 +161,29 @@ class Config:
         Raises:
             InputError: not of that form, or what `merge` raises.
         """
-        changes: dict[str, dict[str, Any]] = {}
-        for assignment in assignments:
-            path, separator, text = assignment.partition("=")
-            section, dot, key = path.strip().partition(".")
-            if not (separator and dot and section and key):
-                raise InputError(f"expected section.key=value, got {assignment!r}")
-            changes.setdefault(section, {})[key] = parse_value(text.strip())
-        return self.merge(changes)
+        return self.merge(by_section(read_assignments(assignments)))
+
+
+def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`section.key` → value, of `section.key=value` strings whose values are JSON, or bare words.
+
+    Raises:
+        InputError: one that is not of that form.
+    """
+    found = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not (separator and dot and section and key):
+            raise InputError(f"expected section.key=value, got {assignment!r}")
+        found[path.strip()] = parse_value(text.strip())
+    return found
+
+
+def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{section: {key: value}} of {"section.key": value}, or of what has that form already."""
+    sections: dict[str, Any] = {}
+    for name, value in values.items():
+        section, dot, key = name.partition(".")
+        sections[section] = {**sections.get(section, {}), key: value} if dot else value
+    return sections

@@ -161,8 +161,7 @@ class BleuScore:
 def self_bleu(sentences: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE) -> BleuScore:
     """Corpus BLEU of `n` sampled sentences, each against all the others; high means that they are alike."""
     chosen = _choose(sentences, n, seed)
-    references = [[other for j, other in enumerate(chosen) if j != i] for i in range(len(chosen))]
-    return _corpus_bleu(chosen, references, f"self-BLEU|n:{len(chosen)}|refs:all-others|seed:{seed}")
+    return _corpus_bleu(chosen, None, f"self-BLEU|n:{len(chosen)}|refs:all-others|seed:{seed}")
 
 
 def bleu_against(
@@ -170,7 +169,7 @@ def bleu_against(
 ) -> BleuScore:
     """Corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text."""
     chosen, real = _choose(sentences, n, seed), _choose(references, n, seed)
-    return _corpus_bleu(chosen, [real] * len(chosen), f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
+    return _corpus_bleu(chosen, real, f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
 
 
 @dataclass(frozen=True)
@@ -221,12 +220,38 @@ def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
     return [sentences[row] for row in np.sort(rows).tolist()]
 
 
-def _corpus_bleu(hypotheses: list[str], references: list[list[str]], label: str) -> BleuScore:
-    from sacrebleu.metrics.bleu import BLEU
+def _corpus_bleu(hypotheses: list[str], references: list[str] | None, label: str) -> BleuScore:
+    """sacrebleu's corpus BLEU of sentences that share their references; None: each against all the others.
 
-    streams = [list(stream) for stream in zip(*references, strict=True)]
-    if not streams:
+    n-grams are counted once for all sentences, where sacrebleu counts those of all references for each.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.helpers import extract_all_word_ngrams
+
+    of_own = references is None
+    counted = [extract_all_word_ngrams(sentence, 1, _ORDERS) for sentence in hypotheses]
+    pool = counted if references is None else [extract_all_word_ngrams(line, 1, _ORDERS) for line in references]
+    n_references = len(pool) - of_own
+    if not hypotheses or n_references < 1:
         return BleuScore(0.0, label)
+    most: dict[tuple[str, ...], tuple[int, int, int]] = {}  # its greatest count, in which reference, the next greatest
+    for number, (grams, _) in enumerate(pool):
+        for gram, times in grams.items():
+            greatest, holder, next_greatest = most.get(gram, (0, -1, 0))
+            if times > greatest:
+                most[gram] = times, number, greatest
+            elif times > next_greatest:
+                most[gram] = greatest, holder, times
+    correct, total, length, reference_length = [0] * _ORDERS, [0] * _ORDERS, 0, 0
+    for number, (grams, n_words) in enumerate(counted):
+        for gram, times in grams.items():
+            greatest, holder, next_greatest = most.get(gram, (0, -1, 0))
+            total[len(gram) - 1] += times
+            correct[len(gram) - 1] += min(times, next_greatest if of_own and holder == number else greatest)
+        length += n_words
+        others = (words for other, (_, words) in enumerate(pool) if not (of_own and other == number))
+        reference_length += min(others, key=lambda words: (abs(words - n_words), words))
     metric = BLEU(tokenize="none", force=True)
-    score = metric.corpus_score(hypotheses, streams).score
+    metric.num_refs = n_references
+    score = metric.compute_bleu(correct, total, length, reference_length, smooth_method=metric.smooth_method).score
     return BleuScore(float(score), f"{label}|{metric.get_signature()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lebm_text.config import read_assignments
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import write_table
 from lebm_text.experiments.plan import read_experiment
@@ -29,8 +30,8 @@ __all__ = ["command"]
 @report_options(threads=True)
 def command(
     *, name: str, data_dir: Path | None, corpus: str | None, seeds: tuple[int, ...], rows: tuple[str, ...],
-    skip: tuple[str, ...], budget_minutes: float | None, choices: Path | None, jobs: int, out: Path | None,
-    plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
+    overrides: tuple[str, ...], skip: tuple[str, ...], budget_minutes: float | None, choices: Path | None, jobs: int,
+    out: Path | None, plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Carry out an experiment of the package (table1) or of a TOML file, and write its table.
 
@@ -39,7 +40,8 @@ def command(
     """
     if plan_only and (table_only or as_json):
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")
-    experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip)
+    settings = read_assignments(overrides)
+    experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip, settings=settings)
     taken = None if choices is None else read_choices(choices, experiment.trials)
     root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
     if not as_json:

@@ -296,6 +296,8 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,
                      help="Train the LSTM judge from so many seeds, for the spread."),
+        click.option("--diversity", is_flag=True,
+                     help="Also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text."),
         _backend_option,
         report_options(SAMPLES_REPORT),
     )
@@ -307,8 +309,6 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
         judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
         click.option("--calibrate", is_flag=True,
                      help="Also judge texts of known quality: n-gram samples, training text, a repeated block."),
-        click.option("--diversity", is_flag=True,
-                     help="Also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text."),
     )(command)
 
 
@@ -385,7 +385,9 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Train from this seed; repeatable."),
         click.option("--row", "rows", metavar="NAME", multiple=True,
                      help="This row alone; repeatable.  [default: all]"),
-        click.option("--skip", type=click.Choice(["lstm", "likelihood"]), multiple=True,
+        click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
+                     help="Change one setting of all rows, such as their size; may be repeated."),
+        click.option("--skip", type=click.Choice(["lstm", "likelihood", "fed"]), multiple=True,
                      help="Leave these judges out; repeatable."),
         click.option("--choices", type=TEXT,
                      help="Take the trials that this tuning.json chose, such as another corpus's, and tune nothing."),

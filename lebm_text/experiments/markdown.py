@@ -56,6 +56,10 @@ def markdown(results: Results, command: str) -> str:
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row["kn5"] for row in results.rows.values()):
         parts.append(_frontiers(results))
+    if "meaning" in results.real:
+        parts.append(_meaning(results))
+    if "variety" in results.real:
+        parts.append(_variety(results))
     if any(row["likelihood"] for row in results.rows.values()):
         parts.append(_likelihoods(results))
     if samplers := [text for text in results.known if _is_sampler(text)]:
@@ -128,6 +132,38 @@ def _frontiers(results: Results) -> str:
             lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
     table = _table(["row", "KN5", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+
+
+def _meaning(results: Results) -> str:
+    names = {"frechet": "Fréchet distance", "precision": "precision", "recall": "recall"}
+    return (
+        f"## What sentences are about\n\n{_by_decoding(results, 'meaning', names, (1, 3, 3))}\n\nOf sentence "
+        "embeddings beside those of held-out text; in the row of real text, training text: the least that there is to "
+        "reach. A low distance (× 1000) is good: the samples are about the same things as often. Precision is the "
+        "share of samples that are near some real sentence, recall the share of real sentences near some sample."
+    )
+
+
+def _variety(results: Results) -> str:
+    names = {"self_bleu": "self-BLEU", "in_train": "4-grams of train"}
+    return (
+        f"## How varied, how much copied\n\n{_by_decoding(results, 'variety', names, (1, 3))}\n\nNear those of real "
+        "text is good: a high self-BLEU says that samples are alike, a high share of 4-grams that stand in the "
+        "training text that they are put together from its pieces."
+    )
+
+
+def _by_decoding(results: Results, key: str, names: Mapping[str, str], digits: Sequence[int]) -> str:
+    decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row[key]))
+    rows = {row["label"]: row[key] for row in results.rows.values() if row[key]}
+    real = {name: {"value": value, "low": None} for name, value in results.real[key].items()}
+    lines = []
+    for (name, header), places in zip(names.items(), digits, strict=True):
+        lines.append(["real text", header, _value(real[name], places), *[_MISSING] * (len(decodings) - 1)])
+        for label, figures in rows.items():
+            cells = [_value(figures.get(decoding, {}).get(name), places) for decoding in decodings]
+            lines.append([label, header, *cells])
+    return _table(["row", "", *decodings], lines)
 
 
 def _likelihoods(results: Results) -> str:

@@ -3,7 +3,8 @@
 A row is one kind of model. Its settings stand on those of all rows, which stand on its preset; each of its trials
 changes some more, and the trial that does best on validation text decides for the row. A trial may be shorter than a
 run: settings that are counted in epochs are shortened with it. A row `like` another has no trials: it takes that row's
-configuration as chosen and changes its own settings alone.
+configuration as chosen and changes its own settings alone. Rows that `start` from another begin with the generator of
+its run. Two kinds of rows train nothing: those `of` another row, whose runs they decode in another way, and `samples`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.checks import at_least, file_name, from_plain, hint, one_of, positive
-from lebm_text.config import Config
+from lebm_text.config import Config, by_section
 from lebm_text.errors import InputError
-from lebm_text.presets import preset
+from lebm_text.presets import DEFAULT_PRESET, preset
 from lebm_text.reports.likelihood import LikelihoodSettings
 
 if sys.version_info >= (3, 11):
@@ -26,7 +27,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Experiment", "Row", "Tuning", "builtin_experiments", "likelihood_settings", "read_experiment"]
+__all__ = [
+    "Decoding",
+    "Experiment",
+    "Row",
+    "Settings",
+    "Tuning",
+    "builtin_experiments",
+    "likelihood_settings",
+    "read_experiment",
+]
 
 Settings = dict[str, Any]  # "section.key" → value
 
@@ -38,15 +48,46 @@ _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long, of `oracle`."""
+
+    prior_temperature: float = 1.0
+    guidance: float = 1.0
+    latents: str | None = None
+
+
+@dataclass(frozen=True)
 class Row:
-    """One kind of model: its preset, what it changes of it, and what is tried."""
+    """One kind of model: its preset, what it changes of it, and what is tried.
+
+    Attributes:
+        like: the row whose configuration, as chosen, this one takes and changes.
+        start: the row whose run from the same seed gives this one's generator its first weights; trials take the run
+            from the experiment's first seed.
+        of: the row whose runs are judged again under `decoding`; nothing is trained.
+        samples: a file of another system's sentences, one a line, beside the experiment's; nothing is trained.
+    """
 
     name: str
     label: str
-    preset: str
+    preset: str = DEFAULT_PRESET
     settings: Settings = field(default_factory=dict)
     trials: tuple[Settings, ...] = ()
     like: str | None = None
+    start: str | None = None
+    of: str | None = None
+    decoding: Decoding = field(default_factory=Decoding)
+    samples: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are models of this row."""
+        return self.of is None and self.samples is None
+
+    @property
+    def needs(self) -> list[str]:
+        """The rows that it cannot do without."""
+        return [name for name in (self.like, self.start, self.of) if name is not None]
 
 
 @dataclass(frozen=True)
@@ -66,6 +107,8 @@ class Experiment:
         seeds: of training; a row is trained once from each.
         n_samples: that are generated for each decoding.
         temperatures: at which the n-gram judge reads all rows; greedy decoding besides.
+        fed: also judge what sentences are about, by a sentence encoder.
+        diversity: also self-BLEU, and the share of n-grams that stand in the training text.
         lstm_seeds: of `seeds`, those whose samples at T = 1 an LSTM judge reads.
         likelihood_seeds: of `seeds`, those of whose runs `lebm-text likelihood` is asked.
         likelihood: its options, without dashes.
@@ -82,6 +125,8 @@ class Experiment:
     tuning: Tuning = field(default_factory=Tuning)
     n_samples: int = 10_000
     temperatures: tuple[float, ...] = (1.0, 0.9, 0.8, 0.6)
+    fed: bool = False
+    diversity: bool = False
     lstm_seeds: tuple[int, ...] = ()
     likelihood_seeds: tuple[int, ...] = ()
     likelihood: Settings = field(default_factory=dict)
@@ -128,9 +173,32 @@ class Experiment:
         return Config.from_dict(values)
 
     def is_settled(self, row: Row, chosen: Mapping[str, int]) -> bool:
-        """Whether all is known of a row's configuration: it has no trials, or one of them is chosen."""
-        tuned = row if row.like is None else self.row(row.like)
-        return not tuned.trials or tuned.name in chosen
+        """Whether all is known of a row's configuration: of its trials, and of those that it needs, one is chosen."""
+        return (not row.trials or row.name in chosen) and all(
+            self.is_settled(self.row(name), chosen) for name in row.needs
+        )
+
+    def start(self, row: Row) -> Row | None:
+        """The row whose run gives the first weights; of a row `like` another, the other's."""
+        name = row.start if row.like is None else self.row(row.like).start
+        return None if name is None else self.row(name)
+
+    @property
+    def first(self) -> Row:
+        """The first row that trains and needs no other: by way of its run real text is found."""
+        return next(row for row in self.rows if row.trains and not row.needs)
+
+    def source(self, row: Row) -> Row:
+        """The row whose runs are judged."""
+        return row if row.of is None else self.row(row.of)
+
+    def generations(self) -> list[list[Row]]:
+        """Rows in order; those that start from others come after them, with whoever needs them."""
+        depth = {row.name: self._depth(row) for row in self.rows}
+        return [[row for row in self.rows if depth[row.name] == n] for n in range(1 + max(depth.values()))]
+
+    def _depth(self, row: Row) -> int:
+        return max((self._depth(self.row(name)) + (name == row.start) for name in row.needs), default=0)
 
     @property
     def trials(self) -> dict[str, tuple[Settings, ...]]:
@@ -140,7 +208,7 @@ class Experiment:
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
         """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
-        n_runs, seeds = len(self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
+        n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
         lines = [
             f"{self.title}: corpus {self.corpus}, rows {', '.join(row.name for row in self.rows)}",
             f"{len(trials)} trials, then {n_runs} runs (seeds {seeds}), in {root}",
@@ -161,29 +229,37 @@ class Experiment:
         seeds: Sequence[int] = (),
         rows: Sequence[str] = (),
         skip: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> Experiment:
-        """With another corpus, other seeds, some rows only, or without the judges in `skip` (lstm, likelihood).
+        """With another corpus, other seeds, some rows only, without the judges in `skip` (lstm, likelihood, fed).
 
-        Rows that a chosen row is like come along. Raises InputError for rows that there are not.
+        Rows that a chosen row needs come along. `settings` are of all rows, before what their trials change. Raises
+        InputError for rows that there are not and settings that do not go together.
         """
         wanted = [self.row(name) for name in rows] or list(self.rows)
-        wanted += [self.row(row.like) for row in wanted if row.like is not None]
+        for row in wanted:  # grows on the way
+            wanted += [self.row(name) for name in row.needs]
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
+        if settings:
+            kept = tuple(_with(row, settings) if row.trains else row for row in kept)
         seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # one asked for twice is still one run
         lstm_seeds, likelihood_seeds = (
             () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
             for judge, of_judge in (("lstm", self.lstm_seeds), ("likelihood", self.likelihood_seeds))
         )
-        return dataclasses.replace(
+        narrowed = dataclasses.replace(
             self,
             corpus=corpus or self.corpus,
             seeds=seeds,
             rows=kept,
+            fed=self.fed and "fed" not in skip,
             lstm_seeds=lstm_seeds,
             likelihood_seeds=likelihood_seeds,
             compare=tuple(pair for pair in self.compare if names.issuperset(pair)),
         )
+        _check(narrowed)
+        return narrowed
 
 
 def builtin_experiments() -> dict[str, Path]:
@@ -203,10 +279,20 @@ def read_experiment(name_or_file: str) -> Experiment:
         raise InputError(f"cannot read the experiment {path}: {error}") from None
     try:
         experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
+        experiment = dataclasses.replace(experiment, rows=tuple(_beside(path, row) for row in experiment.rows))
         _check(experiment)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return experiment
+
+
+def _with(row: Row, settings: Mapping[str, Any]) -> Row:
+    return dataclasses.replace(row, settings={**row.settings, **settings})
+
+
+def _beside(path: Path, row: Row) -> Row:
+    """Its samples lie beside the file, wherever the command is given."""
+    return row if row.samples is None else dataclasses.replace(row, samples=str(path.parent / row.samples))
 
 
 def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
@@ -231,8 +317,8 @@ def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
 
 def _check(experiment: Experiment) -> None:
     """Make every configuration once, so that a mistake in the last row does not show after a day."""
-    if not experiment.rows or not experiment.seeds:
-        raise InputError("an experiment needs at least one row and one seed")
+    if not any(row.trains for row in experiment.rows) or not experiment.seeds:
+        raise InputError("an experiment needs at least one row that trains and one seed")
     file_name("name", experiment.name)
     for row in experiment.rows:
         file_name("a row's name", row.name)
@@ -250,7 +336,9 @@ def _check(experiment: Experiment) -> None:
             raise InputError(f"two rows have the same {what}")
     if len(set(experiment.seeds)) < len(experiment.seeds):
         raise InputError("a seed is named twice in seeds")
-    n_trials = {row.name: len(row.trials) for row in rows if row.like is None}
+    for row in rows:
+        _check_needs(experiment, row)
+    n_trials = {row.name: len(row.trials) for row in rows if row.like is None and row.trains}
     if len(set(n_trials.values())) > 1:
         counts = ", ".join(f"{name} {n}" for name, n in n_trials.items())
         raise InputError(f"every row needs the same number of trials, here are: {counts}")
@@ -258,21 +346,39 @@ def _check(experiment: Experiment) -> None:
         experiment.row(name)
     likelihood_settings(experiment.likelihood)
     for row in experiment.rows:
-        if row.like is not None and (row.trials or experiment.row(row.like).like is not None):
-            raise InputError(f"row {row.name} is like {row.like}, so it has no trials, and {row.like} no like")
         try:
             for number in range(1, len(row.trials) + 1):
                 experiment.trial(row, number)
                 experiment.config(row, {row.name: number}, experiment.seeds[0])
-            if row.like is not None:
-                experiment.config(row, {row.like: 1}, experiment.seeds[0])
+            if row.like is not None or not row.trials:
+                experiment.config(row, dict.fromkeys(row.needs, 1), experiment.seeds[0])
         except InputError as error:
             raise InputError(f"row {row.name}: {error}") from None
 
 
+def _check_needs(experiment: Experiment, row: Row) -> None:
+    """What a row takes of another is there, and goes together with what it has of its own."""
+    if row.like is not None and (row.trials or row.start or experiment.row(row.like).like is not None):
+        raise InputError(f"row {row.name} is like {row.like}, so it has no trials and no start, and {row.like} no like")
+    if not row.trains and (row.trials or row.settings or row.like or row.start or (row.of and row.samples)):
+        raise InputError(f"row {row.name} trains nothing: beside its label it has `of` and `decoding`, or `samples`")
+    if row.decoding != Decoding() and row.of is None:
+        raise InputError(f"row {row.name} has a decoding, which is for a row `of` another")
+    if row.decoding.latents is not None:
+        one_of(f"row {row.name}: decoding.latents", row.decoding.latents, ("posterior", "long"))
+    for name in row.needs:
+        if not experiment.row(name).trains:
+            raise InputError(f"row {row.name} needs {name}, which trains nothing")
+    needed = list(row.needs)
+    for name in needed:  # grows on the way
+        needed += [other for other in experiment.row(name).needs if other not in needed]
+    if row.name in needed:
+        raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
+    if row.start is not None and any("training.init" in values for values in (row.settings, *row.trials)):
+        raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
+    if row.samples is not None and not Path(row.samples).is_file():
+        raise InputError(f"row {row.name}: there is no file {row.samples}")
+
+
 def _config(name: str, settings: Settings) -> Config:
-    changes: dict[str, dict[str, Any]] = {}
-    for path, value in settings.items():
-        section, _, key = path.partition(".")
-        changes.setdefault(section, {})[key] = value
-    return preset(name).merge(changes)
+    return preset(name).merge(by_section(settings))

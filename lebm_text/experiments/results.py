@@ -13,6 +13,7 @@ from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
@@ -31,12 +32,16 @@ from .statistics import (
     normal_interval,
     perplexity_interval,
 )
-from .steps import Log, calibrations, reports_of, require_same, run_directory, text_of, trial_directory
+from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import last_validation, seconds_trained
 
-__all__ = ["Results", "gather"]
+__all__ = ["MEANING", "Results", "gather"]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
+
+
+MEANING = ("frechet", "precision", "recall")
+_Figures = dict[str, dict[str, Interval]]  # decoding → figure → value
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class Results:
 
     Attributes:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
-            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, log Z, …).
-        real: by judge, perplexity of real held-out text.
+            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, log Z, …),
+            and by decoding `meaning` (frechet, precision, recall) and `variety` (self_bleu, in_train of 4-grams).
+        real: by judge, perplexity of real held-out text; under `meaning` and `variety` what these are of real text.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by decoding.
@@ -88,9 +94,9 @@ class _Sources:
 
 @dataclass(frozen=True)
 class _Seed:
-    """A run from one seed, and those of its reports that are of its weights, by name."""
+    """A run from one seed, none for samples of another system, and those of the reports that are as asked, by name."""
 
-    run: Run
+    run: Run | None
     reports: Mapping[str, Report]
 
 
@@ -105,11 +111,14 @@ def gather(experiment: Experiment, root: Path) -> Results:
     tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
     chosen = {name: choice["chosen"] for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
-    trained = [seed.run for of_row in seeds.values() for seed in of_row.values()]
+    trained = [seed.run for of_row in seeds.values() for seed in of_row.values() if seed.run is not None]
     _require_one_text(trained)
     trials = [Run(trial_directory(root, row, n)) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
     _add_environments([*trials, *trained], sources)
-    points = {name: {seed: _points(each, sources) for seed, each in of_row.items()} for name, of_row in seeds.items()}
+    points = {
+        row.name: {seed: _points(each, row, sources) for seed, each in seeds[row.name].items()}
+        for row in experiment.rows
+    }
     rows = {row.name: _row(row, seeds[row.name], points[row.name], sources) for row in experiment.rows}
     known = _known(experiment, root, log, trained)
     return Results(
@@ -135,19 +144,23 @@ def _seeds(
 ) -> dict[int, _Seed]:
     """Seed → run, of those that ended well."""
     found = {}
-    for seed in experiment.seeds:
-        run = Run(run_directory(root, row, seed))
+    trains = experiment.source(row)
+    for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
+        run = Run(run_directory(root, trains if trains.trains else experiment.first, seed))
         trained = log.last(f"{run.name} train")
         if not experiment.is_settled(row, chosen) or not run.weights_file.is_file():
             sources.missing.append(run.name)
         elif trained is not None and trained["status"]:
             sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
         else:
-            require_same(run, experiment.config(row, chosen, seed))
-            steps = {step.output.stem: step for step in reports_of(experiment, run.path, seed)}
+            if trains.trains:
+                config = experiment.config(trains, chosen, seed)
+                require_same(run, config, init=init_of(experiment, trains, root, seed))
+            steps = {step.output.stem: step for step in reports_of(experiment, row, root, seed)}
             done = {name: step for name, step in steps.items() if step.is_done(log)}
-            sources.missing += [f"{run.name} {name}" for name in steps if name not in done]
-            found[seed] = _Seed(run, {name: load(step.output) for name, step in done.items()})
+            sources.missing += [steps[name].name for name in steps if name not in done]
+            reports = {name.removesuffix(f"-{row.name}"): load(step.output) for name, step in done.items()}
+            found[seed] = _Seed(run if row.samples is None else None, reports)
     return found
 
 
@@ -175,7 +188,7 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
 
 
 def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
-    runs = [seed.run for seed in seeds.values()]
+    runs = [] if row.of else [seed.run for seed in seeds.values() if seed.run is not None]
     decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
     validations = [last_validation(run) for run in runs]
     return {
@@ -192,23 +205,71 @@ def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sou
         },
         "lstm": _lstm(list(seeds.values()), sources),
         "likelihood": _likelihoods(list(seeds.values()), sources),
+        "meaning": _by_decoding([_meaning(seed, row, sources) for seed in seeds.values()]),
+        "variety": _by_decoding([_variety(seed, row, sources) for seed in seeds.values()]),
     }
 
 
-def _points(seed: _Seed, sources: _Sources) -> Points:
+def _points(seed: _Seed, row: Row, sources: _Sources) -> Points:
     """Of a run's frontier report."""
     report, points = seed.reports.get("frontier"), Points()
     if not isinstance(report, Frontier):
         return points
-    for result in report.results:
-        decoding = GREEDY if result.decode == GREEDY else f"T={result.temperature:g}"
-        point = points.setdefault(decoding, {"distinct": 1 - result.samples.duplicate_rate})
+    for result in _of_row(report, row):
+        point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
         point[result.metric] = result.ppl
         sources.signatures[result.signature] = None
     for real in report.real:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
         sources.real[real.judge] = {"ppl": real.ppl, **fewer}
     return points
+
+
+def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
+    """Those of a report that are decoded as the row is."""
+    return [result for result in report.results if result.latents == row.decoding.latents]
+
+
+def _decoding(result: JudgedText) -> str:
+    """Another system's samples are as it draws them."""
+    return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
+
+
+def _meaning(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
+    """What sentences are about; where one seed is judged, with the report's intervals over its samples."""
+    report = seed.reports.get("frontier")
+    if not isinstance(report, Frontier) or report.real_meaning is None:
+        return {}
+    sources.real["meaning"] = {name: getattr(report.real_meaning, name) for name in MEANING}
+    sources.signatures[report.real_meaning.signature] = None
+    scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
+    return {
+        decoding: {name: Interval(getattr(score, name), *score.ci95[name], 1) for name in MEANING}
+        for decoding, score in scores.items()
+    }
+
+
+def _variety(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
+    """How alike sentences are, and how much they copy."""
+    report, found = seed.reports.get("frontier"), _Figures()
+    for result in _of_row(report, row) if isinstance(report, Frontier) else []:
+        if (looks := result.diversity) is not None:
+            figures = {"self_bleu": looks.self_bleu.score, "in_train": looks.in_train["4"]}
+            found[_decoding(result)] = {name: Interval(value, None, None, 1) for name, value in figures.items()}
+            sources.real["variety"] = {"self_bleu": looks.real_self_bleu.score, "in_train": looks.real_in_train["4"]}
+            sources.signatures |= dict.fromkeys((looks.self_bleu.signature, looks.signature))
+    return found
+
+
+def _by_decoding(seeds: Sequence[_Figures]) -> dict[str, dict[str, Any]]:
+    """Decoding → figure → interval over seeds; of one seed the figure's own."""
+    found: dict[str, dict[str, Any]] = {}
+    for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
+        figures = [seed[decoding] for seed in seeds if decoding in seed]
+        of_one = {name: asdict(interval) for name, interval in figures[0].items()}
+        values = [{name: interval.value for name, interval in each.items()} for each in figures]
+        found[decoding] = of_one if len(figures) == 1 else _each(values, mean_interval)
+    return found
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:

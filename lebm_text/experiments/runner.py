@@ -37,6 +37,7 @@ from .steps import (
     Step,
     Training,
     calibrations,
+    init_of,
     perform,
     reports_of,
     require_same,
@@ -98,12 +99,20 @@ class Runner:
         self.log = Log(self.root / LOG)
         self.threads = self.n_threads or default_threads(self.n_jobs)
 
-    def tune(self) -> dict[str, int]:
-        """Carry out all trials; returns the number of each row's chosen one. Writes tuning.json.
+    def carry_out(self, choices: Mapping[str, Any] | None = None) -> None:
+        """Tune, train and judge all rows; those that start from others after these. `choices`: in place of trials."""
+        chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
+        for rows in self.experiment.generations():
+            if choices is None:
+                chosen |= self.tune(rows)
+            self.train_and_judge(chosen, rows)
+
+    def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
+        """Carry out the trials of rows, or all; returns the number of each row's chosen one. Writes tuning.json.
 
         A row that has a trial which could not be finished and judged is left out: nothing can be chosen for it.
         """
-        rows = [row for row in self.experiment.rows if row.trials]
+        rows = [row for row in rows or self.experiment.rows if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
         self._carry_out("steps of trials", [steps for of_row in trials.values() for steps in of_row])
         choices = {}
@@ -120,13 +129,15 @@ class Runner:
         atomic_write_json(path, others | dict(choices))
         return {name: choice["chosen"] for name, choice in choices.items()}
 
-    def train_and_judge(self, chosen: Mapping[str, int]) -> None:
-        """Train and judge every row from every seed, the first seed of all rows first.
+    def train_and_judge(self, chosen: Mapping[str, int], rows: Sequence[Row] | None = None) -> None:
+        """Train and judge rows, or all, from every seed, the first seed of all rows first.
 
         Rows that need a choice which there is not are left out.
         """
-        rows = [row for row in self.experiment.rows if self.experiment.is_settled(row, chosen)]
-        runs = [(row, seed) for seed in self.experiment.seeds for row in rows]
+        trained = [
+            row for row in rows or self.experiment.rows if row.trains and self.experiment.is_settled(row, chosen)
+        ]
+        runs = [(row, seed) for seed in self.experiment.seeds for row in trained]
         for row, seed in runs:
             self._take_over_trial(row, chosen, seed)
         self._carry_out("steps of runs", [self.run_steps(row, chosen, seed) for row, seed in runs])
@@ -134,23 +145,29 @@ class Runner:
     def trial_steps(self, row: Row, number: int) -> list[Step]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
         config, path = self.experiment.trial(row, number), trial_directory(self.root, row, number)
-        require_same(Run(path), config, self.corpus)
+        init = init_of(self.experiment, row, self.root, self.experiment.seeds[0])
+        require_same(Run(path), config, self.corpus, init)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
-        train = Training(path, self.experiment.corpus, config, budget, self.data_dir)
+        train = Training(path, self.experiment.corpus, config, budget, self.data_dir, init)
         return [train, trial_report(self.experiment, path, self.data_dir)]
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
-        """A row's training from a seed and all its judgements; with the first run, those of texts of known quality.
+        """A row's training from a seed and all its judgements, those of rows `of` it among them.
 
-        Raises InputError if the run of another configuration is there.
+        With the first run come texts of known quality and rows that are samples. Raises InputError if the run of
+        another configuration is there.
         """
-        path = run_directory(self.root, row, seed)
-        config = self.experiment.config(row, chosen, seed)
-        require_same(Run(path), config, self.corpus)
-        train = Training(path, self.experiment.corpus, config, self.budget, self.data_dir)
-        first = (row, seed) == (self.experiment.rows[0], self.experiment.seeds[0])
-        calibration = calibrations(self.experiment, path, self.root, self.data_dir) if first else []
-        return [train, *reports_of(self.experiment, path, seed, self.data_dir), *calibration]
+        asked, path = self.experiment, run_directory(self.root, row, seed)
+        config, init = asked.config(row, chosen, seed), init_of(asked, row, self.root, seed)
+        require_same(Run(path), config, self.corpus, init)
+        train = Training(path, asked.corpus, config, self.budget, self.data_dir, init)
+        judged = [row, *(other for other in asked.rows if other.of == row.name)]
+        calibration = []
+        if (row, seed) == (asked.first, asked.seeds[0]):
+            judged += [other for other in asked.rows if other.samples is not None]
+            calibration = calibrations(asked, path, self.root, self.data_dir)
+        reports = [step for each in judged for step in reports_of(asked, each, self.root, seed, self.data_dir)]
+        return [train, *reports, *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
         """Where the chosen trial is this very run, of the same settings, seed and epochs, copy it."""
@@ -161,7 +178,8 @@ class Runner:
         if self.experiment.config(row, chosen, seed) != self.experiment.trial(row, number):
             return
         train, _ = self.trial_steps(row, number)
-        if train.is_done(self.log):
+        assert isinstance(train, Training)
+        if train.init == init_of(self.experiment, row, self.root, seed) and train.is_done(self.log):
             with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.parent) as scratch:
                 copy = shutil.copytree(train.run, Path(scratch, "run"))
                 with suppress(OSError):  # another process was as quick
@@ -255,7 +273,7 @@ def carry_out(
     root.mkdir(parents=True, exist_ok=True)
     runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop, n_threads)
     try:
-        runner.train_and_judge(runner.tune() if choices is None else runner.adopt(choices))
+        runner.carry_out(choices)
     except KeyboardInterrupt:
         logger.info("stopped; the same command goes on")
         raise

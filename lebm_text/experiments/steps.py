@@ -22,7 +22,7 @@ from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
-from lebm_text.store import sha256_json
+from lebm_text.store import sha256_file, sha256_json
 
 from .plan import Experiment, Row, likelihood_settings
 from .statistics import METRICS
@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "Training",
     "calibrations",
+    "init_of",
     "perform",
     "reports_of",
     "require_same",
@@ -52,6 +53,7 @@ class Training:
 
     Attributes:
         run: its directory.
+        init: the run whose generator's weights it begins with.
         budget: minutes of training that the run may take over all calls; None: no limit.
     """
 
@@ -60,6 +62,7 @@ class Training:
     config: Config
     budget: float | None = None
     data_dir: Path | None = None
+    init: Path | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +71,7 @@ class Training:
 
     def key(self) -> str:
         """What the training is of; how far it has come is in its run."""
-        return sha256_json([self.corpus, self.config.to_dict()])
+        return sha256_json([self.corpus, self.config.to_dict(), *([] if self.init is None else [self.init.name])])
 
     def is_done(self, log: Log) -> bool:
         """The run has ended, or its last call was given no less time than is asked for now, and took it."""
@@ -88,7 +91,8 @@ class Report:
 
     Attributes:
         output: its file.
-        of_corpus: it is about real text alone, and any run leads to it.
+        of_corpus: it is not about the run, which leads to the real text alone, as any run does.
+        samples: the file of sentences that it is about, if it is not about the run.
     """
 
     run: Path
@@ -96,6 +100,7 @@ class Report:
     output: Path
     of_corpus: bool = False
     data_dir: Path | None = None
+    samples: Path | None = None
 
     @property
     def name(self) -> str:
@@ -103,9 +108,11 @@ class Report:
         return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
 
     def key(self) -> str:
-        """A hash of the settings, and of the run's present weights or the corpus."""
+        """A hash of the settings, and of the run's present weights or the texts."""
         run = Run(self.run)
-        inputs = text_of(run) if self.of_corpus else run.weights_sha256
+        inputs: Any = text_of(run) if self.of_corpus else run.weights_sha256
+        if self.samples is not None:
+            inputs |= {"samples": sha256_file(self.samples)}
         return sha256_json([type(self.settings).__name__, asdict(self.settings), inputs])
 
     def is_done(self, log: Log) -> bool:
@@ -126,11 +133,12 @@ def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], 
 
         run = Run(step.run)
         begun = run.config_file.is_file()
+        init = {} if step.init is None else {"training": {"init": str(step.init)}}
         left = None if step.budget is None else max(step.budget - seconds_trained(run) / 60, 0.01)
         train(
             None if begun else step.corpus,
             out=step.run,
-            config=None if begun else step.config,
+            config=None if begun else step.config.merge(init),
             resume=begun,
             max_minutes=left,
             device=device,
@@ -146,13 +154,14 @@ def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], 
         on_progress(stage, done, total)
 
     run, settings = Run(step.run, data_dir=step.data_dir), replace(step.settings, device=device)
+    source = step.samples or run
     if not step.of_corpus:
         run.require_own(step.output.parent.name)
     report: AnyReport
     if isinstance(settings, FrontierSettings):
-        report = frontier.compute(run, settings, watch)
+        report = frontier.compute(source, settings, watch, corpus=run)
     elif isinstance(settings, PerplexitySettings):
-        report = perplexity.compute(run, settings, watch)
+        report = perplexity.compute(source, settings, watch, corpus=run)
     else:
         report = likelihood.compute(run, settings, watch)
     report.save(step.output)
@@ -199,6 +208,12 @@ def run_directory(root: Path, row: Row, seed: int) -> Path:
     return root / f"{row.name}-seed{seed}"
 
 
+def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | None:
+    """The run whose generator a row's run from a seed begins with."""
+    start = experiment.start(row)
+    return None if start is None else run_directory(root, start, seed)
+
+
 def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> Report:
     """Judge a trial on validation text."""
     settings = FrontierSettings(
@@ -211,20 +226,42 @@ def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None
     return Report(run, settings, run / "eval" / "tuning.json", data_dir=data_dir)
 
 
-def reports_of(experiment: Experiment, run: Path, seed: int, data_dir: Path | None = None) -> list[Report]:
-    """Judge a row's run on held-out text, the cheapest first."""
-    n, split = experiment.n_samples, experiment.split
+def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None) -> list[Report]:
+    """Judge a row's run, or its samples, on held-out text, the cheapest first."""
+    n, split, how = experiment.n_samples, experiment.split, row.decoding
+    run = run_directory(root, experiment.source(row), seed)
+    place, suffix = run / "eval", "" if row.trains else f"-{row.name}"
+    temperatures: tuple[float, ...] = experiment.temperatures
+    if row.samples is not None:
+        run = run_directory(root, experiment.first, seed)
+        place, temperatures = root / "samples", ()
     asked: dict[str, Settings] = {
-        "frontier": FrontierSettings(lm="kn5", split=split, n=n, temperatures=experiment.temperatures, seeds=(seed,))
+        "frontier": FrontierSettings(
+            lm="kn5",
+            split=split,
+            n=n,
+            temperatures=temperatures,
+            seeds=(seed,),
+            greedy=row.trains,
+            prior_temperature=how.prior_temperature,
+            guidance=how.guidance,
+            oracle=how.latents is not None,
+            fed=experiment.fed,
+            diversity=experiment.diversity,
+        )
     }
-    if seed in experiment.likelihood_seeds:
+    if row.trains and seed in experiment.likelihood_seeds:
         asked["likelihood"] = replace(likelihood_settings(experiment.likelihood), split=split)
-    if seed in experiment.lstm_seeds:
+    if row.of is None and seed in experiment.lstm_seeds:
         for metric in METRICS:
             asked[f"{metric}-lstm"] = PerplexitySettings(
-                metric=metric, lm="lstm", split=split, n=n, temperatures=(1.0,), seeds=(seed,)
+                metric=metric, lm="lstm", split=split, n=n, temperatures=temperatures and (1.0,), seeds=(seed,)
             )
-    return [Report(run, settings, run / "eval" / f"{name}.json", data_dir=data_dir) for name, settings in asked.items()]
+    samples = None if row.samples is None else Path(row.samples)
+    return [
+        Report(run, settings, place / f"{name}{suffix}.json", samples is not None, data_dir, samples)
+        for name, settings in asked.items()
+    ]
 
 
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[Report]:
@@ -246,13 +283,22 @@ def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path |
     return reports
 
 
-def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None) -> None:
+def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:
     """Raise InputError if there is a run of another configuration or on another text: not what is asked for.
 
-    `corpus`: sha256 of its splits; without it the text is not looked at.
+    Args:
+        corpus: sha256 of its splits; without it the text is not looked at.
+        init: the run that it should have begun with.
     """
     if not run.config_file.is_file():
         return
+    if init is not None:
+        config = config.merge({"training": {"init": run.config.training.init}})
+        first = run.environment.get("init")
+        if Run(init).weights_file.is_file() and (
+            not isinstance(first, dict) or first.get("weights_sha256") != Run(init).weights_sha256
+        ):
+            raise InputError(f"{run} did not begin with the weights that {init} has; delete it")
     if corpus is not None and text_of(run) != corpus:
         raise InputError(f"{run} was trained on another text of the name {run.corpus_name}; use another directory")
     if other := config.conflicts(run.config):

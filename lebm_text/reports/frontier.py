@@ -16,6 +16,7 @@ from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lm_eval.diversity import Diversity
 from lm_eval.embedding import EmbeddingScore, SentenceEncoder, load_encoder
 from lm_eval.protocol import METRICS
 
@@ -54,6 +55,7 @@ class FrontierSettings(JudgeSettings):
         oracle: also judge what no sampler of the model gives: sentences of z⁺ of training text, and of a prior chain
             ten times as long.
         fed: also judge what sentences are about, at most 3,000 of each text; see `lebm_text.reports.embedding`.
+        diversity: also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text.
     """
 
     greedy: bool = True
@@ -61,6 +63,7 @@ class FrontierSettings(JudgeSettings):
     guidance: float = 1.0
     oracle: bool = False
     fed: bool = False
+    diversity: bool = False
 
     def __post_init__(self) -> None:
         if self.lm is None and self.protocol == "default":
@@ -158,14 +161,18 @@ class Frontier(Judged):
             if real.rppl_at_n is not None:
                 cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
                 figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
-        described = new_table("what the samples look like", "decoding", "words", "empty", "cut", "dupl.", "copied")
+        varied = ("self-BLEU", "4-grams of train") if any(row.diversity for row in self.results) else ()
+        columns = ("decoding", "words", "empty", "cut", "dupl.", "copied", *varied)
+        described = new_table("what the samples look like", *columns)
         points = {point.text: point for point in [*self.points, *self.headroom]}
         for row in one_each(self.results, "text"):
             summary = row.samples
             rates = (summary.empty_rate, summary.truncated_rate, summary.duplicate_rate, summary.in_train_rate)
             cells = ["" if rate is None else f"{rate:.1%}" for rate in rates]
+            cells += _variety(row.diversity)
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
-        described.add_row("real data", f"{self.results[0].real.mean_length:.1f}")
+        of_real = ["", "", "", "", *_variety(self.results[0].diversity, of_real=True)] if varied else []
+        described.add_row("real data", f"{self.results[0].real.mean_length:.1f}", *of_real)
         lines = [*self.spread_lines(), *([_HEADROOM] if self.headroom else [])]
         lines += [] if self.real_meaning is None else [_FED.format(self.real_meaning.n)]
         return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
@@ -210,7 +217,7 @@ def compute(
         decodings += settings.headroom(source)
     encoder = _encoder(settings) if settings.fed else None  # refused before minutes of work, if it is not there
     judging = prepare(source, settings, decodings, on_progress, processes, corpus)
-    results = judging.results(METRICS)
+    results = judging.results(METRICS, with_diversity=settings.diversity)
     pairs = list(zip(results[::2], results[1::2], strict=True))
     points = [_point(*pair) for pair in pairs]
     meaning, real_meaning = ({}, None) if encoder is None else _meanings(judging, encoder)
@@ -250,6 +257,14 @@ def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, Emb
 def _meaning(score: EmbeddingScore | None) -> list[str]:
     """Cells; none without a score."""
     return [] if score is None else [f"{score.frechet:.1f}", f"{score.precision:.3f}", f"{score.recall:.3f}"]
+
+
+def _variety(found: Diversity | None, *, of_real: bool = False) -> list[str]:
+    """Cells; none where it was not asked for."""
+    if found is None:
+        return []
+    bleu, in_train = (found.real_self_bleu, found.real_in_train) if of_real else (found.self_bleu, found.in_train)
+    return [f"{bleu.score:.1f}", f"{in_train['4']:.3f}" if "4" in in_train else ""]
 
 
 def _point(forward: JudgedText, reverse: JudgedText) -> Point:

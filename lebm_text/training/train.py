@@ -16,7 +16,7 @@ import torch
 
 from lebm_text.build import build_model
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
-from lebm_text.config import Config
+from lebm_text.config import Config, by_section
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generation
@@ -157,11 +157,7 @@ def _override(config: Config, overrides: Overrides | None) -> Config:
     """`config` with some values replaced."""
     if not isinstance(overrides, Mapping):
         return config.override(overrides or ())
-    sections: dict[str, Any] = {}
-    for name, value in overrides.items():
-        section, dot, key = name.partition(".")
-        sections[section] = {**sections.get(section, {}), key: value} if dot else value
-    return config.merge(sections)
+    return config.merge(by_section(overrides))
 
 
 def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None) -> None:

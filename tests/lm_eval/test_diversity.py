@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
 
 from lm_eval.diversity import (
     bleu_against,
@@ -95,8 +97,23 @@ def test_bleu_of_references_is_100_and_samples_are_drawn_by_seed() -> None:
     assert self_bleu(lines, n=30, seed=1).signature != self_bleu(lines, n=30, seed=2).signature
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_bleu_is_what_sacrebleu_says_of_each_sentence_and_its_references(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lines, others = ([" ".join(rng.choice(list("abcd"), rng.integers(0, 12))) for _ in range(n)] for n in (15, 9))
+    by_sacrebleu = BLEU(tokenize="none", force=True)
+    references = [[*lines[:i], *lines[i + 1 :]] for i in range(15)]
+    of_others = by_sacrebleu.corpus_score(lines, list(zip(*references, strict=True)))
+    assert self_bleu(lines).score == pytest.approx(of_others.score, rel=1e-12)
+    assert self_bleu(lines).signature.endswith(str(by_sacrebleu.get_signature()))
+    of_real = by_sacrebleu.corpus_score(lines, [[line] * 15 for line in others])
+    assert bleu_against(lines, others).score == pytest.approx(of_real.score, rel=1e-12)
+    assert bleu_against(lines, others).signature.endswith(str(by_sacrebleu.get_signature()))
+
+
 def test_too_few_sentences_have_no_self_bleu() -> None:
     assert self_bleu(["alone here"]).score == 0
+    assert self_bleu([]).score == 0
 
 
 def test_comparison_puts_texts_of_one_size_side_by_side() -> None:

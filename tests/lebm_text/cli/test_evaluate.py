@@ -126,7 +126,7 @@ def test_every_point_has_its_distance_of_meaning_beside_real_text(
     for report_file in ("frontier", "embedding"):
         monkeypatch.setattr(f"lebm_text.reports.{report_file}.load_encoder", lambda *_, **__: Letters())
     monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
-    report = report_of(*ARGUMENTS, "--oracle", "--fed")
+    report = report_of(*ARGUMENTS, "--oracle", "--fed", "--diversity")
     points = report["points"] + report["headroom"]
     assert list(report["meaning"]) == [point["text"] for point in points]
     of_file = report_of("fed", "--samples", report["results"][0]["samples"]["path"], "--corpus", _corpus(grammar_run))
@@ -135,7 +135,10 @@ def test_every_point_has_its_distance_of_meaning_beside_real_text(
     plain = report_of(*ARGUMENTS)
     assert (plain["points"], plain["meaning"], plain["real_meaning"]) == (report["points"], {}, None)
     monkeypatch.setenv("COLUMNS", "200")
-    assert main([*ARGUMENTS, "--fed"]) == 0
+    copied = {row["text"]: row["diversity"]["in_train"]["4"] for row in report["results"]}
+    assert len(copied) == len(report["points"]) + len(report["headroom"])
+    assert all(0 <= share <= 1 for share in copied.values())
+    assert main([*ARGUMENTS, "--fed", "--diversity"]) == 0
     table = capsys.readouterr().out
     assert f"{report['meaning']['samples,greedy']['frechet']:.1f}" in table
     assert f"{report['real_meaning']['frechet']:.1f}" in table

@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from lebm_text.config import Config
-from lebm_text.experiments.plan import Experiment, Row, Tuning
+from lebm_text.experiments.plan import Decoding, Experiment, Row, Settings, Tuning
 from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.steps import Report, Step, Training
 from lebm_text.likelihood.estimates import Estimate
-from lebm_text.reports.frontier import Frontier, FrontierSettings
+from lebm_text.reports.frontier import Frontier, FrontierSettings, Point
+from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import KnownText, Perplexity, PerplexitySettings
+from lebm_text.run import Run
+from lm_eval.diversity import compare
+from lm_eval.embedding import EmbeddingScore
 
 REAL = 4.0
 SHA256 = {"train": "1", "valid": "2", "test": "3"}
@@ -50,6 +53,19 @@ def experiment(**changes: Any) -> Experiment:
     return Experiment(**(settings | changes))
 
 
+def started(samples: Path, **changes: Any) -> Experiment:
+    """A language model, rows that start from it, what a perfect prior would give, and a file of another system."""
+    rates: tuple[Settings, ...] = ({"training.learning_rate": 0.001}, {"training.learning_rate": 0.004})
+    rows = (
+        Row("other", "another system", samples=str(samples)),
+        Row("oracle", "a perfect prior", of="lebm", decoding=Decoding(latents="posterior")),
+        Row("gaussian", "its twin", settings={"model.prior": "gaussian"}, like="lebm"),
+        Row("lebm", "LEBM", trials=rates, start="lm"),
+        Row("lm", "a language model", "lm", trials=({"model.dropout": 0.0}, {"model.dropout": 0.5})),
+    )
+    return experiment(rows=rows, compare=(("lebm", "oracle"),), fed=True, diversity=True, **changes)
+
+
 def runner(
     root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, asked: Experiment | None = None, **settings: Any
 ) -> Runner:
@@ -60,7 +76,7 @@ def runner(
 
 def carry_out(root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, asked: Experiment | None = None) -> Runner:
     made = runner(root, program, monkeypatch, asked)
-    made.train_and_judge(made.tune())
+    made.carry_out()
     return made
 
 
@@ -82,19 +98,31 @@ class Program:
         if any(word in self.names[-1] for word in self.fail):
             return 2, "it went wrong"
         if isinstance(step, Training):
-            self._train(step.run, step.config)
+            self._train(step)
         else:
             step.output.parent.mkdir(parents=True, exist_ok=True)
             _report(step).save(step.output)
         return 0, ""
 
-    def _train(self, run: Path, config: Config) -> None:
+    def _train(self, step: Training) -> None:
+        run = step.run
         state = {"progress": {"seconds": 90.0, "finished": self.finished}}
         git = {"commit": "0123456789abcdef", "changed": False}
-        environment = {"git": git, "lebm_text": "0", "cpu": "a", "device_name": "a", "threads": 1, "precision": "fp32"}
-        values = config.to_dict()
+        environment: dict[str, Any] = {
+            "git": git,
+            "lebm_text": "0",
+            "cpu": "a",
+            "device_name": "a",
+            "threads": 1,
+            "precision": "fp32",
+        }
+        values = step.config.to_dict()
+        resolved: dict[str, Any] = {"precision": "bf16", "n_threads": 1}
+        if step.init is not None:
+            resolved["init"] = str(step.init)
+            environment["init"] = {"run": str(step.init), "weights_sha256": Run(step.init).weights_sha256}
         files = {
-            "config.json": values | {"training": values["training"] | {"precision": "bf16", "n_threads": 1}},
+            "config.json": values | {"training": values["training"] | resolved},
             "env.json": environment | {"packages": {"torch": "2"}, "corpus": CORPUS},
             "checkpoints/last/state.json": {"state": state},
         }
@@ -106,20 +134,35 @@ class Program:
         (run / "model.safetensors").write_text(f"weights of {run.name}")
 
 
-def frontier(points: Sequence[tuple[float, float, float | None]]) -> Frontier:
-    """Of (FPPL, RPPL, temperature), greedy decoding where that is None."""
+def frontier(points: Sequence[tuple[float, float, float | None]], latents: str | None = None) -> Frontier:
+    """Of (FPPL, RPPL, temperature), greedy decoding where that is None; with `latents` what these add, half as high."""
     old = Frontier.load(OLD / "frontier-kn5-default-test.json")
-    results, judged = [], []
-    for fppl, rppl, temperature in points:
+    results: list[JudgedText] = []
+    judged: list[Point] = []
+    headroom: list[Point] = []
+    of_latents = [(fppl / 2, rppl / 2, t, latents) for fppl, rppl, t in points if latents is not None]
+    for fppl, rppl, temperature, of in [*((*point, None) for point in points), *of_latents]:
         decoded: dict[str, Any] = {"decode": "greedy" if temperature is None else "sample", "temperature": temperature}
+        decoded |= {"latents": of, "text": f"{temperature}{of}"}
         for metric, ppl in (("fppl", fppl), ("rppl", rppl)):
             samples = replace(old.results[0].samples, duplicate_rate=0.25)
             signature = f"{metric.upper()}|{decoded}"
             changes: dict[str, Any] = {"metric": metric, "ppl": ppl, "samples": samples, "signature": signature}
             results.append(replace(old.results[0], **changes, **decoded))
-        judged.append(replace(old.points[0], fppl=fppl, rppl=rppl, **decoded))
+        (judged if of is None else headroom).append(replace(old.points[0], fppl=fppl, rppl=rppl, **decoded))
     real = [replace(old.real[0], ppl=REAL, rppl_at_n=REAL + 1)]
-    return replace(old, results=results, points=judged, real=real)
+    return replace(old, results=results, points=judged, headroom=headroom, real=real)
+
+
+def described(report: Frontier) -> Frontier:
+    """With what an encoder says of each text, and how varied it is: the later the text, the higher."""
+    figures: dict[str, Any] = {"precision": 0.5, "recall": 0.25, "density": 1.0, "coverage": 1.0}
+    figures |= {"ci95": {"frechet": (1.0, 9.0), "precision": (0.4, 0.6), "recall": (0.2, 0.3)}}
+    real = EmbeddingScore(**figures, frechet=2.0, n=9, k=5, encoder="e", signature="FED|toy")
+    meaning = {row.text: replace(real, frechet=3.0 + i // 2) for i, row in enumerate(report.results)}
+    looks = compare(["a b c d e"] * 2, ["a b c d", "b c d e"], ["a b c d"])
+    results = [replace(row, diversity=looks) for row in report.results]
+    return replace(report, results=results, meaning=meaning, real_meaning=real)
 
 
 def _report(step: Report) -> Frontier | Perplexity | Likelihood:
@@ -128,7 +171,13 @@ def _report(step: Report) -> Frontier | Perplexity | Likelihood:
     base = 10.0 + ("gaussian" in run.name) * 2.0 + ("seed2" in run.name) - run.name.endswith("-2") * 1.0
     if isinstance(settings, FrontierSettings):
         decodings = [*((t, t) for t in settings.temperatures), *([(0.1, None)] if settings.greedy else [])]
-        return frontier([(base * by, (base + 2.0) * by, temperature) for by, temperature in decodings])
+        points = [(base * by, (base + 2.0) * by, temperature) for by, temperature in decodings]
+        if step.samples is not None:
+            points = [(7.0, 8.0, None)]
+        made = frontier(points, "posterior" if settings.oracle else None)
+        if step.samples is not None:  # how another system decodes is not known
+            made = replace(made, results=[replace(row, decode=None) for row in made.results])
+        return described(made) if settings.fed else made
     if isinstance(settings, PerplexitySettings):
         old = Perplexity.load(OLD / "fppl-kn5-default-test.json")
         ppl = base + 2.0 * (settings.metric == "rppl")

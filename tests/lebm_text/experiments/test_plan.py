@@ -12,7 +12,7 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.experiments.plan import Experiment, Tuning, builtin_experiments, read_experiment
 
-from .program import experiment
+from .program import experiment, started
 
 TOML = """
 title = "One row"
@@ -42,7 +42,8 @@ def test_the_packages_experiments_are_sound() -> None:
 
 def test_every_tuned_row_of_the_package_has_as_many_trials() -> None:
     for name in builtin_experiments():
-        assert len({len(row.trials) for row in read_experiment(name).rows if row.like is None}) == 1, name
+        rows = [row for row in read_experiment(name).rows if row.trains and row.like is None]
+        assert len({len(row.trials) for row in rows}) == 1, name
 
 
 def test_a_file_is_read(file: Path) -> None:
@@ -186,6 +187,56 @@ def test_deep_nesting_is_one_line(file: Path) -> None:
     file.write_text(f"{TOML}deep = {'[' * 100_000}")
     with pytest.raises(InputError, match="cannot read the experiment"):
         read_experiment(str(file))
+
+
+def test_rows_that_start_from_others_come_after_them_and_with_them(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("a\n")
+    asked = started(tmp_path / "other.txt")
+    names = [[row.name for row in rows] for rows in asked.generations()]
+    assert names == [["other", "lm"], ["oracle", "gaussian", "lebm"]]
+    assert asked.first.name == "lm"
+    narrowed = asked.narrowed(rows=["oracle"], settings={"model.dropout": 0.1})
+    assert [row.name for row in narrowed.rows] == ["oracle", "lebm", "lm"]
+    assert narrowed.config(narrowed.row("lebm"), {"lebm": 1}, 1).model.dropout == 0.1
+    assert narrowed.trial(narrowed.row("lm"), 2).model.dropout == 0.5  # what its trials try
+    assert not asked.narrowed(skip=["fed"]).fed
+    twin = asked.row("gaussian")
+    assert not asked.is_settled(twin, {"lebm": 1})
+    assert asked.is_settled(twin, {"lebm": 1, "lm": 1})
+    assert "4 trials, then 6 runs" in asked.describe(tmp_path, None, 1, tuned=False)[1]
+
+
+ROW = 'preset = "lm"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('start = "lm"', "row lm needs itself, by way of lm"),
+        ('start = "vae"', "unknown row 'vae'"),
+        ('of = "b"', "at least one row that trains"),
+        ("decoding = { guidance = 2.0 }", "row lm has a decoding"),
+        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\nlike = "lm"', "row b trains nothing"),
+        ('[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"', "row b: there is no file .*b.txt"),
+        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { latents = "best" }', "posterior or long"),
+        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { heat = 2 }', "unknown key .*heat"),
+        (
+            '[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\n[[rows]]\nname = "c"\nlabel = "c"\nof = "b"',
+            "row c needs b, which trains nothing",
+        ),
+    ],
+)
+def test_mistakes_of_rows_that_need_others_are_named(file: Path, more: str, said: str) -> None:
+    before, after = TOML.split(ROW)
+    file.write_text(f"{before}{ROW}{after}{more}" if "[[rows]]" in more else f"{before}{ROW}{more}\n{after}")
+    with pytest.raises(InputError, match=said):
+        read_experiment(str(file))
+
+
+def test_a_file_of_samples_lies_beside_the_experiment(file: Path) -> None:
+    (file.parent / "b.txt").write_text("a b\n")
+    file.write_text(f'{TOML}[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"')
+    assert read_experiment(str(file)).row("b").samples == str(file.parent / "b.txt")
 
 
 def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:

@@ -17,7 +17,7 @@ from lebm_text.likelihood.diagnostics import LatentUse
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.likelihood import Likelihood
 
-from .program import REAL, Program, carry_out, experiment
+from .program import REAL, Program, carry_out, experiment, started
 
 
 def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +62,41 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
     assert "KN5 figures, of one seed; below 1 LEBM" in of_one
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
+
+
+def test_rows_without_models_and_what_sentences_are_about_have_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    asked = started(other)
+    carry_out(tmp_path, Program(), monkeypatch, asked)
+    results = gather(asked, tmp_path)
+    assert results.missing == []
+    lebm, oracle, of_file = (results.rows[name] for name in ("lebm", "oracle", "other"))
+    assert of_file["kn5"] == {"T=1": {name: _of_one(value) for name, value in {**OTHER, "distinct": 0.75}.items()}}
+    assert (of_file["seeds"], of_file["cost"]["epochs"], oracle["cost"]["epochs"]) == ([1], None, None)
+    assert oracle["kn5"].keys() == {"T=1", "T=0.5"}
+    assert oracle["kn5"]["T=1"]["fppl"]["value"] == pytest.approx(lebm["kn5"]["T=1"]["fppl"]["value"] / 2)
+    assert results.comparisons[0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
+    assert of_file["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 1.0, "high": 9.0, "n": 1}  # over its samples
+    assert oracle["meaning"]["T=1"]["frechet"] == {"value": 5.0, "low": 5.0, "high": 5.0, "n": 2}  # over seeds
+    assert results.real["meaning"] == {"frechet": 2.0, "precision": 0.5, "recall": 0.25}
+    assert lebm["variety"]["T=1"]["self_bleu"]["value"] == pytest.approx(100)
+    assert lebm["variety"]["T=1"]["in_train"]["value"] == 0.5
+    text = markdown(results, "")
+    about = text.partition("## What sentences are about")[2].partition("## How varied")[0]
+    assert "| real text | Fréchet distance | 2.0 | – | – |" in about
+    assert "| another system | Fréchet distance | 3.0 [1.0, 9.0] | – | – |" in about
+    assert "| LEBM | 4-grams of train | 0.500 | 0.500 | 0.500 |" in text.partition("## How varied")[2]
+    assert "FED|toy" in text
+
+
+OTHER = {"fppl": 7.0, "rppl": 8.0}
+
+
+def _of_one(value: float) -> dict[str, Any]:
+    return {"value": pytest.approx(value), "low": None, "high": None, "n": 1}
 
 
 def changed(run: Path, change: Callable[[Likelihood], Likelihood]) -> None:

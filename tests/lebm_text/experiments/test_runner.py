@@ -17,7 +17,7 @@ from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 
-from .program import SHA256, Program, carry_out, experiment, frontier, runner
+from .program import SHA256, Program, carry_out, experiment, frontier, runner, started
 
 
 def trained(program: Program) -> list[Training]:
@@ -54,6 +54,54 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
     results = gather(whole, tmp_path)
     assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
+def test_rows_begin_with_the_run_of_the_row_that_they_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch, started(other))
+    begun = {str(step.run.relative_to(tmp_path)): step.init and step.init.name for step in trained(program)}
+    assert list(begun.items()) == [
+        *[("trials/lm-1", None), ("trials/lm-2", None), ("lm-seed1", None), ("lm-seed2", None)],
+        *[("trials/lebm-1", "lm-seed1"), ("trials/lebm-2", "lm-seed1")],
+        *[(f"{row}-seed{seed}", f"lm-seed{seed}") for seed in (1, 2) for row in ("gaussian", "lebm")],
+    ]
+    of_samples = [step for step in judged(program) if step.samples is not None]
+    assert [(step.run.name, step.name) for step in of_samples] == [
+        ("lm-seed1", f"{what}-other") for what in ("frontier", "fppl-lstm", "rppl-lstm")
+    ]
+    oracle = [step for step in judged(program) if step.output.stem == "frontier-oracle"]
+    assert [step.run.name for step in oracle] == ["lebm-seed1", "lebm-seed2"]
+    again = Program()
+    carry_out(tmp_path, again, monkeypatch, started(other))
+    assert again.steps == []
+    other.write_text("a b d\n")
+    carry_out(tmp_path, again, monkeypatch, started(other))
+    assert [step.name for step in again.steps] == [step.name for step in of_samples]
+
+
+def test_a_run_that_began_with_weights_that_are_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    carry_out(tmp_path, Program(), monkeypatch, started(other))
+    (tmp_path / "lm-seed2" / "model.safetensors").write_text("trained further")
+    with pytest.raises(InputError, match=r"gaussian-seed2 did not begin with the weights that .*lm-seed2 has"):
+        carry_out(tmp_path, Program(), monkeypatch, started(other))
+
+
+def test_a_trial_is_no_run_that_begins_with_another_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch, started(other, tuning=Tuning(n_samples=50), seeds=(2, 1)))
+    runs = {step.run.name for step in trained(program) if step.run.parent.name != "trials"}
+    assert {"lebm-seed1", "lebm-seed2"} <= runs  # trials of seed 1 began with lm-seed2
+    assert "lm-seed1" not in runs  # which is its trial
 
 
 # (FPPL, RPPL) by temperature; real text has 4
