@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +23,8 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
+from lebm_text.plugged import PARTS, own_settings
+from lebm_text.plugins import made
 from lebm_text.sections import (
     AmortizedConfig,
     InferenceConfig,
@@ -34,6 +35,7 @@ from lebm_text.sections import (
     VariationalConfig,
 )
 from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.trial import try_out
 
 __all__ = [
     "LatentModel",
@@ -41,16 +43,13 @@ __all__ = [
     "build_model",
     "falling",
     "geometric",
-    "is_of_package",
     "linear",
     "prior_chain",
 ]
 
-REGISTRY: dict[str, dict[str, type]] = {
-    "prior": {"ebm": EBMPrior, "gaussian": GaussianPrior},
-    "generator": {"lstm": LSTMGenerator, "transformer": TransformerGenerator},
-}
-TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable, for the command line
+PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
+PRIORS: dict[str, type] = {"ebm": EBMPrior, "gaussian": GaussianPrior}
+GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
 
 
 class LatentModel(nn.Module):
@@ -69,12 +68,12 @@ def build_model(
     """Freshly initialised modules on the CPU; `config.training.precision` must be resolved.
 
     Args:
-        trust_plugins: import the classes that `model.prior` and `model.generator` name, if they name any.
+        trust_plugins: import the classes that the configuration names as package.module:Class, if it names any.
 
     Raises:
-        InputError: a class that is not to be imported, or is not there, or is no prior or generator.
+        InputError: a class that is not to be imported, or is not there, or is no prior, generator or inference.
     """
-    sizes = config.model
+    config, sizes = config.with_plugins(trust_plugins=trust_plugins), config.model
     shared = {
         "latent_dim": sizes.latent_dim,
         "init_range": sizes.init_range,
@@ -96,21 +95,22 @@ def build_model(
         "energy_bound": sizes.energy_bound,
         "chain": prior_chain(config.prior),
     }
-    classes = (_class("prior", sizes.prior, trust_plugins), _class("generator", sizes.generator, trust_plugins))
-    prior = _make(Prior, classes[0], shared | of_prior)
+    classes = (
+        config.prior.implementation or PRIORS[sizes.prior],
+        config.generator.implementation or GENERATORS[sizes.generator],
+    )
+    prior = _make(config, "prior", classes[0], shared | of_prior)
     if sizes.word_dropout and "word_dropout" not in inspect.signature(classes[1]).parameters:
         raise InputError(f"model.word_dropout has no effect with {sizes.generator}, which takes no such argument")
-    generator = _make(Generator, classes[1], shared | of_text | of_generator)
+    generator = _make(config, "generator", classes[1], shared | of_text | of_generator)
     null = nn.Parameter(torch.zeros(sizes.latent_dim)) if sizes.z_dropout else None
     generator.register_parameter("null_latent", null)  # of any class; None is in no state_dict
-    if isinstance(config.inference, AmortizedConfig):
-        return LatentModel(prior, generator, _make(LSTMEncoder, LSTMEncoder, shared | of_text))
-    return LatentModel(prior, generator)
-
-
-def is_of_package(config: Config) -> bool:
-    """Whether `build_model` makes classes of the package alone, of which it is known what they do."""
-    return config.model.prior in REGISTRY["prior"] and config.model.generator in REGISTRY["generator"]
+    encoder_class = LSTMEncoder if isinstance(config.inference, AmortizedConfig) else _encoder_class(config.inference)
+    encoder = None if encoder_class is None else _make(config, "encoder", encoder_class, shared | of_text)
+    if named := _named(config):
+        infer = build_inference(config.inference, epoch=0.0, encoder=encoder)
+        try_out(named, prior, generator, infer, vocab_size=vocab_size, eos_id=Tokenizer.eos_id)
+    return LatentModel(prior, generator, encoder)
 
 
 def prior_chain(config: PriorConfig) -> LangevinChain:
@@ -147,6 +147,8 @@ def build_inference(
         if isinstance(config, SemiAmortizedConfig):
             return SemiAmortized(encoder, kl_weight, free_bits, n_steps=config.n_steps, step_size=config.step_size)
         return Amortized(encoder, kl_weight, free_bits)
+    if config.implementation is not None:
+        return _plugged_inference(config, epoch, encoder)
     return NoLatent()
 
 
@@ -172,35 +174,52 @@ def falling(schedule: str, start: float, progress: float) -> float:
     return left if schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
-def _class(part: str, name: str, trust_plugins: bool) -> type:
-    """The class of the package that has that name, or the one that `package.module:Class` names."""
-    if name in REGISTRY[part]:
-        return REGISTRY[part][name]
-    module, _, attribute = name.partition(":")
-    if not trust_plugins:
-        raise InputError(
-            f"model.{part} = {name} would import the module {module} and so run its code; if you trust it, pass "
-            f"trust_plugins=True or set {TRUST}=1"
-        )
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"model.{part} = {name} cannot be imported: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"model.{part} = {name} is no class of torch.nn.Module")
-    return found
+def _plugged_inference(config: InferenceConfig, epoch: float, encoder: nn.Module | None) -> Inference:
+    own = {name: getattr(config, name) for name in own_settings(type(config))}
+    of_encoder = inspect.signature(encoder_class).parameters if (encoder_class := _encoder_class(config)) else {}
+    needed = [name for name in own if name not in of_encoder]
+    named, offered = f"inference.kind = {config.kind}", {"epoch": epoch, "encoder": encoder, **own}
+    infer: Inference = _call(named, config.implementation, offered, needed, Inference)
+    return infer
 
 
-def _make(kind: type, cls: type, settings: Mapping[str, object]) -> Any:
-    """An object of `cls`, called with those of the settings that it has arguments for."""
+def _named(config: Config) -> dict[str, str]:
+    """What messages call the parts that are of others."""
+    return {part: f"{PARTS[part].setting} = {name}" for part, name in config.plugged.items()}
+
+
+def _encoder_class(config: InferenceConfig) -> type | None:
+    """What a class of others wants to learn along with the generator."""
+    return getattr(config.implementation, "Encoder", None)
+
+
+def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -> Any:
+    """A module of `cls`, called with those of the settings that it has arguments for, and with its own."""
+    section = config.inference if part == "encoder" else getattr(config, part)
+    named = _named(config).get("inference" if part == "encoder" else part)
+    if named and not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise InputError(f"{named}{', its Encoder,' if part == 'encoder' else ''} is no class of torch.nn.Module")
+    own = {name: getattr(section, name) for name in own_settings(type(section))} if named else {}
+    made = _call(named, cls, {**offered, **own}, () if part == "encoder" else own, PROTOCOLS.get(part, nn.Module))
+    if part == "encoder" and not any(each.requires_grad for each in made.parameters()):
+        raise InputError(f"{named}: its Encoder has no parameters that learn")
+    return made
+
+
+def _call(named: str | None, cls: type, offered: Mapping[str, object], needed: Collection[str], protocol: type) -> Any:
+    """`cls`, of the package or `named`, called with those of the offered arguments that it has.
+
+    Raises:
+        InputError: it needs others, does not take one that is needed, or is not of the protocol.
+    """
     signature = inspect.signature(cls)
-    arguments = {name: value for name, value in settings.items() if name in signature.parameters}
+    if untaken := [name for name in needed if name not in signature.parameters]:
+        raise InputError(f"{named} has the setting {untaken[0]}, which its constructor does not take")
+    arguments = {name: value for name, value in offered.items() if name in signature.parameters}
+    if named is None:
+        return cls(**arguments)
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise InputError(f"{cls.__name__}: {error}; there are {', '.join(settings)}") from None
-    made = cls(**arguments)
-    if not isinstance(made, kind):
-        lacking = sorted(name for name in vars(kind) if not name.startswith("_") and not hasattr(made, name))
-        raise InputError(f"{cls.__name__} is no {kind.__name__}: it lacks {', '.join(lacking)}")
-    return made
+        raise InputError(f"{named}: {error}; there are {', '.join(offered)}") from None
+    return made(named, lambda: cls(**arguments), protocol)

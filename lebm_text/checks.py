@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from numbers import Integral, Real
@@ -25,7 +24,6 @@ __all__ = [
     "Section",
     "Steps",
     "at_least",
-    "class_or",
     "file_name",
     "from_plain",
     "hint",
@@ -217,21 +215,23 @@ def in_range(
         raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {_short(value)}")
 
 
-def class_or(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of `allowed` or of the form package.module:Class."""
-    if value not in allowed and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        raise InputError(f"{name} must be {' or '.join(allowed)} or package.module:Class, got {value!r}")
-
-
 def setting(default: Any, check: Callable[..., None], *limits: Any, **options: Any) -> Any:
     """A field of a `Section` with its default, and what it must fulfil unless it is None."""
     return field(default=default, metadata={"check": (check, limits, options)})
 
 
 class Section:
-    """Base of a configuration's dataclasses: each setting is checked by its own check."""
+    """Base of a configuration's dataclasses: each setting is checked by its own check.
+
+    Attributes:
+        section: its name.
+        implementation: the class that is not the package's own whose settings these are.
+        is_open: whether they are settings of such a class that has not been imported, and so not checked.
+    """
 
     section: ClassVar[str]
+    implementation: ClassVar[Any] = None
+    is_open: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for each in fields(self):  # type: ignore[arg-type]

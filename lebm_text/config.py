@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from lebm_text.checks import from_plain, hint, one_of, parse_value
+from lebm_text.checks import Section, from_plain, hint, parse_value
 from lebm_text.errors import InputError
+from lebm_text.plugged import PARTS, section_of, settings_of
+from lebm_text.plugins import class_or, find
 from lebm_text.sections import (
     INFERENCE,
+    GeneratorConfig,
     InferenceConfig,
     ModelConfig,
     PriorConfig,
@@ -45,6 +48,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     inference: InferenceConfig = field(default_factory=ShortRunConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -127,8 +131,13 @@ class Config:
             wanted["model"].setdefault("prior", "gaussian")
             wanted["inference"].setdefault("kind", "no_latent")
         kind = from_plain(str, wanted["inference"].pop("kind", self.inference.kind), "inference.kind")
-        one_of("inference.kind", kind, tuple(INFERENCE))
-        sections["inference"] = self.inference.of_kind(kind)
+        class_or("inference.kind", kind, tuple(INFERENCE))
+        model = wanted["model"]
+        names = {
+            part: from_plain(str, model.get(part, self.named(part)), f"model.{part}") for part in ("prior", "generator")
+        }
+        for part, name in (names | {"inference": kind}).items():
+            sections[part] = section_of(part, name, sections[part], self.named(part), wanted[part])
         others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
         others -= {f.name for f in dataclasses.fields(sections["inference"])}
         idle = {section: dict[str, str]() for section in sections}  # key → why it has no effect
@@ -154,6 +163,38 @@ class Config:
             defaults = {key: fields[key].default for key in unread if key in fields}
             sections[section] = dataclasses.replace(sections[section], **checked, **defaults)
         return dataclasses.replace(self, **sections)
+
+    def named(self, part: str) -> str:
+        """What the configuration calls the class of a part of `PARTS`."""
+        return str(getattr(getattr(self, PARTS[part].section), PARTS[part].key))
+
+    @property
+    def plugged(self) -> dict[str, str]:
+        """The parts whose class is not the package's own, and its name."""
+        return {part: self.named(part) for part in PARTS if self.named(part) not in PARTS[part].kinds}
+
+    def with_plugins(self, *, trust_plugins: bool = False) -> Config:
+        """With the settings of classes that are not the package's own checked, for which these are imported.
+
+        Args:
+            trust_plugins: import those that are named as package.module:Class.
+
+        Raises:
+            InputError: one is not to be imported, or not there, or settings are not as it wants them.
+        """
+        unread = {part: name for part, name in self.plugged.items() if not getattr(self, part).implementation}
+        if not unread:
+            return self
+        values = self.to_dict()
+        own: dict[str, Section] = {
+            part: settings_of(part, name, trust_plugins=trust_plugins)() for part, name in unread.items()
+        }
+        return dataclasses.replace(self, **own)._replace({part: values[part] for part in unread}, asked=False)  # type: ignore[arg-type]
+
+    def describe_plugins(self) -> dict[str, dict[str, str | None]]:
+        """For env.json: by setting, the class of others, its package and that one's version."""
+        found = {PARTS[part].setting: name for part, name in self.plugged.items()}
+        return {setting: find(setting, name, trust_plugins=True).describe() for setting, name in found.items()}
 
     def override(self, assignments: Iterable[str]) -> Config:
         """A copy with `section.key=value` strings applied together; values are JSON, or bare words.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.build import TRUST, LatentModel, build_inference, build_model, is_of_package
+from lebm_text.build import LatentModel, build_inference, build_model
 from lebm_text.checks import from_plain, whole
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
@@ -79,13 +78,13 @@ class LatentEBM:
             precision: of matrix products: fp32, bf16 or auto; not that of the training, so that the same
                 weights give the same sentences on machines with and without bf16.
             trust_plugins: import the classes that config.json names as package.module:Class, if any; so does
-                LEBM_TEXT_TRUST_PLUGINS=1 in the environment.
+                LEBM_TEXT_TRUST_PLUGINS=1 in the environment. Those that an installed package registers are imported.
 
         Raises:
             InputError: something is missing, damaged or does not belong together.
         """
         directory = local_directory(directory)
-        config = read_config(directory)
+        config = read_config(directory, plugged=True, trust_plugins=trust_plugins)
         tokenizer = load_tokenizer(directory)
         path = directory / WEIGHTS
         if not path.exists():
@@ -101,16 +100,15 @@ class LatentEBM:
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
         # Sizes without memory, which config.json may ask too much of; what a class of yours makes is not known.
-        with torch.device("meta") if is_of_package(config) else nullcontext():
+        with nullcontext() if config.plugged else torch.device("meta"):
             model = build_model(
                 resolved,
                 vocab_size=len(tokenizer),
                 bos_id=tokenizer.bos_id,
                 rng=torch.Generator().manual_seed(0),
-                trust_plugins=trust_plugins or os.environ.get(TRUST) == "1",
             )
         check_shapes(path, weights, model)
-        if is_of_package(config):
+        if not config.plugged:
             model.to_empty(device=device)
         model.load_state_dict(weights)
         return cls(config, tokenizer, model.to(device).requires_grad_(False))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.plugins import as_recorded
 from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
@@ -270,10 +271,19 @@ class Run:
             self.notes.append(line)
 
 
-def read_config(directory: Path) -> Config:
-    """Of a run, or of any directory with config.json. Raises InputError if there is none, or it is not sound."""
+def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool = False) -> Config:
+    """Of a run, or of any directory with config.json.
+
+    Args:
+        plugged: import the classes that it names, if any, and check their settings; see `Config.with_plugins`.
+
+    Raises:
+        InputError: there is none, it is not sound, or a class is missing: then with the package that had it.
+    """
     _require_config(directory)
-    return Config.from_dict(read_json(directory / CONFIG))
+    with as_recorded(directory / ENVIRONMENT):
+        config = Config.from_dict(read_json(directory / CONFIG))
+        return config.with_plugins(trust_plugins=trust_plugins) if plugged else config
 
 
 def _require_config(directory: Path) -> None:

@@ -6,15 +6,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lebm_text.checks import MAX_COUNT, Section, Steps, class_or, in_range, one_of, setting
+from lebm_text.checks import MAX_COUNT, Section, Steps, in_range, one_of, setting
 from lebm_text.errors import InputError
+from lebm_text.plugins import class_or
 
 __all__ = [
+    "GENERATORS",
     "INFERENCE",
     "MAX_STEPS",
     "MAX_THREADS",
     "MOST_HALVINGS",
+    "PRIORS",
     "AmortizedConfig",
+    "GeneratorConfig",
     "InferenceConfig",
     "LocalConfig",
     "ModelConfig",
@@ -27,6 +31,8 @@ __all__ = [
     "VariationalConfig",
 ]
 
+PRIORS = "ebm", "gaussian"
+GENERATORS = "lstm", "transformer"
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_LAYERS = 1024
@@ -58,8 +64,8 @@ class ModelConfig(Section):
     """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
 
     section: ClassVar[str] = "model"
-    prior: str = setting("ebm", class_or, ("ebm", "gaussian"))  # exp(f) p0, or p0 itself
-    generator: str = setting("lstm", class_or, ("lstm", "transformer"))  # p(x|z)
+    prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0, or p0 itself
+    generator: str = setting("lstm", class_or, GENERATORS)  # p(x|z)
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
     hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
@@ -103,12 +109,6 @@ class InferenceConfig(Section):
     def persistent(self) -> bool:
         """Whether chains go on from their last visit."""
         return False
-
-    def of_kind(self, kind: str) -> InferenceConfig:
-        """This one as another kind, the settings that both have kept."""
-        kept = {f.name for f in dataclasses.fields(self)}
-        new = INFERENCE[kind]
-        return new(**{f.name: getattr(self, f.name) for f in dataclasses.fields(new) if f.init and f.name in kept})
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,13 @@ class PriorConfig(Steps, Section):
         else:
             sizes /= parts
         return dataclasses.replace(self, n_steps=parts * self.n_steps, step_size=sizes)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(Section):
+    """What a generator of your own has beside the sizes of the section model; nothing of the package's own."""
+
+    section: ClassVar[str] = "generator"
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,8 @@ def begin_directory(
         precision=config.training.precision,
         corpus=text.corpus.describe(),
     )
+    if config.plugged:
+        environment["plugins"] = config.describe_plugins()
     if first is not None:
         environment["init"] = {"run": str(first.run), "weights_sha256": first.sha256}
     atomic_write_json(run.environment_file, environment)

@@ -26,7 +26,7 @@ from lebm_text.presets import preset as preset_of
 from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
-from lebm_text.run import Run, check_free, replacing
+from lebm_text.run import Run, check_free, read_config, replacing
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -65,6 +65,7 @@ def train(
     max_minutes: float | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_plugins: bool = False,
     device: str = "auto",
     data_dir: Path | None = None,
     on_progress: Progress = silent,
@@ -88,6 +89,8 @@ def train(
         resume: continue the run in `out` from its last checkpoint; on a CPU it goes on as if it had never stopped, and
             a finished run is left as it is. What is given of corpus and configuration must be what it was begun with.
         overwrite: replace the run in `out`, once the new one has begun.
+        trust_plugins: with `resume`, import the classes that the run's config.json names as package.module:Class; those
+            that `config` or `overrides` name are imported.
         device: auto (a CUDA device if there is one), cpu or cuda.
         data_dir: where to look for the corpus first.
         on_progress: told of every update.
@@ -108,15 +111,16 @@ def train(
     if max_minutes is not None:
         in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
-    run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=True), None
+    run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume), None
 
     def checked() -> Config:
         if not resume:
             settings = _override(config or preset_of(preset or DEFAULT_PRESET), overrides)
+            settings = settings.with_plugins(trust_plugins=True)
             check_free(run.path, overwrite=overwrite)
             return settings
         _check_unchanged(run, corpus, config or (preset_of(preset) if preset else run.config), overrides)
-        return run.config
+        return read_config(run.path, plugged=True, trust_plugins=trust_plugins)
 
     if not resume:
         checked()
@@ -251,9 +255,7 @@ class _Session:
         started = time.monotonic()
         with cpu_threads(settings.n_threads):  # results can depend on their number, so a run keeps it
             rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
-            model = build_model(
-                self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True
-            )
+            model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
             if self.first is not None:
                 self.first.give(model.generator)
             self.model = model.to(self.device)

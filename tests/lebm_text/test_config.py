@@ -154,7 +154,7 @@ def test_overrides_of_another_form_are_refused(assignment: str) -> None:
     [
         ("trainin.seed=3", "did you mean training?"),
         ("training.sed=3", "did you mean training.seed?"),
-        ("xyzzy.a=1", "known: text, model, inference, prior, training"),
+        ("xyzzy.a=1", "known: text, model, inference, prior, generator, training"),
         ("prior.xyzzy=1", "prior.n_steps"),
         ("training.a.b=1", "training.a.b"),
     ],

@@ -1,0 +1,150 @@
+"""Sections of the parts that may be classes of others, which bring settings of their own.
+
+    @dataclass(frozen=True)
+    class MixtureSettings(PriorConfig):
+        n_parts: int = setting(5, in_range, 1, 1000)
+
+    class MixturePrior(nn.Module):
+        Settings = MixtureSettings
+
+Then `prior.n_parts` is a setting like all others, and the constructor is given it under that name. Before the class is
+imported, which a file alone must not bring about, its settings are carried along as they stand in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import keyword
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from lebm_text.checks import Section
+from lebm_text.errors import InputError
+from lebm_text.plugins import called, find
+from lebm_text.sections import GENERATORS, INFERENCE, PRIORS, GeneratorConfig, InferenceConfig, PriorConfig
+
+__all__ = ["PARTS", "Part", "own_settings", "section_of", "settings_of"]
+
+
+class Part(NamedTuple):
+    """A part of a model that has a section.
+
+    Attributes:
+        section, key: of the setting that names its class.
+        kinds: the section's class for each name that is the package's own.
+        base: of those of other classes.
+    """
+
+    section: str
+    key: str
+    kinds: Mapping[str, type[Section]]
+    base: type[Section]
+
+    @property
+    def setting(self) -> str:
+        return f"{self.section}.{self.key}"
+
+
+PARTS = {
+    "prior": Part("model", "prior", dict.fromkeys(PRIORS, PriorConfig), PriorConfig),
+    "generator": Part("model", "generator", dict.fromkeys(GENERATORS, GeneratorConfig), GeneratorConfig),
+    "inference": Part("inference", "kind", INFERENCE, InferenceConfig),
+}
+
+
+def section_of(part: str, name: str, current: Section, before: str, keys: Collection[str]) -> Section:
+    """The section of a part of that name, with the settings of `current`, of one named `before`, that it has, too.
+
+    Args:
+        keys: that it is about to be given; of a class that has not been imported, any.
+
+    Raises:
+        InputError: one of them can be no setting.
+    """
+    kinds, base = PARTS[part].kinds, PARTS[part].base
+    if name == before and not (current.is_open and keys):
+        return current
+    if name in kinds:
+        return _carried(kinds[name], current)
+    known = {each.name for each in dataclasses.fields(base)}
+    own = {each.name for each in dataclasses.fields(current)} if name == before else set()  # type: ignore[arg-type]
+    return _carried(_open(part, name, tuple(sorted({*own, *keys} - known))), current)
+
+
+def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
+    """The section's class for a class that is not the package's own, which is imported.
+
+    Raises:
+        InputError: it is not there, or not to be imported, or has no sound settings.
+    """
+    found = find(PARTS[part].setting, name, trust_plugins=trust_plugins)
+    cls, base, named = found.load(), PARTS[part].base, f"{PARTS[part].setting} = {name}"
+    if not isinstance(cls, type):
+        raise InputError(f"{named} is no class")
+    settings = getattr(cls, "Settings", base)
+    if not (isinstance(settings, type) and issubclass(settings, base)):
+        raise InputError(f"{named}: its Settings must be a dataclass that inherits {base.__name__}")
+    if settings is not base and "__dataclass_params__" not in vars(settings):
+        raise InputError(f"{named}: its Settings must be a dataclass: write @dataclass(frozen=True) above them")
+    for each in vars(settings).get("__annotations__", {}) if settings is not base else ():
+        _require_free(part, each)
+    filled = _filled(settings, part, name, cls)
+    called(f"{named}, its Settings", filled)  # every setting has a default, which is in its range
+    return filled
+
+
+def own_settings(settings: type[Section]) -> list[str]:
+    """The names of the settings that a class of others has brought."""
+    base = {
+        each.name
+        for kind in PARTS.values()
+        if issubclass(settings, kind.base)
+        for each in dataclasses.fields(kind.base)
+    }
+    return [each.name for each in dataclasses.fields(settings) if each.name not in base]
+
+
+def _require_free(part: str, key: str) -> None:
+    if not key.isidentifier() or keyword.iskeyword(key) or hasattr(PARTS[part].base, key):
+        raise InputError(f"{part}.{key} is no name that a setting of your own can have")
+
+
+@cache
+def _open(part: str, name: str, own: tuple[str, ...]) -> type[Section]:
+    """With settings of which nothing is known."""
+    for key in own:
+        _require_free(part, key)
+    new = dataclasses.make_dataclass(
+        f"Open{PARTS[part].base.__name__}",
+        [*_kind(part, name), *((key, Any, dataclasses.field(default=None)) for key in own)],
+        bases=(PARTS[part].base,),
+        namespace={"is_open": True, "__doc__": "Settings of a class that has not been imported."},
+        frozen=True,
+    )
+    new.__module__ = __name__
+    return new
+
+
+@cache
+def _filled(settings: type[Section], part: str, name: str, implementation: type) -> type[Section]:
+    new = dataclasses.make_dataclass(
+        settings.__name__,
+        _kind(part, name),
+        bases=(settings,),
+        namespace={"implementation": implementation},
+        frozen=True,
+    )
+    new.__module__ = settings.__module__
+    return new
+
+
+def _kind(part: str, name: str) -> list[Any]:
+    return [("kind", "str", dataclasses.field(default=name, init=False))] if part == "inference" else []
+
+
+def _carried(new: type[Section], current: Section) -> Section:
+    """`new` with the values of `current` that it has a setting for."""
+    given = {each.name for each in dataclasses.fields(current) if each.init}  # type: ignore[arg-type]
+    names = [each.name for each in dataclasses.fields(new) if each.init and each.name in given]  # type: ignore[arg-type]
+    return new(**{name: getattr(current, name) for name in names})

@@ -1,0 +1,222 @@
+"""Classes that are not the package's own: under a name that an installed package registers, or as package.module:Class.
+
+    [project.entry-points."lebm_text.priors"]
+    mixture = "lebm_mixture:MixturePrior"
+
+To import a module is to run its code. What an installed package has registered is imported wherever it is named: who
+installed it has said so. Another class is imported for a caller alone who trusts the one that has named it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from lebm_text.checks import from_plain, hint, parse_value
+from lebm_text.errors import InputError
+from lebm_text.store import read_json
+
+__all__ = ["GROUPS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
+__all__ += ["as_recorded", "trusted", "trusting"]
+
+logger = logging.getLogger(__name__)
+
+GROUPS = {
+    "model.prior": "lebm_text.priors",
+    "model.generator": "lebm_text.generators",
+    "inference.kind": "lebm_text.inference",
+    "judge": "lebm_text.judges",
+    "corpus": "lebm_text.corpora",
+}
+"""What can be named so → the group of entry points."""
+
+TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable; --trust-plugins sets it for a command
+_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class MissingPlugin(InputError):
+    """A class that is not on this machine, or not in its module; `what` of `GROUPS` it was to be."""
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What a name stands for, which may not have been imported.
+
+    Attributes:
+        what: it is, of `GROUPS`.
+        name: by which it was named.
+        value: package.module:Class.
+        package: the distribution that has it; None: none.
+        version: of that.
+    """
+
+    what: str
+    name: str
+    value: str
+    package: str | None
+    version: str | None
+
+    def load(self) -> Any:
+        """The class. Raises MissingPlugin if it is not there, InputError if its module cannot be run."""
+        module, _, attribute = self.value.partition(":")
+        here = f"{self.what} = {self.name} cannot be imported"
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise MissingPlugin(self.what, f"{here}: {error}") from error
+        except Exception as error:
+            raise InputError(f"{here}: {type(error).__name__}: {error}") from error
+
+    def describe(self) -> dict[str, str | None]:
+        """For env.json."""
+        return {"name": self.name, "class": self.value, "package": self.package, "version": self.version}
+
+
+def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None = None) -> None:
+    """Raise InputError unless `value` is one of `allowed`, registered, or of the form package.module:Class.
+
+    `prefix` + anything is allowed, too.
+    """
+    own = value in allowed or (prefix is not None and value.startswith(prefix) and value != prefix)
+    if not own and not _CLASS.fullmatch(value) and _registered(name, value) is None:
+        known = [*allowed, *([f"{prefix}NAME"] if prefix else []), *_names(name), "package.module:Class"]
+        raise MissingPlugin(
+            name,
+            f"{name} must be {' or '.join(known)}, got {value!r}; no installed package registers that name as "
+            f"{GROUPS[name]}",
+        )
+
+
+def is_named(what: str, name: str) -> bool:
+    """Whether `name`, without settings, has the form of a class or is registered."""
+    return bool(_CLASS.fullmatch(name)) or _registered(what, name) is not None
+
+
+def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
+    """The class that `name` stands for, not imported.
+
+    Raises:
+        MissingPlugin: no package registers that name.
+        InputError: it would import a module that nobody has said may be run.
+    """
+    if (entry := _registered(what, name)) is not None:
+        package = entry.dist
+        return Plugin(what, name, entry.value, package and package.name, package and package.version)
+    if not _CLASS.fullmatch(name):
+        raise MissingPlugin(what, f"{what} = {name}: no installed package registers that name as {GROUPS[what]}")
+    module = name.partition(":")[0]
+    if not trusted(trust_plugins):
+        raise InputError(
+            f"{what} = {name} would import the module {module} and so run its code; if you trust it, give "
+            f"--trust-plugins, pass trust_plugins=True or set {TRUST}=1"
+        )
+    package = next(iter(packages_distributions().get(module.partition(".")[0], [])), None)
+    own = getattr(sys.modules.get(module), "__version__", None)
+    return Plugin(what, name, name, package, version(package) if package else own and str(own))
+
+
+@contextmanager
+def as_recorded(environment: Path) -> Iterator[None]:
+    """Inside, a class that is missing is said with the package that had it, and another version of it is noticed.
+
+    `environment` is env.json of the run, which may be missing.
+    """
+    recorded = read_json(environment).get("plugins") if environment.is_file() else None
+    entries = recorded if isinstance(recorded, dict) else {}
+    packages = {what: entry for what, entry in entries.items() if isinstance(entry, dict) and entry.get("package")}
+    try:
+        yield
+    except MissingPlugin as error:
+        if (entry := packages.get(error.what)) is None:
+            raise
+        was = f"{entry['package']} {entry.get('version')}"
+        raise MissingPlugin(error.what, f"{error}; the run was trained with {was}: install that package") from error
+    for what, entry in packages.items():
+        with suppress(PackageNotFoundError):
+            if (now := version(entry["package"])) != entry.get("version"):
+                was = f"{entry['package']} {entry.get('version')}"
+                logger.warning("the run was trained with %s of %s; here is %s", what, was, now)
+
+
+def trusted(trust_plugins: bool = False) -> bool:
+    """Whether classes that a file names may be imported: by the argument, or by the environment."""
+    return trust_plugins or os.environ.get(TRUST) == "1"
+
+
+@contextmanager
+def trusting() -> Iterator[None]:
+    """Inside, and in processes that are started inside, they may."""
+    before = os.environ.get(TRUST)
+    os.environ[TRUST] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[TRUST]
+        else:
+            os.environ[TRUST] = before
+
+
+def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> Any:
+    """An object from `NAME` or `NAME,key=value,key=value`: a dataclass whose fields are its settings.
+
+    Args:
+        what: of `GROUPS`.
+        protocol: that it must fulfil.
+
+    Raises:
+        InputError: no such class; one that lacks something; an unknown setting, one of a wrong type or out of range.
+    """
+    name, *assignments = text.split(",")
+    cls = find(what, name, trust_plugins=trust_plugins).load()
+    if not (isinstance(cls, type) and hasattr(cls, "__dataclass_fields__")):
+        raise InputError(f"{what} = {name} is no dataclass")
+    known, hints, values = [each.name for each in fields(cls) if each.init], get_type_hints(cls), {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise InputError(f"{what} = {text}: expected key=value after the comma, got {assignment!r}")
+        if key not in known:
+            raise InputError(f"{what} = {name} has no setting {key!r}{hint(key, known)}")
+        values[key] = from_plain(hints[key], parse_value(value), f"{name},{key}", strict=True)
+    return made(f"{what} = {name}", lambda: cls(**values), protocol)
+
+
+def made(named: str, call: Callable[[], Any], protocol: type) -> Any:
+    """What `call` makes. Raises InputError, with its name, if it cannot be made or lacks a member of the protocol."""
+    found = called(named, call)
+    lacking = sorted(name for name in vars(protocol) if not name.startswith("_") and not hasattr(found, name))
+    if getattr(protocol, "_is_protocol", False) and lacking:
+        raise InputError(f"{named} is no {protocol.__name__}: it lacks {', '.join(lacking)}")
+    return found
+
+
+def called(named: str, call: Callable[[], Any]) -> Any:
+    """What somebody else's code gives; whatever it raises, in one line with its name."""
+    try:
+        return call()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{named}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _registered(what: str, name: str) -> EntryPoint | None:
+    return next(iter(entry_points(group=GROUPS[what], name=name)), None)
+
+
+def _names(what: str) -> list[str]:
+    return sorted(entry_points(group=GROUPS[what]).names)
