@@ -113,7 +113,7 @@ def settings_tables() -> str:
         parts += [
             f"## {section}",
             inspect.getdoc(sections.InferenceConfig if len(kinds) > 1 else kinds[0]),
-            _table(*rows),
+            _table(*rows) if len(rows) > 1 else "",
         ]
     return "\n\n".join(map(str, parts))
 

@@ -3,13 +3,15 @@ r"""A prior of your own in one file, trained, generated from, read again and jud
     p(z) = 1/K Σ_k N(z; m_k, I)
 
 A prior has the members of `lebm_text.models.base.Prior`; its constructor takes what it wants of latent_dim, hidden_dim
-(model.prior_hidden_dim), energy_bound, init_range, chain (the Langevin chain of the section prior) and rng.
+(model.prior_hidden_dim), energy_bound, init_range, chain (the Langevin chain of the section prior) and rng, and all of
+its own `Settings`, which are set as `prior.n_parts=7`.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,17 +19,27 @@ from tiny_text import write
 from torch import Tensor, nn
 
 from lebm_text import LatentEBM, train
+from lebm_text.checks import in_range, setting
 from lebm_text.models.priors import base_log_prob
 from lebm_text.random import Rng, draw_normal, draw_uniform
+from lebm_text.sections import PriorConfig
 from lm_eval import fppl, rppl
+
+
+@dataclass(frozen=True)
+class MixtureSettings(PriorConfig):
+    """Of the section prior, beside those of the chain."""
+
+    n_parts: int = setting(5, in_range, 1, 1000)  # K
 
 
 class MixturePrior(nn.Module):
     """Normalised and sampled exactly, so it needs no chain; its means learn because they are parameters."""
 
+    Settings = MixtureSettings
     chain = None
 
-    def __init__(self, latent_dim: int, *, rng: torch.Generator, n_parts: int = 5) -> None:
+    def __init__(self, latent_dim: int, *, rng: torch.Generator, n_parts: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.means = nn.Parameter(torch.randn(n_parts, latent_dim, generator=rng))
@@ -53,6 +65,7 @@ class MixturePrior(nn.Module):
 
 SETTINGS = {
     "model": {"prior": "new_prior:MixturePrior", "latent_dim": 8, "embedding_dim": 32, "hidden_dim": 32},
+    "prior": {"n_parts": 7},
     "inference": {"n_steps": 5},
     "training": {"n_epochs": 8, "batch_size": 32, "learning_rate": 0.01, "prior_learning_rate": 0.01, "n_threads": 1},
 }

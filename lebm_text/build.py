@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from collections.abc import Collection, Mapping
@@ -115,7 +114,7 @@ def build_model(
 
 def prior_chain(config: PriorConfig) -> LangevinChain:
     """The chain that draws z from a learned prior."""
-    return LangevinChain(**dataclasses.asdict(config))
+    return LangevinChain(config.n_steps, config.step_size, config.noise_scale)
 
 
 def build_inference(

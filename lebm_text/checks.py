@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -220,6 +220,7 @@ def setting(default: Any, check: Callable[..., None], *limits: Any, **options: A
     return field(default=default, metadata={"check": (check, limits, options)})
 
 
+@dataclass(frozen=True)
 class Section:
     """Base of a configuration's dataclasses: each setting is checked by its own check.
 
@@ -234,7 +235,7 @@ class Section:
     is_open: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for each in fields(self):  # type: ignore[arg-type]
+        for each in fields(self):
             value = getattr(self, each.name)
             if each.metadata and value is not None:
                 check, limits, options = each.metadata["check"]

@@ -68,7 +68,7 @@ def section_of(part: str, name: str, current: Section, before: str, keys: Collec
     if name in kinds:
         return _carried(kinds[name], current)
     known = {each.name for each in dataclasses.fields(base)}
-    own = {each.name for each in dataclasses.fields(current)} if name == before else set()  # type: ignore[arg-type]
+    own = {each.name for each in dataclasses.fields(current)} if name == before else set()
     return _carried(_open(part, name, tuple(sorted({*own, *keys} - known))), current)
 
 
@@ -89,7 +89,7 @@ def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
         raise InputError(f"{named}: its Settings must be a dataclass: write @dataclass(frozen=True) above them")
     for each in vars(settings).get("__annotations__", {}) if settings is not base else ():
         _require_free(part, each)
-    filled = _filled(settings, part, name, cls)
+    filled = _filled(settings, part, name, cls)  # type: ignore[arg-type]  # a class can be hashed
     called(f"{named}, its Settings", filled)  # every setting has a default, which is in its range
     return filled
 
@@ -145,6 +145,6 @@ def _kind(part: str, name: str) -> list[Any]:
 
 def _carried(new: type[Section], current: Section) -> Section:
     """`new` with the values of `current` that it has a setting for."""
-    given = {each.name for each in dataclasses.fields(current) if each.init}  # type: ignore[arg-type]
-    names = [each.name for each in dataclasses.fields(new) if each.init and each.name in given]  # type: ignore[arg-type]
+    given = {each.name for each in dataclasses.fields(current) if each.init}
+    names = [each.name for each in dataclasses.fields(new) if each.init and each.name in given]
     return new(**{name: getattr(current, name) for name in names})

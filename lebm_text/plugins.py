@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from functools import cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -25,7 +26,7 @@ from lebm_text.checks import from_plain, hint, parse_value
 from lebm_text.errors import InputError
 from lebm_text.store import read_json
 
-__all__ = ["GROUPS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
+__all__ = ["CLASS", "GROUPS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
 __all__ += ["as_recorded", "trusted", "trusting"]
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ GROUPS = {
 """What can be named so → the group of entry points."""
 
 TRUST = "LEBM_TEXT_TRUST_PLUGINS"  # an environment variable; --trust-plugins sets it for a command
-_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""package.module:Class"""
 
 
 class MissingPlugin(InputError):
@@ -59,15 +61,13 @@ class Plugin:
         what: it is, of `GROUPS`.
         name: by which it was named.
         value: package.module:Class.
-        package: the distribution that has it; None: none.
-        version: of that.
+        entry: by which a package registers it, if one does.
     """
 
     what: str
     name: str
     value: str
-    package: str | None
-    version: str | None
+    entry: EntryPoint | None = None
 
     def load(self) -> Any:
         """The class. Raises MissingPlugin if it is not there, InputError if its module cannot be run."""
@@ -78,11 +78,26 @@ class Plugin:
         except (ImportError, AttributeError) as error:
             raise MissingPlugin(self.what, f"{here}: {error}") from error
         except Exception as error:
-            raise InputError(f"{here}: {type(error).__name__}: {error}") from error
+            raise InputError(f"{here}: {_one_line(error)}") from error
+
+    @cached_property
+    def origin(self) -> tuple[str | None, str | None]:
+        """The distribution that has the class, and its version; None where there is none.
+
+        Of a class that is not registered it takes half a second to find.
+        """
+        if self.entry is not None and self.entry.dist is not None:
+            return self.entry.dist.name, self.entry.dist.version
+        module = self.value.partition(":")[0]
+        if packages := packages_distributions().get(module.partition(".")[0]):
+            return packages[0], version(packages[0])
+        own = getattr(sys.modules.get(module), "__version__", None)
+        return None, None if own is None else str(own)
 
     def describe(self) -> dict[str, str | None]:
         """For env.json."""
-        return {"name": self.name, "class": self.value, "package": self.package, "version": self.version}
+        package, version = self.origin
+        return {"name": self.name, "class": self.value, "package": package, "version": version}
 
 
 def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None = None) -> None:
@@ -91,7 +106,7 @@ def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None
     `prefix` + anything is allowed, too.
     """
     own = value in allowed or (prefix is not None and value.startswith(prefix) and value != prefix)
-    if not own and not _CLASS.fullmatch(value) and _registered(name, value) is None:
+    if not own and not CLASS.fullmatch(value) and _registered(name, value) is None:
         known = [*allowed, *([f"{prefix}NAME"] if prefix else []), *_names(name), "package.module:Class"]
         raise MissingPlugin(
             name,
@@ -102,7 +117,7 @@ def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None
 
 def is_named(what: str, name: str) -> bool:
     """Whether `name`, without settings, has the form of a class or is registered."""
-    return bool(_CLASS.fullmatch(name)) or _registered(what, name) is not None
+    return bool(CLASS.fullmatch(name)) or _registered(what, name) is not None
 
 
 def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
@@ -113,9 +128,8 @@ def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
         InputError: it would import a module that nobody has said may be run.
     """
     if (entry := _registered(what, name)) is not None:
-        package = entry.dist
-        return Plugin(what, name, entry.value, package and package.name, package and package.version)
-    if not _CLASS.fullmatch(name):
+        return Plugin(what, name, entry.value, entry)
+    if not CLASS.fullmatch(name):
         raise MissingPlugin(what, f"{what} = {name}: no installed package registers that name as {GROUPS[what]}")
     module = name.partition(":")[0]
     if not trusted(trust_plugins):
@@ -123,9 +137,7 @@ def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
             f"{what} = {name} would import the module {module} and so run its code; if you trust it, give "
             f"--trust-plugins, pass trust_plugins=True or set {TRUST}=1"
         )
-    package = next(iter(packages_distributions().get(module.partition(".")[0], [])), None)
-    own = getattr(sys.modules.get(module), "__version__", None)
-    return Plugin(what, name, name, package, version(package) if package else own and str(own))
+    return Plugin(what, name, name)
 
 
 @contextmanager
@@ -211,11 +223,16 @@ def called(named: str, call: Callable[[], Any]) -> Any:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{named}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{named}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    said = re.sub(r"\s*[\n\r]\s*", " ", str(error))
+    return f"{type(error).__name__}: {said}"
 
 
 def _registered(what: str, name: str) -> EntryPoint | None:
-    return next(iter(entry_points(group=GROUPS[what], name=name)), None)
+    return None if ":" in name else next(iter(entry_points(group=GROUPS[what], name=name)), None)
 
 
 def _names(what: str) -> list[str]:

@@ -189,7 +189,7 @@ class Run:
 
     def corpus(self) -> Corpus:
         """The text that the run was trained on, unchanged. Raises InputError if it is gone."""
-        return find_again(self._described_corpus(), data_dir=self.data_dir)
+        return find_again(self._described_corpus(), data_dir=self.data_dir, trust_plugins=self.trust_plugins)
 
     def model(self, *, device: str = "auto", precision: str = "fp32") -> LatentEBM:
         """The trained model; see `LatentEBM.from_pretrained`."""

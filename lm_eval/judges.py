@@ -220,13 +220,19 @@ class LSTMSpec:
 def judge_specs(
     lm: str | None, convention: Convention, *, backend: str = "numpy", n_seeds: int = 1, cache: Path | None = None
 ) -> list[JudgeSpec]:
-    """The judges that `lm`, one of `JUDGES`, names; None is the convention's own choice.
+    """The judges that `lm` names, one of `JUDGES` or one of others (see `plugged`); None is the convention's choice.
 
     LSTM judges come in `n_seeds` seeds, 1 and up. Raises InputError for a judge that the convention does not
     know, and for seeds where there is no LSTM judge.
     """
+    from .plugged import is_plugged, plugged_spec
+
     known = convention.judges
     lm = lm or known[0].replace("kn", _NGRAM)
+    if lm not in JUDGES and is_plugged(lm) and convention.name == "default":
+        if n_seeds > 1:
+            raise InputError(f"{lm} is one judge; several seeds are for the LSTM judge")
+        return [plugged_spec(lm)]
     if lm not in JUDGES or lm.rstrip("23456") not in known:
         raise InputError(
             f"the protocol {convention.name} has no judge {lm}, only {', '.join(known)}"

@@ -15,6 +15,7 @@ from .counts import as_sentences, naming
 from .coverage import Coverage, coverage_warnings, expected_coverage
 from .judges import JUDGES, judge_specs
 from .perplexity import perplexity
+from .plugged import is_plugged
 from .protocol import diverged, signature
 from .texts import RealText, Reference, Samples
 
@@ -60,7 +61,7 @@ def fppl(
     Args:
         samples: sentences, words separated by blanks.
         real_train: the same of real text.
-        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or one of others (`lm_eval.plugged`).
         real_valid: what an LSTM judge stops on; n-gram judges need none.
         tokenize: the samples are raw text, whose words are first separated as those of `real_train` are.
 
@@ -90,7 +91,7 @@ def rppl(
     Args:
         samples: sentences, words separated by blanks.
         real_test: the same of real text, held out.
-        judge: kn2 to kn6, Kneser-Ney of that order, or lstm.
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or one of others (`lm_eval.plugged`).
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
         real_valid: what an LSTM judge stops on; n-gram judges need none.
@@ -128,8 +129,8 @@ def _lists(samples: object, real: object, valid: object, name: str, *, tokenize:
 
 
 def _text_score(metric: str, texts: _Lists, judge: str, reference: Reference, real: Coverage) -> TextScore:
-    if judge not in JUDGES or judge == "both":
-        raise InputError(f"judge must be kn2 to kn6 or lstm, got {judge!r}")
+    if (judge not in JUDGES and not is_plugged(judge)) or judge == "both":
+        raise InputError(f"judge must be kn2 to kn6, lstm or package.module:Class, got {judge!r}")
     (spec,) = judge_specs(judge, reference.convention)
     text, n_outside = reference.read(texts.samples, "samples")
     if metric == "fppl":

@@ -41,6 +41,7 @@ JUDGES_MAY_IMPORT = (
     "lebm_text.store",
     "lebm_text.errors",
     "lebm_text.progress",
+    "lebm_text.plugins",
 )
 GLOBAL_STATE = {
     "print",

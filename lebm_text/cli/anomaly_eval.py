@@ -15,6 +15,7 @@ from lebm_text.text.corpora import find_corpus
 
 from .console import make_report
 from .options import RUN, SHARE, data_dir_option, report_options, scoring_options, split_option, whole
+from .plugged import trust_option
 
 __all__ = ["evaluate"]
 
@@ -25,6 +26,7 @@ __all__ = ["evaluate"]
 @click.option("--run", "runs", type=RUN, multiple=True,
               help="A run trained on the normal text; repeatable. "
               "One without a learned prior is a baseline.")  # fmt: skip
+@trust_option
 @click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "
               "repeatable. anomalies.txt in CORPUS takes part anyway.")  # fmt: skip
 @click.option("--swap", "swaps", type=SHARE, multiple=True, metavar="SHARE",

@@ -22,6 +22,8 @@ from lebm_text.sections import MAX_STEPS, MAX_THREADS
 from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 
+from .plugged import JudgeName, trust_option
+
 __all__ = [
     "DIRECTORY",
     "INPUT",
@@ -160,11 +162,6 @@ verbose_option = click.option(
     "-v", "--verbose", is_flag=True, expose_value=False, callback=_be_verbose,
     help="Also print signatures, which say what a figure is, and checksums; JSON always has them.",
 )
-run_option = click.option(
-    "--run", type=RUN,
-    help="Run directory of the model, or user/model on the Hugging Face Hub.  "
-    "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
-)
 text_column_option = click.option(
     "--text-column", metavar="NAME",
     help="Of JSON, CSV and Parquet: the field with the text.  [default: text, sentence, or the only one]",
@@ -208,6 +205,12 @@ def _all_of(*options: Decorator) -> Decorator:
     return decorate
 
 
+run_option = _all_of(
+    click.option("--run", type=RUN,
+                 help="Run directory of the model, or user/model on the Hugging Face Hub.  "
+                 "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]"),
+    trust_option,
+)  # fmt: skip
 run_options = _all_of(run_option, data_dir_option)  # of commands that read the corpus of a run
 
 
@@ -287,11 +290,12 @@ def sample_options(*, n: str, temperatures: str) -> Decorator:
 
 def judge_options(*, lm: str, temperatures: str) -> Decorator:
     """The options of every command that judges samples by perplexities."""
-    judges = click.Choice([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
+    judges = JudgeName([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
     return _all_of(
         sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
         click.option("--lm", type=judges,
-                     help=f"The judge: Kneser-Ney of this order, an LSTM, or kn5 and the LSTM.  [default: {lm}]"),
+                     help="The judge: Kneser-Ney of this order, an LSTM, kn5 and the LSTM, or package.module:Class.  "
+                     f"[default: {lm}]"),
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,
@@ -362,6 +366,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--out", type=NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]"),
         click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint."),
         click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
+        trust_option,
         click.option("--max-steps", type=whole(),
                      help="Stop after update N, counted from the run's first."),
         click.option("--max-minutes", type=_MINUTES,
@@ -392,6 +397,7 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--choices", type=TEXT,
                      help="Take the trials that this tuning.json chose, such as another corpus's, and tune nothing."),
         click.option("--jobs", type=whole(), default=1, help="Steps at a time."),
+        trust_option,
         click.option("--out", type=NEW_DIRECTORY, help="Where all goes.  [default: runs/NAME-CORPUS]"),
         click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and do nothing."),
         click.option("--table", "table_only", is_flag=True, help="Write the table of what is done, and do nothing."),

@@ -20,7 +20,7 @@ from lebm_text.checks import whole
 from lebm_text.config import Config
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng, draw_uniform
-from lebm_text.sections import InferenceConfig
+from lebm_text.sections import INFERENCE, InferenceConfig
 from lebm_text.text.tokenizers import Tokenizer
 
 from .decoding import Decoded, DecodeSettings, decode
@@ -257,6 +257,8 @@ def describe_model(config: Config) -> str:
 
 def _posterior(inference: InferenceConfig) -> str:
     """How the posterior that training ended with differs from p(z|x): its family, noise, a weight, free bits."""
+    if inference.kind not in INFERENCE:
+        return f"|posterior:inference={inference.kind}"
     bent = []
     if inference.kind in ("amortized", "semi_amortized", "local"):
         bent.append(inference.kind.replace("_", "-"))

@@ -21,6 +21,7 @@ from lebm_text.progress import Progress, silent
 
 from .fetching import corpora_directory, fetch, is_offline, read_manifest
 from .importing import import_text
+from .making import is_made, make_corpus
 from .parts import HUB, is_own_source
 from .reading import Split, read_lines, read_split
 from .registry import REGISTRY, SPLITS, CorpusEntry, Expected
@@ -50,7 +51,8 @@ class Corpus:
     origin: str  # directory | data-dir | cache | fetched | package
     splits: dict[str, Split]  # train, valid, test
     notices: tuple[str, ...] = ()
-    source: str | None = None  # what it was imported from, if that is in the cache
+    source: str | None = None  # what it was imported from or made by, if that is in the cache
+    made_by: Mapping[str, str | None] | None = None  # a class of others, and its package's version
 
     def describe(self) -> dict[str, object]:
         """What repeats a run needs to know, ready for JSON."""
@@ -59,7 +61,8 @@ class Corpus:
             for name, s in self.splits.items()
         }
         source = {} if self.source is None else {"source": self.source}
-        return {"name": self.name, "origin": self.origin, **source, "splits": splits}
+        made_by = {} if self.made_by is None else {"made_by": dict(self.made_by)}
+        return {"name": self.name, "origin": self.origin, **source, **made_by, "splits": splits}
 
 
 class Location(NamedTuple):
@@ -74,6 +77,7 @@ def find_corpus(
     *,
     data_dir: Path | None = None,
     offline: bool = False,
+    trust_plugins: bool = True,
     registry: Mapping[str, CorpusEntry] = REGISTRY,
     on_progress: Progress = silent,
 ) -> Corpus:
@@ -81,7 +85,8 @@ def find_corpus(
 
     A registered name wins over a directory of the same name (`./ptb` means the directory). `data_dir`
     defaults to `LEBM_TEXT_DATA`, else `data`; nothing is ever written there. `offline` forbids fetching.
-    A file, or `hf:user/dataset`, is imported into the cache, as `import_text` does it without options.
+    A file, or `hf:user/dataset`, is imported into the cache, as `import_text` does it without options; a class of
+    others is asked for its text (see `making`), if `trust_plugins` or an installed package registers it.
     Raises InputError, one line, if nothing is found, a file is missing, or a file is not readable text.
     """
     location = locate(name_or_directory, data_dir=data_dir, registry=registry)
@@ -95,13 +100,17 @@ def find_corpus(
         return _obtain(entry, data_dir, offline)
     if is_own_source(name_or_directory):
         return _import(name_or_directory, offline, on_progress)
+    if is_made(name_or_directory):
+        directory, plugin = make_corpus(name_or_directory, trust_plugins=trust_plugins)
+        corpus = _open(directory.name, Location(directory, "directory"), None)
+        return replace(corpus, source=name_or_directory, made_by=plugin.describe())
     raise InputError(
         f"{name_or_directory!r} is neither a directory nor a known corpus (nor a file); give a directory with "
         f"train.txt, valid.txt and test.txt, a text to import, or one of: {', '.join(registry)}"
     )
 
 
-def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) -> Corpus:
+def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None, trust_plugins: bool = False) -> Corpus:
     """The corpus of a run, from what `Corpus.describe` wrote of it: found where it was, and unchanged.
 
     `data_dir` is where to look instead; a corpus that was a directory is then looked for there by its name.
@@ -113,7 +122,7 @@ def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None) ->
         name = described.get("source", str(directory)) if not directory.is_dir() else str(directory)
     elif described["origin"] == "data-dir" and data_dir is None:
         data_dir = before.parent
-    corpus = find_corpus(name, data_dir=data_dir)
+    corpus = find_corpus(name, data_dir=data_dir, trust_plugins=trust_plugins)
     for split, recorded in described["splits"].items():
         found = corpus.splits[split]
         if found.sha256 != recorded["sha256"]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lebm_text.errors import InputError
+from lebm_text.plugins import CLASS
 from lebm_text.store import sha256_file
 
 from .fetching import datasets_library
@@ -185,7 +186,12 @@ def is_own_source(name: str) -> bool:
 
 
 def name_of_source(source: str) -> str:
-    """What a corpus is called that is made from `source`: `reviews` of `reviews.csv.gz`, `b-en` of `hf:a/b:en`."""
+    """What a corpus is called that is made from `source`: `reviews` of `reviews.csv.gz`, `b-en` of `hf:a/b:en`.
+
+    Of a class of others, `package.module:Class,key=value`, it is what stands after the colon.
+    """
+    if CLASS.fullmatch(source.partition(",")[0]) and not Path(source).exists():
+        return source.partition(":")[2]
     if source.startswith(HUB):
         return source.removeprefix(HUB).rpartition("/")[2].replace(":", "-")
     path = Path(source).resolve()

@@ -1,0 +1,109 @@
+"""Judges of others: dataclasses with the members of `JudgeSpec`, whose fields are settings; what they give is checked.
+
+--lm my_package.module:Bigram,weight=0.7
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lebm_text.errors import InputError
+from lebm_text.plugins import called, find, is_named, made_with
+from lebm_text.text.reading import split_words
+
+from .judges import JudgeSpec, LanguageModel, TrainedJudge
+from .perplexity import SentenceScores
+from .texts import Reference
+
+__all__ = ["PluggedSpec", "is_plugged", "plugged_spec"]
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+def is_plugged(lm: str) -> bool:
+    """Whether this names a judge of others, with its settings or without."""
+    return is_named("judge", lm.partition(",")[0])
+
+
+def plugged_spec(lm: str) -> PluggedSpec:
+    """The judge that `NAME` or `NAME,key=value` stands for, which whoever names it trusts.
+
+    Raises:
+        InputError: it is not there, lacks a member, has other settings, or a name that is none of a file.
+    """
+    name = lm.partition(",")[0]
+    spec = made_with("judge", lm, JudgeSpec, trust_plugins=True)
+    for what, value in (("name", spec.name), ("lm", spec.lm)):
+        if not _NAME.fullmatch(str(value)):
+            raise InputError(f"judge = {name}: its {what} must be letters, digits and . _ + -, got {value!r}")
+    return PluggedSpec(f"judge = {name}", spec, find("judge", name, trust_plugins=True).origin[1])
+
+
+@dataclass(frozen=True)
+class PluggedSpec:
+    """`spec`, which messages call `named`; the version of its package stands in signatures."""
+
+    named: str
+    spec: JudgeSpec
+    version: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def lm(self) -> str:
+        return self.spec.lm + (f"@{self.version}" if self.version else "")
+
+    @property
+    def stop(self) -> str | None:
+        return self.spec.stop
+
+    @property
+    def seed(self) -> int | None:
+        return self.spec.seed
+
+    @property
+    def n_more(self) -> int:
+        return self.spec.n_more
+
+    @property
+    def cheap(self) -> bool:
+        return self.spec.cheap
+
+    def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
+        """As `JudgeSpec.train`."""
+        trained = called(f"{self.named}: train", lambda: self.spec.train(sentences, reference))
+        if not isinstance(trained, TrainedJudge):
+            raise InputError(f"{self.named}: train must give a TrainedJudge, got {type(trained).__name__}")
+        return replace(trained, model=_Checked(self.named, trained.model))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A model whose scores are looked at."""
+
+    named: str
+    model: LanguageModel
+
+    def score(self, sentences: Iterable[str]) -> SentenceScores:
+        """As `LanguageModel.score`. Raises InputError for scores that are nan or count other tokens."""
+        lines = list(sentences)
+        scores = called(f"{self.named}: score", lambda: self.model.score(lines))
+        if not isinstance(scores, SentenceScores) or len(scores) != len(lines):
+            raise InputError(f"{self.named}: score must give a SentenceScores of {len(lines)} sentences")
+        for name in ("nll", "nll_oov", "nll_eos"):
+            if np.isnan(values := np.asarray(getattr(scores, name))).any():
+                raise InputError(f"{self.named}: {name} of sentence {int(np.isnan(values).argmax()) + 1} is nan")
+        wanted = np.array([len(split_words(line)) + 1 for line in lines])
+        if (odd := np.flatnonzero(scores.n_tokens != wanted)).size:
+            first = int(odd[0])
+            raise InputError(
+                f"{self.named}: sentence {first + 1} has {wanted[first]} tokens, </s> counted, and not "
+                f"{scores.n_tokens[first]}"
+            )
+        return scores

@@ -1,0 +1,478 @@
+"""Classes that are not the package's own: found, checked, tried out, recorded, and not imported for just anybody."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lebm_text import LatentEBM, train
+from lebm_text.build import build_inference, build_model
+from lebm_text.checks import Section, in_range, setting
+from lebm_text.cli.main import main
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.generation.generate import describe_model
+from lebm_text.inference.base import NoLatent
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import EBMPrior
+from lebm_text.plugins import trusted
+from lebm_text.run import Run, read_config
+from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
+from lebm_text.store import read_json
+from lebm_text.text.corpora import find_corpus
+from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
+from lm_eval.lists import fppl
+from lm_eval.perplexity import SentenceScores
+from lm_eval.texts import CONVENTIONS, Reference
+
+from .tiny import tiny_model
+from .toy import Mixture, seeded, toy_config, write_text_corpus
+
+HERE = __name__
+
+
+@dataclass(frozen=True)
+class PartSettings(PriorConfig):
+    n_parts: int = setting(3, in_range, 1, 9)
+
+
+class Parts(Mixture):
+    """With a setting of its own."""
+
+    Settings = PartSettings
+
+    def __init__(self, latent_dim: int, n_parts: int) -> None:
+        super().__init__(latent_dim)
+        self.means = nn.Parameter(torch.arange(n_parts * latent_dim).view(n_parts, -1) / 10)
+
+
+@dataclass(frozen=True)
+class WideSettings(GeneratorConfig):
+    gain: float = setting(1.0, in_range, 0.0, 2.0)
+
+
+class Wide(LSTMGenerator):
+    Settings = WideSettings
+
+    def __init__(self, *args: Any, gain: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.gain = gain
+
+
+@dataclass(frozen=True)
+class ConstantSettings(InferenceConfig):
+    shift: float = setting(0.0, in_range, -1.0, 1.0)
+
+
+class Encoder(nn.Linear):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(1, latent_dim)
+
+
+class Constant(NoLatent):
+    """The same z for all sentences, which an encoder of its own knows."""
+
+    Settings = ConstantSettings
+    Encoder = Encoder
+
+    def __init__(self, shift: float, epoch: float, encoder: nn.Module) -> None:
+        object.__setattr__(self, "given", (shift, epoch, encoder))
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Any) -> Any:
+        z = self.given[2](torch.ones(len(batch.lengths), 1)) + self.given[0]  # type: ignore[attr-defined]
+        return super().__call__(batch, prior, generator, rng=rng)._replace(z=z, start=z)
+
+
+def _build(config: Config) -> Any:
+    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+
+
+def _config(**changes: dict[str, Any]) -> Config:
+    return toy_config(changes).with_plugins(trust_plugins=True)
+
+
+def test_settings_of_a_class_reach_its_constructor() -> None:
+    config = toy_config().override([f"model.prior={HERE}:Parts", "prior.n_parts=5", "prior.n_steps=7"])
+    assert config.prior.is_open
+    assert _build(config).prior.means.shape[0] == 5
+    checked = config.with_plugins(trust_plugins=True)
+    assert isinstance(checked.prior, PartSettings)
+    assert (checked.prior.n_parts, checked.prior.n_steps) == (5, 7)
+    assert checked.override(["prior.n_parts=2"]).prior.n_parts == 2  # type: ignore[attr-defined]
+    config = _config(model={"generator": f"{HERE}:Wide"}, generator={"gain": 0.5})
+    assert config.to_dict()["generator"] == {"gain": 0.5}
+
+
+def test_a_configuration_with_settings_of_others_comes_back_from_json() -> None:
+    config = _config(model={"prior": f"{HERE}:Parts"}, prior={"n_parts": 4})
+    read = Config.from_dict(config.to_dict())
+    assert read.to_dict() == config.to_dict()
+    assert read == Config.from_dict(config.to_dict())
+    assert read.with_plugins(trust_plugins=True) == config
+    assert config.conflicts(read) == {}
+    assert config.override(["model.prior=ebm"]) == toy_config()
+
+
+def test_a_way_of_inference_has_settings_and_an_encoder_that_learns() -> None:
+    config = _config(inference={"kind": f"{HERE}:Constant", "shift": 0.5})
+    assert Config.from_dict(config.to_dict()).with_plugins(trust_plugins=True) == config
+    model = _build(config)
+    assert isinstance(model.encoder, Encoder)
+    infer: Any = build_inference(config.inference, epoch=2.0, encoder=model.encoder)
+    assert infer.given == (0.5, 2.0, model.encoder)
+    assert describe_model(config).endswith(f"|posterior:inference={HERE}:Constant")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("prior.n_prts=4", "unknown key prior.n_prts; did you mean prior.n_parts?"),
+        ("prior.n_parts=many", "prior.n_parts must be a whole number, got 'many'"),
+        ("prior.n_parts=10", "prior.n_parts must lie in [1, 9], got 10"),
+        ("prior.n_steps=0", "prior.n_steps must lie in [1, 1e+06], got 0"),
+        ("prior.finer=1", "prior.finer is no name that a setting"),
+        ("prior.not-a-name=1", "prior.not-a-name is no name that a setting"),
+        ("generator.gain=1", "unknown key generator.gain"),
+    ],
+)
+def test_settings_of_a_class_are_checked_like_others(assignment: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        toy_config().override([f"model.prior={HERE}:Parts", assignment]).with_plugins(trust_plugins=True)
+    assert "\n" not in str(refused.value)
+
+
+class NoDataclass(Parts):
+    class Settings(PriorConfig):
+        n_parts: int = 3
+
+
+class Foreign(Parts):
+    Settings = WideSettings  # type: ignore[assignment]
+
+
+class Redefined(Parts):
+    @dataclass(frozen=True)
+    class Settings(PriorConfig):
+        n_steps: int = 3
+
+
+class OutOfRange(Parts):
+    @dataclass(frozen=True)
+    class Settings(PriorConfig):
+        n_parts: int = setting(0, in_range, 1, 9)
+
+
+class Untaken(Mixture):
+    Settings = PartSettings
+
+
+class Failing(Mixture):
+    def __init__(self, latent_dim: int) -> None:
+        raise ZeroDivisionError("by nothing\nat all")
+
+
+class Steep(Mixture):
+    def logdensity(self, z: Tensor) -> Tensor:
+        return super().logdensity(z) * math.nan
+
+
+class Flat(Mixture):
+    def logdensity(self, z: Tensor) -> Tensor:
+        return super().logdensity(z.detach())
+
+
+class Rooted(Mixture):
+    """Its gradient is infinite."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return -(z - z.detach()).abs().sqrt().sum(-1)
+
+
+class Scalar(Mixture):
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return super().neg_energy(z).sum()
+
+
+class Unsure(Mixture):
+    def sample(self, n: int) -> Tensor:  # type: ignore[override]
+        return torch.zeros(n, self.latent_dim)
+
+
+class Guessing(Mixture):
+    def log_z(self) -> float:
+        return math.nan
+
+
+class Frozen(LSTMGenerator):
+    def initialise(self, rng: torch.Generator) -> None:
+        super().initialise(rng)
+        self.requires_grad_(False)
+
+
+class Deaf(LSTMGenerator):
+    def likelihood(self, batch: Any) -> Any:
+        hears = super().likelihood(batch)
+        return lambda z: hears(z.detach())
+
+
+class Short(LSTMGenerator):
+    def step(self, tokens: Tensor, state: Any) -> Any:
+        logits, state = super().step(tokens, state)
+        return logits[:, 1:], state
+
+
+class Still(Constant):
+    """Its encoder has nothing to learn."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+
+
+class Bare:
+    pass
+
+
+class Lost(Constant):
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Any) -> Any:
+        result = super().__call__(batch, prior, generator, rng=rng)
+        return result._replace(z=result.z / 0)
+
+
+@pytest.mark.parametrize(
+    ("setting_", "message"),
+    [
+        ("model.prior=NoDataclass", "its Settings must be a dataclass: write @dataclass(frozen=True) above them"),
+        ("model.prior=Foreign", "its Settings must be a dataclass that inherits PriorConfig"),
+        ("model.prior=Redefined", "prior.n_steps is no name that a setting of your own can have"),
+        ("model.prior=OutOfRange", "prior.n_parts must lie in [1, 9], got 0"),
+        ("model.prior=Untaken", "has the setting n_parts, which its constructor does not take"),
+        ("model.prior=Failing", ": ZeroDivisionError: by nothing at all"),
+        ("model.prior=Steep", ": logdensity is nan or inf at z of N(0, I)"),
+        ("model.prior=Flat", ": logdensity is not differentiable in z; chains need its gradient"),
+        ("model.prior=Rooted", ": logdensity has a gradient that is nan or inf"),
+        ("model.prior=Scalar", ": neg_energy must be a tensor of shape (3,), got ()"),
+        ("model.prior=Unsure", ": sample(3, rng): TypeError: "),
+        ("model.prior=Guessing", ": log_z must be a finite number, or None if it is not known, got nan"),
+        ("model.generator=Frozen", " has no parameters that learn"),
+        ("model.generator=Deaf", ": likelihood(batch) is not differentiable in z; chains need its gradient"),
+        ("model.generator=Short", ": the logits of step must be a tensor of shape (2, 9), got (2, 8)"),
+        ("inference.kind=Still", ": its Encoder has no parameters that learn"),
+        ("inference.kind=Lost", ": z is nan or inf at z of N(0, I)"),
+        ("inference.kind=Bare", " is no Inference: it lacks chain, figures, moments, penalty, target"),
+    ],
+)
+def test_what_does_not_do_its_part_is_named_in_one_line(setting_: str, message: str) -> None:
+    what, _, name = setting_.partition("=")
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        _build(toy_config().override([f"{what}={HERE}:{name}"]))
+    assert "\n" not in str(refused.value)
+    assert name in str(refused.value) or "prior.n_" in str(refused.value)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package, mixtures 1.2, that registers a prior; the directory that it lies in."""
+    place = tmp_path / "site"
+    (place / "mixtures-1.2.dist-info").mkdir(parents=True)
+    (place / "mixtures-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mixtures\nVersion: 1.2\n")
+    points = f"[lebm_text.priors]\nmixture = mixtures_of_a_test:Parts\n[lebm_text.judges]\npairs = {HERE}:Pairs\n"
+    (place / "mixtures-1.2.dist-info" / "entry_points.txt").write_text(points)
+    (place / "mixtures_of_a_test.py").write_text(f"from {HERE} import Parts\n")
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.delitem(sys.modules, "mixtures_of_a_test", raising=False)
+    return place
+
+
+def test_a_registered_class_is_used_by_its_name_recorded_and_missed(
+    installed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = toy_config({"model": {"prior": "mixture"}, "prior": {"n_parts": 2}})
+    run = train(write_text_corpus(tmp_path / "text"), config=config, out=tmp_path / "run", max_steps=2, device="cpu")
+    entry = {"name": "mixture", "class": "mixtures_of_a_test:Parts", "package": "mixtures", "version": "1.2"}
+    assert read_json(run.environment_file)["plugins"] == {"model.prior": entry}
+    loaded = LatentEBM.from_pretrained(run.path, device="cpu")  # what is installed is trusted
+    assert len(loaded.model.prior.means) == 2  # type: ignore[attr-defined]
+    (installed / "mixtures-1.2.dist-info").rename(installed / "mixtures-1.3.dist-info")
+    metadata = installed / "mixtures-1.3.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.2", "1.3"))
+    LatentEBM.from_pretrained(run.path, device="cpu")
+    assert "trained with model.prior of mixtures 1.2; here is 1.3" in caplog.text
+    (installed / "mixtures-1.3.dist-info" / "entry_points.txt").unlink()
+    with pytest.raises(InputError, match=r"got 'mixture'; no installed.*trained with mixtures 1\.2: install that"):
+        read_config(run.path)
+
+
+def test_a_run_says_which_loose_class_made_it_and_is_not_resumed_without_trust(tmp_path: Path) -> None:
+    config = toy_config({"model": {"prior": f"{HERE}:Parts"}, "training": {"n_epochs": 1}})
+    run = train(write_text_corpus(tmp_path / "text"), config=config, out=tmp_path / "run", max_steps=2, device="cpu")
+    assert run.environment["plugins"]["model.prior"]["class"] == f"{HERE}:Parts"
+    assert Run(run.path).config.to_dict()["prior"]["n_parts"] == 3  # resolved, read without an import
+    with pytest.raises(InputError, match=f"would import the module {HERE} and so run its code"):
+        train(out=run.path, resume=True, device="cpu")
+    assert train(out=run.path, resume=True, device="cpu", trust_plugins=True).progress()["finished"]
+
+
+def test_a_file_alone_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "never_imported.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("model.prior", "model.generator", "inference.kind"):
+        config = toy_config().override([f"{name}=never_imported:A"])
+        assert Config.from_dict(config.to_dict()).plugged
+        with pytest.raises(InputError, match="--trust-plugins"):
+            config.with_plugins()
+    described: dict[str, Any] = {"name": "A", "origin": "directory", "source": "never_imported:A"}
+    from lebm_text.text.corpora import find_again
+
+    with pytest.raises(InputError, match=r"corpus = never_imported:A would import the module never_imported"):
+        find_again({**described, "splits": {"train": {"path": str(tmp_path / "gone" / "train.txt")}}})
+
+
+def test_a_command_imports_the_class_of_a_run_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model(prior=f"{HERE}:Parts").save_pretrained(tmp_path)
+    call = ["generate", "-n", "2", "--device", "cpu", "--run", str(tmp_path)]
+    assert main(call) == 2
+    refused = capsys.readouterr().err
+    assert f"model.prior = {HERE}:Parts would import the module {HERE}" in refused
+    assert refused.count("\n") == 1
+    assert main([*call, "--trust-plugins"]) == 0
+    assert not trusted()
+    capsys.readouterr()
+    assert main(call) == 2
+
+
+def test_an_error_in_a_module_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_module.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="broken_module:A cannot be imported: ZeroDivisionError"):
+        toy_config().override(["model.prior=broken_module:A"]).with_plugins(trust_plugins=True)
+
+
+class PairsModel:
+    def __init__(self, wrong: str) -> None:
+        self.wrong = wrong
+
+    def score(self, sentences: Iterable[str]) -> SentenceScores:
+        lengths = np.array([line.count(" ") + 2 for line in sentences])
+        nll = lengths * math.log(10) * (math.nan if self.wrong == "nan" else 1)
+        nothing = np.zeros(len(lengths))
+        n_tokens = lengths + (self.wrong == "count")
+        return SentenceScores(nll, n_tokens, nothing.astype(int), nothing, nothing)
+
+
+@dataclass(frozen=True)
+class Pairs(Section):
+    """Every token has the probability 1 / 10."""
+
+    section: ClassVar[str] = "judge"
+    wrong: str = ""
+    weight: float = setting(0.5, in_range, 0.0, 1.0)
+
+    name: ClassVar[str] = "pairs"
+    stop = seed = None
+    n_more: ClassVar[int] = 2
+    cheap: ClassVar[bool] = True
+
+    @property
+    def lm(self) -> str:
+        return "pairs|" if self.wrong == "name" else f"pairs-{self.weight:g}"
+
+    def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
+        return None if self.wrong == "nothing" else TrainedJudge(PairsModel(self.wrong))  # type: ignore[return-value]
+
+
+def test_a_judge_of_others_judges_and_is_in_the_signature(installed: Path) -> None:
+    for judge, lm in ((f"{HERE}:Pairs,weight=0.25", "pairs-0.25"), ("pairs", "pairs-0.5@1.2")):
+        score = fppl(["a b", "b"], ["a b", "b a"], judge=judge)
+        assert score.ppl == pytest.approx(10)
+        assert f"|lm:{lm}|" in score.signature
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ("Pairs,wrong=nan", "nll of sentence 1 is nan"),
+        ("Pairs,wrong=count", "sentence 1 has 3 tokens, </s> counted, and not 4"),
+        ("Pairs,wrong=nothing", "train must give a TrainedJudge, got NoneType"),
+        ("Pairs,wrong=name", "its lm must be letters, digits"),
+        ("Pairs,weight=2", "judge.weight must lie in [0, 1], got 2"),
+        ("Pairs,weight=x", "Pairs,weight must be a finite number, got 'x'"),
+        ("Pairs,wieght=1", "has no setting 'wieght'; did you mean weight?"),
+        ("Pairs,weight", "expected key=value after the comma, got 'weight'"),
+        ("Nothing", "cannot be imported"),
+        ("Parts", "is no dataclass"),
+        ("PartSettings", "is no JudgeSpec: it lacks cheap, lm, n_more, name, seed, stop, train"),
+    ],
+)
+def test_judges_that_judge_nothing_are_named_in_one_line(judge: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        fppl(["a b", "b"], ["a b", "b a"], judge=f"{HERE}:{judge}")
+    assert "\n" not in str(refused.value)
+
+
+def test_protocols_of_papers_know_no_judges_of_others() -> None:
+    assert judge_specs("kn3", CONVENTIONS["default"]) == [KneserNeySpec(3)]
+    with pytest.raises(InputError, match="the protocol arae has no judge"):
+        judge_specs(f"{HERE}:Pairs", CONVENTIONS["arae"])
+    with pytest.raises(InputError, match="several seeds are for the LSTM judge"):
+        judge_specs(f"{HERE}:Pairs", CONVENTIONS["default"], n_seeds=2)
+
+
+@dataclass(frozen=True)
+class Lines(Section):
+    section: ClassVar[str] = "corpus"
+    n: int = setting(4, in_range, 1, 50)
+    wrong: str = ""
+
+    def sentences(self, split: str) -> Iterable[str]:
+        if self.wrong == "error":
+            raise KeyError(split)
+        return [] if self.wrong == "empty" else ["a b\n" if self.wrong == "break" else "a b b"] * self.n
+
+    def labels(self, split: str) -> Iterable[str]:
+        return ["x"] * (self.n + (self.wrong == "labels"))
+
+
+def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
+    from lebm_text.text.corpora import find_again, labelled_split
+
+    corpus = find_corpus(f"{HERE}:Lines,n=6")
+    assert (corpus.name, corpus.splits["train"].n_sentences) == ("Lines,n=6", 6)
+    assert labelled_split(corpus, "test")[0] == ("a b b", "x")
+    described = corpus.describe()
+    assert described["made_by"]["class"] == f"{HERE}:Lines"  # type: ignore[index]
+    assert find_again(described).splits["valid"].sha256 == corpus.splits["valid"].sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (",n=0", "corpus.n must lie in [1, 50], got 0"),
+        (",wrong=error", "sentences of train: KeyError: 'train'"),
+        (",wrong=empty", "sentences of train: there are none"),
+        (",wrong=break", "sentences of train: number 1 must be a text of one line"),
+        (",wrong=labels", "labels of train: there are 5 for 4"),
+    ],
+)
+def test_a_class_that_gives_no_text_is_named(options: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        find_corpus(f"{HERE}:Lines{options}")
+
+
+def test_the_packages_own_parts_are_not_plugged() -> None:
+    model = build_model(toy_config(), vocab_size=9, bos_id=2, rng=seeded())
+    assert isinstance(model.prior, EBMPrior)
+    assert not toy_config().plugged
+    assert toy_config().with_plugins() is not None
