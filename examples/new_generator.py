@@ -89,7 +89,7 @@ SETTINGS = {
     "model": {"generator": "new_generator:GRUGenerator", "latent_dim": 8, "embedding_dim": 32, "hidden_dim": 32},
     "inference": {"n_steps": 5},
     "prior": {"n_steps": 5},
-    "training": {"n_epochs": 8, "batch_size": 32, "learning_rate": 0.01, "n_threads": 1},
+    "training": {"n_epochs": 4, "batch_size": 32, "learning_rate": 0.01, "n_threads": 1},
 }
 
 

@@ -67,7 +67,7 @@ SETTINGS = {
     "model": {"prior": "new_prior:MixturePrior", "latent_dim": 8, "embedding_dim": 32, "hidden_dim": 32},
     "prior": {"n_parts": 7},
     "inference": {"n_steps": 5},
-    "training": {"n_epochs": 8, "batch_size": 32, "learning_rate": 0.01, "prior_learning_rate": 0.01, "n_threads": 1},
+    "training": {"n_epochs": 4, "batch_size": 32, "learning_rate": 0.01, "prior_learning_rate": 0.01, "n_threads": 1},
 }
 
 

@@ -24,9 +24,9 @@ __all__ = ["PluggedSpec", "is_plugged", "plugged_spec"]
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
-def is_plugged(lm: str) -> bool:
+def is_plugged(lm: object) -> bool:
     """Whether this names a judge of others, with its settings or without."""
-    return is_named("judge", lm.partition(",")[0])
+    return isinstance(lm, str) and is_named("judge", lm.partition(",")[0])
 
 
 def plugged_spec(lm: str) -> PluggedSpec:
