@@ -22,7 +22,7 @@ from lebm_text.sections import MAX_STEPS, MAX_THREADS
 from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 
-from .plugged import JudgeName, trust_option
+from .plugged import JUDGE, trust_option
 
 __all__ = [
     "DIRECTORY",
@@ -206,8 +206,7 @@ def _all_of(*options: Decorator) -> Decorator:
 
 
 run_option = _all_of(
-    click.option("--run", type=RUN,
-                 help="Run directory of the model, or user/model on the Hugging Face Hub.  "
+    click.option("--run", type=RUN, help="Run directory of the model, or user/model on the Hugging Face Hub.  "
                  "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]"),
     trust_option,
 )  # fmt: skip
@@ -290,12 +289,10 @@ def sample_options(*, n: str, temperatures: str) -> Decorator:
 
 def judge_options(*, lm: str, temperatures: str) -> Decorator:
     """The options of every command that judges samples by perplexities."""
-    judges = JudgeName([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
     return _all_of(
         sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
-        click.option("--lm", type=judges,
-                     help="The judge: Kneser-Ney of this order, an LSTM, kn5 and the LSTM, or package.module:Class.  "
-                     f"[default: {lm}]"),
+        click.option("--lm", type=JUDGE,
+                     help=f"The judge: Kneser-Ney of this order, an LSTM, both, or package.module:Class.  [default: {lm}]"),
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,

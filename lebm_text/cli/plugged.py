@@ -8,15 +8,18 @@ import click
 
 from lebm_text.plugins import is_named, trusting
 
-__all__ = ["JudgeName", "trust_option"]
+__all__ = ["JUDGE", "trust_option"]
 
 
-class JudgeName(click.Choice[str]):
+class _JudgeName(click.Choice[str]):
     """A judge of the package's own, or one of others, with its settings; `lm_eval` looks for that."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = str(value).partition(",")[0]
         return value if is_named("judge", name) else super().convert(value, param, ctx)
+
+
+JUDGE = _JudgeName([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
 
 
 def _trust(ctx: click.Context, _param: click.Parameter, given: bool) -> None:

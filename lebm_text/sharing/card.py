@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from lebm_text import __version__
-from lebm_text.build import REGISTRY
 from lebm_text.page.page import Grid, parts, splits
 from lebm_text.page.repeat import training_command
 from lebm_text.reports.base import Report, sources_of
@@ -67,9 +66,7 @@ def card(run: Run, repository: str, licence: str) -> str:
         "version": __version__,
         "n_parameters": sum(each.numel() for each in model.model.parameters()),
         "n_types": len(model.tokenizer),
-        "plugins": [
-            f"{part} = {name}" for part, known in REGISTRY.items() if (name := getattr(config.model, part)) not in known
-        ],
+        "plugins": [f"{PARTS[part].setting} = {name}" for part, name in config.plugged.items()],
         "samples": model.generate(N_SAMPLES).sentences,
         "text": _markdown(splits(corpus)) if corpus else None,
         "licence_of_text": entry and entry.licence,

@@ -65,7 +65,7 @@ def test_a_vocabulary_is_a_list_of_words(vocabulary: Any) -> None:
 
 @pytest.mark.parametrize("judge", [None, 5, ["kn5"], "", "KN5"])
 def test_a_judge_is_one_of_the_names(judge: Any) -> None:
-    with pytest.raises(InputError, match="judge must be kn2 to kn6, lstm or package.module:Class, got"):
+    with pytest.raises(InputError, match=r"judge must be kn2 to kn6, lstm or package\.module:Class, got"):
         lm_eval.fppl(LINES, LINES, judge)
 
 
