@@ -292,7 +292,7 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
     return _all_of(
         sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
         click.option("--lm", type=JUDGE,
-                     help=f"The judge: Kneser-Ney of this order, an LSTM, both, or package.module:Class.  [default: {lm}]"),
+                     help=f"The judge: Kneser-Ney of this order, an LSTM, both, package.module:Class.  [default: {lm}]"),
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from lebm_text import __version__
 from lebm_text.page.page import Grid, parts, splits
 from lebm_text.page.repeat import training_command
+from lebm_text.plugged import PARTS
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.run import Run
 from lebm_text.text import registry
