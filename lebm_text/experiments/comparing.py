@@ -17,10 +17,12 @@ from lebm_text.errors import InputError
 from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
-from lebm_text.reports.judged import Judged, decoding_of
+from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judged import Decoded, Judged, decoding_of, one_each
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
+from lm_eval.embedding import EmbeddingScore
 
 from .statistics import Interval, mean_interval, normal_interval
 
@@ -105,13 +107,11 @@ def _estimates(report: Report) -> Iterator[Estimate]:
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * _Z95)
             conditions = _conditions(row.signature, report.sha256.get("test", report.sha256.get("valid")))
             yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
+        if isinstance(report, Frontier):
+            points = one_each([*report.points, *report.headroom], "text")
+            yield from (_fed(report.meaning[row.text], row, report) for row in points if row.text in report.meaning)
     elif isinstance(report, Embedding):
-        for score in report.results:
-            low, high = score.ci95["frechet"]
-            conditions = _conditions(score.signature, report.sha256.get("test", report.sha256.get("valid")))
-            conditions += (decoding_of(score),)
-            name = f"FED{decoding_of(score)}"
-            yield Estimate(name, conditions, {(score.seed,): score.frechet}, (high - low) / (2 * _Z95), False)
+        yield from (_fed(score, score, report) for score in report.results)
     elif isinstance(report, Likelihood) and (text := report.ais or report.exact) is not None:
         conditions = (*_conditions(report.signature, report.corpus.sha256), f"sentences:{text.n_sentences}")
         lower = [row.log_p_lower for row in report.sentences[: text.n_sentences]]
@@ -119,6 +119,13 @@ def _estimates(report: Report) -> Iterator[Estimate]:
         sentences = values if len(values) == text.n_sentences else ()
         error = text.nll_standard_error or 0.0
         yield Estimate("nll per sentence, nats", conditions, {(): text.nll}, error, False, sentences)
+
+
+def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> Estimate:
+    decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
+    conditions = _conditions(score.signature, report.sha256.get("test", report.sha256.get("valid")))
+    error = (high - low) / (2 * _Z95)
+    return Estimate(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
 
 
 def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.experiments.comparing import compare
+
+from .program import described, frontier
 
 EVAL = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0" / "eval"
 FRONTIER, LIKELIHOOD = EVAL / "frontier-kn5-default-test.json", EVAL / "likelihood-test.json"
@@ -101,6 +104,25 @@ def test_seeds_are_paired(tmp_path: Path) -> None:
     assert (
         found.interval is not None and found.interval.n == 3 and found.interval.value == pytest.approx(1.03, abs=1e-4)
     )
+
+
+@pytest.mark.parametrize(("more", "beyond"), [(5.0, False), (6.0, True)])
+def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, more: float, beyond: bool) -> None:
+    first = described(frontier([(9.0, 9.0, 1.0), (8.0, 8.0, 0.5)]))
+    changed = {text: replace(score, frechet=score.frechet + more) for text, score in first.meaning.items()}
+    first.save(tmp_path / "a.json")
+    replace(first, meaning=changed).save(tmp_path / "b.json")
+    found = [each for each in compare(tmp_path / "a.json", tmp_path / "b.json") if each.metric.startswith("FED")]
+    assert [each.metric for each in found] == ["FED, T = 1", "FED, T = 0.5"]
+    for each in found:
+        assert each.interval is not None and each.interval.low is not None
+        assert (each.rule, each.is_ratio, each.is_beyond) == ("independent", False, beyond)
+        # each interval is 1 to 9
+        assert each.interval.low == pytest.approx(more - 4 * math.sqrt(2))
+    one_decoding = described(frontier([(9.0, 9.0, 1.0)]))
+    one_decoding.save(tmp_path / "c.json")
+    missing = compare(tmp_path / "a.json", tmp_path / "c.json")[-1]
+    assert missing.metric == "FED, T = 0.5" and missing.interval is None
 
 
 def test_reports_without_figures_are_refused() -> None:
