@@ -22,7 +22,7 @@ from lebm_text.sections import MAX_STEPS, MAX_THREADS
 from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 
-from .plugged import JUDGE, trust_option
+from .plugged import judge_option, trust_option
 
 __all__ = [
     "DIRECTORY",
@@ -205,11 +205,10 @@ def _all_of(*options: Decorator) -> Decorator:
     return decorate
 
 
-run_option = _all_of(
-    click.option("--run", type=RUN, help="Run directory of the model, or user/model on the Hugging Face Hub.  "
-                 "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]"),
-    trust_option,
-)  # fmt: skip
+run_option = _all_of(click.option(
+    "--run", type=RUN, help="Run directory of the model, or user/model on the Hugging Face Hub.  "
+    "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
+), trust_option)  # fmt: skip
 run_options = _all_of(run_option, data_dir_option)  # of commands that read the corpus of a run
 
 
@@ -291,8 +290,7 @@ def judge_options(*, lm: str, temperatures: str) -> Decorator:
     """The options of every command that judges samples by perplexities."""
     return _all_of(
         sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
-        click.option("--lm", type=JUDGE,
-                     help=f"The judge: Kneser-Ney of this order, an LSTM, both, package.module:Class.  [default: {lm}]"),
+        judge_option(lm),
         click.option("--protocol", type=click.Choice(["default", "arae", "lebm"]), default="default",
                      help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
         click.option("--judge-seeds", type=click.IntRange(1, 100), default=1,

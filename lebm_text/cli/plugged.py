@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from lebm_text.plugins import is_named, trusting
 
-__all__ = ["JUDGE", "trust_option"]
+__all__ = ["judge_option", "trust_option"]
 
 
 class _JudgeName(click.Choice[str]):
@@ -19,7 +20,14 @@ class _JudgeName(click.Choice[str]):
         return value if is_named("judge", name) else super().convert(value, param, ctx)
 
 
-JUDGE = _JudgeName([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"])
+def judge_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--lm`."""
+    return click.option(
+        "--lm",
+        type=_JudgeName([*(f"kn{order}" for order in range(2, 7)), "lstm", "both"]),
+        help="The judge: Kneser-Ney of this order, an LSTM, kn5 and the LSTM, or package.module:Class.  "
+        f"[default: {default}]",
+    )
 
 
 def _trust(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
