@@ -6,7 +6,7 @@ model.safetensors                     the published weights
 checkpoints/last, previous, best      to go on from
 metrics.jsonl                         one line a report interval
 samples/*.txt, eval/*.json            what was made from the run, and said of it
-report.html, tensorboard/
+report.html, tensorboard/, wandb/
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ASIDE, UNFINISHED = ".replaced", ".unfinished"  # the old run while a new one be
 PUBLISHED = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, METRICS)  # what is shared of a run
 # Of all that a run consists of config.json comes first: where it is, all is there.
 _ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE,
-            TENSORBOARD)  # fmt: skip
+            TENSORBOARD, "wandb")  # fmt: skip
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.run import Run
 from lebm_text.store import check_writable
-from lebm_text.training.events import Event, Listener, TensorBoardListener, describe_event
+from lebm_text.training.events import Event, Listener, describe_event, ignore
 from lebm_text.visible import visible
 
 from .main import ARGUMENTS, PROGRAM, stop_on_signals
@@ -98,16 +98,16 @@ class TrainingConsole:
     """Shows a training, and stops it well.
 
     On a terminal a bar with lines above it, elsewhere lines, with `as_json` one object a line on stdout; besides to
-    TensorBoard, if its directory is given. Signals ask it to stop from the first update on. An output whose
+    `trackers`. Signals ask it to stop from the first update on. An output whose
     reader went away (`| head`) is dropped and ends the training, too; without one that is closed or full it goes on.
     `lost` is the error of either.
     """
 
-    def __init__(self, *, as_json: bool, tensorboard: Path | None = None) -> None:
+    def __init__(self, *, as_json: bool, trackers: Listener = ignore) -> None:
         self.lost: BrokenPipeError | OutputError | None = None
         self._signalled: Callable[[], bool] = lambda: False
         self._stack = ExitStack()
-        self._listeners: list[Listener] = [] if tensorboard is None else [TensorBoardListener(tensorboard)]
+        self._listeners: list[Listener] = [trackers]
         console = Console(stderr=True)
         self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
         self._lines = Lines() if self._bar is None and not as_json else None  # up to the first report

@@ -370,6 +370,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         device_options(threads=True),
         click.option("--precision", type=_PRECISION, help="Short for --set training.precision=…"),
         click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too."),
+        click.option("--wandb", is_flag=True, help="Tell Weights & Biases, too; offline with WANDB_MODE=offline."),
+        click.option("--mlflow", is_flag=True, help="Tell the MLflow of $MLFLOW_TRACKING_URI, too."),
         json_option,
     )(command)
 

@@ -9,6 +9,7 @@ import click
 
 from lebm_text.run import Run, runs_directory
 from lebm_text.text.parts import name_of_source
+from lebm_text.training.tracking import TRACKERS, Tracking
 from lebm_text.training.train import train
 
 from .console import TrainingConsole, show_log
@@ -28,7 +29,6 @@ def command(
     seed: int | None,
     precision: str | None,
     n_threads: int | None,
-    tensorboard: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -50,8 +50,8 @@ def command(
         out = runs_directory() / name_of_source(corpus)
     short = {"seed": seed, "precision": precision, "n_threads": n_threads}
     overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
-    board = Run(out).tensorboard if tensorboard else None
-    with TrainingConsole(as_json=as_json, tensorboard=board) as console, show_log(console.message):
+    trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
+    with TrainingConsole(as_json=as_json, trackers=trackers) as console, show_log(console.message):
         run = train(corpus, out=out, overrides=overrides, **console.listeners, **options)
     if console.lost is not None:
         raise console.lost

@@ -17,22 +17,18 @@ An event is a kind and a JSON-ready dictionary:
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lebm_text.errors import InputError
 from lebm_text.progress import duration
 from lebm_text.store import atomic_write_bytes
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-__all__ = ["Event", "Listener", "MetricsLog", "TensorBoardListener", "describe_event", "ignore", "read_metrics"]
+__all__ = ["Event", "Listener", "MetricsLog", "describe_event", "ignore", "read_metrics"]
 
 _DIGEST = re.compile(rb'(.*), "digest": "([0-9a-f]{16})"}', re.DOTALL)  # what it is of, and itself
 _HEXADECIMAL = re.compile("[0-9a-fA-F]{16}")
@@ -138,36 +134,6 @@ def _metrics(data: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-class TensorBoardListener:
-    """Writes the numbers of every report and validation to `directory`.
-
-    The writer opens with the `start` event: by then the run directory exists, and a resumed run says from
-    which step on its earlier lines no longer count.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        """Raises InputError if tensorboard is not installed, before any work is done."""
-        if importlib.util.find_spec("tensorboard") is None:
-            raise InputError("TensorBoard needs another package: pip install 'lebm-text[tensorboard]'")
-        self.directory = directory
-        self._writer: SummaryWriter | None = None
-
-    def __call__(self, event: Event) -> None:
-        """Take note of one event."""
-        if event.kind == "start":
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.directory), purge_step=event.data["step"] + 1)
-        elif event.kind in ("report", "validation") and self._writer is not None:
-            for name, value in event.data.items():
-                if isinstance(value, (int, float)) and name != "step":
-                    self._writer.add_scalar(f"{event.kind}/{name}", value, event.data["step"])
-            self._writer.flush()
-        elif event.kind == "end" and self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 class MetricsLog:

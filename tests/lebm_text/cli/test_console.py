@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import logging
 import math
-from pathlib import Path
 
 import click
 import pytest
@@ -16,7 +14,6 @@ from rich.console import Console
 from lebm_text.cli import console
 from lebm_text.cli.console import TrainingBar, TrainingConsole, show_log
 from lebm_text.cli.main import ARGUMENTS
-from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.training import events
 from lebm_text.training.events import Event, describe_event
@@ -132,26 +129,6 @@ def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"event": "notice", "message": "hello"}
     assert captured.err == ""
-
-
-def test_tensorboard_missing_is_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install"):
-        TrainingConsole(as_json=True, tensorboard=tmp_path / "tb")
-
-
-def test_tensorboard_gets_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    with TrainingConsole(as_json=True, tensorboard=tmp_path / "tb") as shown:
-        for event in (START, report(gap=0.25), Event("validation", {"step": 1200, "nll": 5.0}), END):
-            shown.on_event(event)
-    capsys.readouterr()
-    events = EventAccumulator(str(tmp_path / "tb"))
-    events.Reload()
-    assert [(s.step, s.value) for s in events.Scalars("report/gap")] == [(1200, 0.25)]
-    assert [(s.step, s.value) for s in events.Scalars("validation/nll")] == [(1200, 5.0)]
 
 
 @pytest.mark.parametrize(
