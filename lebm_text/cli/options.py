@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from lebm_text.checks import (
 )
 from lebm_text.presets import DEFAULT_PRESET, PRESETS
 from lebm_text.sections import MAX_STEPS, MAX_THREADS
-from lebm_text.text.sources import STDIN
 from lebm_text.threads import cpu_threads, default_threads
 
+from .parameters import AnyPath, FiniteRange, Input, RunPath
 from .plugged import judge_option, trust_option
 
 __all__ = [
@@ -63,42 +62,6 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _FiniteRange(click.FloatRange):
-    """Refuses `nan`, too, which click's range lets through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"must be a finite number, got {number}", param, ctx)
-        return number
-
-
-class _Path(click.Path):
-    """Refuses names that no file can have: the empty one would be the working directory."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if str(value) == "" or "\0" in str(value):
-            self.fail(f"{str(value)!r} is no name of a file", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class _Input(_Path):
-    """A file to read; `-` is standard input."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        return STDIN if value == "-" else path
-
-
-class _Run(_Path):
-    """A run directory, or the name of a model on the Hub, which is fetched when it is used."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from lebm_text.sharing.hub import is_hub_name
-
-        return Path(value) if is_hub_name(value) else super().convert(value, param, ctx)
-
-
 def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
     """The type of options that count something."""
     return click.IntRange(least, most)
@@ -106,15 +69,15 @@ def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
 
 VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
 MAX_SEED = 2**63 - 1  # the largest that torch takes
-DIRECTORY = _Path(exists=True, file_okay=False, path_type=Path)
-RUN = _Run(exists=True, file_okay=False, path_type=Path)
-TEXT = _Path(exists=True, dir_okay=False, path_type=Path)
-INPUT = _Input(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-SHARE = _FiniteRange(MIN_SHARE, 1)
-NEW_FILE = _Path(dir_okay=False, path_type=Path)
-NEW_DIRECTORY = _Path(file_okay=False, path_type=Path)
-_MINUTES = _FiniteRange(0, MAX_COUNT, min_open=True)
-_TEMPERATURE = _FiniteRange(MIN_TEMPERATURE, MAX_TEMPERATURE)
+DIRECTORY = AnyPath(exists=True, file_okay=False, path_type=Path)
+RUN = RunPath(exists=True, file_okay=False, path_type=Path)
+TEXT = AnyPath(exists=True, dir_okay=False, path_type=Path)
+INPUT = Input(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+SHARE = FiniteRange(MIN_SHARE, 1)
+NEW_FILE = AnyPath(dir_okay=False, path_type=Path)
+NEW_DIRECTORY = AnyPath(file_okay=False, path_type=Path)
+_MINUTES = FiniteRange(0, MAX_COUNT, min_open=True)
+_TEMPERATURE = FiniteRange(MIN_TEMPERATURE, MAX_TEMPERATURE)
 SAMPLES_REPORT = "into the run's eval/; nowhere for --samples"
 _PRECISION = click.Choice(["fp32", "bf16", "auto"])
 
@@ -256,9 +219,9 @@ def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
 
 
 guidance_options = _all_of(  # of commands that sample a run
-    click.option("--prior-temperature", type=_FiniteRange(0, MAX_PRIOR_TEMPERATURE, min_open=True), default=1.0,
+    click.option("--prior-temperature", type=FiniteRange(0, MAX_PRIOR_TEMPERATURE, min_open=True), default=1.0,
                  help="Draw z from the prior to the power of 1/this; below 1 is nearer to its modes."),
-    click.option("--guidance", type=_FiniteRange(0, MAX_GUIDANCE), default=1.0,
+    click.option("--guidance", type=FiniteRange(0, MAX_GUIDANCE), default=1.0,
                  help="Above 1 follows z more closely; for models trained with z-dropout."),
 )
 
