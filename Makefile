@@ -1,4 +1,4 @@
-# Thin names for the commands of the README. PYTHON is the interpreter that makes the virtual environment (3.10 to 3.13).
+# Thin names for the commands of the README. PYTHON is the interpreter that makes the virtual environment (3.10 or later).
 # On Linux, pip takes PyTorch with CUDA from the package index; to have the smaller CPU build,
 # set PIP_EXTRA_INDEX_URL to the address of PyTorch's CPU wheels.
 
@@ -22,7 +22,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SAMPLES := $(RUN)/samples/demo.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick mutate lint docs bench bench-gpu gpu clean
+.PHONY: help demo test quick mutate lint docs dist-check bench bench-gpu gpu clean
 
 help:
 	@echo "make demo    install into $(VENV), train on the King James text, show ten generated sentences"
@@ -31,13 +31,14 @@ help:
 	@echo "make mutate  change the code of the reported figures in small ways, list the changes that no test notices (hours)"
 	@echo "make lint    check style and types"
 	@echo "make docs    the documentation as a site, in site/ (Python 3.11 or later); a broken link is an error"
+	@echo "make dist-check  build wheel and source archive in dist/, run the tutorial with the wheel in a fresh environment"
 	@echo "make bench   speed, memory and exactness against a plain model, one table (several minutes, idle machine)"
 	@echo "make bench-gpu  the same on a CUDA device (five minutes at most)"
 	@echo "make gpu     tests and benchmark on a CUDA device, nine minutes at most, results in $(GPU_OUT)"
 	@echo "make clean   remove $(VENV), site and caches; runs stay"
 
 $(VENV)/python.stamp:
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14) and "lebm-text needs Python 3.10 to 3.13; set PYTHON=…")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "lebm-text needs Python 3.10 or later; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -69,9 +70,10 @@ demo: $(VENV)/demo.stamp
 	@echo "The whole run:  $(RUN) (weights, configuration, metrics, checkpoints)"
 	@echo "More:           $(BIN)/lebm-text generate -n 10 --run $(RUN)"
 
-# One thread for each of several processes: threads that wait for each other slow all of them down.
+# One thread for each of several processes: threads that wait for each other slow all of them down. The tests of a file
+# stay in one of them, so that what they share is made once.
 test: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n $(JOBS) --dist loadscope
 
 quick: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not slow" -n $(JOBS) --dist worksteal -q $(QUICK)
@@ -91,6 +93,22 @@ docs: $(VENV)/docs.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html"
 
+# The wheel is made of the source archive, and stands in an environment that has the dependencies of $(VENV) but not its
+# lebm-text; the tests are those of the archive, whose own packages are taken away.
+dist-check: $(VENV)/dev.stamp
+	rm -rf dist
+	$(INSTALL) --editable '.[dist]'
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	mkdir dist/source && tar -xzf dist/*.tar.gz -C dist/source --strip-components 1
+	rm -r dist/source/lebm_text dist/source/lm_eval
+	$(BIN)/python -m venv dist/venv
+	dist/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
+	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; $(BIN)/python -c "$$packages" \
+		> "$$(dist/venv/bin/python -c "$$packages")/dependencies.pth"
+	cd dist/source && OMP_NUM_THREADS=1 ../venv/bin/python -m pytest -q -p no:cacheprovider tests/test_tutorial.py \
+		tests/test_examples.py tests/lm_eval/test_without_torch.py
+
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/table.py $(BENCH)
 
@@ -107,4 +125,4 @@ gpu:
 		cat $(GPU_OUT)/benchmark.txt; exit $$status
 
 clean:
-	rm -rf $(VENV) site mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

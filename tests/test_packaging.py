@@ -112,3 +112,20 @@ def test_pins_name_no_place_and_no_local_build() -> None:
 def test_packages_are_typed() -> None:
     assert (ROOT / "lebm_text" / "py.typed").is_file()
     assert (ROOT / "lm_eval" / "py.typed").is_file()
+
+
+def test_links_of_the_readme_are_absolute_on_the_package_index() -> None:
+    """As the build makes them; pictures are files, not pages about them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    hook = settings["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    relative = set(re.findall(r"\]\((?!https?:)([^)]+)\)", text))
+    for rule in hook["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    assert len(relative) > 10
+    home = settings["project"]["urls"]["Homepage"]
+    files = home.replace("github.com", "raw.githubusercontent.com")
+    for name in relative:
+        where = files if name.endswith((".png", ".svg")) else f"{home}/blob"
+        assert f"]({where}/v$HFPR_VERSION/{name})" in text
+    assert not re.findall(r"\]\((?!https?:)", text)
