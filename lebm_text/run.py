@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.base import Report
 
-__all__ = ["Run", "SampleText", "check_free", "newest_run", "read_config", "replacing", "runs_directory"]
+__all__ = ["Run", "SampleText", "check_free", "has_runs", "newest_run", "read_config", "replacing", "runs_directory"]
 
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
@@ -75,7 +75,7 @@ class Run:
 
     @classmethod
     def find(cls, path: Path | None, *, data_dir: Path | None = None) -> Run:
-        """The run that was named, here or on the Hub, or the newest one. Raises InputError if that is none."""
+        """The run that was named, here or elsewhere, or the newest one. Raises InputError if that is none."""
         if path is None:
             return cls(newest_run(runs_directory()), data_dir=data_dir)
         from lebm_text.sharing.hub import local_directory
@@ -296,6 +296,11 @@ def runs_directory() -> Path:
     return Path(os.environ.get("LEBM_TEXT_RUNS") or "runs")
 
 
+def has_runs(directory: Path) -> bool:
+    """Whether there is one in `directory`, with weights or without."""
+    return any(directory.glob(f"*/{CONFIG}"))
+
+
 def newest_run(directory: Path) -> Path:
     """The run in `directory` whose weights were written last. Raises InputError if there is none."""
     runs = [path.parent for path in directory.glob(f"*/{CONFIG}")]
@@ -308,8 +313,8 @@ def newest_run(directory: Path) -> Path:
             f"for example with: lebm-text train --resume --out {runs[0]}"
         )
     raise InputError(
-        f"no run in {directory}; train one first (lebm-text train ptb), name the directory of one, "
-        "or set LEBM_TEXT_RUNS to where your runs are"
+        f"no run in {directory}; train one first (lebm-text train ptb), name the directory of one, set LEBM_TEXT_RUNS "
+        "to where your runs are, or look at the small model that comes with lebm-text: --run kjv-demo"
     )
 
 

@@ -12,7 +12,7 @@ import click
 from lebm_text.generation.samples import check_samples_writable, describe_rates, write_samples
 from lebm_text.processes import joined
 from lebm_text.progress import counter
-from lebm_text.run import Run
+from lebm_text.sharing.hub import run_or_demo
 
 from .console import progress
 from .main import INTERRUPTED
@@ -36,7 +36,7 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     characters out, as \\x1b; the file of -o is exact, and FILE.json records settings, seed, hashes, and the rates of
     empty, truncated and repeated sentences. Several processes share: torchrun --nproc-per-node N -m -- lebm_text ...
     """
-    found = Run.find(run)
+    found = run_or_demo(run)
     if output is not None:
         check_samples_writable(output)
     processes = click.get_current_context().with_resource(joined(device))

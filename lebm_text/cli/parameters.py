@@ -41,9 +41,9 @@ class Input(AnyPath):
 
 
 class RunPath(AnyPath):
-    """A run directory, or the name of a model on the Hub, which is fetched when it is used."""
+    """A run directory, or the name of a model that is elsewhere, which is fetched when it is used."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from lebm_text.sharing.hub import is_hub_name
+        from lebm_text.sharing.hub import is_elsewhere
 
-        return Path(value) if is_hub_name(value) else super().convert(value, param, ctx)
+        return Path(value) if is_elsewhere(value) else super().convert(value, param, ctx)

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: a name `user/model` becomes a directory in the cache; what fails is one line."""
+"""Models of the Hugging Face Hub, and the one that comes with the package: a name becomes a directory in the cache."""
 
 from __future__ import annotations
 
@@ -7,36 +7,71 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
-from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS
-from lebm_text.store import atomic_write_text, cache_directory
+from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, has_runs, runs_directory
+from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory
 from lebm_text.text.fetching import is_offline
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LIBRARY", "NAME", "UNKNOWN_LICENCE", "fetch", "hub", "is_hub_name", "local_directory"]
+__all__ = [
+    "DEMO",
+    "LIBRARY",
+    "NAME",
+    "UNKNOWN_LICENCE",
+    "fetch",
+    "hub",
+    "is_elsewhere",
+    "local_directory",
+    "run_or_demo",
+]
 
 LIBRARY, UNKNOWN_LICENCE = "lebm-text", "unknown"  # as the Hub knows them
+DEMO = "kjv-demo"  # the small model that comes with the package
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _REVISION = ".revision"  # of the Hub's files that are here; not there while they change
 
 logger = logging.getLogger(__name__)
 
 
-def is_hub_name(name: str | Path) -> bool:
-    """Whether `name` is to be looked for on the Hub: `user/model`, and no directory `user` here."""
+def is_elsewhere(name: str | Path) -> bool:
+    """Whether `name` is `DEMO` and no directory, or on the Hub: `user/model`, and no directory `user` here."""
     path = Path(name)
+    if path.as_posix() == DEMO:
+        return not path.exists()
     return bool(NAME.fullmatch(path.as_posix())) and not path.parent.exists()
 
 
 def local_directory(name: str | Path) -> Path:
-    """`name` as a directory: itself, or where the Hub's model of that name is. Raises InputError as `fetch` does."""
-    return fetch(Path(name).as_posix()) if is_hub_name(name) else Path(name)
+    """`name` as a directory: itself, or in the cache if it is elsewhere. Raises InputError as `fetch` does."""
+    if not is_elsewhere(name):
+        return Path(name)
+    return _unpacked() if Path(name).as_posix() == DEMO else fetch(Path(name).as_posix())
+
+
+def run_or_demo(name: Path | None) -> Run:
+    """`Run.find`, and `DEMO` where no run is named and there is none: with a notice."""
+    if name is None and not has_runs(runs_directory()):
+        name = Path(DEMO)
+        logger.info("no run in %s; this is %s, the small model that comes with lebm-text", runs_directory(), DEMO)
+    return Run.find(name)
+
+
+def _unpacked() -> Path:
+    """`DEMO`, where reports may be written beside it."""
+    target = cache_directory() / "pretrained" / DEMO
+    target.mkdir(parents=True, exist_ok=True)
+    for packed in (resources.files("lebm_text") / "pretrained" / DEMO).iterdir():
+        content, path = packed.read_bytes(), target / packed.name
+        if not path.is_file() or path.read_bytes() != content:
+            atomic_write_bytes(path, content)
+    return target
 
 
 def fetch(name: str) -> Path:

@@ -142,7 +142,7 @@ def test_newest_run_with_weights_is_the_default(
 
 
 def test_without_any_run_one_line_says_what_to_do(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate"]) == 2
+    assert main(["reconstruct"]) == 2
     assert "lebm-text train" in one_line(capsys)
 
 
