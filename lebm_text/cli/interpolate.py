@@ -10,10 +10,10 @@ import click
 
 from lebm_text.reports.interpolation import PATHS, InterpolationSettings, compute
 from lebm_text.run import Run
+from lebm_text.text.reading import parse_sentence
 
 from .console import make_report
 from .options import report_options, run_option, seed_option
-from .sentences import parse_sentence
 
 __all__ = ["command"]
 

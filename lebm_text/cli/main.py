@@ -80,6 +80,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "anomaly": CommandEntry(".anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
     "experiment": CommandEntry(".experiment", "Train, tune and judge many models: a table."),
     "ngram": CommandEntry(".ngram", "Train and query n-gram language models."),
+    "explore": CommandEntry(".explore", "A page on this machine to play with a model (pip install 'lebm-text[app]')."),
     "curves": CommandEntry(".curves", "Draw the training curves of runs."),
     "report": CommandEntry(".report", "One HTML page about a run: curves, samples, evaluations."),
     "push": CommandEntry(".push", "Share a run on the Hugging Face Hub, with a card."),

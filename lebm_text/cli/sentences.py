@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,12 @@ from typing import Any
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import parse_lines, read_records
+from lebm_text.text.reading import parse_sentence, read_records
 from lebm_text.text.sources import STDIN
 
 from .options import INPUT, text_column_option
 
-__all__ = ["parse_sentence", "query_options", "read_sentences"]
+__all__ = ["query_options", "read_sentences"]
 
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,14 +24,6 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--file", type=INPUT, help="Read them from a file, one a line.  [default: standard input, if none is named]"
     )(command)
     return click.argument("sentences", metavar="[SENTENCE]...", nargs=-1)(command)
-
-
-def parse_sentence(text: str, name: str) -> str:
-    """A sentence that was typed, checked as a line of a file is; `name` is for messages."""
-    lines = list(parse_lines(io.BytesIO(os.fsencode(text)), name))
-    if len(lines) > 1:
-        raise InputError(f"{name} has {len(lines)} lines; a sentence is one line")
-    return "".join(lines)
 
 
 def read_sentences(file: Path | None, typed: Sequence[str] = (), column: str | None = None) -> list[str]:

@@ -3,7 +3,8 @@ r"""Where the z of generated sentences come from: the prior, also at another tem
     z ~ p_α(z)^(1/τ):  z_0 ~ N(0, τ I),  z ← z + ½ s² ∇_z log p_α(z) + s n √τ ε,  ε ~ N(0, I)
 
 A Langevin chain whose noise has the standard deviation n samples p^(1/n²), so that noise times √τ samples p^(1/τ); its
-steps and their number are those of the prior's chain. The Gaussian prior is drawn exactly, from N(0, τ I).
+steps and their number are those of the prior's chain, if no other number is asked for. The Gaussian prior is drawn
+exactly, from N(0, τ I).
 
 Two ways more are no samplers of the model, but show what a better prior would give: a chain `LONGER` times as long, and
 z⁺ of training sentences, whose law a perfect prior would have.
@@ -19,10 +20,11 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from lebm_text.checks import MAX_PRIOR_TEMPERATURE, from_plain, in_range
+from lebm_text.checks import MAX_PRIOR_TEMPERATURE, from_plain, in_range, whole
 from lebm_text.errors import InputError
 from lebm_text.models.base import Generator, Prior
 from lebm_text.random import KeyedRng, draw_normal
+from lebm_text.sections import MAX_STEPS
 
 __all__ = ["LONGER", "Latents", "PosteriorLatents", "PriorLatents"]
 
@@ -47,14 +49,17 @@ class Latents(Protocol):
 class PriorLatents:
     """z from the prior at the temperature τ, by its chain or, `long`, by one `LONGER` times as long.
 
+    `n_steps`: of the chain, in place of its own number; 0 leaves z where the chain begins.
+
     Raises InputError for a temperature out of range, and for another than 1 where there is no z, or no chain and no
-    `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it.
+    `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it. Also for steps of no chain.
     """
 
     prior: Prior
     generator: Generator
     temperature: float = 1.0
     long: bool = False
+    n_steps: int | None = None
 
     def __post_init__(self) -> None:
         temperature = from_plain(float, self.temperature, "prior_temperature", strict=True)
@@ -68,26 +73,34 @@ class PriorLatents:
             )
         if self.long and self.prior.chain is None:
             raise InputError(f"the prior {type(self.prior).__name__} has no chain that could be longer")
+        if self.n_steps is not None and (self.long or self.prior.chain is None):
+            raise InputError("prior_steps are those of a chain of the prior; it has none, or is to have the long one's")
+        if self.n_steps is not None:
+            whole("prior_steps", self.n_steps, 0, MAX_STEPS)
 
     @property
     def settings(self) -> dict[str, object]:
         tempered: dict[str, object] = {"prior_temperature": float(self.temperature)} if self.temperature != 1 else {}
-        return tempered | ({"latents": "long"} if self.long else {})
+        stepped: dict[str, object] = {} if self.n_steps is None else {"prior_steps": self.n_steps}
+        return tempered | stepped | ({"latents": "long"} if self.long else {})
 
     def describe(self) -> str:
         tempered = "" if self.temperature == 1 else f",prior_T={self.temperature:g}"
-        return tempered + (f",z=chain-x{LONGER}" if self.long else "")
+        stepped = "" if self.n_steps is None else f",prior_steps={self.n_steps}"
+        return tempered + stepped + (f",z=chain-x{LONGER}" if self.long else "")
 
     def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
         n, prior, chain = len(rows), self.prior, self.prior.chain
-        if self.temperature == 1 and not self.long:
+        if self.temperature == 1 and not self.long and self.n_steps is None:
             return prior.sample(n, rng)
         if chain is None:
             z: Tensor = prior.sample_at(n, rng, self.temperature)  # type: ignore[attr-defined]
             return z
         width = math.sqrt(self.temperature)
         start = width * draw_normal(rng, (n, prior.latent_dim), self.generator.device)
-        n_steps = chain.n_steps * (LONGER if self.long else 1)
+        if self.n_steps == 0:
+            return start
+        n_steps = self.n_steps or chain.n_steps * (LONGER if self.long else 1)
         chain = chain.adapted(n_steps=n_steps, noise_scale=width * chain.noise_scale)
         return chain.run(prior.logdensity, start, rng=rng)
 

@@ -137,7 +137,7 @@ def follow(
             raise InputError(f"a chain left the finite numbers at step {step}; is prior.step_size too large?")
         for name, (low, median, high) in zip(QUANTITIES, figures.quantile(levels, dim=1).T.tolist(), strict=True):
             chains.bands[name].append((low, median, high))
-        if step == n_short:  # a long run goes on for a minute
+        if step == n_short and n > 1:  # a long run goes on for a minute
             first, last = (
                 f"{band[1]:.2f} ({band[0]:.2f} to {band[2]:.2f})" for band in chains.bands["neg_energy"][::step]
             )

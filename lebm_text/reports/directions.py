@@ -199,6 +199,20 @@ class Directions(Report):
             panel.legend(fontsize="small")
         return figure
 
+    def move(
+        self, model: LatentEBM, sentence: str, shifts: Sequence[float] = _SHIFTS, *, seed: int = 1
+    ) -> list[MovedSentence]:
+        """What a sentence becomes, decoded greedily from z + s · σ_u u for each shift s; z is a posterior draw.
+
+        Raises:
+            InputError: as `LatentEBM.infer` does, or the direction is of another latent space.
+        """
+        if len(self.direction) != model.config.model.latent_dim:
+            raise InputError(f"the direction has {len(self.direction)} dimensions, as the model's z does not")
+        step = self.scale * torch.tensor(self.direction)
+        z = model.infer([sentence], seed=seed) + torch.tensor(shifts).unsqueeze(1) * step
+        return list(map(MovedSentence, shifts, model.decode(z)))
+
     def _moves(self) -> dict[str, list[MovedShare]]:
         return {"along the direction": self.moved.attribute, "along a random one": self.moved.random}
 

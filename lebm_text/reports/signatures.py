@@ -80,6 +80,7 @@ _FIELDS = (
     (rf"top_p={_NUMBER}", "only the most probable words up to a mass of {0} are drawn"),
     (r"max_length=(\d+)", "sentences are cut at {0} tokens"),
     (rf"prior_T={_NUMBER}", "the prior was sampled at temperature {0}"),
+    (r"prior_steps=(\d+)", "the prior's chain had {0} steps, not its own number"),
     (rf"guidance={_NUMBER}", "what z says was followed {0} times as closely as the model does"),
     (r"(\d)-gram samples", "drawn from a {0}-gram model of the training text"),
     (r"training text(?:, words shuffled)?|words shuffled", "real training text, for calibration"),

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
 
+from lebm_text.checks import whole
 from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.sections import PriorConfig
+from lebm_text.sections import MAX_STEPS, PriorConfig
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ChainSentence", "Judged", "Perplexity", "Trajectories", "TrajectoriesSettings", "compute"]
+__all__ = ["ChainSentence", "Judged", "Perplexity", "Trajectories", "TrajectoriesSettings", "compute", "walk"]
 
 _DECODINGS = ("sample", "greedy")
 
@@ -206,6 +208,22 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
         seconds=time.monotonic() - began,
         **origin(run, what, seed, {split: corpus.splits[split].sha256 for split in ("train", "test")}),
     )
+
+
+def walk(model: LatentEBM, n_steps: int, settings: DecodeSettings, *, seed: int) -> list[ChainSentence]:
+    """One chain of the prior, its z decoded after each step with the same noise, from p0 to `n_steps`.
+
+    It is that of the first sentence of `generate` with this seed, as far as the prior's own number of steps.
+
+    Raises:
+        InputError: as `follow` does, or a number of steps below 1.
+    """
+    steps = range(whole("n_steps", n_steps, 1, MAX_STEPS) + 1)
+    prior = model.model.prior
+    chains = follow(prior, 1, n_steps=n_steps, at=steps, seed=seed, device=model.device)
+    texts = (model.decode(chains.states[step], settings, seed=seed)[0] for step in steps)
+    f = chains.neg_energy[:, 0].tolist()
+    return [ChainSentence(0, settings.decode, step, f[step], text) for step, text in zip(steps, texts, strict=True)]
 
 
 def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[str]:

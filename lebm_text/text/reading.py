@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,8 +22,8 @@ from lebm_text.store import cache_entry
 
 from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["KEPT_FROM", "RESERVED", "Split", "Text", "normalise", "parse_lines", "read_lines", "read_records"]
-__all__ += ["read_split", "read_text", "split_words"]
+__all__ = ["KEPT_FROM", "RESERVED", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
+__all__ += ["read_records", "read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 """Words that no text may hold: what the models mean by them, or kenlm, which has `<UNK>` for words it does not know.
@@ -131,6 +132,21 @@ def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """
     for _, lines in _parsed_blocks(stream, name):
         yield from lines
+
+
+def parse_sentence(text: str, name: str) -> str:
+    """A sentence that was typed, checked and normalised as a line of a text is; `name` is for messages.
+
+    Raises InputError as `parse_lines` does, and for several lines.
+    """
+    try:
+        data = text.encode("utf-8", "surrogateescape")  # as bytes that are not UTF-8 come from a command line
+    except UnicodeEncodeError:
+        raise InputError(f"{name} is not text: it holds half of a character") from None
+    lines = list(parse_lines(io.BytesIO(data), name))
+    if len(lines) > 1:
+        raise InputError(f"{name} has {len(lines)} lines; a sentence is one line")
+    return "".join(lines)
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -92,6 +92,26 @@ def test_a_long_chain_has_ten_times_the_steps_of_the_prior_s() -> None:
         PriorLatents(Mixture(3), toy_generator(), long=True)
 
 
+def test_steps_of_the_chain_may_be_asked_for() -> None:
+    model = tiny_model()
+    prior, generator = model.model.prior, model.model.generator
+    for n_steps, temperature in ((7, 1.0), (7, 0.25), (0, 1.0), (0, 4.0)):
+        latents = PriorLatents(prior, generator, temperature, n_steps=n_steps)
+        rng, width = KeyedRng(2, range(5)), temperature**0.5
+        expected = width * rng.normal((5, 4))
+        if n_steps:
+            expected = LangevinChain(n_steps, 0.5, width).run(prior.logdensity, expected, rng=rng)
+        assert torch.allclose(latents(range(5), KeyedRng(2, range(5))), expected, atol=1e-6)
+        assert latents.settings["prior_steps"] == n_steps
+        assert latents.describe().endswith(f",prior_steps={n_steps}")
+    own = PriorLatents(prior, generator, n_steps=4)(range(5), KeyedRng(2, range(5)))
+    assert torch.equal(own, PriorLatents(prior, generator)(range(5), KeyedRng(2, range(5))))
+    with pytest.raises(InputError, match="those of a chain of the prior"):
+        PriorLatents(Mixture(3), toy_generator(), n_steps=4)
+    with pytest.raises(InputError, match="prior_steps must be >= 0"):
+        PriorLatents(prior, generator, n_steps=-1)
+
+
 def test_posterior_latents_are_those_of_the_sentences_in_turn() -> None:
     model = tiny_model()
     texts = ["the cat sees", "a dog", "the dog sees a cat"]

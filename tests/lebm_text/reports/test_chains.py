@@ -15,6 +15,7 @@ from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import GaussianPrior
 from lebm_text.reports.chains import QUANTITIES, Chains, decoding_steps, describe_long_run, follow, long_run
+from lebm_text.reports.trajectories import walk
 from lebm_text.samplers.langevin import gradient
 
 from ..tiny import tiny_model
@@ -54,6 +55,17 @@ def test_the_short_run_is_said_before_the_long_one_ends(caplog: pytest.LogCaptur
     (low, median, high) = found.bands["neg_energy"][short]
     assert f"{median:.2f} ({low:.2f} to {high:.2f}) after {short} steps" in caplog.text
     assert heard[0] == short
+
+
+def test_a_walk_ends_at_a_generated_sentence() -> None:
+    model = tiny_model()
+    walked = walk(model, 6, DecodeSettings(), seed=5)
+    assert [each.step for each in walked] == list(range(7))
+    generated, own = model.generate(1, seed=5), walked[model.config.prior.n_steps]
+    assert own.text == generated.sentences[0]
+    assert own.f == pytest.approx(float(model.model.prior.neg_energy(generated.z).detach()), abs=1e-5)
+    with pytest.raises(InputError, match="n_steps must be >= 1"):
+        walk(model, 0, DecodeSettings(), seed=5)
 
 
 def test_figures_are_those_of_the_states() -> None:

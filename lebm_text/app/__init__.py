@@ -1,0 +1,1 @@
+"""The local web page to play with a model: `lebm-text explore`."""

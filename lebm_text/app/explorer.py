@@ -1,0 +1,194 @@
+"""What the tabs of `lebm-text explore` ask for: calls of the library on one run, whose model and text are read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lebm_text.errors import InputError
+from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.generate import Generated, Generation
+from lebm_text.generation.latents import PriorLatents
+from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, silent
+from lebm_text.reports import directions, interpolation, neighbours, trajectories, views
+from lebm_text.reports.posterior import require_latent, that_fit
+from lebm_text.reports.scores import Scorer
+from lebm_text.reports.svg import to_svg
+from lebm_text.run import Run
+from lebm_text.text.corpora import Corpus
+from lebm_text.text.reading import parse_sentence, split_words
+
+__all__ = ["SHIFTS", "Explorer", "Reading"]
+
+SHIFTS = tuple(step / 2 for step in range(-8, 9))
+"""Along a direction, in standard deviations."""
+
+_POINTS = 21  # between two sentences
+_MOST = 200  # sentences at once
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the model makes of a sentence; of a language model z is empty and there is no reconstruction.
+
+    Attributes:
+        sentence: as it was read.
+        unknown: its words that are `<unk>` to the model.
+        n_tokens: with `</s>`.
+        z: a draw from the posterior.
+        neg_energy: f(z), in nats.
+        score, log_likelihood: −log p(x, z) and log p(x|z) per token, in nats; see `lebm_text.reports.scores`.
+        bias: why the score is too high, if it is.
+    """
+
+    sentence: str
+    unknown: list[str]
+    n_tokens: int
+    z: list[float]
+    neg_energy: float
+    reconstruction: str
+    score: float
+    log_likelihood: float
+    bias: str | None
+
+
+class Explorer:
+    """The functions behind the tabs. All raise InputError, in one line, for what cannot be done.
+
+    Args:
+        run: any run that has weights.
+        device: auto, cpu, cuda.
+    """
+
+    def __init__(self, run: Run, *, device: str = "auto") -> None:
+        self.run = _HeldRun(run, device)
+        self.model = self.run.model()
+        self._direction: directions.Directions | None = None
+
+    @property
+    def latent_dim(self) -> int:
+        """D; 0 of a language model, which can only write and score."""
+        return self.model.config.model.latent_dim
+
+    @property
+    def prior_steps(self) -> int:
+        """Of the prior's chain; 0 if it has none."""
+        chain = self.model.model.prior.chain
+        return 0 if chain is None else chain.n_steps
+
+    def examples(self, n: int) -> list[str]:
+        """Sentences to begin with: of the validation text or, where that is gone, of the model."""
+        try:
+            found = that_fit(self.model, islice(self.run.corpus().splits["valid"].sentences(), 50 * n))[:n]
+        except (InputError, OSError):
+            found = []
+        return found if len(found) == n else self.model.generate(n, temperature=0.5).sentences
+
+    def generate(
+        self,
+        n: int,
+        *,
+        decode: str = "sample",
+        temperature: float = 1.0,
+        prior_temperature: float = 1.0,
+        prior_steps: int | None = None,
+        seed: int = 1,
+    ) -> Generated:
+        """n sentences; `prior_steps` in place of the prior's own number, which None means, too."""
+        if n > _MOST:
+            raise InputError(f"the page shows at most {_MOST} sentences at once; `lebm-text generate` writes more")
+        model, usual = self.model, prior_steps == self.prior_steps
+        latents = PriorLatents(
+            model.model.prior, model.model.generator, prior_temperature, n_steps=None if usual else prior_steps
+        )
+        settings = DecodeSettings(decode, temperature)
+        return Generation(model.model, model.tokenizer, model.config, n, settings, seed=seed, latents=latents).all()
+
+    @torch.no_grad()
+    def neg_energy(self, z: Tensor) -> list[float]:
+        """f of z (n, D), in nats."""
+        values: list[float] = self.model.model.prior.neg_energy(z.to(self.model.device)).tolist()
+        return values
+
+    def read(self, text: str, *, seed: int = 1) -> Reading:
+        """z of a sentence, what it is decoded to, and its score."""
+        sentence, model = self._sentence(text), self.model
+        scorer = Scorer(model)
+        (score,) = scorer([sentence])
+        if score is None:
+            raise InputError(f"the sentence is longer than this model takes: {model.config.text.max_length} tokens")
+        z = model.infer([sentence], seed=seed) if self.latent_dim else torch.empty(1, 0)
+        return Reading(
+            sentence=sentence,
+            unknown=[w for w in split_words(sentence) if model.tokenizer.unk_id in model.tokenizer.encode(w)],
+            n_tokens=score.n_tokens,
+            z=z[0].tolist(),
+            neg_energy=self.neg_energy(z)[0],
+            reconstruction=model.decode(z)[0] if self.latent_dim else "",
+            score=score.score / score.n_tokens,
+            log_likelihood=score.log_likelihood / score.n_tokens,
+            bias=scorer.bias,
+        )
+
+    def neighbours(self, text: str, split: str = "valid", on_progress: Progress = silent) -> list[neighbours.Neighbour]:
+        """The sentences of a split that lie nearest to a sentence, among 500 of them."""
+        settings = neighbours.NeighboursSettings(split=split, k=8)
+        return neighbours.compute(self.run, [self._sentence(text)], settings, on_progress).queries[0].neighbours
+
+    def between(self, a: str, b: str, path: str = "spherical") -> list[interpolation.Point]:
+        """Points on the way from one sentence to another."""
+        settings = interpolation.InterpolationSettings(_POINTS, (path,))
+        ends = self._sentence(a, "the first sentence"), self._sentence(b, "the second sentence")
+        return interpolation.compute(self.run, *ends, settings).paths[path]
+
+    def direction(self, on_progress: Progress = silent) -> directions.Directions:
+        """The direction of the labels: as `lebm-text directions` left it in the run, else learned, once."""
+        if self._direction is None:
+            kept = self.run.report("directions")
+            found = isinstance(kept, directions.Directions)
+            self._direction = kept if found else directions.compute(self.run, on_progress=on_progress)
+        return self._direction
+
+    def move(self, text: str, on_progress: Progress = silent) -> list[directions.MovedSentence]:
+        """A sentence moved along the direction of the labels, by each of `SHIFTS`."""
+        sentence = self._sentence(text)
+        return self.direction(on_progress).move(self.model, sentence, SHIFTS)
+
+    def plane(self, n: int, split: str = "valid", on_progress: Progress = silent) -> str:
+        """n points each of prior and posterior on their principal axes, as SVG whose points have their sentences."""
+        figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
+        return to_svg(figure, "plane")[0]
+
+    def chain(self, n_steps: int, *, decode: str = "sample", seed: int = 1) -> list[trajectories.ChainSentence]:
+        """One chain of the prior with what its z is decoded to after each step."""
+        require_latent(self.run)
+        return trajectories.walk(self.model, n_steps, DecodeSettings(decode), seed=seed)
+
+    def _sentence(self, text: str, name: str = "the sentence") -> str:
+        """What was typed, as a line of a text is read."""
+        if not (sentence := parse_sentence(text or "", name)):
+            raise InputError(f"{name} is empty: type one, its words separated by blanks as in the training text")
+        return sentence
+
+
+class _HeldRun(Run):
+    """A run whose model and text are read once."""
+
+    def __init__(self, run: Run, device: str) -> None:
+        super().__init__(run.path, data_dir=run.data_dir, trust_plugins=run.trust_plugins)
+        self._model = super().model(device=device)
+
+    def model(self, *, device: str = "auto", precision: str = "fp32") -> LatentEBM:
+        return self._model
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return super().corpus()
+
+    def corpus(self) -> Corpus:
+        return self._corpus
