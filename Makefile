@@ -47,7 +47,7 @@ $(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[analysis,dev,embed,kjv,tensorboard,viz]'
+	$(INSTALL) --editable '.[analysis,app,dev,embed,kjv,tensorboard,viz]'
 	@touch $@
 
 $(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
