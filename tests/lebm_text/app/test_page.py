@@ -20,8 +20,9 @@ from lebm_text.errors import InputError
 from lebm_text.run import Run
 
 from ..cli.test_main import one_line
-from .browser import Browser, chromium, open_browser
+from ..page.chromium import VARIABLE, Browser, browser_path, open_browser
 
+PROGRAM = browser_path()
 ROOT = Path(__file__).parents[3]
 # Writes down every connection that the program asks for beyond this machine.
 WATCHED = """
@@ -126,23 +127,23 @@ def press(browser: Browser, tab: str, button: str, shown: str) -> None:
           return Boolean(found);
         }})()"""
     )
-    browser.wait(f"{SEEN.format(f'[role=tabpanel] :is({shown})')}.length > 0", 120)
+    browser.wait(f"{SEEN.format(f'[role=tabpanel] :is({shown})')}.length > 0")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="Gradio is not installed")
-@pytest.mark.skipif(chromium() is None, reason="no Chromium")
+@pytest.mark.skipif(PROGRAM is None, reason=f"no chromium or chromium-browser on PATH, none named by {VARIABLE}")
 def test_every_tab_works_in_a_browser(served: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     process, address = served
-    with open_browser(tmp_path / "profile") as browser:
-        browser.show(address)
-        for width in (1280, 390):
-            browser.resize(width)
+    assert PROGRAM is not None
+    with open_browser(PROGRAM, tmp_path / "profile") as browser:
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            browser.show(address, width=width, scheme=scheme)
             for tab in TABS:
                 press(browser, *tab)
-                assert browser.run("document.documentElement.scrollWidth") <= width, tab
-        browser.run(
+                assert browser.evaluate("document.documentElement.scrollWidth") <= width, tab
+        browser.evaluate(
             """(() => {
               const field = document.querySelector('[role=tabpanel] textarea');
               field.value = '';
@@ -150,9 +151,9 @@ def test_every_tab_works_in_a_browser(served: tuple[subprocess.Popen[str], str],
             })()"""
         )
         press(browser, "Sentence", "Read", ".problem")
-        assert "the sentence is empty" in browser.run(f"{SEEN.format('.problem')}[0].innerText")
-        beyond = {each for each in browser.requested if not each.startswith((address, "data:", "blob:", "about:"))}
-        assert (beyond, browser.problems) == (set(), [])
+        assert "the sentence is empty" in browser.evaluate(f"{SEEN.format('.problem')}[0].innerText")
+        beyond = {each for each in browser.requests if not each.startswith((address, "data:", "blob:"))}
+        assert (beyond, browser.complaints) == (set(), [])
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -51,14 +51,14 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
-    def show(self, page: Path, *, width: int, height: int = 900, scheme: str) -> None:
-        """Load a file in a window of this size, light or dark."""
+    def show(self, page: Path | str, *, width: int, height: int = 900, scheme: str) -> None:
+        """Load a file, or what an address has, in a window of this size, light or dark."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._call("Emulation.setDeviceMetricsOverride", **size)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self._call("Emulation.setEmulatedMedia", features=[feature])
         self._events.clear()
-        self._call("Page.navigate", url=page.resolve().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while "Page.loadEventFired" not in self._events:
             self._take(self._receive())
 
@@ -67,6 +67,16 @@ class Browser:
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression: str) -> None:
+        """Until the value of a JavaScript expression is true."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self.evaluate(expression):
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"never true: {expression}; the page says {self.evaluate('document.body.innerText')}"
+                )
+            time.sleep(0.1)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """The window, or the whole page, as PNG."""
