@@ -150,8 +150,9 @@ class Explorer:
         """The direction of the labels: as `lebm-text directions` left it in the run, else learned, once."""
         if self._direction is None:
             kept = self.run.report("directions")
-            found = isinstance(kept, directions.Directions)
-            self._direction = kept if found else directions.compute(self.run, on_progress=on_progress)
+            if not isinstance(kept, directions.Directions):
+                kept = directions.compute(self.run, on_progress=on_progress)
+            self._direction = kept
         return self._direction
 
     def move(self, text: str, on_progress: Progress = silent) -> list[directions.MovedSentence]:

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any
 
 from lebm_text.errors import InputError
+from lebm_text.progress import Progress
 from lebm_text.reports.interpolation import PATHS
 from lebm_text.visible import named, visible
 
@@ -103,7 +104,8 @@ def application(explorer: Explorer) -> Callable[..., Any]:
 
         await mounted(scope, receive, answer)
 
-    return TrustedHostMiddleware(guarded, allowed_hosts=[ADDRESS, "localhost"])
+    served: Callable[..., Any] = TrustedHostMiddleware(guarded, allowed_hosts=[ADDRESS, "localhost"])
+    return served
 
 
 def build(explorer: Explorer) -> Any:
@@ -134,8 +136,8 @@ def _generate(gradio: Any, explorer: Explorer) -> None:
     latent, own = explorer.latent_dim > 0, explorer.prior_steps
 
     def write(n: int, temperature: float, prior: float, steps: int, seed: int) -> str:
-        how = {"prior_temperature": prior} | ({"prior_steps": steps} if own else {})
-        found = explorer.generate(n, temperature=temperature, seed=seed, **how)
+        asked = steps if own else None
+        found = explorer.generate(n, temperature=temperature, prior_temperature=prior, prior_steps=asked, seed=seed)
         if not latent:
             return _table(["sentence"], [[text] for text in found.sentences])
         f = map(_number, explorer.neg_energy(found.z))
@@ -256,8 +258,10 @@ def _slide(gradio: Any, triggers: list[Any], slider: Any, compute: Callable[...,
     """`triggers` compute sentences by place; `slider` then chooses the one that is shown large, among all."""
 
     def shown(found: str | Places, place: float) -> str:
-        if isinstance(found, str) or not found:
-            return found or ""
+        if isinstance(found, str):
+            return found
+        if not found:
+            return ""
         chosen = min(range(len(found)), key=lambda row: abs(found[row][0] - place))
         rows, same = [(_number(at, 2), text) for at, text in found], _repeated([text for _, text in found])
         return _said(found[chosen][1]) + _table(["place", "sentence"], rows, chosen=chosen, same=same)
@@ -297,9 +301,13 @@ def _told(call: Callable[..., Any]) -> Callable[..., Any]:
     return told
 
 
-def _heard(progress: Any) -> Callable[[str, int, int], None]:
+def _heard(progress: Any) -> Progress:
     """Gradio's progress as the library's."""
-    return lambda stage, done, total: progress((done, total), desc=stage)
+
+    def hear(stage: str, done: int, total: int) -> None:
+        progress((done, total), desc=stage)
+
+    return hear
 
 
 def _repeated(texts: Sequence[str]) -> set[int]:
