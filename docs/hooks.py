@@ -33,6 +33,7 @@ OUTSIDE = {
 """Documents that are pages of the site, too, and where."""
 
 SECTIONS: dict[str, list[type]] = {name: [kind] for name, kind in get_type_hints(Config).items()}
+SECTIONS["generator"] = [sections.PretrainedConfig]
 SECTIONS["inference"] = [kind for kind in INFERENCE.values() if dataclasses.fields(kind)[1:]]  # that have any
 
 
@@ -91,7 +92,8 @@ def _allowed(kind: type, field: Any, hint: Any) -> str:
         return ""
     if check is not in_range:
         known = ", ".join(f"`{each}`" for each in limits[0])
-        return known if check.__name__ == "one_of" else f"{known}, `package.module:Class`"
+        more = [f"`{each}NAME`" for each in limits[1:]]
+        return known if check.__name__ == "one_of" else ", ".join([known, *more, "`package.module:Class`"])
     low, high = (f"{each:,}" if isinstance(each, int) else f"{each:g}" for each in limits)
     first = "above" if options.get("open_start") else "from"
     return f"{first} {low} to {'below ' if options.get('open_end') else ''}{high}"
@@ -113,7 +115,7 @@ def settings_tables() -> str:
         parts += [
             f"## {section}",
             inspect.getdoc(sections.InferenceConfig if len(kinds) > 1 else kinds[0]),
-            _table(*rows) if len(rows) > 1 else "",
+            _table(*rows),
         ]
     return "\n\n".join(map(str, parts))
 

@@ -20,11 +20,13 @@ from lebm_text.inference.variational import FreeBits
 from lebm_text.models.base import Generator, Prior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
+from lebm_text.models.pretrained import PretrainedGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
 from lebm_text.plugged import PARTS, own_settings
 from lebm_text.plugins import made
 from lebm_text.sections import (
+    PRETRAINED,
     AmortizedConfig,
     InferenceConfig,
     LocalConfig,
@@ -88,6 +90,8 @@ def build_model(
         "n_heads": sizes.n_heads,
         "word_dropout": sizes.word_dropout,
         "unk_id": Tokenizer.unk_id,
+        "source": sizes.generator.removeprefix(PRETRAINED),
+        "longest": config.text.max_length,
     }
     of_prior = {
         "hidden_dim": sizes.prior_hidden_dim,
@@ -96,7 +100,7 @@ def build_model(
     }
     classes = (
         config.prior.implementation or PRIORS[sizes.prior],
-        config.generator.implementation or GENERATORS[sizes.generator],
+        config.generator.implementation or GENERATORS.get(sizes.generator, PretrainedGenerator),
     )
     prior = _make(config, "prior", classes[0], shared | of_prior)
     if sizes.word_dropout and "word_dropout" not in inspect.signature(classes[1]).parameters:
@@ -198,7 +202,7 @@ def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -
     named = _named(config).get("inference" if part == "encoder" else part)
     if named and not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise InputError(f"{named}{', its Encoder,' if part == 'encoder' else ''} is no class of torch.nn.Module")
-    own = {name: getattr(section, name) for name in own_settings(type(section))} if named else {}
+    own = {name: getattr(section, name) for name in own_settings(type(section))} if named or part != "encoder" else {}
     made = _call(named, cls, {**offered, **own}, () if part == "encoder" else own, PROTOCOLS.get(part, nn.Module))
     if part == "encoder" and not any(each.requires_grad for each in made.parameters()):
         raise InputError(f"{named}: its Encoder has no parameters that learn")

@@ -17,6 +17,7 @@ from lebm_text.plugged import PARTS, section_of, settings_of
 from lebm_text.plugins import class_or, find
 from lebm_text.sections import (
     INFERENCE,
+    PRETRAINED,
     GeneratorConfig,
     InferenceConfig,
     ModelConfig,
@@ -28,7 +29,11 @@ from lebm_text.sections import (
 
 __all__ = ["RESOLVED_AT_START", "Config", "by_section", "read_assignments"]
 
-RESOLVED_AT_START: dict[str, object] = {"training.precision": "auto", "training.n_threads": 0}
+RESOLVED_AT_START: dict[str, object] = {
+    "training.precision": "auto",
+    "training.n_threads": 0,
+    "generator.sha256": None,
+}
 """Values that leave a setting open until a run starts; its config.json has what was decided."""
 
 # What a prior without parameters does not read.
@@ -70,6 +75,15 @@ class Config:
             )
         if init == "lm" and latent_dim == 0:
             raise InputError("training.init = lm has no effect with model.latent_dim = 0, which is a language model")
+        if (self.text.tokenizer == "hf") != self.is_pretrained:
+            raise InputError(
+                f"text.tokenizer = hf belongs to model.generator = hf:NAME, got {self.text.tokenizer} and "
+                f"{self.model.generator}"
+            )
+        if self.is_pretrained and init not in (None, "lm"):
+            raise InputError(
+                f"training.init = {init} has no effect with {self.model.generator}, which is trained already"
+            )
         if init is not None and self.inference.pretrain_epochs:
             raise InputError(
                 "inference.pretrain_epochs ends with a new generator, which training.init gives its first weights: "
@@ -136,6 +150,9 @@ class Config:
         names = {
             part: from_plain(str, model.get(part, self.named(part)), f"model.{part}") for part in ("prior", "generator")
         }
+        pretrained = names["generator"].startswith(PRETRAINED)
+        if pretrained != self.is_pretrained:  # and its pieces with it
+            wanted["text"].setdefault("tokenizer", "hf" if pretrained else "word")
         for part, name in (names | {"inference": kind}).items():
             sections[part] = section_of(part, name, sections[part], self.named(part), wanted[part])
         others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
@@ -144,6 +161,9 @@ class Config:
         idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
         if wanted["model"].get("generator", self.model.generator) == "lstm":
             idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
+        if pretrained:
+            idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), f"model.generator = {names['generator']}")
+            idle["text"]["vocab_size"] = f"model.generator = {names['generator']}"
         if wanted["training"].get("schedule", self.training.schedule) == "constant":
             idle["training"]["schedule_start"] = "training.schedule = constant"
         if wanted["model"].get("prior", self.model.prior) == "gaussian":
@@ -169,9 +189,14 @@ class Config:
         return str(getattr(getattr(self, PARTS[part].section), PARTS[part].key))
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether the generator is a pretrained decoder, which lies elsewhere."""
+        return self.model.generator.startswith(PRETRAINED)
+
+    @property
     def plugged(self) -> dict[str, str]:
         """The parts whose class is not the package's own, and its name."""
-        return {part: self.named(part) for part in PARTS if self.named(part) not in PARTS[part].kinds}
+        return {part: self.named(part) for part in PARTS if PARTS[part].kind(self.named(part)) is None}
 
     def with_plugins(self, *, trust_plugins: bool = False) -> Config:
         """With the settings of classes that are not the package's own checked, for which these are imported.

@@ -20,7 +20,17 @@ from lebm_text.errors import InputError
 __all__ = ["describe_environment", "resolve_device"]
 
 # Packages whose version can change what a run computes or reads.
-_PACKAGES = ("torch", "numpy", "datasets", "sentencepiece", "safetensors", "sacrebleu", "ufal-kenlm")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "datasets",
+    "sentencepiece",
+    "safetensors",
+    "sacrebleu",
+    "ufal-kenlm",
+    "transformers",
+    "peft",
+)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

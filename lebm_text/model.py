@@ -100,7 +100,8 @@ class LatentEBM:
         device = resolve_device(device)
         resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
         # Sizes without memory, which config.json may ask too much of; what a class of yours makes is not known.
-        with nullcontext() if config.plugged else torch.device("meta"):
+        elsewhere = bool(config.plugged) or config.is_pretrained
+        with nullcontext() if elsewhere else torch.device("meta"):
             model = build_model(
                 resolved,
                 vocab_size=len(tokenizer),
@@ -108,7 +109,7 @@ class LatentEBM:
                 rng=torch.Generator().manual_seed(0),
             )
         check_shapes(path, weights, model)
-        if not config.plugged:
+        if not elsewhere:
             model.to_empty(device=device)
         model.load_state_dict(weights)
         return cls(config, tokenizer, model.to(device).requires_grad_(False))

@@ -22,7 +22,16 @@ from typing import Any, NamedTuple
 from lebm_text.checks import Section
 from lebm_text.errors import InputError
 from lebm_text.plugins import called, find
-from lebm_text.sections import GENERATORS, INFERENCE, PRIORS, GeneratorConfig, InferenceConfig, PriorConfig
+from lebm_text.sections import (
+    GENERATORS,
+    INFERENCE,
+    PRETRAINED,
+    PRIORS,
+    GeneratorConfig,
+    InferenceConfig,
+    PretrainedConfig,
+    PriorConfig,
+)
 
 __all__ = ["PARTS", "Part", "own_settings", "section_of", "settings_of"]
 
@@ -45,6 +54,12 @@ class Part(NamedTuple):
     def setting(self) -> str:
         return f"{self.section}.{self.key}"
 
+    def kind(self, name: str) -> type[Section] | None:
+        """The section's class for a name that is the package's own; None for others."""
+        if self.base is GeneratorConfig and name.startswith(PRETRAINED):
+            return PretrainedConfig
+        return self.kinds.get(name)
+
 
 PARTS = {
     "prior": Part("model", "prior", dict.fromkeys(PRIORS, PriorConfig), PriorConfig),
@@ -62,11 +77,11 @@ def section_of(part: str, name: str, current: Section, before: str, keys: Collec
     Raises:
         InputError: one of them can be no setting.
     """
-    kinds, base = PARTS[part].kinds, PARTS[part].base
+    kind, base = PARTS[part].kind(name), PARTS[part].base
     if name == before and not (current.is_open and keys):
         return current
-    if name in kinds:
-        return _carried(kinds[name], current)
+    if kind is not None:
+        return _carried(kind, current)
     known = {each.name for each in dataclasses.fields(base)}
     own = {each.name for each in dataclasses.fields(current)} if name == before else set()
     return _carried(_open(part, name, tuple(sorted({*own, *keys} - known))), current)

@@ -25,7 +25,7 @@ from lebm_text.errors import InputError
 from lebm_text.plugins import as_recorded
 from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
-from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.text.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
 from lebm_text.writing import sweep
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safete
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
 LOCK = ".lock"  # held by the process that trains
 ASIDE, UNFINISHED = ".replaced", ".unfinished"  # the old run while a new one begins; marks one that has not begun
-PUBLISHED = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, METRICS)  # what is shared of a run
+PUBLISHED = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, METRICS)  # what is shared of a run
 # Of all that a run consists of config.json comes first: where it is, all is there.
-_ENTRIES = (CONFIG, ENVIRONMENT, "tokenizer.json", "spm.model", WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE,
-            TENSORBOARD, "wandb")  # fmt: skip
+_ENTRIES = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE, TENSORBOARD,
+            "wandb")  # fmt: skip
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_STEPS",
     "MAX_THREADS",
     "MOST_HALVINGS",
+    "PRETRAINED",
     "PRIORS",
     "AmortizedConfig",
     "GeneratorConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "LocalConfig",
     "ModelConfig",
     "NoLatentConfig",
+    "PretrainedConfig",
     "PriorConfig",
     "SemiAmortizedConfig",
     "ShortRunConfig",
@@ -33,6 +35,7 @@ __all__ = [
 
 PRIORS = "ebm", "gaussian"
 GENERATORS = "lstm", "transformer"
+PRETRAINED = "hf:"  # a directory, or a model of the Hugging Face Hub
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_LAYERS = 1024
@@ -52,7 +55,9 @@ class TextConfig(Section):
     """How text becomes ids."""
 
     section: ClassVar[str] = "text"
-    tokenizer: str = setting("word", one_of, ("word", "sentencepiece"))  # words between blanks, or learned pieces
+    tokenizer: str = setting(
+        "word", one_of, ("word", "sentencepiece", "hf")
+    )  # words between blanks, learned pieces, a decoder's
     # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
     vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
     lowercase: bool = False  # before words are told apart
@@ -65,7 +70,7 @@ class ModelConfig(Section):
 
     section: ClassVar[str] = "model"
     prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0, or p0 itself
-    generator: str = setting("lstm", class_or, GENERATORS)  # p(x|z)
+    generator: str = setting("lstm", class_or, GENERATORS, PRETRAINED)  # p(x|z); hf:NAME is a pretrained decoder
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
     hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
@@ -210,9 +215,20 @@ class PriorConfig(Steps, Section):
 
 @dataclass(frozen=True)
 class GeneratorConfig(Section):
-    """What a generator of your own has beside the sizes of the section model; nothing of the package's own."""
+    """What a generator has beside the sizes of the section model: the package's own have nothing."""
 
     section: ClassVar[str] = "generator"
+
+
+@dataclass(frozen=True)
+class PretrainedConfig(GeneratorConfig):
+    """How a pretrained decoder, model.generator = hf:NAME, takes part."""
+
+    # what learns beside the map from z: nothing of the decoder, low-rank terms of its matrices, or all
+    adapt: str = setting("frozen", one_of, ("frozen", "lora", "full"))
+    n_prefix: int = setting(4, in_range, 1, 1024)  # J, vectors before the sentence that are made of z
+    lora_rank: int = setting(8, in_range, 1, MAX_SIZE)  # r, of adapt = lora
+    sha256: str | None = None  # of the decoder's files: found when a run starts, and asked for from then on
 
 
 @dataclass(frozen=True)

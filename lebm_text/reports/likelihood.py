@@ -270,7 +270,7 @@ def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescr
         raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")
     encoded = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), pad_id=tokenizer.pad_id)
     words = np.array([len(split_words(line)) + 1 for line, _ in sample])
-    n_bytes = np.array([len(line.encode()) + 1 for line, _ in sample]) if tokenizer.kind == "sentencepiece" else None
+    n_bytes = np.array([len(line.encode()) + 1 for line, _ in sample]) if tokenizer.kind != "word" else None
     n_unk = int((encoded.tokens == tokenizer.unk_id).sum())
     sha256, n_left_out = corpus.splits[split].sha256, len(lines) - len(sample)
     described = TextDescription(corpus.name, split, sha256, len(sample), n_left_out, len(encoded.tokens), n_unk)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPECIALS",
+    "TOKENIZERS",
     "UNK",
     "SentencePieceTokenizer",
     "Tokenizer",
@@ -45,6 +46,9 @@ __all__ = [
     "least_count",
     "load_tokenizer",
 ]
+
+TOKENIZERS = "tokenizer.json", "spm.model", "hf-tokenizer.json"
+"""The files of each kind, of which a run has one."""
 
 UNK = "<unk>"
 SPECIALS = ("<pad>", UNK, "<s>", "</s>")
@@ -370,7 +374,9 @@ def learn_tokenizer(split: Split, kind: str, settings: object, learn: Callable[[
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Read the tokenizer saved in `directory`. Raises InputError if there is none, or a broken one."""
-    kinds: tuple[type[Tokenizer], ...] = (WordTokenizer, SentencePieceTokenizer)
+    from .pretrained import PretrainedTokenizer
+
+    kinds: tuple[type[Tokenizer], ...] = (WordTokenizer, SentencePieceTokenizer, PretrainedTokenizer)
     found = [kind for kind in kinds if (directory / kind.file).exists()]
     names = [kind.file for kind in kinds]
     if len(found) > 1:

@@ -15,6 +15,7 @@ from lebm_text.sections import TextConfig
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import encode_split, pack
+from lebm_text.text.pretrained import PretrainedTokenizer
 from lebm_text.text.reading import Split
 from lebm_text.text.tokenizers import SPECIALS, SentencePieceTokenizer, Tokenizer, WordTokenizer, learn_tokenizer
 
@@ -39,8 +40,11 @@ class PreparedText:
     warnings: tuple[str, ...] = ()
 
 
-def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
+def train_tokenizer(corpus: Corpus, config: TextConfig, pretrained: str | None = None) -> Tokenizer:
     """The tokenizer that `config` asks for, learned from the training split or from the cache.
+
+    Args:
+        pretrained: the decoder that has it already, where it is its own.
 
     Raises:
         InputError: a closed vocabulary without a word; a word that is reserved once it is in lower case.
@@ -49,6 +53,9 @@ def train_tokenizer(corpus: Corpus, config: TextConfig) -> Tokenizer:
     if config.lowercase:  # what the judges of the run would refuse is refused before it is trained
         for each in corpus.splits.values():
             deque(each.lowered(), maxlen=0)
+
+    if pretrained is not None:
+        return PretrainedTokenizer.of(pretrained, lowercase=config.lowercase)
 
     def learn() -> Tokenizer:
         if config.tokenizer == "word":

@@ -23,12 +23,14 @@ from lebm_text.models.base import Generator
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import Processes
 from lebm_text.run import Run
+from lebm_text.sections import PRETRAINED, PretrainedConfig
 from lebm_text.store import atomic_write_json
+from lebm_text.text.pretrained import decoder_directory, decoder_sha256
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.training.checkpoint import load_weights
 from lebm_text.training.data import PreparedText
 
-__all__ = ["FirstWeights", "begin_directory", "first_weights", "resolved"]
+__all__ = ["FirstWeights", "begin_directory", "first_weights", "located", "resolved"]
 
 _ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
 _PREFIX = "generator."
@@ -99,12 +101,24 @@ def first_weights(config: Config, tokenizer: Tokenizer, begun: Mapping[str, Any]
 
 
 def resolved(config: Config, device: torch.device) -> Config:
-    """`config` without what may be open before a run: precision, threads."""
+    """`config` without what may be open before a run: precision, threads, which files a pretrained decoder has."""
     settings = config.training
     precision = resolve_precision(settings.precision, device)
     n_threads = settings.n_threads or torch.get_num_threads()
     resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
-    return dataclasses.replace(config, training=resolved)
+    generator = config.generator
+    if isinstance(generator, PretrainedConfig) and generator.sha256 is None:
+        directory = decoder_directory(config.model.generator.removeprefix(PRETRAINED))
+        generator = dataclasses.replace(generator, sha256=decoder_sha256(directory))
+    return dataclasses.replace(config, training=resolved, generator=generator)
+
+
+def located(config: Config) -> Config:
+    """`config` with the full name of a pretrained decoder's directory: a run is also used from elsewhere."""
+    directory = Path(config.model.generator.removeprefix(PRETRAINED))
+    if not (config.is_pretrained and directory.is_dir()):
+        return config
+    return config.merge({"model": {"generator": f"{PRETRAINED}{directory.resolve()}"}})
 
 
 def begin_directory(

@@ -27,6 +27,7 @@ from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
 from lebm_text.run import Run, check_free, read_config, replacing
+from lebm_text.sections import PRETRAINED
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -37,7 +38,7 @@ from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weig
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
-from lebm_text.training.start import FirstWeights, begin_directory, first_weights, resolved
+from lebm_text.training.start import FirstWeights, begin_directory, first_weights, located, resolved
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, can_select, selecting, validate
 
@@ -160,8 +161,8 @@ def train(
 def _override(config: Config, overrides: Overrides | None) -> Config:
     """`config` with some values replaced."""
     if not isinstance(overrides, Mapping):
-        return config.override(overrides or ())
-    return config.merge(by_section(overrides))
+        return located(config.override(overrides or ()))
+    return located(config.merge(by_section(overrides)))
 
 
 def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None) -> None:
@@ -211,7 +212,8 @@ def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress
 
 
 def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None) -> PreparedText:
-    tokenizer = tokenizer or train_tokenizer(corpus, config.text)
+    pretrained = config.model.generator.removeprefix(PRETRAINED) if config.is_pretrained else None
+    tokenizer = tokenizer or train_tokenizer(corpus, config.text, pretrained)
     return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
 
 

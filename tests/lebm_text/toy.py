@@ -47,14 +47,14 @@ def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **option
     return LSTMGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **sizes).to(dtype)
 
 
-def by_steps(generator: Generator, batch: Batch, z: Tensor) -> Tensor:
+def by_steps(generator: Generator, batch: Batch, z: Tensor, vocab_size: int = VOCABULARY) -> Tensor:
     """log p(x|z) (B,), one word after the other as decoding goes, without a gradient."""
     lengths = batch.lengths
     state, token = generator.start(z), torch.full((len(lengths),), BOS)
     total = torch.zeros(len(lengths), dtype=torch.float64)
     for t in range(int(lengths[0])):
         logits, state = generator.step(token, state)
-        assert logits.shape == (len(lengths), VOCABULARY)
+        assert logits.shape == (len(lengths), vocab_size)
         assert not logits.requires_grad
         token = batch.tokens[:, t]
         total += torch.where(t < lengths, logits.log_softmax(-1).gather(1, token[:, None])[:, 0], 0.0)

@@ -1,0 +1,234 @@
+r"""The generator p(x|z) as a pretrained causal language model of `transformers`, to which z is a few vectors in front.
+
+    sequence: P_1 z + p_1, …, P_J z + p_J, embedding(<s>), embedding(x_1), …, embedding(x_{T−1})
+    log p(x|z) = Σ_t log softmax(decoder(sequence))[x_t],  x_T = </s>
+
+(Li and Liang, ACL 2021, and Lester et al., EMNLP 2021, of prefixes that are no words; z in that place: Li et al., EMNLP
+2020.) The map P, p always learns; of the decoder nothing (`frozen`), low-rank terms of its matrices (`lora`: Hu et al.,
+ICLR 2022), or all (`full`). What does not learn is read from where it lies and is in no checkpoint.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lebm_text.errors import InputError
+from lebm_text.models.modules import Affine, dropout
+from lebm_text.text.batching import Batch
+from lebm_text.text.pretrained import decoder_directory, decoder_sha256, needing, specials_of
+from lebm_text.text.tokenizers import SPECIALS
+
+__all__ = ["PretrainedGenerator", "WrittenState"]
+
+
+@dataclass(frozen=True)
+class WrittenState:
+    """B half-written sentences: what they have so far is read again at each step.
+
+    Attributes:
+        tokens: (B, t) ids, `<s>` first, each row's the first `length`.
+        length: (B,).
+        z: (B, D).
+    """
+
+    tokens: Tensor
+    length: Tensor
+    z: Tensor
+
+    def select(self, rows: Tensor) -> WrittenState:
+        length = self.length[rows]
+        longest = int(length.max()) if len(length) else 0
+        return WrittenState(self.tokens[rows, :longest], length, self.z[rows])
+
+    def join(self, other: WrittenState) -> WrittenState:
+        longest = max(self.tokens.shape[1], other.tokens.shape[1])
+        both = [F.pad(each.tokens, (0, longest - each.tokens.shape[1])) for each in (self, other)]
+        length, z = torch.cat([self.length, other.length]), torch.cat([self.z, other.z])
+        return WrittenState(torch.cat(both), length, z)
+
+
+class PretrainedGenerator(nn.Module):
+    """p(x|z) over the pieces of the decoder's tokenizer.
+
+    Args:
+        source: a directory with config.json, safetensors and a tokenizer, or a model of the Hugging Face Hub.
+        vocab_size: V, of `PretrainedTokenizer`.
+        latent_dim: D; 0: the first J vectors are constants.
+        bos_id: first token that is read.
+        longest: tokens of a sentence, which must fit into the decoder's positions with the J vectors.
+        adapt: frozen, lora or full.
+        n_prefix: J.
+        lora_rank: r of `adapt` = lora, whose terms B A, times 2, begin at 0.
+        sha256: of the decoder's files, if it must be one; see `decoder_sha256`.
+        dropout: rate on embeddings of words, in `log_likelihood` alone.
+        compute_dtype: of matrix products of the decoder.
+        init_range: P starts uniform in ±init_range; p starts as the embedding of `<s>`.
+        rng: draws the initial parameters that are not pretrained.
+
+    Raises:
+        InputError: a package is missing; no such decoder, another one than `sha256`, or one of fewer positions.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        vocab_size: int,
+        *,
+        latent_dim: int,
+        bos_id: int,
+        longest: int,
+        adapt: str,
+        n_prefix: int,
+        lora_rank: int,
+        sha256: str | None = None,
+        dropout: float = 0.0,
+        compute_dtype: torch.dtype = torch.float32,
+        init_range: float = 0.1,
+        rng: torch.Generator,
+    ) -> None:
+        super().__init__()
+        directory = decoder_directory(source)
+        if sha256 is not None and sha256 != (found := decoder_sha256(directory)):
+            raise InputError(
+                f"model.generator = hf:{source} is another decoder than this run began with: its files have the sha256 "
+                f"{found[:12]}…, expected {sha256[:12]}…"
+            )
+        _, specials = specials_of(directory, source)
+        self.latent_dim, self.bos_id, self.dropout, self.n_prefix = latent_dim, bos_id, dropout, n_prefix
+        self.compute_dtype, self.init_range = compute_dtype, init_range
+        with needing("transformers", source):
+            from transformers import AutoModelForCausalLM
+
+            decoder: Any = AutoModelForCausalLM.from_pretrained(
+                str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
+        self.n_positions = getattr(decoder.config, "max_position_embeddings", None)
+        self._require_room(longest, f"text.max_length = {longest}")
+        decoder.requires_grad_(adapt == "full").eval()
+        if adapt == "lora":
+            with needing("peft", source), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of matrices that are stored transposed, which it sees to
+                from peft import LoraConfig, inject_adapter_in_model
+
+                terms = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+                decoder = inject_adapter_in_model(terms, decoder)
+        self.decoder = decoder
+        n_rows, width = decoder.get_input_embeddings().weight.shape
+        if n_rows < vocab_size - len(SPECIALS):
+            raise InputError(f"model.generator = hf:{source} knows {n_rows} pieces, and its tokenizer more")
+        self.prefix = Affine(latent_dim, n_prefix * width)
+        n_pieces = vocab_size - len(SPECIALS)
+        ids = torch.arange(-len(SPECIALS), n_pieces)
+        ids[: len(SPECIALS)] = specials.eos
+        vacant = torch.arange(vocab_size) < len(SPECIALS)
+        for theirs, ours in specials.ours().items():
+            ids[ours], vacant[ours], vacant[theirs + len(SPECIALS)] = theirs, False, True
+        self.register_buffer("pieces", ids, persistent=False)  # (V,) the decoder's id for each of ours
+        self.register_buffer("vacant", vacant, persistent=False)  # (V,) which of ours are no piece
+        fixed = {name for name, each in self.named_parameters(remove_duplicate=False) if not each.requires_grad}
+        self.left_out = fixed | {name for name, _ in self.named_buffers()}
+        self.register_state_dict_post_hook(_leave_out)
+        self.register_load_state_dict_post_hook(_forgive)
+        self.initialise(rng)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.prefix.bias.device
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator) -> None:
+        """Draw anew what is not pretrained."""
+        self.prefix.weight.uniform_(-self.init_range, self.init_range, generator=rng)
+        begin = self.decoder.get_input_embeddings().weight[self.pieces[self.bos_id]]
+        self.prefix.bias.copy_(begin.repeat(self.n_prefix))
+        for name, parameter in self.decoder.named_parameters():
+            if "lora_A" in name:
+                bound = parameter.shape[1] ** -0.5
+                parameter.uniform_(-bound, bound, generator=rng)
+            elif "lora_B" in name:
+                parameter.zero_()
+
+    def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, without dropout; valid until parameters change."""
+        embedded = self._embed(self._read_ids(batch)).detach()
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            copies = z.shape[:-2].numel()
+            tokens, lengths = batch.tokens.repeat(copies, 1), batch.lengths.repeat(copies)
+            found = self._log_probs(embedded.repeat(copies, 1, 1), z.reshape(-1, z.shape[-1]), tokens, lengths)
+            return found.view(z.shape[:-1])
+
+        return log_likelihood
+
+    def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and in what learns; `rng` draws dropout masks."""
+        embedded = dropout(self._embed(self._read_ids(batch)), self.dropout, rng)
+        return self._log_probs(embedded, z, batch.tokens, batch.lengths)
+
+    def start(self, z: Tensor) -> WrittenState:
+        """State before the first token, z (B, D)."""
+        return WrittenState(z.new_zeros(len(z), 0, dtype=torch.long), z.new_zeros(len(z), dtype=torch.long), z)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: WrittenState) -> tuple[Tensor, WrittenState]:
+        """Logits (B, V) of the next token after `tokens` (B,), and the state after reading them.
+
+        Raises:
+            InputError: a sentence is longer than the decoder's positions.
+        """
+        written = F.pad(state.tokens, (0, 1))
+        rows = torch.arange(len(tokens), device=tokens.device)
+        written[rows, state.length] = tokens
+        self._require_room(written.shape[1] - 1, f"a sentence of {written.shape[1] - 1} tokens")
+        logits = self._decode(self._embed(written), state.z)[rows, state.length]
+        logits = logits[:, self.pieces].masked_fill(self.vacant, -torch.inf)
+        return logits, replace(state, tokens=written, length=state.length + 1)
+
+    def _read_ids(self, batch: Batch) -> Tensor:
+        return F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.decoder.get_input_embeddings()(self.pieces[ids])
+        return embedded
+
+    def _decode(self, embedded: Tensor, z: Tensor) -> Tensor:
+        """The decoder's logits (B, T, pieces) of embedded words (B, T, H). Rows end where they end: it is causal."""
+        prefix = self.prefix(z).view(len(z), self.n_prefix, -1)
+        half = self.compute_dtype != torch.float32
+        with torch.autocast(embedded.device.type, self.compute_dtype if half else torch.bfloat16, enabled=half):
+            logits = self.decoder(inputs_embeds=torch.cat([prefix, embedded], dim=1), use_cache=False).logits
+        n_pieces = len(self.pieces) - len(SPECIALS)
+        return logits[:, self.n_prefix :, :n_pieces].float()  # type: ignore[no-any-return]
+
+    def _log_probs(self, embedded: Tensor, z: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        logits = self._decode(embedded, z)
+        found = logits.log_softmax(2).gather(2, self.pieces[tokens].unsqueeze(2)).squeeze(2)
+        inside = torch.arange(tokens.shape[1], device=z.device) < lengths.to(z.device).unsqueeze(1)
+        return found.masked_fill(~inside, 0.0).sum(1)
+
+    def _require_room(self, n_tokens: int, what: str) -> None:
+        if self.n_positions is not None and n_tokens + 1 + self.n_prefix > self.n_positions:
+            raise InputError(
+                f"{what}, <s> and generator.n_prefix = {self.n_prefix} need {n_tokens + 1 + self.n_prefix} positions; "
+                f"the decoder has {self.n_positions}"
+            )
+
+
+def _leave_out(module: PretrainedGenerator, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    """Of a state, what does not learn: it is where the decoder lies."""
+    for name in module.left_out:
+        state.pop(prefix + name, None)
+
+
+def _forgive(module: PretrainedGenerator, incompatible: Any) -> None:
+    """A state that has nothing of it."""
+    missing = incompatible.missing_keys
+    missing[:] = [name for name in missing if not any(name.endswith(each) for each in module.left_out)]

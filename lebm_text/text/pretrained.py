@@ -1,0 +1,167 @@
+"""The files of a pretrained decoder, and its tokenizer as one of ours.
+
+A vocabulary here begins with `<pad>`, `<unk>`, `<s>`, `</s>`. Piece i of the decoder has the id 4 + i; only the pieces
+that mean the beginning, the end and the unknown have the ids of ours instead, so that each piece has one id and
+probabilities sum to 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lebm_text.errors import InputError
+from lebm_text.store import sha256_file, sha256_json
+
+from .fetching import is_offline
+from .reading import normalise, readable
+from .tokenizers import SPECIALS, UNK, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["PretrainedTokenizer", "Specials", "decoder_directory", "decoder_sha256", "needing", "specials_of"]
+
+_FORMAT = "lebm-text pretrained tokenizer"
+_VERSION = 1
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]  # no pickles
+
+
+class Specials(NamedTuple):
+    """The decoder's ids for the beginning, the end and the unknown; the last is None where nothing is unknown."""
+
+    bos: int
+    eos: int
+    unk: int | None
+
+    def ours(self) -> dict[int, int]:
+        """The decoder's ids of the pieces that have another id here than 4 + its own, and that."""
+        found = {self.bos: Tokenizer.bos_id, self.eos: Tokenizer.eos_id}  # the end wins where both are one piece
+        return found if self.unk is None else {self.unk: Tokenizer.unk_id} | found
+
+
+@contextmanager
+def needing(package: str, source: str) -> Iterator[None]:
+    """Inside, `package` is imported and reads files: whatever fails is one line."""
+    try:
+        with redirect_stderr(StringIO()):  # of its progress bars and advice
+            yield
+    except ImportError as error:
+        raise InputError(
+            f"model.generator = hf:{source} needs {error.name or package}: pip install 'lebm-text[hf]'"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"model.generator = hf:{source} cannot be read: {said[:300]}") from error
+
+
+def decoder_directory(source: str) -> Path:
+    """Where its files are: the directory of that name, or the copy of a model of the Hugging Face Hub.
+
+    Raises:
+        InputError: there is neither, or no weights as safetensors.
+    """
+    directory = Path(source)
+    if not directory.is_dir():
+        if directory.is_absolute() or source.startswith("."):
+            raise InputError(f"model.generator = hf:{source}: there is no such directory")
+        with needing("huggingface_hub", source):
+            from huggingface_hub import snapshot_download
+
+            found = snapshot_download(source, allow_patterns=_FILES, local_files_only=is_offline())
+        directory = Path(found)
+    if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
+        raise InputError(
+            f"model.generator = hf:{source} needs config.json and weights as .safetensors, which lack there"
+        )
+    return directory
+
+
+def decoder_sha256(directory: Path) -> str:
+    """Of the configuration and the weights of a decoder."""
+    files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
+    return sha256_json({file.name: sha256_file(file) for file in files})
+
+
+def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
+    """The decoder's own tokenizer, a fast one of `transformers`, and its special ids.
+
+    Raises:
+        InputError: it has none, or none that marks an end.
+    """
+    with needing("transformers", source):
+        from transformers import AutoTokenizer
+
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        eos, bos, unk = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id
+    if backend is None or eos is None:
+        what = "no fast tokenizer" if backend is None else "a tokenizer without a piece that ends a text"
+        raise InputError(f"model.generator = hf:{source} has {what}")
+    bos = eos if bos is None else bos
+    return backend, Specials(bos, eos, None if unk in (bos, eos) else unk)
+
+
+class PretrainedTokenizer(Tokenizer):
+    """That of a pretrained decoder. The word `<unk>` is spelled in pieces where the decoder knows no unknown."""
+
+    kind = "hf"
+    file = "hf-tokenizer.json"
+
+    def __init__(self, content: bytes) -> None:
+        """`content` of the file. Raises InputError if it is not one of ours."""
+        try:
+            stored = json.loads(content)
+            if not isinstance(stored, dict) or (stored["format"], stored["version"]) != (_FORMAT, _VERSION):
+                raise InputError(f"it should have the format {_FORMAT!r}, version {_VERSION}")
+            digest = stored.pop("sha256")
+            if digest != sha256_json(stored):
+                raise InputError("it is not as it was written: its content does not have the sha256 that it holds")
+            self.lowercase, self.specials = bool(stored["lowercase"]), Specials(*stored["specials"])
+            with needing("tokenizers", self.file):
+                from tokenizers import Tokenizer as Backend
+
+                self._backend = Backend.from_str(stored["tokenizer"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise error if isinstance(error, InputError) else InputError(f"not a tokenizer ({error})") from error
+        self._backend.encode_special_tokens = True  # what a text spells is text
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        n = self._backend.get_vocab_size(with_added_tokens=True)
+        super().__init__([*SPECIALS, *(self._backend.id_to_token(i) or "" for i in range(n))], content)
+        self._ours = self.specials.ours()
+        self._theirs = {ours: theirs for theirs, ours in self._ours.items()}
+
+    @classmethod
+    def of(cls, source: str, *, lowercase: bool = False) -> Self:
+        """That of the decoder which `model.generator = hf:SOURCE` names. Raises InputError if there is none."""
+        backend, specials = specials_of(decoder_directory(source), source)
+        stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "specials": list(specials)}
+        stored["tokenizer"] = backend.to_str()
+        return cls(json.dumps({**stored, "sha256": sha256_json(stored)}).encode())
+
+    def fingerprint(self) -> str:
+        """As `Tokenizer.fingerprint`."""
+        return hashlib.sha256(self._content).hexdigest()
+
+    def _encode(self, sentence: str) -> list[int]:
+        text = normalise(sentence.lower() if self.lowercase else sentence)
+        found = self._backend.encode(text, add_special_tokens=False).ids
+        return [self._ours.get(i, i + len(SPECIALS)) for i in found]
+
+    @classmethod
+    def _from_bytes(cls, content: bytes) -> Self:
+        return cls(content)
+
+    def _join(self, tokens: list[str]) -> str:
+        parts = []
+        for unknown, run in groupby(tokens, UNK.__eq__):
+            ids = [self._backend.token_to_id(token) for token in run]
+            parts.append(f" {UNK} " * len(ids) if unknown else self._backend.decode(ids, skip_special_tokens=False))
+        return readable(normalise(" ".join(parts) if len(parts) > 1 else "".join(parts)))

@@ -1,0 +1,223 @@
+"""A pretrained decoder as the generator: a tiny GPT-2, written here, trained with z in front of it, and read again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lebm_text import LatentEBM, train
+from lebm_text.build import build_model
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.run import Run
+from lebm_text.samplers.langevin import langevin
+from lebm_text.store import read_json
+from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.pretrained import PretrainedTokenizer, decoder_sha256
+from lebm_text.text.tokenizers import load_tokenizer
+from lebm_text.training.checkpoint import load_weights
+from lm_eval import fppl
+
+from ..toy import by_steps, gap, normal, seeded, toy_config, write_text_corpus
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+SENTENCES = ["the cat sees a dog .", "a dog", "the é sees <|endoftext|> !"]
+
+
+def write_decoder(directory: Path, *, bos: str = "<|endoftext|>", unk: str | None = None, seed: int = 0) -> Path:
+    """A GPT-2 of one layer, and a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = list(dict.fromkeys(["<|endoftext|>", bos, *([unk] if unk else [])]))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        ["the cat sees a dog"] * 3,
+        trainers.BpeTrainer(vocab_size=270, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=bos, eos_token="<|endoftext|>", unk_token=unk or "<|endoftext|>"
+    )
+    fast.save_pretrained(str(directory))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = transformers.GPT2Config(vocab_size=len(fast), n_positions=32, n_embd=16, n_layer=1, n_head=2)
+        transformers.GPT2LMHeadModel(config).save_pretrained(str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_decoder(tmp_path_factory.mktemp("decoder") / "gpt2")
+
+
+def _config(decoder: Path, **generator: Any) -> Config:
+    model = {"generator": f"hf:{decoder}", "latent_dim": 3, "prior_hidden_dim": 5, "init_range": 0.5}
+    plain = toy_config({"text": {"max_length": 20}, "training": {"n_epochs": 1}})
+    return plain.merge({"model": model, "generator": {"n_prefix": 2, "lora_rank": 2} | generator})
+
+
+def _generator(decoder: Path, **generator: Any) -> Any:
+    tokenizer = PretrainedTokenizer.of(str(decoder))
+    config = _config(decoder, **generator)
+    made = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=seeded(1)).generator
+    return tokenizer, made
+
+
+def _batch(tokenizer: PretrainedTokenizer) -> Any:
+    corpus = EncodedCorpus(*tokenizer.encode_many(SENTENCES), pad_id=tokenizer.pad_id)
+    return corpus.batch(np.arange(len(SENTENCES)))
+
+
+@pytest.mark.parametrize("options", [{}, {"bos": "<|begin|>", "unk": "<unk>"}])
+def test_text_comes_back_and_what_it_spells_is_text(options: dict[str, str], tmp_path: Path) -> None:
+    tokenizer = PretrainedTokenizer.of(str(write_decoder(tmp_path / "decoder", **options)))
+    for sentence in SENTENCES:
+        ids = tokenizer.encode(sentence)
+        assert tokenizer.decode(ids) == sentence
+        assert not {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id} & set(ids)
+    assert tokenizer.decode([tokenizer.unk_id, *tokenizer.encode("cat")]) == "<unk> cat"
+    tokenizer.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.fingerprint() == tokenizer.fingerprint()
+    assert again.encode(SENTENCES[0]) == tokenizer.encode(SENTENCES[0])
+    stored = (tmp_path / again.file).read_text()
+    (tmp_path / again.file).write_text(stored.replace('"lowercase": false', '"lowercase": true'))
+    with pytest.raises(InputError, match="not as it was written"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"bos": "<|begin|>", "unk": "<unk>"}])
+def test_every_piece_has_one_id_and_steps_agree_with_the_likelihood(options: dict[str, str], tmp_path: Path) -> None:
+    tokenizer, generator = _generator(write_decoder(tmp_path, **options))
+    batch, z = _batch(tokenizer), normal(len(SENTENCES), 3).float()
+    logits, _ = generator.step(torch.full((3,), tokenizer.bos_id), generator.start(z))
+    reachable = logits[0].isfinite()
+    assert int(reachable.sum()) == len(tokenizer) - 4
+    assert reachable[tokenizer.eos_id] and not reachable[tokenizer.pad_id]
+    wanted = generator.log_likelihood(batch, z).detach()
+    assert gap(by_steps(generator, batch, z, len(tokenizer)), wanted) < 1e-4
+    assert gap(generator.likelihood(batch)(torch.stack([z, z]))[1].detach(), wanted) < 1e-4
+    alone = EncodedCorpus(*tokenizer.encode_many(SENTENCES[1:2]), pad_id=0).batch(np.arange(1))
+    row = batch.index.tolist().index(1)
+    assert gap(generator.log_likelihood(alone, z[row : row + 1]).detach(), wanted[row : row + 1]) < 1e-4
+
+
+def test_rows_of_different_lengths_go_on_together(decoder: Path) -> None:
+    tokenizer, generator = _generator(decoder)
+    z, ids = normal(2, 3).float(), tokenizer.encode("a dog")
+    _, one = generator.step(torch.tensor([tokenizer.bos_id]), generator.start(z[:1]))
+    _, one = generator.step(torch.tensor(ids[:1]), one)
+    joined = one.join(generator.start(z[1:]))
+    together, state = generator.step(torch.tensor([ids[1], tokenizer.bos_id]), joined)
+    apart, _ = generator.step(torch.tensor([tokenizer.bos_id]), generator.start(z[1:]))
+    assert torch.allclose(together[1], apart[0], atol=1e-4)
+    assert torch.allclose(generator.step(torch.tensor(ids[1:2]), one)[0], together[:1], atol=1e-4)
+    assert state.select(torch.tensor([1])).tokens.shape == (1, 1)
+
+
+def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:
+    tokenizer, generator = _generator(decoder)
+    likelihood, start = generator.likelihood(_batch(tokenizer)), normal(3, 3).float()
+    z = langevin(likelihood, start, step_size=1.0, n_steps=30, noise_scale=0.0, rng=seeded())
+    assert (likelihood(z) > likelihood(start)).all()
+    assert all(each.grad is None for each in generator.parameters())
+
+
+@pytest.mark.parametrize("adapt", ["frozen", "full"])
+def test_a_run_trains_stops_goes_on_generates_and_is_judged(adapt: str, decoder: Path, tmp_path: Path) -> None:
+    corpus = write_text_corpus(tmp_path / "text", n_train=24)
+    config, begun = _config(decoder, adapt=adapt), {name: each.read_bytes() for name, each in _files(decoder).items()}
+    whole = train(corpus, config=config, out=tmp_path / "whole", device="cpu")
+    part = train(corpus, config=config, out=tmp_path / "part", device="cpu", max_steps=2)
+    train(out=part.path, resume=True, device="cpu")
+    assert part.weights_sha256 == whole.weights_sha256
+    held, _ = load_weights(whole.weights_file)
+    assert ("generator.decoder.transformer.wte.weight" in held) == (adapt == "full")
+    assert "generator.prefix.weight" in held
+    assert {name: each.read_bytes() for name, each in _files(decoder).items()} == begun
+    assert read_json(whole.path / "config.json")["generator"]["sha256"] == decoder_sha256(decoder)
+    model = LatentEBM.from_pretrained(whole.path, device="cpu")
+    samples = model.generate(6).sentences
+    assert samples == Run(part.path).model(device="cpu").generate(6, batch_size=2).sentences
+    assert len(model.reconstruct(["a b", "b"])) == 2
+    real = list(whole.corpus().splits["train"].sentences())
+    assert fppl([each or "a" for each in samples], real, judge="kn2").ppl > 1
+    model.save_pretrained(tmp_path / "copy")
+    assert LatentEBM.from_pretrained(tmp_path / "copy", device="cpu").generate(6).sentences == samples
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    return {path.name: path for path in directory.iterdir()}
+
+
+def test_low_rank_terms_alone_learn_and_are_kept(decoder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    corpus = write_text_corpus(tmp_path / "text", n_train=16)
+    run = train(corpus, config=_config(decoder, adapt="lora"), out=tmp_path / "run", device="cpu")
+    held, _ = load_weights(run.weights_file)
+    of_decoder = [name for name in held if "decoder" in name]
+    assert of_decoder and all("lora_" in name for name in of_decoder)
+    assert any(held[name].abs().sum() > 0 for name in of_decoder if "lora_B" in name)
+    assert len(run.model(device="cpu").generate(2).sentences) == 2
+
+
+def test_another_decoder_is_refused(decoder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "decoder"
+    shutil.copytree(decoder, place)
+    corpus = write_text_corpus(tmp_path / "text", n_train=8)
+    run = train(corpus, config=_config(place), out=tmp_path / "run", device="cpu", max_steps=1)
+    write_decoder(place, seed=1)
+    with pytest.raises(InputError, match="is another decoder than this run began with"):
+        LatentEBM.from_pretrained(run.path, device="cpu")
+    shutil.rmtree(place)
+    with pytest.raises(InputError, match="there is no such directory"):
+        train(out=run.path, resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": {"max_length": 31}}, "text.max_length = 31, <s> and generator.n_prefix = 2 need 34 positions"),
+        ({"text": {"vocab_size": 50}}, "text.vocab_size has no effect with model.generator = hf:"),
+        ({"text": {"tokenizer": "word"}}, "text.tokenizer = hf belongs to model.generator = hf:NAME"),
+        ({"model": {"tied": True}}, "model.tied has no effect with model.generator = hf:"),
+        ({"model": {"word_dropout": 0.1}}, "model.word_dropout has no effect"),
+        ({"generator": {"adapt": "half"}}, "generator.adapt must be frozen or lora or full, got 'half'"),
+        ({"generator": {"rank": 4}}, "unknown key generator.rank"),
+        ({"training": {"init": "runs/x"}}, "training.init = runs/x has no effect"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes: dict[str, Any], message: str, decoder: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_model(_config(decoder).merge(changes), vocab_size=270, bos_id=2, rng=seeded())
+
+
+def test_the_pieces_come_and_go_with_the_decoder(decoder: Path) -> None:
+    config = _config(decoder)
+    assert config.text.tokenizer == "hf"
+    back = config.override(["model.generator=lstm"])
+    assert (back.text.tokenizer, back.to_dict()["generator"]) == ("word", {})
+    assert Config.from_dict(config.to_dict()) == config
+
+
+def test_a_missing_package_and_a_directory_without_a_decoder_are_one_line(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (str(tmp_path), str(tmp_path / "nothing")):
+        with pytest.raises(InputError, match="hf:") as refused:
+            PretrainedTokenizer.of(name)
+        assert "\n" not in str(refused.value)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"needs transformers: pip install 'lebm-text\[hf\]'"):
+        PretrainedTokenizer.of(str(decoder))
