@@ -69,6 +69,7 @@ def _rows(hooks: Any) -> dict[str, tuple[str, ...]]:
 
 def test_every_setting_is_explained(hooks: Any) -> None:
     configs = [Config().merge({"inference": {"kind": kind}}) for kind in INFERENCE if kind != "no_latent"]
+    configs.append(Config().merge({"model": {"generator": "hf:gpt2"}}))
     keys = {f"{name}.{key}" for config in configs for name, values in config.to_dict().items() for key in values}
     rows = _rows(hooks)
     assert set(rows) == keys - {"inference.kind"}

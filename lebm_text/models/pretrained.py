@@ -76,6 +76,9 @@ class PretrainedGenerator(nn.Module):
         InputError: a package is missing; no such decoder, another one than `sha256`, or one of fewer positions.
     """
 
+    pieces: Tensor
+    vacant: Tensor
+
     def __init__(
         self,
         source: str,
@@ -134,8 +137,8 @@ class PretrainedGenerator(nn.Module):
         self.register_buffer("vacant", vacant, persistent=False)  # (V,) which of ours are no piece
         fixed = {name for name, each in self.named_parameters(remove_duplicate=False) if not each.requires_grad}
         self.left_out = fixed | {name for name, _ in self.named_buffers()}
-        self.register_state_dict_post_hook(_leave_out)
-        self.register_load_state_dict_post_hook(_forgive)
+        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forgive)  # type: ignore[no-untyped-call]
         self.initialise(rng)
 
     @property
