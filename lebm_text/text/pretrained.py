@@ -162,6 +162,6 @@ class PretrainedTokenizer(Tokenizer):
     def _join(self, tokens: list[str]) -> str:
         parts = []
         for unknown, run in groupby(tokens, UNK.__eq__):
-            ids = [self._backend.token_to_id(token) for token in run]
+            ids: list[Any] = [self._backend.token_to_id(token) for token in run]
             parts.append(f" {UNK} " * len(ids) if unknown else self._backend.decode(ids, skip_special_tokens=False))
         return readable(normalise(" ".join(parts) if len(parts) > 1 else "".join(parts)))
