@@ -18,6 +18,7 @@ from lebm_text.processes import Processes, joined
 from lebm_text.training import trainer
 from lebm_text.training.train import train
 
+from .brief import measure_briefly
 from .toy import toy_config, toy_corpus
 
 __all__ = ["BREAK", "CASES", "case", "figures", "runs"]
@@ -67,6 +68,7 @@ def figures(run: Path, processes: Processes) -> dict[str, Any]:
 
 
 def _main(directory: Path, corpus: Path) -> None:
+    measure_briefly()
     with joined("cpu") as processes:
         runs(directory, corpus)
         found = figures(directory / "chains", processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -59,6 +60,19 @@ def test_a_missing_module_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch)
         check_judges()
 
 
+CALLS = """
+import contextlib, io, json, sys
+from lebm_text.cli.main import main
+ends = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(arguments)
+    ends.append((code, said.getvalue()))
+with open(sys.argv[2], "w") as file:
+    json.dump(ends, file)
+"""
+
+
 def test_under_another_package_all_works_that_needs_no_judge(tmp_path: Path) -> None:
     """With its `lm_eval` first on the path; one line says which is there and what mends it."""
     other = tmp_path / "site" / "lm_eval"
@@ -67,17 +81,16 @@ def test_under_another_package_all_works_that_needs_no_judge(tmp_path: Path) -> 
     run = tmp_path / "run"
     shutil.copytree(ROOT / "tests" / "data" / "run-0.1.0", run)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(other.parent), str(ROOT)])}
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lebm_text", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-
-    for arguments in (("generate", "-n", "2"), ("report",)):
-        done = call(*arguments, "--run", str(run))
-        assert done.returncode == 0, done.stderr
+    fine = [["generate", "-n", "2"], ["report"]]
+    wrong = [["fppl", "--run", str(run)], ["ngram", "train", "x"], ["compare", str(run), str(run)]]
+    calls = [*([*arguments, "--run", str(run)] for arguments in fine), *wrong]
+    command = [sys.executable, "-c", CALLS, json.dumps(calls), str(tmp_path / "ends.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads((tmp_path / "ends.json").read_text())
+    assert [code for code, _ in ends] == [0, 0, 2, 2, 2], ends
     assert "frontier-kn5-default-test" in (run / "report.html").read_text()  # named among what cannot be read
-    for arguments in (("fppl", "--run", str(run)), ("ngram", "train", "x"), ("compare", str(run), str(run))):
-        done = call(*arguments)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
-        assert f"lm_eval in {other} is that of" in done.stderr
-        assert "pip install --force-reinstall --no-deps lebm-text" in done.stderr
+    for _, said in ends[2:]:
+        assert said.count("\n") == 1
+        assert f"lm_eval in {other} is that of" in said
+        assert "pip install --force-reinstall --no-deps lebm-text" in said

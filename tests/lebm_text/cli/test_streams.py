@@ -21,9 +21,9 @@ from lebm_text.visible import visible
 
 from ..tiny import tiny_model
 from .test_main import one_line
-from .test_train import _arguments, _result, corpus, finished
+from .test_train import _arguments, _result, corpus
 
-__all__ = ["corpus", "finished"]  # fixtures
+__all__ = ["corpus"]  # a fixture
 
 ROOT = Path(__file__).resolve().parents[3]
 EVIL = "a\x1b[31m\x07\r\x9b2J\u202eb\u2028\x7f\udce9"
@@ -129,21 +129,32 @@ def test_help_into_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, caps
     assert sys.stdout is None
 
 
+ONE_EPOCH = ("--set", "training.n_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def heard(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run all of whose messages were taken."""
+    out = tmp_path_factory.mktemp("runs") / "heard"
+    assert main(_arguments(corpus, out, *ONE_EPOCH)) == 0
+    return out
+
+
 @pytest.mark.parametrize("stream", [None, Full()])
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_a_training_goes_on_without_a_stream_that_takes_nothing(
     name: str,
     stream: Full | None,
     corpus: Path,
-    finished: Path,
+    heard: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, name, stream)
-        code = main(_arguments(corpus, tmp_path / "run", *["--json"] * (name == "stdout")))
+        code = main(_arguments(corpus, tmp_path / "run", *ONE_EPOCH, *["--json"] * (name == "stdout")))
     assert code == (2 if name == "stdout" else 0)  # what was asked for is lost, or but talk
-    assert _result(tmp_path / "run") == _result(finished)
+    assert _result(tmp_path / "run") == _result(heard)
     assert (tmp_path / "run" / "checkpoints" / "last").is_dir()
 
 

@@ -105,7 +105,7 @@ def test_stopped_by_max_steps_and_resumed(
 def _start(arguments: list[str]) -> subprocess.Popen[str]:
     """A process of its own that has begun to train when this returns."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lebm_text", *arguments, "--json"],
+        [sys.executable, "-m", "tests.lebm_text.brief", *arguments, "--json"],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

@@ -18,6 +18,8 @@ from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch
+from lebm_text.training import monitor
+from lebm_text.training.monitor import largest_curvature
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import validate
 
@@ -25,6 +27,11 @@ from .. import plain
 from ..toy import BOS, LATENT, VOCABULARY, Mixture, seeded, toy_batch, toy_config, toy_corpus
 
 MEAN = 5.5  # sentences a batch
+
+
+@pytest.fixture(autouse=True)
+def _whole_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "largest_curvature", largest_curvature)  # that of other tests is brief
 
 
 def _trainer(**changes: dict[str, Any]) -> Trainer:

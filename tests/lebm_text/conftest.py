@@ -1,0 +1,20 @@
+"""What the tests of the package share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lebm_text.training import monitor
+
+from .brief import measure_briefly
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_measurements() -> Iterator[None]:
+    """Before any fixture of a wider scope than a test trains."""
+    before = monitor.chain_gap, monitor.largest_curvature
+    measure_briefly()
+    yield
+    monitor.chain_gap, monitor.largest_curvature = before
