@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,9 +30,9 @@ __all__ = ["command"]
 @experiment_options
 @report_options(threads=True)
 def command(
-    *, name: str, data_dir: Path | None, corpus: str | None, seeds: tuple[int, ...], rows: tuple[str, ...],
-    overrides: tuple[str, ...], skip: tuple[str, ...], budget_minutes: float | None, choices: Path | None, jobs: int,
-    out: Path | None, plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
+    *, name: str, data_dir: Path | None, overrides: tuple[str, ...], budget_minutes: float | None, choices: Path | None,
+    jobs: int, out: Path | None, plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
+    **narrowing: Any,
 ) -> None:  # fmt: skip
     """Carry out an experiment of the package (table1) or of a TOML file, and write its table.
 
@@ -40,13 +41,11 @@ def command(
     """
     if plan_only and (table_only or as_json):
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")
-    settings = read_assignments(overrides)
-    experiment = read_experiment(name).narrowed(corpus=corpus, seeds=seeds, rows=rows, skip=skip, settings=settings)
+    experiment = read_experiment(name).narrowed(**narrowing, settings=read_assignments(overrides))
     taken = None if choices is None else read_choices(choices, experiment.trials)
     root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
-    if not as_json:
-        for line in experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
-            (print_text if plan_only else print_note)(line)
+    for line in [] if as_json else experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
+        (print_text if plan_only else print_note)(line)
     if plan_only:
         return
     failures = []
@@ -58,5 +57,4 @@ def command(
     results = write_table(experiment, root, command_line())
     if failures:
         raise InputError(f"{len(failures)} step(s) failed, the last: {failures[-1].step}: {failures[-1].message}")
-    shown = json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip()
-    print_text(shown)
+    print_text(json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip())
