@@ -250,10 +250,14 @@ class Lines:
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._began: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` are done, unless something was said a moment ago."""
         now = time.monotonic()
+        if done < self._done.get(stage, 0):  # the stage once more, of other work
+            del self._began[stage]
+        self._done[stage] = done
         began, first = self._began.setdefault(stage, (now, done))
         if 0 < done < total and now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now

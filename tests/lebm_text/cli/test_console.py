@@ -180,6 +180,17 @@ def test_lines_say_how_long_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err == "AIS: 50 of 100, 0:00:20 left\n"
 
 
+def test_a_stage_that_comes_again_has_its_own_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 0.0, 100.0, 200.0, 220.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    lines = console.Lines()
+    for done in (0, 100, 0, 50):
+        lines("AIS", done, 100)
+    assert capsys.readouterr().err == "AIS: 50 of 100, 0:00:20 left\n"
+
+
 def test_a_training_says_how_long_it_takes_until_it_has_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
