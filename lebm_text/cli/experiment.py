@@ -37,7 +37,7 @@ def command(
     """Carry out an experiment of the package (table1) or of a TOML file, and write its table.
 
     What is done is not done again: stop it at any time, and give the same command to go on. log.jsonl keeps every
-    step; results.md, results.json and frontiers.png have the table.
+    step; results.md, results.json, frontiers.png and frontiers.svg have the table.
     """
     if plan_only and (table_only or as_json):
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")

@@ -30,7 +30,7 @@ _BEHIND = {  # what stands behind a likelihood: header, key
 
 
 def write_table(experiment: Experiment, root: Path, command: str) -> Results:
-    """Write results.md, results.json and frontiers.png of what is done so far; `command` is what made them.
+    """Write results.md, results.json and frontiers.png and .svg of what is done so far; `command` is what made them.
 
     Raises:
         InputError: nothing has been done.
@@ -43,7 +43,7 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     models = {row["label"]: _curve(row["kn5"]) for row in results.rows.values() if row["kn5"]}
     if models and picture_formats():
         real = results.real["kn5"]
-        plot_frontiers(models, (real["ppl"], real.get("rppl_at_n", real["ppl"])), root / "frontiers.png")
+        plot_frontiers(models, (real["ppl"], real.get("rppl_at_n", real["ppl"])), root / "frontiers")
     return results
 
 

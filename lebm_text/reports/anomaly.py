@@ -29,7 +29,7 @@ from lebm_text.text.corpora import Corpus
 from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
 from .base import Interval, Report, need_sklearn, new_table, versions
-from .drawing import panels
+from .drawing import legend, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +39,7 @@ __all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "Score
 logger = logging.getLogger(__name__)
 
 _STYLES = ("-", "--", "-.", ":")
+_CURVES = ("ROC (above the diagonal is good)", "precision over recall (high is good)")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Anomaly(Report):
         """ROC curves and precision over recall of the main scores: a row of panels per contrast, a line per system."""
         if not self.contrasts:
             return None
-        titles = [f"{each.anomalies}: {what}" for each in self.contrasts for what in ("ROC", "precision over recall")]
+        titles = [f"{each.anomalies}: {what}" for each in self.contrasts for what in _CURVES]
         figure, axes = panels(len(self.contrasts), 2, titles)
         for contrast, roc, precision in zip(self.contrasts, axes[::2], axes[1::2], strict=True):
             for number, (label, curves) in enumerate(contrast.curves.items()):
@@ -137,7 +138,7 @@ class Anomaly(Report):
             precision.axhline(contrast.share, color="0.6", linewidth=0.8)
             roc.set(xlabel="normal sentences above the threshold", ylabel="anomalies above the threshold")
             precision.set(xlabel="recall of anomalies", ylabel="precision", ylim=(0, 1.02))
-            roc.legend(fontsize="small", loc="lower right")
+            legend(roc)
         return figure
 
 

@@ -15,7 +15,7 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
 from .base import Report, new_table, versions
-from .drawing import logarithmic, panels, save_picture
+from .drawing import legend, logarithmic, panels, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class Panel:
 
 PANELS = (
     Panel(
-        "validation perplexity",
+        "validation perplexity (lower is better)",
         {
             "valid_ppl_posterior": "posterior z",
             "valid_ppl_prior": "prior z",
@@ -54,10 +54,10 @@ PANELS = (
         logarithmic=True,
     ),
     Panel(
-        "training NLL, nats per token",
+        "training NLL, nats per token (lower is better)",
         {"nll_token": "with dropout", "nll_posterior": "own z", "nll_shuffled": "another's z", "nll_prior": "prior z"},
     ),
-    Panel("energy gap f(z⁺) − f(z⁻), nats", {"gap": ""}),
+    Panel("energy gap f(z⁺) − f(z⁻), nats (near 0 is good)", {"gap": ""}),
     Panel("energy f, nats", {"f_positive": "f(z⁺)", "f_negative": "f(z⁻)"}),
     Panel("norms", {"norm_positive": "‖z⁺‖", "norm_negative": "‖z⁻‖"}),
     Panel("std(z⁺) / std(z⁻)", {"std_ratio": ""}, {"equally wide": 1.0}),
@@ -74,7 +74,7 @@ PANELS = (
         changing=True,
     ),
     Panel("learning rate", {"learning_rate": ""}),
-    Panel("KN5 RPPL that selects the weights", {"valid_kn5": ""}),
+    Panel("KN5 RPPL that selects the weights (lower is better)", {"valid_kn5": ""}),
     Panel("gradient norms", {"grad_generator": "generator", "grad_encoder": "encoder", "grad_prior": "prior"}),
     Panel("tokens per second", {"tokens_per_second": ""}),
 )
@@ -126,10 +126,9 @@ class Curves(Report):
             for label, level in panel.levels.items():
                 axis.axhline(level, color="0.5", linewidth=0.8, linestyle=":", label=label)
             if panel.logarithmic:
-                logarithmic(axis)
+                logarithmic(axis.yaxis)
             axis.set_xlabel("epoch")
-            if axis.get_legend_handles_labels()[1]:
-                axis.legend(fontsize="small")
+            legend(axis)
         return figure
 
     def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, Any]]:

@@ -33,7 +33,7 @@ from lebm_text.text.reading import split_words
 from lebm_text.text.sources import label_path
 
 from .base import Report, Settings, need_sklearn, new_table, origin, with_error
-from .drawing import panels
+from .drawing import legend, panels
 from .posterior import kept_posterior_means, require_latent, shuffled, that_fit
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Directions(Report):
             right.errorbar([row.shift for row in rows], shares, yerr=errors, fmt="o-", markersize=3, label=label)
         right.set_xlabel("shift, standard deviations")
         for panel in (left, right):
-            panel.legend(fontsize="small")
+            legend(panel)
         return figure
 
     def move(

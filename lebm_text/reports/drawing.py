@@ -17,11 +17,14 @@ from lebm_text.store import atomic_write_bytes
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
-__all__ = ["hover", "hover_texts", "logarithmic", "new_figure", "panels", "picture_formats"]
+__all__ = ["hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_formats"]
 __all__ += ["save_picture", "save_pictures"]
 
+_MOST_INSIDE = 4  # entries of a legend; more of them would lie on the lines
+_BELOW = 34.0  # points from the panel to a legend under it: room for numbers and the axis' name
 _HOVER: WeakKeyDictionary[Artist, Sequence[str]] = WeakKeyDictionary()
 
 
@@ -53,14 +56,35 @@ def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list
     return figure, axes
 
 
-def logarithmic(panel: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers at 1, 2, 5, 10, …"""
+def logarithmic(*axes: XAxis | YAxis) -> None:
+    """Logarithmic axes, after all was drawn, with plain numbers at 1, 2, 5, 10, …; over less than a decade at more."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    panel.set_yscale("log")
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter("{x:g}")
-    panel.yaxis.set_minor_formatter(NullFormatter())
+    for axis in axes:
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def legend(panel: Axes) -> None:
+    """Say what the lines are: where most room is, or under the panel if they are many. Nothing without labels."""
+    from matplotlib.transforms import ScaledTranslation
+
+    entries = panel.get_legend_handles_labels()[1]
+    if len(entries) > _MOST_INSIDE:
+        panel.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=panel.transAxes + ScaledTranslation(0, -_BELOW / 72, panel.figure.dpi_scale_trans),
+            borderaxespad=0.0,
+            fontsize="small",
+            frameon=False,
+            ncols=2,
+        )
+    elif entries:
+        panel.legend(fontsize="small", framealpha=0.9)
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from lm_eval.embedding import EmbeddingScore, SentenceEncoder, load_encoder
 from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
-from .drawing import hover, new_figure, save_picture
+from .drawing import hover, legend, logarithmic, new_figure, save_pictures
 from .judged import OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
@@ -189,7 +189,7 @@ class Frontier(Judged):
             _draw_headroom(axes, [point for point in self.headroom if point.judge == judge])
             _draw_points(axes, [point for point in self.points if point.judge == judge])
             _label_axes(axes)
-            axes.set_title(f"judge: {judge}", fontsize="medium")
+            axes.set_title(f"judge: {judge} (near real text is good)", fontsize="medium")
         return figure
 
 
@@ -321,7 +321,7 @@ def _draw_headroom(axes: Axes, points: Sequence[Point]) -> None:
         (line,) = axes.plot(*means, markerfacecolor="none", label=label, **style)
         hover(line, list(groups))
     if points:
-        axes.legend(fontsize="small")
+        legend(axes)
 
 
 def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -329,7 +329,7 @@ def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def plot_frontiers(
-    models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], path: Path
+    models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], stem: Path
 ) -> None:
     """Draw the curves of several models under one judge: sampled, where they lie close, and with greedy decoding.
 
@@ -337,6 +337,7 @@ def plot_frontiers(
         models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in their order; greedy
             decoding, which may lie far off, stands alone.
         real: FPPL and RPPL of real text, the latter from as many sentences as there are samples.
+        stem: of `stem`.png and `stem`.svg.
 
     Raises:
         InputError: matplotlib is missing.
@@ -345,10 +346,10 @@ def plot_frontiers(
     close, whole = figure.subplots(1, 2)
     _draw_models(close, models, real, greedy=False)
     close.set_title("sampled, by temperature", fontsize="medium")
-    close.legend(fontsize="small")
+    legend(close)
     _draw_models(whole, models, real, greedy=True)
     whole.set_title("greedy decoding, too (hollow)", fontsize="medium")
-    save_picture(figure, path, dpi=100)
+    save_pictures(figure, stem)
 
 
 def _draw_models(
@@ -367,15 +368,8 @@ def _draw_models(
 
 
 def _label_axes(axes: Axes) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.margins(0.15)
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.2, 1.5, 2, 3, 5, 8)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+    logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")
-    axes.set_ylabel("RPPL (coverage and quality)")
+    axes.set_ylabel("RPPL (coverage and quality; lower is better)")
     axes.grid(alpha=0.3)

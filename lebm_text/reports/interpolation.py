@@ -23,7 +23,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 
 from .base import Report, Settings, new_table, origin
-from .drawing import hover, panels
+from .drawing import hover, legend, panels
 from .posterior import require_latent
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Interpolation(Report):
                 (line,) = panel.plot([point.t for point in points], values, "o-", markersize=3, label=name)
                 hover(line, [point.sentence for point in points])
             panel.set_xlabel("t, from A to B")
-        axes[0].legend(fontsize="small")
+        legend(axes[0])
         return figure
 
 

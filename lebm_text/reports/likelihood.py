@@ -56,7 +56,7 @@ from lebm_text.text.encoding import pack
 from lebm_text.text.reading import split_words
 
 from .base import Report, Settings, new_table, versions, with_error
-from .drawing import panels
+from .drawing import legend, panels
 from .posterior import shuffled
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Likelihood(Report):
             axes[-1].set_yscale("log")
             axes[-1].set_xlabel("dimension, most used first")
             axes[-1].set_ylabel("variance of the posterior mean")
-            axes[-1].legend(fontsize="small")
+            legend(axes[-1])
         return figure
 
 

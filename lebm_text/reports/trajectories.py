@@ -23,7 +23,7 @@ from lm_eval.texts import Samples
 
 from .base import Interval, Report, Settings, new_table, origin, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
-from .drawing import logarithmic, panels
+from .drawing import legend, logarithmic, panels
 from .judging import kn5_evaluator
 from .posterior import require_latent
 
@@ -131,7 +131,12 @@ class Trajectories(Report):
 
     def figure(self) -> Figure:
         """The short run's bands, f in the long run, and FPPL and RPPL along the chain."""
-        titles = ["f(z) in the long run, nats", "FPPL along the chain", "RPPL along the chain", ""]
+        titles = [
+            "f(z) in the long run, nats",
+            "FPPL along the chain (near real is good)",
+            "RPPL (lower is better)",
+            "",
+        ]
         figure, axes = panels(2, 4, [*QUANTITIES.values(), *titles])
         for panel, name in zip(axes, QUANTITIES, strict=False):
             _draw_band(panel, range(len(self.bands[name])), self.bands[name])
@@ -140,7 +145,7 @@ class Trajectories(Report):
             self._draw_judged(panel, metric)
         axes[7].set_visible(False)
         for panel in (axes[0], *axes[4:7]):
-            panel.legend(fontsize="small")
+            legend(panel)
         return figure
 
     def _draw_long_run(self, panel: Axes) -> None:
@@ -161,7 +166,7 @@ class Trajectories(Report):
             panel.errorbar(places, ppl, errors, fmt="o-", markersize=3, color=f"C{number}", label=f"decode={decode}")
             panel.set_xticks(places, [f"{row.step:,}" for row in rows])
         panel.axhline(self.real[metric].ppl, color="C3", linewidth=0.8, label="real text")
-        logarithmic(panel)
+        logarithmic(panel.yaxis)
         panel.set_xlabel("step, not to scale")
 
 

@@ -86,19 +86,23 @@ class Views(Report):
 
     def figure(self) -> Figure:
         """The clouds side by side, and the distributions of f and ‖z‖."""
-        figure, axes = panels(1, 3, ["principal axes", "f(z), nats", "‖z‖"])
+        figure, axes = panels(1, 3, ["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
         for number, (name, cloud) in enumerate(self.clouds.items()):
             x, y = zip(*cloud.coordinates, strict=True)
-            (points,) = axes[0].plot(x, y, ".", color=f"C{number}", markersize=3, alpha=0.5, label=name)
+            (points,) = axes[0].plot(x, y, ".", color=f"C{number}", markersize=4, alpha=0.6, label=name)
             if cloud.sentences is not None:
                 hover(points, cloud.sentences)
             for panel, values in zip(axes[1:], (cloud.neg_energies, cloud.norms), strict=True):
                 if values is not None:
-                    panel.hist(values, bins=40, density=True, histtype="step", color=f"C{number}", label=name)
+                    panel.hist(
+                        values, bins=30, density=True, histtype="step", linewidth=1.5, color=f"C{number}", label=name
+                    )
         axes[0].set_xlabel(f"first, {self.explained[0]:.1%} of the variance")
         axes[0].set_ylabel(f"second, {self.explained[1]:.1%}")
         axes[0].set_aspect("equal", adjustable="datalim")
-        axes[0].legend(fontsize="small", markerscale=4)
+        axes[0].legend(fontsize="small", framealpha=0.9, markerscale=3)
+        for panel in axes[1:]:
+            panel.set_ylabel("density")
         return figure
 
 

@@ -1,4 +1,4 @@
-"""Pictures are whole or not there."""
+"""Pictures are whole or not there; legends lie on no line, and logarithmic axes have round numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.reports.drawing import panels, save_picture, save_pictures
+from lebm_text.reports.drawing import legend, logarithmic, panels, save_picture, save_pictures
 
 pytest.importorskip("matplotlib")
 
@@ -45,3 +45,32 @@ def test_a_suffix_that_is_no_format_is_refused(tmp_path: Path, name: str) -> Non
     with pytest.raises(InputError, match="suffix must be one of"):
         save_picture(figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_legend_is_under_the_panel_and_a_short_one_inside() -> None:
+    figure, (few, many, none) = panels(1, 3, ["few", "many", "none"])
+    for panel, n in ((few, 4), (many, 5)):
+        for i in range(n):
+            panel.plot([0, 1], [0, i], label=f"line {i}")
+    for panel in (few, many, none):
+        legend(panel)
+    figure.draw_without_rendering()
+    inside, below = (panel.get_legend() for panel in (few, many))
+    assert inside is not None and below is not None and none.get_legend() is None
+    assert inside.get_window_extent().y0 > few.bbox.y0
+    assert below.get_window_extent().y1 < many.bbox.y0
+    assert below.get_window_extent().y0 > 0  # and still in the picture
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [((8.5, 12.0), {10.0, 12.0}), ((4.0, 700.0), {5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0})]
+)
+def test_a_logarithmic_axis_has_round_numbers(values: tuple[float, float], shown: set[float]) -> None:
+    figure, (panel,) = panels(1, 1, ["one"])
+    panel.plot(values, values)
+    logarithmic(panel.xaxis, panel.yaxis)
+    figure.draw_without_rendering()
+    for axis in (panel.xaxis, panel.yaxis):
+        low, high = axis.get_view_interval()
+        assert {tick for tick in axis.get_majorticklocs() if low < tick < high} == shown
+        assert {label.get_text() for label in axis.get_ticklabels()} >= {f"{tick:g}" for tick in shown}

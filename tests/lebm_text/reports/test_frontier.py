@@ -55,7 +55,8 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     figure = frontier.figure()
     figure.savefig(path)
     picture = path.read_text()
-    for text in ("T = 1", "T = 0.6", "greedy", "samples", "judge: kn5", "judge: lstm"):
+    judges = (f"judge: {name} (near real text is good)" for name in ("kn5", "lstm"))
+    for text in ("T = 1", "T = 0.6", "greedy", "samples", *judges):
         assert picture.count(f"<!-- {text} -->") == 1
     assert picture.count("<!-- real text -->") == 2
     assert picture.count("<!-- real text, as many sentences -->") == 1
@@ -96,12 +97,12 @@ def test_formats_are_those_of_matplotlib() -> None:
 
 
 def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp_path: Path) -> None:
-    path = tmp_path / "frontiers.svg"
+    path, stem = tmp_path / "frontiers.svg", tmp_path / "frontiers"
     models = {
         "a model": {"T=1": (9.0, 9.5), "T=0.6": (4.0, 11.0), "greedy": (3.0, 600.0)},
         "another": {"T=1": (8.0, 9.7), "T=0.6": (3.5, 12.0)},
     }
-    plot_frontiers(models, (6.0, 7.8), path)
+    plot_frontiers(models, (6.0, 7.8), stem)
     close, whole = path.read_text().partition("<!-- greedy decoding, too (hollow) -->")[0].split('<g id="axes_2">')
     for name in ("a model", "another", "real text"):
         assert close.count(f"<!-- {name} -->") == 1
