@@ -19,6 +19,7 @@ from .statistics import GREEDY, METRICS
 __all__ = ["markdown", "write_table"]
 
 _MISSING = "–"
+_KEYS = 3  # columns of the table that say which row it is
 _TEXT = {"test": "Test", "valid": "Validation"}
 _BEHIND = {  # what stands behind a likelihood: header, key
     "perplexity of all sentences": "perplexity_of_all",
@@ -110,7 +111,9 @@ def _main(results: Results) -> str:
         "in nats a sentence, and perplexity are exact for a language model, else the stochastic bounds of "
         "`lebm-text likelihood`; of one seed, their intervals are over the sentences, which are the same for all rows."
     )
-    return f"## The table\n\n{_table(header, lines)}\n\n{note}"
+    known = [i for i in range(len(header)) if i < _KEYS or any(line[i] != _MISSING for line in lines)]
+    shown = _table([header[i] for i in known], [[line[i] for i in known] for line in lines])
+    return f"## The table\n\n{shown}\n\n{note}"
 
 
 def _real_row(results: Results, width: int) -> list[str]:
@@ -155,11 +158,13 @@ def _variety(results: Results) -> str:
 
 def _by_decoding(results: Results, key: str, names: Mapping[str, str], digits: Sequence[int]) -> str:
     decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row[key]))
+    at = "T=1" if "T=1" in decodings else decodings[0]  # where real text stands, which nobody decodes
     rows = {row["label"]: row[key] for row in results.rows.values() if row[key]}
     real = {name: {"value": value, "low": None} for name, value in results.real[key].items()}
     lines = []
     for (name, header), places in zip(names.items(), digits, strict=True):
-        lines.append(["real text", header, _value(real[name], places), *[_MISSING] * (len(decodings) - 1)])
+        cells = [_value(real[name], places) if decoding == at else _MISSING for decoding in decodings]
+        lines.append(["real text", header, *cells])
         for label, figures in rows.items():
             cells = [_value(figures.get(decoding, {}).get(name), places) for decoding in decodings]
             lines.append([label, header, *cells])

@@ -61,6 +61,10 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
     of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
     assert "KN5 figures, of one seed; below 1 LEBM" in of_one
+    assert "FPPL, LSTM" in of_one
+    without = markdown(gather(experiment().narrowed(skip=["lstm"]), tmp_path), "lebm-text experiment tiny")
+    assert "FPPL, LSTM" not in without.partition("## Tuning")[0]
+    assert "| LEBM | 1, 2 | 2.0 | 10.49 [" in without
     assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
 
 
