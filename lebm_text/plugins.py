@@ -144,9 +144,11 @@ def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
 def as_recorded(environment: Path) -> Iterator[None]:
     """Inside, a class that is missing is said with the package that had it, and another version of it is noticed.
 
-    `environment` is env.json of the run, which may be missing.
+    `environment` is env.json of the run, which may be missing or damaged: nothing is known of the packages then.
     """
-    recorded = read_json(environment).get("plugins") if environment.is_file() else None
+    recorded: object = None
+    with suppress(InputError):
+        recorded = read_json(environment).get("plugins")
     entries = recorded if isinstance(recorded, dict) else {}
     packages = {what: entry for what, entry in entries.items() if isinstance(entry, dict) and entry.get("package")}
     try:

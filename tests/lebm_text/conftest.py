@@ -18,3 +18,10 @@ def _brief_measurements() -> Iterator[None]:
     measure_briefly()
     yield
     monitor.chain_gap, monitor.largest_curvature = before
+
+
+@pytest.fixture
+def whole_measurements(_brief_measurements: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test of what is measured."""
+    for name in ("chain_gap", "largest_curvature"):
+        monkeypatch.setattr(monitor, name, getattr(monitor, name).func)

@@ -267,7 +267,7 @@ def test_without_a_vocabulary_all_words_of_the_real_text_are_known() -> None:
 
 def test_lists_are_judged_by_one_judge() -> None:
     for judge in ("both", "kn", "kn9", "kn23"):
-        with pytest.raises(InputError, match=f"judge must be kn2 to kn6 or lstm, got '{judge}'"):
+        with pytest.raises(InputError, match=f"judge must be kn2 to kn6, lstm or package.module:Class, got '{judge}'"):
             lm_eval.fppl(["a"], ["a"], judge)
     for samples, real in (("a b", ["a"]), (["a"], "a b")):
         with pytest.raises(InputError, match="expected a list of sentences"):

@@ -71,6 +71,7 @@ def _seen(z: Tensor, batch: Batch, step: int = 1, norm: float = 1.0) -> Update:
     return Update(step, share, z, z.flip(0), z - 1, torch.full((len(z),), -6.0), {"noise_scale": 0.5}, norms)
 
 
+@pytest.mark.usefixtures("whole_measurements")
 def test_a_probe_tells_own_z_from_anothers() -> None:
     model, batch = build_model(toy_config(), vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(5)), toy_batch([6, 4, 4, 1])
     z = normal(4, LATENT).float()

@@ -21,6 +21,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "learning_a_density
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("whole_measurements")
 def test_a_mixture_is_fitted_and_kept_where_a_fixed_step_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """KL(data‖p_α) on a grid, 150 fast updates; the monitor's figure tells the two apart."""
     spec = importlib.util.spec_from_file_location("learning_a_density", EXAMPLE)
