@@ -249,16 +249,15 @@ class Lines:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
-        self._began: dict[str, tuple[float, int]] = {}
-        self._done: dict[str, int] = {}
+        self._stages: dict[str, tuple[float, int, int]] = {}  # when it began, done then, done when last heard
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` are done, unless something was said a moment ago."""
         now = time.monotonic()
-        if done < self._done.get(stage, 0):  # the stage once more, of other work
-            del self._began[stage]
-        self._done[stage] = done
-        began, first = self._began.setdefault(stage, (now, done))
+        began, first, before = self._stages.get(stage, (now, done, done))
+        if done < before:  # the stage once more, of other work
+            began, first = now, done
+        self._stages[stage] = began, first, done
         if 0 < done < total and now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
             left = f", {duration((total - done) * (now - began) / (done - first))} left" if done > first else ""

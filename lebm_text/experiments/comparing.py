@@ -105,7 +105,7 @@ def _estimates(report: Report) -> Iterator[Estimate]:
         for row in report.results:
             name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * _Z95)
-            conditions = _conditions(row.signature, report.sha256.get("test", report.sha256.get("valid")))
+            conditions = _conditions(row.signature, _held_out(report))
             yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
         if isinstance(report, Frontier):
             points = one_each([*report.points, *report.headroom], "text")
@@ -123,9 +123,13 @@ def _estimates(report: Report) -> Iterator[Estimate]:
 
 def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> Estimate:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
-    conditions = _conditions(score.signature, report.sha256.get("test", report.sha256.get("valid")))
+    conditions = _conditions(score.signature, _held_out(report))
     error = (high - low) / (2 * _Z95)
     return Estimate(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
+
+
+def _held_out(report: Report) -> str | None:
+    return report.sha256.get("test", report.sha256.get("valid"))
 
 
 def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:

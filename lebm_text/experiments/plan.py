@@ -85,6 +85,11 @@ class Row:
         return self.of is None and self.samples is None
 
     @property
+    def suffix(self) -> str:
+        """Of the names of its reports, which lie beside those of another row."""
+        return "" if self.trains else f"-{self.name}"
+
+    @property
     def needs(self) -> list[str]:
         """The rows that it cannot do without."""
         return [name for name in (self.like, self.start, self.of) if name is not None]
@@ -167,9 +172,8 @@ class Experiment:
             return _config(row.preset, {**self.settings, **row.settings, **trial, "training.seed": seed})
         # Not asked for one by one: what the other kind does not read returns to its default.
         values = self.config(self.row(row.like), chosen, seed).to_dict()
-        for path, value in row.settings.items():
-            section, _, key = path.partition(".")
-            values.setdefault(section, {})[key] = value
+        for section, changes in by_section(row.settings).items():
+            values.setdefault(section, {}).update(changes)
         return Config.from_dict(values)
 
     def is_settled(self, row: Row, chosen: Mapping[str, int]) -> bool:
@@ -189,7 +193,9 @@ class Experiment:
         return next(row for row in self.rows if row.trains and not row.needs)
 
     def source(self, row: Row) -> Row:
-        """The row whose runs are judged."""
+        """The row whose runs are judged, or lead to the text beside which samples are judged."""
+        if row.samples is not None:
+            return self.first
         return row if row.of is None else self.row(row.of)
 
     def generations(self) -> list[list[Row]]:

@@ -144,22 +144,22 @@ def _seeds(
 ) -> dict[int, _Seed]:
     """Seed → run, of those that ended well."""
     found = {}
-    trains = experiment.source(row)
+    source = experiment.source(row)
     for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
-        run = Run(run_directory(root, trains if trains.trains else experiment.first, seed))
+        run = Run(run_directory(root, source, seed))
         trained = log.last(f"{run.name} train")
         if not experiment.is_settled(row, chosen) or not run.weights_file.is_file():
             sources.missing.append(run.name)
         elif trained is not None and trained["status"]:
             sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
         else:
-            if trains.trains:
-                config = experiment.config(trains, chosen, seed)
-                require_same(run, config, init=init_of(experiment, trains, root, seed))
+            if row.samples is None:
+                config = experiment.config(source, chosen, seed)
+                require_same(run, config, init=init_of(experiment, source, root, seed))
             steps = {step.output.stem: step for step in reports_of(experiment, row, root, seed)}
             done = {name: step for name, step in steps.items() if step.is_done(log)}
             sources.missing += [steps[name].name for name in steps if name not in done]
-            reports = {name.removesuffix(f"-{row.name}"): load(step.output) for name, step in done.items()}
+            reports = {name.removesuffix(row.suffix): load(step.output) for name, step in done.items()}
             found[seed] = _Seed(run if row.samples is None else None, reports)
     return found
 

@@ -112,7 +112,7 @@ class Runner:
 
         A row that has a trial which could not be finished and judged is left out: nothing can be chosen for it.
         """
-        rows = [row for row in rows or self.experiment.rows if row.trials]
+        rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
         self._carry_out("steps of trials", [steps for of_row in trials.values() for steps in of_row])
         choices = {}
@@ -135,7 +135,9 @@ class Runner:
         Rows that need a choice which there is not are left out.
         """
         trained = [
-            row for row in rows or self.experiment.rows if row.trains and self.experiment.is_settled(row, chosen)
+            row
+            for row in (self.experiment.rows if rows is None else rows)
+            if row.trains and self.experiment.is_settled(row, chosen)
         ]
         runs = [(row, seed) for seed in self.experiment.seeds for row in trained]
         for row, seed in runs:

@@ -230,10 +230,9 @@ def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir
     """Judge a row's run, or its samples, on held-out text, the cheapest first."""
     n, split, how = experiment.n_samples, experiment.split, row.decoding
     run = run_directory(root, experiment.source(row), seed)
-    place, suffix = run / "eval", "" if row.trains else f"-{row.name}"
+    place = run / "eval"
     temperatures: tuple[float, ...] = experiment.temperatures
     if row.samples is not None:
-        run = run_directory(root, experiment.first, seed)
         place, temperatures = root / "samples", ()
     asked: dict[str, Settings] = {
         "frontier": FrontierSettings(
@@ -259,7 +258,7 @@ def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir
             )
     samples = None if row.samples is None else Path(row.samples)
     return [
-        Report(run, settings, place / f"{name}{suffix}.json", samples is not None, data_dir, samples)
+        Report(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)
         for name, settings in asked.items()
     ]
 

@@ -171,22 +171,20 @@ def test_what_another_sentences_z_says_stands_beside_what_its_own_says() -> None
     assert "nll/token 5.185  without dropout, own z 4.301  another's z 4.333" in line
 
 
-def test_lines_say_how_long_it_takes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    now = iter([0.0, 1.0, 3.0, 21.0, 22.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
-    lines = console.Lines()
-    for done in (0, 10, 50, 60):
-        lines("AIS", done, 100)
-    assert capsys.readouterr().err == "AIS: 50 of 100, 0:00:20 left\n"
-
-
-def test_a_stage_that_comes_again_has_its_own_time(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("times", "counts"),
+    [
+        ([0.0, 1.0, 3.0, 21.0, 22.0], (0, 10, 50, 60)),
+        ([0.0, 0.0, 100.0, 200.0, 220.0], (0, 100, 0, 50)),  # a stage that comes again has its own time
+    ],
+)
+def test_lines_say_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: list[float], counts: tuple[int, ...]
 ) -> None:
-    now = iter([0.0, 0.0, 100.0, 200.0, 220.0])
+    now = iter(times)
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     lines = console.Lines()
-    for done in (0, 100, 0, 50):
+    for done in counts:
         lines("AIS", done, 100)
     assert capsys.readouterr().err == "AIS: 50 of 100, 0:00:20 left\n"
 

@@ -12,6 +12,7 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
+from lebm_text.experiments.plan import Row
 from lebm_text.experiments.results import gather
 from lebm_text.likelihood.diagnostics import LatentUse
 from lebm_text.reports.frontier import Frontier
@@ -94,6 +95,13 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     assert "| another system | Fréchet distance | 3.0 [1.0, 9.0] | – | – |" in about
     assert "| LEBM | 4-grams of train | 0.500 | 0.500 | 0.500 |" in text.partition("## How varied")[2]
     assert "FED|toy" in text
+
+
+def test_a_row_of_the_name_of_a_judge_keeps_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = experiment(rows=(Row("lstm", "an LSTM", "lm"),), compare=())
+    carry_out(tmp_path, Program(), monkeypatch, asked)
+    found = gather(asked, tmp_path).rows["lstm"]
+    assert (found["lstm"]["fppl"]["n"], found["likelihood"]["nll"]["n"]) == (1, 2)
 
 
 OTHER = {"fppl": 7.0, "rppl": 8.0}
