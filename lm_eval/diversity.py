@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,8 @@ from lebm_text.text.reading import split_words
 
 from .counts import BOS, EOS, Int32Array, IntArray, WordIds, count_ngrams, encode
 
-__all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare", "distinct_n"]
-__all__ += ["length_distance", "self_bleu", "sequence_repetition", "shares_in_train", "summarise"]
+__all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare", "compare_each"]
+__all__ += ["distinct_n", "length_distance", "self_bleu", "sequence_repetition", "shares_in_train", "summarise"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
@@ -196,23 +197,37 @@ class Diversity:
 
 def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1) -> Diversity:
     """`Diversity` of `sentences` beside the held-out and the training text; `seed` draws what is sampled."""
-    n = min(len(sentences), len(held_out))
-    in_train, real_in_train = shares_in_train([sentences, held_out], train)
-    orders = ",".join(in_train)
-    return Diversity(
-        distinct_n=distinct_n(_choose(sentences, n, seed)),
-        real_distinct_n=distinct_n(_choose(held_out, n, seed)),
-        sequence_repetition_4=sequence_repetition(sentences),
-        real_sequence_repetition_4=sequence_repetition(held_out),
-        self_bleu=self_bleu(sentences, seed=seed),
-        real_self_bleu=self_bleu(held_out, seed=seed),
-        bleu=bleu_against(sentences, held_out, seed=seed),
-        real_bleu=bleu_against(train, held_out, seed=seed),
-        signature=f"distinct|n:{n}|orders:1-{_ORDERS}|seed:{seed};seq-rep-{_ORDERS}|n:all;"
-        f"in-train|orders:{orders}|occurrences|eos:no|n:all",
-        in_train=in_train,
-        real_in_train=real_in_train,
-    )
+    return compare_each([sentences], held_out, train, seed=seed)[0]
+
+
+def compare_each(
+    texts: Sequence[Sequence[str]], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1
+) -> list[Diversity]:
+    """`compare` of several texts with the same real text, which is read and measured once."""
+    distinct_real = cache(lambda n: distinct_n(_choose(held_out, n, seed)))
+    real_repetition, real_self_bleu = sequence_repetition(held_out), self_bleu(held_out, seed=seed)
+    real_bleu = bleu_against(train, held_out, seed=seed)
+    *in_train, real_in_train = shares_in_train([*texts, held_out], train)
+    orders = ",".join(real_in_train)
+
+    def beside_real(sentences: Sequence[str], shares: dict[str, float]) -> Diversity:
+        n = min(len(sentences), len(held_out))
+        return Diversity(
+            distinct_n=distinct_n(_choose(sentences, n, seed)),
+            real_distinct_n=distinct_real(n),
+            sequence_repetition_4=sequence_repetition(sentences),
+            real_sequence_repetition_4=real_repetition,
+            self_bleu=self_bleu(sentences, seed=seed),
+            real_self_bleu=real_self_bleu,
+            bleu=bleu_against(sentences, held_out, seed=seed),
+            real_bleu=real_bleu,
+            signature=f"distinct|n:{n}|orders:1-{_ORDERS}|seed:{seed};seq-rep-{_ORDERS}|n:all;"
+            f"in-train|orders:{orders}|occurrences|eos:no|n:all",
+            in_train=shares,
+            real_in_train=real_in_train,
+        )
+
+    return [beside_real(*of_text) for of_text in zip(texts, in_train, strict=True)]
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:

@@ -101,12 +101,13 @@ class Judging:
         samples = [_for_judges(text) for text in self.texts]
         judged = iter(self.judge(samples, self.evaluators, metrics, "judgements"))
         real, train = (diversity.summarise(text, self.real.train) for text in (self.real.held_out, self.real.train))
+        varied: Sequence[diversity.Diversity | None] = [None] * len(self.texts)
+        if with_diversity:
+            sentences = [text.sentences for text in self.texts]
+            varied = diversity.compare_each(sentences, self.real.held_out, self.real.train, seed=self.seed)
         found = []
-        for text in self.texts:
-            looks: dict[str, Any] = {"samples": self._summary(text), "real": real, "train": train}
-            if with_diversity:
-                compared = diversity.compare(text.sentences, self.real.held_out, self.real.train, seed=self.seed)
-                looks["diversity"] = compared
+        for text, variety in zip(self.texts, varied, strict=True):
+            looks: dict[str, Any] = {"samples": self._summary(text), "real": real, "train": train, "diversity": variety}
             found += [_judged_text(next(judged), text, **looks) for _ in product(self.evaluators, metrics)]
         return found
 

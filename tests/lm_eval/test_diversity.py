@@ -11,6 +11,7 @@ from sacrebleu.metrics.bleu import BLEU
 from lm_eval.diversity import (
     bleu_against,
     compare,
+    compare_each,
     distinct_n,
     length_distance,
     self_bleu,
@@ -130,3 +131,10 @@ def test_comparison_puts_texts_of_one_size_side_by_side() -> None:
     assert 0 < found.real_in_train["6"] < found.real_in_train["3"] < 1
     assert found.bleu == found.real_bleu
     assert compare(held_out, held_out, train).bleu.score == pytest.approx(100)
+
+
+def test_texts_compared_together_have_the_figures_of_each_alone() -> None:
+    train, held_out = grammar_sentences(300, 1), grammar_sentences(60, 2)
+    texts = [grammar_sentences(100, 3), grammar_sentences(20, 4), held_out]
+    assert compare_each(texts, held_out, train, seed=5) == [compare(text, held_out, train, seed=5) for text in texts]
+    assert compare_each([], held_out, train) == []
