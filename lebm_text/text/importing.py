@@ -1,23 +1,20 @@
 """A user's own text into a corpus: train.txt, valid.txt and test.txt, labels beside them, and a record of all choices.
 
 What the source does not divide is divided by a keyed hash of the sentence, so that equal sentences stand in one split
-and the same source gives the same corpus. One pass parses and numbers the sentences, a second one writes them to their
-splits; in memory are eight bytes a sentence.
+and the same source gives the same corpus. One pass parses and hashes the sentences (see `gathering`), a second one
+writes them to their splits; in memory are eight bytes a sentence. What is interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-import tempfile
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, groupby, islice, tee
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +22,19 @@ from numpy.typing import NDArray
 from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, adder, silent
-from lebm_text.store import atomic_write_json, atomic_writer, cache_entry, fresh_directory, read_json, sha256_file
+from lebm_text.store import (
+    atomic_write_json,
+    atomic_writer,
+    cache_entry,
+    read_json,
+    resumable_directory,
+    sha256_file,
+    sha256_json,
+)
 
+from .gathering import Gathered, gather
 from .parts import HUB, Columns, Part, find_parts, name_of_source
-from .reading import parse_lines, read_lines
+from .reading import read_lines
 from .registry import SPLITS
 from .tokenisation import raw_tokenisation, rawness
 
@@ -38,7 +44,6 @@ RECORD = "import.json"
 """Beside the text, how it was made."""
 
 _RULES = 1  # of making a corpus: another number makes another corpus of the same source
-_KEY = b"lebm-text split"
 _FEWEST = 3  # different sentences, one a split
 _BLOCK = 4096  # sentences between two reports of progress
 
@@ -123,12 +128,14 @@ def import_text(
     if (found := _was_there(target, source, identity, overwrite=overwrite or output is None)) is not None:
         return Imported(target, {**found, "source": source}, True)
     try:
-        with fresh_directory(target) as fresh:
+        with resumable_directory(target) as directory:
             form = _form(tokenize=tokenize, lowercase=lowercase)
-            counts, sha256 = _write(fresh, parts, shares, form, on_progress, source)
+            gathered = gather(directory, sha256_json(identity), parts, form, on_progress, source)
+            counts, sha256 = _write(directory, parts, shares, gathered, source, on_progress)
+            gathered.delete()
             record = {"source": source, "sources": sources, "options": options, "rules": _RULES, "counts": counts}
             record |= {"sha256": sha256, "version": __version__}
-            atomic_write_json(fresh / RECORD, record)
+            atomic_write_json(directory / RECORD, record)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     return Imported(target, record, False)
@@ -182,56 +189,20 @@ def _form(*, tokenize: bool, lowercase: bool) -> Callable[[bytes], bytes]:
 
 
 def _write(
-    fresh: Path,
-    parts: list[Part],
-    shares: dict[str, int | float],
-    form: Callable[[bytes], bytes],
-    on_progress: Progress,
-    source: str,
+    directory: Path, parts: list[Part], shares: dict[str, int | float], gathered: Gathered, source: str, told: Progress
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The texts of the three splits: counts, and sha256 by file."""
-    hashes, counts = array("Q"), {"rows": 0, "empty": 0, "words": 0, "longest": 0}
-    ends, labelled = [], False
-    size = sum(part.size for part in parts)
-    with tempfile.TemporaryFile(dir=fresh) as texts, tempfile.TemporaryFile(dir=fresh) as labels:
-        add = adder(lambda stage, done, total: on_progress(stage, min(done, total), total), f"reading {source}", size)
-        for part in parts:
-            for text, label in _pairs(part, form, add):
-                counts["rows"] += 1
-                if not text:
-                    counts["empty"] += 1
-                    continue
-                line = text.encode()
-                hashes.append(int.from_bytes(hashlib.blake2b(line, digest_size=8, key=_KEY).digest(), "little"))
-                counts["words"] += (n_words := text.count(" ") + 1)
-                counts["longest"] = max(counts["longest"], n_words)
-                texts.write(line + b"\n")
-                labels.write(label.encode() + b"\n")
-                labelled = labelled or bool(label)
-            ends.append(len(hashes))
-        on_progress(f"reading {source}", size, size)
-        numbers = np.frombuffer(hashes, np.uint64)
-        places = _divide(numbers, parts, ends, shares, source)
-        sha256 = _distribute(fresh, places, texts, labels if labelled else None, on_progress)
-    found = {split: int(np.count_nonzero(places == i)) for i, split in enumerate(SPLITS)}
+    hashes = gathered.hashes
+    places = _divide(hashes, parts, gathered.ends, shares, source)
+    sha256 = _distribute(directory, places, gathered.lines, told)
     more: dict[str, Any] = {
-        "repeated": len(numbers) - _n_different(numbers),
+        "repeated": len(hashes) - _n_different(hashes),
         "held_out_in_train": 0,
-        "sentences": found,
+        "sentences": {split: int(np.count_nonzero(places == i)) for i, split in enumerate(SPLITS)},
     }
     if any(part.split in ("valid", "test") for part in parts):
-        more["held_out_in_train"] = int(np.isin(numbers[places > 0], numbers[places == 0]).sum())
-    return {**counts, **more}, sha256
-
-
-def _pairs(part: Part, form: Callable[[bytes], bytes], on_read: Callable[[int], None]) -> Iterator[tuple[str, str]]:
-    """Sentence and label of each row, both checked; labels take no form."""
-    texts, labels = tee(part.rows(on_read))
-    return zip(
-        parse_lines((form(text) for text, _ in texts), part.name),
-        parse_lines((label for _, label in labels), f"{part.name}, labels"),
-        strict=True,
-    )
+        more["held_out_in_train"] = int(np.isin(hashes[places > 0], hashes[places == 0]).sum())
+    return {**gathered.counts, **more}, sha256
 
 
 def _divide(
@@ -306,20 +277,19 @@ def _n_different(hashes: NDArray[np.uint64]) -> int:
 
 
 def _distribute(
-    fresh: Path, places: NDArray[np.uint8], texts: BinaryIO, labels: BinaryIO | None, on_progress: Progress
+    directory: Path, places: NDArray[np.uint8], lines: dict[str, Path], on_progress: Progress
 ) -> dict[str, str]:
-    """Write each line to the file of its split: sha256 by file."""
-    kinds = {".txt": texts} | ({} if labels is None else {".label": labels})
-    done = adder(on_progress, "writing", len(places) * len(kinds))
+    """Write each line to the file of its split: sha256 by file. `lines` has texts, and labels if any, by ending."""
+    done = adder(on_progress, "writing", len(places) * len(lines))
     sha256: dict[str, str] = {}
-    for ending, lines in kinds.items():
-        lines.seek(0)
+    for ending, path in lines.items():
         with ExitStack() as stack:
             names = [f"{split}{ending}" for split in SPLITS]
-            files = [stack.enter_context(atomic_writer(fresh / name)) for name in names]
+            files = [stack.enter_context(atomic_writer(directory / name)) for name in names]
+            stream = stack.enter_context(path.open("rb"))
             for begin in range(0, len(places), _BLOCK):
                 block = places[begin : begin + _BLOCK].tolist()
-                for place, line in zip(block, lines, strict=False):
+                for place, line in zip(block, stream, strict=False):
                     files[place].write(line)
                 done(len(block))
         sha256 |= {name: file.sha256 for name, file in zip(names, files, strict=True)}

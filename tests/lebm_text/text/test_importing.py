@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.text import parts
+from lebm_text.text import gathering, importing, parts
 from lebm_text.text.corpora import find_again, find_corpus, labelled_split
 from lebm_text.text.importing import RECORD, import_text
 from lebm_text.text.parts import name_of_source
@@ -344,21 +345,62 @@ def test_places_that_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+def _import_and_interrupt(monkeypatch: pytest.MonkeyPatch, row: int, *arguments: Any, **options: Any) -> None:
+    """Stop at a row, with positions kept every ten."""
+    monkeypatch.setattr(gathering, "_SYNCED", 10)
+    pairs, rows = gathering._pairs, itertools.count(1)
+
+    def interrupted(*of_part: Any) -> Iterator[tuple[str, str]]:
+        for pair in pairs(*of_part):
+            if next(rows) == row:
+                raise KeyboardInterrupt
+            yield pair
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gathering, "_pairs", interrupted)
+        import_text(*arguments, **options)
+
+
+@pytest.mark.parametrize("row", [5, 45, 88, 100])
+def test_an_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+    """Before the first position, within the first file, the second one, and at the last row."""
+    (tmp_path / "mine").mkdir()
+    rows = [{"text": f"sentence {i} of them" if i % 7 else "", "label": i % 3} for i in range(100)]
+    for name, part in (("a.jsonl", rows[:60]), ("b.jsonl", rows[60:])):
+        (tmp_path / "mine" / name).write_text("".join(json.dumps(each) + "\n" for each in part))
+    whole = import_text(tmp_path / "mine", tmp_path / "whole", label_column="label")
+    _import_and_interrupt(monkeypatch, row, tmp_path / "mine", tmp_path / "out", label_column="label")
+    assert not (tmp_path / "out").exists()
+    formed = []
+
+    def form(line: bytes) -> bytes:
+        formed.append(line)
+        return line
+
+    monkeypatch.setattr(importing, "_form", lambda **_: form)
+    found = import_text(tmp_path / "mine", tmp_path / "out", label_column="label")
+    assert len(formed) == 100 - (row - 1) // 10 * 10
+    assert _contents(found.directory) == _contents(whole.directory)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "whole", "out", "cwd"}
+
+
+def test_what_other_options_left_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write_txt(tmp_path / "mine.txt")
     old = import_text(tmp_path / "mine.txt", tmp_path / "out")
     before = _contents(old.directory)
-
-    def interrupt(stage: str, done: int, total: int) -> None:
-        if stage == "writing":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        import_text(tmp_path / "mine.txt", tmp_path / "out", valid=9, overwrite=True, on_progress=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        import_text(tmp_path / "mine.txt", tmp_path / "new", on_progress=interrupt)
+    arguments = tmp_path / "mine.txt", tmp_path / "out"
+    _import_and_interrupt(monkeypatch, 50, *arguments, lowercase=True, overwrite=True)
     assert _contents(tmp_path / "out") == before
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "out", "cwd"}
+    again = import_text(*arguments, valid=9, overwrite=True)
+    assert _contents(again.directory) == _contents(import_text(arguments[0], tmp_path / "b", valid=9).directory)
+
+
+def test_lines_of_an_import_that_goes_on_keep_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.txt").write_text("".join(f"line {i}\n" for i in range(1, 40)) + "a <s> b\n")
+    _import_and_interrupt(monkeypatch, 25, tmp_path / "mine.txt", tmp_path / "out")
+    with pytest.raises(InputError, match="line 40: holds a reserved word"):
+        import_text(tmp_path / "mine.txt", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "cwd"}
 
 
 def test_progress_ends_at_its_total(tmp_path: Path) -> None:
