@@ -18,7 +18,7 @@ from lebm_text.run import runs_directory
 
 from .console import command_line, progress
 from .main import stop_on_signals
-from .options import data_dir_option, experiment_options, report_options
+from .options import data_dir_option, experiment_options, report_options, use_threads
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -48,12 +48,11 @@ def command(
         (print_text if plan_only else print_note)(line)
     if plan_only:
         return
+    use_threads(n_threads)
     failures = []
     if not table_only:
-        with stop_on_signals() as should_stop, progress(quiet=as_json) as on_progress:
-            failures = carry_out(
-                experiment, root, budget_minutes, jobs, taken, data_dir, device, on_progress, should_stop, n_threads
-            )
+        with stop_on_signals() as stop, progress(quiet=as_json) as show:
+            failures = carry_out(experiment, root, budget_minutes, jobs, taken, data_dir, device, show, stop, n_threads)
     results = write_table(experiment, root, command_line())
     if failures:
         raise InputError(f"{len(failures)} step(s) failed, the last: {failures[-1].step}: {failures[-1].message}")

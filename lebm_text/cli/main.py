@@ -31,7 +31,17 @@ from lebm_text.threads import spin_briefly
 
 from .streams import OutputError, print_note
 
-__all__ = ["ARGUMENTS", "COMMANDS", "INTERRUPTED", "PROGRAM", "CommandEntry", "cli", "main", "stop_on_signals"]
+__all__ = [
+    "ARGUMENTS",
+    "COMMANDS",
+    "INTERRUPTED",
+    "PROGRAM",
+    "CommandEntry",
+    "cli",
+    "main",
+    "quick_imports",
+    "stop_on_signals",
+]
 
 PROGRAM = "lebm-text"
 ARGUMENTS = "lebm_text.arguments"  # in the root context's `meta`: what was typed
@@ -101,7 +111,7 @@ class LazyGroup(click.Group):
         if entry is None:
             return None
         try:
-            with _quick_imports():
+            with quick_imports():
                 command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
         except ImportError:
             from lebm_text.reports.base import check_judges
@@ -154,7 +164,7 @@ def cli(ctx: click.Context) -> None:
 
 
 @contextmanager
-def _quick_imports() -> Iterator[None]:
+def quick_imports() -> Iterator[None]:
     """Inside, no garbage is collected, and what was made is exempt from then on.
 
     Importing torch makes a quarter of a million objects that stay; looking through them for garbage again and again

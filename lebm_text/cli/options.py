@@ -55,6 +55,7 @@ __all__ = [
     "text_argument",
     "text_column_option",
     "training_options",
+    "use_threads",
     "verbose_option",
     "whole",
 ]
@@ -99,11 +100,15 @@ def _check_device(_ctx: click.Context, _param: click.Parameter, device: str) -> 
     return device
 
 
-def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> int | None:
-    """Callback: so many threads until the command ends."""
+def use_threads(n: int | None) -> None:
+    """So many threads until the command ends; none: as many as are there for it. Imports torch."""
+    click.get_current_context().with_resource(cpu_threads(n or default_threads()))
+
+
+def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> None:
+    """Callback of `--threads`."""
     if not ctx.resilient_parsing:
-        ctx.with_resource(cpu_threads(n or default_threads()))
-    return n
+        use_threads(n)
 
 
 def _be_verbose(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
@@ -176,11 +181,15 @@ run_options = _all_of(run_option, data_dir_option)  # of commands that read the 
 
 
 def device_options(*, threads: bool = False) -> Decorator:
-    """Where a command computes: `--device`, and `--threads`, which holds in it; `threads`: which it is also given."""
+    """Where a command computes: `--device`, and `--threads`, which holds in it.
+
+    `threads`: the command is given the number and calls `use_threads` itself, after what can be refused without torch.
+    """
     return _all_of(
         _device_option,
-        click.option("--threads", "n_threads", type=click.IntRange(1, MAX_THREADS), metavar="N", callback=_use_threads,
-                     expose_value=threads, help="CPU threads of each process.  "
+        click.option("--threads", "n_threads", type=click.IntRange(1, MAX_THREADS), metavar="N",
+                     callback=None if threads else _use_threads, expose_value=threads,
+                     help="CPU threads of each process.  "
                      "[default: $OMP_NUM_THREADS, or as many as there are processors for it]"),
     )  # fmt: skip
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
+from lebm_text.presets import DEFAULT_PRESET, preset
 from lebm_text.run import Run, runs_directory
+from lebm_text.text.corpora import require_known
 from lebm_text.text.parts import name_of_source
 from lebm_text.training.tracking import TRACKERS, Tracking
-from lebm_text.training.train import train
 
 from .console import TrainingConsole, show_log
-from .main import INTERRUPTED
-from .options import training_options
+from .main import INTERRUPTED, quick_imports
+from .options import training_options, use_threads
 
 __all__ = ["command"]
 
@@ -23,15 +24,9 @@ __all__ = ["command"]
 @click.argument("corpus", required=False)
 @training_options
 def command(
-    corpus: str | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-    seed: int | None,
-    precision: str | None,
-    n_threads: int | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+    *, corpus: str | None, out: Path | None, overrides: tuple[str, ...], seed: int | None, precision: str | None,
+    n_threads: int | None, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
     """Train a model on CORPUS and keep all about it in a run directory.
 
     CORPUS is a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, one sentence a
@@ -51,6 +46,12 @@ def command(
     short = {"seed": seed, "precision": precision, "n_threads": n_threads}
     overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
     trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
+    if corpus is not None and not options["resume"]:  # a mistake is told before the wait for torch
+        preset(options["preset"] or DEFAULT_PRESET).override(overrides)
+        require_known(corpus, data_dir=options["data_dir"])
+    with quick_imports():
+        use_threads(n_threads)
+        from lebm_text.training.train import train
     with TrainingConsole(as_json=as_json, trackers=trackers) as console, show_log(console.message):
         run = train(corpus, out=out, overrides=overrides, **console.listeners, **options)
     if console.lost is not None:

@@ -55,12 +55,12 @@ def local_directory(name: str | Path) -> Path:
     return _unpacked() if Path(name).as_posix() == DEMO else fetch(Path(name).as_posix())
 
 
-def run_or_demo(name: Path | None) -> Run:
+def run_or_demo(name: Path | None, *, data_dir: Path | None = None) -> Run:
     """`Run.find`, and `DEMO` where no run is named and there is none: with a notice."""
     if name is None and not has_runs(runs_directory()):
         name = Path(DEMO)
         logger.info("no run in %s; this is %s, the small model that comes with lebm-text", runs_directory(), DEMO)
-    return Run.find(name)
+    return Run.find(name, data_dir=data_dir)
 
 
 def _unpacked() -> Path:

@@ -9,6 +9,7 @@ there is none.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ __all__ = [
     "labelled_split",
     "locate",
     "positive_label",
+    "require_known",
 ]
 
 
@@ -89,7 +91,7 @@ def find_corpus(
     others is asked for its text (see `making`), if `trust_plugins` or an installed package registers it.
     Raises InputError, one line, if nothing is found, a file is missing, or a file is not readable text.
     """
-    location = locate(name_or_directory, data_dir=data_dir, registry=registry)
+    location = require_known(name_or_directory, data_dir=data_dir, registry=registry)
     entry = registry.get(name_or_directory)
     if location is not None:
         if location.origin == "cache" and entry is not None:
@@ -100,13 +102,30 @@ def find_corpus(
         return _obtain(entry, data_dir, offline)
     if is_own_source(name_or_directory):
         return _import(name_or_directory, offline, on_progress)
-    if is_made(name_or_directory):
-        directory, plugin = make_corpus(name_or_directory, trust_plugins=trust_plugins)
-        corpus = _open(directory.name, Location(directory, "directory"), None)
-        return replace(corpus, source=name_or_directory, made_by=plugin.describe())
+    directory, plugin = make_corpus(name_or_directory, trust_plugins=trust_plugins)
+    corpus = _open(directory.name, Location(directory, "directory"), None)
+    return replace(corpus, source=name_or_directory, made_by=plugin.describe())
+
+
+def require_known(
+    name_or_directory: str, *, data_dir: Path | None = None, registry: Mapping[str, CorpusEntry] = REGISTRY
+) -> Location | None:
+    """`locate`, of what `find_corpus` can have: None if that is to be fetched, imported or made.
+
+    Raises InputError if it is nothing of that, or what `locate` raises.
+    """
+    name = name_or_directory
+    location = locate(name, data_dir=data_dir, registry=registry)
+    if location is not None or name in registry or is_own_source(name) or is_made(name):
+        return location
+    if os.path.exists(name):
+        raise InputError(f"{name!r} is neither a file nor a directory; write the text to a file first")
+    if os.path.basename(name) != name or "." in name:
+        raise InputError(f"there is no file or directory {name!r}")
+    close = difflib.get_close_matches(name, registry, n=1)
     raise InputError(
-        f"{name_or_directory!r} is neither a directory nor a known corpus (nor a file); give a directory with "
-        f"train.txt, valid.txt and test.txt, a text to import, or one of: {', '.join(registry)}"
+        f"no corpus {name!r}{f' (did you mean {close[0]}?)' if close else ''}: give a file of text, a directory with "
+        f"train.txt, valid.txt and test.txt, or one of {', '.join(registry)}"
     )
 
 

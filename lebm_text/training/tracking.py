@@ -18,9 +18,6 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
 from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
@@ -28,6 +25,7 @@ from lebm_text.training.events import Event
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 __all__ = ["TRACKERS", "Latents", "Tracker", "Tracking"]
 
@@ -244,6 +242,8 @@ class Tracking:
         sentences = self._held_out() if self._run.config.model.latent_dim else []
         if not sentences:
             return None
+        import torch
+
         model = self._run.model()
         made = model.generate(len(sentences))
         z = torch.cat([model.infer(sentences), made.z])

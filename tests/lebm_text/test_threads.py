@@ -61,7 +61,7 @@ def test_every_command_spins_briefly_before_torch_comes() -> None:
         "sys.meta_path.insert(0, Watch)\n"
         "from lebm_text.cli.main import main\n"
         "assert 'GOMP_SPINCOUNT' not in os.environ, 'an import changes nothing'\n"
-        "main(['train', '--help'])\n"
+        "main(['views', '--help'])\n"
         "assert seen == ['3000'] and os.environ['KMP_BLOCKTIME'] == '1', seen\n"
     )
     own = {name: value for name, value in os.environ.items() if name not in {"OMP_WAIT_POLICY", *SHORT_SPIN}}

@@ -70,15 +70,24 @@ def test_without_gradio_a_line_says_what_to_install(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert main(["explore", str(run.path)]) == 2
+    assert main(["explore", "--run", str(run.path)]) == 2
     assert "pip install 'lebm-text[app]'" in one_line(capsys)
+
+
+def test_where_nothing_was_trained_the_page_is_of_the_small_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path))
+    assert main(["explore"]) == 2
+    assert f"no run in {tmp_path}; this is kjv-demo" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_a_line(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
     with socket.create_server((ADDRESS, 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert main(["explore", str(run.path), "--port", port, "--no-browser"]) == 2
+        assert main(["explore", "--run", str(run.path), "--port", port, "--no-browser"]) == 2
     assert f"port {port} of 127.0.0.1" in (line := one_line(capsys))
     assert "--port" in line
 
@@ -88,7 +97,7 @@ def test_a_run_without_weights_is_a_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
     run.weights_file.unlink()
-    assert main(["explore", str(run.path)]) == 2
+    assert main(["explore", "--run", str(run.path)]) == 2
     assert "training has not ended yet" in one_line(capsys)
 
 
@@ -97,7 +106,7 @@ def served(run: Run, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], st
     """The command as a process of its own, and the address that it tells."""
     with socket.create_server((ADDRESS, 0)) as free:
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", WATCHED, "explore", str(run.path), "--port", port, "--no-browser"]
+    command = [sys.executable, "-c", WATCHED, "explore", "--run", str(run.path), "--port", port, "--no-browser"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "GRADIO_SHARE": "True"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:

@@ -202,7 +202,7 @@ def test_what_a_swap_leaves_as_it_was_is_no_anomaly(grammar_corpus: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--anomalous", "nothing-of-that-name"], "neither a directory nor a known corpus"),
+        (["--anomalous", "nothing-of-that-name"], "no corpus 'nothing-of-that-name'"),
         (["--swap", "0"], "--swap"),
         (["--swap", "nan"], "finite"),
         (["--swap", "1.5"], "--swap"),

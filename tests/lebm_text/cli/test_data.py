@@ -124,7 +124,7 @@ def test_check_of_broken_text(data: Path, capsys: pytest.CaptureFixture[str], co
     ("arguments", "message"),
     [
         (["check", "absent"], "absent not found: looked in"),
-        (["check", "nonsense"], "neither a directory nor a known corpus"),
+        (["check", "nonsense"], "no corpus 'nonsense'"),
         (["check"], "Missing argument 'NAME'"),
         (["check", "toy", "--data-dir", "/nonexistent"], "does not exist"),
         (["list", "--data-dir", "/nonexistent"], "does not exist"),

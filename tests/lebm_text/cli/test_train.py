@@ -336,6 +336,24 @@ def test_wrong_arguments_are_one_line_and_write_nothing(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["nowhere.csv"], "there is no file or directory 'nowhere.csv'"),
+        (["kjv", "--preset", "qiuck"], "did you mean quick?"),
+        (["kjv", "--set", "modle.latent_dim=3"], "did you mean model?"),
+    ],
+)
+def test_a_mistake_is_told_before_torch_is_imported(wrong: list[str], told: str, here: Path) -> None:
+    code = "import sys\nsys.modules['torch'] = None\nfrom lebm_text.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "train", *wrong]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["nowhere", "", ".", "ptb/", "pbt"])
 def test_a_corpus_that_is_none_is_one_line(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", name, "--out", "run"]) == 2

@@ -85,8 +85,20 @@ def test_missing_files_are_named(tmp_path: Path, origin: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"neither a directory nor a known corpus.*ptb, snli, yelp, e2e, agnews, kjv"):
+    with pytest.raises(InputError, match=r"no corpus 'ptv' \(did you mean ptb\?\).*ptb, snli, yelp, e2e, agnews, kjv"):
         find_corpus("ptv")
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", "texts/reviews", "/nowhere/reviews.txt"])
+def test_what_looks_like_a_path_is_missed_as_one(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^there is no file or directory '{name}'$"):
+        find_corpus(name)
+
+
+def test_a_pipe_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="neither a file nor a directory"):
+        find_corpus(str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "/nonexistent/x", "a/../b"])
