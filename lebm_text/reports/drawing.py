@@ -109,9 +109,13 @@ def save_picture(figure: Figure, path: Path, **options: Any) -> None:
     suffix = path.suffix[1:].lower()
     if suffix not in picture_formats():
         raise InputError(f"cannot draw {path}: the suffix must be one of {', '.join(sorted(picture_formats()))}")
+    atomic_write_bytes(path, _drawn(figure, suffix, options))
+
+
+def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format=suffix, **options)
-    atomic_write_bytes(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lebm_text.reports import drawing
 from lebm_text.training import monitor
 
 from .brief import measure_briefly
@@ -25,3 +26,10 @@ def whole_measurements(_brief_measurements: None, monkeypatch: pytest.MonkeyPatc
     """For a test of what is measured."""
     for name in ("chain_gap", "largest_curvature"):
         monkeypatch.setattr(monitor, name, getattr(monitor, name).func)
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To draw a report's pictures takes a second; only tests that look at them, marked `pictures`, wait for it."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(drawing, "_drawn", lambda _figure, suffix, _options: suffix.encode())

@@ -81,6 +81,7 @@ def runs(grammar_corpus: Path, tmp_path: Path) -> list[str]:
     return ["--run", str(tmp_path / "ebm"), "--run", str(tmp_path / "lm"), "--resamples", "20", "--device", "cpu"]
 
 
+@pytest.mark.pictures
 def test_the_report_has_every_system_and_compares_models_with_baselines(
     grammar_corpus: Path, runs: list[str], tmp_path: Path, report_of: Report
 ) -> None:

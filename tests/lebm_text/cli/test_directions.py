@@ -29,6 +29,7 @@ def labels(grammar_corpus: Path) -> Path:
     return grammar_corpus
 
 
+@pytest.mark.pictures
 def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     pytest.importorskip("matplotlib")
     report = report_of(*QUICK, "--size", "10", "--size", "40", "--shown", "2")

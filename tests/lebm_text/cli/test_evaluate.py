@@ -239,6 +239,7 @@ def test_a_named_text_is_one_point(grammar_corpus: Path, tmp_path: Path, report_
     assert list(tmp_path.rglob("frontier*")) == []
 
 
+@pytest.mark.pictures
 def test_picture_is_drawn_beside_the_report_or_where_it_was_asked_for(
     grammar_run: Path, tmp_path: Path, report_of: Report
 ) -> None:

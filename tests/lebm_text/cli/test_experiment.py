@@ -40,6 +40,7 @@ def file(grammar_corpus: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.pictures
 def test_from_nothing_to_the_table(file: Path, report_of: Report, capsys: pytest.CaptureFixture[str]) -> None:
     results = report_of("experiment", str(file))
     out = Path("runs/tiny-grammar")

@@ -18,6 +18,7 @@ from .test_main import one_line
 QUICK = ["trajectories", "--device", "cpu", "-n", "12", "--long", "10", "--shown", "2"]
 
 
+@pytest.mark.pictures
 def test_the_report(grammar_run: Path, report_of: Report) -> None:
     pytest.importorskip("matplotlib")
     report = report_of(*QUICK, "--seed", "3")

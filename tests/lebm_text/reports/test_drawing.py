@@ -11,6 +11,7 @@ from lebm_text.errors import InputError
 from lebm_text.reports.drawing import legend, logarithmic, panels, save_picture, save_pictures
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.pictures
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
