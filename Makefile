@@ -43,7 +43,8 @@ $(VENV)/python.stamp:
 	@touch $@
 
 $(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[kjv]'
+	@echo "installing into $(VENV): some minutes, and a gigabyte or more (PyTorch)"
+	$(INSTALL) --editable '.[kjv,viz]'
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
@@ -68,7 +69,7 @@ demo: $(VENV)/demo.stamp
 	@echo
 	@echo "All of them:    $(SAMPLES)"
 	@echo "The whole run:  $(RUN) (weights, configuration, metrics, checkpoints)"
-	@echo "More:           $(BIN)/lebm-text generate -n 10 --run $(RUN)"
+	@echo "More:           source $(BIN)/activate, then lebm-text generate, lebm-text report, lebm-text --help"
 
 # One thread for each of several processes: threads that wait for each other slow all of them down. The tests of a file
 # stay in one of them, so that what they share is made once.

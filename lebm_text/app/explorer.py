@@ -161,7 +161,11 @@ class Explorer:
         return self.direction(on_progress).move(self.model, sentence, SHIFTS)
 
     def plane(self, n: int, split: str = "valid", on_progress: Progress = silent) -> str:
-        """n points each of prior and posterior on their principal axes, as SVG whose points have their sentences."""
+        """n points each of prior and posterior, or as many as the split has sentences, on their principal axes.
+
+        As SVG whose points have their sentences.
+        """
+        n = min(n, len(that_fit(self.model, self.run.corpus().splits[split].sentences())))
         figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
         return to_svg(figure, "plane")[0]
 

@@ -96,7 +96,8 @@ def read_estimates(path: Path) -> list[Estimate]:
         earlier = merged.setdefault(found.conditions, found)
         earlier.by_seed.update(found.by_seed)
     if not merged:
-        raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare")
+        first = f"; make one first: lebm-text evaluate --run {path}" if path.is_dir() else ""
+        raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare{first}")
     return list(merged.values())
 
 

@@ -123,7 +123,7 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
     if len(lines) < settings.n:
         raise InputError(
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
-            f"fewer than the {settings.n:,} asked for"
+            f"fewer than the {settings.n:,} asked for: take n = {len(lines)}"
         )
     sentences = [lines[i] for i in shuffled(len(lines), settings.seed)[: settings.n]]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)

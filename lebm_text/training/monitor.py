@@ -259,7 +259,7 @@ _WARNINGS = {
     "collapse": "z is ignored: another sentence's z explains a sentence as well as its own "
     "(raise inference.likelihood_weight, or with an encoder inference.free_bits, or lower inference.kl_weight)",
     "curvature": "a Langevin step is close to instability: curvature x s^2/4 = {curvature:.2f}, unstable above 1 "
-    "(lower the step size)",
+    "(usual with the defaults; should validation get worse, a smaller inference.step_size)",
     "chain_gap": "the prior's chain is not where its density is: their means of f differ by {chain_gap:.2f} nats, so f "
     "comes to fit the chain, not exp(f) p0 (more and smaller prior steps, or a lower training.prior_learning_rate)",
     "gap": "the phases drift apart: f(z+) - f(z-) = {gap:.1f} nats (more prior steps, or a lower "

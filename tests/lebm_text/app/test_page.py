@@ -14,7 +14,9 @@ from types import ModuleType
 
 import pytest
 
-from lebm_text.app.page import ADDRESS, _table, _told
+from lebm_text.app.markup import table
+from lebm_text.app.page import ADDRESS
+from lebm_text.app.tabs import _told
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.run import Run
@@ -41,16 +43,24 @@ TABS = [
     ("Sentence", "Read", "svg.bars"),
     ("Between two", "Decode the way", "tr.chosen"),
     ("Direction", "Move", "tr.chosen"),
-    ("Plane", "Draw", ".problem"),  # of fewer sentences than asked for
+    ("Plane", "Draw", ".said + svg"),  # of fewer sentences than asked for
     ("Chain", "Follow", "td"),
 ]
 SEEN = "[...document.querySelectorAll({!r})].filter((e) => e.checkVisibility({{visibilityProperty: true}}))"
 
 
 def test_what_the_model_says_is_no_markup() -> None:
-    shown = _table(["f(z)", "sentence"], [("1", "<b>\u202eevil</b>")], chosen=0)
+    shown = table(["f(z)", "sentence"], [("1", "<b>\u202eevil</b>")], chosen=0)
     assert "<td dir=auto>&lt;b&gt;⟨U+202E⟩evil&lt;/b&gt;</td>" in shown
     assert shown.count("class=chosen") == 1
+
+
+def test_repeated_texts_are_grey_and_a_line_says_what_it_means_if_all_are_alike() -> None:
+    moving = table(["step", "sentence"], [("0", "a"), ("1", "a"), ("2", "b")], repeats=True)
+    still = table(["step", "sentence"], [("0", "a"), ("1", "a"), ("2", "a")], chosen=1, repeats=True)
+    assert (moving.count("class=same"), still.count("class=same")) == (1, 1)
+    assert "keeps little in z" in still and "keeps little in z" not in moving
+    assert "keeps little in z" not in table(["f(z)", "sentence"], [("0", "a"), ("1", "a")])
 
 
 def test_what_is_wrong_is_a_line_and_a_bug_is_none() -> None:
