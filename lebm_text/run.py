@@ -313,7 +313,7 @@ def newest_run(directory: Path) -> Path:
             f"for example with: lebm-text train --resume --out {runs[0]}"
         )
     raise InputError(
-        f"no run in {directory}; train one first (lebm-text train ptb), name the directory of one, set LEBM_TEXT_RUNS "
+        f"no run in {directory}; train one first (lebm-text train FILE), name the directory of one, set LEBM_TEXT_RUNS "
         "to where your runs are, or look at the small model that comes with lebm-text: --run kjv-demo"
     )
 

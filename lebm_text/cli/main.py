@@ -144,10 +144,10 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Sentence generation with a latent-space energy-based prior.
+    """Sentences from latent variable models with a learned prior, and judges of any generated text.
 
     \b
-    lebm-text train ptb                  train on a corpus; everything lands in runs/ptb
+    lebm-text train reviews.csv          train on a text; everything lands in runs/reviews
     lebm-text generate -n 1000           write 1000 sentences from the newest run
     lebm-text COMMAND --help             the options of a command
     """

@@ -45,7 +45,7 @@ def test_sentences_without_any_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_judges_do_not_take_it_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fppl"]) == 2
-    assert "no run in runs; train one first (lebm-text train ptb)" in one_line(capsys)
+    assert "no run in runs; train one first (lebm-text train FILE)" in one_line(capsys)
 
 
 def test_a_directory_of_that_name_and_a_run_go_before(capsys: pytest.CaptureFixture[str]) -> None:
