@@ -33,7 +33,7 @@ OUTSIDE = {
 """Documents that are pages of the site, too, and where."""
 
 SECTIONS: dict[str, list[type]] = {name: [kind] for name, kind in get_type_hints(Config).items()}
-SECTIONS["generator"] = [sections.PretrainedConfig]
+SECTIONS["prior"], SECTIONS["generator"] = [sections.ClassesConfig], [sections.PretrainedConfig]  # that have all
 SECTIONS["inference"] = [kind for kind in INFERENCE.values() if dataclasses.fields(kind)[1:]]  # that have any
 
 
@@ -81,7 +81,9 @@ def settings(section: str) -> Iterator[tuple[str, str, str, str, str, str]]:
 
 def _type(hint: Any) -> str:
     plain = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none"}
-    return " or ".join(plain.get(each, "list of numbers") for each in get_args(hint) or (hint,))
+    lists = {(str,): "list of texts"}
+    kinds = get_args(hint) or (hint,)
+    return " or ".join(plain.get(each) or lists.get(get_args(each)[:1], "list of numbers") for each in kinds)
 
 
 def _allowed(kind: type, field: Any, hint: Any) -> str:

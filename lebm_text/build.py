@@ -18,6 +18,7 @@ from lebm_text.inference.local import Local
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.inference.variational import FreeBits
 from lebm_text.models.base import Generator, Prior
+from lebm_text.models.classes import ClassPrior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.pretrained import PretrainedGenerator
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
-PRIORS: dict[str, type] = {"ebm": EBMPrior, "gaussian": GaussianPrior}
+PRIORS: dict[str, type] = {"ebm": EBMPrior, "classes": ClassPrior, "gaussian": GaussianPrior}
 GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
 
 
@@ -203,7 +204,8 @@ def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -
     if named and not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise InputError(f"{named}{', its Encoder,' if part == 'encoder' else ''} is no class of torch.nn.Module")
     own = {name: getattr(section, name) for name in own_settings(type(section))} if named or part != "encoder" else {}
-    made = _call(named, cls, {**offered, **own}, () if part == "encoder" else own, PROTOCOLS.get(part, nn.Module))
+    needed = own if named and part != "encoder" else ()
+    made = _call(named, cls, {**offered, **own}, needed, PROTOCOLS.get(part, nn.Module))
     if part == "encoder" and not any(each.requires_grad for each in made.parameters()):
         raise InputError(f"{named}: its Encoder has no parameters that learn")
     return made

@@ -33,6 +33,7 @@ RESOLVED_AT_START: dict[str, object] = {
     "training.precision": "auto",
     "training.n_threads": 0,
     "generator.sha256": None,
+    "prior.labels": None,
 }
 """Values that leave a setting open until a run starts; its config.json has what was decided."""
 

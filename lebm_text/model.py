@@ -26,6 +26,7 @@ from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, Generation, decode_latents
 from lebm_text.generation.latents import PriorLatents
+from lebm_text.models.classes import classes_of
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
@@ -34,7 +35,7 @@ from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.store import atomic_write_json
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
-from lebm_text.training.checkpoint import JSON, check_shapes, load_weights, save_weights
+from lebm_text.training.checkpoint import HALVINGS, check_shapes, load_weights, save_weights, weights_metadata
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,9 +44,7 @@ if TYPE_CHECKING:
     from lebm_text.reports.neighbours import Neighbour
     from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
-__all__ = ["LatentEBM", "check_sentences", "weights_metadata"]
-
-HALVINGS = "prior_step_halvings"
+__all__ = ["LatentEBM", "check_sentences"]
 
 
 class LatentEBM:
@@ -150,6 +149,7 @@ class LatentEBM:
         batch_size: int = 256,
         prior_temperature: float = 1.0,
         guidance: float = 1.0,
+        label: str | None = None,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
@@ -160,12 +160,13 @@ class LatentEBM:
             settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.
             prior_temperature: τ, z from p(z)^(1/τ); see `lebm_text.generation.latents`.
             guidance: w > 1 follows z more closely; for models with z-dropout, see `lebm_text.generation.guidance`.
+            label: of the class to speak for, of a model with classes; see `lebm_text.models.classes`.
 
         Raises:
             InputError: values out of range, or not for this model.
         """
         options: dict[str, Any] = {"seed": seed, "max_length": max_length, "batch_size": batch_size}
-        options |= {"prior_temperature": prior_temperature, "guidance": guidance}
+        options |= {"prior_temperature": prior_temperature, "guidance": guidance, "label": label}
         return self.stream(n, settings, on_progress=on_progress, processes=processes, **options, **decoding).all()
 
     def stream(
@@ -178,6 +179,7 @@ class LatentEBM:
         batch_size: int = 256,
         prior_temperature: float = 1.0,
         guidance: float = 1.0,
+        label: str | None = None,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
@@ -192,7 +194,7 @@ class LatentEBM:
             seed=seed,
             max_length=max_length,
             batch_size=batch_size,
-            latents=PriorLatents(self.model.prior, self.model.generator, prior_temperature),
+            latents=PriorLatents(self.model.prior, self.model.generator, prior_temperature, label=label),
             guidance=guidance,
             on_progress=on_progress,
             processes=processes,
@@ -304,6 +306,19 @@ class LatentEBM:
         return Scorer(self, settings)(sentences)
 
     @torch.no_grad()
+    def classify(self, sentences: Sequence[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
+        """p(y|x) by label, for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
+
+        Raises:
+            InputError: a model without classes, or as `infer` does.
+        """
+        check_sentences(sentences)
+        prior, n_draws = classes_of(self.model.prior), whole("n_draws", n_draws, 1)
+        z = self.infer([each for each in sentences for _ in range(n_draws)], seed=seed).to(self.device)
+        probabilities = prior.class_log_probs(z).exp().view(-1, n_draws, len(prior.labels)).mean(1)
+        return [dict(zip(prior.labels, row, strict=True)) for row in probabilities.tolist()]
+
+    @torch.no_grad()
     def log_joint(self, sentences: Sequence[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
         """log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
 
@@ -383,12 +398,3 @@ def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptio
     if settings is not None and options:
         raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
     return settings or DecodeSettings(**({"decode": decode} | options))
-
-
-def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:
-    """What a weights file says of itself: enough to refuse the ids of another tokenizer.
-
-    `halvings`: how often training has halved the step of the prior's chain beyond the configuration.
-    """
-    own: dict[str, JSON] = {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
-    return own | ({HALVINGS: halvings} if halvings else {})

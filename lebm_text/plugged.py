@@ -27,6 +27,7 @@ from lebm_text.sections import (
     INFERENCE,
     PRETRAINED,
     PRIORS,
+    ClassesConfig,
     GeneratorConfig,
     InferenceConfig,
     PretrainedConfig,
@@ -62,7 +63,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "prior": Part("model", "prior", dict.fromkeys(PRIORS, PriorConfig), PriorConfig),
+    "prior": Part("model", "prior", dict.fromkeys(PRIORS, PriorConfig) | {"classes": ClassesConfig}, PriorConfig),
     "generator": Part("model", "generator", dict.fromkeys(GENERATORS, GeneratorConfig), GeneratorConfig),
     "inference": Part("inference", "kind", INFERENCE, InferenceConfig),
 }

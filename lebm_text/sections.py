@@ -19,6 +19,7 @@ __all__ = [
     "PRETRAINED",
     "PRIORS",
     "AmortizedConfig",
+    "ClassesConfig",
     "GeneratorConfig",
     "InferenceConfig",
     "LocalConfig",
@@ -33,12 +34,13 @@ __all__ = [
     "VariationalConfig",
 ]
 
-PRIORS = "ebm", "gaussian"
+PRIORS = "ebm", "classes", "gaussian"
 GENERATORS = "lstm", "transformer"
 PRETRAINED = "hf:"  # a directory, or a model of the Hugging Face Hub
 MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_LAYERS = 1024
+MOST_CLASSES = 1000
 MAX_STEPS = 1_000_000
 MAX_RATE = 10.0
 MAX_VOCABULARY = 1 << 24
@@ -69,7 +71,7 @@ class ModelConfig(Section):
     """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
 
     section: ClassVar[str] = "model"
-    prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0, or p0 itself
+    prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0; the same with classes; or p0 itself
     generator: str = setting("lstm", class_or, GENERATORS, PRETRAINED)  # p(x|z); hf:NAME is a pretrained decoder
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
@@ -211,6 +213,23 @@ class PriorConfig(Steps, Section):
         else:
             sizes /= parts
         return dataclasses.replace(self, n_steps=parts * self.n_steps, step_size=sizes)
+
+
+@dataclass(frozen=True)
+class ClassesConfig(PriorConfig):
+    """The prior chain, p0 → z⁻ (unused by a Gaussian prior, which is sampled exactly), and what classes have."""
+
+    # of model.prior = classes: their names; none: those of the training text, found when a run starts
+    labels: tuple[str, ...] | None = None
+    # of model.prior = classes: the share of labels that it is told; 0: none is read, if `labels` names the classes
+    label_share: float = setting(1.0, in_range, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            in_range("number of prior.labels", len(self.labels), 2, MOST_CLASSES)
+            if len(set(self.labels)) < len(self.labels) or "" in self.labels:
+                raise InputError(f"prior.labels must be different names, got {', '.join(map(repr, self.labels[:20]))}")
 
 
 @dataclass(frozen=True)

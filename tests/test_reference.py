@@ -69,7 +69,7 @@ def _rows(hooks: Any) -> dict[str, tuple[str, ...]]:
 
 def test_every_setting_is_explained(hooks: Any) -> None:
     configs = [Config().merge({"inference": {"kind": kind}}) for kind in INFERENCE if kind != "no_latent"]
-    configs.append(Config().merge({"model": {"generator": "hf:gpt2"}}))
+    configs += [Config().merge({"model": changes}) for changes in ({"generator": "hf:gpt2"}, {"prior": "classes"})]
     keys = {f"{name}.{key}" for config in configs for name, values in config.to_dict().items() for key in values}
     rows = _rows(hooks)
     assert set(rows) == keys - {"inference.kind"}
@@ -87,7 +87,8 @@ def test_the_reference_says_what_the_code_does(hooks: Any) -> None:
     assert {row[4] for row in hooks.settings("inference") if row[0] == "inference.n_steps"} == {
         str(kind.n_steps) for kind in INFERENCE.values() if hasattr(kind, "n_steps")
     }
-    assert rows["model.prior"][2] == "`ebm`, `gaussian`, `package.module:Class`"
+    assert rows["model.prior"][2] == "`ebm`, `classes`, `gaussian`, `package.module:Class`"
+    assert rows["prior.labels"][1] == "list of texts or none"
 
 
 def test_a_page_shows_a_program_and_leads_out_of_its_directory(hooks: Any) -> None:

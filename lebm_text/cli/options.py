@@ -223,7 +223,7 @@ def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
         seed_option("The same seed gives the same output."),
         click.option("--max-length", type=whole(1, MAX_STEPS),
                      help="Cut sentences at this many tokens.  [default: the run's text.max_length]"),
-        *([guidance_options] if of_prior else []),
+        *([guidance_options, _label_option] if of_prior else []),
     )
 
 
@@ -233,6 +233,9 @@ guidance_options = _all_of(  # of commands that sample a run
     click.option("--guidance", type=FiniteRange(0, MAX_GUIDANCE), default=1.0,
                  help="Above 1 follows z more closely; for models trained with z-dropout."),
 )
+
+
+_label_option: Decorator = click.option("--label", help="Of a model with classes: sentences of this class.")
 
 
 def sample_options(*, n: str, temperatures: str) -> Decorator:

@@ -248,10 +248,10 @@ def describe_model(config: Config) -> str:
     prior, chain = config.model.prior, config.prior
     if config.model.latent_dim == 0:
         prior = "none"
-    elif prior == "ebm":
+    elif prior in ("ebm", "classes"):
         sizes = chain.step_size if isinstance(chain.step_size, tuple) else (chain.step_size,)
         noise = "" if chain.noise_scale == 1 else f",noise={chain.noise_scale:g}"
-        prior = f"ebm-langevin({chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}{noise})"
+        prior = f"{prior}-langevin({chain.n_steps}x{'+'.join(f'{size:g}' for size in sizes)}{noise})"
     return f"prior:{prior}{_posterior(config.inference)}"
 
 

@@ -13,6 +13,7 @@ z⁺ of training sentences, whose law a perfect prior would have.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -23,12 +24,14 @@ from torch import Tensor
 from lebm_text.checks import MAX_PRIOR_TEMPERATURE, from_plain, in_range, whole
 from lebm_text.errors import InputError
 from lebm_text.models.base import Generator, Prior
+from lebm_text.models.classes import class_of
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.sections import MAX_STEPS
 
 __all__ = ["LONGER", "Latents", "PosteriorLatents", "PriorLatents"]
 
 LONGER = 10  # times as many steps
+_SIGNED = re.compile(r"[|,()=\s]")  # what a signature uses itself
 
 
 class Latents(Protocol):
@@ -50,9 +53,11 @@ class PriorLatents:
     """z from the prior at the temperature τ, by its chain or, `long`, by one `LONGER` times as long.
 
     `n_steps`: of the chain, in place of its own number; 0 leaves z where the chain begins.
+    `label`: of the class whose z are drawn, from p(z|y), of a prior with classes.
 
     Raises InputError for a temperature out of range, and for another than 1 where there is no z, or no chain and no
-    `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it. Also for steps of no chain.
+    `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it. Also for steps of no chain,
+    and for a label of no class.
     """
 
     prior: Prior
@@ -60,6 +65,7 @@ class PriorLatents:
     temperature: float = 1.0
     long: bool = False
     n_steps: int | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         temperature = from_plain(float, self.temperature, "prior_temperature", strict=True)
@@ -75,6 +81,8 @@ class PriorLatents:
             raise InputError(f"the prior {type(self.prior).__name__} has no chain that could be longer")
         if self.n_steps is not None and (self.long or self.prior.chain is None):
             raise InputError("prior_steps are those of a chain of the prior; it has none, or is to have the long one's")
+        if self.label is not None:
+            class_of(self.prior, self.label)
         if self.n_steps is not None:
             whole("prior_steps", self.n_steps, 0, MAX_STEPS)
 
@@ -82,15 +90,18 @@ class PriorLatents:
     def settings(self) -> dict[str, object]:
         tempered: dict[str, object] = {"prior_temperature": float(self.temperature)} if self.temperature != 1 else {}
         stepped: dict[str, object] = {} if self.n_steps is None else {"prior_steps": self.n_steps}
-        return tempered | stepped | ({"latents": "long"} if self.long else {})
+        labelled: dict[str, object] = {} if self.label is None else {"label": self.label}
+        return tempered | stepped | labelled | ({"latents": "long"} if self.long else {})
 
     def describe(self) -> str:
         tempered = "" if self.temperature == 1 else f",prior_T={self.temperature:g}"
         stepped = "" if self.n_steps is None else f",prior_steps={self.n_steps}"
-        return tempered + stepped + (f",z=chain-x{LONGER}" if self.long else "")
+        labelled = "" if self.label is None else f",label={_SIGNED.sub('_', self.label)}"
+        return tempered + stepped + labelled + (f",z=chain-x{LONGER}" if self.long else "")
 
     def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
-        n, prior, chain = len(rows), self.prior, self.prior.chain
+        prior = self.prior if self.label is None else class_of(self.prior, self.label)
+        n, chain = len(rows), prior.chain
         if self.temperature == 1 and not self.long and self.n_steps is None:
             return prior.sample(n, rng)
         if chain is None:

@@ -32,7 +32,12 @@ __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates"
 __all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
-_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior"}  # where a record says nothing else
+_USUAL = {
+    "prior_temperature": 1.0,
+    "guidance": 1.0,
+    "latents": "prior",
+    "label": None,
+}  # where a record says nothing else
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +208,7 @@ def samples_of_run(
     for label, decoding, seed in wanted:
         name = str(decoding).replace("=", "").replace(",", "-")
         path = run.sample_file(f"n{n}-{name}-seed{seed}.txt")
-        asked = asdict(decoding) | {"n": n, "seed": seed}
+        asked = asdict(decoding) | {"n": n, "seed": seed, "label": None}
         record = next((text.record for text in run.samples() if text.path == path), {})
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
@@ -262,7 +267,7 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
 def _newest(run: Run, n: int) -> Path | None:
     """The newest text in the run's samples/ with at least `n` lines, by default settings, of the present weights."""
     length = run.config.text.max_length
-    default = asdict(Decoding()) | {"top_k": 0, "top_p": 1.0, "max_length": length}
+    default = asdict(Decoding()) | {"top_k": 0, "top_p": 1.0, "max_length": length, "label": None}
     found = [(text.path, _settings(run, text.record)) for text in run.samples()]
     usable = [path for path, made in found if made.get("n", 0) >= n and made.items() >= default.items()]
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

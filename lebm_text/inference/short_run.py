@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lebm_text.inference import recorded
 from lebm_text.inference.base import InferenceResult
@@ -128,6 +128,8 @@ class ShortRun(LangevinChain):
     def _posterior(self, batch: Batch, prior: Prior, generator: Generator, like: Tensor) -> LogDensity | StaticDensity:
         """`target` for the batch, on CUDA so that a recording serves all batches of a shape, if the generator can."""
         padded_likelihood = getattr(generator, "padded_likelihood", None)
+        if not isinstance(prior, nn.Module):  # one of this batch alone, as `classes.Given` is
+            padded_likelihood = None
         if not (padded_likelihood and isinstance(batch, Sentences) and recorded.applies(generator.device)):
             return self.target(prior, generator.likelihood(batch))
         padded = batch.padded()

@@ -63,6 +63,7 @@ class EBMPrior(nn.Module):
         energy_bound: b > 0 squashes the output to b·tanh(g/b); 0 leaves it unbounded.
         init_range: parameters start uniform in ±init_range.
         chain: what samples it; without one it cannot be sampled.
+        n_outputs: of the network; f is the only one, or made of them by who inherits this.
         rng: draws the initial parameters.
     """
 
@@ -74,22 +75,27 @@ class EBMPrior(nn.Module):
         energy_bound: float = 0.0,
         init_range: float = 0.1,
         chain: Chain | None = None,
+        n_outputs: int = 1,
         rng: torch.Generator,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.energy_bound = energy_bound
         self.chain = chain
-        widths = (latent_dim, hidden_dim, hidden_dim, 1)
+        widths = (latent_dim, hidden_dim, hidden_dim, n_outputs)
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(widths))
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-init_range, init_range, generator=rng)
 
     def neg_energy(self, z: Tensor) -> Tensor:
+        return self.outputs(z).squeeze(-1)
+
+    def outputs(self, z: Tensor) -> Tensor:
+        """What the network gives, bounded if f is: (..., D) → (..., n_outputs)."""
         for layer in self.layers[:-1]:
             z = F.gelu(layer(z))
-        value: Tensor = self.layers[-1](z).squeeze(-1)
+        value: Tensor = self.layers[-1](z)
         if self.energy_bound > 0:
             value = self.energy_bound * torch.tanh(value / self.energy_bound)
         return value

@@ -38,6 +38,7 @@ __all__ = [
     "fetch_registered",
     "find_again",
     "find_corpus",
+    "label_rows",
     "labelled_split",
     "locate",
     "positive_label",
@@ -311,7 +312,12 @@ class Labelled(NamedTuple):
 
 
 def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """The sentences of a split that have a label, which lie beside its text or in `directory`.
+    """The sentences of a split that have a label. Raises InputError as `label_rows` does."""
+    return [row for row in label_rows(corpus, split, directory) if row.label]
+
+
+def label_rows(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
+    """The sentences of a split with their labels, which lie beside its text or in `directory`; "" where there is none.
 
     Raises:
         InputError: there is no file of labels, or it has another number of lines than the text.
@@ -324,7 +330,7 @@ def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) ->
     lines, marks = list(read_lines(text)), list(read_lines(labels))
     if len(lines) != len(marks):
         raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
-    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line and mark]
+    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line]
 
 
 def positive_label(rows: list[Labelled], asked: str | None = None) -> str:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import safetensors
 import safetensors.torch
@@ -24,7 +24,11 @@ from torch import Tensor, nn
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes, atomic_writer, fsync_directory, sha256_file, sha256_json
 
+if TYPE_CHECKING:
+    from lebm_text.text.tokenizers import Tokenizer
+
 __all__ = [
+    "HALVINGS",
     "JSON",
     "Checkpoint",
     "check_shapes",
@@ -34,10 +38,12 @@ __all__ = [
     "save_checkpoint",
     "save_weights",
     "unflatten",
+    "weights_metadata",
 ]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
+HALVINGS = "prior_step_halvings"
 _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
 _FORMAT = 1
@@ -289,3 +295,12 @@ def _verify(directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
     return dict(state)
+
+
+def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:
+    """What a weights file says of itself: enough to refuse the ids of another tokenizer.
+
+    `halvings`: how often training has halved the step of the prior's chain beyond the configuration.
+    """
+    own: dict[str, JSON] = {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
+    return own | ({HALVINGS: halvings} if halvings else {})

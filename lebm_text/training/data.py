@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress, islice
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.sections import TextConfig
@@ -16,10 +18,9 @@ from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import encode_split, pack
 from lebm_text.text.pretrained import PretrainedTokenizer
-from lebm_text.text.reading import Split
 from lebm_text.text.tokenizers import SPECIALS, SentencePieceTokenizer, Tokenizer, WordTokenizer, learn_tokenizer
 
-__all__ = ["PreparedText", "prepare_text", "train_tokenizer"]
+__all__ = ["Labels", "PreparedText", "chosen", "prepare_text", "train_tokenizer"]
 
 _COUNTED = 1 << 24  # tokens looked at at a time
 PIECES = 8000  # of a sentencepiece model, unless text.vocab_size says otherwise
@@ -27,9 +28,26 @@ PIECES_FROM = 500_000  # sentences at most, at even distances: the library holds
 VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all runs on a corpus
 
 
+class Labels(NamedTuple):
+    """What a prior with classes is told (`training.labels`): numbers of classes, `UNKNOWN` for none.
+
+    Attributes:
+        train: (N,) of the training sentences; None if none is told.
+        valid: of the validation sentences; None if their labels are not there.
+        sha256: of the labels that `train` was read from.
+    """
+
+    train: Tensor | None = None
+    valid: Tensor | None = None
+    sha256: str | None = None
+
+
 @dataclass(frozen=True)
 class PreparedText:
-    """A corpus, its encoded splits, the lines behind `valid`, `notices` of what was left out, and `warnings`."""
+    """A corpus, its encoded splits, the lines behind `valid`, `notices` of what was left out, and `warnings`.
+
+    `labels` are those that a prior with classes is told.
+    """
 
     corpus: Corpus
     tokenizer: Tokenizer
@@ -38,6 +56,7 @@ class PreparedText:
     valid_sentences: list[str]
     notices: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
 
 
 def train_tokenizer(corpus: Corpus, config: TextConfig, pretrained: str | None = None) -> Tokenizer:
@@ -86,14 +105,15 @@ def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_val
             *notices,
             f"left out {left_out} of {split.n_sentences} train sentences: longer than {config.max_length} tokens",
         )
-    warnings = _mostly_unknown(train, tokenizer, corpus.name)
+    warnings, valid = _mostly_unknown(train, tokenizer, corpus.name), corpus.splits["valid"]
     sample = [
         (line, ids)
-        for line in _choose(corpus.splits["valid"], n_validation)
+        for line in compress(valid.sentences(), chosen(valid.n_sentences, n_validation))
         if len(ids := tokenizer.encode(line)) <= config.max_length
     ]
-    valid = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), tokenizer.pad_id)
-    return PreparedText(corpus, tokenizer, train, valid, [line for line, _ in sample], notices, warnings)
+    encoded = pack((ids for _, ids in sample), tokenizer.eos_id)
+    held_out = EncodedCorpus(*encoded, tokenizer.pad_id)
+    return PreparedText(corpus, tokenizer, train, held_out, [line for line, _ in sample], notices, warnings)
 
 
 def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
@@ -109,8 +129,8 @@ def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tu
     return (f"{n_unknown / n_words:.0%} of the words of the train text of {name} are <unk> to the model; {cure}",)
 
 
-def _choose(split: Split, n: int) -> Iterator[str]:
-    """`n` sentences, or all, in their order: the same ones each time."""
-    chosen = np.zeros(split.n_sentences, dtype=bool)
-    chosen[np.random.Generator(np.random.PCG64(VALIDATION_SEED)).permutation(split.n_sentences)[:n]] = True
-    return compress(split.sentences(), chosen)
+def chosen(n_sentences: int, n: int) -> NDArray[np.bool_]:
+    """Which `n` of the validation sentences, or all, are used: the same ones each time."""
+    mask = np.zeros(n_sentences, dtype=bool)
+    mask[np.random.Generator(np.random.PCG64(VALIDATION_SEED)).permutation(n_sentences)[:n]] = True
+    return mask

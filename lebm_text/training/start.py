@@ -140,6 +140,8 @@ def begin_directory(
     )
     if config.plugged:
         environment["plugins"] = config.describe_plugins()
+    if text.labels.sha256 is not None:
+        environment["labels_sha256"] = text.labels.sha256
     if first is not None:
         environment["init"] = {"run": str(first.run), "weights_sha256": first.sha256}
     atomic_write_json(run.environment_file, environment)

@@ -20,7 +20,6 @@ from lebm_text.config import Config, by_section
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generation
-from lebm_text.model import weights_metadata
 from lebm_text.presets import DEFAULT_PRESET
 from lebm_text.presets import preset as preset_of
 from lebm_text.processes import Processes, joined
@@ -34,9 +33,10 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
 from lebm_text.threads import cpu_threads
-from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights
+from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights, weights_metadata
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
+from lebm_text.training.labels import labelled
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.start import FirstWeights, begin_directory, first_weights, located, resolved
 from lebm_text.training.trainer import Trainer
@@ -140,6 +140,7 @@ def train(
         else:
             settings = resolved(settings, place)
             text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir, on_progress), settings))
+        settings, text = labelled(settings, text, run.environment.get("labels_sha256") if resume else None)
         first = None
         if checkpoint is None:  # which has all weights
             first = first_weights(settings, text.tokenizer, run.environment.get("init") if resume else None)
@@ -273,6 +274,7 @@ class _Session:
                 n_sentences=len(self.text.train),
                 mean_batch_size=plan.mean_batch_size,
                 processes=self.processes,
+                labels=self.text.labels.train,
             )
             loop = TrainingLoop(
                 self.trainer,
@@ -345,7 +347,9 @@ class _Session:
     def _validate(self, position: Position) -> dict[str, float]:
         if not len(self.text.valid):
             return {}
-        figures = validate(self.model, self.config, self.text.valid, epoch=position.epoch, processes=self.processes)
+        text, epoch, processes = self.text, position.epoch, self.processes
+        labels = text.labels.valid
+        figures = validate(self.model, self.config, text.valid, epoch=epoch, processes=processes, labels=labels)
         return figures | {"uniform_ppl": float(len(self.text.tokenizer))}
 
     def _judged(self) -> dict[str, float]:

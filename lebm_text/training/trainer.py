@@ -27,11 +27,13 @@ from lebm_text.build import LatentModel, build_inference, falling, prior_chain
 from lebm_text.config import Config
 from lebm_text.inference.base import Inference, NoLatent
 from lebm_text.models.base import Batch, Generator, Prior, null_latent
+from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, draw_uniform, stream
 from lebm_text.sections import MAX_STEPS, MOST_HALVINGS
 from lebm_text.training.checkpoint import JSON, flatten, unflatten
 from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
+from lebm_text.transfer import send
 
 __all__ = ["Adam", "Trainer", "generator_loss", "prior_loss"]
 
@@ -50,6 +52,7 @@ class Trainer:
         n_sentences: of the training corpus.
         mean_batch_size: corpus average, the divisor of both losses.
         processes: that share each batch; all keep the same state, but for the streams of dropout.
+        labels: (N,) numbers of the sentences' classes, for a prior that has `given`; see `models.classes`.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Trainer:
         n_sentences: int,
         mean_batch_size: float,
         processes: Processes = ALONE,
+        labels: Tensor | None = None,
     ) -> None:
+        self.labels = labels
         self.model, self.config, self.mean_batch_size = model, config, mean_batch_size
         self.processes, self.monitor = processes, Monitor(model.prior, processes)
         self.device = model.generator.device
@@ -114,7 +119,10 @@ class Trainer:
         share = self.processes.share(batch)
         rng = share.rng(self.noise)
 
-        positive = infer(share.batch, prior, generator, rng=rng)
+        given = prior
+        if self.labels is not None:
+            given = classes_of(prior).given(send(self.labels[share.batch.index], self.device))
+        positive = infer(share.batch, given, generator, rng=rng)
         z_negative, start = self._negative_phase(positive.z, rng)
         has_z = positive.z.shape[1] > 0
         if self.memory is not None and has_z:  # of the rows of other processes, too
@@ -122,9 +130,9 @@ class Trainer:
 
         z, told = self._told(positive.z, share, step)
         log_likelihood = generator.log_likelihood(share.batch, z, rng=self._dropout(step))
-        loss = generator_loss(log_likelihood, self.mean_batch_size, told * infer.penalty(positive, prior))
+        loss = generator_loss(log_likelihood, self.mean_batch_size, told * infer.penalty(positive, given))
         z_positive = positive.z.detach()
-        norms = self._backward(loss, z_positive, z_negative, share)
+        norms = self._backward(loss, given, z_positive, z_negative, share)
 
         drawn = (z_positive, z_negative, start)
         seen = Update(step, share, *drawn, log_likelihood.detach(), infer.figures(positive), norms)
@@ -251,7 +259,9 @@ class Trainer:
         rank = self.processes.rank
         return stream(self.config.training.seed, f"dropout {rank} {step}", self.device) if rank else self.dropout
 
-    def _backward(self, loss: Tensor, z_positive: Tensor, z_negative: Tensor, share: Share) -> dict[str, Tensor]:
+    def _backward(
+        self, loss: Tensor, given: Prior, z_positive: Tensor, z_negative: Tensor, share: Share
+    ) -> dict[str, Tensor]:
         """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters.
 
         Without a z the generator alone has one.
@@ -263,7 +273,8 @@ class Trainer:
         inputs = [parameter for name, group in parameters.items() if name != "prior" for parameter in group]
         loss.backward(inputs=inputs)  # type: ignore[no-untyped-call]
         if "prior" in parameters:
-            prior_loss(self.model.prior, z_positive, z_negative, self.mean_batch_size).backward()  # type: ignore[no-untyped-call]
+            loss = prior_loss(self.model.prior, z_positive, z_negative, self.mean_batch_size, given)
+            loss.backward()  # type: ignore[no-untyped-call]
         share.sum_gradients(parameter for group in parameters.values() for parameter in group)
         settings = self.config.training
         limits = {name: settings.prior_clip_norm if name == "prior" else settings.clip_norm for name in parameters}
@@ -312,6 +323,11 @@ def generator_loss(log_likelihood: Tensor, mean_batch_size: float, penalty: Tens
     return -(log_likelihood - penalty).sum() / mean_batch_size
 
 
-def prior_loss(prior: Prior, z_positive: Tensor, z_negative: Tensor, mean_batch_size: float) -> Tensor:
-    """Σ_i [f(z_i⁻) − f(z_i⁺)] / mean batch size, from (B, D) each; its gradient estimates −∂ log p_α(z⁺)/∂α."""
-    return (prior.neg_energy(z_negative) - prior.neg_energy(z_positive)).sum() / mean_batch_size
+def prior_loss(
+    prior: Prior, z_positive: Tensor, z_negative: Tensor, mean_batch_size: float, given: Prior | None = None
+) -> Tensor:
+    """Σ_i [f(z_i⁻) − f(z_i⁺)] / mean batch size, from (B, D) each; its gradient estimates −∂ log p_α(z⁺)/∂α.
+
+    `given`: the prior where labels of z⁺ are known, whose f(z⁺, y) stands for f(z⁺); so −log p(y|z⁺) is added.
+    """
+    return (prior.neg_energy(z_negative) - (given or prior).neg_energy(z_positive)).sum() / mean_batch_size

@@ -13,6 +13,7 @@ from torch import Tensor
 from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
 from lebm_text.models.base import null_latent
+from lebm_text.models.classes import UNKNOWN, classes_of
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -51,12 +52,21 @@ def best_epochs(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, 
 
 
 def validate(
-    model: LatentModel, config: Config, corpus: EncodedCorpus, *, epoch: float, processes: Processes = ALONE
+    model: LatentModel,
+    config: Config,
+    corpus: EncodedCorpus,
+    *,
+    epoch: float,
+    processes: Processes = ALONE,
+    labels: Tensor | None = None,
 ) -> dict[str, float]:
     """Held-out sentences with z from their own posterior, from another sentence's, and from the prior.
 
     Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. A chain
     starts cold, also where training keeps persistent ones. Several processes share each batch.
+
+    Args:
+        labels: (N,) numbers of the sentences' classes, of a prior that has some; see `models.classes`.
 
     Returns:
         valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
@@ -64,9 +74,10 @@ def validate(
         there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. Where
         q(z|x) has a density also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z
         valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. With z-dropout also those for null,
-        exactly a language model's, which it is trained to be along. For D = 0, and after epochs in which
-        a generator starts as a language model, there is no z, and all there is are valid_nll and valid_ppl, those of a
-        language model.
+        exactly a language model's, which it is trained to be along. With labels also valid_accuracy, the share of
+        those sentences whose class is the most probable one given z from the posterior. For D = 0, and after epochs in
+        which a generator starts as a language model, there is no z, and all there is are valid_nll and valid_ppl, those
+        of a language model.
     """
     rng = stream(config.training.seed, "validation")
     init_epochs = config.training.init_epochs
@@ -86,6 +97,10 @@ def validate(
         everyones = share.gather(positive.z)
         another, before = everyones.roll(1, 0) if len(everyones) > 1 else before, everyones[:1]
         further = {} if positive.base_kl is None else {"kl": positive.base_kl}
+        if labels is not None:
+            of_rows = labels[share.batch.index].to(positive.z.device)
+            guesses = classes_of(model.prior).class_log_probs(positive.z).argmax(-1)
+            further |= {"right": guesses == of_rows, "labelled": of_rows != UNKNOWN}
         if config.model.z_dropout:
             z["null"] = null_latent(model.generator).expand_as(positive.z)
         if another is not None:
@@ -101,6 +116,8 @@ def validate(
     for name, n in counted.items():
         if n and name in sums:
             figures |= _perplexity(f"_{name}", -sums[name] / n)
+    if sums.get("labelled"):
+        figures["valid_accuracy"] = sums["right"] / sums["labelled"]
     if "kl" in sums:
         figures["valid_kl"] = sums["kl"] / len(corpus)
         if (log_z := model.prior.log_z()) is not None:

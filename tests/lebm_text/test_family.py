@@ -37,6 +37,11 @@ CASES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     ),
     "autoencoder": ("vae", {"inference": {"kl_weight": 0.0, "kl_weight_start": None}}),
     "local gaussian": ("local", {"model": {"prior": "gaussian"}, "inference": {"n_steps": 3, "kl_weight_start": 0.1}}),
+    "classes": ("quick", {"model": {"prior": "classes"}, "prior": {"labels": ["no", "yes"]}}),
+    "some labels, encoder": (
+        "avae",
+        {"model": {"prior": "classes"}, "prior": {"labels": ["no", "yes"], "label_share": 0.5}},
+    ),
     "tied language model": ("lm", {"model": {"tied": True}}),
     "transformer language model": ("lm", {"model": {"generator": "transformer", "n_heads": 1}}),
 }
@@ -67,8 +72,13 @@ def case(name: str) -> Config:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Three batches of sentences."""
-    return text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=24)
+    """Three batches of sentences, with labels."""
+    found = text_corpus(tmp_path_factory.mktemp("text") / "toy", n_train=24)
+    for split in found.splits.values():
+        split.path.with_suffix(".label").write_text(
+            "no\nyes\n" * (split.n_sentences // 2) + "yes\n" * (split.n_sentences % 2)
+        )
+    return found
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -93,7 +103,7 @@ def test_figures_are_finite_and_the_right_ones(run: tuple[str, Path]) -> None:
     found = set().union(*records)
     has_z, encoder = config.model.latent_dim > 0, "amortized" in config.inference.kind
     density = encoder or config.inference.kind == "local"
-    learned, chain = config.model.prior == "ebm", config.inference.kind == "short_run"
+    learned, chain = config.model.prior != "gaussian", config.inference.kind == "short_run"
     assert ("valid_ppl" in found) == (not has_z)
     assert ({"valid_ppl_posterior", "valid_ppl_prior", "gap", "std_ratio", "nll_shuffled"} <= found) == has_z
     assert ({"kl", "kl_weight", "valid_kl"} <= found) == density
@@ -101,6 +111,7 @@ def test_figures_are_finite_and_the_right_ones(run: tuple[str, Path]) -> None:
     assert ("valid_ppl_bound" in found) == (density and not learned)
     assert ({"likelihood_weight", "noise_scale", "move_positive", "curvature_posterior"} <= found) == chain
     assert ("grad_prior" in found) == learned
+    assert ("valid_accuracy" in found) == (config.model.prior == "classes")
     assert ("curvature_prior" in found) == learned
     assert ("curvature" in found) == (chain or learned)
     if not has_z:
@@ -124,7 +135,7 @@ def test_resumed_it_is_the_uninterrupted_run(run: tuple[str, Path], corpus: Corp
 def test_training_moves_all_that_is_learned(run: tuple[str, Path], corpus: Corpus, tmp_path: Path) -> None:
     name, out = run
     slow = case(name).merge({"training": {"learning_rate": 1e-30}})
-    if slow.model.prior == "ebm":
+    if slow.model.prior != "gaussian":
         slow = slow.merge({"training": {"prior_learning_rate": 0.0}})
     train(corpus, out=tmp_path / "slow", config=slow, device="cpu", max_steps=1)
     after = LatentEBM.from_pretrained(out, device="cpu").model.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from lebm_text.text.tokenizers import WordTokenizer
 WORDS = ("the", "a", "cat", "dog", "sees", "é")
 
 
-def tiny_model(*, kind: str = "short_run", **model: Any) -> LatentEBM:
-    """Random weights, large enough that sentences differ and z matters; `kind` of inference."""
+def tiny_model(*, kind: str = "short_run", labels: Sequence[str] = (), **model: Any) -> LatentEBM:
+    """Random weights, large enough that sentences differ and z matters; `kind` of inference, `labels` of classes."""
     sizes = {"latent_dim": 4, "embedding_dim": 5, "hidden_dim": 6, "prior_hidden_dim": 7, "init_range": 1.0}
     config = Config().merge(
         {
@@ -29,6 +30,8 @@ def tiny_model(*, kind: str = "short_run", **model: Any) -> LatentEBM:
     if kind != "short_run":
         config = config.merge({"inference": {"kind": kind}})
     config = config.merge({"model": model})
+    if labels:
+        config = config.merge({"model": {"prior": "classes"}, "prior": {"labels": labels}})
     tokenizer = WordTokenizer(WORDS)
     rng = torch.Generator().manual_seed(3)
     network = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True)

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from lebm_text.cli.main import main
+from lebm_text.generation.samples import write_samples
+from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import find_corpus
 
 from ...lm_eval.grammar import grammar_sentences
+from ..tiny import tiny_model
 from .conftest import Report
 from .test_main import one_line
 
@@ -186,6 +189,14 @@ def test_samples_of_other_weights_are_not_taken(grammar_run: Path, report_of: Re
     sidecar.write_text(json.dumps({**facts, "weights_sha256": "0" * 64}))
     report_of("fppl", "--lm", "kn5", "-n", "40")
     assert (grammar_run / "samples" / "n40-T1-seed1.txt").exists()
+
+
+def test_samples_of_one_class_are_not_taken(grammar_run: Path, report_of: Report) -> None:
+    tiny_model(labels=["bad", "good"]).save_pretrained(grammar_run)
+    model = Run(grammar_run).model()
+    write_samples(grammar_run / "samples" / "good.txt", model.generate(60, label="good"), Run(grammar_run))
+    (result,) = report_of("fppl", "--lm", "kn5", "-n", "40")["results"]
+    assert result["samples"]["path"].endswith("n40-T1-seed1.txt")
 
 
 def test_samples_of_another_decoding_or_too_few_are_not_taken(grammar_run: Path, report_of: Report) -> None:

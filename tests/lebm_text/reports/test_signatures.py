@@ -42,7 +42,7 @@ def _made(run: Path) -> Iterator[str]:
     decodings = [DecodeSettings(temperature=0.5, top_k=3, top_p=0.9), DecodeSettings(decode="beam")]
     for name in PRESETS:
         for decoding in decodings:
-            for unusual in ("", ",prior_T=0.5,prior_steps=90,guidance=2"):
+            for unusual in ("", ",prior_T=0.5,prior_steps=90,label=good,guidance=2"):
                 config = preset(name).merge({"prior": {"noise_scale": 0.5}} if name == "quick" else {})
                 yield signature_of(config, 9, decoding, seed=2, max_length=7, unusual=unusual)
     samples = Samples(TEXT, "decode=greedy", ("prior:gaussian", "seed:3"), "13a+lower")
