@@ -96,6 +96,7 @@ def test_formats_are_those_of_matplotlib() -> None:
     assert {"png", "svg", "pdf"} <= picture_formats()
 
 
+@pytest.mark.pictures
 def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp_path: Path) -> None:
     path, stem = tmp_path / "frontiers.svg", tmp_path / "frontiers"
     models = {
