@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from lebm_text.errors import InputError
@@ -19,6 +20,8 @@ COLUMNS = ("text", "sentence")
 """Names of the column that is read where none is asked for and there are several."""
 
 _BLANK = b" \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_AT_ONCE = 1 << 16  # characters of a list
 _BREAKS = re.compile(r"[\r\n]+")
 _MOST = 0.9  # of the lines looked at must be alike
 _FEWEST = 10  # lines of which that says something, where no header does
@@ -54,13 +57,70 @@ def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
 
 def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:
     """A list of strings or of objects; an object a line is read as well, as many call such a file `.json`."""
-    text = b"".join(lines)
-    if text.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).startswith(b"{"):
-        return _json_lines(io.BytesIO(text), column, name, numbers)
-    values = _parse(text, name)
-    if not isinstance(values, list):
-        raise InputError(f"{name} should hold a list of strings or of objects")
-    return _strings(values, column, name, numbers)
+    lines, head = iter(lines), b""
+    while not head.strip(_BLANK) and (line := next(lines, b"")):
+        head += line
+    if head.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).startswith(b"{"):
+        return _json_lines(chain(io.BytesIO(head), lines), column, name, numbers)
+    return _strings(_items(chain([head], lines), json.detect_encoding(head), name), column, name, numbers)
+
+
+def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
+    """The items of the list that a JSON text holds, each when it is read, so that memory holds one and some lines."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    pieces = chain((decoder.decode(line) for line in lines), (decoder.decode(b"", True) for _ in range(1)))
+    text, at, number = "", 0, 0
+
+    def grow() -> bool:
+        """Let go of what is read, and read as much again as is left."""
+        nonlocal text, at
+        found, n_more = [text[at:]], 0
+        while n_more < max(len(found[0]), _AT_ONCE) and (piece := next(pieces, None)) is not None:
+            found.append(piece)
+            n_more += len(piece)
+        text, at = "".join(found), 0
+        return n_more > 0
+
+    def sign() -> str:
+        """The next character that is not blank; none at the end."""
+        nonlocal at
+        while (at := _SPACE.match(text, at).end()) == len(text) and grow():  # type: ignore[union-attr]
+            pass
+        return text[at : at + 1]
+
+    def item() -> Any:
+        nonlocal at
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(text, at)
+            except ValueError:
+                if not grow():
+                    raise
+            else:
+                if end < len(text) or not grow():  # the digits of a number may go on
+                    at = end
+                    return value
+
+    try:
+        if sign() != "[":
+            item()
+            raise InputError(f"{name} should hold a list of strings or of objects")
+        at += 1
+        while sign() != "]" or number:
+            yield item()
+            number += 1
+            if (after := sign()) == "]":
+                break
+            if after != ",":
+                raise ValueError("a comma or the end of the list is missing")
+            at += 1
+        at += 1
+        if sign():
+            raise ValueError("there is more after the list")
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}, record {number + 1}: not JSON ({error})") from None
 
 
 def _json_lines(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:

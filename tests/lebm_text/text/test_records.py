@@ -7,16 +7,22 @@ import gzip
 import hashlib
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
+from lebm_text.text import records
 from lebm_text.text.reading import read_text
 from lebm_text.text.records import likeness
+from lebm_text.text.sources import raw_records
 
 from ...lm_eval.grammar import grammar_sentences
 
@@ -91,6 +97,12 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
         ("a.json", b"[1, 2]", "record 1: should be a string, got 1"),
         ("a.json", b"12", "should hold a list"),
         ("a.json", b"[" * 100_000, "not JSON"),
+        ("a.json", b'["a" "b"]', "record 2: not JSON .*comma"),
+        ("a.json", b'["a", "b"', "record 3: not JSON"),
+        ("a.json", b'["a",\n"b', "record 2: not JSON"),
+        ("a.json", b'["a",]', "record 2: not JSON"),
+        ("a.json", b'["a"]\n["b"]', "not JSON .*more after the list"),
+        ("a.json", b'["a\xff"]', "not JSON .*utf-8"),
         ("a.json", b'["a", null]', "record 2: should be a string, got null"),
         ("a.json", rb'["\ud800"]', "record 1: holds half of a surrogate pair"),
         ("a.json", b'["a", {"text": "b"}]', "record 2: should be a string"),
@@ -167,3 +179,29 @@ def test_wrapped_sentences_are_no_sentences(kind: str, tmp_path: Path) -> None:
 )
 def test_sentences_are_sentences(lines: list[str]) -> None:
     assert likeness([f"{line}\n".encode() for line in lines]) is None
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(_JSON), st.sampled_from([None, 0, 2]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+def test_a_list_is_read_item_by_item_as_it_is_read_whole(values: list[Any], indent: int | None, encoding: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "_AT_ONCE", 1)
+        lines = io.BytesIO(json.dumps(values, indent=indent).encode(encoding))
+        assert list(records._items(lines, json.detect_encoding(lines.getvalue()), "a list")) == values
+
+
+def test_a_long_list_is_never_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        json.dumps([{"text": f"sentence {i} of a long list"} for i in range(50_000)], indent=1)
+    )
+    tracemalloc.start()
+    assert sum(1 for _ in raw_records(tmp_path / "a.json")) == 50_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000 < (tmp_path / "a.json").stat().st_size
