@@ -32,12 +32,8 @@ __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates"
 __all__ += ["record_file", "samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
-_USUAL = {
-    "prior_temperature": 1.0,
-    "guidance": 1.0,
-    "latents": "prior",
-    "label": None,
-}  # where a record says nothing else
+# Where a record says nothing else.
+_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior", "label": None}
 
 logger = logging.getLogger(__name__)
 

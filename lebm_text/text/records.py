@@ -67,7 +67,7 @@ def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) 
 
 def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
     """The items of the list that a JSON text holds, each when it is read, so that memory holds one and some lines."""
-    decoder = codecs.getincrementaldecoder(encoding)()
+    decoder, parse = codecs.getincrementaldecoder(encoding)(), json.JSONDecoder().raw_decode
     pieces = chain((decoder.decode(line) for line in lines), (decoder.decode(b"", True) for _ in range(1)))
     text, at, number = "", 0, 0
 
@@ -92,7 +92,7 @@ def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
         nonlocal at
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(text, at)
+                value, end = parse(text, at)
             except ValueError:
                 if not grow():
                     raise
