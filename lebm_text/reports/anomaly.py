@@ -39,7 +39,7 @@ __all__ = ["Anomaly", "AnomalySettings", "Comparison", "Contrast", "Row", "Score
 logger = logging.getLogger(__name__)
 
 _STYLES = ("-", "--", "-.", ":")
-_CURVES = ("ROC (above the diagonal is good)", "precision over recall (high is good)")
+_CURVES = ("ROC (high is good)", "precision (high is good)")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Anomaly(Report):
             precision.axhline(contrast.share, color="0.6", linewidth=0.8)
             roc.set(xlabel="normal sentences above the threshold", ylabel="anomalies above the threshold")
             precision.set(xlabel="recall of anomalies", ylabel="precision", ylim=(0, 1.02))
-            legend(roc)
+        legend(axes[-2])  # the lines are the same in all panels
         return figure
 
 
