@@ -71,7 +71,7 @@ class JudgeSettings(TextSettings):
     def file_name(self, kind: str) -> str:
         """Of a report in a run's eval/, without the suffix."""
         judges = "-".join(dict.fromkeys(spec.name for spec in self.judges()))
-        return f"{kind}-{judges}-{self.protocol}-{self.split}"
+        return super().file_name(f"{kind}-{judges}-{self.protocol}")
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,14 @@ class TextSettings:
         return self.seeds[0] if self.seeds else 1
 
     def file_name(self, kind: str) -> str:
-        """Of a report in a run's eval/, without the suffix. Raises InputError as `check` does."""
+        """Of a report in a run's eval/, without the suffix; it has what other samples than the usual ones are.
+
+        Raises InputError as `check` does.
+        """
         self.check()
-        return f"{kind}-{self.split}"
+        n, temperatures = [] if self.n is None else [self.n], [f"{each:g}" for each in self.temperatures]
+        chosen = ("n", n), ("T", temperatures), ("seed", self.seeds)
+        return "-".join([kind, self.split, *(name + "+".join(map(str, values)) for name, values in chosen if values)])
 
     def check(self) -> None:
         """Raises InputError for a setting that is none."""

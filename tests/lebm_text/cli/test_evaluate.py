@@ -51,7 +51,7 @@ def test_every_decoding_is_judged_both_ways(
         "n50-T0.5-seed1.txt",
         "n50-greedy-seed1.txt",
     }
-    assert json.loads((grammar_run / "eval" / "frontier-kn5-default-test.json").read_text()) == report
+    assert json.loads((grammar_run / "eval" / "frontier-kn5-default-test-n50-T1+0.5.json").read_text()) == report
     assert main([*ARGUMENTS]) == 0
     table = capsys.readouterr().out
     for part in ("T = 0.5", "greedy", "real data, 50 sentences", "dupl."):
@@ -80,7 +80,7 @@ def test_the_prior_s_temperature_holds_for_the_sweep_and_gets_a_report_of_its_ow
         "n50-greedy-prior_T0.25-seed1.txt",
     }
     assert [path.name for path in (grammar_run / "eval").glob("*.json")] == [
-        "frontier-kn5-default-test-prior_T0.25.json"
+        "frontier-kn5-default-test-n50-T1-prior_T0.25.json"
     ]
     assert main([*arguments]) == 0
     assert "T = 1, prior T = 0.25" in capsys.readouterr().out
@@ -214,7 +214,7 @@ def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of:
     assert {(row["metric"], row["judge"]) for row in report["spread"]} == {
         (metric, judge) for metric in ("fppl", "rppl") for judge in ("kn5", "lstm")
     }
-    assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test.json").exists()
+    assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test-n50-T1-seed1+2.json").exists()
 
 
 def test_two_processes_judge_what_one_does(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:
@@ -226,7 +226,7 @@ def test_two_processes_judge_what_one_does(grammar_run: Path, tmp_path: Path, re
     assert silence == whisper == ""
     one = report_of(*ARGUMENTS, "--lm", "kn5", "--run", str(grammar_run), "--device", "cpu")
     assert json.loads(printed.replace(str(other), str(grammar_run))) == one
-    assert json.loads((other / "eval" / "frontier-kn5-default-test.json").read_text()) == json.loads(printed)
+    assert json.loads((other / "eval" / "frontier-kn5-default-test-n50-T1+0.5.json").read_text()) == json.loads(printed)
     files = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (grammar_run, other)]
     assert files[0] == files[1]
 
@@ -245,7 +245,7 @@ def test_picture_is_drawn_beside_the_report_or_where_it_was_asked_for(
 ) -> None:
     pytest.importorskip("matplotlib")
     report_of(*ARGUMENTS)
-    assert (grammar_run / "eval" / "frontier-kn5-default-test.png").read_bytes().startswith(b"\x89PNG")
+    assert (grammar_run / "eval" / "frontier-kn5-default-test-n50-T1+0.5.png").read_bytes().startswith(b"\x89PNG")
     report_of(*ARGUMENTS, "--picture", str(tmp_path / "here.svg"))
     assert "T = 0.5" in (tmp_path / "here.svg").read_text()
 
