@@ -31,6 +31,7 @@ from .statistics import (
     mean_interval,
     normal_interval,
     perplexity_interval,
+    share_interval,
 )
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import last_validation, seconds_trained
@@ -41,6 +42,7 @@ _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # o
 
 
 MEANING = ("frechet", "precision", "recall")
+_SHARES = ("precision", "recall", "in_train")
 _Figures = dict[str, dict[str, Interval]]  # decoding → figure → value
 
 
@@ -268,7 +270,9 @@ def _by_decoding(seeds: Sequence[_Figures]) -> dict[str, dict[str, Any]]:
         figures = [seed[decoding] for seed in seeds if decoding in seed]
         of_one = {name: asdict(interval) for name, interval in figures[0].items()}
         values = [{name: interval.value for name, interval in each.items()} for each in figures]
-        found[decoding] = of_one if len(figures) == 1 else _each(values, mean_interval)
+        shares = [{name: value for name, value in each.items() if name in _SHARES} for each in values]
+        over_seeds = _each(values, mean_interval) | _each(shares, share_interval)
+        found[decoding] = of_one if len(figures) == 1 else over_seeds
     return found
 
 

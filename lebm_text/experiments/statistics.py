@@ -28,6 +28,7 @@ __all__ = [
     "paired_ratio",
     "perplexity_interval",
     "rppl_at",
+    "share_interval",
 ]
 
 METRICS = ("fppl", "rppl")
@@ -56,6 +57,13 @@ def mean_interval(values: Sequence[float]) -> Interval:
         return Interval(mean, None, None, n)
     half = _t975(n - 1) * stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def share_interval(values: Sequence[float]) -> Interval:
+    """Of shares by seed; few seeds of them say no more than that a share is between 0 and 1, and this not less."""
+    found = mean_interval(values)
+    low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
+    return Interval(found.value, low, high, found.n)
 
 
 def normal_interval(value: float, standard_error: float | None) -> Interval:

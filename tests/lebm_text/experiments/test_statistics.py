@@ -15,6 +15,7 @@ from lebm_text.experiments.statistics import (
     paired_ratio,
     perplexity_interval,
     rppl_at,
+    share_interval,
 )
 
 
@@ -33,6 +34,13 @@ def test_two_values() -> None:
 
 def test_one_value_has_no_interval() -> None:
     assert mean_interval([2.0]).low is mean_interval([2.0]).high is None
+
+
+def test_a_share_stays_between_0_and_1() -> None:
+    assert share_interval([0.1, 0.3]).low == 0.0
+    assert share_interval([0.9, 0.7]).high == 1.0
+    assert share_interval([0.5, 0.51]) == mean_interval([0.5, 0.51])
+    assert share_interval([0.5]).low is None
 
 
 @pytest.mark.parametrize(("n", "quantile"), [(10, 2.262), (12, 2.201), (20, 2.093), (2000, 1.961)])
