@@ -66,7 +66,7 @@ class GRUGenerator(nn.Module):
         read = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
         logits, _ = self._read(read, z, self.initial(z))
         log_probs = logits.log_softmax(2).gather(2, batch.tokens.unsqueeze(2)).squeeze(2)
-        inside = torch.arange(batch.tokens.shape[1], device=z.device) < batch.lengths.unsqueeze(1)
+        inside = torch.arange(batch.tokens.shape[1], device=z.device) < batch.lengths.to(z.device).unsqueeze(1)
         return (log_probs * inside).sum(1)
 
     def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:

@@ -17,6 +17,7 @@ import numpy as np
 from tiny_text import sentences
 
 from lebm_text.checks import Section, in_range, setting
+from lebm_text.text.reading import split_words
 from lm_eval import fppl, rppl
 from lm_eval.judges import TrainedJudge
 from lm_eval.perplexity import SentenceScores
@@ -43,14 +44,14 @@ class Bigram(Section):
 
 class BigramModel:
     def __init__(self, lines: Iterable[str], n_words: int, weight: float) -> None:
-        texts = [["<s>", *line.split(" "), "</s>"] for line in lines]
+        texts = [["<s>", *split_words(line), "</s>"] for line in lines]
         self.pairs = Counter(pair for text in texts for pair in pairwise(text))
         self.before = Counter(word for text in texts for word in text[:-1])
         self.words = Counter(word for text in texts for word in text[1:])
         self.n_words, self.weight = n_words, weight
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        texts = [[*line.split(" "), "</s>"] for line in sentences]
+        texts = [[*split_words(line), "</s>"] for line in sentences]
         probs = np.array([self.prob(v, w) for text in texts for v, w in pairwise(["<s>", *text])])
         unseen = np.array([word not in self.words for text in texts for word in text])
         return SentenceScores.of_tokens(np.log10(probs), unseen, np.array([len(text) for text in texts]))

@@ -49,8 +49,11 @@ class MissingPlugin(InputError):
     """A class that is not on this machine, or not in its module; `what` of `GROUPS` it was to be."""
 
     def __init__(self, what: str, message: str) -> None:
-        super().__init__(message)
-        self.what = what
+        super().__init__(what, message)
+        self.what, self.message = what, message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True)

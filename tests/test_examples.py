@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from lm_eval import fppl
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 PROGRAMS = [path.stem for path in sorted(EXAMPLES.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
@@ -47,3 +49,9 @@ def test_an_example_starts_from_anywhere(tmp_path: Path) -> None:
     done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 3
+
+
+def test_the_judge_to_copy_from_reads_an_empty_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models write such sentences, and they are one token long."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    assert fppl(["a b", ""], ["a b", "b a"] * 9, judge="new_judge:Bigram").ppl > 1

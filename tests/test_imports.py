@@ -37,7 +37,6 @@ EXCEPTIONS = {
 JUDGES_MAY_IMPORT = (
     "lebm_text.text",
     "lebm_text.models",
-    "lebm_text.generation.decoding",
     "lebm_text.store",
     "lebm_text.errors",
     "lebm_text.progress",

@@ -47,5 +47,7 @@ def judge(
     real: RealSource = found
     if corpus is not None:
         real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
+        if judged is not None and real.name != judged.corpus_name:
+            name = f"{name}-{real.name}"
     work = partial(compute, samples or found, settings, processes=processes, corpus=real)
     return make_report(work, judged, name, output, as_json=as_json, processes=processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lebm_text.config import Config
@@ -44,13 +45,18 @@ def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_st
     """`lebm-text train` with the preset that needs the fewest changes, and these.
 
     Args:
-        corpus: as env.json describes it: its name, and whether that is a directory's.
+        corpus: as env.json describes it: its name, what it was imported from, and whether it is a directory's. Of a
+            file, which lies elsewhere on each machine, the name stands.
         out: where the run goes.
         max_steps: the update that it was stopped after, such as by `--max-minutes`; None: it was not.
     """
     name, changes = nearest_preset(config)
-    text = str(corpus.get("name", "CORPUS"))
-    words = ["lebm-text", "train", f"./{text}" if corpus.get("origin") == "directory" else text]
+    text, source = str(corpus.get("name", "CORPUS")), corpus.get("source")
+    if source is not None:
+        text = Path(source).name if Path(source).is_absolute() else source
+    elif corpus.get("origin") == "directory":
+        text = f"./{text}"
+    words = ["lebm-text", "train", text]
     words += [] if name == DEFAULT_PRESET else ["--preset", name]
     words += [word for change in changes for word in ("--set", change)]
     words += [] if max_steps is None else ["--max-steps", str(max_steps)]
@@ -80,8 +86,8 @@ def _generation_command(run: str, settings: Mapping[str, Any], longest: int, out
         settings: as the file beside a sample file has them.
         longest: the run's maximum length, which generation takes by default.
     """
-    defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
-    defaults |= {"prior_temperature": 1.0, "guidance": 1.0}
+    defaults: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
+    defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}
     words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
     for key in ("seed", "decode", *defaults):
         value = settings.get(key, defaults.get(key))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Group
 
+    from lebm_text.model import LatentEBM
     from lebm_text.run import Run
 
 __all__ = [
@@ -68,11 +69,17 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def origin(
-    run: Run, what: str, seed: int, sha256: Mapping[str, str] | None = None, packages: Sequence[str] = ()
+    model: LatentEBM,
+    run: Run,
+    what: str,
+    seed: int,
+    sha256: Mapping[str, str] | None = None,
+    packages: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The fields that tell where a report on a run's model comes from: `signature`, `sha256` and `versions`.
 
     Args:
+        model: with the prior's chain as it draws, which may be finer than the run's configuration says.
         run: whose model it is.
         what: was computed, for the signature.
         seed: of the computation.
@@ -82,7 +89,7 @@ def origin(
     from lebm_text.generation.generate import describe_model
 
     return {
-        "signature": f"{what}|{describe_model(run.config)}|seed:{seed}|v:{__version__}",
+        "signature": f"{what}|{describe_model(model.config)}|seed:{seed}|v:{__version__}",
         "sha256": {"weights": run.weights_sha256, **(sha256 or {})},
         "versions": versions(*packages),
     }

@@ -286,7 +286,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         scale=probe.scale,
         moved=moved,
         sentences=examples,
-        **origin(run, what, seed, sha256, ["scikit-learn"]),
+        **origin(model, run, what, seed, sha256, ["scikit-learn"]),
     )
 
 

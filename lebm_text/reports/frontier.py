@@ -93,11 +93,6 @@ class FrontierSettings(JudgeSettings):
         pairs = product(kinds.items(), self.temperatures or _TEMPERATURES)
         return [Decoding("sample", t, prior, self.guidance, kind) for (kind, prior), t in pairs]
 
-    def file_name(self, kind: str) -> str:
-        """Of a report in a run's eval/, without the suffix."""
-        unusual = str(Decoding("greedy", 1.0, self.prior_temperature, self.guidance)).removeprefix("greedy")
-        return super().file_name(kind) + unusual.replace("=", "").replace(",", "-")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Decoded):

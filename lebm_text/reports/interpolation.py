@@ -109,7 +109,7 @@ def compute(
     for done, kind in enumerate(settings.paths, 1):
         paths[kind] = interpolate(model, (a, b), settings.n, kind, seed=settings.seed)
         on_progress("paths", done, len(settings.paths))
-    return Interpolation(a=a, b=b, paths=paths, **origin(run, f"interpolate(n={settings.n})", settings.seed))
+    return Interpolation(a=a, b=b, paths=paths, **origin(model, run, f"interpolate(n={settings.n})", settings.seed))
 
 
 def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str, *, seed: int) -> list[Point]:

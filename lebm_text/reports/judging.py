@@ -70,7 +70,8 @@ class JudgeSettings(TextSettings):
 
     def file_name(self, kind: str) -> str:
         """Of a report in a run's eval/, without the suffix."""
-        judges = "-".join(dict.fromkeys(spec.name for spec in self.judges()))
+        names = (spec.name if isinstance(spec, LSTMSpec) else spec.lm for spec in self.judges())
+        judges = "-".join(dict.fromkeys(names))
         return super().file_name(f"{kind}-{judges}-{self.protocol}")
 
 

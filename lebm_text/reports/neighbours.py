@@ -143,7 +143,7 @@ def compute(
     return Neighbours(
         n_sentences=len(lines),
         queries=list(map(Query, queries, found.among(lines), found.mean.tolist())),
-        **origin(run, what, settings.seed, {settings.split: split.sha256}),
+        **origin(model, run, what, settings.seed, {settings.split: split.sha256}),
     )
 
 

@@ -64,4 +64,4 @@ def compute(
     on_sentence = counter(on_progress, "reconstructed", len(sentences))
     found = model.reconstruct(sentences, settings, seed=seed, max_length=max_length, on_progress=on_sentence)
     what = f"reconstruct(n={len(sentences)},{settings.describe()})"
-    return Reconstruction(pairs=list(map(Pair, sentences, found)), **origin(run, what, seed))
+    return Reconstruction(pairs=list(map(Pair, sentences, found)), **origin(model, run, what, seed))

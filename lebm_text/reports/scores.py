@@ -272,10 +272,13 @@ class Scorer:
         return [fits.mean(0), prior.logdensity(z).mean(0) - log_z, (fits + tilt - kl).mean(0) - log_z]
 
     def _chain_draws(self, batch: Batch, likelihood: Callable[[Tensor], Tensor], rng: KeyedRng) -> Tensor:
-        """(M, B, D), each from a chain of its own; the one z that a language model has."""
-        prior, device = self.model.model.prior, batch.tokens.device
-        if self._chain is None:
+        """(M, B, D), each from a chain of its own; a language model's one; or without chains."""
+        prior, generator, device = self.model.model.prior, self.model.model.generator, batch.tokens.device
+        if prior.latent_dim == 0:
             return torch.empty(1, len(batch.lengths), 0, device=device)
+        if self._chain is None:
+            draws = (self._inference(batch, prior, generator, rng=rng).z for _ in range(self.settings.n_draws))
+            return torch.stack(list(draws))
 
         def of_sentences_first(z: Tensor) -> Tensor:
             """Sentences come first where noise is drawn, chains where likelihoods are taken."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ RealSource = Run | Corpus | str | None
 """Real text: what a run was trained on, a corpus, or the name or directory of one; None: that of the run judged."""
 
 logger = logging.getLogger(__name__)
+
+_NAMED = {"split", "n", "temperatures", "seeds", "device", "text_column", "lm", "protocol", "ngram_backend", "metric"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,19 @@ class TextSettings:
         self.check()
         n, temperatures = [] if self.n is None else [self.n], [f"{each:g}" for each in self.temperatures]
         chosen = ("n", n), ("T", temperatures), ("seed", self.seeds)
-        return "-".join([kind, self.split, *(name + "+".join(map(str, values)) for name, values in chosen if values)])
+        parts = [kind, self.split, *(name + "+".join(map(str, values)) for name, values in chosen if values)]
+        return "-".join([*parts, *self._unusual()])
+
+    def _unusual(self) -> Iterator[str]:
+        """Settings that are not their defaults, but for those whose values stand in the name or change no figure."""
+        for each in fields(self):
+            value, name = getattr(self, each.name), each.name.replace("_", "-")
+            if each.name in _NAMED or value == each.default:
+                continue
+            if isinstance(value, bool):
+                yield name if value else f"no-{name}"
+            else:
+                yield name + re.sub(r"[^\w.+-]", "-", f"{value:g}" if isinstance(value, float) else str(value))
 
     def check(self) -> None:
         """Raises InputError for a setting that is none."""

@@ -211,7 +211,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
             for (decode, step), sentences in texts.items()
         ],
         seconds=time.monotonic() - began,
-        **origin(run, what, seed, {split: corpus.splits[split].sha256 for split in ("train", "test")}),
+        **origin(model, run, what, seed, {split: corpus.splits[split].sha256 for split in ("train", "test")}),
     )
 
 

@@ -129,7 +129,7 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
     what = f"views(n={settings.n})|text:{corpus.name}-{settings.split}"
     sha256 = {settings.split: split.sha256}
-    return Views(n=settings.n, explained=explained, clouds=clouds, **origin(run, what, settings.seed, sha256))
+    return Views(n=settings.n, explained=explained, clouds=clouds, **origin(model, run, what, settings.seed, sha256))
 
 
 def view(

@@ -42,12 +42,13 @@ def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_L
     with TemporaryDirectory() as scratch:
         directory = Path(scratch)
         try:
-            with hub() as api:
+            with hub():
                 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, get_token
 
                 if get_token() is None:
                     raise InputError("it takes a token of yours: hf auth login, or HF_TOKEN")
-                export(run, directory, name, licence)
+            export(run, directory, name, licence)
+            with hub() as api:
                 if not api.repo_exists(name):
                     api.create_repo(name, private=private or None)
                 info = api.model_info(name)

@@ -170,8 +170,8 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
     """Raise InputError if a run is to be continued otherwise than it was begun."""
     stored = run.config
     if corpus is not None:
-        name = corpus.name if isinstance(corpus, Corpus) else corpus
-        if name_of_source(str(name)) != name_of_source(run.corpus_name):
+        name = str(corpus.name if isinstance(corpus, Corpus) else corpus)
+        if run.corpus_name not in (name, Path(name).name, name_of_source(name)):
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
     # A preset does not ask for the way of selecting: runs of before there was another have the last weights.
     base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))

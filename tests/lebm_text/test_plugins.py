@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ from lebm_text.generation.generate import describe_model
 from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
-from lebm_text.plugins import trusted
+from lebm_text.plugins import MissingPlugin, trusted
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
@@ -476,3 +477,8 @@ def test_the_packages_own_parts_are_not_plugged() -> None:
     assert isinstance(model.prior, EBMPrior)
     assert not toy_config().plugged
     assert toy_config().with_plugins() is not None
+
+
+def test_a_class_that_is_missing_can_be_told_to_other_processes() -> None:
+    error = pickle.loads(pickle.dumps(MissingPlugin("prior", "no such class")))
+    assert (error.what, str(error)) == ("prior", "no such class")

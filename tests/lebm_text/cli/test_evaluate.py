@@ -80,7 +80,7 @@ def test_the_prior_s_temperature_holds_for_the_sweep_and_gets_a_report_of_its_ow
         "n50-greedy-prior_T0.25-seed1.txt",
     }
     assert [path.name for path in (grammar_run / "eval").glob("*.json")] == [
-        "frontier-kn5-default-test-n50-T1-prior_T0.25.json"
+        "frontier-kn5-default-test-n50-T1-prior-temperature0.25.json"
     ]
     assert main([*arguments]) == 0
     assert "T = 1, prior T = 0.25" in capsys.readouterr().out
@@ -214,7 +214,7 @@ def test_seeds_and_judges_are_rows_of_the_frontier(grammar_run: Path, report_of:
     assert {(row["metric"], row["judge"]) for row in report["spread"]} == {
         (metric, judge) for metric in ("fppl", "rppl") for judge in ("kn5", "lstm")
     }
-    assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test-n50-T1-seed1+2.json").exists()
+    assert (grammar_run / "eval" / "frontier-kn5-lstm-default-test-n50-T1-seed1+2-no-greedy.json").exists()
 
 
 def test_two_processes_judge_what_one_does(grammar_run: Path, tmp_path: Path, report_of: Report) -> None:

@@ -53,7 +53,7 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
-    settings["prior_temperature"] = 0.5
+    settings |= {"prior_temperature": 0.5, "label": "sports"}
     reports = {
         name: json.loads((OLD / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("views", "directions")
@@ -77,7 +77,7 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     assert found["views"] == ["--run", "runs/run-0.1.0", "-n", "12"]
     assert found["generate"][2:] == [
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
-        *("--prior-temperature", "0.5"),
+        *("--prior-temperature", "0.5", "--label", "sports"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
 
@@ -87,3 +87,16 @@ def test_a_stopped_run_is_repeated_up_to_where_it_stopped(tmp_path: Path) -> Non
         progress = {"step": 123, "epoch": 1, "seconds": 9.0, "finished": finished}
         words = commands_on(write_run(tmp_path / name, config=preset("quick"), progress=progress))[0]
         assert words == ["train", "CORPUS", *expected, "--out", f"runs/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "named"),
+    [
+        ({"name": "mine", "origin": "directory"}, "./mine"),
+        ({"name": "ag_news", "origin": "directory", "source": "hf:fancyzhx/ag_news"}, "hf:fancyzhx/ag_news"),
+        ({"name": "Grammar,n=5", "origin": "directory", "source": "new_corpus:Grammar,n=5"}, "new_corpus:Grammar,n=5"),
+        ({"name": "reviews", "origin": "directory", "source": "/home/ann/reviews.csv"}, "reviews.csv"),
+    ],
+)
+def test_a_text_that_was_imported_is_named_by_where_it_came_from(corpus: dict[str, str], named: str) -> None:
+    assert shlex.split(training_command(preset("quick"), corpus, "runs/some"))[2] == named

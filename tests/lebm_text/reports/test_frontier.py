@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lebm_text.checks import from_plain
 from lebm_text.reports.drawing import hover_texts, picture_formats
-from lebm_text.reports.frontier import Frontier, Point, RealPoint, plot_frontiers
+from lebm_text.reports.frontier import Frontier, FrontierSettings, Point, RealPoint, plot_frontiers
 from lebm_text.reports.judged import CorpusSplit
 
 pytest.importorskip("matplotlib")
@@ -111,3 +112,19 @@ def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp
     assert "<!-- 500 -->" in whole
     assert "<!-- 12 -->" in close
     assert "<!-- 12 -->" not in whole.partition("<!-- 500 -->")[2]  # over decades the labels would run into each other
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "frontier-kn5-default-test"),
+        ({"device": "cpu", "split": "valid"}, "frontier-kn5-default-valid"),
+        ({"n": 50, "temperatures": (1.0, 0.5), "seeds": (1, 2)}, "frontier-kn5-default-test-n50-T1+0.5-seed1+2"),
+        ({"greedy": False, "fed": True}, "frontier-kn5-default-test-no-greedy-fed"),
+        ({"prior_temperature": 0.25, "lm": "kn3"}, "frontier-kn3-default-test-prior-temperature0.25"),
+        ({"judge_seeds": 3, "lm": "lstm"}, "frontier-lstm-default-test-judge-seeds3"),
+        ({"lm": "tests.lebm_text.test_plugins:Pairs"}, "frontier-pairs-0.5-default-test"),
+    ],
+)
+def test_reports_of_other_figures_have_other_names(changes: dict[str, Any], name: str) -> None:
+    assert FrontierSettings(**changes).file_name("frontier") == name

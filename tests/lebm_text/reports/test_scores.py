@@ -173,3 +173,13 @@ def test_the_first_lines_are_scored_before_the_rest_is_read() -> None:
 
     next(score_lines(Scorer(tiny_model(), ScoreSettings(n_draws=1)), lines()))
     assert len(taken) <= 16
+
+
+def test_inference_without_a_chain_draws_as_often_as_is_asked_for() -> None:
+    """A plug-in need not have a chain, nor a density of what it draws."""
+    named = tiny_model(kind="tests.lebm_text.test_plugins:Constant")
+    model = LatentEBM(named.config.with_plugins(trust_plugins=True), named.tokenizer, named.model)
+    encoder: Any = model.model.encoder
+    expected = model.log_joint(["a dog"], encoder(torch.ones(1, 1)).detach())
+    (score,) = known(Scorer(model, ScoreSettings(n_draws=3))(["a dog"]))
+    assert -score.score == pytest.approx(expected.item(), abs=1e-4)

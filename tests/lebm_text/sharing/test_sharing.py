@@ -266,3 +266,15 @@ def test_classes_of_a_stranger_are_not_imported(hub: FakeHub, monkeypatch: pytes
         LatentEBM.from_pretrained("ann/mixture")
     again = LatentEBM.from_pretrained("ann/mixture", device="cpu", trust_plugins=True)
     assert again.generate(3).sentences == model.generate(3).sentences
+
+
+def test_what_is_no_failure_of_the_exchange_is_not_called_one(
+    hub: FakeHub, tiny: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise TypeError("a fault in the card")
+
+    monkeypatch.setattr("lebm_text.sharing.push.card", broken)
+    with pytest.raises(TypeError, match="a fault in the card"):
+        push(tiny, "ann/tiny")
+    assert hub.repositories == {}

@@ -229,3 +229,12 @@ def test_a_checkpoint_that_fits_no_run_is_one_line(run: Path, path: str, value: 
     with pytest.raises(InputError, match=r"no checkpoint of a training|does not fit this run") as refused:
         train(out=run, resume=True, device="cpu")
     assert "\n" not in str(refused.value)
+
+
+def test_a_corpus_whose_name_has_a_dot_is_resumed_by_its_name(corpus: Corpus, tmp_path: Path) -> None:
+    place = tmp_path / "wiki-v1.0"
+    shutil.copytree(corpus.splits["train"].path.parent, place)
+    train(place, out=tmp_path / "run", config=_config(), device="cpu", max_steps=1)
+    train(place, out=tmp_path / "run", resume=True, device="cpu", max_steps=2)
+    with pytest.raises(InputError, match=r"was trained on wiki-v1\.0, not on wiki-v1"):
+        train("wiki-v1", out=tmp_path / "run", resume=True, device="cpu")
