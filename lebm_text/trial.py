@@ -58,7 +58,9 @@ def _try_prior(named: str, prior: Prior) -> None:
     _value(f"{named}: neg_energy", lambda: prior.neg_energy(z), (_N,))
     _value(f"{named}: sample({_N}, rng)", lambda: prior.sample(_N, _stream()), (_N, prior.latent_dim))
     log_z = called(f"{named}: log_z", prior.log_z)
-    if log_z is not None and not (isinstance(log_z, (int, float)) and not isinstance(log_z, bool) and math.isfinite(log_z)):
+    if log_z is not None and not (
+        isinstance(log_z, (int, float)) and not isinstance(log_z, bool) and math.isfinite(log_z)
+    ):
         raise InputError(f"{named}: log_z must be a finite number, or None if it is not known, got {log_z!r}")
 
 

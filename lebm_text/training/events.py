@@ -70,6 +70,13 @@ _HEADLINES = {
 }
 
 
+_FEW, _SMALL_BATCH = 500, 32
+_HINT = (
+    "so few updates write poor sentences; for a small text: --set training.batch_size=32 "
+    "--set training.batch_tokens=1024 --set training.learning_rate=0.003"
+)
+
+
 def describe_event(event: Event) -> list[str]:
     """The lines that tell a person of `event`; none for an event that is not worth one."""
     describe = _DESCRIPTIONS.get(event.kind)
@@ -78,6 +85,7 @@ def describe_event(event: Event) -> list[str]:
 
 def _start(data: Mapping[str, Any]) -> list[str]:
     resumed = f", from update {data['step']:,} on" if data["step"] else ""
+    few = not resumed and data["n_steps"] < _FEW and data["batch_size"] > _SMALL_BATCH
     return [
         f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
         f"vocabulary {data['vocab_size']:,}",
@@ -85,6 +93,7 @@ def _start(data: Mapping[str, Any]) -> list[str]:
         f"{data['threads']} thread{'s' * (data['threads'] != 1)}"
         + (f" in each of {data['processes']} processes" if data["processes"] > 1 else ""),
         f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
+        *([_HINT] if few else []),
     ]
 
 

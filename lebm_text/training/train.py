@@ -317,6 +317,7 @@ class _Session:
             "n_parameters": sum(p.numel() for p in self.model.parameters()),
             "steps_per_epoch": loop.steps_per_epoch,
             "n_steps": loop.n_steps,
+            "batch_size": settings.batch_size,
             "step": loop.position.step,
             "device": str(self.device),
             "precision": settings.precision,

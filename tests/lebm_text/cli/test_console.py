@@ -29,6 +29,7 @@ START = Event(
         "n_parameters": 7_000_000,
         "steps_per_epoch": 658,
         "n_steps": 13160,
+        "batch_size": 64,
         "step": 0,
         "device": "cpu",
         "precision": "fp32",
@@ -48,6 +49,17 @@ def test_lines_tell_sizes_and_place() -> None:
     for part in ("ptb", "42,068 sentences", "929,589 tokens", "7,000,000 parameters", "cpu", "fp32", "13,160 updates"):
         assert part in text
     assert "from update" not in text
+
+
+def test_few_updates_are_told_with_what_suits_a_small_text() -> None:
+    def hinted(**changes: int) -> bool:
+        lines = describe_event(Event("start", {**START.data, **changes}))
+        return "training.batch_size=32" in "\n".join(lines)
+
+    assert hinted(n_steps=440)
+    assert not hinted(n_steps=738)
+    assert not hinted(n_steps=440, batch_size=32)
+    assert not hinted(n_steps=440, step=20)
 
 
 def test_resumed_run_says_where_it_goes_on() -> None:
