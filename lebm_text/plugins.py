@@ -153,7 +153,10 @@ def as_recorded(environment: Path) -> Iterator[None]:
     with suppress(InputError):
         recorded = read_json(environment).get("plugins")
     entries = recorded if isinstance(recorded, dict) else {}
-    packages = {what: entry for what, entry in entries.items() if isinstance(entry, dict) and entry.get("package")}
+    told = {what: entry for what, entry in entries.items() if isinstance(entry, dict)}
+    packages = {
+        what: entry for what, entry in told.items() if isinstance(entry.get("package"), str) and entry["package"]
+    }
     try:
         yield
     except MissingPlugin as error:

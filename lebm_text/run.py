@@ -25,6 +25,7 @@ from lebm_text.errors import InputError
 from lebm_text.plugins import as_recorded
 from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
+from lebm_text.text.description import CorpusDescription
 from lebm_text.text.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
 from lebm_text.writing import sweep
 
@@ -182,14 +183,23 @@ class Run:
             raise InputError(f"{self.path} has no {WEIGHTS}: training has not ended yet")
         return sha256_file(self.weights_file)
 
+    @cached_property
+    def described_corpus(self) -> CorpusDescription:
+        """What env.json says of the text that the run was trained on."""
+        try:
+            return CorpusDescription.read(self.environment.get("corpus"))
+        except InputError as error:
+            problem = f"is damaged: it does not say what text the run was trained on ({error})"
+            raise InputError(f"{self.environment_file} {problem}") from None
+
     @property
     def corpus_name(self) -> str:
         """Of the text that the run was trained on."""
-        return str(self._described_corpus()["name"])
+        return self.described_corpus.name
 
     def corpus(self) -> Corpus:
         """The text that the run was trained on, unchanged. Raises InputError if it is gone."""
-        return find_again(self._described_corpus(), data_dir=self.data_dir, trust_plugins=self.trust_plugins)
+        return find_again(self.described_corpus, data_dir=self.data_dir, trust_plugins=self.trust_plugins)
 
     def model(self, *, device: str = "auto", precision: str = "fp32") -> LatentEBM:
         """The trained model; see `LatentEBM.from_pretrained`."""
@@ -249,12 +259,6 @@ class Run:
     @cached_property
     def _present_weights(self) -> str | None:
         return self.weights_sha256 if self.weights_file.is_file() else None
-
-    def _described_corpus(self) -> dict[str, Any]:
-        described = self.environment.get("corpus")
-        if not isinstance(described, dict):
-            raise InputError(f"{self.environment_file} is damaged: it does not say what text the run was trained on")
-        return described
 
     def _noted(self, read: Callable[[Path], T], path: Path) -> T | None:
         """What `read` reads from `path`, or None and a note."""

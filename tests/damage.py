@@ -1,8 +1,10 @@
-"""Campaigns of damaged files: each is read in a child of this process, whose end, whatever it is, is counted."""
+"""Damaged files. Of campaigns each is read in a child of this process, whose end, whatever it is, is counted."""
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lebm_text.errors import InputError
 
@@ -57,3 +60,34 @@ def counts_of(module: str, n: int, seed: int, directory: Path) -> dict[str, int]
     assert finished.returncode == 0, finished.stderr
     counts: dict[str, int] = json.loads(finished.stdout)
     return counts
+
+
+def damages(plain: Any) -> Iterator[Any]:
+    """Copies of a JSON value: in each one of its parts, at any depth, is gone or a value of another kind."""
+    others: tuple[Any, ...] = (None, 5, math.nan, "a\0\ud800", [], {"x": {}})
+    keys = list(plain) if isinstance(plain, dict) else range(len(plain)) if isinstance(plain, list) else []
+    for key in keys:
+        for other in others:
+            changed = copy.copy(plain)
+            changed[key] = other
+            yield changed
+        changed = copy.copy(plain)
+        del changed[key]
+        yield changed
+        for inner in damages(plain[key]):
+            changed = copy.copy(plain)
+            changed[key] = inner
+            yield changed
+
+
+def refused(path: Path, plain: Any, read: Callable[[], object]) -> int:
+    """How many of the `damages` of `plain`, written to `path`, `read` refuses in one line; it may read the others."""
+    n = 0
+    for damaged in damages(plain):
+        path.write_text(json.dumps(damaged))
+        try:
+            read()
+        except InputError as error:
+            assert "\n" not in str(error), damaged
+            n += 1
+    return n

@@ -217,12 +217,12 @@ def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
 
 def _tuning(results: Results) -> str:
     lines = []
-    for name, row in results.tuning.items():
-        for number, trial in enumerate(row["trials"], 1):
-            changed = ", ".join(f"{key}={value}" for key, value in trial["settings"].items())
-            mark = "**taken**" if number == row["chosen"] else ""
-            figures = [f"{trial[key]:.2f}" for key in ("fppl", "rppl", "score")]
-            lines.append([name, changed, f"{trial['epochs']:g}", f"{trial['seconds'] / 60:.1f}", *figures, mark])
+    for name, choice in results.tuning.items():
+        for number, trial in enumerate(choice.trials, 1):
+            changed = ", ".join(f"{key}={value}" for key, value in trial.settings.items())
+            mark = "**taken**" if number == choice.chosen else ""
+            figures = [f"{figure:.2f}" for figure in (trial.fppl, trial.rppl, trial.score)]
+            lines.append([name, changed, f"{trial.epochs:g}", f"{trial.seconds / 60:.1f}", *figures, mark])
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
     return (
         f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every row. The "
@@ -233,7 +233,7 @@ def _tuning(results: Results) -> str:
 
 
 def _elsewhere(results: Results) -> str:
-    places = dict.fromkeys(row["from"] for row in results.tuning.values() if "from" in row)
+    places = dict.fromkeys(choice.source for choice in results.tuning.values() if choice.source is not None)
     return "" if not places else f" These choices, and their figures, are of another experiment: {', '.join(places)}."
 
 
@@ -241,7 +241,7 @@ def _cost(results: Results) -> str:
     rows = results.rows.values()
     lines = [[row["label"], _value(row["cost"]["epochs"], 1), _value(row["cost"]["minutes"], 1)] for row in rows]
     total = sum(step["seconds"] for step in results.log) / 3600
-    trials = sum(trial["seconds"] for row in results.tuning.values() for trial in row["trials"]) / 3600
+    trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
         f"## What it cost\n\n{_table(['row', 'epochs', 'minutes of updates a run'], lines)}\n\nUpdates of all trials: "
         f"{trials:.1f} h. All steps of the log, one after the other: {total:.1f} h."

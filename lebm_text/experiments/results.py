@@ -17,7 +17,6 @@ from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
-from lebm_text.store import read_json
 
 from .plan import Experiment, Row
 from .runner import LOG, TUNING
@@ -34,7 +33,7 @@ from .statistics import (
     share_interval,
 )
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
-from .tuning import last_validation, seconds_trained
+from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
 __all__ = ["MEANING", "Results", "gather"]
 
@@ -73,7 +72,7 @@ class Results:
     known: dict[str, dict[str, float]]
     distances: dict[str, dict[str, dict[str, Any] | None]]
     comparisons: list[dict[str, Any]]
-    tuning: dict[str, Any]
+    tuning: dict[str, Choice]
     signatures: list[str]
     environments: list[dict[str, Any]]
     missing: list[str]
@@ -81,7 +80,7 @@ class Results:
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"tuning": {name: choice.record() for name, choice in self.tuning.items()}}
 
 
 @dataclass
@@ -110,8 +109,8 @@ def gather(experiment: Experiment, root: Path) -> Results:
     different texts.
     """
     sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
-    tuning = read_json(root / TUNING) if (root / TUNING).is_file() else {}
-    chosen = {name: choice["chosen"] for name, choice in tuning.items()}
+    tuning = read_tuning(root / TUNING) if (root / TUNING).is_file() else {}
+    chosen = {name: choice.chosen for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
     trained = [seed.run for of_row in seeds.values() for seed in of_row.values() if seed.run is not None]
     _require_one_text(trained)

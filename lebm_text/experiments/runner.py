@@ -27,7 +27,7 @@ from typing import Any
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, adder, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, read_json
+from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import find_corpus
 from lebm_text.threads import default_threads
 
@@ -45,7 +45,7 @@ from .steps import (
     trial_directory,
     trial_report,
 )
-from .tuning import choose
+from .tuning import Choice, choose, read_tuning
 
 __all__ = ["LOG", "TUNING", "Failure", "Runner", "carry_out"]
 
@@ -99,7 +99,7 @@ class Runner:
         self.log = Log(self.root / LOG)
         self.threads = self.n_threads or default_threads(self.n_jobs)
 
-    def carry_out(self, choices: Mapping[str, Any] | None = None) -> None:
+    def carry_out(self, choices: Mapping[str, Choice] | None = None) -> None:
         """Tune, train and judge all rows; those that start from others after these. `choices`: in place of trials."""
         chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
         for rows in self.experiment.generations():
@@ -119,15 +119,15 @@ class Runner:
         for row in rows:
             if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
                 runs = [Run(trial_directory(self.root, row, number)) for number in _numbers(row)]
-                choices[row.name] = choose(runs, row.trials).record()
+                choices[row.name] = choose(runs, row.trials)
         return self.adopt(choices)
 
-    def adopt(self, choices: Mapping[str, Any]) -> dict[str, int]:
+    def adopt(self, choices: Mapping[str, Choice]) -> dict[str, int]:
         """Write these choices to tuning.json, those of other rows kept; returns the numbers of the chosen trials."""
         path = self.root / TUNING
-        others = read_json(path) if path.is_file() else {}  # of rows that an earlier, narrower command had
-        atomic_write_json(path, others | dict(choices))
-        return {name: choice["chosen"] for name, choice in choices.items()}
+        others = read_tuning(path) if path.is_file() else {}  # of rows that an earlier, narrower command had
+        atomic_write_json(path, {name: choice.record() for name, choice in (others | dict(choices)).items()})
+        return {name: choice.chosen for name, choice in choices.items()}
 
     def train_and_judge(self, chosen: Mapping[str, int], rows: Sequence[Row] | None = None) -> None:
         """Train and judge rows, or all, from every seed, the first seed of all rows first.
@@ -249,7 +249,7 @@ def carry_out(
     root: Path,
     budget: float | None = None,
     n_jobs: int = 1,
-    choices: Mapping[str, Any] | None = None,
+    choices: Mapping[str, Choice] | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
     on_progress: Progress = silent,

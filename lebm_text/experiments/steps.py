@@ -309,8 +309,4 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
 
 def text_of(run: Run) -> dict[str, str]:
     """Split → sha256 of the text that a run was trained on."""
-    try:
-        return {name: split["sha256"] for name, split in run.environment["corpus"]["splits"].items()}
-    except (KeyError, TypeError, AttributeError):
-        problem = "is damaged: it does not say what text the run was trained on"
-        raise InputError(f"{run.environment_file} {problem}") from None
+    return {name: split.sha256 for name, split in run.described_corpus.splits.items()}

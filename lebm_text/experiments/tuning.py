@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
 from lebm_text.reports.frontier import Frontier
 from lebm_text.run import Run
@@ -23,7 +24,7 @@ from lebm_text.store import read_json
 
 from .statistics import rppl_at
 
-__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "seconds_trained"]
+__all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "read_tuning", "seconds_trained"]
 
 
 @dataclass(frozen=True)
@@ -34,50 +35,73 @@ class Trial:
     """
 
     settings: dict[str, Any]
-    frontier: list[dict[str, float]]
     fppl: float
     rppl: float
     score: float
     epochs: float
     seconds: float
     last: dict[str, float]  # figures of the last validation in training
+    frontier: list[dict[str, float]] = field(default_factory=list)  # some tables are kept without
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A row's trials in order, and the number of the one with the least score, counted from 1."""
+    """A row's trials in order, and the number of the one with the least score, counted from 1.
 
+    `source`: the tuning.json of another experiment that all this is from.
+    """
+
+    chosen: int
     trials: tuple[Trial, ...]
-    number: int
+    source: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"chosen": self.number, "trials": [asdict(trial) for trial in self.trials]}
+        source = {} if self.source is None else {"from": self.source}
+        return {"chosen": self.chosen, "trials": [asdict(trial) for trial in self.trials], **source}
 
 
 def choose(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> Choice:
     """Of trials that lie in `runs`, each with its eval/tuning.json."""
     trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
     best = min(range(len(trials)), key=lambda index: trials[index].score)
-    return Choice(trials, best + 1)
+    return Choice(best + 1, trials)
 
 
-def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def read_tuning(path: Path) -> dict[str, Choice]:
+    """Row → what a tuning.json says of it. Raises InputError if the file cannot be read or is damaged."""
+    record = read_json(path)
+    try:
+        return {name: _read(name, plain) for name, plain in record.items()}
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Choice]:
     """Row → what the tuning.json of another corpus says of it, and that it is from there.
 
-    `trials`: of the rows that there must be. Raises InputError if a row is missing, or was chosen among other trials.
+    `trials`: of the rows that there must be. Raises InputError if a row is missing, or was chosen among other trials,
+    or as `read_tuning` does.
     """
-    record, found = read_json(path), {}
+    known, found = read_tuning(path), {}
     for name, settings in trials.items():
-        if name not in record:
+        if name not in known:
             raise InputError(f"{path} has no choice for row {name}")
-        tried = [trial["settings"] for trial in record[name]["trials"]]
+        tried = [trial.settings for trial in known[name].trials]
         if tried != [dict(changed) for changed in settings]:
             raise InputError(f"{path} chose among other trials of row {name} than this experiment has: {tried}")
-        if record[name]["chosen"] not in range(1, len(tried) + 1):
-            raise InputError(f"{path} is damaged: row {name} has no trial {record[name]['chosen']}")
-        found[name] = record[name] | {"from": str(path)}
+        found[name] = replace(known[name], source=str(path))
     return found
+
+
+def _read(name: str, plain: object) -> Choice:
+    """The inverse of `Choice.record`."""
+    if isinstance(plain, Mapping):
+        plain = {**plain, "source": plain.get("from")}
+    choice = from_plain(Choice, plain, name)
+    if not 1 <= choice.chosen <= len(choice.trials):
+        raise InputError(f"row {name} has no trial {choice.chosen}")
+    return choice
 
 
 def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
@@ -87,7 +111,7 @@ def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
     ]
     score, fppl, rppl = _least(frontier, report.real[0].ppl)
     last, epochs = last_validation(run)
-    return Trial(dict(changed), frontier, fppl, rppl, score, epochs, seconds_trained(run), last)
+    return Trial(dict(changed), fppl, rppl, score, epochs, seconds_trained(run), last, frontier)
 
 
 def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float, float, float]:

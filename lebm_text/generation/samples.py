@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lebm_text import __version__
+from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, counter, silent
@@ -56,6 +57,33 @@ class Decoding:
         guidance = f",guidance={self.guidance:g}" if self.guidance != 1 else ""
         latents = f",z={self.latents}" if self.latents != "prior" else ""
         return ("greedy" if self.decode == "greedy" else f"T={self.temperature:g}") + prior + guidance + latents
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Of those of generation what others read."""
+
+    n: int = 0
+    seed: int | None = None
+    decode: str | None = None
+    temperature: float | None = None
+    prior_temperature: float | None = None
+    guidance: float | None = None
+    latents: str | None = None
+
+
+@dataclass(frozen=True)
+class _Rates:
+    truncated: float
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the record of a text must say: of `_describe` what others read."""
+
+    signature: str
+    settings: _Settings
+    rates: _Rates
 
 
 @dataclass(frozen=True)
@@ -151,7 +179,7 @@ def read_samples(
         column: of the file, that holds the sentences; None: `text`, `sentence`, or the only one with strings.
 
     Raises:
-        InputError: it cannot be read, is empty, has no such column, or has fewer sentences.
+        InputError: it cannot be read, is empty, has no such column, or has fewer sentences; its record is damaged.
     """
     path = source if isinstance(source, Path) else None
     if isinstance(source, Path):
@@ -168,8 +196,13 @@ def read_samples(
         record = read_json(record_file(path))
     if record.get("sha256") != sha256:
         return SampledText(sentences[:n], label, path, sha256, tokenizer=tokenizer)
-    truncated = record["rates"]["truncated"] if n in (None, len(sentences)) else None
-    signature = record["signature"].rpartition("|v:")[0]
+    try:
+        made = from_plain(_Record, record)
+    except InputError as error:
+        advice = "make the samples again, or delete this file to have them judged as a text from elsewhere"
+        raise InputError(f"{path}.json is damaged: {error}; {advice}") from None
+    truncated = made.rates.truncated if n in (None, len(sentences)) else None
+    signature = made.signature.rpartition("|v:")[0]
     return SampledText(sentences[:n], label, path, sha256, record["settings"], truncated, signature, tokenizer)
 
 
@@ -270,8 +303,11 @@ def _newest(run: Run, n: int) -> Path | None:
 
 
 def _settings(run: Run, record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How samples with this record were made; empty if they are not of the run's present weights."""
+    """How samples with this record were made; empty if it is damaged, or they are not of the run's present weights."""
     if record.get("weights_sha256") != run.weights_sha256:
         return {}
-    settings: Mapping[str, Any] = record.get("settings", {})
-    return {**_USUAL, **settings}
+    try:
+        from_plain(_Record, record)
+    except InputError:
+        return {}
+    return {**_USUAL, **record["settings"]}

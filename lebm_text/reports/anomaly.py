@@ -208,9 +208,8 @@ def _foreign_text(run: Run, corpus: Corpus) -> str | None:
     """The name of what a run was trained on, if that is known and another text than that of the corpus."""
     if not run.environment_file.is_file():
         return None
-    described = run.environment.get("corpus", {})
-    own = described.get("splits", {}).get("train", {}).get("sha256")
-    return None if own == corpus.splits["train"].sha256 else str(described.get("name", "an unknown text"))
+    described = run.described_corpus
+    return None if described.splits["train"].sha256 == corpus.splits["train"].sha256 else described.name
 
 
 def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:

@@ -34,6 +34,8 @@ _FIELDS = (
     ("BLEU", "BLEU of samples against real text"),
     ("distinct", "shares of different n-grams, and of repeated ones within sentences"),
     (r"seq-rep-(\d)", "share of {0}-grams that their sentence had before"),
+    ("in-train", "shares of n-grams that the training text has, too"),
+    ("occurrences", "an n-gram counts as often as it occurs"),
     ("samples", "generated sentences"),
     ("reconstruct", "sentences passed through the latent space and back"),
     ("interpolate", "sentences on the way between two sentences"),
@@ -82,6 +84,8 @@ _FIELDS = (
     (rf"prior_T={_NUMBER}", "the prior was sampled at temperature {0}"),
     (r"prior_steps=(\d+)", "the prior's chain had {0} steps, not its own number"),
     (r"label=(.*)", "z was drawn for the class {0}"),
+    (r"z=posterior\(train\)", "z came from the posterior of training sentences: what a perfect prior would give"),
+    (r"z=chain-x(\d+)", "z came from chains of the prior with {0} times their steps"),
     (rf"guidance={_NUMBER}", "what z says was followed {0} times as closely as the model does"),
     (r"(\d)-gram samples", "drawn from a {0}-gram model of the training text"),
     (r"training text(?:, words shuffled)?|words shuffled", "real training text, for calibration"),
@@ -135,7 +139,11 @@ _FIELDS = (
     (r"v:(.*)", "lebm-text {0}"),
 )
 _PATTERNS = tuple((re.compile(re.escape(p) if p == "z:p(z|x)" else p), meaning) for p, meaning in _FIELDS)
-_WHOLE = re.compile(r"density:.*|AUROC,AUPRC|\d+ sentences repeated")
+# With commas of its own, such as those of a corpus's or a file's name; a number of sentences may follow.
+_WHOLE = re.compile(
+    r"((?:density|orders|train|test|text|positive|negative|samples):(?!samples\().*?"
+    r"|AUROC,AUPRC|\d+ sentences repeated)(?:\((n=\d+)\))?"
+)
 _NESTED = re.compile(r"((?:[\w_-]+:)?[^(),:|]*)\((.*)\)", re.DOTALL)
 
 
@@ -160,8 +168,10 @@ def split_fields(text: str, at: str) -> list[str]:
 
 
 def _read(part: str) -> Iterator[Field]:
-    if _WHOLE.fullmatch(part):
-        yield Field(part, _meaning(part))
+    if (whole := _WHOLE.fullmatch(part)) is not None:
+        yield Field(whole[1], _meaning(whole[1]))
+        if whole[2]:
+            yield Field(whole[2], _meaning(whole[2]), inside=True)
         return
     head, *others = split_fields(part, ",")
     name, _, inside = head.partition(":")

@@ -46,7 +46,7 @@ def card(run: Run, repository: str, licence: str) -> str:
     from huggingface_hub import ModelCardData
 
     model, config = run.model(device="cpu"), run.config
-    corpus = run.environment["corpus"] if run.environment_file.is_file() else {}
+    corpus = run.described_corpus.to_json() if run.environment_file.is_file() else {}
     entry = registry.REGISTRY.get(corpus.get("name", ""))
     source = str(corpus.get("source", ""))
     metadata = ModelCardData(

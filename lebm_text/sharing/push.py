@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lebm_text.errors import InputError
 from lebm_text.run import ENVIRONMENT, PUBLISHED, REPORTS, Run
 from lebm_text.store import atomic_write_json, atomic_write_text
+from lebm_text.text.description import CorpusDescription
 from lebm_text.text.parts import HUB
 
 from .card import card
@@ -87,17 +88,18 @@ def export(run: Run, directory: Path, name: str, licence: str = UNKNOWN_LICENCE)
         if (run.path / each).is_file() and each != ENVIRONMENT:
             shutil.copyfile(run.path / each, directory / each)
     if run.environment_file.is_file():
-        atomic_write_json(directory / ENVIRONMENT, _without_machine(run.environment))
+        atomic_write_json(directory / ENVIRONMENT, _without_machine(run))
     atomic_write_text(directory / CARD, text)
 
 
-def _without_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+def _without_machine(run: Run) -> dict[str, Any]:
     """env.json without paths, names of processors and the like; the text is one that is looked for by its name."""
-    shared = {key: environment[key] for key in _SHARED if key in environment}
-    corpus = environment["corpus"]
-    origin = corpus["origin"] if corpus["origin"] in ("directory", "package") else "fetched"
-    splits = {
-        split: {**described, "path": f"{corpus['name']}/{split}.txt"} for split, described in corpus["splits"].items()
-    }
-    source = {"source": corpus["source"]} if str(corpus.get("source")).startswith(HUB) else {}
-    return {**shared, "corpus": {"name": corpus["name"], "origin": origin, **source, "splits": splits}}
+    corpus = run.described_corpus
+    public = CorpusDescription(
+        corpus.name,
+        corpus.origin if corpus.origin in ("directory", "package") else "fetched",
+        {name: replace(split, path=f"{corpus.name}/{name}.txt") for name, split in corpus.splits.items()},
+        corpus.source if corpus.source is not None and corpus.source.startswith(HUB) else None,
+    )
+    shared = {key: run.environment[key] for key in _SHARED if key in run.environment}
+    return {**shared, "corpus": public.to_json()}

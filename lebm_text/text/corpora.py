@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 
+from .description import CorpusDescription
 from .fetching import corpora_directory, fetch, is_offline, read_manifest
 from .importing import import_text
 from .making import is_made, make_corpus
@@ -58,7 +59,7 @@ class Corpus:
     made_by: Mapping[str, str | None] | None = None  # a class of others, and its package's version
 
     def describe(self) -> dict[str, object]:
-        """What repeats a run needs to know, ready for JSON."""
+        """What repeats a run needs to know, ready for JSON: a `CorpusDescription`."""
         splits = {
             name: {"path": str(s.path), "sha256": s.sha256, "n_sentences": s.n_sentences, "n_words": s.n_words}
             for name, s in self.splits.items()
@@ -130,25 +131,25 @@ def require_known(
     )
 
 
-def find_again(described: Mapping[str, Any], *, data_dir: Path | None = None, trust_plugins: bool = False) -> Corpus:
-    """The corpus of a run, from what `Corpus.describe` wrote of it: found where it was, and unchanged.
+def find_again(described: CorpusDescription, *, data_dir: Path | None = None, trust_plugins: bool = False) -> Corpus:
+    """The corpus of a run, from what is recorded of it: found where it was, and unchanged.
 
     `data_dir` is where to look instead; a corpus that was a directory is then looked for there by its name.
     Raises InputError if a split is gone or no longer the same text.
     """
-    name, before = described["name"], Path(described["splits"]["train"]["path"]).parent
-    if described["origin"] == "directory":
+    name, before = described.name, Path(described.splits["train"].path).parent
+    if described.origin == "directory":
         directory = before if data_dir is None else data_dir / name
-        name = described.get("source", str(directory)) if not directory.is_dir() else str(directory)
-    elif described["origin"] == "data-dir" and data_dir is None:
+        name = str(directory) if directory.is_dir() or described.source is None else described.source
+    elif described.origin == "data-dir" and data_dir is None:
         data_dir = before.parent
     corpus = find_corpus(name, data_dir=data_dir, trust_plugins=trust_plugins)
-    for split, recorded in described["splits"].items():
+    for split, recorded in described.splits.items():
         found = corpus.splits[split]
-        if found.sha256 != recorded["sha256"]:
+        if found.sha256 != recorded.sha256:
             raise InputError(
                 f"{found.path} is not the text that the run began with (sha256 {found.sha256[:12]}…, expected "
-                f"{recorded['sha256'][:12]}…); name the data directory that holds {described['name']}"
+                f"{recorded.sha256[:12]}…); name the data directory that holds {described.name}"
             )
     return corpus
 

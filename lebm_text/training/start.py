@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lebm_text.checks import from_plain
 from lebm_text.config import Config
 from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
@@ -30,10 +30,27 @@ from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.training.checkpoint import load_weights
 from lebm_text.training.data import PreparedText
 
-__all__ = ["FirstWeights", "begin_directory", "first_weights", "located", "resolved"]
+__all__ = ["Begun", "FirstWeights", "begin_directory", "first_weights", "located", "resolved"]
 
 _ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
 _PREFIX = "generator."
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What env.json says that a run began with: the directory of another run, and the sha256 of its weights."""
+
+    run: str
+    weights_sha256: str
+
+    @classmethod
+    def of(cls, run: Run) -> Begun | None:
+        """None if it began with nothing. Raises InputError if env.json is damaged."""
+        plain = run.environment.get("init")
+        try:
+            return None if plain is None else from_plain(cls, plain, "init")
+        except InputError as error:
+            raise InputError(f"{run.environment_file} is damaged: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class FirstWeights:
             own[..., :others] = given[..., :others]
 
 
-def first_weights(config: Config, tokenizer: Tokenizer, begun: Mapping[str, Any] | None = None) -> FirstWeights | None:
+def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = None) -> FirstWeights | None:
     """What `config.training.init` names, if that is a run.
 
     Args:
@@ -83,13 +100,13 @@ def first_weights(config: Config, tokenizer: Tokenizer, begun: Mapping[str, Any]
     init = config.training.init
     if init is None or init == "lm":
         return None
-    run = Run(Path(begun["run"] if begun else init).resolve())
+    run = Run(Path(init if begun is None else begun.run).resolve())
     for name in _ALIKE:
         ours, theirs = getattr(config.model, name), getattr(run.config.model, name)
         if ours != theirs:
             raise InputError(f"training.init: model.{name} is {theirs} in {run} and {ours} here; it must be the same")
     sha256 = run.weights_sha256
-    if begun and begun["weights_sha256"] != sha256:
+    if begun is not None and begun.weights_sha256 != sha256:
         raise InputError(f"training.init: the weights in {run} are not those that this run began with")
     tensors, notes = load_weights(run.weights_file)
     if notes.get("tokenizer", run.tokenizer.fingerprint()) != tokenizer.fingerprint():
@@ -143,6 +160,6 @@ def begin_directory(
     if text.labels.sha256 is not None:
         environment["labels_sha256"] = text.labels.sha256
     if first is not None:
-        environment["init"] = {"run": str(first.run), "weights_sha256": first.sha256}
+        environment["init"] = asdict(Begun(str(first.run), first.sha256))
     atomic_write_json(run.environment_file, environment)
     atomic_write_json(run.config_file, config.to_dict())

@@ -38,7 +38,7 @@ from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.labels import labelled
 from lebm_text.training.loop import Limits, Position, TrainingLoop
-from lebm_text.training.start import FirstWeights, begin_directory, first_weights, located, resolved
+from lebm_text.training.start import Begun, FirstWeights, begin_directory, first_weights, located, resolved
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, can_select, selecting, validate
 
@@ -143,7 +143,7 @@ def train(
         settings, text = labelled(settings, text, run.environment.get("labels_sha256") if resume else None)
         first = None
         if checkpoint is None:  # which has all weights
-            first = first_weights(settings, text.tokenizer, run.environment.get("init") if resume else None)
+            first = first_weights(settings, text.tokenizer, Begun.of(run) if resume else None)
         state = None if checkpoint is None else checkpoint.state
         _require_alike(processes, settings, text, [state, None if first is None else first.sha256])
         begun = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import re
@@ -30,7 +31,9 @@ from lebm_text.plugins import MissingPlugin, trusted
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
-from lebm_text.text.corpora import find_corpus
+from lebm_text.text.corpora import find_again, find_corpus, labelled_split
+from lebm_text.text.description import CorpusDescription
+from lebm_text.text.registry import SPLITS
 from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
 from lm_eval.lists import fppl
 from lm_eval.perplexity import SentenceScores
@@ -295,6 +298,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+@pytest.mark.parametrize("plugins", [5, {"model.prior": 5}, {"model.prior": {"package": 5}}, {"x": {"package": ""}}])
+def test_packages_that_are_not_known_are_not_asked_for(tmp_path: Path, plugins: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(toy_config().to_dict()))
+    (tmp_path / "env.json").write_text(json.dumps({"plugins": plugins}))
+    assert read_config(tmp_path) == toy_config()
+
+
 def test_a_registered_class_is_used_by_its_name_recorded_and_missed(
     installed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -333,10 +343,9 @@ def test_a_file_alone_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(InputError, match="--trust-plugins"):
             config.with_plugins()
     described: dict[str, Any] = {"name": "A", "origin": "directory", "source": "never_imported:A"}
-    from lebm_text.text.corpora import find_again
-
+    split = {"path": str(tmp_path / "gone" / "train.txt"), "sha256": "", "n_sentences": 0, "n_words": 0}
     with pytest.raises(InputError, match=r"corpus = never_imported:A would import the module never_imported"):
-        find_again({**described, "splits": {"train": {"path": str(tmp_path / "gone" / "train.txt")}}})
+        find_again(CorpusDescription.read(described | {"splits": dict.fromkeys(SPLITS, split)}))
 
 
 def test_a_command_imports_the_class_of_a_run_where_it_is_told_to(
@@ -447,14 +456,12 @@ class Lines(Section):
 
 
 def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
-    from lebm_text.text.corpora import find_again, labelled_split
-
     corpus = find_corpus(f"{HERE}:Lines,n=6")
     assert (corpus.name, corpus.splits["train"].n_sentences) == ("Lines,n=6", 6)
     assert labelled_split(corpus, "test")[0] == ("a b b", "x")
     described = corpus.describe()
     assert described["made_by"]["class"] == f"{HERE}:Lines"  # type: ignore[index]
-    assert find_again(described).splits["valid"].sha256 == corpus.splits["valid"].sha256
+    assert find_again(CorpusDescription.read(described)).splits["valid"].sha256 == corpus.splits["valid"].sha256
 
 
 @pytest.mark.parametrize(

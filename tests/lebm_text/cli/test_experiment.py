@@ -70,6 +70,9 @@ def test_a_plan_reads_the_choices(capsys: pytest.CaptureFixture[str], tmp_path: 
     arguments = ["experiment", "table1", "--plan", "--choices", str(tmp_path / "tuning.json")]
     assert main(arguments) == 2
     assert "no choice for row" in one_line(capsys)
+    (tmp_path / "tuning.json").write_text('{"lm": 5}')
+    assert main(arguments) == 2
+    assert "lm must be an object, got 5" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

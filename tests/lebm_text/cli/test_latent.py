@@ -94,9 +94,11 @@ def test_a_split_without_a_sentence_that_fits_is_refused(
 
 
 def test_damaged_runs_are_one_line(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (grammar_run / "env.json").write_text("{}")
-    assert main(["views"]) == 2
-    assert "does not say what text" in one_line(capsys)
+    for said in ("{}", '{"corpus": {}}', '{"corpus": {"name": "kjv"}}', '{"corpus": {"name": 5}}'):
+        (grammar_run / "env.json").write_text(said)
+        for command in (["views"], ["neighbours", "cat"], ["train", "--resume", str(grammar_run)]):
+            assert main(command) == 2
+            assert "does not say what text" in one_line(capsys)
     (grammar_run / "config.json").write_text('{"texts": {}}')
     assert main(["views"]) == 2
     assert one_line(capsys)

@@ -210,6 +210,16 @@ def test_samples_of_another_decoding_or_too_few_are_not_taken(grammar_run: Path,
     assert result["samples"]["n_sentences"] == 400
 
 
+def test_a_damaged_sidecar_is_one_line(
+    grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "sam.txt"
+    text.write_text("the cat sees a dog\n")
+    (tmp_path / "sam.txt.json").write_text(json.dumps({"sha256": sha256_file(text)}))
+    assert main(["fppl", "--lm", "kn5", "--samples", str(text), "--corpus", str(grammar_corpus)]) == 2
+    assert "sam.txt.json is damaged: signature is missing" in one_line(capsys)
+
+
 def test_sidecar_of_another_text_says_nothing(grammar_run: Path, report_of: Report) -> None:
     report_of("fppl", "--lm", "kn5", "-n", "50")
     path = grammar_run / "samples" / "n50-T1-seed1.txt"

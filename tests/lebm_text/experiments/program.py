@@ -24,7 +24,12 @@ from lm_eval.embedding import EmbeddingScore
 
 REAL = 4.0
 SHA256 = {"train": "1", "valid": "2", "test": "3"}
-CORPUS = {"name": "toy", "splits": {name: {"sha256": sha256} for name, sha256 in SHA256.items()}}
+SPLIT = {"path": "toy.txt", "n_sentences": 9, "n_words": 9}
+CORPUS = {
+    "name": "toy",
+    "origin": "directory",
+    "splits": {name: SPLIT | {"sha256": sha256} for name, sha256 in SHA256.items()},
+}
 OLD = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval"  # whole reports, whose figures are replaced
 
 

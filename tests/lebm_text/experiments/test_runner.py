@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,12 @@ from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.steps import Log, Report, Step, Training
-from lebm_text.experiments.tuning import choose, read_choices
+from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 
+from ...damage import refused
 from .program import SHA256, Program, carry_out, experiment, frontier, runner, started
 
 
@@ -127,7 +130,7 @@ def test_the_least_score_is_sought_along_the_frontier(
         (run / "metrics.jsonl").touch()
     choice = choose([Run(run) for run in runs], [{}] * len(runs))
     assert [trial.score for trial in choice.trials] == pytest.approx(scores)
-    assert choice.number == best
+    assert choice.chosen == best
     assert [len(trial.frontier) for trial in choice.trials] == [len(frontier) for frontier in frontiers]
 
 
@@ -267,6 +270,52 @@ def test_a_choice_that_there_is_not_is_refused(tmp_path: Path, monkeypatch: pyte
     path.write_text(path.read_text().replace('"chosen": 2', '"chosen": 0'))
     with pytest.raises(InputError, match="no trial 0"):
         read_choices(path, TRIALS)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"lm": 5}, "lm must be an object, got 5"),
+        ({"lm": {"trials": []}}, "lm.chosen is missing"),
+        ({"lm": {"chosen": 1, "trials": [{"settings": {"model.dropout": 0.0}}]}}, "lm.trials[0].fppl is missing"),
+    ],
+)
+def test_what_is_wrong_with_choices_is_said(tmp_path: Path, change: dict[str, Any], wrong: str) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(json.dumps(change))
+    for read in (lambda: read_choices(path, TRIALS), lambda: gather(experiment(), tmp_path)):
+        with pytest.raises(InputError) as error:
+            read()
+        assert str(error.value) == f"{path} is damaged: {wrong}"
+
+
+CHOICE = Choice(1, (Trial({"model.dropout": 0.5}, 5.0, 6.0, 5.5, 2.0, 90.0, {"valid_ppl": 5.0}, [{"fppl": 5.0}]),))
+
+
+def test_no_damage_of_choices_is_a_traceback(tmp_path: Path) -> None:
+    path, results = tmp_path / "tuning.json", gather(experiment(), tmp_path)
+
+    def read() -> None:
+        found = replace(results, tuning=read_choices(path, {"lm": [{"model.dropout": 0.5}]}))
+        assert markdown(found, "") and json.dumps(found.record())
+
+    assert refused(path, {"lm": CHOICE.record()}, read) > 50
+
+
+def test_choices_are_written_as_they_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "tuning.json"
+    for choice in (CHOICE, replace(CHOICE, source="elsewhere")):
+        path.write_text(json.dumps({"lm": choice.record()}))
+        assert read_tuning(path) == {"lm": choice}
+        assert gather(experiment(), tmp_path).record()["tuning"] == {"lm": choice.record()}
+    assert choice.record()["from"] == "elsewhere"
+    taken = read_choices(path, {"lm": [{"model.dropout": 0.5}]})["lm"]
+    assert taken == replace(CHOICE, source=str(path))
+
+
+def test_tables_that_are_kept_can_be_chosen_from() -> None:
+    tables = Path(__file__).parents[3] / "docs" / "tables"
+    assert all(read_tuning(path) for path in tables.rglob("tuning.json"))
 
 
 def test_a_run_on_another_text_is_refused_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ import pytest
 from lebm_text.errors import InputError
 from lebm_text.text import gathering, importing, parts
 from lebm_text.text.corpora import find_again, find_corpus, labelled_split
+from lebm_text.text.description import CorpusDescription
 from lebm_text.text.importing import RECORD, import_text
 from lebm_text.text.parts import name_of_source
 
@@ -422,7 +423,7 @@ def test_a_file_is_a_corpus_and_is_found_again(tmp_path: Path, cache: Path) -> N
     said, raw = corpus.notices
     assert "imported: 90 train, 5 valid, 5 test sentences" in said
     assert "capitals (--lowercase)" in raw and "punctuation attached (--tokenize)" in raw
-    described = json.loads(json.dumps(corpus.describe()))
+    described = CorpusDescription.read(json.loads(json.dumps(corpus.describe())))
     assert find_again(described).splits["test"].sha256 == corpus.splits["test"].sha256
     for file in corpus.splits["train"].path.parent.iterdir():
         file.unlink()

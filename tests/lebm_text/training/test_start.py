@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lebm_text.text.corpora import Corpus
 from lebm_text.training.checkpoint import load_weights
 from lebm_text.training.data import prepare_text
 from lebm_text.training.events import Event
-from lebm_text.training.start import FirstWeights
+from lebm_text.training.start import Begun, FirstWeights
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 
@@ -187,6 +188,16 @@ def test_a_run_starts_with_anothers_generator(
     null = run.model(device="cpu").model.prior.logdensity(torch.zeros(2, latent_dim)).detach()
     wanted = language_model.model(device="cpu").log_joint(sentences, torch.zeros(2, 0))
     assert gap(at_null - null, wanted) < 1e-5  # with z = 0 it is that language model
+
+
+@pytest.mark.parametrize(
+    ("init", "wrong"),
+    [({}, "init.run is missing"), (5, "init must be an object, got 5"), ({"run": 1, "weights_sha256": ""}, "got 1")],
+)
+def test_what_a_run_began_with_is_damaged(tmp_path: Path, init: Any, wrong: str) -> None:
+    (tmp_path / "env.json").write_text(json.dumps({"init": init}))
+    with pytest.raises(InputError, match=rf"env\.json is damaged: .*{wrong}"):
+        Begun.of(Run(tmp_path))
 
 
 def test_a_run_needs_the_other_until_its_first_checkpoint(

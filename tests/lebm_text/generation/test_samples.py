@@ -1,0 +1,79 @@
+"""The record beside a text of samples: what it says of the text is known of it, and damage is one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text.errors import InputError
+from lebm_text.generation.samples import _newest, read_samples
+from lebm_text.reports.texts import how_decoded
+from lebm_text.run import Run
+from lebm_text.store import sha256_file
+
+from ...damage import refused
+
+OLD = Path(__file__).parents[2] / "data" / "run-0.1.0"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    (tmp_path / "sam.txt").write_text("a cat\na dog\n")
+    return tmp_path / "sam.txt"
+
+
+def record(text: Path) -> dict[str, Any]:
+    settings = {"n": 2, "seed": 3, "decode": "sample", "temperature": 0.5, "top_k": 0}
+    return {
+        "sha256": sha256_file(text),
+        "signature": "samples(n=2,decode=sample,T=0.5)|prior:none|seed:3|v:1",
+        "settings": settings,
+        "rates": {"truncated": 0.25},
+    }
+
+
+def write(text: Path, values: dict[str, Any]) -> None:
+    text.with_name("sam.txt.json").write_text(json.dumps(values))
+
+
+def test_a_record_is_that_of_the_text(text: Path) -> None:
+    write(text, record(text))
+    found = read_samples(text)
+    assert (found.truncated_rate, found.signature[-6:]) == (0.25, "seed:3")
+    assert how_decoded(found)["temperature"] == 0.5
+    assert read_samples(text, 1).truncated_rate is None
+    write(text, {"sha256": "another"})
+    assert read_samples(text).signature == ""
+
+
+def test_what_a_record_lacks_is_said(text: Path) -> None:
+    write(text, {"sha256": sha256_file(text)})
+    with pytest.raises(InputError, match=r"sam\.txt\.json is damaged: signature is missing; make the samples again"):
+        read_samples(text)
+
+
+def test_no_damage_of_a_record_is_a_traceback(text: Path) -> None:
+    def read() -> None:
+        found = read_samples(text)
+        assert 0.5 * (how_decoded(found)["temperature"] or 1) > 0 or found.settings
+
+    assert refused(text.with_name("sam.txt.json"), record(text), read) > 30
+
+
+def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) -> None:
+    run = Run(shutil.copytree(OLD, tmp_path / "run"))
+    (run.path / "samples" / "kept.txt").unlink()
+    path = run.path / "samples" / "n20-T1-seed1.txt"
+    sidecar = path.with_name(f"{path.name}.json")
+    known = json.loads(sidecar.read_text())
+    known = {key: known[key] for key in ("signature", "settings", "rates", "weights_sha256")}
+    known["rates"] = {"truncated": 0.0}
+    sidecar.write_text(json.dumps(known))
+    assert _newest(run, 1) == path
+    assert refused(sidecar, known, lambda: _newest(run, 1)) == 0
+    sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"n": "many"}}))
+    assert _newest(run, 1) is None
