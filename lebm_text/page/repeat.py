@@ -52,7 +52,7 @@ def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_st
     """
     name, changes = nearest_preset(config)
     text, source = str(corpus.get("name", "CORPUS")), corpus.get("source")
-    if source is not None:
+    if isinstance(source, str):
         text = Path(source).name if Path(source).is_absolute() else source
     elif corpus.get("origin") == "directory":
         text = f"./{text}"

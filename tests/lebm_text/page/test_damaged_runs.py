@@ -123,6 +123,11 @@ def test_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert str(tmp_path) not in page.source
 
 
+@pytest.mark.parametrize("corpus", [5, {"name": 5, "source": 5}, {"splits": [1]}, {"splits": {"train": 5}}])
+def test_a_damaged_environment_leaves_a_page(tmp_path: Path, corpus: Any) -> None:
+    check_document(page_of(write_run(tmp_path / "run", env={"corpus": corpus})))
+
+
 def test_a_directory_without_a_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no run"):
         write_page(Run(tmp_path), tmp_path / "page.html")
