@@ -5,25 +5,30 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from lebm_text.errors import InputError
 
 __all__ = [
     "MAX_COUNT",
+    "MAX_DRAWS",
     "MAX_GUIDANCE",
     "MAX_PRIOR_TEMPERATURE",
+    "MAX_SEED",
     "MAX_STEP_SIZE",
     "MAX_TEMPERATURE",
     "MIN_SHARE",
     "MIN_TEMPERATURE",
+    "Checked",
     "Section",
     "Steps",
     "at_least",
+    "each_of",
     "file_name",
     "from_plain",
     "hint",
@@ -39,6 +44,8 @@ T = TypeVar("T")
 
 _LONGEST_NAME = 100  # bytes
 MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
+MAX_DRAWS = 4096  # of z for each sentence
+MAX_SEED = 2**63 - 1  # the largest that torch takes
 MIN_SHARE = 1e-9
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-30, 1e30  # what logits in float32 can be divided by
 MAX_PRIOR_TEMPERATURE = 100.0  # far beyond, f leaves the numbers that its network was taught on
@@ -59,7 +66,8 @@ def parse_value(text: str) -> Any:
 def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = False) -> T:
     """`value`, as JSON or TOML gives it, as a dataclass, tuple, list, dictionary, union or plain type.
 
-    Whole numbers pass as floats, and floats without a fraction as whole numbers; nothing else is converted.
+    Whole numbers pass as floats, floats without a fraction as whole numbers, texts as paths; nothing else is
+    converted, and a dataclass passes as it is.
 
     Args:
         name: of the value, for messages.
@@ -90,10 +98,12 @@ def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
     if origin in (list, tuple):
         inner = arguments[0] if arguments else Any
         return origin(_read(inner, item, f"{name}[{i}]", strict) for i, item in enumerate(value))
-    return origin(value) if origin in (int, float) else value
+    return origin(value) if origin in (int, float, Path) else value
 
 
 def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
+    if isinstance(value, kind):
+        return value
     hints, known = get_type_hints(kind), [each.name for each in fields(kind)]
     if not isinstance(value, Mapping):
         value = dict(zip(known, value, strict=True))
@@ -115,8 +125,9 @@ def _fits(kind: Any, value: Any, strict: bool) -> bool:
         return any(_fits(each, value, strict) for each in arguments)
     if origin is Literal:
         return value in arguments
-    if is_dataclass(origin):  # of which version 0.1.0 wrote some as lists
-        return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and len(value) == len(fields(origin)))
+    if is_dataclass(origin) and isinstance(origin, type):  # of which version 0.1.0 wrote some as lists
+        listed = isinstance(value, (list, tuple)) and len(value) == len(fields(origin))
+        return listed or isinstance(value, (origin, Mapping))
     if origin in (int, float):
         if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are some, too
             return False
@@ -124,7 +135,7 @@ def _fits(kind: Any, value: Any, strict: bool) -> bool:
         if origin is int:
             return isinstance(value, Integral) or bool(finite and value % 1 == 0)
         return finite or not (strict or isinstance(value, Integral))
-    forms: dict[Any, Any] = {dict: Mapping, list: (list, tuple), tuple: (list, tuple), Any: object}
+    forms: dict[Any, Any] = {dict: Mapping, list: (list, tuple), tuple: (list, tuple), Path: (str, Path), Any: object}
     return isinstance(value, forms.get(origin, origin))
 
 
@@ -145,7 +156,14 @@ def _described(kind: Any, strict: bool) -> str:
     if origin in (list, tuple):
         return "a list of numbers" if arguments[:1] == (float,) else "a list"
     number = "a finite number" if strict else "a number"
-    names = {int: "a whole number", float: number, str: "a text", bool: "true or false", NoneType: "none"}
+    names = {
+        int: "a whole number",
+        float: number,
+        str: "a text",
+        Path: "a path",
+        bool: "true or false",
+        NoneType: "none",
+    }
     return names.get(kind, "an object")
 
 
@@ -215,9 +233,36 @@ def in_range(
         raise InputError(f"{name} must lie in {left}{low:g}, {high:,g}{right}, got {_short(value)}")
 
 
-def setting(default: Any, check: Callable[..., None], *limits: Any, **options: Any) -> Any:
-    """A field of a `Section` with its default, and what it must fulfil unless it is None."""
+def each_of(name: str, values: Iterable[Any], check: Callable[..., object], *limits: Any, **options: Any) -> None:
+    """Raise InputError unless each of `values` passes a check."""
+    for value in values:
+        check(name, value, *limits, **options)
+
+
+def setting(default: Any, check: Callable[..., object], *limits: Any, **options: Any) -> Any:
+    """A field of a `Section` or `Checked` with its default, and what it must fulfil unless it is None."""
     return field(default=default, metadata={"check": (check, limits, options)})
+
+
+def _check_settings(of: Any, prefix: str = "") -> None:
+    for each in fields(of):
+        value = getattr(of, each.name)
+        if each.metadata and value is not None:
+            check, limits, options = each.metadata["check"]
+            check(f"{prefix}{each.name}", value, *limits, **options)
+
+
+class Checked:
+    """Base of frozen dataclasses whose values are of the types that they name, each checked by its own check.
+
+    Raises InputError for others.
+    """
+
+    def __post_init__(self) -> None:
+        hints, of = get_type_hints(type(self)), cast(Any, self)
+        for name in [each.name for each in fields(of)]:
+            object.__setattr__(self, name, from_plain(hints[name], getattr(self, name), name, strict=True))
+        _check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -235,11 +280,7 @@ class Section:
     is_open: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.metadata and value is not None:
-                check, limits, options = each.metadata["check"]
-                check(f"{self.section}.{each.name}", value, *limits, **options)
+        _check_settings(self, f"{self.section}.")
 
 
 class Steps(Section):

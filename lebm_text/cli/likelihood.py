@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from lebm_text.checks import MAX_SEED
 from lebm_text.errors import InputError
 from lebm_text.processes import joined
 from lebm_text.reports.likelihood import AISSettings, LikelihoodSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import MAX_SEED, data_dir_option, report_options, run_option, seed_option, split_option, whole
+from .options import data_dir_option, report_options, run_option, seed_option, split_option, whole
 
 __all__ = ["command"]
 _option, _n = click.option, whole

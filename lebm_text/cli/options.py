@@ -10,8 +10,10 @@ import click
 
 from lebm_text.checks import (
     MAX_COUNT,
+    MAX_DRAWS,
     MAX_GUIDANCE,
     MAX_PRIOR_TEMPERATURE,
+    MAX_SEED,
     MAX_TEMPERATURE,
     MIN_SHARE,
     MIN_TEMPERATURE,
@@ -26,7 +28,6 @@ from .plugged import judge_option, trust_option
 __all__ = [
     "DIRECTORY",
     "INPUT",
-    "MAX_SEED",
     "NEW_DIRECTORY",
     "NEW_FILE",
     "RUN",
@@ -69,7 +70,6 @@ def whole(least: int = 1, most: int = MAX_COUNT) -> click.IntRange:
 
 
 VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
-MAX_SEED = 2**63 - 1  # the largest that torch takes
 DIRECTORY = AnyPath(exists=True, file_okay=False, path_type=Path)
 RUN = RunPath(exists=True, file_okay=False, path_type=Path)
 TEXT = AnyPath(exists=True, dir_okay=False, path_type=Path)
@@ -289,7 +289,7 @@ def metric_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def draws_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How a sentence's place in the latent space is found: `--draws` and `--seed`."""
     return _all_of(
-        click.option("--draws", type=click.IntRange(1, 4096), default=4,
+        click.option("--draws", type=whole(1, MAX_DRAWS), default=4,
                      help="Posterior draws of a sentence, whose mean is its place."),
         seed_option(),
     )(command)
@@ -299,8 +299,8 @@ def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How texts are read and z is drawn for scores, under the names of `ScoreSettings`, and `--precision`."""
     return _all_of(
         text_column_option,
-        click.option("--draws", "n_draws", type=click.IntRange(1, 4096), default=8, help="Of z, for each sentence."),
-        click.option("--steps", "n_steps", type=click.IntRange(1, 1_000_000),
+        click.option("--draws", "n_draws", type=whole(1, MAX_DRAWS), default=8, help="Of z, for each sentence."),
+        click.option("--steps", "n_steps", type=whole(1, MAX_STEPS),
                      help="Of the posterior chain.  [default: the run's]"),
         seed_option(largest=MAX_SEED - 1),
         click.option("--precision", type=_PRECISION, default="fp32",

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, TypedDict, TypeVar, get_type_hints
+from typing import Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
-from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, from_plain
+from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, Checked
 from lebm_text.errors import InputError
 
 __all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits"]
@@ -57,7 +57,7 @@ class DecodeOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class DecodeSettings:
+class DecodeSettings(Checked):
     """How the next id is chosen. Raises InputError for nonsense and for settings without effect."""
 
     decode: str = "sample"
@@ -68,8 +68,7 @@ class DecodeSettings:
     length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p per token, 0 by log p
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            object.__setattr__(self, name, from_plain(kind, getattr(self, name), name, strict=True))
+        super().__post_init__()
         how, t, k, p, penalty = self.decode, self.temperature, self.top_k, self.top_p, self.length_penalty
         coldest, hottest = MIN_TEMPERATURE, MAX_TEMPERATURE
         fits = how == "sample" or (t, k, p) == (1.0, 0, 1.0)

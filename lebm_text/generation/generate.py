@@ -70,6 +70,8 @@ class Generated:
 class Generation:
     """n sentences, made block by block as one goes through them: memory does not grow with n but for 8 bytes each.
 
+    Going through them again makes the same ones again; `n_done` and `rates` are of the last time.
+
     Args:
         config: of the model.
         settings: how ids are chosen; none: ancestral sampling at temperature 1.
@@ -85,7 +87,6 @@ class Generation:
     Attributes:
         settings: what was asked for, ready for JSON.
         signature: the same on one line, for reports.
-        n_done: how many sentences have been handed over so far.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Generation:
         self._longest = whole("max_length", config.text.max_length if max_length is None else max_length, 1)
         self._batch_size = whole("batch_size", batch_size, 1)
         self._on_progress, self._processes = on_progress, processes
-        self._latent_dim, self._rates = config.model.latent_dim, _Rates(self._n, tokenizer.unk_id)
+        self._latent_dim, self._rates = config.model.latent_dim, _Rates(0, tokenizer.unk_id)
         asked = {"n": self._n, "seed": self._seed, "max_length": self._longest}
         self.settings: dict[str, object] = {**asked, **asdict(self._decoding), **self._latents.settings}
         unusual = self._latents.describe()
@@ -121,7 +122,11 @@ class Generation:
         self.signature = signature_of(
             config, self._n, self._decoding, seed=self._seed, max_length=self._longest, unusual=unusual
         )
-        self.n_done = 0
+
+    @property
+    def n_done(self) -> int:
+        """How many sentences have been handed over so far."""
+        return self._rates.n
 
     @property
     def rates(self) -> dict[str, float]:
@@ -151,15 +156,15 @@ class Generation:
 
     def __iter__(self) -> Iterator[Block]:
         processes, size = self._processes, max(LATENTS, self._batch_size)
+        rates = self._rates = _Rates(self._n, self._tokenizer.unk_id)
         for start in range(0, self._n, size * processes.size):
             mine = range(start + processes.rank * size, min(start + (processes.rank + 1) * size, self._n))
             for block in processes.every(self._block(mine) if mine else None):
                 if block is not None:
-                    self._rates.add(block.sentences, block.ids, block.truncated)
-                    self.n_done += len(block.sentences)
+                    rates.add(block.sentences, block.ids, block.truncated)
                     yield block
             if self._on_progress is not None:
-                self._on_progress(self.n_done)
+                self._on_progress(rates.n)
 
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
@@ -205,12 +210,12 @@ class _Rates:
 
     def __init__(self, n: int, unk_id: int) -> None:
         self._unk_id, self._hashes = unk_id, np.empty(n, np.int64)
-        self._n = self._n_tokens = self._empty = self._truncated = self._unk = self._unk_tokens = 0
+        self.n = self._n_tokens = self._empty = self._truncated = self._unk = self._unk_tokens = 0
 
     def add(self, sentences: Sequence[str], ids: Sequence[list[int]], truncated: Sequence[bool]) -> None:
         """Some more sentences."""
-        self._hashes[self._n : self._n + len(sentences)] = [hash(sentence) for sentence in sentences]
-        self._n += len(sentences)
+        self._hashes[self.n : self.n + len(sentences)] = [hash(sentence) for sentence in sentences]
+        self.n += len(sentences)
         self._n_tokens += sum(map(len, ids))
         self._empty += sum(not sentence for sentence in ids)
         self._truncated += sum(truncated)
@@ -219,7 +224,7 @@ class _Rates:
 
     def shares(self) -> dict[str, float]:
         """See `Generation.rates`."""
-        n, seen = max(self._n, 1), self._hashes[: self._n]
+        n, seen = max(self.n, 1), self._hashes[: self.n]
         seen.sort()  # in its place, and in any order as good as another
         return {
             "empty": self._empty / n,

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lebm_text.checks import Checked, setting, whole
 from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE, Processes
@@ -26,6 +27,7 @@ from lebm_text.random import KeyedRng, Rng
 from lebm_text.samplers.ais import Schedule, anneal, lower_bound, tune
 from lebm_text.samplers.hmc import State, Terms, hmc, normal_noise
 from lebm_text.samplers.importance import LogMean, fit_proposal, importance_sample
+from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 
 __all__ = [
@@ -47,7 +49,7 @@ STREAMS = 4  # of noise per sentence, so that no two uses share it
 
 
 @dataclass(frozen=True)
-class AISSettings:
+class AISSettings(Checked):
     """How log A(x) is annealed.
 
     Attributes:
@@ -58,11 +60,11 @@ class AISSettings:
         n_moves: further steps at β = 1, of which the second half is averaged.
     """
 
-    n_steps: int = 500
-    n_chains: int = 8
+    n_steps: int = setting(500, whole, 2, MAX_STEPS)
+    n_chains: int = setting(8, whole, 1, 4096)
     start: Literal["prior", "proposal"] = "prior"
-    n_leapfrog: int = 1
-    n_moves: int = 100
+    n_leapfrog: int = setting(1, whole, 1, 1000)
+    n_moves: int = setting(100, whole, 1, MAX_STEPS)
 
 
 class AISBounds(NamedTuple):

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from lebm_text import __version__
+from lebm_text.checks import MAX_DRAWS, MIN_SHARE, each_of, in_range, one_of, setting, whole
 from lebm_text.errors import InputError
+from lebm_text.sections import MAX_STEPS
 from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
 from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
 from lebm_text.text.reading import read_text, split_words
@@ -58,17 +60,17 @@ class AnomalySettings(Settings):
         data_dir: where corpora are looked for first.
     """
 
-    anomalous: tuple[str, ...] = ()
+    anomalous: tuple[str | Path, ...] = ()
     text_column: str | None = None
-    swaps: tuple[float, ...] = ()
-    replacements: tuple[float, ...] = ()
-    split: str = "test"
-    n: int | None = None
-    n_draws: int = 8
-    n_steps: int | None = None
-    precision: str = "fp32"
-    rare_words: int | None = None
-    resamples: int = 500
+    swaps: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1.0)
+    replacements: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1.0)
+    split: str = setting("test", one_of, ("test", "valid"))
+    n: int | None = setting(None, whole, 2)
+    n_draws: int = setting(8, whole, 1, MAX_DRAWS)
+    n_steps: int | None = setting(None, whole, 1, MAX_STEPS)
+    precision: str = setting("fp32", one_of, ("fp32", "bf16", "auto"))
+    rare_words: int | None = setting(None, whole, 2)
+    resamples: int = setting(500, whole, 20, 100_000)
     data_dir: Path | None = None
 
 
@@ -113,7 +115,7 @@ def choose_texts(
         InputError: no set of anomalies, two of one name, or one with fewer than two sentences that fit.
     """
     own = corpus.splits["test"].path.with_name(ANOMALIES)
-    sources = [*([str(own)] if own.is_file() else []), *settings.anomalous]
+    sources = [*([str(own)] if own.is_file() else []), *map(str, settings.anomalous)]
     found = [_read(source, settings) for source in sources]
     strengths = zip(KINDS, (settings.swaps, settings.replacements), strict=True)
     corruptions = [Corruption(kind, strength) for kind, of_kind in strengths for strength in of_kind]

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text, TextType
 
 from lebm_text import __version__
-from lebm_text.checks import from_plain
+from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, is_plain, read_json
 from lebm_text.visible import visible
@@ -210,15 +210,15 @@ def check_judges() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What most reports are set by.
+class Settings(Checked):
+    """What most reports are set by. Raises InputError for values of the wrong type or out of range.
 
     Attributes:
         seed: of all choices and draws.
         device: where to compute: auto, cpu or cuda.
     """
 
-    seed: int = 1
+    seed: int = setting(1, whole, 0, MAX_SEED)
     device: str = "auto"
 
 

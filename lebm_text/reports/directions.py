@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Group
 from torch import Tensor
 
+from lebm_text.checks import MAX_DRAWS, each_of, one_of, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
@@ -67,13 +68,13 @@ class DirectionsSettings(Settings):
 
     label_dir: Path | None = None
     positive: str | None = None
-    split: str = "valid"
-    sizes: tuple[int, ...] = ()
-    repeats: int = 10
-    held_out: int = 500
-    moved: int = 100
-    shown: int = 4
-    draws: int = 4
+    split: str = setting("valid", one_of, ("valid", "test"))
+    sizes: tuple[int, ...] = setting((), each_of, whole, 2)
+    repeats: int = setting(10, whole, 1, 1000)
+    held_out: int = setting(500, whole, 2)
+    moved: int = setting(100, whole, 2)
+    shown: int = setting(4, whole, 0)
+    draws: int = setting(4, whole, 1, MAX_DRAWS)
 
 
 @dataclass(frozen=True)

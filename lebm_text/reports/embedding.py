@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Group
 from rich.text import Text
 
+from lebm_text.checks import setting, whole
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText
@@ -43,7 +44,7 @@ class EmbeddingSettings(TextSettings):
         encoder: a model of sentence-transformers by its name or directory.
     """
 
-    k: int = 5
+    k: int = setting(5, whole, 1)
     encoder: str = DEFAULT_ENCODER
 
 
@@ -132,7 +133,6 @@ def compute(
     """
     settings = settings or EmbeddingSettings()
     check_judges()
-    settings.check()
     encoder = load_encoder(settings.encoder, str(resolve_device(settings.device)))
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
     wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings

@@ -66,6 +66,7 @@ class FrontierSettings(JudgeSettings):
     diversity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from rich.console import Group
 from torch import Tensor
 
-from lebm_text.errors import InputError
+from lebm_text.checks import each_of, one_of, setting, whole
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
@@ -43,8 +43,8 @@ class InterpolationSettings(Settings):
         paths: among `PATHS`.
     """
 
-    n: int = 9
-    paths: tuple[str, ...] = PATHS
+    n: int = setting(9, whole, 2, 10_000)
+    paths: tuple[str, ...] = setting(PATHS, each_of, one_of, PATHS)
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,15 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
     """n points between one posterior draw of each sentence, decoded greedily.
 
     Raises:
-        InputError: as `LatentEBM.infer` does.
+        InputError: as `LatentEBM.infer` and `path` do.
     """
     ends = model.infer(sentences, seed=seed)
     z = path(ends[0], ends[1], n, kind)
     prior, on_device = model.model.prior, z.to(model.device)
     with torch.no_grad():
         neg_energy, density = prior.neg_energy(on_device).cpu(), prior.logdensity(on_device).cpu()
-    first, second = (model.log_joint([sentence] * n, z) - density for sentence in sentences)
-    columns = (torch.linspace(0, 1, n), neg_energy, z.norm(dim=1), first, second)
+    first, second = (model.log_joint([sentence] * len(z), z) - density for sentence in sentences)
+    columns = (torch.linspace(0, 1, len(z)), neg_energy, z.norm(dim=1), first, second)
     rows = zip(*(column.tolist() for column in columns), model.decode(z), strict=True)
     return [Point(*row) for row in rows]
 
@@ -135,8 +135,8 @@ def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
     Raises:
         InputError: `kind` is none of `PATHS`, or n is below 2.
     """
-    if kind not in PATHS or n < 2:
-        raise InputError(f"a path must be one of {', '.join(PATHS)} of n >= 2 points, got {kind!r} and {n}")
+    one_of("path", kind, PATHS)
+    n = whole("n", n, 2)
     t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
     lengths = a.norm(), b.norm()
     angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))

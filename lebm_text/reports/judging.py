@@ -10,7 +10,7 @@ from itertools import count, product
 from typing import Any
 
 from lebm_text import __version__
-from lebm_text.checks import at_least, one_of
+from lebm_text.checks import one_of, setting, whole
 from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.processes import Processes
 from lebm_text.progress import Progress
@@ -47,16 +47,12 @@ class JudgeSettings(TextSettings):
     """
 
     lm: str | None = None
-    protocol: str = "default"
-    judge_seeds: int = 1
-    ngram_backend: str = "numpy"
+    protocol: str = setting("default", one_of, tuple(CONVENTIONS))
+    judge_seeds: int = setting(1, whole, 1, 100)
+    ngram_backend: str = setting("numpy", one_of, BACKENDS)
 
     def judges(self) -> list[JudgeSpec]:
         """Raises InputError for what does not go together, and for a device that is not there."""
-        self.check()
-        one_of("protocol", self.protocol, tuple(CONVENTIONS))
-        one_of("ngram_backend", self.ngram_backend, BACKENDS)
-        at_least("judge_seeds", self.judge_seeds, 1)
         cache = cache_directory() / "judges"
         specs = judge_specs(
             self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache

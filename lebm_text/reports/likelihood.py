@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.build import build_inference
+from lebm_text.checks import one_of, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.likelihood.diagnostics import (
     MIN_CHAINS,
@@ -50,6 +51,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
@@ -84,14 +86,14 @@ class LikelihoodSettings(Settings):
         split: of the run's corpus, test or valid.
     """
 
-    n_ais: int = 200
-    n_importance: int | None = None
+    n_ais: int = setting(200, whole, 0)
+    n_importance: int | None = setting(None, whole, 0)
     ais: AISSettings = field(default_factory=AISSettings)
-    n_samples: int = 2000
-    n_bracket: int = 0
-    partition_steps: int = 200
-    partition_chains: int = 4096
-    split: str = "test"
+    n_samples: int = setting(2000, whole, 2, 10_000_000)
+    n_bracket: int = setting(0, whole, 0)
+    partition_steps: int = setting(200, whole, 2, MAX_STEPS)
+    partition_chains: int = setting(4096, whole, 2, 1 << 20)
+    split: str = setting("test", one_of, ("test", "valid"))
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from torch import Tensor
 
+from lebm_text.checks import MAX_DRAWS, one_of, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin
 from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, shuffled, that_fit
@@ -43,11 +45,11 @@ class NeighboursSettings(Settings):
         draws: M, posterior draws of a sentence, whose mean is its place.
     """
 
-    k: int = 5
-    metric: str = "cosine"
-    split: str = "test"
-    n: int | None = 500
-    draws: int = 4
+    k: int = setting(5, whole, 1)
+    metric: str = setting("cosine", one_of, METRICS)
+    split: str = setting("test", one_of, SPLITS)
+    n: int | None = setting(500, whole, 1)
+    draws: int = setting(4, whole, 1, MAX_DRAWS)
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ def nearest(queries: Tensor, corpus: Tensor, k: int, metric: str) -> Nearest:
     Raises:
         InputError: `metric` is none of `METRICS`, or k is below 1.
     """
-    if metric not in METRICS or k < 1:
-        raise InputError(f"metric must be one of {', '.join(METRICS)} and k >= 1, got {metric!r} and {k}")
+    one_of("metric", metric, METRICS)
+    k = whole("k", k, 1)
     if metric == "cosine":
         queries, corpus = F.normalize(queries, dim=1), F.normalize(corpus, dim=1)
     found: list[tuple[Tensor, ...]] = []

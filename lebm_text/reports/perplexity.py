@@ -10,7 +10,7 @@ from typing import ClassVar
 from rich.console import Group
 from rich.text import Text
 
-from lebm_text.errors import InputError
+from lebm_text.checks import one_of, setting
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
@@ -37,13 +37,9 @@ class PerplexitySettings(JudgeSettings):
         calibrate: also judge texts of known quality.
     """
 
-    metric: str = "fppl"
+    metric: str = setting("fppl", one_of, tuple(METRICS))
     diversity: bool = False
     calibrate: bool = False
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lebm_text import __version__
+from lebm_text.checks import MAX_SEED, whole
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, keeping, silent
@@ -21,7 +22,6 @@ from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
 __all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
 
 PART = 128  # sentences whose means are computed and kept together
-_LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
 def require_latent(run: Run) -> None:
@@ -35,7 +35,7 @@ def seed_apart(seed: int) -> int:
 
     Two chains of one noise end near each other, whatever they read; sets that share it look more alike than they are.
     """
-    return _LARGEST_SEED - seed
+    return MAX_SEED - seed
 
 
 def posterior_means(
@@ -53,8 +53,7 @@ def posterior_means(
         InputError: as `LatentEBM.infer` does, or n_draws is below 1.
     """
     check_sentences(sentences)
-    if n_draws < 1:
-        raise InputError(f"n_draws must be >= 1, got {n_draws}")
+    n_draws = whole("n_draws", n_draws, 1)
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     on_draw = counter(on_progress, "posterior draws", len(repeated))
     z = model.infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw)

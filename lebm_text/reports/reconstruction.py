@@ -8,9 +8,11 @@ from typing import ClassVar
 
 from rich.console import Group
 
+from lebm_text.checks import setting, whole
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
+from lebm_text.sections import MAX_STEPS
 
 from .base import Report, Settings, new_table, origin
 
@@ -22,7 +24,7 @@ class ReconstructionSettings(DecodeSettings, Settings):
     """How z is decoded, and at most how many tokens long; None: as long as the model's sentences may be."""
 
     decode: str = "greedy"
-    max_length: int | None = None
+    max_length: int | None = setting(None, whole, 1, MAX_STEPS)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import build_inference
+from lebm_text.checks import MAX_DRAWS, MAX_SEED, Checked, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import TOLERANCE
 from lebm_text.likelihood.partition import partition_of
@@ -30,6 +31,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
+from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 
@@ -45,7 +47,7 @@ _STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimat
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Checked):
     """How z is drawn.
 
     Attributes:
@@ -55,11 +57,11 @@ class ScoreSettings:
         bound: AIS bounds on log p(x) besides; None: none.
     """
 
-    n_draws: int = 8
-    n_steps: int | None = None
+    n_draws: int = setting(8, whole, 1, MAX_DRAWS)
+    n_steps: int | None = setting(None, whole, 1, MAX_STEPS)
     as_trained: bool = False
     bound: AISSettings | None = None
-    seed: int = 1
+    seed: int = setting(1, whole, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lebm_text.checks import at_least, one_of
+from lebm_text.checks import (
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Checked,
+    each_of,
+    in_range,
+    one_of,
+    setting,
+    whole,
+)
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
 from lebm_text.processes import ALONE, Processes
@@ -37,8 +47,8 @@ _NAMED = {"split", "n", "temperatures", "seeds", "device", "text_column", "lm", 
 
 
 @dataclass(frozen=True)
-class TextSettings:
-    """Which samples are looked at, and beside which real text.
+class TextSettings(Checked):
+    """Which samples are looked at, and beside which real text. Raises InputError for values that are none.
 
     Attributes:
         split: the held-out real text: test, or valid for choices.
@@ -50,10 +60,10 @@ class TextSettings:
         tokenize: samples are raw text, whose words are first separated as those of the corpus are.
     """
 
-    split: str = "test"
-    n: int | None = None
-    temperatures: tuple[float, ...] = ()
-    seeds: tuple[int, ...] = ()
+    split: str = setting("test", one_of, ("test", "valid"))
+    n: int | None = setting(None, whole, 1)
+    temperatures: tuple[float, ...] = setting((), each_of, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)
+    seeds: tuple[int, ...] = setting((), each_of, whole, 0, MAX_SEED)
     device: str = "auto"
     text_column: str | None = None
     tokenize: bool = False
@@ -63,11 +73,7 @@ class TextSettings:
         return self.seeds[0] if self.seeds else 1
 
     def file_name(self, kind: str) -> str:
-        """Of a report in a run's eval/, without the suffix; it has what other samples than the usual ones are.
-
-        Raises InputError as `check` does.
-        """
-        self.check()
+        """Of a report in a run's eval/, without the suffix; it has what other samples than the usual ones are."""
         n, temperatures = [] if self.n is None else [self.n], [f"{each:g}" for each in self.temperatures]
         chosen = ("n", n), ("T", temperatures), ("seed", self.seeds)
         parts = [kind, self.split, *(name + "+".join(map(str, values)) for name, values in chosen if values)]
@@ -83,12 +89,6 @@ class TextSettings:
                 yield name if value else f"no-{name}"
             else:
                 yield name + re.sub(r"[^\w.+-]", "-", f"{value:g}" if isinstance(value, float) else str(value))
-
-    def check(self) -> None:
-        """Raises InputError for a setting that is none."""
-        one_of("split", self.split, ("test", "valid"))
-        at_least("n", 1 if self.n is None else self.n, 1)
-        at_least("seed", min(self.seeds, default=0), 0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group
 
-from lebm_text.checks import whole
+from lebm_text.checks import setting, whole
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
@@ -46,9 +46,9 @@ class TrajectoriesSettings(Settings):
         factor: how many times longer the long run is.
     """
 
-    n: int = 2000
-    shown: int = 4
-    factor: int = 50
+    n: int = setting(2000, whole, 2, 1_000_000)
+    shown: int = setting(4, whole, 0)
+    factor: int = setting(50, whole, 10, 10_000)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ import torch
 from rich.console import Group
 from torch import Tensor
 
+from lebm_text.checks import one_of, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, mean_of
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
+from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin, with_error
 from .drawing import hover, panels
@@ -43,8 +45,8 @@ class ViewsSettings(Settings):
         split: of the run's corpus, whose sentences have posterior draws.
     """
 
-    n: int = 1000
-    split: str = "test"
+    n: int = setting(1000, whole, 3, 1_000_000)
+    split: str = setting("test", one_of, SPLITS)
 
 
 @dataclass(frozen=True)

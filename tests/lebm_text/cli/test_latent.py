@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lebm_text.checks import MAX_SEED
 from lebm_text.cli.main import main
-from lebm_text.cli.options import MAX_SEED
 from lebm_text.reports.posterior import posterior_means, shuffled, that_fit
 from lebm_text.store import cache_directory, keep, kept
 

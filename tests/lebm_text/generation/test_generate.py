@@ -158,6 +158,14 @@ def test_blocks_are_those_sentences_and_nothing_is_kept_of_them(monkeypatch: pyt
     assert (generation.settings, generation.signature) == (whole.settings, whole.signature)
 
 
+def test_going_through_again_begins_anew() -> None:
+    generation, whole = tiny_model().stream(11, batch_size=2), _generate(11)
+    next(iter(generation))  # and no further
+    for _ in range(2):
+        assert generation.all().sentences == whole.sentences
+        assert (generation.n_done, generation.rates) == (11, whole.rates)
+
+
 def test_progress_counts_to_n(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 4)
     seen: list[int] = []

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lebm_text.errors import InputError
 from lebm_text.reports.drawing import hover_texts
 from lebm_text.reports.interpolation import PATHS, Interpolation, interpolate, path
 from lebm_text.text.batching import EncodedCorpus
@@ -57,6 +58,12 @@ def test_figures_belong_to_the_points() -> None:
     assert gap(torch.tensor([point.neg_energy for point in points]), model.model.prior.neg_energy(z)) < 1e-6
     assert [point.t for point in points] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert points[2].norm == pytest.approx(float(z[2].norm()))
+
+
+@pytest.mark.parametrize(("n", "kind", "message"), [(3.5, "straight", "n must be a"), (2, "curly", "path must be")])
+def test_no_number_of_points_and_no_path_are_refused(n: int, kind: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_model().interpolate(A, B, n, path=kind)
 
 
 def test_the_picture_has_every_path_and_its_sentences() -> None:

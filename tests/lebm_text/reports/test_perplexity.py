@@ -175,13 +175,9 @@ def test_the_spread_is_over_seeds_of_samples_and_of_judges(corpus: Path) -> None
     assert (real.sd_over_sample_seeds, real.n_sample_seeds) == (None, 1)
 
 
-def test_what_does_not_go_together_is_refused(corpus: Path) -> None:
+def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(InputError, match="need a corpus"):
         perplexity.compute(["a"])
-    with pytest.raises(InputError, match="metric must be one of fppl, rppl, got 'ppl'"):
-        PerplexitySettings(metric="ppl")
-    with pytest.raises(InputError, match="protocol must be default or arae or lebm, got 'other'"):
-        frontier.compute(["a"], frontier.FrontierSettings(protocol="other"), corpus=str(corpus))
 
 
 @pytest.mark.parametrize(
@@ -198,14 +194,6 @@ def test_what_does_not_go_together_is_refused(corpus: Path) -> None:
 def test_samples_that_are_no_list_of_strings_are_one_line(samples: Any, message: str, corpus: Path) -> None:
     with pytest.raises(InputError, match=message):
         perplexity.compute(samples, PerplexitySettings(lm="kn3"), corpus=str(corpus))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("split", "train"), ("ngram_backend", "x"), ("n", 0), ("judge_seeds", 0), ("seeds", (1, -1))]
-)
-def test_settings_out_of_range_are_one_line(name: str, value: Any, corpus: Path) -> None:
-    with pytest.raises(InputError, match=f"{name.removesuffix('s')}s? must be"):
-        perplexity.compute(["a"], PerplexitySettings(lm="kn3", **{name: value}), corpus=str(corpus))
 
 
 @pytest.mark.parametrize("name", ["fppl-kn5-default-test", "rppl-kn5-default-test", "frontier-kn5-default-test"])
