@@ -260,9 +260,7 @@ def test_what_has_no_sense_is_refused_and_nothing_is_found_for_nothing() -> None
         lambda: model.decode(torch.zeros(1, 4), batch_size=0),
     ]
     for call in wrong:
-        with pytest.raises(
-            InputError, match=r"got (0|'manhattan' and 5|'cosine' and 0|'curly' and 9|'spherical' and 1)$"
-        ):
+        with pytest.raises(InputError, match=r"^\w+ must be .*, got (0|1|'manhattan'|'curly')$"):
             call()
     assert model.neighbours([], ["a"]) == []
     assert model.generate(2, seed=np.int64(3)).sentences == model.generate(2, seed=3).sentences
