@@ -27,4 +27,4 @@ def test_every_step_has_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert set(row) == set(stream.COLUMNS)
         assert row["seconds"] > 0 and row["resident"] > 0
     assert found["sentences"] == 10_000 // (stream.MEAN_LENGTH + 1)
-    assert found["peak_mb"] >= max(row["resident"] for row in rows)
+    assert found["peak_mb"] >= 0.99 * max(row["resident"] for row in rows)  # Linux counts the two a few pages apart

@@ -104,7 +104,7 @@ def test_protocols_choose_their_judge(
     monkeypatch.setitem(RECIPES, "lebm", RECIPES["default"])
     report = report_of("fppl", "-n", "40", "--protocol", "lebm")
     assert report["results"][0]["signature"].startswith("FPPL|protocol:lebm|lm:lstm-brief|")
-    assert json.loads((grammar_run / "eval" / "fppl-lstm-lebm-test.json").read_text()) == report
+    assert json.loads((grammar_run / "eval" / "fppl-lstm-lebm-test-n40.json").read_text()) == report
 
 
 def test_an_interrupted_training_goes_on_where_it_was(
