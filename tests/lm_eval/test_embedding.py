@@ -181,9 +181,9 @@ def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.
     text = [line for line in text if line.count(" ") < 20]  # shorter ones take less time
     text = [text[row] for row in np.random.default_rng(5).permutation(len(text))[:3000]]
     real, other, known = text[:400], text[400:800], dict(calibration_texts(text, 400, seed=1))
-    encoder = load_encoder()
+    judge = MeaningJudge(real)
     texts = [other, known["5-gram samples"], known["training text, words shuffled"], other[:1] * 400]
-    scores = [fed(each, real, encoder, n=400) for each in texts]
+    scores = [judge.score(each) for each in texts]
     distances = [score.frechet for score in scores]
     assert distances[0] < min(distances[1:3]) < max(distances[1:3]) < distances[3]
     assert scores[0].ci95["frechet"][1] < min(score.ci95["frechet"][0] for score in scores[1:])
