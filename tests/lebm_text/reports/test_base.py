@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -15,9 +16,12 @@ from rich.console import Console
 
 from lebm_text import reports
 from lebm_text.errors import InputError
+from lebm_text.model import LatentEBM
 from lebm_text.reports import KINDS, load
-from lebm_text.reports.base import Report, need_sklearn, new_table
+from lebm_text.reports.base import Report, need_sklearn, new_table, origin
 from lebm_text.reports.drawing import new_figure
+
+from ..tiny import tiny_model
 
 OLD = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0"
 
@@ -117,3 +121,11 @@ def test_matplotlib_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'lebm-text\[viz\]'"):
         new_figure(1, 1)
+
+
+def test_a_signature_names_the_chain_that_drew() -> None:
+    """Which may be finer than the run's configuration says, if training found its steps too long."""
+    model = tiny_model()
+    finer = LatentEBM(model.config.override(["prior.n_steps=8", "prior.step_size=0.25"]), model.tokenizer, model.model)
+    run: Any = SimpleNamespace(weights_sha256="ab", config=model.config)
+    assert "|prior:ebm-langevin(8x0.25)|" in origin(finer, run, "views(n=3)", 1)["signature"]
