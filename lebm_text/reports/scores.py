@@ -264,23 +264,24 @@ class Scorer:
         """log p(x|z), log p(z), and the evidence bound where q has a density: (B,) each, averaged over draws."""
         prior, generator, log_z = self.model.model.prior, self.model.model.generator, self.log_z or 0.0
         likelihood = generator.likelihood(batch)
-        if self._inference.moments is None:
+        has_density = self._inference.moments is not None
+        if not has_density and (self._chain is not None or prior.latent_dim == 0):
             z = self._chain_draws(batch, likelihood, rng)
             return [likelihood(z).mean(0), prior.logdensity(z).mean(0) - log_z]
         draws = [self._inference(batch, prior, generator, rng=rng) for _ in range(self.settings.n_draws)]
         z = torch.stack([draw.z for draw in draws])
-        kl = torch.stack([draw.base_kl.sum(-1) for draw in draws if draw.base_kl is not None])
-        fits, tilt = likelihood(z), prior.neg_energy(z)
-        return [fits.mean(0), prior.logdensity(z).mean(0) - log_z, (fits + tilt - kl).mean(0) - log_z]
+        fits = likelihood(z)
+        figures = [fits.mean(0), prior.logdensity(z).mean(0) - log_z]
+        if has_density:
+            kl = torch.stack([draw.base_kl.sum(-1) for draw in draws if draw.base_kl is not None])
+            figures.append((fits + prior.neg_energy(z) - kl).mean(0) - log_z)
+        return figures
 
     def _chain_draws(self, batch: Batch, likelihood: Callable[[Tensor], Tensor], rng: KeyedRng) -> Tensor:
-        """(M, B, D), each from a chain of its own; a language model's one; or without chains."""
-        prior, generator, device = self.model.model.prior, self.model.model.generator, batch.tokens.device
-        if prior.latent_dim == 0:
-            return torch.empty(1, len(batch.lengths), 0, device=device)
+        """(M, B, D), each from a chain of its own; the one z that a language model has."""
+        prior, device = self.model.model.prior, batch.tokens.device
         if self._chain is None:
-            draws = (self._inference(batch, prior, generator, rng=rng).z for _ in range(self.settings.n_draws))
-            return torch.stack(list(draws))
+            return torch.empty(1, len(batch.lengths), 0, device=device)
 
         def of_sentences_first(z: Tensor) -> Tensor:
             """Sentences come first where noise is drawn, chains where likelihoods are taken."""

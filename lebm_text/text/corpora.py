@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 
-from .description import CorpusDescription
+from .description import CorpusDescription, SplitDescription
 from .fetching import corpora_directory, fetch, is_offline, read_manifest
 from .importing import import_text
 from .making import is_made, make_corpus
@@ -61,12 +61,11 @@ class Corpus:
     def describe(self) -> dict[str, object]:
         """What repeats a run needs to know, ready for JSON: a `CorpusDescription`."""
         splits = {
-            name: {"path": str(s.path), "sha256": s.sha256, "n_sentences": s.n_sentences, "n_words": s.n_words}
-            for name, s in self.splits.items()
+            name: SplitDescription(str(split.path), split.sha256, split.n_sentences, split.n_words)
+            for name, split in self.splits.items()
         }
-        source = {} if self.source is None else {"source": self.source}
-        made_by = {} if self.made_by is None else {"made_by": dict(self.made_by)}
-        return {"name": self.name, "origin": self.origin, **source, **made_by, "splits": splits}
+        made_by = None if self.made_by is None else dict(self.made_by)
+        return CorpusDescription(self.name, self.origin, splits, self.source, made_by).to_json()
 
 
 class Location(NamedTuple):
