@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lebm_text.errors import InputError
 
@@ -32,6 +33,7 @@ __all__ = [
     "file_name",
     "from_plain",
     "hint",
+    "hints_of",
     "in_range",
     "one_of",
     "parse_value",
@@ -41,7 +43,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
 _LONGEST_NAME = 100  # bytes
 MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
 MAX_DRAWS = 4096  # of z for each sentence
@@ -61,6 +62,12 @@ def parse_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):  # also for thousands of digits or of brackets
         return text
+
+
+@functools.cache
+def hints_of(kind: Any) -> dict[str, Any]:
+    """Field → type of a dataclass; kept, since finding them is slow."""
+    return get_type_hints(kind)
 
 
 def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = False) -> T:
@@ -104,7 +111,7 @@ def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
 def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
     if isinstance(value, kind):
         return value
-    hints, known = get_type_hints(kind), [each.name for each in fields(kind)]
+    hints, known = hints_of(kind), [each.name for each in fields(kind)]
     if not isinstance(value, Mapping):
         value = dict(zip(known, value, strict=True))
     if strict and (unknown := [str(key) for key in value if key not in known]):
@@ -244,12 +251,15 @@ def setting(default: Any, check: Callable[..., object], *limits: Any, **options:
     return field(default=default, metadata={"check": (check, limits, options)})
 
 
-def _check_settings(of: Any, prefix: str = "") -> None:
+def _read_settings(of: Any, prefix: str = "") -> None:
+    hints = hints_of(type(of))
     for each in fields(of):
-        value = getattr(of, each.name)
+        name = f"{prefix}{each.name}"
+        value = from_plain(hints[each.name], getattr(of, each.name), name, strict=True)
+        object.__setattr__(of, each.name, value)
         if each.metadata and value is not None:
             check, limits, options = each.metadata["check"]
-            check(f"{prefix}{each.name}", value, *limits, **options)
+            check(name, value, *limits, **options)
 
 
 class Checked:
@@ -259,15 +269,12 @@ class Checked:
     """
 
     def __post_init__(self) -> None:
-        hints, of = get_type_hints(type(self)), cast(Any, self)
-        for name in [each.name for each in fields(of)]:
-            object.__setattr__(self, name, from_plain(hints[name], getattr(self, name), name, strict=True))
-        _check_settings(self)
+        _read_settings(self)
 
 
 @dataclass(frozen=True)
 class Section:
-    """Base of a configuration's dataclasses: each setting is checked by its own check.
+    """Base of a configuration's dataclasses: each setting is of the type that it names, and checked by its own check.
 
     Attributes:
         section: its name.
@@ -280,7 +287,7 @@ class Section:
     is_open: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_settings(self, f"{self.section}.")
+        _read_settings(self, f"{self.section}.")
 
 
 class Steps(Section):

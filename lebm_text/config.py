@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any
 
 from lebm_text.checks import Section, from_plain, hint, parse_value
 from lebm_text.errors import InputError
@@ -179,10 +179,8 @@ class Config:
                 if key in unread and asked:
                     raise InputError(f"{section}.{key} has no effect with {unread[key]}")
             read = {key: value for key, value in changes.items() if key not in unread}
-            types = get_type_hints(type(sections[section]))
-            checked = {k: from_plain(types[k], v, f"{section}.{k}", strict=True) for k, v in read.items()}
             defaults = {key: fields[key].default for key in unread if key in fields}
-            sections[section] = dataclasses.replace(sections[section], **checked, **defaults)
+            sections[section] = dataclasses.replace(sections[section], **read, **defaults)
         return dataclasses.replace(self, **sections)
 
     def named(self, part: str) -> str:

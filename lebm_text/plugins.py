@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from lebm_text.checks import from_plain, hint, parse_value
+from lebm_text.checks import from_plain, hint, hints_of, parse_value
 from lebm_text.errors import InputError
 from lebm_text.store import read_json
 
@@ -204,7 +204,7 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
     cls = find(what, name, trust_plugins=trust_plugins).load()
     if not (isinstance(cls, type) and hasattr(cls, "__dataclass_fields__")):
         raise InputError(f"{what} = {name} is no dataclass")
-    known, hints, values = [each.name for each in fields(cls) if each.init], get_type_hints(cls), {}
+    known, hints, values = [each.name for each in fields(cls) if each.init], hints_of(cls), {}
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator:

@@ -13,7 +13,7 @@ from lebm_text.reports.frontier import plot_frontiers
 from lebm_text.store import atomic_write_json, atomic_write_text
 
 from .plan import Experiment
-from .results import Results, gather
+from .results import JUDGES, Results, gather
 from .statistics import GREEDY, METRICS
 
 __all__ = ["markdown", "write_table"]
@@ -87,20 +87,19 @@ def _head(results: Results, command: str) -> str:
 
 
 def _main(results: Results) -> str:
-    header = ["row", "seeds", "epochs", "FPPL, LSTM", "RPPL, LSTM", "FPPL, KN5", "RPPL, KN5", "distinct, greedy"]
+    header = ["row", "seeds", "epochs", "FPPL, KN5", "RPPL, KN5", "FPPL, LSTM", "RPPL, LSTM", "distinct, greedy"]
     header += ["log p(x): nll", "perplexity", "reconstruction nll", "information", "active units"]
     lines = [_real_row(results, len(header))]
     for text, figures in results.known.items():
         if _is_sampler(text):
             kn5 = [f"{figures[metric]:.2f}" if metric in figures else _MISSING for metric in METRICS]
-            cells = [text, *[_MISSING] * 4, *kn5]
+            cells = [text, *[_MISSING] * (_KEYS - 1), *kn5]
             lines.append(cells + [_MISSING] * (len(header) - len(cells)))
     for row in results.rows.values():
-        lstm, likelihood = row["lstm"], row["likelihood"]
-        kn5, greedy = row["kn5"].get("T=1", {}), row["kn5"].get(GREEDY, {})
+        likelihood, greedy = row["likelihood"], row["kn5"].get(GREEDY, {})
         seeds = ", ".join(map(str, row["seeds"])) or _MISSING
         cells = [row["label"], seeds, _value(row["cost"]["epochs"], 1)]
-        cells += [_value(figures.get(metric), 2) for figures in (lstm, kn5) for metric in METRICS]
+        cells += [_value(row[judge].get("T=1", {}).get(metric), 2) for judge in JUDGES for metric in METRICS]
         cells.append(_share(greedy.get("distinct")))
         cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
         cells.append(_value(likelihood.get("active_units"), 1))
@@ -117,23 +116,26 @@ def _main(results: Results) -> str:
 
 
 def _real_row(results: Results, width: int) -> list[str]:
-    lstm, kn5 = results.real.get("lstm", {}), results.real.get("kn5", {})
-    of_lstm = f"{lstm['ppl']:.2f}" if lstm else _MISSING
-    forward = f"{kn5['ppl']:.2f}" if kn5 else _MISSING
-    reverse = f"{kn5['rppl_at_n']:.2f} ({kn5['ppl']:.2f} from all)" if "rppl_at_n" in kn5 else forward
-    of_all = f"{of_lstm} from all" if lstm else _MISSING
-    cells = ["real text", _MISSING, _MISSING, of_lstm, of_all, forward, reverse]
+    cells = ["real text", _MISSING, _MISSING]
+    for judge in JUDGES:
+        real = results.real.get(judge)
+        forward = _MISSING if real is None else f"{real['ppl']:.2f}"
+        fewer = real is not None and "rppl_at_n" in real
+        cells += [forward, f"{real['rppl_at_n']:.2f} ({forward} from all)" if real and fewer else forward]
     return cells + [_MISSING] * (width - len(cells))
 
 
 def _frontiers(results: Results) -> str:
     decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row["kn5"]))
     lines = []
-    for row in results.rows.values():
-        for metric in METRICS:
-            figures = [row["kn5"].get(decoding, {}).get(metric) for decoding in decodings]
-            lines.append([row["label"], metric.upper(), *(_value(figure, 2) for figure in figures)])
-    table = _table(["row", "KN5", *decodings], lines)
+    for judge in JUDGES:
+        for row in results.rows.values():
+            for metric in METRICS if row[judge] else ():
+                figures = [row[judge].get(decoding, {}).get(metric) for decoding in decodings]
+                lines.append(
+                    [row["label"], f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)]
+                )
+    table = _table(["row", "", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
 
 
@@ -208,10 +210,11 @@ def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
     lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
     pairs = next(iter(ratios.values()))["fppl"]["n"]
     of_seeds = f"seed by seed ({pairs} pairs), with 95 % intervals" if pairs > 1 else "of one seed"
+    judge = comparison["judge"].upper()
     return (
-        f"## {first} / {second}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of KN5 figures, {of_seeds}; below 1 "
-        f"{first} is better. RPPL at equal FPPL: one row at the temperature of the column, the other at that between "
-        "those judged at which it has the same FPPL; a dash where there is none."
+        f"## {first} / {second}, {judge}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
+        f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row at the temperature of the column, the "
+        "other at that between those judged at which it has the same FPPL; a dash where there is none."
     )
 
 

@@ -114,7 +114,7 @@ class Experiment:
         temperatures: at which the n-gram judge reads all rows; greedy decoding besides.
         fed: also judge what sentences are about, by a sentence encoder.
         diversity: also self-BLEU, and the share of n-grams that stand in the training text.
-        lstm_seeds: of `seeds`, those whose samples at T = 1 an LSTM judge reads.
+        lstm_seeds: of `seeds`, those whose samples an LSTM judge reads, too, at `lstm_temperatures`.
         likelihood_seeds: of `seeds`, those of whose runs `lebm-text likelihood` is asked.
         likelihood: its options, without dashes.
         compare: (row, row) whose figures are compared seed by seed.
@@ -133,6 +133,7 @@ class Experiment:
     fed: bool = False
     diversity: bool = False
     lstm_seeds: tuple[int, ...] = ()
+    lstm_temperatures: tuple[float, ...] = (1.0,)
     likelihood_seeds: tuple[int, ...] = ()
     likelihood: Settings = field(default_factory=dict)
     compare: tuple[tuple[str, str], ...] = ()
@@ -334,8 +335,11 @@ def _check(experiment: Experiment) -> None:
     for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
         for seed in getattr(experiment, name):
             at_least(name, seed, 0)
-    for temperature in experiment.temperatures:
-        positive("temperatures", temperature)
+    for name in ("temperatures", "lstm_temperatures"):
+        if not getattr(experiment, name):
+            raise InputError(f"{name} has to name one at least")
+        for temperature in getattr(experiment, name):
+            positive(name, temperature)
     rows = experiment.rows
     for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
         if len(set(of_rows)) < len(rows):

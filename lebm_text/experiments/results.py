@@ -35,11 +35,12 @@ from .statistics import (
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
-__all__ = ["MEANING", "Results", "gather"]
+__all__ = ["JUDGES", "MEANING", "Results", "gather"]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
 
 
+JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # and the report that has their figures
 MEANING = ("frechet", "precision", "recall")
 _SHARES = ("precision", "recall", "in_train")
 _Figures = dict[str, dict[str, Interval]]  # decoding → figure → value
@@ -50,13 +51,13 @@ class Results:
     """Everything a table says, ready for JSON.
 
     Attributes:
-        rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `kn5` (by decoding: fppl,
-            rppl, distinct), `lstm` (fppl, rppl), `likelihood` (nll, reconstruction nll, information, log Z, …),
-            and by decoding `meaning` (frechet, precision, recall) and `variety` (self_bleu, in_train of 4-grams).
+        rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `likelihood` (nll,
+            reconstruction nll, information, log Z, …), and by decoding `kn5` and `lstm` (fppl, rppl, distinct),
+            `meaning` (frechet, precision, recall) and `variety` (self_bleu, in_train of 4-grams).
         real: by judge, perplexity of real held-out text; under `meaning` and `variety` what these are of real text.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
-        comparisons: paired ratios of two rows by decoding.
+        comparisons: paired ratios of two rows by a judge, by decoding.
         signatures: of all figures, each once.
         environments: that trials and runs were trained in, each once.
         missing: what was asked for and is not there, or not of the present weights, settings and options.
@@ -117,10 +118,13 @@ def gather(experiment: Experiment, root: Path) -> Results:
     trials = [Run(trial_directory(root, row, n)) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
     _add_environments([*trials, *trained], sources)
     points = {
-        row.name: {seed: _points(each, row, sources) for seed, each in seeds[row.name].items()}
-        for row in experiment.rows
+        judge: {
+            row.name: {seed: _points(each, judge, row, sources) for seed, each in seeds[row.name].items()}
+            for row in experiment.rows
+        }
+        for judge in JUDGES
     }
-    rows = {row.name: _row(row, seeds[row.name], points[row.name], sources) for row in experiment.rows}
+    rows = {row.name: _row(row, seeds[row.name], points, sources) for row in experiment.rows}
     known = _known(experiment, root, log, trained)
     return Results(
         experiment.name,
@@ -130,8 +134,11 @@ def gather(experiment: Experiment, root: Path) -> Results:
         rows,
         sources.real,
         known,
-        {text: {name: distance(figures, of_row) for name, of_row in points.items()} for text, figures in known.items()},
-        [comparison(pair, points) for pair in experiment.compare],
+        {
+            text: {name: distance(figures, of_row) for name, of_row in points["kn5"].items()}
+            for text, figures in known.items()
+        },
+        [{"judge": judge} | comparison(pair, points[judge]) for pair in experiment.compare for judge in JUDGES],
         tuning,
         list(sources.signatures),
         list(sources.environments.values()),
@@ -188,9 +195,10 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
             sources.environments.setdefault(json.dumps(kept), kept | {"packages": packages})
 
 
-def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sources: _Sources) -> dict[str, Any]:
+def _row(
+    row: Row, seeds: Mapping[int, _Seed], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: _Sources
+) -> dict[str, Any]:
     runs = [] if row.of else [seed.run for seed in seeds.values() if seed.run is not None]
-    decodings = dict.fromkeys(decoding for seed in points.values() for decoding in seed)
     validations = [last_validation(run) for run in runs]
     return {
         "label": row.label,
@@ -200,20 +208,16 @@ def _row(row: Row, seeds: Mapping[int, _Seed], points: Mapping[int, Points], sou
             "epochs": _interval([epochs for _, epochs in validations]),
         },
         "validation": _each([figures for figures, _ in validations], mean_interval),
-        "kn5": {
-            decoding: _each([seed[decoding] for seed in points.values() if decoding in seed], perplexity_interval)
-            for decoding in decodings
-        },
-        "lstm": _lstm(list(seeds.values()), sources),
+        **{judge: _judged(list(points[judge][row.name].values())) for judge in JUDGES},
         "likelihood": _likelihoods(list(seeds.values()), sources),
         "meaning": _by_decoding([_meaning(seed, row, sources) for seed in seeds.values()]),
         "variety": _by_decoding([_variety(seed, row, sources) for seed in seeds.values()]),
     }
 
 
-def _points(seed: _Seed, row: Row, sources: _Sources) -> Points:
-    """Of a run's frontier report."""
-    report, points = seed.reports.get("frontier"), Points()
+def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
+    """Of a judge's report of a run."""
+    report, points = seed.reports.get(JUDGES[judge]), Points()
     if not isinstance(report, Frontier):
         return points
     for result in _of_row(report, row):
@@ -222,8 +226,17 @@ def _points(seed: _Seed, row: Row, sources: _Sources) -> Points:
         sources.signatures[result.signature] = None
     for real in report.real:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
-        sources.real[real.judge] = {"ppl": real.ppl, **fewer}
+        sources.real[judge] = {"ppl": real.ppl, **fewer}
     return points
+
+
+def _judged(seeds: Sequence[Points]) -> dict[str, dict[str, Any]]:
+    """Decoding → figure → interval over seeds."""
+    decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
+    return {
+        decoding: _each([seed[decoding] for seed in seeds if decoding in seed], perplexity_interval)
+        for decoding in decodings
+    }
 
 
 def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
@@ -284,21 +297,6 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
                 for row in Perplexity.load(step.output).calibration:
                     found.setdefault(row.text, {})[metric] = row.ppl
     return found
-
-
-def _lstm(seeds: Sequence[_Seed], sources: _Sources) -> dict[str, Any]:
-    figures = []
-    for seed in seeds:
-        found = {}
-        for metric in METRICS:
-            if isinstance(report := seed.reports.get(f"{metric}-lstm"), Perplexity):
-                (result,) = report.results
-                found[metric] = result.ppl
-                sources.signatures[result.signature] = None
-                sources.real["lstm"] = {"ppl": result.real_ppl}
-        if found:
-            figures.append(found)
-    return _each(figures, perplexity_interval)
 
 
 def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> dict[str, Any]:

@@ -234,28 +234,25 @@ def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir
     temperatures: tuple[float, ...] = experiment.temperatures
     if row.samples is not None:
         place, temperatures = root / "samples", ()
-    asked: dict[str, Settings] = {
-        "frontier": FrontierSettings(
-            lm="kn5",
-            split=split,
-            n=n,
-            temperatures=temperatures,
-            seeds=(seed,),
-            greedy=row.trains,
-            prior_temperature=how.prior_temperature,
-            guidance=how.guidance,
-            oracle=how.latents is not None,
-            fed=experiment.fed,
-            diversity=experiment.diversity,
-        )
-    }
+    frontier = FrontierSettings(
+        lm="kn5",
+        split=split,
+        n=n,
+        temperatures=temperatures,
+        seeds=(seed,),
+        greedy=row.trains,
+        prior_temperature=how.prior_temperature,
+        guidance=how.guidance,
+        oracle=how.latents is not None,
+        fed=experiment.fed,
+        diversity=experiment.diversity,
+    )
+    asked: dict[str, Settings] = {"frontier": frontier}
     if row.trains and seed in experiment.likelihood_seeds:
         asked["likelihood"] = replace(likelihood_settings(experiment.likelihood), split=split)
     if row.of is None and seed in experiment.lstm_seeds:
-        for metric in METRICS:
-            asked[f"{metric}-lstm"] = PerplexitySettings(
-                metric=metric, lm="lstm", split=split, n=n, temperatures=temperatures and (1.0,), seeds=(seed,)
-            )
+        at = temperatures and experiment.lstm_temperatures
+        asked["lstm"] = replace(frontier, lm="lstm", temperatures=at, greedy=False, fed=False, diversity=False)
     samples = None if row.samples is None else Path(row.samples)
     return [
         Report(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)

@@ -138,6 +138,9 @@ def test_types_are_never_guessed(name: str) -> None:
     for value in (wrong, {"a": 1}, [wrong]):
         with pytest.raises(InputError, match=name):
             Config.from_dict({**stored, section: {**stored[section], key: value}})
+        if key != "kind":  # which a section in Python says by its class
+            with pytest.raises(InputError, match=name):
+                dataclasses.replace(getattr(_config(name), section), **{key: value})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def experiment(**changes: Any) -> Experiment:
         "n_samples": 60,
         "temperatures": (1.0, 0.5),
         "lstm_seeds": (1,),
+        "lstm_temperatures": (1.0, 0.5),
         "likelihood_seeds": (1, 2),
         "likelihood": {"n": 7},
         "compare": (("lebm", "gaussian"),),

@@ -151,6 +151,7 @@ def test_narrowing_keeps_what_a_row_needs() -> None:
         ("seeds = [1]", "seeds = [1]\nlikelihood = 3", "likelihood must be an object"),
         ("seeds = [1]", 'seeds = [1]\nn_samples = "many"', "n_samples must be a whole number"),
         ("seeds = [1]", "seeds = [1]\ntemperatures = [0.0]", "temperatures must be > 0"),
+        ("seeds = [1]", "seeds = [1]\nlstm_temperatures = []", "lstm_temperatures has to name one at least"),
         ("seeds = [1]", 'seeds = [1]\nsplit = "dev"', "split must be test or valid"),
         ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\npreset = "lm"', "same number of trials.*lm 1, b 0"),
         ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "a language model"\npreset = "lm"', "the same label"),

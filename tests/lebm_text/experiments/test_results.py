@@ -27,11 +27,13 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     lebm, language_model = results.rows["lebm"], results.rows["lm"]
     assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
     assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
-    assert lebm["lstm"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
+    assert lebm["lstm"].keys() == {"T=1", "T=0.5"}
+    assert lebm["lstm"]["T=1"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
     assert lebm["likelihood"]["active_units"]["value"] == 6
     assert language_model["likelihood"]["nll"]["value"] == 20.0
     assert lebm["cost"]["minutes"]["value"] == 1.5
-    (comparison,) = results.comparisons
+    comparison, of_lstm = results.comparisons
+    assert of_lstm["ratios"]["T=0.5"]["fppl"] == {"value": pytest.approx(10 / 12), "low": None, "high": None, "n": 1}
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
     at_second, at_first = (
         [ratio[key] for ratio in comparison["ratios"].values()] for key in ("rppl_at_second", "rppl_at_first")
@@ -42,7 +44,7 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert at_first[0]["value"] == pytest.approx((12 / (10 * 7 / 6) * 13 / (11 * 7.5 / 6.5)) ** 0.5)
     assert at_first[0]["low"] < at_first[0]["value"] < at_first[0]["high"]
     assert at_first[1] is at_first[2] is None
-    assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL}}
+    assert results.real == {"kn5": {"ppl": REAL, "rppl_at_n": REAL + 1}, "lstm": {"ppl": REAL, "rppl_at_n": REAL + 1}}
     assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
     distances = results.distances["5-gram samples"]
     # from (5, 6) to (10, 12) and from (5.5, 6.5) to (11, 13): lines of slope 1 in logarithms
@@ -62,6 +64,8 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
     of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
     assert "KN5 figures, of one seed; below 1 LEBM" in of_one
+    assert "## LEBM / its twin, LSTM" in of_one
+    assert "| LEBM | RPPL, LSTM | 12.00 | 6.00 | – |" in of_one
     assert "FPPL, LSTM" in of_one
     without = markdown(gather(experiment().narrowed(skip=["lstm"]), tmp_path), "lebm-text experiment tiny")
     assert "FPPL, LSTM" not in without.partition("## Tuning")[0]
@@ -101,7 +105,7 @@ def test_a_row_of_the_name_of_a_judge_keeps_its_figures(tmp_path: Path, monkeypa
     asked = experiment(rows=(Row("lstm", "an LSTM", "lm"),), compare=())
     carry_out(tmp_path, Program(), monkeypatch, asked)
     found = gather(asked, tmp_path).rows["lstm"]
-    assert (found["lstm"]["fppl"]["n"], found["likelihood"]["nll"]["n"]) == (1, 2)
+    assert (found["lstm"]["T=1"]["fppl"]["n"], found["likelihood"]["nll"]["n"]) == (1, 2)
 
 
 OTHER = {"fppl": 7.0, "rppl": 8.0}
@@ -185,11 +189,11 @@ def test_what_is_not_of_the_present_weights_or_options_is_missing(
     carry_out(tmp_path, Program(), monkeypatch)
     assert gather(experiment(), tmp_path).missing == []
     other = gather(experiment(split="valid", n_samples=70), tmp_path)
-    assert set(other.missing) >= {"lm-seed1 frontier", "lm-seed1 likelihood", "lm-seed1 fppl-lstm"}
+    assert set(other.missing) >= {"lm-seed1 frontier", "lm-seed1 likelihood", "lm-seed1 lstm"}
     assert other.known == other.rows["lm"]["kn5"] == other.rows["lm"]["likelihood"] == {}
     (tmp_path / "lm-seed1" / "model.safetensors").write_text("trained further")
     found = gather(experiment(), tmp_path)
-    assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "fppl-lstm", "rppl-lstm")}
+    assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "lstm")}
     assert found.rows["lm"]["kn5"]["T=1"]["fppl"]["n"] == 1
     assert "no longer of what is asked for: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
 
@@ -223,7 +227,7 @@ def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypa
     report = Frontier.load(path)
     # the twin's frontier of this seed is beyond its ends
     replace(report, results=[replace(row, ppl=0.1 * row.ppl) for row in report.results]).save(path)
-    (comparison,) = gather(experiment(), tmp_path).comparisons
+    comparison = gather(experiment(), tmp_path).comparisons[0]
     assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2
 

@@ -16,6 +16,7 @@ from lebm_text.experiments.results import gather
 from lebm_text.experiments.steps import Log, Report, Step, Training
 from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
 from lebm_text.reports.likelihood import LikelihoodSettings
+from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 
@@ -53,7 +54,7 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
     tried = [f"trials/{row}-{number}" for row in ("lebm", "lm") for number in (1, 2)]
     assert runs == [*tried, "gaussian-seed1", "lebm-seed2", "lm-seed2", "gaussian-seed2"]
     of_copy = {step.output.stem for step in judged(program) if step.run.name == "lebm-seed1"}
-    assert of_copy == {"frontier", "likelihood", "fppl-lstm", "rppl-lstm", "fppl-known", "rppl-known"}
+    assert of_copy == {"frontier", "likelihood", "lstm", "fppl-known", "rppl-known"}
     results = gather(whole, tmp_path)
     assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
@@ -74,7 +75,7 @@ def test_rows_begin_with_the_run_of_the_row_that_they_start_from(
     ]
     of_samples = [step for step in judged(program) if step.samples is not None]
     assert [(step.run.name, step.name) for step in of_samples] == [
-        ("lm-seed1", f"{what}-other") for what in ("frontier", "fppl-lstm", "rppl-lstm")
+        ("lm-seed1", f"{what}-other") for what in ("frontier", "lstm")
     ]
     oracle = [step for step in judged(program) if step.output.stem == "frontier-oracle"]
     assert [step.run.name for step in oracle] == ["lebm-seed1", "lebm-seed2"]
@@ -142,9 +143,9 @@ def test_trials_are_judged_on_validation_text_and_runs_on_test_text(
     for step in judged(program):
         assert step.settings.split == ("valid" if step.run.parent.name == "trials" else "test")
     lstm = [
-        step for step in judged(program) if isinstance(step.settings, PerplexitySettings) and step.settings.lm == "lstm"
+        step for step in judged(program) if isinstance(step.settings, FrontierSettings) and step.settings.lm == "lstm"
     ]
-    assert {step.output.stem for step in lstm} == {"fppl-lstm", "rppl-lstm"}
+    assert {step.output.stem for step in lstm} == {"lstm"}
     assert all("seed1" in step.run.name for step in lstm)
 
 
@@ -193,9 +194,9 @@ def test_a_training_that_fails_ends_its_own_chain_alone(tmp_path: Path, monkeypa
 def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = carry_out(tmp_path, Program("lebm-seed1 likelihood"), monkeypatch)
     assert len(made.failures) == 1
-    assert (tmp_path / "lebm-seed1" / "eval" / "fppl-lstm.json").exists()
+    assert (tmp_path / "lebm-seed1" / "eval" / "lstm.json").exists()
     row = gather(experiment(), tmp_path).rows["lebm"]
-    assert (row["lstm"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
+    assert (row["lstm"]["T=1"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
 
 
 def test_a_report_of_other_settings_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
