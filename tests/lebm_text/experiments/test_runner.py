@@ -15,8 +15,8 @@ from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.steps import Log, Report, Step, Training
 from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
-from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.frontier import FrontierSettings
+from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 
