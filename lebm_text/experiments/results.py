@@ -54,7 +54,8 @@ class Results:
         rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `likelihood` (nll,
             reconstruction nll, information, log Z, …), and by decoding `kn5` and `lstm` (fppl, rppl, distinct),
             `meaning` (frechet, precision, recall) and `variety` (self_bleu, in_train of 4-grams).
-        real: by judge, perplexity of real held-out text; under `meaning` and `variety` what these are of real text.
+        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` what these are of real text:
+            means over seeds, each of which draws its own sentences.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by a judge, by decoding.
@@ -88,7 +89,7 @@ class Results:
 class _Sources:
     """What is collected in passing."""
 
-    real: dict[str, dict[str, float]]
+    real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
     signatures: dict[str, None]
     environments: dict[str, dict[str, Any]]
     missing: list[str]
@@ -98,6 +99,7 @@ class _Sources:
 class _Seed:
     """A run from one seed, none for samples of another system, and those of the reports that are as asked, by name."""
 
+    number: int
     run: Run | None
     reports: Mapping[str, Report]
 
@@ -132,7 +134,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         experiment.corpus,
         experiment.split,
         rows,
-        sources.real,
+        {kind: _real(kind, seeds) for kind, seeds in sources.real.items()},
         known,
         {
             text: {name: distance(figures, of_row) for name, of_row in points["kn5"].items()}
@@ -168,7 +170,7 @@ def _seeds(
             done = {name: step for name, step in steps.items() if step.is_done(log)}
             sources.missing += [steps[name].name for name in steps if name not in done]
             reports = {name.removesuffix(row.suffix): load(step.output) for name, step in done.items()}
-            found[seed] = _Seed(run if row.samples is None else None, reports)
+            found[seed] = _Seed(seed, run if row.samples is None else None, reports)
     return found
 
 
@@ -226,8 +228,14 @@ def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
         sources.signatures[result.signature] = None
     for real in report.real:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
-        sources.real[judge] = {"ppl": real.ppl, **fewer}
+        sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
     return points
+
+
+def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """Figure → mean over the seeds."""
+    interval = perplexity_interval if kind in JUDGES else mean_interval
+    return {name: found["value"] for name, found in _each(list(seeds.values()), interval).items()}
 
 
 def _judged(seeds: Sequence[Points]) -> dict[str, dict[str, Any]]:
@@ -254,7 +262,8 @@ def _meaning(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
     report = seed.reports.get("frontier")
     if not isinstance(report, Frontier) or report.real_meaning is None:
         return {}
-    sources.real["meaning"] = {name: getattr(report.real_meaning, name) for name in MEANING}
+    real = {name: getattr(report.real_meaning, name) for name in MEANING}
+    sources.real.setdefault("meaning", {})[seed.number] = real
     sources.signatures[report.real_meaning.signature] = None
     scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
     return {
@@ -270,7 +279,8 @@ def _variety(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
         if (looks := result.diversity) is not None:
             figures = {"self_bleu": looks.self_bleu.score, "in_train": looks.in_train["4"]}
             found[_decoding(result)] = {name: Interval(value, None, None, 1) for name, value in figures.items()}
-            sources.real["variety"] = {"self_bleu": looks.real_self_bleu.score, "in_train": looks.real_in_train["4"]}
+            real = {"self_bleu": looks.real_self_bleu.score, "in_train": looks.real_in_train["4"]}
+            sources.real.setdefault("variety", {})[seed.number] = real
             sources.signatures |= dict.fromkeys((looks.self_bleu.signature, looks.signature))
     return found
 
@@ -336,7 +346,7 @@ def _likelihood(report: Likelihood, sources: _Sources) -> dict[str, Interval]:
     return found
 
 
-def _each(rows: Sequence[dict[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:
+def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:
     """Key → interval over the rows that have it."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: asdict(interval([row[key] for row in rows if key in row])) for key in keys}
