@@ -88,6 +88,8 @@ def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = F
 
 
 def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
+    if kind in (str, bool, int) and type(value) is kind:  # most of them, and the rest takes a while
+        return value
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if not _fits(kind, value, strict):
         raise InputError(f"{name or 'it'} must be {_described(kind, strict)}, got {_short(value)}")
@@ -252,7 +254,8 @@ def setting(default: Any, check: Callable[..., object], *limits: Any, **options:
 
 
 def _read_settings(of: Any, prefix: str = "") -> None:
-    hints = hints_of(type(of))
+    kind: Any = type(of)
+    hints = hints_of(kind)
     for each in fields(of):
         name = f"{prefix}{each.name}"
         value = from_plain(hints[each.name], getattr(of, each.name), name, strict=True)

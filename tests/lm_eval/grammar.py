@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -20,6 +21,11 @@ def grammar_sentences(n: int, seed: int) -> list[str]:
     A sentence keeps to one topic (the number before the point), which no n-gram can know at its beginning,
     and may come back to its subject.
     """
+    return list(_sentences(n, seed))
+
+
+@functools.cache
+def _sentences(n: int, seed: int) -> tuple[str, ...]:
     rng = np.random.default_rng(seed)
 
     def draw(kind: str, topic: int) -> str:
@@ -39,7 +45,7 @@ def grammar_sentences(n: int, seed: int) -> list[str]:
             words += [("a", "the")[rng.integers(2)], *(draw("adj", topic) for _ in range(rng.integers(0, 2)))]
             words += [draw("noun", topic), "and", subject, draw("verb", topic)]
         sentences.append(" ".join([*words, "again"]))
-    return sentences
+    return tuple(sentences)
 
 
 def texts_of_falling_quality(train: Sequence[str]) -> dict[str, list[str]]:

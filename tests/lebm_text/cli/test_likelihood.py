@@ -20,8 +20,8 @@ from ..tiny import tiny_model
 from .conftest import Report
 from .test_main import one_line
 
-QUICK = ["likelihood", "--device", "cpu", "-n", "3", "--ais-steps", "10", "--importance-samples", "200"]
-QUICK += ["--partition-steps", "20"]
+QUICK = ["likelihood", "--device", "cpu", "-n", "3", "--ais-steps", "4", "--importance-samples", "200"]
+QUICK += ["--partition-steps", "8"]
 
 
 def test_the_object_and_the_file_are_the_same(grammar_run: Path, report_of: Report) -> None:
@@ -31,7 +31,7 @@ def test_the_object_and_the_file_are_the_same(grammar_run: Path, report_of: Repo
     assert found["ais"]["n_sentences"] == 3
     assert found["importance"]["n_sentences"] == 4
     assert found["bracket"] is not None
-    assert "lower:ais(10x8,mala,from=prior,n=3)" in found["signature"]
+    assert "lower:ais(4x8,mala,from=prior,n=3)" in found["signature"]
     assert found["ais"]["bits_per_byte"] is None
 
 
