@@ -119,7 +119,7 @@ class LSTMGenerator(LSTM):
         Returns:
             (B,)
         """
-        packing = _packing(batch)
+        packing = Packing.of_batch(batch)
         inputs, targets = self._inputs_and_targets(batch, packing)
         inputs = drop_words(inputs, self.word_dropout, self.unk_id, self.bos_id, rng)
         weights = self.weights()
@@ -166,7 +166,7 @@ class Likelihood:
     def __init__(self, generator: LSTMGenerator, batch: Batch | PaddedBatch) -> None:
         fixed = constant(generator)
         self._generator, self._made = fixed, version(fixed)
-        self._packing = _packing(batch)
+        self._packing = Packing.of_batch(batch)
         self._weights, self._output = fixed.weights(), fixed.output_layer()
         tokens, self._targets = fixed._inputs_and_targets(batch, self._packing)
         self._inputs = self._weights.prepare(F.embedding(tokens, fixed.embedding))
@@ -190,9 +190,3 @@ class Likelihood:
         start = generator.initial_h(side_by_side), generator.initial_c(side_by_side)
         hidden = self._weights.scan(inputs, packing, side_by_side, *start)
         return packing.sum_by_row(of_tokens(hidden, targets)).reshape(rows, copies).T.reshape(z.shape[:-1])
-
-
-def _packing(batch: Batch | PaddedBatch) -> Packing:
-    if isinstance(batch, PaddedBatch):
-        return Packing.padded(batch.lengths, batch.tokens.shape[1])
-    return Packing.of(batch.lengths, batch.tokens.device)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lebm_text.text.batching import Batch, PaddedBatch
 from lebm_text.transfer import send
 
 __all__ = ["Packing"]
@@ -44,6 +45,13 @@ class Packing:
         return cls(tuple(running.sum(1).tolist()), row, time)
 
     @classmethod
+    def of_batch(cls, batch: Batch | PaddedBatch) -> Packing:
+        """That of `of`, or of `padded` for a padded batch."""
+        if isinstance(batch, PaddedBatch):
+            return cls.padded(batch.lengths, batch.tokens.shape[1])
+        return cls.of(batch.lengths, batch.tokens.device)
+
+    @classmethod
     def padded(cls, lengths: Tensor, width: int) -> Packing:
         """Rows that are all computed to the end of `width` positions; those from a row's length on do not count.
 
@@ -62,9 +70,10 @@ class Packing:
         return padded[self.row, self.time]
 
     def sum_by_row(self, values: Tensor) -> Tensor:
-        """Sum (N, …) values over each row, (B, …); with `inside` (N,) → (B,), in the same order on every run."""
+        """Sum (N, …) values over each row, (B, …); with `inside` in the same order on every run."""
         if self.inside is not None:
-            return values.masked_fill(~self.inside, 0.0).view(len(self.batch_sizes), -1).sum(0)
+            outside = ~self.inside.view(-1, *[1] * (values.dim() - 1))
+            return values.masked_fill(outside, 0.0).view(len(self.batch_sizes), -1, *values.shape[1:]).sum(0)
         return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
 
     def repeat(self, copies: int) -> Packing:

@@ -22,7 +22,7 @@ from lebm_text.errors import InputError
 from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout, require_version, version
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
-from lebm_text.text.batching import Batch
+from lebm_text.text.batching import Batch, PaddedBatch
 
 __all__ = ["TransformerGenerator", "TransformerState"]
 
@@ -139,28 +139,17 @@ class TransformerGenerator(Embedded):
         weight = self.embedding if self.output_weight is None else self.output_weight
         return OutputLayer(weight.to(self.operand_dtype), self.output_bias)
 
-    def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
-        """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, the parameters constants, no dropout.
+    def likelihood(self, batch: Batch) -> Likelihood:
+        """log p(x|z) of one batch as a function of z, the parameters constants, no dropout."""
+        return Likelihood(self, batch)
 
-        Valid until the parameters change; a later call raises RuntimeError.
-        """
-        fixed = constant(self)
-        made, packing, output = version(fixed), Packing.of(batch.lengths, batch.tokens.device), fixed.output_layer()
-        embedded, targets = fixed._embed(batch), packing.pack(batch.tokens)
+    def padded_likelihood(self, batch: PaddedBatch) -> Likelihood:
+        """The same of a padded batch, (R,), 0 for rows without a sentence: the host reads nothing of the tensors."""
+        return Likelihood(self, batch)
 
-        def log_likelihood(z: Tensor) -> Tensor:
-            require_version(fixed, made)
-            copies, rows = z.shape[:-2].numel(), z.shape[-2]
-            hidden = fixed._read(embedded.repeat(copies, 1, 1), z.reshape(copies * rows, z.shape[-1]))
-            packed = hidden.view(copies, rows, *hidden.shape[1:])[:, packing.row, packing.time]
-            log_probs = output.log_probs(packed.flatten(0, 1), targets.repeat(copies)).view(copies, -1)
-            return log_probs.new_zeros(copies, rows).index_add(1, packing.row, log_probs).view(z.shape[:-1])
-
-        return log_likelihood
-
-    def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+    def log_likelihood(self, batch: Batch | PaddedBatch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and the parameters; `rng` draws dropout masks."""
-        packing = Packing.of(batch.lengths, batch.tokens.device)
+        packing = Packing.of_batch(batch)
         hidden = packing.pack(self._read(dropout(self._embed(batch, rng), self.dropout, rng), z, rng))
         log_probs = self.output_layer().log_probs(dropout(hidden, self.dropout, rng), packing.pack(batch.tokens))
         return packing.sum_by_row(log_probs)
@@ -183,7 +172,7 @@ class TransformerGenerator(Embedded):
     def _head_dim(self) -> int:
         return self.embedding.shape[1] // self.n_heads
 
-    def _embed(self, batch: Batch, rng: torch.Generator | None = None) -> Tensor:
+    def _embed(self, batch: Batch | PaddedBatch, rng: torch.Generator | None = None) -> Tensor:
         ids = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
         return F.embedding(drop_words(ids, self.word_dropout, self.unk_id, self.bos_id, rng), self.embedding)
 
@@ -237,6 +226,35 @@ class TransformerGenerator(Embedded):
     def _product(self, affine: nn.Linear, x: Tensor) -> Tensor:
         dtype = self.operand_dtype
         return F.linear(x.to(dtype), affine.weight.to(dtype), affine.bias.to(dtype))
+
+
+class Likelihood:
+    """log p(x|z) of a fixed batch under fixed parameters, no dropout.
+
+    Valid until the parameters change; a later call raises RuntimeError.
+    """
+
+    def __init__(self, generator: TransformerGenerator, batch: Batch | PaddedBatch) -> None:
+        fixed = constant(generator)
+        self._generator, self._made = fixed, version(fixed)
+        self._packing, self._output = Packing.of_batch(batch), fixed.output_layer()
+        self._embedded, self._targets = fixed._embed(batch), self._packing.pack(batch.tokens)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
+        return self._by_row(z, self._output.log_probs)
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Of the same shape and with the same gradient, but without the values: all that a Langevin step needs."""
+        return self._by_row(z, self._output.tangent)
+
+    def _by_row(self, z: Tensor, of_tokens: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        require_version(self._generator, self._made)
+        copies, rows, packing = z.shape[:-2].numel(), z.shape[-2], self._packing
+        hidden = self._generator._read(self._embedded.repeat(copies, 1, 1), z.reshape(copies * rows, z.shape[-1]))
+        packed = hidden.view(copies, rows, *hidden.shape[1:])[:, packing.row, packing.time].flatten(0, 1)
+        found = of_tokens(packed, self._targets.repeat(copies)).view(copies, -1)
+        return packing.sum_by_row(found.T).T.reshape(z.shape[:-1])
 
 
 class _Layer(nn.Module):

@@ -16,6 +16,7 @@ from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, base_log_prob
+from lebm_text.models.transformer import TransformerGenerator
 from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -45,6 +46,12 @@ def toy_generator(*, seed: int = 0, dtype: torch.dtype = torch.float64, **option
     """V = 12, D = 3, E = 5, H = 6, with weights so large that every term counts."""
     sizes = {"latent_dim": LATENT, "embedding_dim": 5, "hidden_dim": 6, "init_range": 0.8} | options
     return LSTMGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **sizes).to(dtype)
+
+
+def toy_transformer(*, seed: int = 1, dtype: torch.dtype = torch.float64, **options: Any) -> TransformerGenerator:
+    """V = 12, D = 3, H = 8, two layers of two heads."""
+    sizes = {"latent_dim": LATENT, "embedding_dim": 8, "hidden_dim": 8, "n_layers": 2, "n_heads": 2, "init_range": 0.5}
+    return TransformerGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **{**sizes, **options}).to(dtype)
 
 
 def by_steps(generator: Generator, batch: Batch, z: Tensor, vocab_size: int = VOCABULARY) -> Tensor:

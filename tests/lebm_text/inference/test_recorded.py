@@ -26,14 +26,29 @@ from lebm_text.text.batching import PaddedBatch
 from lebm_text.training.trainer import Trainer
 
 from ..recording import record_on_cpu, trace
-from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_config, toy_generator, toy_prior
+from ..toy import (
+    BOS,
+    LATENT,
+    VOCABULARY,
+    gap,
+    normal,
+    seeded,
+    toy_batch,
+    toy_config,
+    toy_generator,
+    toy_prior,
+    toy_transformer,
+)
 
 SHORT, LONG = [4, 3, 2, 2, 1], [7, 5, 5, 2, 1]
 CUDA = torch.device("cuda")
 
 
-def _modules() -> tuple[EBMPrior, LSTMGenerator]:
-    return toy_prior(dtype=torch.float32), toy_generator(dtype=torch.float32)
+BOTH = pytest.mark.parametrize("build", [toy_generator, toy_transformer], ids=["lstm", "transformer"])
+
+
+def _modules(build: Any = toy_generator) -> tuple[EBMPrior, Any]:
+    return toy_prior(dtype=torch.float32), build(dtype=torch.float32)
 
 
 def _square(x: Tensor) -> Tensor:
@@ -46,11 +61,12 @@ def _kept(module: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("noise_scale", [1.0, 0.6])
 @pytest.mark.parametrize("step_size", [0.3, [0.5, 0.4, 0.2]])
+@BOTH
 def test_chains_end_where_unrecorded_ones_do(
-    noise_scale: float, step_size: Any, monkeypatch: pytest.MonkeyPatch
+    build: Any, noise_scale: float, step_size: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each batch draws its own numbers; the second one of a shape replays what the first one recorded."""
-    (prior, generator), infer = _modules(), ShortRun(3, step_size, noise_scale, likelihood_weight=2.5)
+    (prior, generator), infer = _modules(build), ShortRun(3, step_size, noise_scale, likelihood_weight=2.5)
     batches = [toy_batch(lengths, seed=seed) for seed, lengths in enumerate((LONG, SHORT, LONG, SHORT, [6] * 17))]
     wanted = [infer(batch, prior, generator, rng=seeded(i)).z for i, batch in enumerate(batches)]
     record_on_cpu(monkeypatch)
@@ -227,20 +243,22 @@ class _NoLook(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("kind", ["short_run", "no_latent"])
+@pytest.mark.parametrize("kind", ["short_run", "transformer", "no_latent"])
 def test_no_update_waits_for_its_results(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: dict[str, Any] = {"model": {"dropout": 0.3}, "training": {"precision": "fp32"}}
     if kind == "no_latent":
         changes["model"] |= {"latent_dim": 0, "prior": "gaussian"}
         changes["inference"] = {"kind": kind}
-    config = toy_config(changes) if kind == "short_run" else Config().merge(changes)
+    if kind == "transformer":
+        changes["model"] |= {"generator": kind, "embedding_dim": 8, "hidden_dim": 8, "n_heads": 2}
+    config = Config().merge(changes) if kind == "no_latent" else toy_config(changes)
     model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
     trainer = Trainer(model, config, n_sentences=5, mean_batch_size=5)
     record_on_cpu(monkeypatch)
     for step in (1, 2):
         with _NoLook():  # type: ignore[no-untyped-call]
             trainer.update(toy_batch(LONG), epoch=0.0, step=step)
-        if step == 1 and kind == "short_run":
+        if step == 1 and kind != "no_latent":
             monkeypatch.setattr(recorded, "_record", None)  # the second update replays what there is
     assert trainer.monitor.flush()["nll_token"] > 0
     with pytest.raises(AssertionError, match="in an update"), _NoLook():  # type: ignore[no-untyped-call]
@@ -257,9 +275,10 @@ class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def test_what_is_recorded_stays_on_its_device() -> None:
+@BOTH
+def test_what_is_recorded_stays_on_its_device(build: Any) -> None:
     """On torch's device without data, as on any but a CPU: a recording would not bear a copy from the host."""
-    prior, generator = _modules()
+    prior, generator = _modules(build)
     prior.to("meta")
     generator.to("meta")
     batch = PaddedBatch(*(tensor.to("meta") for tensor in vars(toy_batch(LONG).padded()).values()))

@@ -14,14 +14,9 @@ from torch import Tensor
 from lebm_text.errors import InputError
 from lebm_text.models.transformer import N_PREFIX, SLOWEST, TransformerGenerator
 
-from ..toy import BOS, LATENT, VOCABULARY, by_steps, gap, normal, seeded, toy_batch
+from ..toy import BOS, LATENT, by_steps, gap, normal, seeded, toy_batch, toy_transformer
 
 LENGTHS = (7, 5, 5, 2, 1)
-
-
-def toy_transformer(*, dtype: torch.dtype = torch.float64, seed: int = 1, **options: Any) -> TransformerGenerator:
-    sizes = {"latent_dim": LATENT, "embedding_dim": 8, "hidden_dim": 8, "n_layers": 2, "n_heads": 2, "init_range": 0.5}
-    return TransformerGenerator(VOCABULARY, bos_id=BOS, rng=seeded(seed), **{**sizes, **options}).to(dtype)
 
 
 def plain(generator: TransformerGenerator, words: list[int], z: Tensor) -> Tensor:
@@ -84,6 +79,19 @@ def test_leading_axes_are_independent_sets_of_z(axes: tuple[int, ...]) -> None:
     found = generator.likelihood(batch)(z)
     wanted = torch.stack([generator.log_likelihood(batch, some) for some in z.flatten(0, -3)]).view(found.shape)
     assert gap(found, wanted) < 1e-12
+
+
+@pytest.mark.parametrize("axes", [(), (2,)])
+def test_a_padded_likelihood_and_its_tangent_are_those_of_the_packed(axes: tuple[int, ...]) -> None:
+    """Rows without a sentence have nothing to say, whatever their z."""
+    generator, batch = toy_transformer(), toy_batch([*LENGTHS, *[1] * 12])
+    z = normal(*axes, 18, LATENT).requires_grad_()
+    wanted = F.pad(generator.likelihood(batch)(z[..., :17, :]), (0, 1))
+    found = generator.padded_likelihood(batch.padded())
+    assert gap(found(z), wanted) < 1e-12
+    gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (wanted, found(z), found.tangent(z))]
+    assert max(gap(gradients[0], other) for other in gradients[1:]) < 1e-12
+    assert bool(gradients[0][..., :17, :].all()) and not gradients[0][..., 17, :].any()
 
 
 def test_step_by_step_is_the_same_distribution() -> None:
