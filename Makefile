@@ -48,7 +48,7 @@ $(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[analysis,app,dev,embed,kjv,tensorboard,viz]'
+	$(INSTALL) --editable '.[analysis,app,dev,embed,hf,kjv,tensorboard,viz]'
 	@touch $@
 
 $(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
