@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.inference.recorded import Replay
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.sections import INFERENCE
 from lebm_text.store import sha256_file
@@ -25,6 +27,7 @@ from lebm_text.training.checkpoint import load_checkpoint, load_weights
 from lebm_text.training.events import Event, read_metrics
 from lebm_text.training.train import train
 
+from ..recording import record_on_cpu, trace
 from ..toy import text_corpus, toy_config
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -302,6 +305,30 @@ def test_stopped_run_has_a_checkpoint_and_weights_and_resumes_to_the_same(
     assert next(e for e in events if e.kind == "start").data["step"] == 1
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
     assert _metrics(out) == _metrics(base[0])
+
+
+def test_recorded_chains_train_the_same_weights_stopped_or_not(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: the largest batch's chains are recorded first, and all others fit into its memory."""
+    shapes: list[torch.Size] = []
+
+    def record(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any) -> Replay:
+        shapes.extend(each.shape for each in given[2:3])  # tokens; a prior's chain has none
+        return trace(function, given, pool)
+
+    record_on_cpu(monkeypatch, record)
+    _train(corpus, tmp_path / "whole", toy_config())
+    assert shapes[0] == max(shapes, key=torch.Size.numel)
+    assert len({*shapes}) > 1
+    _train(corpus, tmp_path / "part", toy_config(), max_steps=1)
+    _resume(tmp_path / "part")
+    whole, part, unrecorded = (path / "model.safetensors" for path in (tmp_path / "whole", tmp_path / "part", base[0]))
+    assert sha256_file(part) == sha256_file(whole)
+    assert _metrics(tmp_path / "part") == _metrics(tmp_path / "whole")
+    wanted = load_weights(unrecorded)[0]
+    for name, weights in load_weights(whole)[0].items():
+        assert torch.allclose(weights, wanted[name], atol=1e-4), name
 
 
 def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
