@@ -12,16 +12,25 @@ import torch
 
 from lebm_text.build import build_model
 from lebm_text.config import Config
+from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.inference import recorded
 from lebm_text.inference.recorded import Replay, captured, recordings_of
 from lebm_text.inference.short_run import ShortRun
+from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.model import LatentEBM
 from lebm_text.models import lstm
 from lebm_text.models.lstm import library_runs
+from lebm_text.reports.scores import Scorer, ScoreSettings
+from lebm_text.reports.trajectories import walk
 from lebm_text.samplers.langevin import gradient
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
+from lm_eval.judges import LSTMRecipe
+from lm_eval.lstm_training import train_lstm
+from lm_eval.perplexity import perplexity
 
+from ..lm_eval.grammar import grammar_sentences
+from .tiny import tiny_model
 from .toy import BOS, VOCABULARY, gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
 
 DEVICES = [pytest.param("cpu", id="cpu"), pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
@@ -147,6 +156,40 @@ def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer.monitor.flush()["nll_token"] > 0
     assert reserved[-1] == reserved[4]
+
+
+@on_each_device
+def test_scores_bounds_and_trajectories_are_those_of_the_cpu(device: str) -> None:
+    """Few steps from the same numbers: longer chains would part by rounding."""
+    scores, paths = [], []
+    settings = ScoreSettings(n_draws=2, n_steps=3, bound=AISSettings(n_steps=3, n_chains=2, n_moves=4))
+    for place in ("cpu", device):
+        model = tiny_model()
+        model.model.to(place)
+        assert model.device.type == place
+        found = [one for one in Scorer(model, settings, log_z=0.5)(["the cat sees a dog", "a", "é dog"]) if one]
+        scores.append([(one.log_likelihood, one.log_prior, one.log_p_lower) for one in found])
+        paths.append(walk(model, 4, DecodeSettings(decode="greedy"), seed=1))
+    assert len(scores[0]) == 3
+    for one, other in zip(*scores, strict=True):
+        assert one == pytest.approx(other, abs=2e-3)
+    for here, there in zip(*paths, strict=True):
+        assert here.text == there.text
+        assert here.f == pytest.approx(there.f, abs=1e-3)
+
+
+@on_each_device
+def test_the_lstm_judge_reads_alike_everywhere(device: str) -> None:
+    """From the same weights and in the same order; without dropout, whose masks the device draws."""
+    train, valid, read = (grammar_sentences(n, seed) for seed, n in enumerate((100, 20, 20)))
+    sizes: dict[str, Any] = {"shortlist": None, "input_dropout": 0.0, "output_dropout": 0.0, "max_epochs": 1, "min_updates": 5}
+    recipe = LSTMRecipe("brief", 16, 16, **sizes)
+    types = sorted({word for sentence in train for word in sentence.split()})
+    perplexities = []
+    for place in ("cpu", device):
+        judge = train_lstm(train, valid, types, recipe=recipe, seed=1, precision="fp32", device=place)
+        perplexities.append(perplexity(judge.score(read)).ppl)
+    assert perplexities[1] == pytest.approx(perplexities[0], rel=0.02)
 
 
 @on_each_device
