@@ -9,10 +9,13 @@ import gc
 import json
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import count
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +27,71 @@ from benchmarks.baseline import PlainGenerator, PlainTrainer
 from benchmarks.command import basic_parser, positive
 from benchmarks.judge import PlainJudge, plain_update, recipe_of, zipf_batch
 from benchmarks.judge import update_work as judge_work
+from benchmarks.lifelike import SENTENCES, lifelike, write_corpus
+from benchmarks.prototype import PrototypeTrainer
 from benchmarks.report import table
-from benchmarks.sizes import FULL, SMOKE, Sizes
+from benchmarks.sizes import BOS, FULL, SMOKE, Sizes
+from benchmarks.whole import epoch, judge, reference_of, rppl, start, within
 from lebm_text import __version__
-from lebm_text.build import LatentModel
+from lebm_text.build import LatentModel, build_model
+from lebm_text.config import Config
 from lebm_text.inference import recorded
 from lebm_text.model import LatentEBM
+from lebm_text.models.transformer import N_PREFIX
+from lebm_text.presets import preset
+from lebm_text.sections import ShortRunConfig
+from lebm_text.text.batching import Batch
+from lebm_text.text.corpora import locate
 from lebm_text.text.tokenizers import WordTokenizer
 from lebm_text.training.trainer import Trainer
+from lm_eval.judges import LSTMSpec
 from lm_eval.lstm import LSTMNetwork
 from lm_eval.lstm_training import adam, update
+from lm_eval.texts import Reference
 
 WIDTHS, BATCHES = (512, 256, 128), (256, 128, 32, 512, 1024)  # in the order of what is asked most
-COLUMNS = ("work", "width", "batch", "contestant", "rate", "peak_share", "first_seconds", "reserved_gb")
-SENTENCES = 4096  # of a measurement of generation
+ASKED = (256, 128)  # sentences of an update, of the updates that come first
+FIGURES = ("rate", "peak_share", "first_seconds", "seconds", "share", "perplexity", "reserved_gb", "error")
+COLUMNS = ("work", "width", "batch", "batch_tokens", "contestant", *FIGURES)
+GENERATED = 4096  # sentences of a measurement of generation
+UPDATES = ("ours", "unrecorded", "baseline")
+FULL_MEMORY = "out of memory"
+EPOCH_SECONDS = 60  # after which an epoch is stopped
+JUDGE_SECONDS, RPPL_SECONDS = 60, 30  # after which judges are given up: some times what is asked, so that others follow
+TOKENS = (84, 32)  # of a batch, for each of its sentences: as many as the longest needs, fewer than many need
 
 Work = Callable[[], object]
+Row = tuple[dict[str, Any], Callable[[], dict[str, Any]]]  # how it is called, and what measures it
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rows are measured with: `peak_tflops` of a large product in bfloat16, `scratch` for texts."""
+
+    sizes: Sizes
+    device: torch.device
+    repetitions: int
+    smoke: bool
+    peak_tflops: float
+    data_dir: Path | None
+    scratch: Path
+
+    @cached_property
+    def corpus(self) -> Path:
+        """The directory of a text of PTB's size."""
+        return write_corpus(self.scratch / "lifelike", self.n_sentences, self.sizes.vocab_size)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What judges read: PTB where it lies; for tiny sizes only where that is asked for."""
+        asked = self.data_dir is not None or not self.smoke
+        real = asked and locate("ptb", data_dir=self.data_dir) is not None
+        return reference_of("ptb" if real else str(self.corpus), self.data_dir)
+
+    @property
+    def n_sentences(self) -> int:
+        """Of the training text."""
+        return 24 if self.smoke else SENTENCES
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,80 +99,152 @@ def main(argv: list[str] | None = None) -> None:
     parser = basic_parser(str(__doc__).split("\n", 1)[0])
     parser.add_argument("--output", type=Path, metavar="FILE", help="a JSON file, written anew after each row")
     parser.add_argument("--seconds", type=positive, default=300, metavar="N", help="after which no row is begun")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where ptb may lie, for the judge's rows")
     options = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.smoke:
         parser.error("there is no CUDA device; --smoke runs on the CPU")
     torch.set_num_threads(options.threads)
-    sizes = SMOKE if options.smoke else replace(FULL, length=24)  # 24: a padded length, about PTB's mean
+    sizes = SMOKE if options.smoke else replace(FULL, width=WIDTHS[0], length=24)  # padded, about PTB's mean
     deadline, side = time.monotonic() + options.seconds, sizes.matmul if options.smoke else 8192
-    operand = torch.randn(side, side, device=device).bfloat16()
-    _, seconds = _timed(lambda: torch.mm(operand, operand), device, options.repetitions)
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
         "lebm_text": __version__,
         "smoke": options.smoke,
         "repetitions": options.repetitions,
-        "peak_tflops": 2e-12 * side**3 / seconds,
+        "peak_tflops": _peak_tflops(side, device, options.repetitions),
         "results": [],
     }
-    for head, units, work, make in _rows(sizes, device, options.smoke):
-        if time.monotonic() > deadline:
-            break
-        row = head | _row(make, device, options.repetitions, units, work, report["peak_tflops"])
-        report["results"].append(row)
-        if options.output:
-            options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        if not options.json:
-            sys.stdout.write(table([row], COLUMNS).splitlines()[-1] + "\n")
-            sys.stdout.flush()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(
+            sizes=sizes,
+            device=device,
+            repetitions=options.repetitions,
+            smoke=options.smoke,
+            peak_tflops=report["peak_tflops"],
+            data_dir=options.data_dir,
+            scratch=Path(scratch),
+        )
+        for head, measure in chain(_asked(bench), _grid(bench)):
+            if time.monotonic() > deadline:
+                break
+            row = head | _row(measure, device)
+            report["results"].append(row)
+            if options.output:
+                options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            if not options.json:
+                sys.stdout.write(table([row], COLUMNS).splitlines()[-1] + "\n")
+                sys.stdout.flush()
     described = {name: value for name, value in report.items() if name != "results"}
     sys.stdout.write(json.dumps(report) if options.json else f"{table(report['results'], COLUMNS)}\n\n{described}")
     sys.stdout.write("\n")
+    if failed := [row["work"] for row in report["results"] if row.get("error", FULL_MEMORY) != FULL_MEMORY]:
+        sys.exit(f"could not be measured: {', '.join(failed)}")
 
 
-def _rows(sizes: Sizes, device: torch.device, smoke: bool) -> Iterator[tuple[dict[str, Any], int, float, Any]]:
-    """What is measured: its name, units of work in one call, operations per unit, and what makes the call."""
-    widths, batches = ((sizes.width,), (4,)) if smoke else (WIDTHS, BATCHES)
+def _asked(bench: Bench) -> Iterator[Row]:
+    """The rows in which it is seen whether what is asked of a GPU is there."""
+    sizes, device = bench.sizes, bench.device
+    batches = (4,) if bench.smoke else ASKED
+    for n in batches:
+        yield from _updates(bench, sizes, n, ("ours", "prototype"))
+    n, name = batches[0], "paper"
+    sized = {"width": sizes.width, "batch": n, "contestant": "ours"}
+
+    def an_epoch(tokens: int) -> Row:
+        settings, batch_tokens = _settings(sizes, n, n * tokens), n * tokens
+        head = {"work": "epoch", **sized, "batch_tokens": batch_tokens}
+        text = lifelike(bench.n_sentences, sizes.vocab_size)
+        return head, partial(epoch, name, settings, text, sizes.vocab_size, device, seconds=EPOCH_SECONDS)
+
+    yield an_epoch(TOKENS[0])
+
+    def judges(seconds: float) -> LSTMSpec:
+        return LSTMSpec(recipe_of(sizes), device=str(device), on_progress=within(seconds))
+
+    judged = {"width": recipe_of(sizes).hidden_dim, "contestant": "ours"}
+    yield {"work": "judge_to_the_end", **judged}, lambda: judge(bench.reference, judges(JUDGE_SECONDS))
+    yield {"work": "rppl", **judged}, lambda: rppl(bench.reference, judges(RPPL_SECONDS), bench.n_sentences)
+    settings = _settings(sizes, n, n * TOKENS[0])
+    yield {"work": "start", **sized}, lambda: start(name, settings, bench.corpus, device)
+    head = {"work": "transformer", **sized}
+    yield head, _speed(bench, n * sizes.length, transformer_work(sizes), _transformer, sizes, n, device)
+    yield an_epoch(TOKENS[1])
+
+
+def _grid(bench: Bench) -> Iterator[Row]:
+    """Widths and batches, of what has not been measured yet."""
+    sizes, device, smoke = bench.sizes, bench.device, bench.smoke
+    widths, batches, asked = ((sizes.width,), (4,), (4,)) if smoke else (WIDTHS, BATCHES, ASKED)
     for width in widths:
         of_width = replace(sizes, width=width)
         for n in batches:
-            for name in ("ours", "unrecorded", "baseline"):
-                head = {"work": "update", "width": width, "batch": n, "contestant": name}
-                make = _later(_update, of_width, n, name, device)
-                yield head, n * sizes.length, of_width.update_work(), make
-        for n in (max(batches),):
-            head = {"work": "generate", "width": width, "batch": n, "contestant": "ours"}
-            yield head, n if smoke else SENTENCES, 0.0, _later(_generation, of_width, n, smoke, device)
+            known = width == sizes.width and n in asked
+            yield from _updates(bench, of_width, n, ("unrecorded", "baseline") if known else UPDATES)
+        n = max(batches)
+        head = {"work": "generate", "width": width, "batch": n, "contestant": "ours"}
+        yield head, _speed(bench, n if smoke else GENERATED, 0.0, _generation, of_width, n, smoke, device)
     for n in batches:
         for name in ("ours", "baseline"):
             head = {"work": "judge", "width": recipe_of(sizes).hidden_dim, "batch": n, "contestant": name}
-            yield head, n * sizes.length, judge_work(sizes, n), _later(_judge, sizes, n, name, device)
+            yield head, _speed(bench, n * sizes.length, judge_work(sizes, n), _judge, sizes, n, name, device)
 
 
-def _later(make: Callable[..., Work], *arguments: Any) -> Callable[[], Work]:
-    return lambda: make(*arguments)
+def _updates(bench: Bench, sizes: Sizes, n: int, names: Sequence[str]) -> Iterator[Row]:
+    for name in names:
+        head = {"work": "update", "width": sizes.width, "batch": n, "contestant": name}
+        yield head, _speed(bench, n * sizes.length, sizes.update_work(), _update, sizes, n, name, bench.device)
 
 
-def _row(
-    make: Callable[[], Work], device: torch.device, repetitions: int, units: int, work: float, peak_tflops: float
-) -> dict[str, Any]:
-    """Units a second, their share of the card's rate, seconds of the first call, and memory; or why there is none."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    try:
-        first, seconds = _timed(make(), device, repetitions)
-    except torch.cuda.OutOfMemoryError:
-        return {"rate": None, "error": "out of memory"}
+def _settings(sizes: Sizes, n: int, batch_tokens: int) -> dict[str, dict[str, Any]]:
+    """What a preset is changed by, for batches of at most n sentences and so many padded tokens."""
+    of_model = {"embedding_dim": sizes.width, "hidden_dim": sizes.width, "latent_dim": sizes.latent_dim}
     return {
-        "rate": units / seconds,
-        "peak_share": 1e-12 * work * units / seconds / peak_tflops if work else None,
-        "first_seconds": first,
-        "reserved_gb": torch.cuda.max_memory_reserved() / 1e9 if device.type == "cuda" else None,
+        "model": of_model,
+        "inference": {"n_steps": sizes.n_steps},
+        "prior": {"n_steps": sizes.prior_steps},
+        "training": {"batch_size": n, "batch_tokens": batch_tokens},
     }
+
+
+def _row(measure: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
+    """What was measured, and the most memory that was reserved, in GB; or why nothing was."""
+    on_cuda = device.type == "cuda"
+    try:
+        gc.collect()
+        if on_cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        found = measure()
+        return {"reserved_gb": torch.cuda.max_memory_reserved() / 1e9 if on_cuda else None, **found}
+    except torch.cuda.OutOfMemoryError:
+        return {"rate": None, "error": FULL_MEMORY}
+    except Exception as error:  # of whatever kind: on a card that is lent for minutes the other rows are still wanted
+        traceback.print_exc()
+        return {"rate": None, "error": f"{type(error).__name__}: {error}"}
+
+
+def _speed(
+    bench: Bench, units: int, work: float, make: Callable[..., Work], *arguments: Any
+) -> Callable[[], dict[str, Any]]:
+    """Measures units a second of what `make(*arguments)` makes, which does `units` a call, of `work` operations each.
+
+    Also their share of the card's rate, and seconds of the first call.
+    """
+
+    def measure() -> dict[str, Any]:
+        first, seconds = _timed(make(*arguments), bench.device, bench.repetitions)
+        share = 1e-12 * work * units / seconds / bench.peak_tflops if work else None
+        return {"rate": units / seconds, "peak_share": share, "first_seconds": first}
+
+    return measure
+
+
+def _peak_tflops(side: int, device: torch.device, repetitions: int) -> float:
+    """Operations a second, in 10¹², of a product of square matrices in bfloat16."""
+    operand = torch.randn(side, side, device=device).bfloat16()
+    return 2e-12 * side**3 / _timed(lambda: torch.mm(operand, operand), device, repetitions)[1]
 
 
 def _timed(run: Work, device: torch.device, repetitions: int) -> tuple[float, float]:
@@ -137,23 +261,57 @@ def _timed(run: Work, device: torch.device, repetitions: int) -> tuple[float, fl
 
 
 def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
-    """Updates of a training: ours in bfloat16, chains recorded or not; the field's in float32, `.backward()` alone."""
+    """Updates of a training: ours and the prototype's in bfloat16, ours recorded or not; the field's in float32."""
     batch, prior = sizes.batch(n, sizes.length).to(device), sizes.prior().to(device)
     if name == "baseline":
         plain = PlainGenerator.like(sizes.generator("fp32")).to(device)
         trainer = PlainTrainer(plain, prior, sizes.config())
         return lambda: trainer.update(batch)
-    model, config = LatentModel(prior, sizes.generator("bf16")).to(device), sizes.config("bf16")
-    ours, steps = Trainer(model, config, n_sentences=n, mean_batch_size=n), count(1)
+    if name == "prototype":
+        plain, dtype = PlainGenerator.like(sizes.generator("fp32")).to(device), torch.bfloat16
+        prototype = PrototypeTrainer(
+            plain, prior, sizes.config(), dtype=dtype if device.type == "cuda" else torch.float32
+        )
+        return lambda: prototype.update(batch)
+    ours = _updates_of(LatentModel(prior, sizes.generator("bf16")), sizes.config("bf16"), batch, device)
+    if name == "ours":
+        return ours
 
-    def run() -> None:
-        kept, recorded.applies = recorded.applies, recorded.applies if name == "ours" else lambda device: False
+    def unrecorded() -> None:
+        kept, recorded.applies = recorded.applies, lambda device: False
         try:
-            ours.update(batch, epoch=0.0, step=next(steps))
+            ours()
         finally:
             recorded.applies = kept
 
-    return run
+    return unrecorded
+
+
+def _transformer(sizes: Sizes, n: int, device: torch.device) -> Work:
+    """Updates of the preset `transformer` in bfloat16, with its chains, at the sizes' width and vocabulary."""
+    of_model = _settings(sizes, n, n * sizes.length)["model"]
+    config = preset("transformer").merge({"model": of_model, "training": {"precision": "bf16"}})
+    rng = torch.Generator().manual_seed(0)
+    model = build_model(config, vocab_size=sizes.vocab_size, bos_id=BOS, rng=rng)
+    return _updates_of(model, config, sizes.batch(n, sizes.length).to(device), device)
+
+
+def transformer_work(sizes: Sizes) -> float:
+    """Operations of the products in `_transformer`, a token, but for those of attention itself (1 %).
+
+    Each layer has 12 H² weights, and stands on the vectors of z, too.
+    """
+    config = preset("transformer")
+    assert isinstance(config.inference, ShortRunConfig)
+    layers = config.model.n_layers * 12 * sizes.width**2 * (1 + N_PREFIX / sizes.length)
+    weights = sizes.vocab_size * sizes.width + layers
+    return (4 * config.inference.n_steps + 6) * weights
+
+
+def _updates_of(model: LatentModel, config: Config, batch: Batch, device: torch.device) -> Work:
+    n, steps = len(batch.lengths), count(1)
+    trainer = Trainer(model.to(device), config, n_sentences=n, mean_batch_size=n)
+    return lambda: trainer.update(batch, epoch=0.0, step=next(steps))
 
 
 def _judge(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
@@ -172,7 +330,7 @@ def _generation(sizes: Sizes, n: int, smoke: bool, device: torch.device) -> Work
     config = sizes.config("bf16").merge({"text": {"max_length": sizes.length - 1}})
     network = LatentModel(sizes.prior(), sizes.generator("bf16")).to(device)
     model, seeds = LatentEBM(config, tokenizer, network), count(1)
-    return lambda: model.generate(n if smoke else SENTENCES, batch_size=n, seed=next(seeds)).sentences
+    return lambda: model.generate(n if smoke else GENERATED, batch_size=n, seed=next(seeds)).sentences
 
 
 if __name__ == "__main__":

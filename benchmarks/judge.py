@@ -21,6 +21,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.command import Setting, main
+from benchmarks.lifelike import zipf
 from benchmarks.report import Report
 from benchmarks.rows import compare
 from benchmarks.sizes import BATCHES, PRECISIONS, SMOKE, Sizes
@@ -31,8 +32,6 @@ from lebm_text.text.tokenizers import closed_vocabulary
 from lm_eval.judges import RECIPES, LSTMRecipe
 from lm_eval.lstm import END, LSTMNetwork, OutputVocabulary, score_text
 from lm_eval.lstm_training import adam, train_lstm, update
-
-_RANK_OFFSET = 2.7  # of Zipf's law for words, in Mandelbrot's form
 
 
 class PlainJudge(nn.Module):
@@ -61,14 +60,13 @@ def recipe_of(sizes: Sizes) -> LSTMRecipe:
     """The default recipe, or one like it of tiny sizes."""
     if sizes != SMOKE:
         return RECIPES["default"]
-    return replace(RECIPES["default"], embedding_dim=sizes.width, hidden_dim=sizes.width, shortlist=5, max_epochs=1)
+    small = replace(RECIPES["default"], embedding_dim=sizes.width, hidden_dim=sizes.width, shortlist=5)
+    return replace(small, max_epochs=1, min_updates=2)
 
 
 def zipf_batch(n_types: int, n: int, length: int) -> Batch:
     """n sentences of `length` tokens drawn by Zipf's law, 1 / (rank + 2.7): the two-level softmax lives on it."""
-    ranks = np.arange(1, n_types)
-    frequencies = 1 / (ranks + _RANK_OFFSET)
-    tokens = np.random.default_rng(0).choice(ranks, (n, length), p=frequencies / frequencies.sum())
+    tokens = zipf(np.random.default_rng(0), n_types - 1, (n, length))
     tokens[:, -1] = END
     corpus = EncodedCorpus(tokens.astype(np.int32).ravel(), np.arange(n + 1, dtype=np.int64) * length)
     return corpus.batch(np.arange(n))
