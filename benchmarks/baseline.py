@@ -156,6 +156,7 @@ class PlainTrainer:
     def update(self, batch: Batch) -> float:
         """Both chains, then one step of both optimisers; returns −log p(x|z) in nats a token, under dropout."""
         generator, prior, n = self.generator.eval(), self.prior, len(batch.lengths)
+        generator.lstm.train()  # which has no dropout of its own: cuDNN goes back through nothing else
         z_positive = posterior_chain(
             generator, prior, batch, self.config.inference, through_everything=self.through_everything, rng=self.rng
         )

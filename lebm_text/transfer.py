@@ -15,4 +15,4 @@ def send(tensor: Tensor, device: torch.device | None) -> Tensor:
     """
     if device is None or device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)  # strided rows would be copied once more

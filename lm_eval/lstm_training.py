@@ -48,7 +48,7 @@ def train_lstm(
     device: str = "cpu",
     on_progress: Progress = silent,
 ) -> LSTMJudge:
-    """A judge of `train`; one machine with one number of threads always gives the same. Every epoch is logged.
+    """A judge of `train`; a CPU with one number of threads always gives the same. Every epoch is logged.
 
     Args:
         train, valid: sentences; words outside `vocabulary` are read as `<unk>`.

@@ -30,6 +30,7 @@ from lebm_text.models.packing import Packing
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import step_sizes
 from lebm_text.text.batching import Batch as Sentences
+from lebm_text.transfer import send
 
 __all__ = ["Amortized", "LSTMEncoder", "SemiAmortized"]
 
@@ -69,7 +70,7 @@ class LSTMEncoder(LSTM):
         weights = self.weights()
         inputs = weights.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
         hidden = weights.scan(inputs, packing)
-        mean = packing.sum_by_row(hidden) / batch.lengths.to(hidden).unsqueeze(1)
+        mean = packing.sum_by_row(hidden) / send(batch.lengths, hidden.device).to(hidden.dtype).unsqueeze(1)
         return Moments(*F.linear(mean, self.moments_weight, self.moments_bias).chunk(2, dim=1))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -62,8 +62,9 @@ class StaticDensity:
 
     @property
     def key(self) -> Hashable:
-        """What a recording of it depends on, but for the shapes of the tensors: where the parameters lie, too."""
-        places = [(p.data_ptr(), p.shape) for module in self.modules for p in module.parameters()]
+        """What a recording of it depends on, but for the shapes of `tensors`: where parameters and buffers lie, too."""
+        kept = [each for module in self.modules for each in (*module.parameters(), *module.buffers())]
+        places = [(each.data_ptr(), each.shape) for each in kept]
         return (*map(type, self.modules), *places)
 
 
@@ -149,6 +150,7 @@ class Recordings:
 
 
 _KEPT: WeakKeyDictionary[nn.Module, Recordings] = WeakKeyDictionary()
+_ONE_BATCH = Recordings()  # of which none is kept
 
 
 def recordings_of(module: nn.Module) -> Recordings:
@@ -159,9 +161,14 @@ def recordings_of(module: nn.Module) -> Recordings:
 def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
     """`function` for tensors of the shape, type and device of `like`, recorded for what else it reads now.
 
-    For functions that only hold for one batch; where the recording fails, the function runs as it is.
+    For functions that only hold for one batch. Where the recording fails, the function runs as it is, and later ones
+    are not tried.
     """
-    return (_recorded(function, (like.clone(),)) if applies(like.device) else None) or function
+    if _ONE_BATCH.failed or not applies(like.device):
+        return function
+    replay = _recorded(function, (like.clone(),))
+    _ONE_BATCH.failed = replay is None
+    return replay or function
 
 
 def _recorded(function: Function, given: tuple[Tensor, ...], pool: Any = None) -> Replay | None:
@@ -174,12 +181,25 @@ def _recorded(function: Function, given: tuple[Tensor, ...], pool: Any = None) -
 
 
 def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        function(*given)  # libraries that set themselves up at their first call must not do so while recording
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        result = function(*given)
+    with torch.cuda.device(given[0].device):
+        here, aside, graph = torch.cuda.current_stream(), _aside(given[0].device), torch.cuda.CUDAGraph()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            function(*given)  # libraries that set themselves up at their first call must not do so while recording
+        here.wait_stream(aside)
+        # cuBLAS keeps its workspaces for the next product on a stream. One from outside the recording could be freed
+        # under it, one from inside could be used outside: so it begins without any, and leaves none.
+        torch._C._cuda_clearCublasWorkspaces()
+        try:
+            # The outer one goes back to this stream also where the end of a recording fails.
+            with torch.cuda.stream(here), torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
+                result = function(*given)
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
     return Replay(given, result, graph.replay)
+
+
+@cache
+def _aside(device: torch.device) -> Any:
+    """The stream that recordings are made on: libraries keep memory for each stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

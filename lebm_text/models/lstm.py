@@ -131,7 +131,7 @@ class LSTMWeights:
             return lstm_scan(prepared, self.offset(z), self.recurrent, h0, c0, packing.batch_sizes)
         dtype = self.recurrent.dtype
         if z.shape[1]:
-            prepared = torch.cat([prepared, z.to(dtype).index_select(0, packing.row)], dim=1)
+            prepared = torch.cat([prepared, z.index_select(0, packing.row).to(dtype)], dim=1)
         start = [state.to(dtype).unsqueeze(0) for state in (h0, c0)]
         training = torch.is_grad_enabled()  # without it cuDNN keeps nothing for a gradient
         settings = self._library_weights, True, 1, 0.0, training, False

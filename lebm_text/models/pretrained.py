@@ -24,6 +24,7 @@ from lebm_text.models.modules import Affine, dropout
 from lebm_text.text.batching import Batch
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256, needing, specials_of
 from lebm_text.text.tokenizers import SPECIALS
+from lebm_text.transfer import send
 
 __all__ = ["PretrainedGenerator", "WrittenState"]
 
@@ -161,11 +162,11 @@ class PretrainedGenerator(nn.Module):
 
     def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
         """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, without dropout; valid until parameters change."""
-        embedded = self._embed(self._read_ids(batch)).detach()
+        embedded, of_batch = self._embed(self._read_ids(batch)).detach(), send(batch.lengths, batch.tokens.device)
 
         def log_likelihood(z: Tensor) -> Tensor:
             copies = z.shape[:-2].numel()
-            tokens, lengths = batch.tokens.repeat(copies, 1), batch.lengths.repeat(copies)
+            tokens, lengths = batch.tokens.repeat(copies, 1), of_batch.repeat(copies)
             found = self._log_probs(embedded.repeat(copies, 1, 1), z.reshape(-1, z.shape[-1]), tokens, lengths)
             return found.view(z.shape[:-1])
 
@@ -174,7 +175,7 @@ class PretrainedGenerator(nn.Module):
     def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and in what learns; `rng` draws dropout masks."""
         embedded = dropout(self._embed(self._read_ids(batch)), self.dropout, rng)
-        return self._log_probs(embedded, z, batch.tokens, batch.lengths)
+        return self._log_probs(embedded, z, batch.tokens, send(batch.lengths, batch.tokens.device))
 
     def start(self, z: Tensor) -> WrittenState:
         """State before the first token, z (B, D)."""
@@ -214,7 +215,7 @@ class PretrainedGenerator(nn.Module):
     def _log_probs(self, embedded: Tensor, z: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         logits = self._decode(embedded, z)
         found = logits.log_softmax(2).gather(2, self.pieces[tokens].unsqueeze(2)).squeeze(2)
-        inside = torch.arange(tokens.shape[1], device=z.device) < lengths.to(z.device).unsqueeze(1)
+        inside = torch.arange(tokens.shape[1], device=z.device) < lengths.unsqueeze(1)
         return found.masked_fill(~inside, 0.0).sum(1)
 
     def _require_room(self, n_tokens: int, what: str) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.random import Rng, draw_normal, draw_uniform
+from lebm_text.transfer import send
 
 __all__ = ["State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
 
@@ -38,13 +39,17 @@ class State(NamedTuple):
 
     def logdensity(self, weights: Sequence[float]) -> Tensor:
         """Σ_j w_j t_j(z), (C, B)."""
-        total: Tensor = torch.tensordot(self.values.new_tensor(weights), self.values, 1)
-        return total
+        return _weighted(weights, self.values)
 
     def gradient(self, weights: Sequence[float]) -> Tensor:
         """Its gradient, (C, B, D)."""
-        total: Tensor = torch.tensordot(self.grads.new_tensor(weights), self.grads, 1)
-        return total
+        return _weighted(weights, self.grads)
+
+
+def _weighted(weights: Sequence[float], of_terms: Tensor) -> Tensor:
+    """Σ_j w_j t_j of (J, …)."""
+    total: Tensor = torch.tensordot(send(torch.tensor(weights, dtype=of_terms.dtype), of_terms.device), of_terms, 1)
+    return total
 
 
 def evaluate(terms: Terms, z: Tensor) -> State:

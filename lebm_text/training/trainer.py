@@ -176,7 +176,10 @@ class Trainer:
             groups = [optimizer.state_dict()["param_groups"][0] | saved["param_groups"][0]]  # 0.1.0 kept the rate alone
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
         self.noise.set_state(tree["noise"])
-        self.dropout.set_state(tree["dropout"])
+        if tree["dropout"].shape == self.dropout.get_state().shape:
+            self.dropout.set_state(tree["dropout"])
+        else:
+            logger.warning("masks of dropout begin anew: this run was on another kind of device before")
         self.memory = tree["memory"]
         # Checkpoints of earlier versions do not say.
         self.pretraining = tree.get("pretraining", False)
@@ -196,7 +199,10 @@ class Trainer:
             for parameter in [each for each, state in states.items() if not state["exp_avg_sq"].any()]:
                 del states[parameter]
             return
+        device, module = self.device, self.model.get_submodule("generator")
+        module.cpu()  # where the stream is: the same numbers on every device
         generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
+        module.to(device)
         if self.config.model.z_dropout:
             null_latent(generator).detach().zero_()
         rate = self.optimizers["generator"].param_groups[0]["lr"]

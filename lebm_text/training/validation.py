@@ -17,6 +17,7 @@ from lebm_text.models.classes import UNKNOWN, classes_of
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
+from lebm_text.transfer import send
 
 __all__ = ["SELECTING", "best_epochs", "can_select", "selecting", "validate"]
 
@@ -105,7 +106,7 @@ def validate(
             z["null"] = null_latent(model.generator).expand_as(positive.z)
         if another is not None:
             z["shuffled"] = share.rows(another)
-            further["shuffled_tokens"] = share.batch.lengths
+            further["shuffled_tokens"] = send(share.batch.lengths, positive.z.device)
         return {name: likelihood(at) for name, at in z.items()} | f | further
 
     sums, n_tokens = _sums(measure, _batches(model, config, corpus), processes), len(corpus.tokens)

@@ -58,5 +58,6 @@ def trace(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any)
 def record_on_cpu(monkeypatch: pytest.MonkeyPatch, record: Callable[..., Replay] = trace) -> None:
     """Do on a CPU what is done on a GPU, with `record` for the graph."""
     monkeypatch.setattr(recorded, "applies", lambda device: True)
+    monkeypatch.setattr(recorded, "_ONE_BATCH", recorded.Recordings())
     monkeypatch.setattr(recorded, "_record", record)
     monkeypatch.setattr(softmax, "_host_may_wait", lambda device: False)

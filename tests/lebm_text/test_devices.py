@@ -111,9 +111,12 @@ def test_a_posterior_chain_draws_the_same_noise_everywhere(device: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("compute", [torch.float64, torch.float32, torch.bfloat16])
 def test_a_gpu_keeps_a_recording_for_each_shape(compute: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of both chains; they end where the packed, unrecorded ones do, also after the weights have moved."""
+    """Of both chains; they end where the packed, unrecorded ones do, also after the weights have moved.
+
+    Not nearer than float32, in which the noise of a recorded chain is scaled.
+    """
     place, dtype = torch.device("cuda"), torch.float64 if compute == torch.float64 else torch.float32
-    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}[compute]
+    tolerance = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}[compute]
     prior = toy_prior(dtype=dtype).to(place)
     generator = toy_generator(dtype=dtype, compute_dtype=compute).to(place)
     infer = ShortRun(6, 0.3, 0.9, 2.0, memory=normal(9, 3).to(dtype))
@@ -136,6 +139,7 @@ def test_a_gpu_keeps_a_recording_for_each_shape(compute: torch.dtype, monkeypatc
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("latent_dim", [3, 0])
 def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
     """Once its shapes are recorded. The memory that is reserved does not grow with updates."""
@@ -182,8 +186,8 @@ def test_scores_bounds_and_trajectories_are_those_of_the_cpu(device: str) -> Non
 def test_the_lstm_judge_reads_alike_everywhere(device: str) -> None:
     """From the same weights and in the same order; without dropout, whose masks the device draws."""
     train, valid, read = (grammar_sentences(n, seed) for seed, n in enumerate((100, 20, 20)))
-    sizes: dict[str, Any] = {"shortlist": None, "input_dropout": 0.0, "output_dropout": 0.0, "max_epochs": 1, "min_updates": 5}
-    recipe = LSTMRecipe("brief", 16, 16, **sizes)
+    without: dict[str, Any] = {"shortlist": None, "input_dropout": 0.0, "output_dropout": 0.0}
+    recipe = LSTMRecipe("brief", 16, 16, max_epochs=1, min_updates=5, **without)
     types = sorted({word for sentence in train for word in sentence.split()})
     perplexities = []
     for place in ("cpu", device):

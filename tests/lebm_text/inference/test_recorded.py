@@ -212,6 +212,7 @@ def test_a_failed_recording_warns_once_and_the_chains_run_as_they_are(monkeypatc
     with pytest.warns(UserWarning, match=r"no CUDA graph of a Langevin chain.*not permitted") as caught:
         found = [infer(toy_batch(lengths), prior, generator, rng=seeded(3)).z for lengths in (LONG, SHORT)]
         assert captured(_square, torch.zeros(2)) is _square
+        assert captured(_square, torch.zeros(3)) is _square  # not tried again
     assert len(caught) == 2  # of the chains, and of this one
     assert max(gap(one, other) for one, other in zip(found, wanted, strict=True)) < 1e-5
 

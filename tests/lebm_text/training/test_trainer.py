@@ -242,6 +242,18 @@ def test_global_randomness_is_neither_used_nor_changed() -> None:
     assert _differ(*results) == []
 
 
+def test_on_another_kind_of_device_masks_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """Whose streams have states of another size."""
+    one, two = (_trainer(model={"dropout": 0.3}) for _ in range(2))
+    _update(one, _batches()[0], epoch=0.0, step=1)
+    tensors, skeleton = one.state()
+    (name,) = [name for name, state in tensors.items() if torch.equal(state, one.dropout.get_state())]
+    two.load_state({**tensors, name: torch.zeros(16, dtype=torch.uint8)}, skeleton)
+    assert "masks of dropout begin anew" in caplog.text
+    assert _differ(_weights(one.model), _weights(two.model)) == []
+    _update(two, _batches()[1], epoch=0.0, step=2)
+
+
 def test_persistent_chains_go_on_where_their_sentence_was_left() -> None:
     trainer = _trainer(inference={"persistent": True})
     assert trainer.memory is not None
