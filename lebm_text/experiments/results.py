@@ -204,7 +204,7 @@ def _row(
     validations = [last_validation(run) for run in runs]
     return {
         "label": row.label,
-        "seeds": list(seeds),
+        "seeds": [number for number, seed in seeds.items() if row.trains or seed.reports],
         "cost": {
             "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
             "epochs": _interval([epochs for _, epochs in validations]),

@@ -90,6 +90,10 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     assert of_file["kn5"] == {"T=1": {name: _of_one(value) for name, value in {**OTHER, "distinct": 0.75}.items()}}
     assert (of_file["seeds"], of_file["cost"]["epochs"], oracle["cost"]["epochs"]) == ([1], None, None)
     assert oracle["kn5"].keys() == {"T=1", "T=0.5"}
+    assert oracle["seeds"] == [1, 2]
+    (tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json").rename(tmp_path / "kept")
+    assert gather(asked, tmp_path).rows["oracle"]["seeds"] == [1]
+    (tmp_path / "kept").rename(tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json")
     assert oracle["kn5"]["T=1"]["fppl"]["value"] == pytest.approx(lebm["kn5"]["T=1"]["fppl"]["value"] / 2)
     assert results.comparisons[0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
     assert of_file["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 1.0, "high": 9.0, "n": 1}  # over its samples
