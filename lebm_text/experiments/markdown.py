@@ -214,7 +214,9 @@ def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
     return (
         f"## {first} / {second}, {judge}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
         f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row at the temperature of the column, the "
-        "other at that between those judged at which it has the same FPPL; a dash where there is none."
+        "other at that between those judged at which it has the same FPPL; a dash where there is none. Frontiers lie "
+        "below the straight lines between their points, so each of the two flatters the row whose FPPL it is at, the "
+        "more so the fewer temperatures were judged."
     )
 
 
