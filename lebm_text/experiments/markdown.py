@@ -118,10 +118,9 @@ def _main(results: Results) -> str:
 def _real_row(results: Results, width: int) -> list[str]:
     cells = ["real text", _MISSING, _MISSING]
     for judge in JUDGES:
-        real = results.real.get(judge)
-        forward = _MISSING if real is None else f"{real['ppl']:.2f}"
-        fewer = real is not None and "rppl_at_n" in real
-        cells += [forward, f"{real['rppl_at_n']:.2f} ({forward} from all)" if real and fewer else forward]
+        real = results.real.get(judge, {})
+        forward = f"{real['ppl']:.2f}" if real else _MISSING
+        cells += [forward, f"{real['rppl_at_n']:.2f} ({forward} from all)" if "rppl_at_n" in real else forward]
     return cells + [_MISSING] * (width - len(cells))
 
 

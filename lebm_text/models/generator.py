@@ -9,15 +9,15 @@ empty vector and this is an LSTM language model with a learned initial state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lebm_text.models.likelihood import BatchLikelihood, OfTokens
 from lebm_text.models.lstm import LSTM, LSTMWeights
-from lebm_text.models.modules import Affine, constant, drop_words, dropout, require_version, version
+from lebm_text.models.modules import Affine, constant, drop_words, dropout
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
@@ -157,31 +157,17 @@ class LSTMGenerator(LSTM):
         return packing.pack(inputs), packing.pack(batch.tokens)
 
 
-class Likelihood:
-    """log p(x|z) of a fixed batch under fixed parameters, no dropout.
-
-    Valid until the parameters change; a later call raises RuntimeError.
-    """
+class Likelihood(BatchLikelihood[LSTMGenerator]):
+    """That of an LSTM, whose inputs are multiplied out once."""
 
     def __init__(self, generator: LSTMGenerator, batch: Batch | PaddedBatch) -> None:
-        fixed = constant(generator)
-        self._generator, self._made = fixed, version(fixed)
-        self._packing = Packing.of_batch(batch)
-        self._weights, self._output = fixed.weights(), fixed.output_layer()
-        tokens, self._targets = fixed._inputs_and_targets(batch, self._packing)
-        self._inputs = self._weights.prepare(F.embedding(tokens, fixed.embedding))
+        super().__init__(generator, batch)
+        self._weights = self._generator.weights()
+        tokens, self._targets = self._generator._inputs_and_targets(batch, self._packing)
+        self._inputs = self._weights.prepare(F.embedding(tokens, self._generator.embedding))
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
-        return self._by_row(z, self._output.log_probs)
-
-    def tangent(self, z: Tensor) -> Tensor:
-        """Of the same shape and with the same gradient, but without the values: all that a Langevin step needs."""
-        return self._by_row(z, self._output.tangent)
-
-    def _by_row(self, z: Tensor, of_tokens: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _by_row(self, z: Tensor, of_tokens: OfTokens) -> Tensor:
         generator = self._generator
-        require_version(generator, self._made)
         copies, rows = z.shape[:-2].numel(), z.shape[-2]
         packing, inputs, targets = self._packing.repeat(copies), self._inputs, self._targets
         if copies > 1:

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout, require_version, version
+from lebm_text.models.likelihood import BatchLikelihood, OfTokens
+from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
@@ -228,28 +229,14 @@ class TransformerGenerator(Embedded):
         return F.linear(x.to(dtype), affine.weight.to(dtype), affine.bias.to(dtype))
 
 
-class Likelihood:
-    """log p(x|z) of a fixed batch under fixed parameters, no dropout.
-
-    Valid until the parameters change; a later call raises RuntimeError.
-    """
+class Likelihood(BatchLikelihood[TransformerGenerator]):
+    """That of a transformer, whose words are embedded once."""
 
     def __init__(self, generator: TransformerGenerator, batch: Batch | PaddedBatch) -> None:
-        fixed = constant(generator)
-        self._generator, self._made = fixed, version(fixed)
-        self._packing, self._output = Packing.of_batch(batch), fixed.output_layer()
-        self._embedded, self._targets = fixed._embed(batch), self._packing.pack(batch.tokens)
+        super().__init__(generator, batch)
+        self._embedded, self._targets = self._generator._embed(batch), self._packing.pack(batch.tokens)
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
-        return self._by_row(z, self._output.log_probs)
-
-    def tangent(self, z: Tensor) -> Tensor:
-        """Of the same shape and with the same gradient, but without the values: all that a Langevin step needs."""
-        return self._by_row(z, self._output.tangent)
-
-    def _by_row(self, z: Tensor, of_tokens: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        require_version(self._generator, self._made)
+    def _by_row(self, z: Tensor, of_tokens: OfTokens) -> Tensor:
         copies, rows, packing = z.shape[:-2].numel(), z.shape[-2], self._packing
         hidden = self._generator._read(self._embedded.repeat(copies, 1, 1), z.reshape(copies * rows, z.shape[-1]))
         packed = hidden.view(copies, rows, *hidden.shape[1:])[:, packing.row, packing.time].flatten(0, 1)
