@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,39 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
+from lebm_text.models.attention import AttentionState
 from lebm_text.models.modules import Affine, dropout
 from lebm_text.text.batching import Batch
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256, needing, specials_of
 from lebm_text.text.tokenizers import SPECIALS
 from lebm_text.transfer import send
 
-__all__ = ["PretrainedGenerator", "WrittenState"]
-
-
-@dataclass(frozen=True)
-class WrittenState:
-    """B half-written sentences: what they have so far is read again at each step.
-
-    Attributes:
-        tokens: (B, t) ids, `<s>` first, each row's the first `length`.
-        length: (B,).
-        z: (B, D).
-    """
-
-    tokens: Tensor
-    length: Tensor
-    z: Tensor
-
-    def select(self, rows: Tensor) -> WrittenState:
-        length = self.length[rows]
-        longest = int(length.max()) if len(length) else 0
-        return WrittenState(self.tokens[rows, :longest], length, self.z[rows])
-
-    def join(self, other: WrittenState) -> WrittenState:
-        longest = max(self.tokens.shape[1], other.tokens.shape[1])
-        both = [F.pad(each.tokens, (0, longest - each.tokens.shape[1])) for each in (self, other)]
-        length, z = torch.cat([self.length, other.length]), torch.cat([self.z, other.z])
-        return WrittenState(torch.cat(both), length, z)
+__all__ = ["PretrainedGenerator"]
 
 
 class PretrainedGenerator(nn.Module):
@@ -74,7 +50,8 @@ class PretrainedGenerator(nn.Module):
         rng: draws the initial parameters that are not pretrained.
 
     Raises:
-        InputError: a package is missing; no such decoder, another one than `sha256`, or one of fewer positions.
+        InputError: a package is missing; no such decoder, another one than `sha256`, one of fewer positions, or one
+            that is not a transformer.
     """
 
     pieces: Tensor
@@ -105,7 +82,8 @@ class PretrainedGenerator(nn.Module):
                 f"{found[:12]}…, expected {sha256[:12]}…"
             )
         _, specials = specials_of(directory, source)
-        self.latent_dim, self.bos_id, self.dropout, self.n_prefix = latent_dim, bos_id, dropout, n_prefix
+        self.source, self.latent_dim, self.bos_id = source, latent_dim, bos_id
+        self.dropout, self.n_prefix = dropout, n_prefix
         self.compute_dtype, self.init_range = compute_dtype, init_range
         with needing("transformers", source):
             from transformers import AutoModelForCausalLM
@@ -113,6 +91,9 @@ class PretrainedGenerator(nn.Module):
             decoder: Any = AutoModelForCausalLM.from_pretrained(
                 str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
+        arguments = signature(decoder.forward).parameters
+        self.cache_argument = "cache" if "cache" in arguments else "past_key_values"  # as it was called before
+        self.takes_places = "position_ids" in arguments
         self.n_positions = getattr(decoder.config, "max_position_embeddings", None)
         self._require_room(longest, f"text.max_length = {longest}")
         decoder.requires_grad_(adapt == "full").eval()
@@ -141,6 +122,7 @@ class PretrainedGenerator(nn.Module):
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_forgive)  # type: ignore[no-untyped-call]
         self.initialise(rng)
+        self._require_steps()
 
     @property
     def device(self) -> torch.device:
@@ -177,24 +159,23 @@ class PretrainedGenerator(nn.Module):
         embedded = dropout(self._embed(self._read_ids(batch)), self.dropout, rng)
         return self._log_probs(embedded, z, batch.tokens, send(batch.lengths, batch.tokens.device))
 
-    def start(self, z: Tensor) -> WrittenState:
-        """State before the first token, z (B, D)."""
-        return WrittenState(z.new_zeros(len(z), 0, dtype=torch.long), z.new_zeros(len(z), dtype=torch.long), z)
+    @torch.no_grad()
+    def start(self, z: Tensor) -> AttentionState:
+        """State before the first token, z (B, D), the J vectors read."""
+        empty = AttentionState((), torch.zeros(len(z), dtype=torch.long, device=z.device))
+        return self._append(self._prefix(z), empty)[1]
 
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: WrittenState) -> tuple[Tensor, WrittenState]:
+    def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """Logits (B, V) of the next token after `tokens` (B,), and the state after reading them.
 
         Raises:
             InputError: a sentence is longer than the decoder's positions.
         """
-        written = F.pad(state.tokens, (0, 1))
-        rows = torch.arange(len(tokens), device=tokens.device)
-        written[rows, state.length] = tokens
-        self._require_room(written.shape[1] - 1, f"a sentence of {written.shape[1] - 1} tokens")
-        logits = self._decode(self._embed(written), state.z)[rows, state.length]
-        logits = logits[:, self.pieces].masked_fill(self.vacant, -torch.inf)
-        return logits, replace(state, tokens=written, length=state.length + 1)
+        n_before = state.n_columns - self.n_prefix
+        self._require_room(n_before, f"a sentence of {n_before} tokens")
+        logits, state = self._append(self._embed(tokens).unsqueeze(1), state)
+        return logits[:, -1, self.pieces].masked_fill(self.vacant, -torch.inf), state
 
     def _read_ids(self, batch: Batch) -> Tensor:
         return F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
@@ -203,20 +184,48 @@ class PretrainedGenerator(nn.Module):
         embedded: Tensor = self.decoder.get_input_embeddings()(self.pieces[ids])
         return embedded
 
-    def _decode(self, embedded: Tensor, z: Tensor) -> Tensor:
-        """The decoder's logits (B, T, pieces) of embedded words (B, T, H). Rows end where they end: it is causal."""
-        prefix = self.prefix(z).view(len(z), self.n_prefix, -1)
+    def _prefix(self, z: Tensor) -> Tensor:
+        """(B, J, H)"""
+        prefix: Tensor = self.prefix(z)
+        return prefix.view(len(z), self.n_prefix, -1)
+
+    def _append(self, embedded: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """The logits (B, n, pieces) after n more vectors (B, n, H) of each row, and the state with them."""
+        from transformers import DynamicCache
+
+        cache, n = DynamicCache(), embedded.shape[1]
+        for layer in range(len(state.memory) // 2):
+            cache.update(state.memory[2 * layer], state.memory[2 * layer + 1], layer)
+        how = {self.cache_argument: cache, "attention_mask": state.seen(n)[:, -1].long()}
+        if self.takes_places:
+            how["position_ids"] = state.length.unsqueeze(1) + torch.arange(n, device=embedded.device)
+        logits = self._run(embedded, use_cache=True, **how)
+        memory = tuple(each for layer in cache.layers for each in (layer.keys, layer.values))
+        return logits, replace(state, memory=memory, length=state.length + n)
+
+    def _run(self, embedded: Tensor, *, use_cache: bool = False, **how: Any) -> Tensor:
+        """The decoder's logits (B, n, pieces) of vectors (B, n, H)."""
         half = self.compute_dtype != torch.float32
         with torch.autocast(embedded.device.type, self.compute_dtype if half else torch.bfloat16, enabled=half):
-            logits = self.decoder(inputs_embeds=torch.cat([prefix, embedded], dim=1), use_cache=False).logits
-        n_pieces = len(self.pieces) - len(SPECIALS)
-        return logits[:, self.n_prefix :, :n_pieces].float()  # type: ignore[no-any-return]
+            logits: Tensor = self.decoder(inputs_embeds=embedded, use_cache=use_cache, **how).logits
+        return logits[..., : len(self.pieces) - len(SPECIALS)].float()
 
     def _log_probs(self, embedded: Tensor, z: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        logits = self._decode(embedded, z)
+        logits = self._run(torch.cat([self._prefix(z), embedded], dim=1))[:, self.n_prefix :]
         found = logits.log_softmax(2).gather(2, self.pieces[tokens].unsqueeze(2)).squeeze(2)
         inside = torch.arange(tokens.shape[1], device=z.device) < lengths.unsqueeze(1)
         return found.masked_fill(~inside, 0.0).sum(1)
+
+    def _require_steps(self) -> None:
+        """Refuse a decoder that does not read on from keys and values, such as Mamba, before anything is trained."""
+        try:
+            _, state = self.step(torch.tensor([self.bos_id]), self.start(torch.zeros(1, self.latent_dim)))
+            if state.n_columns != self.n_prefix + 1:
+                raise ValueError(f"it keeps {state.n_columns} of {self.n_prefix + 1} keys")
+        except Exception as error:
+            raise InputError(
+                f"model.generator = hf:{self.source} does not read word after word as a transformer does: {error!r}"
+            ) from error
 
     def _require_room(self, n_tokens: int, what: str) -> None:
         if self.n_positions is not None and n_tokens + 1 + self.n_prefix > self.n_positions:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
+from lebm_text.models.attention import AttentionState
 from lebm_text.models.likelihood import BatchLikelihood, OfTokens
 from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout
 from lebm_text.models.packing import Packing
@@ -35,34 +36,17 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class TransformerState:
-    """B half-written sentences, of whatever lengths.
+class TransformerState(AttentionState):
+    """B half-written sentences, z (B, D), and the generator with the weights in use."""
 
-    Attributes:
-        memory: (B, L, 2, heads, t, H / heads) keys and values of each layer, those of each row the last `length`.
-        length: (B,) how many of the t are of the row.
-        z: (B, D).
-        generator: with the weights in use.
-    """
-
-    memory: Tensor
-    length: Tensor
     z: Tensor
     generator: TransformerGenerator
 
     def select(self, rows: Tensor) -> TransformerState:
-        """The state of some rows, given by index, in that order; repeats are allowed."""
-        length = self.length[rows]
-        longest = int(length.max()) if len(length) else 0
-        memory = self.memory[rows][..., self.memory.shape[-2] - longest :, :]
-        return replace(self, memory=memory, length=length, z=self.z[rows])
+        return replace(super().select(rows), z=self.z[rows])
 
     def join(self, other: TransformerState) -> TransformerState:
-        """These rows, then those of `other`, under the same weights."""
-        longest = max(self.memory.shape[-2], other.memory.shape[-2])
-        both = [F.pad(each.memory, (0, 0, longest - each.memory.shape[-2], 0)) for each in (self, other)]
-        length, z = (torch.cat([getattr(self, x), getattr(other, x)]) for x in ("length", "z"))
-        return replace(self, memory=torch.cat(both), length=length, z=z)
+        return replace(super().join(other), z=torch.cat([self.z, other.z]))
 
 
 class TransformerGenerator(Embedded):
@@ -158,9 +142,10 @@ class TransformerGenerator(Embedded):
     @torch.no_grad()
     def start(self, z: Tensor) -> TransformerState:
         """State before the first token, z (B, D), the first J vectors read. It keeps the weights as they are now."""
-        fixed, shape = constant(self), (len(z), len(self.layers), 2, self.n_heads, 0, self._head_dim)
-        nothing = TransformerState(z.new_empty(shape), z.new_zeros(len(z), dtype=torch.long), z, fixed)
-        return fixed._append(fixed._prefix(z), nothing)[1]
+        fixed, nothing = constant(self), z.new_empty(len(z), self.n_heads, 0, self._head_dim)
+        none = torch.zeros(len(z), dtype=torch.long, device=z.device)
+        begun = TransformerState((nothing,) * (2 * len(self.layers)), none, z, fixed)
+        return fixed._append(fixed._prefix(z), begun)[1]
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
@@ -194,23 +179,21 @@ class TransformerGenerator(Embedded):
 
     def _append(self, h: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """The last states (B, n, H) of n more vectors of each row, and the state with them."""
-        n, n_before = h.shape[1], state.memory.shape[-2]
-        place = state.length[:, None, None] + torch.arange(n, device=h.device)  # (B, 1, n)
-        column = torch.arange(n_before + n, device=h.device)
-        first = n_before - state.length  # (B,) the columns before are of other rows
-        seen = (column >= first[:, None, None]) & (
-            column <= torch.arange(n_before, n_before + n, device=h.device)[:, None]
-        )
-        new: list[Tensor] = []
+        place = state.length[:, None, None] + torch.arange(h.shape[1], device=h.device)  # (B, 1, n)
+        seen = state.seen(h.shape[1]).unsqueeze(1)
+        memory: list[Tensor] = []
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            new.append(torch.stack([_rotate(k, place), v], dim=1))
-            keys, values = torch.cat([state.memory[:, layer].to(k.dtype), new[-1]], dim=-2).unbind(1)
-            return F.scaled_dot_product_attention(_rotate(q, place), keys, values, attn_mask=seen.unsqueeze(1))
+            before = state.memory[2 * layer : 2 * layer + 2]
+            keys, values = (
+                torch.cat([old.to(k.dtype), new], dim=2)
+                for old, new in zip(before, (_rotate(k, place), v), strict=True)
+            )
+            memory.extend((keys, values))
+            return F.scaled_dot_product_attention(_rotate(q, place), keys, values, attn_mask=seen)
 
         hidden = self._run(h, state.z, attend)
-        memory = torch.cat([state.memory.to(new[0].dtype), torch.stack(new, dim=1)], dim=-2)
-        return hidden, replace(state, memory=memory, length=state.length + n)
+        return hidden, replace(state, memory=tuple(memory), length=state.length + h.shape[1])
 
     def _run(self, h: Tensor, z: Tensor, attend: Attend, rng: torch.Generator | None = None) -> Tensor:
         """The last states (B, n, H) of vectors h (B, n, H); `attend` takes a layer's number, q, k and v."""

@@ -33,8 +33,14 @@ tokenizers = pytest.importorskip("tokenizers")
 SENTENCES = ["the cat sees a dog .", "a dog", "the é sees <|endoftext|> !"]
 
 
-def write_decoder(directory: Path, bos: str = "<|endoftext|>", unk: str | None = None, *, seed: int = 0) -> Path:
-    """A GPT-2 of one layer, and a tokenizer of bytes."""
+def _gpt2(vocab_size: int) -> Any:
+    return transformers.GPT2Config(vocab_size=vocab_size, n_positions=32, n_embd=16, n_layer=1, n_head=2)
+
+
+def write_decoder(
+    directory: Path, bos: str = "<|endoftext|>", unk: str | None = None, *, seed: int = 0, config: Any = _gpt2
+) -> Path:
+    """A decoder of a configuration, such as a GPT-2 of one layer, and a tokenizer of bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     backend = Tokenizer(models.BPE())
@@ -51,8 +57,7 @@ def write_decoder(directory: Path, bos: str = "<|endoftext|>", unk: str | None =
     fast.save_pretrained(str(directory))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = transformers.GPT2Config(vocab_size=len(fast), n_positions=32, n_embd=16, n_layer=1, n_head=2)
-        transformers.GPT2LMHeadModel(config).save_pretrained(str(directory))
+        transformers.AutoModelForCausalLM.from_config(config(len(fast))).save_pretrained(str(directory))
     return directory
 
 
@@ -113,17 +118,48 @@ def test_every_piece_has_one_id_and_steps_agree_with_the_likelihood(specials: tu
     assert gap(generator.log_likelihood(alone, z[row : row + 1]).detach(), wanted[row : row + 1]) < 1e-4
 
 
-def test_rows_of_different_lengths_go_on_together(decoder: Path) -> None:
-    tokenizer, generator = _generator(decoder)
-    z, ids = normal(2, 3).float(), tokenizer.encode("a dog")
-    _, one = generator.step(torch.tensor([tokenizer.bos_id]), generator.start(z[:1]))
-    _, one = generator.step(torch.tensor(ids[:1]), one)
-    joined = one.join(generator.start(z[1:]))
-    together, state = generator.step(torch.tensor([ids[1], tokenizer.bos_id]), joined)
-    apart, _ = generator.step(torch.tensor([tokenizer.bos_id]), generator.start(z[1:]))
-    assert torch.allclose(together[1], apart[0], atol=1e-4)
-    assert torch.allclose(generator.step(torch.tensor(ids[1:2]), one)[0], together[:1], atol=1e-4)
-    assert state.select(torch.tensor([1])).tokens.shape == (1, 1)
+def _llama(vocab_size: int) -> Any:
+    """With rotary places, heads that share keys, and windows shorter than the sentences."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 32}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "sliding_window": 4}
+    return transformers.MistralConfig(vocab_size=vocab_size, initializer_range=0.3, **sizes, **heads)
+
+
+def _bloom(vocab_size: int) -> Any:
+    """Which is told no places."""
+    return transformers.BloomConfig(vocab_size=vocab_size, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.3)
+
+
+@pytest.mark.parametrize("config", [_gpt2, _llama, _bloom])
+def test_words_are_read_once_and_rows_of_different_lengths_go_on_together(config: Any, tmp_path: Path) -> None:
+    tokenizer, generator = _generator(write_decoder(tmp_path, config=config))
+    batch, z = _batch(tokenizer), normal(3, 3).float()
+    wanted = generator.log_likelihood(batch, z).detach()
+    assert gap(by_steps(generator, batch, z, len(tokenizer)), wanted) < 1e-4
+    assert gap(wanted, generator.log_likelihood(batch, z[[1, 2, 0]]).detach()) > 1e-3
+    ids, begin = tokenizer.encode("a dog sees the cat and"), torch.tensor([tokenizer.bos_id])
+    _, one = generator.step(begin, generator.start(z[:1]))
+    for each in ids[:-1]:
+        _, one = generator.step(torch.tensor([each]), one)
+    joined = one.join(generator.start(z[1:2]))
+    together, state = generator.step(torch.tensor([ids[-1], tokenizer.bos_id]), joined)
+    alone, _ = generator.step(torch.tensor(ids[-1:]), one)
+    first, _ = generator.step(begin, generator.start(z[1:2]))
+    assert torch.allclose(together, torch.cat([alone, first]), atol=1e-5)
+    young = state.select(torch.tensor([1, 1]))
+    assert young.n_columns == generator.n_prefix + 1
+    again, _ = generator.step(torch.tensor([ids[0], ids[1]]), young)
+    both, _ = generator.step(torch.tensor([ids[1], ids[0]]), state)
+    assert torch.allclose(again[0], both[1], atol=1e-5)
+
+
+def test_a_decoder_that_does_not_read_on_from_keys_and_values_is_refused(tmp_path: Path) -> None:
+    def mamba(vocab_size: int) -> Any:
+        return transformers.MambaConfig(vocab_size=vocab_size, hidden_size=16, num_hidden_layers=1, state_size=4)
+
+    with pytest.raises(InputError, match="does not read word after word as a transformer does") as refused:
+        _generator(write_decoder(tmp_path, config=mamba))
+    assert "\n" not in str(refused.value)
 
 
 def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:

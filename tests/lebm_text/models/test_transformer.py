@@ -114,15 +114,15 @@ def test_rows_of_different_ages_go_on_side_by_side() -> None:
         assert gap(found[1:3], generator.step(torch.full((5,), 4), first)[0][[0, 0]]) < 1e-14
         assert gap(found[3:], wanted[1][others]) < 1e-14
         assert gap(found[0], generator.step(torch.full((5,), 4), first)[0][1]) < 1e-14
-        assert state.length.max() == state.memory.shape[-2]
+        assert state.length.max() == state.n_columns
 
 
 def test_what_no_row_needs_is_not_kept() -> None:
     generator = toy_transformer()
     _, young = generator.step(torch.full((2,), BOS), generator.start(normal(2, LATENT)))
     _, old = generator.step(torch.tensor([4, 5]), young)
-    assert old.join(young).select(torch.tensor([2, 3])).memory.shape[-2] == N_PREFIX + 1
-    assert old.select(torch.tensor([], dtype=torch.long)).memory.numel() == 0
+    assert old.join(young).select(torch.tensor([2, 3])).n_columns == N_PREFIX + 1
+    assert old.select(torch.tensor([], dtype=torch.long)).n_columns == 0
 
 
 def test_padding_never_changes_a_likelihood() -> None:

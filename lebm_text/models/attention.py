@@ -1,0 +1,54 @@
+"""What attention keeps of half-written sentences: keys and values, so that nothing is read twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AttentionState"]
+
+
+@dataclass(frozen=True)
+class AttentionState:
+    """B half-written sentences, of whatever lengths.
+
+    Attributes:
+        memory: keys, then values, of each layer in turn, (B, heads, t, d) each: of a row, the last `length` of the t.
+        length: (B,)
+    """
+
+    memory: tuple[Tensor, ...]
+    length: Tensor
+
+    def select(self, rows: Tensor) -> Self:
+        """The state of some rows, given by index, in that order; repeats are allowed."""
+        length = self.length[rows]
+        longest = int(length.max()) if len(length) else 0
+        return replace(
+            self, memory=tuple(each[rows][:, :, each.shape[2] - longest :] for each in self.memory), length=length
+        )
+
+    def join(self, other: Self) -> Self:
+        """These rows, then those of `other`, under the same weights."""
+        longest = max(self.n_columns, other.n_columns)
+        ours, theirs = ((F.pad(x, (0, 0, longest - x.shape[2], 0)) for x in s.memory) for s in (self, other))
+        memory = tuple(torch.cat(pair) for pair in zip(ours, theirs, strict=True))
+        return replace(self, memory=memory, length=torch.cat([self.length, other.length]))
+
+    @property
+    def n_columns(self) -> int:
+        """t"""
+        return self.memory[0].shape[2] if self.memory else 0
+
+    def seen(self, n: int) -> Tensor:
+        """(B, n, t + n) what the next n vectors of each row attend to: what is of the row, and themselves in order."""
+        column = torch.arange(self.n_columns + n, device=self.length.device)
+        first = self.n_columns - self.length  # (B,) the columns before are of other rows
+        return (column >= first[:, None, None]) & (column <= column[self.n_columns :, None])
