@@ -11,7 +11,7 @@ import click
 from lebm_text.config import read_assignments
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import write_table
-from lebm_text.experiments.plan import read_experiment
+from lebm_text.experiments.reading import read_experiment
 from lebm_text.experiments.runner import carry_out
 from lebm_text.experiments.tuning import read_choices
 from lebm_text.run import runs_directory

@@ -1,4 +1,4 @@
-"""An experiment as data: which models, what is tuned, how all are judged; read from TOML.
+"""An experiment as data: which models, what is tuned, how all are judged.
 
 A row is one kind of model. Its settings stand on those of all rows, which stand on its preset; each of its trials
 changes some more, and the trial that does best on validation text decides for the row. A trial may be shorter than a
@@ -10,7 +10,6 @@ its run. Two kinds of rows train nothing: those `of` another row, whose runs the
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,26 +21,18 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, preset
 from lebm_text.reports.likelihood import LikelihoodSettings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = [
     "Decoding",
     "Experiment",
     "Row",
     "Settings",
     "Tuning",
-    "builtin_experiments",
     "likelihood_settings",
-    "read_experiment",
 ]
 
 Settings = dict[str, Any]  # "section.key" → value
 
 TRIAL_SEED = 1
-_HERE = Path(__file__).parent
 # Settings that are counted in epochs and may be fractions, and those that are whole.
 _IN_EPOCHS = (("inference", "anneal_epochs"), ("inference", "anneal_start_epoch"), ("training", "prior_start_epoch"))
 _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
@@ -49,7 +40,7 @@ _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long, of `oracle`."""
+    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long."""
 
     prior_temperature: float = 1.0
     guidance: float = 1.0
@@ -265,41 +256,59 @@ class Experiment:
             likelihood_seeds=likelihood_seeds,
             compare=tuple(pair for pair in self.compare if names.issuperset(pair)),
         )
-        _check(narrowed)
+        narrowed.check()
         return narrowed
 
+    def check(self) -> None:
+        """Make every configuration once, so that a mistake in the last row does not show after a day.
 
-def builtin_experiments() -> dict[str, Path]:
-    """Name → file of the experiments that come with the package."""
-    return {path.stem: path for path in sorted(_HERE.glob("*.toml"))}
-
-
-def read_experiment(name_or_file: str) -> Experiment:
-    """One of the package by name, or any TOML file. Raises InputError for what cannot be read or makes no sense."""
-    known = builtin_experiments()
-    path = known.get(name_or_file, Path(name_or_file))
-    if path.is_dir() or not path.exists():
-        raise InputError(f"unknown experiment {name_or_file!r}{hint(name_or_file, list(known))}; or give a TOML file")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read the experiment {path}: {error}") from None
-    try:
-        experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
-        experiment = dataclasses.replace(experiment, rows=tuple(_beside(path, row) for row in experiment.rows))
-        _check(experiment)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return experiment
+        Raises:
+            InputError: of the first mistake.
+        """
+        if not any(row.trains for row in self.rows) or not self.seeds:
+            raise InputError("an experiment needs at least one row that trains and one seed")
+        file_name("name", self.name)
+        for row in self.rows:
+            file_name("a row's name", row.name)
+        one_of("split", self.split, ("test", "valid"))
+        at_least("n_samples", self.n_samples, 1)
+        at_least("tuning.n_samples", self.tuning.n_samples, 1)
+        for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
+            for seed in getattr(self, name):
+                at_least(name, seed, 0)
+        for name in ("temperatures", "lstm_temperatures"):
+            if not getattr(self, name):
+                raise InputError(f"{name} has to name one at least")
+            for temperature in getattr(self, name):
+                positive(name, temperature)
+        rows = self.rows
+        for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
+            if len(set(of_rows)) < len(rows):
+                raise InputError(f"two rows have the same {what}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError("a seed is named twice in seeds")
+        for row in rows:
+            _check_needs(self, row)
+        n_trials = {row.name: len(row.trials) for row in rows if row.like is None and row.trains}
+        if len(set(n_trials.values())) > 1:
+            counts = ", ".join(f"{name} {n}" for name, n in n_trials.items())
+            raise InputError(f"every row needs the same number of trials, here are: {counts}")
+        for name in {name for pair in self.compare for name in pair}:
+            self.row(name)
+        likelihood_settings(self.likelihood)
+        for row in self.rows:
+            try:
+                for number in range(1, len(row.trials) + 1):
+                    self.trial(row, number)
+                    self.config(row, {row.name: number}, self.seeds[0])
+                if row.like is not None or not row.trials:
+                    self.config(row, dict.fromkeys(row.needs, 1), self.seeds[0])
+            except InputError as error:
+                raise InputError(f"row {row.name}: {error}") from None
 
 
 def _with(row: Row, settings: Mapping[str, Any]) -> Row:
     return dataclasses.replace(row, settings={**row.settings, **settings})
-
-
-def _beside(path: Path, row: Row) -> Row:
-    """Its samples lie beside the file, wherever the command is given."""
-    return row if row.samples is None else dataclasses.replace(row, samples=str(path.parent / row.samples))
 
 
 def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
@@ -320,50 +329,6 @@ def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
             at_least(f"[likelihood] {name}", value, least.get(name, 2))
         (plain["ais"] if name in of_ais else plain)[of_ais.get(name) or of_all[name]] = value
     return from_plain(LikelihoodSettings, plain, "[likelihood]")
-
-
-def _check(experiment: Experiment) -> None:
-    """Make every configuration once, so that a mistake in the last row does not show after a day."""
-    if not any(row.trains for row in experiment.rows) or not experiment.seeds:
-        raise InputError("an experiment needs at least one row that trains and one seed")
-    file_name("name", experiment.name)
-    for row in experiment.rows:
-        file_name("a row's name", row.name)
-    one_of("split", experiment.split, ("test", "valid"))
-    at_least("n_samples", experiment.n_samples, 1)
-    at_least("tuning.n_samples", experiment.tuning.n_samples, 1)
-    for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
-        for seed in getattr(experiment, name):
-            at_least(name, seed, 0)
-    for name in ("temperatures", "lstm_temperatures"):
-        if not getattr(experiment, name):
-            raise InputError(f"{name} has to name one at least")
-        for temperature in getattr(experiment, name):
-            positive(name, temperature)
-    rows = experiment.rows
-    for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
-        if len(set(of_rows)) < len(rows):
-            raise InputError(f"two rows have the same {what}")
-    if len(set(experiment.seeds)) < len(experiment.seeds):
-        raise InputError("a seed is named twice in seeds")
-    for row in rows:
-        _check_needs(experiment, row)
-    n_trials = {row.name: len(row.trials) for row in rows if row.like is None and row.trains}
-    if len(set(n_trials.values())) > 1:
-        counts = ", ".join(f"{name} {n}" for name, n in n_trials.items())
-        raise InputError(f"every row needs the same number of trials, here are: {counts}")
-    for name in {name for pair in experiment.compare for name in pair}:
-        experiment.row(name)
-    likelihood_settings(experiment.likelihood)
-    for row in experiment.rows:
-        try:
-            for number in range(1, len(row.trials) + 1):
-                experiment.trial(row, number)
-                experiment.config(row, {row.name: number}, experiment.seeds[0])
-            if row.like is not None or not row.trials:
-                experiment.config(row, dict.fromkeys(row.needs, 1), experiment.seeds[0])
-        except InputError as error:
-            raise InputError(f"row {row.name}: {error}") from None
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:

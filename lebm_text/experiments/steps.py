@@ -243,7 +243,7 @@ def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir
         greedy=row.trains,
         prior_temperature=how.prior_temperature,
         guidance=how.guidance,
-        oracle=how.latents is not None,
+        latents=how.latents,
         fed=experiment.fed,
         diversity=experiment.diversity,
     )

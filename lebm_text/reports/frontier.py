@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.console import Group
 from rich.text import Text
 
+from lebm_text.checks import one_of
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
     from lebm_text.build import LatentModel
 
-__all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
+__all__ = ["HEADROOM", "Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
 
+HEADROOM = ("posterior", "long")
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
-_HEADROOM = (
+_NO_SAMPLER = (
     "Rows marked (no sampler) are not the model's samples: z⁺ of training text is what a perfect prior would give, "
     "and a longer chain shows what the prior's own leaves."
 )
@@ -54,6 +56,7 @@ class FrontierSettings(JudgeSettings):
         prior_temperature, guidance: of all points; see `LatentEBM.generate`.
         oracle: also judge what no sampler of the model gives: sentences of z⁺ of training text, and of a prior chain
             ten times as long.
+        latents: posterior or long: this part of it alone, in place of samples of the model.
         fed: also judge what sentences are about, at most 3,000 of each text; see `lebm_text.reports.embedding`.
         diversity: also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text.
     """
@@ -62,6 +65,7 @@ class FrontierSettings(JudgeSettings):
     prior_temperature: float = 1.0
     guidance: float = 1.0
     oracle: bool = False
+    latents: str | None = None
     fed: bool = False
     diversity: bool = False
 
@@ -69,9 +73,13 @@ class FrontierSettings(JudgeSettings):
         super().__post_init__()
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
+        if self.latents is not None:
+            one_of("latents", self.latents, HEADROOM)
 
     def decodings(self) -> list[Decoding]:
-        """Of a run."""
+        """Of a run, whose samples they are."""
+        if self.latents is not None:
+            return []
         ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
         ways += [("greedy", 1.0)] if self.greedy else []
         return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
@@ -85,12 +93,19 @@ class FrontierSettings(JudgeSettings):
         PriorLatents(model.prior, model.generator, self.prior_temperature)
 
     def headroom(self, run: Run) -> list[Decoding]:
-        """What `oracle` adds, at every temperature. Raises InputError for a language model."""
+        """What `oracle` or `latents` asks for besides, at every temperature.
+
+        Raises:
+            InputError: for a language model, or a longer chain where the prior has none.
+        """
         if run.config.model.latent_dim == 0:
             raise InputError(f"{run} is a language model: it has no z, so no posterior and no prior to do better by")
         kinds = {"posterior": 1.0}  # whose z no prior draws
         if run.model(device="cpu").model.prior.chain is not None:
             kinds["long"] = self.prior_temperature
+        elif self.latents == "long":
+            raise InputError(f"the prior of {run} is drawn from without a chain, so there is none to make longer")
+        kinds = {kind: prior for kind, prior in kinds.items() if self.latents in (None, kind)}
         pairs = product(kinds.items(), self.temperatures or _TEMPERATURES)
         return [Decoding("sample", t, prior, self.guidance, kind) for (kind, prior), t in pairs]
 
@@ -144,12 +159,13 @@ class Frontier(Judged):
         further = ("FED", "precision", "recall") if self.real_meaning else ()
         figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
         coverages = {row.text: row.coverage for row in self.results}
-        for point in [*self.points, *self.headroom]:
+        every = [*self.points, *self.headroom]
+        for point in every:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
             cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
             share = outside(coverages[point.text])
             meaning = _meaning(self.meaning.get(point.text))
-            figures.add_row(self._decoding(point), judge_of(point, self.points), *cells, share, *meaning)
+            figures.add_row(self._decoding(point), judge_of(point, every), *cells, share, *meaning)
         for real in self.real:
             judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
             share = outside(self.results[0].real_coverage)
@@ -160,7 +176,7 @@ class Frontier(Judged):
         varied = ("self-BLEU", "4-grams of train") if any(row.diversity for row in self.results) else ()
         columns = ("decoding", "words", "empty", "cut", "dupl.", "copied", *varied)
         described = new_table("what the samples look like", *columns)
-        points = {point.text: point for point in [*self.points, *self.headroom]}
+        points = {point.text: point for point in every}
         for row in one_each(self.results, "text"):
             summary = row.samples
             rates = (summary.empty_rate, summary.truncated_rate, summary.duplicate_rate, summary.in_train_rate)
@@ -169,16 +185,16 @@ class Frontier(Judged):
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         of_real = ["", "", "", "", *_variety(self.results[0].diversity, of_real=True)] if varied else []
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}", *of_real)
-        lines = [*self.spread_lines(), *([_HEADROOM] if self.headroom else [])]
+        lines = [*self.spread_lines(), *([_NO_SAMPLER] if self.headroom else [])]
         lines += [] if self.real_meaning is None else [_FED.format(self.real_meaning.n)]
         return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
 
     def _decoding(self, point: Point) -> str:
-        return decoding_of(point, self.points).removeprefix(", ") or "samples"
+        return decoding_of(point, [*self.points, *self.headroom]).removeprefix(", ") or "samples"
 
     def figure(self) -> Figure:
         """A panel for each judge; points of several seeds are faint, their means full and joined by temperature."""
-        judges = list(dict.fromkeys(point.judge for point in self.points))
+        judges = list(dict.fromkeys(point.judge for point in [*self.points, *self.headroom]))
         figure = new_figure(6.0 * len(judges), 5)
         for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
             _draw_real(axes, [row for row in self.real if row.judge == judge])
@@ -207,9 +223,12 @@ def compute(
             raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
         settings.check_model(source.model(device="cpu").model)  # before minutes of work
     decodings = settings.decodings()
-    if settings.oracle:
+    if settings.oracle or settings.latents is not None:
         if not isinstance(source, Run):
-            raise InputError("oracle is for a run, whose model makes other sentences; a given text is judged as it is")
+            asked = "oracle" if settings.latents is None else f"latents = {settings.latents}"
+            raise InputError(
+                f"{asked} is for a run, whose model makes other sentences; a given text is judged as it is"
+            )
         decodings += settings.headroom(source)
     encoder = _encoder(settings) if settings.fed else None  # refused before minutes of work, if it is not there
     judging = prepare(source, settings, decodings, on_progress, processes, corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -10,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from lebm_text.cli.main import main
+from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.model import LatentEBM
+from lebm_text.reports.frontier import FrontierSettings, compute
+from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
 
 from ..launching import start_two
@@ -103,6 +108,13 @@ def test_what_a_perfect_prior_would_give_stands_apart(
     for point in report["headroom"]:
         assert {"posterior": ",z=posterior(train)", "long": ",z=chain-x10"}[point["latents"]] in by_text[point["text"]]
         assert point["fppl"] not in {other["fppl"] for other in report["points"]}
+    alone = compute(Run(grammar_run), FrontierSettings(n=50, temperatures=(1.0, 0.5), seeds=(1, 2), latents="long"))
+    assert alone.points == []
+    assert alone.to_json()["headroom"] == [point for point in report["headroom"] if point["latents"] == "long"]
+    assert len(alone.figure().axes[0].lines) > 0
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(alone.table())
+    assert "T = 0.5, prior chain × 10 (no sampler), seed 2" in shown.getvalue()
     of_posterior = (grammar_run / "samples" / "n50-T1-zposterior-seed1.txt").read_text().splitlines()
     model = LatentEBM.from_pretrained(grammar_run, device="cpu")
     train = find_corpus(_corpus(grammar_run)).splits["train"].sentences()
@@ -174,6 +186,8 @@ def test_a_gaussian_prior_has_no_longer_chain_and_a_language_model_no_headroom(
         assert "is a language model: it has no z" in one_line(capsys)
     else:
         assert {point["latents"] for point in report_of(*arguments)["headroom"]} == kinds
+        with pytest.raises(InputError, match="drawn from without a chain"):
+            compute(Run(grammar_run), FrontierSettings(n=50, latents="long"))
 
 
 @pytest.mark.parametrize("knob", ["--prior-temperature=0.5", "--guidance=2", "--oracle"])

@@ -141,21 +141,23 @@ class Program:
 
 
 def frontier(points: Sequence[tuple[float, float, float | None]], latents: str | None = None) -> Frontier:
-    """Of (FPPL, RPPL, temperature), greedy decoding where that is None; with `latents` what these add, half as high."""
+    """Of (FPPL, RPPL, temperature), greedy decoding where that is None; with `latents` these alone, half as high."""
     old = Frontier.load(OLD / "frontier-kn5-default-test.json")
     results: list[JudgedText] = []
     judged: list[Point] = []
     headroom: list[Point] = []
-    of_latents = [(fppl / 2, rppl / 2, t, latents) for fppl, rppl, t in points if latents is not None]
-    for fppl, rppl, temperature, of in [*((*point, None) for point in points), *of_latents]:
+    share = 1.0 if latents is None else 0.5
+    for fppl, rppl, temperature in points:
         decoded: dict[str, Any] = {"decode": "greedy" if temperature is None else "sample", "temperature": temperature}
-        decoded |= {"latents": of, "text": f"{temperature}{of}"}
-        for metric, ppl in (("fppl", fppl), ("rppl", rppl)):
+        decoded |= {"latents": latents, "text": f"{temperature}{latents}"}
+        for metric, ppl in (("fppl", fppl * share), ("rppl", rppl * share)):
             samples = replace(old.results[0].samples, duplicate_rate=0.25)
             signature = f"{metric.upper()}|{decoded}"
             changes: dict[str, Any] = {"metric": metric, "ppl": ppl, "samples": samples, "signature": signature}
             results.append(replace(old.results[0], **changes, **decoded))
-        (judged if of is None else headroom).append(replace(old.points[0], fppl=fppl, rppl=rppl, **decoded))
+        (judged if latents is None else headroom).append(
+            replace(old.points[0], fppl=fppl * share, rppl=rppl * share, **decoded)
+        )
     real = [replace(old.real[0], ppl=REAL, rppl_at_n=REAL + 1)]
     return replace(old, results=results, points=judged, headroom=headroom, real=real)
 
@@ -180,7 +182,7 @@ def _report(step: Report) -> Frontier | Perplexity | Likelihood:
         points = [(base * by, (base + 2.0) * by, temperature) for by, temperature in decodings]
         if step.samples is not None:
             points = [(7.0, 8.0, None)]
-        made = frontier(points, "posterior" if settings.oracle else None)
+        made = frontier(points, settings.latents)
         if step.samples is not None:  # how another system decodes is not known
             made = replace(made, results=[replace(row, decode=None) for row in made.results])
         if "seed2" in run.name:  # as many real sentences, but others

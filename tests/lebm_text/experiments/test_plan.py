@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.experiments.plan import Experiment, Tuning, builtin_experiments, read_experiment
+from lebm_text.experiments.plan import Experiment, Tuning
+from lebm_text.experiments.reading import builtin_experiments, read_experiment
 
 from .program import experiment, started
-
-TOML = """
-title = "One row"
-corpus = "toy"
-seeds = [1]
-
-[[rows]]
-name = "lm"
-label = "a language model"
-preset = "lm"
-trials = [{ "training.learning_rate" = 0.01 }]
-"""
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "one.toml"
-    path.write_text(TOML)
-    return path
-
-
-def test_the_packages_experiments_are_sound() -> None:
-    assert "table1" in builtin_experiments()
-    for name in builtin_experiments():
-        assert read_experiment(name).name == name
 
 
 def test_every_tuned_row_of_the_package_has_as_many_trials() -> None:
     for name in builtin_experiments():
         rows = [row for row in read_experiment(name).rows if row.trains and row.like is None]
         assert len({len(row.trials) for row in rows}) == 1, name
-
-
-def test_a_file_is_read(file: Path) -> None:
-    found = read_experiment(str(file))
-    assert (found.name, found.title, found.seeds) == ("one", "One row", (1,))
-    assert found.config(found.row("lm"), {"lm": 1}, 7).training.learning_rate == 0.01
-    assert found.config(found.row("lm"), {"lm": 1}, 7).training.seed == 7
-
-
-def test_a_pipe_is_read(file: Path) -> None:
-    read, write = os.pipe()
-    with os.fdopen(write, "wb") as stream:
-        stream.write(file.read_bytes())
-    assert read_experiment(f"/dev/fd/{read}").rows == read_experiment(str(file)).rows
-    os.close(read)
 
 
 def test_a_twin_has_the_chosen_settings_of_the_other_and_its_own() -> None:
@@ -133,63 +93,6 @@ def test_narrowing_keeps_what_a_row_needs() -> None:
     assert experiment().narrowed(skip=["lstm"]).lstm_seeds == ()
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ('title = "One row"', 'titel = "One row"', "titel"),
-        ('preset = "lm"', 'preset = "ml"', "unknown preset .ml."),
-        ("learning_rate", "learning_rat", "learning_rat"),
-        ("= 0.01", '= "fast"', "learning_rate"),
-        ('label = "a language model"\n', "", "label"),
-        ("seeds = [1]", "seeds = []", "at least one"),
-        ('preset = "lm"', 'preset = "lm"\nlike = "lm"', "like"),
-        ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "vae"]]', "unknown row 'vae'"),
-        ("[[rows]]", "[[rows", "cannot read"),
-        ("seeds = [1]", "seeds = 1", "seeds must be a list"),
-        ("seeds = [1]", "seeds = [1, 1]", "twice"),
-        ("seeds = [1]", 'seeds = [1]\ntemperatures = ["hot"]', "temperatures\\[0\\] must be a finite number"),
-        ("seeds = [1]", "seeds = [1]\nlikelihood = 3", "likelihood must be an object"),
-        ("seeds = [1]", 'seeds = [1]\nn_samples = "many"', "n_samples must be a whole number"),
-        ("seeds = [1]", "seeds = [1]\ntemperatures = [0.0]", "temperatures must be > 0"),
-        ("seeds = [1]", "seeds = [1]\nlstm_temperatures = []", "lstm_temperatures has to name one at least"),
-        ("seeds = [1]", 'seeds = [1]\nsplit = "dev"', "split must be test or valid"),
-        ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\npreset = "lm"', "same number of trials.*lm 1, b 0"),
-        ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "a language model"\npreset = "lm"', "the same label"),
-        ("seeds = [1]", "seeds = [1.5]", "must be a whole number"),
-        ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "lm", "lm"]]', "compare\\[0\\] must have 2 values"),
-        ('preset = "lm"', 'preset = "lm"\nsettings = 3', "rows\\[0\\].settings must be an object"),
-        (
-            "0.01 }]",
-            '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\npreset = "lm"\nlike = "lm"\n'
-            'settings = { "modle.dropout" = 0.1 }',
-            "row b: .*modle",
-        ),
-    ],
-)
-def test_mistakes_are_named(file: Path, before: str, after: str, said: str) -> None:
-    file.write_text(TOML.replace(before, after))
-    with pytest.raises(InputError, match=said):
-        read_experiment(str(file))
-
-
-@pytest.mark.parametrize(
-    "name", ["", "../../x", "/tmp/x", "a/b", "a\\\\b", "..", ".", ".hidden", "a\\u0000", "a\\nb", " a", "a" * 300]
-)
-@pytest.mark.parametrize("of", ["row", "experiment"])
-def test_a_name_that_leads_elsewhere_is_refused(file: Path, name: str, of: str) -> None:
-    text = TOML.replace('name = "lm"', f'name = "{name}"') if of == "row" else f'name = "{name}"\n{TOML}'
-    file.write_text(text)
-    with pytest.raises(InputError, match="becomes the name of a directory") as refused:
-        read_experiment(str(file))
-    assert "\n" not in str(refused.value)
-
-
-def test_deep_nesting_is_one_line(file: Path) -> None:
-    file.write_text(f"{TOML}deep = {'[' * 100_000}")
-    with pytest.raises(InputError, match="cannot read the experiment"):
-        read_experiment(str(file))
-
-
 def test_rows_that_start_from_others_come_after_them_and_with_them(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("a\n")
     asked = started(tmp_path / "other.txt")
@@ -207,45 +110,10 @@ def test_rows_that_start_from_others_come_after_them_and_with_them(tmp_path: Pat
     assert "4 trials, then 6 runs" in asked.describe(tmp_path, None, 1, tuned=False)[1]
 
 
-ROW = 'preset = "lm"\n'
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ('start = "lm"', "row lm needs itself, by way of lm"),
-        ('start = "vae"', "unknown row 'vae'"),
-        ('of = "b"', "at least one row that trains"),
-        ("decoding = { guidance = 2.0 }", "row lm has a decoding"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\nlike = "lm"', "row b trains nothing"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"', "row b: there is no file .*b.txt"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { latents = "best" }', "posterior or long"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { heat = 2 }', "unknown key .*heat"),
-        (
-            '[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\n[[rows]]\nname = "c"\nlabel = "c"\nof = "b"',
-            "row c needs b, which trains nothing",
-        ),
-    ],
-)
-def test_mistakes_of_rows_that_need_others_are_named(file: Path, more: str, said: str) -> None:
-    before, after = TOML.split(ROW)
-    file.write_text(f"{before}{ROW}{after}{more}" if "[[rows]]" in more else f"{before}{ROW}{more}\n{after}")
-    with pytest.raises(InputError, match=said):
-        read_experiment(str(file))
-
-
-def test_a_file_of_samples_lies_beside_the_experiment(file: Path) -> None:
-    (file.parent / "b.txt").write_text("a b\n")
-    file.write_text(f'{TOML}[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"')
-    assert read_experiment(str(file)).row("b").samples == str(file.parent / "b.txt")
-
-
 def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:
     assert experiment().narrowed(seeds=[2, 1, 2]).seeds == (2, 1)
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="did you mean table1"):
-        read_experiment("tabel1")
     with pytest.raises(InputError, match="did you mean gaussian"):
         experiment().narrowed(rows=["gausian"])

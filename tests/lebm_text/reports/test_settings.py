@@ -61,6 +61,7 @@ REFUSED: list[tuple[type[Checked], str, Any, str]] = [
     (PerplexitySettings, "judge_seeds", 0, "judge_seeds must be >= 1, got 0"),
     (PerplexitySettings, "ngram_backend", "x", "ngram_backend must be numpy or lmplz, got 'x'"),
     (FrontierSettings, "protocol", "other", "protocol must be default or arae or lebm, got 'other'"),
+    (FrontierSettings, "latents", "prior", "latents must be posterior or long, got 'prior'"),
 ]
 
 

@@ -1,0 +1,98 @@
+"""Experiments from TOML: those of the package, one's own, and files that say only what they change of another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from lebm_text.checks import from_plain, hint
+from lebm_text.errors import InputError
+from lebm_text.experiments.plan import Experiment
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["builtin_experiments", "read_experiment"]
+
+_HERE = Path(__file__).parent
+
+
+def builtin_experiments() -> dict[str, Path]:
+    """Name → file of the experiments that come with the package."""
+    return {path.stem: path for path in sorted(_HERE.glob("*.toml"))}
+
+
+def read_experiment(name_or_file: str) -> Experiment:
+    """One of the package by name, or any TOML file.
+
+    A file with `base`, one of the package or a file beside it, says what it changes: its tables are laid over those of
+    the base, key by key, its rows over those of the same name; other rows come last.
+
+    Raises:
+        InputError: what cannot be read or makes no sense.
+    """
+    path = _find(name_or_file)
+    values = _read(path)
+    try:
+        if "base" in values:
+            values = _over(_base(values.pop("base"), path.parent), values)
+        experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
+        experiment.check()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return experiment
+
+
+def _base(name: object, directory: Path) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise InputError(f"base must be the name of an experiment or of a file, got {name!r}")
+    values = _read(_find(name, directory))
+    if "base" in values:
+        raise InputError(f"base = {name!r} has a base itself, {values['base']!r}")
+    values.pop("name", None)
+    return values
+
+
+def _find(name_or_file: str, directory: Path = Path()) -> Path:
+    known = builtin_experiments()
+    path = known.get(name_or_file, directory / name_or_file)
+    if path.is_dir() or not path.exists():
+        raise InputError(f"unknown experiment {name_or_file!r}{hint(name_or_file, list(known))}; or give a TOML file")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read the experiment {path}: {error}") from None
+    for row in values.get("rows", ()) if _are_rows(values.get("rows")) else ():
+        if isinstance(row.get("samples"), str):  # which lie beside the file, wherever the command is given
+            row["samples"] = str(path.parent / row["samples"])
+    return values
+
+
+def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether it looks like rows; what is wrong with them, if they are none, is said by who reads them."""
+    return isinstance(value, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in value)
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the changes, table by table, row by row."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = base.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _over(before, value)
+        elif key == "rows" and _are_rows(before) and _are_rows(value):
+            rows = {row["name"]: row for row in before}
+            for row in value:
+                rows[row["name"]] = _over(rows.get(row["name"], {}), row)
+            merged[key] = list(rows.values())
+        else:
+            merged[key] = value
+    return merged
