@@ -16,12 +16,13 @@ training text.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -254,18 +255,24 @@ class _Transformer:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"no sentence encoder {name!r}: {reason}") from None
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(json.dumps(_reading(self._model), sort_keys=True).encode())
         for key, tensor in sorted(self._model.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.detach().cpu().float().numpy().tobytes())
         self.name = f"{Path(name).name}@{digest.hexdigest()[:12]}"
 
     def encode(self, sentences: Sequence[str]) -> Embeddings:
-        """As `SentenceEncoder.encode`."""
         vectors = self._model.encode(
             list(sentences), batch_size=64, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
         )
         return np.asarray(vectors, dtype=np.float32)
+
+
+def _reading(model: Any) -> list[Any]:
+    """What a model of sentence-transformers does beside its weights: cutting, tokens, pooling."""
+    later = [[type(each).__name__, {k: v for k, v in each.get_config_dict().items() if v}] for each in list(model)[1:]]
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    return [model.max_seq_length, later, tokenizer and tokenizer.to_str()]
 
 
 def _weights(name: str) -> str:
@@ -295,7 +302,7 @@ def embed(
     Args:
         on_done: told how many are done.
     """
-    entry = cache_entry("embeddings", encoder.name, hashlib.sha256("\n".join(sentences).encode()).hexdigest())
+    entry = cache_entry("embeddings", encoder.name, hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest())
     if (stored := kept_array(entry)) is not None:
         on_done(len(sentences))
         return stored

@@ -38,7 +38,7 @@ class Estimate:
 
     Attributes:
         metric: for people, `RPPL by kn5, T = 1`.
-        conditions: the fields of the signature that must agree, and the hash of the text.
+        conditions: the fields of the signature that must agree, and the hashes and counts of the texts.
         by_seed: seeds → its value; of a perplexity the logarithm.
         standard_error: of one value, over sentences.
         is_log: whether values are logarithms.
@@ -106,7 +106,9 @@ def _estimates(report: Report) -> Iterator[Estimate]:
         for row in report.results:
             name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * _Z95)
-            conditions = _conditions(row.signature, _held_out(report))
+            splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
+            learned = [f"sha256 of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
+            conditions = (*_conditions(row.signature, _held_out(report)), *learned)
             yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
         if isinstance(report, Frontier):
             points = one_each([*report.points, *report.headroom], "text")
@@ -114,7 +116,12 @@ def _estimates(report: Report) -> Iterator[Estimate]:
     elif isinstance(report, Embedding):
         yield from (_fed(score, score, report) for score in report.results)
     elif isinstance(report, Likelihood) and (text := report.ais or report.exact) is not None:
-        conditions = (*_conditions(report.signature, report.corpus.sha256), f"sentences:{text.n_sentences}")
+        which = (
+            f"sentences:{text.n_sentences}",
+            f"too long:{report.corpus.n_left_out}",
+            f"unknown:{report.corpus.n_unk}",
+        )
+        conditions = (*_conditions(report.signature, report.corpus.sha256), *which)
         lower = [row.log_p_lower for row in report.sentences[: text.n_sentences]]
         values = tuple(-value for value in lower if value is not None)
         sentences = values if len(values) == text.n_sentences else ()

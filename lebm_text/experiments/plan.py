@@ -276,6 +276,8 @@ class Experiment:
         for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
             for seed in getattr(self, name):
                 at_least(name, seed, 0)
+                if seed not in self.seeds:
+                    raise InputError(f"{name} has the seed {seed}, which is none of seeds")
         for name in ("temperatures", "lstm_temperatures"):
             if not getattr(self, name):
                 raise InputError(f"{name} has to name one at least")

@@ -112,7 +112,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     different texts.
     """
     sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
-    tuning = read_tuning(root / TUNING) if (root / TUNING).is_file() else {}
+    tuning = _tuned(experiment, root / TUNING)
     chosen = {name: choice.chosen for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
     trained = [seed.run for of_row in seeds.values() for seed in of_row.values() if seed.run is not None]
@@ -149,6 +149,17 @@ def gather(experiment: Experiment, root: Path) -> Results:
     )
 
 
+def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
+    """What was chosen among the trials that the experiment now has."""
+    trials = {name: [dict(settings) for settings in tried] for name, tried in experiment.trials.items()}
+    found = read_tuning(path) if path.is_file() else {}
+    return {
+        name: choice
+        for name, choice in found.items()
+        if [trial.settings for trial in choice.trials] == trials.get(name)
+    }
+
+
 def _seeds(
     experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
 ) -> dict[int, _Seed]:
@@ -160,7 +171,7 @@ def _seeds(
         trained = log.last(f"{run.name} train")
         if not experiment.is_settled(row, chosen) or not run.weights_file.is_file():
             sources.missing.append(run.name)
-        elif trained is not None and trained["status"]:
+        elif trained is not None and trained["status"] and not run.progress().get("finished"):
             sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
         else:
             if row.samples is None:

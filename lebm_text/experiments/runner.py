@@ -299,8 +299,12 @@ class _Pool:
     def call(self, step: Step, should_stop: Callable[[], bool], device: str) -> Outcome:
         """The outcome of a step; it is told to stop when `should_stop` says so."""
         with self._lock:
+            try:
+                future: Future[Outcome] = self._executor.submit(_work, step, device)
+            except BrokenProcessPool:  # a worker died that had nothing to do
+                self._executor = self._start()
+                future = self._executor.submit(_work, step, device)
             executor = self._executor
-            future: Future[Outcome] = executor.submit(_work, step, device)
         while True:
             try:
                 return future.result(timeout=_SECONDS_BETWEEN_LOOKS)
@@ -350,7 +354,8 @@ def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool],
         return _STOPPED
     except Exception as error:
         return 1, f"{type(error).__name__}: {error}"
-    return _STOPPED if should_stop() else (0, "")
+    ended = not isinstance(step, Training) or Run(step.run).progress().get("finished") or not should_stop()
+    return (0, "") if ended else _STOPPED
 
 
 def _numbers(row: Row) -> range:

@@ -134,7 +134,11 @@ def comparison(pair: tuple[str, str], points: dict[str, dict[int, Points]]) -> d
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> dict[str, Any] | None:
     """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
-    return _ratio(_at_equal_fppl([(seed, known) for seed in points.values()])) if {*METRICS} <= known.keys() else None
+    return (
+        _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
+        if {*METRICS} <= known.keys()
+        else None
+    )
 
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[tuple[float, float]]:

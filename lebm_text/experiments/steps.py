@@ -19,10 +19,12 @@ from lebm_text.progress import Progress
 from lebm_text.reports import frontier, likelihood, perplexity
 from lebm_text.reports.base import Report as AnyReport
 from lebm_text.reports.frontier import FrontierSettings
+from lebm_text.reports.judging import JudgeSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 from lebm_text.store import sha256_file, sha256_json
+from lm_eval.judges import LSTMSpec
 
 from .plan import Experiment, Row, likelihood_settings
 from .statistics import METRICS
@@ -108,12 +110,15 @@ class Report:
         return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
 
     def key(self) -> str:
-        """A hash of the settings, and of the run's present weights or the texts."""
-        run = Run(self.run)
+        """A hash of the settings that are not the default, LSTM judges' recipes, and the run's weights or the texts."""
+        run, settings, default = Run(self.run), asdict(self.settings), asdict(type(self.settings)())
         inputs: Any = text_of(run) if self.of_corpus else run.weights_sha256
         if self.samples is not None:
             inputs |= {"samples": sha256_file(self.samples)}
-        return sha256_json([type(self.settings).__name__, asdict(self.settings), inputs])
+        asked = {name: value for name, value in settings.items() if value != default[name]}
+        if isinstance(self.settings, JudgeSettings):
+            asked["recipes"] = [asdict(each.recipe) for each in self.settings.judges() if isinstance(each, LSTMSpec)]
+        return sha256_json([type(self.settings).__name__, asked, inputs])
 
     def is_done(self, log: Log) -> bool:
         """The file is there, and it was made under the present key."""

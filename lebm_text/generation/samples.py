@@ -228,7 +228,7 @@ def samples_of_run(
     if not decodings and not seeds:
         newest = processes.every(_newest(run, n))[0]  # the first one's, so that all read the same
         if newest is not None:
-            return [read_samples(newest, n, tokenizer=tokenizer)]
+            return [_as_recorded(newest, n, "samples", tokenizer)]
         wanted = [("samples", Decoding(), _SEED)]
     else:
         pairs = product(decodings or (Decoding(),), seeds or (_SEED,))
@@ -247,7 +247,18 @@ def samples_of_run(
             if not processes.every(processes.first and _kept(path, generated, run))[0]:
                 found.append(_unkept(generated, label, tokenizer))
                 continue
-        found.append(read_samples(path, n, label, tokenizer))
+        found.append(_as_recorded(path, n, label, tokenizer))
+    return found
+
+
+def _as_recorded(path: Path, n: int, label: str, tokenizer: str) -> SampledText:
+    """Samples of a run, which the record beside them must describe: their decoding stands in it alone."""
+    found = read_samples(path, n, label, tokenizer)
+    if not found.settings:
+        raise InputError(
+            f"{path} was changed after it was generated; delete it to have it made again, or judge it as a text from "
+            f"elsewhere: --samples {path}"
+        )
     return found
 
 

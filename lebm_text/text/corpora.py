@@ -14,6 +14,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,6 +239,11 @@ def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
         if split.n_empty
     ]
     notices += [notice for split in splits.values() for notice in split.notices]
+    for one, other in combinations(SPLITS, 2):
+        if splits[one].sha256 == splits[other].sha256:
+            notices.append(
+                f"{paths[one]} and {paths[other]} are the same text: what is judged by it is no held-out text"
+            )
     if entry is None and (raw := rawness(splits["train"].sentences(), str(paths["train"]))) is not None:
         notices.append(raw)
     if entry is not None and (wrong := entry.differences(splits)):

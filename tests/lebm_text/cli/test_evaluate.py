@@ -127,6 +127,18 @@ def test_what_a_perfect_prior_would_give_stands_apart(
     assert "are not the model's samples" in table
 
 
+def test_samples_that_were_changed_are_not_judged_as_those_of_a_decoding(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGUMENTS]) == 0
+    path = grammar_run / "samples" / "n50-T0.5-seed1.txt"
+    path.write_text(path.read_text().replace("\n", "\r\n"), newline="")
+    capsys.readouterr()
+    assert main([*ARGUMENTS]) == 2
+    *_, said = capsys.readouterr().err.splitlines()
+    assert "n50-T0.5-seed1.txt was changed after it was generated; delete it" in said
+
+
 def _first_that_fit(train: list[str], n: int) -> list[str]:
     order = np.random.default_rng(1).permutation(len(train))
     return [train[row] for row in order if len(train[row].split()) <= 8][:n]

@@ -70,6 +70,23 @@ def test_another_text_of_the_same_name_is_not_compared(tmp_path: Path) -> None:
     assert all("sha256 of the held-out text" in each.why for each in compare(FRONTIER, tmp_path / "b.json"))
 
 
+def test_a_judge_that_learned_from_another_text_is_not_compared_but_real_text_by_its_samples_is(tmp_path: Path) -> None:
+    values = json.loads(FRONTIER.read_text())
+    values["sha256"]["train"] = "0" * 64
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    for each in compare(FRONTIER, tmp_path / "b.json"):
+        assert each.why.startswith("sha256 of the train text:") == each.metric.startswith("FPPL")
+
+
+@pytest.mark.parametrize(("count", "why"), [("n_left_out", "too long:0 against too long:1"), ("n_unk", "unknown:")])
+def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_path: Path, count: str, why: str) -> None:
+    values = json.loads(LIKELIHOOD.read_text())
+    values["corpus"][count] += 1
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    (found,) = compare(LIKELIHOOD, tmp_path / "b.json")
+    assert found.interval is None and found.why.startswith(why)
+
+
 def test_another_model_and_version_are_compared(tmp_path: Path) -> None:
     signature = _signature().replace("prior:ebm-langevin(4x0.5)", "prior:gaussian").replace("v:0.1.0", "v:9")
     assert compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=signature))[0].interval is not None

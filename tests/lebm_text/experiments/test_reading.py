@@ -75,6 +75,7 @@ def test_a_pipe_is_read(file: Path) -> None:
         ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "a language model"\npreset = "lm"', "the same label"),
         ("seeds = [1]", "seeds = [1.5]", "must be a whole number"),
         ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "lm", "lm"]]', "compare\\[0\\] must have 2 values"),
+        ("seeds = [1]", "seeds = [1]\nlstm_seeds = [1, 3]", "lstm_seeds has the seed 3, which is none of seeds"),
         ('preset = "lm"', 'preset = "lm"\nsettings = 3', "rows\\[0\\].settings must be an object"),
         (
             "0.01 }]",

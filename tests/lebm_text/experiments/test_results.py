@@ -217,6 +217,26 @@ def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
     assert found.rows["lm"]["seeds"] == [2]
 
 
+def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text().replace('"lm-seed1 train", "status": 0', '"lm-seed1 train", "status": 130'))
+    assert '"status": 130' in log.read_text()
+    found = gather(experiment(), tmp_path)
+    assert (found.missing, found.rows["lm"]["seeds"]) == ([], [1, 2])
+
+
+def test_a_choice_among_other_trials_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(tmp_path, Program(), monkeypatch)
+    asked = experiment()
+    fewer = tuple(replace(row, trials=row.trials[:1]) for row in asked.rows)
+    found = gather(replace(asked, rows=fewer), tmp_path)
+    assert found.tuning == {}
+    assert {"lebm-seed1", "lm-seed1"} <= set(found.missing)
+
+
 def test_a_table_is_of_one_text_and_of_the_settings_that_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

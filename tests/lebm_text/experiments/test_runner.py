@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
+from lebm_text.experiments.runner import Runner, _Pool
 from lebm_text.experiments.steps import Log, Report, Step, Training
 from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
+from lm_eval.judges import RECIPES
 
 from ...damage import refused
 from .program import SHA256, Program, carry_out, experiment, frontier, runner, started
@@ -308,7 +311,8 @@ def test_choices_are_written_as_they_were_read(tmp_path: Path) -> None:
     for choice in (CHOICE, replace(CHOICE, source="elsewhere")):
         path.write_text(json.dumps({"lm": choice.record()}))
         assert read_tuning(path) == {"lm": choice}
-        assert gather(experiment(), tmp_path).record()["tuning"] == {"lm": choice.record()}
+        rows = tuple(replace(row, trials=row.trials[-1:]) for row in experiment().rows)
+        assert gather(experiment(rows=rows), tmp_path).record()["tuning"] == {"lm": choice.record()}
     assert choice.record()["from"] == "elsewhere"
     taken = read_choices(path, {"lm": [{"model.dropout": 0.5}]})["lm"]
     assert taken == replace(CHOICE, source=str(path))
@@ -394,3 +398,50 @@ def test_a_line_of_the_log_that_was_cut_off_is_a_step_that_was_not_done(tmp_path
         stream.write(f"{torn}\n")
     assert log.entries() == [entry]
     assert log.last("b") is None
+
+
+def test_the_key_of_a_report_knows_the_recipe_of_its_judge_and_no_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    carry_out(tmp_path, program, monkeypatch)
+    by_name = {step.output.stem: step for step in judged(program) if step.run.name == "lm-seed1"}
+    keys = {name: step.key() for name, step in by_name.items()}
+
+    @dataclass(frozen=True)
+    class Later(FrontierSettings):
+        further: bool = False
+
+    Later.__name__ = FrontierSettings.__name__
+    settings = by_name["frontier"].settings
+    later = Later(**{each.name: getattr(settings, each.name) for each in fields(settings)})
+    assert replace(by_name["frontier"], settings=later).key() == keys["frontier"]
+    assert replace(by_name["frontier"], settings=replace(later, further=True)).key() != keys["frontier"]
+    monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], hidden_dim=7))
+    assert {name for name, step in by_name.items() if step.key() != keys[name]} == {"lstm"}
+
+
+@pytest.mark.parametrize(("finished", "status"), [(True, 0), (False, 130)])
+def test_a_training_that_had_ended_when_it_was_stopped_is_done(
+    finished: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    program.finished = finished
+    monkeypatch.setattr("lebm_text.experiments.runner.perform", lambda step, *_: program(step))
+    with pytest.raises(KeyboardInterrupt):
+        Runner(experiment(), tmp_path, should_stop=lambda: len(program.steps) == 1).carry_out()
+    (entry,) = Log(tmp_path / "log.jsonl").entries()
+    assert (entry["step"], entry["status"]) == (program.steps[0].name, status)
+
+
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("")
+    step = Report(Run(tmp_path).path, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json")
+    with _Pool(1, 1) as pool:
+        found = pool.call(step, lambda: False, "cpu")
+        for worker in active_children():
+            worker.kill()
+            worker.join()
+        assert found[0] == 2
+        assert pool.call(step, lambda: False, "cpu") in {found, (1, "its process was killed")}
+        assert pool.call(step, lambda: False, "cpu") == found

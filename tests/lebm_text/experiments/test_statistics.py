@@ -144,3 +144,4 @@ def test_the_distance_from_a_known_point_is_that_in_rppl() -> None:
     assert found["value"] == pytest.approx(0.8)
     assert distance({"fppl": 1.6, "rppl": 25.0}, points) is None  # greedy decoding is no part of a frontier
     assert distance({"fppl": 4.0}, points) is None
+    assert distance({"fppl": 4.0, "rppl": 25.0}, {**points, 2: {}}) == found  # a seed that is not judged yet

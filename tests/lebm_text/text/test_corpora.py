@@ -138,6 +138,11 @@ def test_unregistered_name_is_found_in_the_data_directory(tmp_path: Path) -> Non
     assert find_corpus("mine", data_dir=tmp_path / "data").origin == "data-dir"
 
 
+def test_a_split_that_is_another_one_gets_a_notice(tmp_path: Path) -> None:
+    (notice,) = find_corpus(str(write_corpus(tmp_path / "mine", {**TEXTS, "test": TEXTS["train"]}))).notices
+    assert "train.txt" in notice and "test.txt are the same text" in notice
+
+
 def test_data_directory_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data directory .*nope does not exist"):
         find_corpus("ptb", data_dir=tmp_path / "nope")
