@@ -18,16 +18,18 @@ from lebm_text.plugins import class_or, find
 from lebm_text.sections import (
     INFERENCE,
     PRETRAINED,
+    AmortizedConfig,
     GeneratorConfig,
     InferenceConfig,
     ModelConfig,
+    PretrainedConfig,
     PriorConfig,
     ShortRunConfig,
     TextConfig,
     TrainingConfig,
 )
 
-__all__ = ["RESOLVED_AT_START", "Config", "by_section", "read_assignments"]
+__all__ = ["RESOLVED_AT_START", "Config", "by_key", "by_section", "read_assignments"]
 
 RESOLVED_AT_START: dict[str, object] = {
     "training.precision": "auto",
@@ -84,6 +86,20 @@ class Config:
         if self.is_pretrained and init not in (None, "lm"):
             raise InputError(
                 f"training.init = {init} has no effect with {self.model.generator}, which is trained already"
+            )
+        if (
+            isinstance(self.generator, PretrainedConfig)
+            and self.generator.adapt == "full"
+            and self.inference.pretrain_epochs
+        ):
+            raise InputError(
+                "inference.pretrain_epochs ends with a new generator, and generator.adapt = full has but the one that "
+                "has learned: take frozen or lora"
+            )
+        if self.model.prior != "gaussian" and self.training.prior_start_epoch >= self.training.n_epochs:
+            raise InputError(
+                f"training.prior_start_epoch must be below training.n_epochs = {self.training.n_epochs}, got "
+                f"{self.training.prior_start_epoch:g}: the prior would never learn"
             )
         if init is not None and self.inference.pretrain_epochs:
             raise InputError(
@@ -165,6 +181,12 @@ class Config:
         if pretrained:
             idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), f"model.generator = {names['generator']}")
             idle["text"]["vocab_size"] = f"model.generator = {names['generator']}"
+            if wanted["generator"].get("adapt", getattr(sections["generator"], "adapt", None)) != "lora":
+                idle["generator"]["lora_rank"] = "generator.adapt = frozen or full"
+            if kind in INFERENCE and not issubclass(INFERENCE[kind], AmortizedConfig):
+                idle["model"] |= dict.fromkeys(
+                    ("embedding_dim", "hidden_dim"), f"model.generator = {names['generator']}"
+                )
         if wanted["training"].get("schedule", self.training.schedule) == "constant":
             idle["training"]["schedule_start"] = "training.schedule = constant"
         if wanted["model"].get("prior", self.model.prior) == "gaussian":
@@ -245,10 +267,22 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
-    """{section: {key: value}} of {"section.key": value}, or of what has that form already."""
-    sections: dict[str, Any] = {}
+def by_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{"section.key": value}, of that form, of {section: {key: value}}, or of both; of one key the last value."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
+        nested = isinstance(value, Mapping) and "." not in name
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if nested else {name: value}
+    return flat
+
+
+def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{section: {key: value}} of what `by_key` takes; what is neither stays as it is."""
+    sections: dict[str, Any] = {}
+    for name, value in by_key(values).items():
         section, dot, key = name.partition(".")
-        sections[section] = {**sections.get(section, {}), key: value} if dot else value
+        if not dot:
+            sections[section] = value
+        elif isinstance(sections.setdefault(section, {}), dict):
+            sections[section][key] = value
     return sections

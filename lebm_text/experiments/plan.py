@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.checks import at_least, file_name, from_plain, hint, one_of, positive
-from lebm_text.config import Config, by_section
+from lebm_text.config import Config, by_key, by_section
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, preset
 from lebm_text.reports.likelihood import LikelihoodSettings
@@ -161,7 +161,8 @@ class Experiment:
         """The configuration of a row's run from one seed; `chosen`: the trial of each row that has several."""
         if row.like is None:
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
-            return _config(row.preset, {**self.settings, **row.settings, **trial, "training.seed": seed})
+            settings = by_key(self.settings) | by_key(row.settings) | by_key(trial) | {"training.seed": seed}
+            return preset(row.preset).merge(by_section(settings))
         # Not asked for one by one: what the other kind does not read returns to its default.
         values = self.config(self.row(row.like), chosen, seed).to_dict()
         for section, changes in by_section(row.settings).items():
@@ -310,7 +311,7 @@ class Experiment:
 
 
 def _with(row: Row, settings: Mapping[str, Any]) -> Row:
-    return dataclasses.replace(row, settings={**row.settings, **settings})
+    return dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings))
 
 
 def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
@@ -351,11 +352,7 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         needed += [other for other in experiment.row(name).needs if other not in needed]
     if row.name in needed:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
-    if row.start is not None and any("training.init" in values for values in (row.settings, *row.trials)):
+    if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
         raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
     if row.samples is not None and not Path(row.samples).is_file():
         raise InputError(f"row {row.name}: there is no file {row.samples}")
-
-
-def _config(name: str, settings: Settings) -> Config:
-    return preset(name).merge(by_section(settings))

@@ -77,8 +77,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Whether it looks like rows; what is wrong with them, if they are none, is said by who reads them."""
-    return isinstance(value, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in value)
+    """Whether it looks like rows; what is wrong with them, if they are none, is said by who reads them.
+
+    Raises:
+        InputError: two have one name.
+    """
+    if not isinstance(value, list) or not all(isinstance(r, dict) and isinstance(r.get("name"), str) for r in value):
+        return False
+    if len({row["name"] for row in value}) < len(value):
+        raise InputError("two rows have the same name")
+    return True
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

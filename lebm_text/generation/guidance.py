@@ -10,6 +10,7 @@ guidance".)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from torch import Tensor
@@ -56,7 +57,8 @@ def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], D
     def step(tokens: Tensor, state: GuidedState) -> tuple[Tensor, GuidedState]:
         logits, given = generator.step(tokens, state.given)
         plain, without = generator.step(tokens, state.without)
-        return plain + weight * (logits - plain), GuidedState(given, without)
+        impossible = logits.isneginf() | plain.isneginf()  # as ids that a decoder does not have
+        return (plain + weight * (logits - plain)).masked_fill_(impossible, -inf), GuidedState(given, without)
 
     return step, GuidedState(generator.start(z), generator.start(null.detach().expand(len(z), -1)))
 

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 ROWS = 256  # chains side by side: enough to keep the products large, few enough to stay in memory
-STREAMS = 4  # of noise per sentence, so that no two uses share it
+STREAMS = 4  # of noise per sentence, so that no two uses of a sentence share it
 
 
 @dataclass(frozen=True)

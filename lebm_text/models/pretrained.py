@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
+from math import isclose
 from typing import Any
 
 import torch
@@ -76,24 +77,31 @@ class PretrainedGenerator(nn.Module):
     ) -> None:
         super().__init__()
         directory = decoder_directory(source)
-        if sha256 is not None and sha256 != (found := decoder_sha256(directory)):
+        if sha256 is not None and sha256 != (own := decoder_sha256(directory, source)):
             raise InputError(
                 f"model.generator = hf:{source} is another decoder than this run began with: its files have the sha256 "
-                f"{found[:12]}…, expected {sha256[:12]}…"
+                f"{own[:12]}…, expected {sha256[:12]}…"
             )
         _, specials = specials_of(directory, source)
         self.source, self.latent_dim, self.bos_id = source, latent_dim, bos_id
         self.dropout, self.n_prefix = dropout, n_prefix
-        self.compute_dtype, self.init_range = compute_dtype, init_range
+        self.compute_dtype, self.init_range = torch.float32, init_range
         with needing("transformers", source):
             from transformers import AutoModelForCausalLM
 
-            decoder: Any = AutoModelForCausalLM.from_pretrained(
-                str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32
+            decoder: Any
+            decoder, found = AutoModelForCausalLM.from_pretrained(
+                str(directory),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
+        if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
+            raise InputError(f"model.generator = hf:{source} has no weights for {lacking[0]}, and would draw them anew")
         arguments = signature(decoder.forward).parameters
         self.cache_argument = "cache" if "cache" in arguments else "past_key_values"  # as it was called before
-        self.takes_places = "position_ids" in arguments
+        self.takes_places, self.keeps_logits = "position_ids" in arguments, "logits_to_keep" in arguments
         self.n_positions = getattr(decoder.config, "max_position_embeddings", None)
         self._require_room(longest, f"text.max_length = {longest}")
         decoder.requires_grad_(adapt == "full").eval()
@@ -122,7 +130,8 @@ class PretrainedGenerator(nn.Module):
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_forgive)  # type: ignore[no-untyped-call]
         self.initialise(rng)
-        self._require_steps()
+        self._require_steps(min(longest, 4))
+        self.compute_dtype = compute_dtype
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +184,7 @@ class PretrainedGenerator(nn.Module):
         n_before = state.n_columns - self.n_prefix
         self._require_room(n_before, f"a sentence of {n_before} tokens")
         logits, state = self._append(self._embed(tokens).unsqueeze(1), state)
-        return logits[:, -1, self.pieces].masked_fill(self.vacant, -torch.inf), state
+        return logits[:, self.pieces].masked_fill(self.vacant, -torch.inf), state
 
     def _read_ids(self, batch: Batch) -> Tensor:
         return F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
@@ -190,7 +199,7 @@ class PretrainedGenerator(nn.Module):
         return prefix.view(len(z), self.n_prefix, -1)
 
     def _append(self, embedded: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        """The logits (B, n, pieces) after n more vectors (B, n, H) of each row, and the state with them."""
+        """The logits (B, pieces) after n more vectors (B, n, H) of each row, and the state with them."""
         from transformers import DynamicCache
 
         cache, n = DynamicCache(), embedded.shape[1]
@@ -199,32 +208,44 @@ class PretrainedGenerator(nn.Module):
         how = {self.cache_argument: cache, "attention_mask": state.seen(n)[:, -1].long()}
         if self.takes_places:
             how["position_ids"] = state.length.unsqueeze(1) + torch.arange(n, device=embedded.device)
-        logits = self._run(embedded, use_cache=True, **how)
+        logits = self._run(embedded, 1, use_cache=True, **how)
         memory = tuple(each for layer in cache.layers for each in (layer.keys, layer.values))
-        return logits, replace(state, memory=memory, length=state.length + n)
+        return logits[:, -1], replace(state, memory=memory, length=state.length + n)
 
-    def _run(self, embedded: Tensor, *, use_cache: bool = False, **how: Any) -> Tensor:
-        """The decoder's logits (B, n, pieces) of vectors (B, n, H)."""
+    def _run(self, embedded: Tensor, n_last: int, *, use_cache: bool = False, **how: Any) -> Tensor:
+        """The decoder's logits (B, n_last, pieces) after the last of the vectors (B, n, H)."""
         half = self.compute_dtype != torch.float32
+        if self.keeps_logits:
+            how["logits_to_keep"] = n_last
         with torch.autocast(embedded.device.type, self.compute_dtype if half else torch.bfloat16, enabled=half):
             logits: Tensor = self.decoder(inputs_embeds=embedded, use_cache=use_cache, **how).logits
-        return logits[..., : len(self.pieces) - len(SPECIALS)].float()
+        return logits[:, -n_last:, : len(self.pieces) - len(SPECIALS)].float()
 
     def _log_probs(self, embedded: Tensor, z: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        logits = self._run(torch.cat([self._prefix(z), embedded], dim=1))[:, self.n_prefix :]
+        logits = self._run(torch.cat([self._prefix(z), embedded], dim=1), embedded.shape[1])
         found = logits.log_softmax(2).gather(2, self.pieces[tokens].unsqueeze(2)).squeeze(2)
         inside = torch.arange(tokens.shape[1], device=z.device) < lengths.unsqueeze(1)
         return found.masked_fill(~inside, 0.0).sum(1)
 
-    def _require_steps(self) -> None:
-        """Refuse a decoder that does not read on from keys and values, such as Mamba, before anything is trained."""
+    @torch.no_grad()
+    def _require_steps(self, n_words: int) -> None:
+        """Refuse a decoder that does not read on from keys and values (Mamba), or sees what comes (BERT)."""
+        words, z = (~self.vacant).nonzero()[:n_words, 0].unsqueeze(0), torch.zeros(1, self.latent_dim)
         try:
-            _, state = self.step(torch.tensor([self.bos_id]), self.start(torch.zeros(1, self.latent_dim)))
-            if state.n_columns != self.n_prefix + 1:
-                raise ValueError(f"it keeps {state.n_columns} of {self.n_prefix + 1} keys")
+            at_once = float(
+                self._log_probs(
+                    self._embed(F.pad(words[:, :-1], (1, 0), value=self.bos_id)), z, words, torch.tensor([n_words])
+                )
+            )
+            state, token, by_steps = self.start(z), torch.tensor([self.bos_id]), 0.0
+            for word in words[0]:
+                logits, state = self.step(token, state)
+                token, by_steps = word.view(1), by_steps + float(logits[0].log_softmax(0)[word])
+            if not isclose(at_once, by_steps, rel_tol=1e-3):
+                raise ValueError(f"log p is {at_once:.3f} at once and {by_steps:.3f} word after word")
         except Exception as error:
             raise InputError(
-                f"model.generator = hf:{self.source} does not read word after word as a transformer does: {error!r}"
+                f"model.generator = hf:{self.source} does not read word after word as a causal transformer: {error!r}"
             ) from error
 
     def _require_room(self, n_tokens: int, what: str) -> None:

@@ -7,7 +7,6 @@ probabilities sum to 1.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -83,10 +82,11 @@ def decoder_directory(source: str) -> Path:
     return directory
 
 
-def decoder_sha256(directory: Path) -> str:
-    """Of the configuration and the weights of a decoder."""
+def decoder_sha256(directory: Path, source: str) -> str:
+    """Of the configuration, the weights and the special ids of a decoder. Raises InputError as `specials_of` does."""
     files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
-    return sha256_json({file.name: sha256_file(file) for file in files})
+    specials = list(specials_of(directory, source)[1])
+    return sha256_json({file.name: sha256_file(file) for file in files} | {"specials": specials})
 
 
 def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
@@ -133,7 +133,7 @@ class PretrainedTokenizer(Tokenizer):
         self._backend.encode_special_tokens = True  # what a text spells is text
         self._backend.no_padding()
         self._backend.no_truncation()
-        n = self._backend.get_vocab_size(with_added_tokens=True)
+        n = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())  # there may be gaps
         super().__init__([*SPECIALS, *(self._backend.id_to_token(i) or "" for i in range(n))], content)
         self._ours = self.specials.ours()
         self._theirs = {ours: theirs for theirs, ours in self._ours.items()}
@@ -145,10 +145,6 @@ class PretrainedTokenizer(Tokenizer):
         stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "specials": list(specials)}
         stored["tokenizer"] = backend.to_str()
         return cls(json.dumps({**stored, "sha256": sha256_json(stored)}).encode())
-
-    def fingerprint(self) -> str:
-        """As `Tokenizer.fingerprint`."""
-        return hashlib.sha256(self._content).hexdigest()
 
     def _encode(self, sentence: str) -> list[int]:
         text = normalise(sentence.lower() if self.lowercase else sentence)
@@ -162,6 +158,7 @@ class PretrainedTokenizer(Tokenizer):
     def _join(self, tokens: list[str]) -> str:
         parts = []
         for unknown, run in groupby(tokens, UNK.__eq__):
-            ids: list[Any] = [self._backend.token_to_id(token) for token in run]
+            pieces = [token for token in run if token]
+            ids: list[Any] = [self._backend.token_to_id(token) for token in pieces]
             parts.append(f" {UNK} " * len(ids) if unknown else self._backend.decode(ids, skip_special_tokens=False))
         return readable(normalise(" ".join(parts) if len(parts) > 1 else "".join(parts)))

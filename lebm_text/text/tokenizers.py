@@ -380,7 +380,8 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     found = [kind for kind in kinds if (directory / kind.file).exists()]
     names = [kind.file for kind in kinds]
     if len(found) > 1:
-        raise InputError(f"{directory} holds {' and '.join(names)}; a run has one tokenizer, remove the other")
+        there = " and ".join(kind.file for kind in found)
+        raise InputError(f"{directory} holds {there}; a run has one tokenizer, remove the other")
     if not found:
         raise InputError(f"{directory} holds no tokenizer: neither {' nor '.join(names)}")
     return found[0].load(directory)

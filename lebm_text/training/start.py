@@ -125,8 +125,8 @@ def resolved(config: Config, device: torch.device) -> Config:
     resolved = dataclasses.replace(settings, precision=precision, n_threads=n_threads)
     generator = config.generator
     if isinstance(generator, PretrainedConfig) and generator.sha256 is None:
-        directory = decoder_directory(config.model.generator.removeprefix(PRETRAINED))
-        generator = dataclasses.replace(generator, sha256=decoder_sha256(directory))
+        source = config.model.generator.removeprefix(PRETRAINED)
+        generator = dataclasses.replace(generator, sha256=decoder_sha256(decoder_directory(source), source))
     return dataclasses.replace(config, training=resolved, generator=generator)
 
 

@@ -40,7 +40,7 @@ from lebm_text.training.labels import labelled
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.start import Begun, FirstWeights, begin_directory, first_weights, located, resolved
 from lebm_text.training.trainer import Trainer
-from lebm_text.training.validation import best_epochs, can_select, selecting, validate
+from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
 
 __all__ = ["Overrides", "SampleScore", "train"]
 
@@ -262,11 +262,7 @@ class _Session:
             if self.first is not None:
                 self.first.give(model.generator)
             self.model = model.to(self.device)
-            if settings.patience and not (len(self.text.valid) and can_select(self.model, self.config)):
-                raise InputError(
-                    f"training.patience has nothing to look at: training.select = {settings.select} has no figure of "
-                    "this model's validation sentences; valid_kn5 has one of every model"
-                )
+            require_figures(self.model, self.config, len(self.text.valid))
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
             self.trainer = Trainer(
                 self.model,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference
 from lebm_text.config import Config
+from lebm_text.errors import InputError
 from lebm_text.models.base import null_latent
 from lebm_text.models.classes import UNKNOWN, classes_of
 from lebm_text.processes import ALONE, Processes, Share
@@ -19,7 +20,7 @@ from lebm_text.random import stream
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.transfer import send
 
-__all__ = ["SELECTING", "best_epochs", "can_select", "selecting", "validate"]
+__all__ = ["SELECTING", "best_epochs", "require_figures", "selecting", "validate"]
 
 SELECTING = ("valid_ppl", "valid_ppl_bound")
 """What `training.select = valid` makes small, the first that there is: a language model's perplexity, or a bound on it.
@@ -35,11 +36,18 @@ def selecting(select: str, figures: Iterable[str]) -> str | None:
     return next((name for name in names if name in figures), None)
 
 
-def can_select(model: LatentModel, config: Config) -> bool:
-    """Whether the epochs of a model have a figure that `training.select` can choose by."""
+def require_figures(model: LatentModel, config: Config, n_sentences: int) -> None:
+    """Raises InputError for settings that look at a figure of validation sentences which there will not be."""
+    select = config.training.select
+    if select == "valid_kn5" and not n_sentences:
+        raise InputError("training.select = valid_kn5 needs validation sentences that the model can read")
     infer = build_inference(config.inference, epoch=0.0, encoder=model.encoder)
     bounded = config.model.latent_dim == 0 or (infer.moments is not None and model.prior.log_z() is not None)
-    return {"last": False, "valid": bounded, "valid_kn5": True}[config.training.select]
+    if config.training.patience and not (n_sentences and {"last": False, "valid": bounded, "valid_kn5": True}[select]):
+        raise InputError(
+            f"training.patience has nothing to look at: training.select = {select} has no figure of this model's "
+            "validation sentences; valid_kn5 has one of every model"
+        )
 
 
 def best_epochs(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:

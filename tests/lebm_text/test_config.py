@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.config import Config
+from lebm_text.config import Config, by_section
 from lebm_text.errors import InputError
 from lebm_text.sections import PriorConfig
 
@@ -263,6 +263,7 @@ def test_a_language_model_has_no_z(assignments: list[str]) -> None:
         (["training.init_epochs=2"], "belong together, got 2 and None"),
         (["training.init=runs/lm", "training.init_epochs=2"], "belong together, got 2 and runs/lm"),
         (["training.init=lm", "training.init_epochs=20"], "must be below training.n_epochs = 20, got 20"),
+        (["training.prior_start_epoch=20"], "training.prior_start_epoch must be below training.n_epochs = 20, got 20"),
         (["training.init=lm", "training.init_epochs=2", "model.latent_dim=0"], "is a language model"),
         (["model.latent_dim=0", "model.z_dropout=0.1"], "no effect with model.latent_dim = 0"),
         (["training.select=last", "training.patience=2"], "nothing to look at with training.select = last"),
@@ -349,3 +350,11 @@ def test_a_finer_prior_chain_goes_as_far_in_twice_as_many_halves_of_steps() -> N
     assert PriorConfig(2, (0.4, 0.2)).finer(1) == PriorConfig(4, (0.2, 0.2, 0.1, 0.1))
     with pytest.raises(InputError, match=r"halvings of prior.step_size must lie in \[0, 4\], got 5"):
         PriorConfig(3, 0.5).finer(5)
+
+
+def test_sections_and_keys_are_laid_over_each_other_whatever_their_form() -> None:
+    mixed = {"training.batch_size": 32, "training": {"n_epochs": 5, "batch_size": 8}, "training.seed": 2, "x": 1}
+    assert by_section(mixed) == {"training": {"batch_size": 8, "n_epochs": 5, "seed": 2}, "x": 1}
+    for wrong in ({"training": 3, "training.seed": 2}, {"training.seed": 2, "training": 3}):
+        with pytest.raises(InputError, match="'training' must hold keys, got 3"):
+            Config().merge(by_section(wrong))

@@ -205,9 +205,29 @@ def test_one_of_the_package_is_a_base_by_its_name(tmp_path: Path) -> None:
     assert (found.name, found.corpus, found.rows, found.settings) == ("mine", "snli", base.rows, base.settings)
 
 
+def test_settings_stand_in_either_form(tmp_path: Path) -> None:
+    """A section's table, or keys without quotes, which TOML reads as such a table: laid over each other key by key."""
+    changes = """
+        base = "../base.toml"
+        [settings]
+        training.n_epochs = 5
+        [[rows]]
+        name = "lm"
+        settings.training = { clip_norm = 2.0, batch_size = 7 }
+    """
+    found = read_experiment(_based(tmp_path, changes))
+    training = found.config(found.row("lm"), {}, 1).training
+    assert (training.n_epochs, training.clip_norm, training.batch_size, training.learning_rate) == (5, 2.0, 7, 0.01)
+    assert found.config(found.row("lm"), {}, 1).model.dropout == 0.1
+    narrowed = found.narrowed(settings={"training.batch_size": 8}).row("lm")
+    assert found.config(narrowed, {}, 1).training.batch_size == 8
+    assert found.config(narrowed, {}, 1).training.clip_norm == 2.0
+
+
 @pytest.mark.parametrize(
     ("text", "base", "said"),
     [
+        ('base = "../base.toml"\n[[rows]]\nname = "m"\n[[rows]]\nname = "m"', BASE, "two rows have the same name"),
         ('base = "table9"', BASE, "unknown experiment 'table9'.*did you mean table"),
         ("base = 3", BASE, "base must be the name of an experiment or of a file, got 3"),
         ('base = "top.toml"', BASE, "base = 'top.toml' has a base itself"),

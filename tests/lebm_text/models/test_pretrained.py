@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -16,6 +17,8 @@ from lebm_text import LatentEBM, train
 from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.generation.decoding import DecodeSettings, decode
+from lebm_text.generation.guidance import guided
 from lebm_text.run import Run
 from lebm_text.samplers.langevin import langevin
 from lebm_text.store import read_json
@@ -69,7 +72,8 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _config(decoder: Path, **generator: Any) -> Config:
     model = {"generator": f"hf:{decoder}", "latent_dim": 3, "prior_hidden_dim": 5, "init_range": 0.5}
     plain = toy_config({"text": {"max_length": 20}, "training": {"n_epochs": 1}})
-    return plain.merge({"model": model, "generator": {"n_prefix": 2, "lora_rank": 2} | generator})
+    rank = {"lora_rank": 2} if generator.get("adapt") == "lora" else {}
+    return plain.merge({"model": model, "generator": {"n_prefix": 2} | rank | generator})
 
 
 def _generator(decoder: Path, **generator: Any) -> Any:
@@ -157,9 +161,75 @@ def test_a_decoder_that_does_not_read_on_from_keys_and_values_is_refused(tmp_pat
     def mamba(vocab_size: int) -> Any:
         return transformers.MambaConfig(vocab_size=vocab_size, hidden_size=16, num_hidden_layers=1, state_size=4)
 
-    with pytest.raises(InputError, match="does not read word after word as a transformer does") as refused:
+    with pytest.raises(InputError, match="does not read word after word as a causal transformer") as refused:
         _generator(write_decoder(tmp_path, config=mamba))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_decoder_that_sees_what_comes_or_counts_places_otherwise_is_refused(is_decoder: bool, tmp_path: Path) -> None:
+    def roberta(vocab_size: int) -> Any:
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        more = {"max_position_embeddings": 40, "initializer_range": 0.5, "is_decoder": is_decoder}
+        return transformers.RobertaConfig(vocab_size=vocab_size, **sizes, **more)
+
+    with pytest.raises(InputError, match=r"log p is -\d+\.\d+ at once and"):
+        _generator(write_decoder(tmp_path, config=roberta))
+
+
+def test_a_decoder_without_some_of_its_weights_is_refused(tmp_path: Path) -> None:
+    place = write_decoder(tmp_path / "decoder", config=_llama)
+    body = transformers.AutoModel.from_pretrained(str(place))
+    for file in place.glob("*.safetensors"):
+        file.unlink()
+    body.save_pretrained(str(place))
+    with pytest.raises(InputError, match=r"has no weights for lm_head\.weight"):
+        _generator(place)
+
+
+def test_special_ids_that_change_are_another_decoder(decoder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "decoder"
+    shutil.copytree(decoder, place)
+    before = decoder_sha256(place, str(place))
+    settings = json.loads((place / "tokenizer_config.json").read_text())
+    (place / "tokenizer_config.json").write_text(json.dumps(settings | {"bos_token": "a"}))
+    assert decoder_sha256(place, str(place)) != before
+
+
+@pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
+def test_guidance_never_gives_an_id_that_is_no_piece(how: str, decoder: Path) -> None:
+    tokenizer, generator = _generator(decoder)
+    generator.register_parameter("null_latent", torch.nn.Parameter(normal(3).float()))
+    step, state = guided(generator, normal(4, 3).float(), 2.0)
+    logits, _ = step(torch.full((4,), tokenizer.bos_id), state)
+    assert not logits.isnan().any()
+    assert torch.equal(logits.isneginf(), generator.vacant.expand(4, -1))
+    settings, rng = DecodeSettings(how), seeded()
+    found = decode(
+        step,
+        state,
+        4,
+        settings,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        max_length=5,
+        uniforms=lambda k: torch.rand(4, k, generator=rng),
+    )
+    assert not {0, 1, 2} & {i for ids in found.ids for i in ids}
+    assert any(found.ids)
+
+
+def test_a_tokenizer_with_gaps_between_its_ids_is_read(decoder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "decoder"
+    shutil.copytree(decoder, place)
+    stored = json.loads((place / "tokenizer.json").read_text())
+    vocabulary = stored["model"]["vocab"]
+    vocabulary[next(name for name, i in vocabulary.items() if i == len(vocabulary) - 1)] += 5
+    (place / "tokenizer.json").write_text(json.dumps(stored))
+    tokenizer = PretrainedTokenizer.of(str(place))
+    assert len(tokenizer) == len(PretrainedTokenizer.of(str(decoder))) + 5
+    assert tokenizer.decode(tokenizer.encode(SENTENCES[0])) == SENTENCES[0]
+    assert tokenizer.decode([len(tokenizer) - 3, *tokenizer.encode("cat")]) == "cat"
 
 
 def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:
@@ -188,7 +258,7 @@ def test_a_run_trains_stops_goes_on_generates_and_is_judged(adapt: str, decoder:
         assert any(held[name].abs().sum() > 0 for name in of_decoder if "lora_B" in name)
     assert "generator.prefix.weight" in held
     assert {name: each.read_bytes() for name, each in _files(decoder).items()} == begun
-    assert read_json(whole.path / "config.json")["generator"]["sha256"] == decoder_sha256(decoder)
+    assert read_json(whole.path / "config.json")["generator"]["sha256"] == decoder_sha256(decoder, str(decoder))
     model = LatentEBM.from_pretrained(whole.path, device="cpu")
     samples = model.generate(6).sentences
     assert samples == Run(part.path).model(device="cpu").generate(6, batch_size=2).sentences
@@ -226,6 +296,8 @@ def test_another_decoder_is_refused(decoder: Path, tmp_path: Path) -> None:
         ({"model": {"word_dropout": 0.1}}, "model.word_dropout has no effect"),
         ({"generator": {"adapt": "half"}}, "generator.adapt must be frozen or lora or full, got 'half'"),
         ({"generator": {"rank": 4}}, "unknown key generator.rank"),
+        ({"generator": {"lora_rank": 4}}, "generator.lora_rank has no effect with generator.adapt = frozen or full"),
+        ({"model": {"hidden_dim": 9}}, "model.hidden_dim has no effect with model.generator = hf:"),
         ({"training": {"init": "runs/x"}}, "training.init = runs/x has no effect"),
     ],
 )

@@ -134,6 +134,14 @@ def test_epochs_as_a_language_model_try_no_patience(corpus: Corpus, tmp_path: Pa
     assert run.progress()["epoch"] == 5
 
 
+def test_a_judge_of_samples_without_held_out_text_is_refused_before_anything_is_trained(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    config = toy_config({"training": {"select": "valid_kn5", "validation_sentences": 0}})
+    with pytest.raises(InputError, match="valid_kn5 needs validation sentences"):
+        train(corpus, out=tmp_path / "run", config=config, device="cpu", sample_score=lambda *_: 1.0)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"inference": {"kind": "amortized"}}, {**LANGUAGE_MODEL, "training": {"validation_sentences": 0}}],
