@@ -3,7 +3,8 @@ r"""A generator of your own in one file, trained, generated from, read again and
     h_0 = W z + b,  h_t = GRU([embedding(x_{t-1}); z], h_{t-1}),  log p(x|z) = Σ_t log softmax(V h_t + c)[x_t]
 
 A generator has the members of `lebm_text.models.base.Generator`; its constructor takes what it wants of vocab_size,
-bos_id, latent_dim, embedding_dim, hidden_dim, dropout, tied, init_range, compute_dtype and rng.
+bos_id, unk_id, latent_dim, embedding_dim, hidden_dim, n_layers, n_heads, dropout, word_dropout, tied, init_range,
+compute_dtype and rng.
 """
 
 from __future__ import annotations

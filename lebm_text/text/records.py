@@ -22,6 +22,7 @@ COLUMNS = ("text", "sentence")
 _BLANK = b" \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _AT_ONCE = 1 << 16  # characters of a list
+_NUMBER = re.compile(r"[-+]?[\d.,]*\d%?")
 _BREAKS = re.compile(r"[\r\n]+")
 _MOST = 0.9  # of the lines looked at must be alike
 _FEWEST = 10  # lines of which that says something, where no header does
@@ -173,8 +174,10 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
         header = next(rows, [])
         if len(header) == 1 and " " in header[0]:
             raise InputError(f"{name} should begin with the names of its columns, not with {header[0][:60]!r}")
-        place = header.index(choose_column(header, column, name)) if header else 0
-        for row in rows:
+        first_row = next(rows, [])
+        columns = header if column or {*COLUMNS} & {*header} else _worded(header, first_row)
+        place = header.index(choose_column(columns, column, name)) if header else 0
+        for row in chain([first_row], rows):
             if row:  # an empty line is no record
                 number += 1
                 if len(row) != len(header):
@@ -182,6 +185,11 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
                 yield row[place]
     except csv.Error as error:
         raise InputError(f"{name}, record {number + 1}: damaged ({error})") from None
+
+
+def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
+    """The columns whose cells are no numbers, by the first row; all if that leaves none."""
+    return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell.strip())] or header
 
 
 def _chained(first: str, others: Iterator[str]) -> Iterator[str]:

@@ -92,6 +92,26 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        ("id,review,stars\n1,it was cold,4.5\n2,7,5\n", ["it was cold", "7"]),
+        ('stars,share,price\n5,50%,"1,000.50"\n', None),
+        ("text,n\n5,6\n", ["5"]),
+        ("n\n5\n", ["5"]),
+    ],
+)
+def test_a_column_of_numbers_is_no_text_where_another_one_may_be(
+    data: str, lines: list[str] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(data)
+    if lines is None:
+        with pytest.raises(InputError, match="its columns of strings: stars, share, price"):
+            read_text(tmp_path / "a.csv")
+    else:
+        assert read_text(tmp_path / "a.csv").lines == lines
+
+
+@pytest.mark.parametrize(
     ("name", "data", "message"),
     [
         ("a.json", b"[1, 2]", "record 1: should be a string, got 1"),
