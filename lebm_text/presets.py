@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "preset"]
 
 DEFAULT_PRESET = "quick"
 
-# The posterior chain weighs the likelihood: see docs/training.md for what was tried.
+# The posterior chain weighs the likelihood: see docs/training-trials.md for what was tried.
 _WEIGHTED = {"step_size": 0.3, "likelihood_weight": 3.0}
 
 # The posterior chain of Pang et al. (EACL 2021) on PTB. Its noise is 0.05 for a quarter of the run (there 60 epochs),
