@@ -10,6 +10,8 @@ import click
 
 from lebm_text.text.sources import STDIN
 
+_FILES = "lebm_text.files"  # in the contexts' `meta`: those that are there, and whether they are read
+
 __all__ = ["AnyPath", "FiniteRange", "Input", "RunPath"]
 
 
@@ -24,12 +26,29 @@ class FiniteRange(click.FloatRange):
 
 
 class AnyPath(click.Path):
-    """Refuses names that no file can have: the empty one would be the working directory."""
+    """Refuses names that no file can have: the empty one would be the working directory.
+
+    A file that need not exist is written: it may be none that the command reads, and none that a run consists of.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value) == "" or "\0" in str(value):
             self.fail(f"{str(value)!r} is no name of a file", param, ctx)
-        return super().convert(value, param, ctx)
+        path: Any = super().convert(value, param, ctx)
+        if ctx is not None and self.file_okay and Path(path).is_file():
+            self._require_apart(Path(path), param, ctx)
+        return path
+
+    def _require_apart(self, path: Path, param: click.Parameter | None, ctx: click.Context) -> None:
+        seen: list[tuple[Path, bool]] = ctx.meta.setdefault(_FILES, [])
+        if any(is_read != self.exists and path.samefile(other) for other, is_read in seen):
+            self.fail(f"{path} is read and would be written: name another file", param, ctx)
+        seen.append((path, self.exists))
+        if not self.exists:
+            from lebm_text.run import CONFIG, PUBLISHED
+
+            if path.name in PUBLISHED and path.with_name(CONFIG).is_file():
+                self.fail(f"{path} is a part of the run in {path.parent}: name another file", param, ctx)
 
 
 class Input(AnyPath):

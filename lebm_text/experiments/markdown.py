@@ -14,6 +14,7 @@ from lebm_text.store import atomic_write_json, atomic_write_text
 
 from .plan import Experiment
 from .results import JUDGES, Results, gather
+from .runner import LOG
 from .statistics import GREEDY, METRICS
 
 __all__ = ["markdown", "write_table"]
@@ -36,8 +37,8 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     Raises:
         InputError: nothing has been done.
     """
-    if not root.is_dir():
-        raise InputError(f"nothing has been done yet: there is no {root}")
+    if not (root / LOG).is_file():
+        raise InputError(f"nothing has been done yet: there is no {root / LOG}")
     results = gather(experiment, root)
     atomic_write_json(root / "results.json", results.record())
     atomic_write_text(root / "results.md", markdown(results, command))

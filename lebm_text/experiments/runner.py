@@ -272,7 +272,10 @@ def carry_out(
         raise InputError(f"{n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
     corpus = find_corpus(experiment.corpus, data_dir=data_dir)
     text = {name: split.sha256 for name, split in corpus.splits.items()}
+    if root.is_dir() and any(root.iterdir()) and not (root / LOG).is_file():
+        raise InputError(f"{root} is neither empty nor an experiment's; choose another directory (--out)")
     root.mkdir(parents=True, exist_ok=True)
+    (root / LOG).touch()
     runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop, n_threads)
     try:
         runner.carry_out(choices)

@@ -200,7 +200,7 @@ def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Rows of FPPL and RPPL."""
     rows = report.get("results")
     for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and isinstance(row.get("ppl"), float):
+        if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row):
             yield row
 
 
@@ -286,7 +286,9 @@ def _figures(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _number(value: float) -> str:
-    """A figure for people: four digits that count, thousands apart."""
+    """A figure for people: four digits that count, thousands apart; a dash for none."""
+    if not abs(value) <= sys.float_info.max:
+        return "–"
     whole = value == int(value) or abs(value) >= 1e4
     return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
 

@@ -289,6 +289,8 @@ def hold_out(
             raise InputError(f"no sentence of at most {max_length} words is left for {name}")
     counts = _word_counts(parts["train"])
     known = {word for word, count in counts.items() if count >= min_count}
+    if not known:
+        raise InputError(f"no word stands {min_count:,} times in what is trained on, so that all of it would be {UNK}")
     closed = {
         name: [" ".join(word if word in known else UNK for word in split_words(line)) for line in lines]
         for name, lines in parts.items()

@@ -62,7 +62,7 @@ class Corpus:
     def describe(self) -> dict[str, object]:
         """What repeats a run needs to know, ready for JSON: a `CorpusDescription`."""
         splits = {
-            name: SplitDescription(str(split.path), split.sha256, split.n_sentences, split.n_words)
+            name: SplitDescription(str(split.path.absolute()), split.sha256, split.n_sentences, split.n_words)
             for name, split in self.splits.items()
         }
         made_by = None if self.made_by is None else dict(self.made_by)
@@ -140,6 +140,10 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     name, before = described.name, Path(described.splits["train"].path).parent
     if described.origin == "directory":
         directory = before if data_dir is None else data_dir / name
+        if not directory.is_dir() and described.source is None:
+            raise InputError(
+                f"the text of the run is not in {directory}; name the directory that holds {name}/: --data-dir"
+            )
         name = str(directory) if directory.is_dir() or described.source is None else described.source
     elif described.origin == "data-dir" and data_dir is None:
         data_dir = before.parent

@@ -172,6 +172,11 @@ def _was_there(target: Path, source: str, identity: list[Any], *, overwrite: boo
     if not overwrite:
         what = "the same text, but changed since" if same else "another text, or the same by other options"
         raise InputError(f"{target} holds {what}; give --overwrite to replace it, or another directory")
+    written = {RECORD, *(f"{split}.{kind}" for split in SPLITS for kind in ("txt", "label"))}
+    if others := sorted({path.name for path in target.iterdir()} - written):
+        raise InputError(
+            f"{target} also holds {others[0]}, which no import wrote; move it, or choose another directory"
+        )
     return None
 
 

@@ -56,6 +56,10 @@ def test_prepare_overwrites_nothing(labelled: Path, capsys: pytest.CaptureFixtur
     assert prepare(labelled, "--min-count", "1") == 2
     assert "exists already" in one_line(capsys)
     assert {path.name: path.read_bytes() for path in Path("new").iterdir()} == before
+    shutil.rmtree("new")
+    assert prepare(labelled, "--min-count", "1000") == 2
+    assert "no word stands 1,000 times" in one_line(capsys)
+    assert not Path("new").exists()
 
 
 def test_prepare_refuses_what_has_no_labels_or_no_such_class(

@@ -112,3 +112,15 @@ def test_a_failing_step_is_named(file: Path, capsys: pytest.CaptureFixture[str])
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("lebm-text: error: 1 step(s) failed, the last: lm-seed1 train")
     assert Path("runs/tiny-grammar/results.md").exists()
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = Path("mine") / "results.md"
+    mine.parent.mkdir()
+    mine.write_text("my notes")
+    assert main(["experiment", str(file), "--out", "mine", "--table"]) == 2
+    assert "nothing has been done yet" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["experiment", str(file), "--out", "mine"]) == 2
+    assert "mine is neither empty nor an experiment's" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in mine.parent.iterdir()] == ["results.md"]
+    assert mine.read_text() == "my notes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,9 @@ def test_what_cannot_be_read_is_said(corpus: Path, tmp_path: Path, capsys: pytes
     train(corpus, run, "lm", "--max-steps", "1")
     (run / "eval").mkdir()
     (run / "eval" / "broken.json").write_text("{")
+    row = {"metric": "fppl", "judge": "odd", "real_ppl": math.inf}
+    for name, ppl in (("endless", math.inf), ("good", 5.0)):
+        (run / "eval" / f"{name}.json").write_text(json.dumps({"kind": "x", "results": [row | {"ppl": ppl}]}))
     capsys.readouterr()
     assert main(["report", "--run", str(run)]) == 0
     said = capsys.readouterr().err

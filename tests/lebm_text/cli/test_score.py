@@ -141,3 +141,21 @@ def test_a_language_model_has_no_chain(run: Path, capsys: pytest.CaptureFixture[
     assert found["score"] == -found["log_likelihood"]
     assert main(["score", "text", "--steps", "3"]) == 2
     assert "without a chain" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "text", "-o", "text"], "text is read and would be written: name another file"),
+        (["score", "-o", "./text", "text"], "text is read and would be written: name another file"),
+        (["generate", "-n", "1", "-o", "runs/tiny/model.safetensors"], "is a part of the run in runs/tiny"),
+    ],
+)
+def test_what_is_read_is_never_written_over(
+    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = (run / "model.safetensors").read_bytes()
+    assert main(arguments) == 2
+    assert message in one_line(capsys)
+    assert (run.parents[1] / "text").read_bytes() == TEXT
+    assert (run / "model.safetensors").read_bytes() == weights

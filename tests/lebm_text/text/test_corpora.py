@@ -12,7 +12,8 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.store import cache_directory
-from lebm_text.text.corpora import Corpus, find_corpus, labelled_split, locate
+from lebm_text.text.corpora import Corpus, find_again, find_corpus, labelled_split, locate
+from lebm_text.text.description import CorpusDescription
 from lebm_text.text.fetching import read_manifest, store
 from lebm_text.text.reading import Split
 from lebm_text.text.registry import REGISTRY, SPLITS, CorpusEntry
@@ -304,3 +305,16 @@ def test_labels_of_validation_may_have_the_short_name(tmp_path: Path) -> None:
     assert label_path(tmp_path / "validation.parquet") == tmp_path / "validation.label"
     (tmp_path / "valid.label").touch()
     assert label_path(tmp_path / "validation.parquet") == tmp_path / "valid.label"
+
+
+def test_the_corpus_of_a_run_is_found_from_anywhere_and_missed_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    described = CorpusDescription.read(find_corpus("mine").describe())
+    monkeypatch.chdir("/")
+    assert find_again(described).splits["test"].sha256 == described.splits["test"].sha256
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"is not in .*/mine; name the directory that holds mine/: --data-dir"):
+        find_again(described)

@@ -244,6 +244,10 @@ def test_the_same_call_does_nothing_and_another_one_is_refused(tmp_path: Path) -
     assert "was imported already, nothing to do" in again.describe()
     with pytest.raises(InputError, match="holds another text, or the same by other options; give --overwrite"):
         import_text(tmp_path / "mine.txt", out, valid="6%")
+    (out / "notes.md").write_text("mine")
+    with pytest.raises(InputError, match=r"also holds notes\.md, which no import wrote"):
+        import_text(tmp_path / "mine.txt", out, valid="6%", overwrite=True)
+    (out / "notes.md").unlink()
     import_text(tmp_path / "mine.txt", out, valid="6%", overwrite=True)
     assert len(_corpus(out)["valid"]) == 6
     (out / "valid.txt").write_text("changed\n")
