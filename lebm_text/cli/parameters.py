@@ -34,6 +34,8 @@ class AnyPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value) == "" or "\0" in str(value):
             self.fail(f"{str(value)!r} is no name of a file", param, ctx)
+        if str(value) == "-" and not self.exists:
+            self.fail("'-' is no name of a file; standard output is /dev/stdout", param, ctx)
         path: Any = super().convert(value, param, ctx)
         if ctx is not None and self.file_okay and Path(path).is_file():
             self._require_apart(Path(path), param, ctx)

@@ -149,6 +149,7 @@ def test_a_language_model_has_no_chain(run: Path, capsys: pytest.CaptureFixture[
         (["score", "text", "-o", "text"], "text is read and would be written: name another file"),
         (["score", "-o", "./text", "text"], "text is read and would be written: name another file"),
         (["generate", "-n", "1", "-o", "runs/tiny/model.safetensors"], "is a part of the run in runs/tiny"),
+        (["score", "text", "-o", "-"], "'-' is no name of a file; standard output is /dev/stdout"),
     ],
 )
 def test_what_is_read_is_never_written_over(
