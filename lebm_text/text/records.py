@@ -22,7 +22,7 @@ COLUMNS = ("text", "sentence")
 _BLANK = b" \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _AT_ONCE = 1 << 16  # characters of a list
-_NUMBER = re.compile(r"[-+]?[\d.,]*\d%?")
+_NUMBER = re.compile(r" *[-+]?[\d.,]*\d%? *")
 _BREAKS = re.compile(r"[\r\n]+")
 _MOST = 0.9  # of the lines looked at must be alike
 _FEWEST = 10  # lines of which that says something, where no header does
@@ -189,7 +189,7 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
 
 def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
     """The columns whose cells are no numbers, by the first row; all if that leaves none."""
-    return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell.strip())] or header
+    return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell)] or header
 
 
 def _chained(first: str, others: Iterator[str]) -> Iterator[str]:
