@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
 _LONGEST_NAME = 100  # bytes
 MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
 MAX_DRAWS = 4096  # of z for each sentence

@@ -179,14 +179,13 @@ class Config:
         if wanted["model"].get("generator", self.model.generator) == "lstm":
             idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
         if pretrained:
-            idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), f"model.generator = {names['generator']}")
-            idle["text"]["vocab_size"] = f"model.generator = {names['generator']}"
+            by_decoder = f"model.generator = {names['generator']}"
+            idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), by_decoder)
+            idle["text"]["vocab_size"] = by_decoder
             if wanted["generator"].get("adapt", getattr(sections["generator"], "adapt", None)) != "lora":
                 idle["generator"]["lora_rank"] = "generator.adapt = frozen or full"
             if kind in INFERENCE and not issubclass(INFERENCE[kind], AmortizedConfig):
-                idle["model"] |= dict.fromkeys(
-                    ("embedding_dim", "hidden_dim"), f"model.generator = {names['generator']}"
-                )
+                idle["model"] |= dict.fromkeys(("embedding_dim", "hidden_dim"), by_decoder)
         if wanted["training"].get("schedule", self.training.schedule) == "constant":
             idle["training"]["schedule_start"] = "training.schedule = constant"
         if wanted["model"].get("prior", self.model.prior) == "gaussian":

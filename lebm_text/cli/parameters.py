@@ -10,9 +10,9 @@ import click
 
 from lebm_text.text.sources import STDIN
 
-_FILES = "lebm_text.files"  # in the contexts' `meta`: those that are there, and whether they are read
-
 __all__ = ["AnyPath", "FiniteRange", "Input", "RunPath"]
+
+_FILES = "lebm_text.files"  # in the contexts' `meta`: those that are there, and whether they are read
 
 
 class FiniteRange(click.FloatRange):

@@ -111,7 +111,7 @@ def _estimates(report: Report) -> Iterator[Estimate]:
             conditions = (*_conditions(row.signature, _held_out(report)), *learned)
             yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
         if isinstance(report, Frontier):
-            points = one_each([*report.points, *report.headroom], "text")
+            points = one_each(report.every, "text")
             yield from (_fed(report.meaning[row.text], row, report) for row in points if row.text in report.meaning)
     elif isinstance(report, Embedding):
         yield from (_fed(score, score, report) for score in report.results)

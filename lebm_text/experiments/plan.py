@@ -19,6 +19,7 @@ from lebm_text.checks import at_least, file_name, from_plain, hint, one_of, posi
 from lebm_text.config import Config, by_key, by_section
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, preset
+from lebm_text.reports.judged import HEADROOM
 from lebm_text.reports.likelihood import LikelihoodSettings
 
 __all__ = [
@@ -343,7 +344,7 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
     if row.decoding != Decoding() and row.of is None:
         raise InputError(f"row {row.name} has a decoding, which is for a row `of` another")
     if row.decoding.latents is not None:
-        one_of(f"row {row.name}: decoding.latents", row.decoding.latents, ("posterior", "long"))
+        one_of(f"row {row.name}: decoding.latents", row.decoding.latents, tuple(HEADROOM))
     for name in row.needs:
         if not experiment.row(name).trains:
             raise InputError(f"row {row.name} needs {name}, which trains nothing")

@@ -153,7 +153,10 @@ class PretrainedGenerator(nn.Module):
 
     def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
         """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, without dropout; valid until parameters change."""
-        embedded, of_batch = self._embed(self._read_ids(batch)).detach(), send(batch.lengths, batch.tokens.device)
+        embedded, of_batch = (
+            self._embed(self._read_ids(batch.tokens)).detach(),
+            send(batch.lengths, batch.tokens.device),
+        )
 
         def log_likelihood(z: Tensor) -> Tensor:
             copies = z.shape[:-2].numel()
@@ -165,7 +168,7 @@ class PretrainedGenerator(nn.Module):
 
     def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and in what learns; `rng` draws dropout masks."""
-        embedded = dropout(self._embed(self._read_ids(batch)), self.dropout, rng)
+        embedded = dropout(self._embed(self._read_ids(batch.tokens)), self.dropout, rng)
         return self._log_probs(embedded, z, batch.tokens, send(batch.lengths, batch.tokens.device))
 
     @torch.no_grad()
@@ -186,8 +189,8 @@ class PretrainedGenerator(nn.Module):
         logits, state = self._append(self._embed(tokens).unsqueeze(1), state)
         return logits[:, self.pieces].masked_fill(self.vacant, -torch.inf), state
 
-    def _read_ids(self, batch: Batch) -> Tensor:
-        return F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)
+    def _read_ids(self, tokens: Tensor) -> Tensor:
+        return F.pad(tokens[:, :-1], (1, 0), value=self.bos_id)
 
     def _embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.decoder.get_input_embeddings()(self.pieces[ids])
@@ -232,11 +235,8 @@ class PretrainedGenerator(nn.Module):
         """Refuse a decoder that does not read on from keys and values (Mamba), or sees what comes (BERT)."""
         words, z = (~self.vacant).nonzero()[:n_words, 0].unsqueeze(0), torch.zeros(1, self.latent_dim)
         try:
-            at_once = float(
-                self._log_probs(
-                    self._embed(F.pad(words[:, :-1], (1, 0), value=self.bos_id)), z, words, torch.tensor([n_words])
-                )
-            )
+            embedded = self._embed(self._read_ids(words))
+            at_once = float(self._log_probs(embedded, z, words, torch.tensor([n_words])))
             state, token, by_steps = self.start(z), torch.tensor([self.bos_id]), 0.0
             for word in words[0]:
                 logits, state = self.step(token, state)

@@ -23,7 +23,7 @@ from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions
 from .drawing import hover, legend, logarithmic, new_figure, save_pictures
-from .judged import OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
+from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from lebm_text.build import LatentModel
 
-__all__ = ["HEADROOM", "Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
+__all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "plot_frontiers"]
 
-HEADROOM = ("posterior", "long")
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
 _NO_SAMPLER = (
     "Rows marked (no sampler) are not the model's samples: z⁺ of training text is what a perfect prior would give, "
@@ -74,7 +73,7 @@ class FrontierSettings(JudgeSettings):
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
         if self.latents is not None:
-            one_of("latents", self.latents, HEADROOM)
+            one_of("latents", self.latents, tuple(HEADROOM))
 
     def decodings(self) -> list[Decoding]:
         """Of a run, whose samples they are."""
@@ -153,19 +152,23 @@ class Frontier(Judged):
     meaning: dict[str, EmbeddingScore] = field(default_factory=dict)
     real_meaning: EmbeddingScore | None = None
 
+    @property
+    def every(self) -> list[Point]:
+        """The points, then those of `headroom`."""
+        return [*self.points, *self.headroom]
+
     def table(self) -> Group:
         """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
         further = ("FED", "precision", "recall") if self.real_meaning else ()
         figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
         coverages = {row.text: row.coverage for row in self.results}
-        every = [*self.points, *self.headroom]
-        for point in every:
+        for point in self.every:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
             cells = [cell for ppl, ratio in pairs for cell in (f"{ppl:.2f}", f"{ratio:.3f}")]
             share = outside(coverages[point.text])
             meaning = _meaning(self.meaning.get(point.text))
-            figures.add_row(self._decoding(point), judge_of(point, every), *cells, share, *meaning)
+            figures.add_row(self._decoding(point), judge_of(point, self.every), *cells, share, *meaning)
         for real in self.real:
             judge, ppl = judge_of(real, self.real), f"{real.ppl:.2f}"
             share = outside(self.results[0].real_coverage)
@@ -176,7 +179,7 @@ class Frontier(Judged):
         varied = ("self-BLEU", "4-grams of train") if any(row.diversity for row in self.results) else ()
         columns = ("decoding", "words", "empty", "cut", "dupl.", "copied", *varied)
         described = new_table("what the samples look like", *columns)
-        points = {point.text: point for point in every}
+        points = {point.text: point for point in self.every}
         for row in one_each(self.results, "text"):
             summary = row.samples
             rates = (summary.empty_rate, summary.truncated_rate, summary.duplicate_rate, summary.in_train_rate)
@@ -190,11 +193,11 @@ class Frontier(Judged):
         return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
 
     def _decoding(self, point: Point) -> str:
-        return decoding_of(point, [*self.points, *self.headroom]).removeprefix(", ") or "samples"
+        return decoding_of(point, self.every).removeprefix(", ") or "samples"
 
     def figure(self) -> Figure:
         """A panel for each judge; points of several seeds are faint, their means full and joined by temperature."""
-        judges = list(dict.fromkeys(point.judge for point in [*self.points, *self.headroom]))
+        judges = list(dict.fromkeys(point.judge for point in self.every))
         figure = new_figure(6.0 * len(judges), 5)
         for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
             _draw_real(axes, [row for row in self.real if row.judge == judge])

@@ -18,6 +18,7 @@ from lm_eval.protocol import JudgeResult
 from .base import Report
 
 __all__ = [
+    "HEADROOM",
     "OUTSIDE",
     "CorpusSplit",
     "Decoded",
@@ -33,7 +34,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-_HEADROOM = {"long": "prior chain × 10", "posterior": "z⁺ of training text"}
+HEADROOM = {"posterior": "z⁺ of training text", "long": "prior chain × 10"}
+"""Where the z of sentences are from that no sampler of the model gives, and what tables call it."""
+
 OUTSIDE = "outside vocab."
 """Heading of what `outside` gives."""
 
@@ -172,7 +175,7 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
     if isinstance(row, Decoded) and row.guidance is not None:
         parts.append(f"guidance {row.guidance:g}")
     if isinstance(row, Decoded) and row.latents is not None:
-        parts.append(f"{_HEADROOM.get(row.latents, row.latents)} (no sampler)")
+        parts.append(f"{HEADROOM.get(row.latents, row.latents)} (no sampler)")
     if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
         parts.append(f"seed {row.seed}")
     return "".join(f", {part}" for part in parts)

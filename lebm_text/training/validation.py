@@ -41,9 +41,11 @@ def require_figures(model: LatentModel, config: Config, n_sentences: int) -> Non
     select = config.training.select
     if select == "valid_kn5" and not n_sentences:
         raise InputError("training.select = valid_kn5 needs validation sentences that the model can read")
+    if not config.training.patience:
+        return
     infer = build_inference(config.inference, epoch=0.0, encoder=model.encoder)
     bounded = config.model.latent_dim == 0 or (infer.moments is not None and model.prior.log_z() is not None)
-    if config.training.patience and not (n_sentences and {"last": False, "valid": bounded, "valid_kn5": True}[select]):
+    if not (n_sentences and {"last": False, "valid": bounded, "valid_kn5": True}[select]):
         raise InputError(
             f"training.patience has nothing to look at: training.select = {select} has no figure of this model's "
             "validation sentences; valid_kn5 has one of every model"
