@@ -151,13 +151,8 @@ def gather(experiment: Experiment, root: Path) -> Results:
 
 def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
     """What was chosen among the trials that the experiment now has."""
-    trials = {name: [dict(settings) for settings in tried] for name, tried in experiment.trials.items()}
-    found = read_tuning(path) if path.is_file() else {}
-    return {
-        name: choice
-        for name, choice in found.items()
-        if [trial.settings for trial in choice.trials] == trials.get(name)
-    }
+    found, trials = read_tuning(path) if path.is_file() else {}, experiment.trials
+    return {name: choice for name, choice in found.items() if choice.is_among(trials.get(name, ()))}
 
 
 def _seeds(

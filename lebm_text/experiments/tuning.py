@@ -55,6 +55,10 @@ class Choice:
     trials: tuple[Trial, ...]
     source: str | None = None
 
+    def is_among(self, settings: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether it was made among trials of these settings, in this order."""
+        return [trial.settings for trial in self.trials] == [dict(changed) for changed in settings]
+
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
         source = {} if self.source is None else {"from": self.source}
@@ -87,8 +91,8 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
     for name, settings in trials.items():
         if name not in known:
             raise InputError(f"{path} has no choice for row {name}")
-        tried = [trial.settings for trial in known[name].trials]
-        if tried != [dict(changed) for changed in settings]:
+        if not known[name].is_among(settings):
+            tried = [trial.settings for trial in known[name].trials]
             raise InputError(f"{path} chose among other trials of row {name} than this experiment has: {tried}")
         found[name] = replace(known[name], source=str(path))
     return found
