@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -40,12 +39,17 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def hooks() -> Iterator[Any]:
-    """What the site is made with."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    yield importlib.import_module("hooks")
-    sys.path.remove(str(ROOT / "docs"))
+def _of_docs(name: str) -> Any:
+    """A program of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hooks, generate = _of_docs("hooks"), _of_docs("generate")
 
 
 def _pages(part: Any) -> Iterator[str]:
@@ -56,42 +60,49 @@ def _pages(part: Any) -> Iterator[str]:
             yield from _pages(each)
 
 
-def test_the_navigation_has_every_page_once(hooks: Any) -> None:
+def test_the_navigation_has_every_page_once() -> None:
     named = _pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
     pages = (str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
     assert sorted(named) == sorted([*pages, *hooks.OUTSIDE.values()])
 
 
-def _rows(hooks: Any) -> dict[str, tuple[str, ...]]:
+def _rows() -> dict[str, tuple[str, ...]]:
     """By setting, the last of those that have several defaults."""
-    return {name: tuple(rest) for section in hooks.SECTIONS for name, *rest in hooks.settings(section)}
+    return {name: tuple(rest) for section in generate.SECTIONS for name, *rest in generate.settings(section)}
 
 
-def test_every_setting_is_explained(hooks: Any) -> None:
+def test_every_setting_is_explained() -> None:
     configs = [Config().merge({"inference": {"kind": kind}}) for kind in INFERENCE if kind != "no_latent"]
     configs += [Config().merge({"model": changes}) for changes in ({"generator": "hf:gpt2"}, {"prior": "classes"})]
     keys = {f"{name}.{key}" for config in configs for name, values in config.to_dict().items() for key in values}
-    rows = _rows(hooks)
+    rows = _rows()
     assert set(rows) == keys - {"inference.kind"}
     assert [name for name, (_, kind, _, default, meaning) in rows.items() if not (kind and default and meaning)] == []
-    page = hooks.settings_tables() + hooks.presets_table()
+    page = generate.settings_tables() + generate.presets_table()
     assert [name for name in (*rows, *PRESETS) if f"`{name}`" not in page] == []
 
 
-def test_the_reference_says_what_the_code_does(hooks: Any) -> None:
-    rows = _rows(hooks)
+def test_the_reference_says_what_the_code_does() -> None:
+    rows = _rows()
     said = "on embeddings and on what layers put out, in the generator's update only"
     assert rows["model.dropout"] == ("", "number", "from 0 to below 1", "0.2", said)
     assert rows["inference.persistent"][:4] == ("short_run", "true or false", "", "false")
     assert rows["text.vocab_size"][1:4] == ("whole number or none", "from 5 to 16,777,216", "none")
-    assert {row[4] for row in hooks.settings("inference") if row[0] == "inference.n_steps"} == {
+    assert {row[4] for row in generate.settings("inference") if row[0] == "inference.n_steps"} == {
         str(kind.n_steps) for kind in INFERENCE.values() if hasattr(kind, "n_steps")
     }
     assert rows["model.prior"][2] == "`ebm`, `classes`, `gaussian`, `package.module:Class`"
     assert rows["prior.labels"][1] == "list of texts or none"
 
 
-def test_a_page_shows_a_program_and_leads_out_of_its_directory(hooks: Any) -> None:
+@pytest.mark.parametrize("name", ["command-line", "configuration"])
+def test_what_is_made_of_the_code_is_that_of_this_code(name: str) -> None:
+    page = (ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8")
+    assert page.count("<!-- end of ") >= 1
+    assert generate.made(page) == page, "run: python docs/generate.py"
+
+
+def test_a_page_shows_a_program_and_leads_out_of_its_directory() -> None:
     page = "<!-- examples/new_prior.py -->\n[How](../../CONTRIBUTING.md)"
     shown = hooks.on_page_markdown(page, None, None, None)
     assert (ROOT / "examples" / "new_prior.py").read_text(encoding="utf-8") in shown

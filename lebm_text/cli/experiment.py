@@ -14,7 +14,7 @@ from lebm_text.experiments.markdown import write_table
 from lebm_text.experiments.reading import read_experiment
 from lebm_text.experiments.runner import carry_out
 from lebm_text.experiments.tuning import read_choices
-from lebm_text.run import runs_directory
+from lebm_text.text.corpora import require_known
 
 from .console import command_line, progress
 from .main import stop_on_signals
@@ -43,10 +43,11 @@ def command(
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")
     experiment = read_experiment(name).narrowed(**narrowing, settings=read_assignments(overrides))
     taken = None if choices is None else read_choices(choices, experiment.trials)
-    root = out or runs_directory() / f"{experiment.name}-{Path(experiment.corpus).resolve().name}"
+    root = out or experiment.directory
     for line in [] if as_json else experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
         (print_text if plan_only else print_note)(line)
     if plan_only:
+        require_known(experiment.corpus, data_dir=data_dir)
         return
     use_threads(n_threads)
     failures = []

@@ -21,6 +21,7 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, preset
 from lebm_text.reports.judged import HEADROOM
 from lebm_text.reports.likelihood import LikelihoodSettings
+from lebm_text.run import runs_directory
 
 __all__ = [
     "Decoding",
@@ -204,6 +205,11 @@ class Experiment:
     def trials(self) -> dict[str, tuple[Settings, ...]]:
         """Row → what its trials change, of the rows that have any."""
         return {row.name: row.trials for row in self.rows if row.trials}
+
+    @property
+    def directory(self) -> Path:
+        """Where its runs go, unless told: one beside all other runs."""
+        return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
         """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""

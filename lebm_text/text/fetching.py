@@ -90,8 +90,11 @@ def datasets_library(name: str) -> Iterator[Any]:
     """The library `datasets`, without its bars where no terminal is. What fails inside is an InputError of `name`."""
     try:
         import datasets  # type: ignore[import-untyped]
+        from huggingface_hub.utils import logging as of_the_hub
 
         with ExitStack() as stack:
+            stack.callback(of_the_hub.set_verbosity, of_the_hub.get_verbosity())
+            of_the_hub.set_verbosity_error()  # it would tell of each attempt; the error says what came of them
             if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
                 datasets.disable_progress_bars()
                 stack.callback(datasets.enable_progress_bars)

@@ -7,6 +7,7 @@ A directory may name splits, by its files (`train.csv`, `test-00000-of-00002.par
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from .sources import ending_of, label_path, raw_records
 from .tables import ENDINGS
 
 __all__ = ["HUB", "Columns", "Part", "find_parts", "is_own_source", "name_of_source"]
+
+logger = logging.getLogger(__name__)
 
 HUB = "hf:"
 """Before the name of a data set of the Hugging Face Hub."""
@@ -251,6 +254,7 @@ def _of_hub(source: str, columns: Columns) -> list[Part]:
     name, _, config = source.removeprefix(HUB).partition(":")
     if not name.strip("/"):
         raise InputError(f"{source!r} names no data set; write {HUB}user/dataset or {HUB}user/dataset:config")
+    logger.info("fetching %s from the Hugging Face Hub", name)
     with datasets_library(source) as datasets:
         tables = datasets.load_dataset(name, config or None)
     known: dict[str, Any] = {_split_of(each) or "": table for each, table in tables.items()}

@@ -62,6 +62,8 @@ def test_the_plan_sums_the_budgets_and_does_nothing(capsys: pytest.CaptureFixtur
     # lm, lebm and its twin: 9 runs of 10 minutes, 6 trials as long
     assert "6 trials, then 9 runs" in out
     assert "at most 2.5 h" in out
+    assert main([*arguments, "--corpus", "nowhere"]) == 2
+    assert "no corpus 'nowhere'" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
