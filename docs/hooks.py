@@ -1,6 +1,7 @@
 """What mkdocs makes while it builds the site: pages of what lies outside docs/, and programs in their places.
 
-A page asks for a program by its path, so that it can be read without the site, too.
+A page names a program in a comment, which the site replaces by the program; beside it stands a link for those who read
+the page without the site.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCES = "https://github.com/lebm-text/lebm-text/blob/main"
 OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
@@ -30,7 +32,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Put programs in their places, and lead links out of docs/ to the pages that stand for them."""
+    """Put programs in their places, and lead links out of docs/ to the pages that stand for them, or to the sources."""
     markdown = re.sub(
         r"<!-- (examples/\w+\.py) -->",
         lambda match: f"```python\n{(ROOT / match[1]).read_text(encoding='utf-8')}```",
@@ -38,4 +40,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     )
     for name, target in OUTSIDE.items():
         markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(name)}", rf"](\1{target}", markdown)
-    return markdown
+    return re.sub(r"\]\((?:\.\./)+(examples/\w[\w/]*\.(?:py|ipynb))\)", rf"]({SOURCES}/\1)", markdown)

@@ -103,10 +103,10 @@ def test_what_is_made_of_the_code_is_that_of_this_code(name: str) -> None:
 
 
 def test_a_page_shows_a_program_and_leads_out_of_its_directory() -> None:
-    page = "<!-- examples/new_prior.py -->\n[How](../../CONTRIBUTING.md)"
+    page = "<!-- examples/new_prior.py -->\n[It](../../examples/new_prior.py)\n[How](../../CONTRIBUTING.md)"
     shown = hooks.on_page_markdown(page, None, None, None)
     assert (ROOT / "examples" / "new_prior.py").read_text(encoding="utf-8") in shown
-    assert shown.endswith("```\n[How](../contributing.md)")
+    assert shown.endswith(f"```\n[It]({hooks.SOURCES}/examples/new_prior.py)\n[How](../contributing.md)")
 
 
 def explained(section: str) -> set[str]:
