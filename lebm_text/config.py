@@ -107,6 +107,11 @@ class Config:
                 "one or the other"
             )
 
+    def require_latent(self, name: object = "this") -> None:
+        """Raise InputError for a language model, which has no z; `name` is for the message."""
+        if self.model.latent_dim == 0:
+            raise InputError(f"{name} is a language model (model.latent_dim = 0): it has no latent space")
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested dictionaries, ready for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -200,6 +200,10 @@ class LatentEBM:
             processes=processes,
         )
 
+    def fitting(self, sentences: Iterable[str]) -> list[str]:
+        """The sentences that are not longer than `config.text.max_length` tokens, in order."""
+        return [sentence for sentence in sentences if self.tokenizer.fits(sentence, self.config.text.max_length)]
+
     def infer(
         self,
         sentences: Sequence[str],
@@ -216,7 +220,7 @@ class LatentEBM:
         given in parts. Raises InputError for a sentence longer than `config.text.max_length`, and of a language model,
         which has no z.
         """
-        self._require_latent()
+        self.config.require_latent()
         z = torch.empty(len(sentences), self.config.model.latent_dim)
         for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
             z[batch.index] = self._infer(batch, rng).cpu()
@@ -237,7 +241,7 @@ class LatentEBM:
 
         It takes the options of `generate`, but decodes greedily by default. Raises InputError as `infer` does.
         """
-        self._require_latent()
+        self.config.require_latent()
         settings = _settings("greedy", settings, decoding)
         texts = [""] * len(sentences)
         for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
@@ -272,7 +276,7 @@ class LatentEBM:
         """n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
 
-        self._require_latent()
+        self.config.require_latent()
         return interpolate(self, (a, b), n, path, seed=seed)
 
     def neighbours(
@@ -351,12 +355,6 @@ class LatentEBM:
         if not torch.isfinite(tensor).all():
             raise InputError("z must be finite numbers, got nan or inf")
         return tensor.to(next(self.model.parameters()))
-
-    def _require_latent(self) -> None:
-        if self.config.model.latent_dim == 0:
-            raise InputError(
-                "this is a language model (model.latent_dim = 0): it has no latent vector to infer or reconstruct from"
-            )
 
     def _batches(
         self,

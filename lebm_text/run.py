@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.metrics import read_metrics
 from lebm_text.plugins import as_recorded
 from lebm_text.store import lock, read_json, sha256_file
 from lebm_text.text.corpora import Corpus, find_again
@@ -211,8 +212,6 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl; none before the first report."""
-        from lebm_text.training.events import read_metrics
-
         return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
 
     def progress(self) -> Mapping[str, Any]:

@@ -16,7 +16,6 @@ from lebm_text.generation.latents import PriorLatents
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.reports import directions, interpolation, neighbours, trajectories, views
-from lebm_text.reports.posterior import require_latent, that_fit
 from lebm_text.reports.scores import Scorer
 from lebm_text.reports.svg import to_svg
 from lebm_text.run import Run
@@ -84,7 +83,7 @@ class Explorer:
     def examples(self, n: int) -> list[str]:
         """Sentences to begin with: of the validation text or, where that is gone, of the model."""
         try:
-            found = that_fit(self.model, islice(self.run.corpus().splits["valid"].sentences(), 50 * n))[:n]
+            found = self.model.fitting(islice(self.run.corpus().splits["valid"].sentences(), 50 * n))[:n]
         except (InputError, OSError):
             found = []
         return found if len(found) == n else self.model.generate(n, temperature=0.5).sentences
@@ -165,13 +164,13 @@ class Explorer:
 
         As SVG whose points have their sentences.
         """
-        n = min(n, len(that_fit(self.model, self.run.corpus().splits[split].sentences())))
+        n = min(n, len(self.model.fitting(self.run.corpus().splits[split].sentences())))
         figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
         return to_svg(figure, "plane")[0]
 
     def chain(self, n_steps: int, *, decode: str = "sample", seed: int = 1) -> list[trajectories.ChainSentence]:
         """One chain of the prior with what its z is decoded to after each step."""
-        require_latent(self.run)
+        self.run.config.require_latent(self.run)
         return trajectories.walk(self.model, n_steps, DecodeSettings(decode), seed=seed)
 
     def _sentence(self, text: str, name: str = "the sentence") -> str:

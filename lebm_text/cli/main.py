@@ -114,7 +114,7 @@ class LazyGroup(click.Group):
             with quick_imports():
                 command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
         except ImportError:
-            from lebm_text.reports.base import check_judges
+            from lebm_text.judges import check_judges
 
             check_judges()  # another distribution's lm_eval has not what ours has
             raise

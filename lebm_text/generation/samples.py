@@ -279,8 +279,9 @@ def _generate(
     latents: Latents = PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
     if decoding.latents == "posterior":  # of n random training sentences that the model can read, or all
         train = list(run.corpus().splits["train"].sentences())
-        order, longest = np.random.default_rng(seed).permutation(len(train)).tolist(), model.config.text.max_length
-        fitting = (train[row] for row in order if len(model.tokenizer.encode(train[row])) <= longest)
+        order = np.random.default_rng(seed).permutation(len(train)).tolist()
+        fits, longest = model.tokenizer.fits, model.config.text.max_length
+        fitting = (train[row] for row in order if fits(train[row], longest))
         latents = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
     return Generation(
         model.model, model.tokenizer, model.config, n, DecodeSettings(decoding.decode, decoding.temperature),

@@ -43,7 +43,7 @@ def load(path: str | Path) -> Report:
     try:
         module = importlib.import_module(f"{__name__}.{kind}")
     except ImportError:
-        from .base import check_judges
+        from lebm_text.judges import check_judges
 
         try:
             check_judges()  # what judges said cannot be read without ours

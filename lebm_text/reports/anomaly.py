@@ -160,7 +160,7 @@ def compute(
     taking_part = [_record(run, label) for label, run in labels.items()]
 
     def fits(sentence: str) -> bool:
-        return all(len(run.tokenizer.encode(sentence)) <= run.config.text.max_length for run in runs)
+        return all(run.tokenizer.fits(sentence, run.config.text.max_length) for run in runs)
 
     normal, sets = choose_texts(corpus, settings, fits)
     warnings = []

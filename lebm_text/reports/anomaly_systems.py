@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
+from lebm_text.judges import check_judges
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep, kept, sha256_file
@@ -29,7 +30,7 @@ from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
-from .base import Interval, check_judges
+from .base import Interval
 from .scores import Scorer, ScoreSettings, SentenceScore
 
 __all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "labels_of", "score_run"]

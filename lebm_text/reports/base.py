@@ -6,12 +6,11 @@ A report is computed by the `compute` of its module. Its JSON holds its fields u
 
 from __future__ import annotations
 
-import importlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -40,7 +39,6 @@ __all__ = [
     "Interval",
     "Report",
     "Settings",
-    "check_judges",
     "need_sklearn",
     "new_table",
     "origin",
@@ -185,28 +183,6 @@ def need_sklearn(what: str) -> None:
         import sklearn.metrics  # noqa: F401
     except ImportError:
         raise InputError(f"{what} need scikit-learn: pip install 'lebm-text[analysis]'") from None
-
-
-def check_judges() -> None:
-    """Raise InputError if `lm_eval` is not ours: another distribution has the same import name."""
-    mend = "pip install --force-reinstall --no-deps lebm-text"
-    try:
-        module = importlib.import_module("lm_eval")
-    except ImportError as error:
-        raise InputError(f"lm_eval, the judges of lebm-text, cannot be imported ({error}); run: {mend}") from None
-    if getattr(module, "PROVIDER", None) != "lebm-text":
-        names = sorted({name for name in packages_distributions().get("lm_eval", []) if name.lower() != "lebm-text"})
-        remove = f"pip uninstall -y {names[0]} && " if names else ""
-        place, whose = Path(getattr(module, "__file__", None) or "?").parent, " ".join(names) or "another package"
-        raise InputError(
-            f"lm_eval in {place} is that of {whose}, not lebm-text's, which judges need; run: {remove}{mend}, or use "
-            "two environments"
-        )
-    if other := module.foreign_provider():
-        raise InputError(
-            f"the installed distribution {other} has the same import name, lm_eval, and overwrites files of "
-            f"lebm-text; run: pip uninstall -y {other} && {mend}, or use two environments"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

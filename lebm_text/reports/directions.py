@@ -35,7 +35,7 @@ from lebm_text.text.sources import label_path
 
 from .base import Report, Settings, need_sklearn, new_table, origin, with_error
 from .drawing import legend, panels
-from .posterior import kept_posterior_means, require_latent, shuffled, that_fit
+from .posterior import kept_posterior_means, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,7 +226,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
             labelled sentences, or no scikit-learn.
     """
     settings = settings or DirectionsSettings()
-    require_latent(run)
+    run.config.require_latent(run)
     need_sklearn("attribute directions")
     corpus, split, seed = run.corpus(), settings.split, settings.seed
     labelled = {name: labelled_split(corpus, name, settings.label_dir) for name in ("train", split)}
@@ -293,7 +293,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
 
 def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
     """At most n that are not too long for the model, in an order of their own."""
-    fitting = set(that_fit(model, {row.sentence for row in rows}))
+    fitting = set(model.fitting({row.sentence for row in rows}))
     usable = [row for row in rows if row.sentence in fitting]
     return [usable[i] for i in shuffled(len(usable), seed)[:n]]
 

@@ -16,13 +16,14 @@ from lebm_text.checks import setting, whole
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText
+from lebm_text.judges import check_judges
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lm_eval.embedding import DEFAULT_ENCODER, EmbeddingScore, K, MeaningJudge, N, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
-from .base import Report, check_judges, new_table, versions
+from .base import Report, new_table, versions
 from .drawing import hover, panels
 from .judged import CorpusSplit, Decoded, decoding_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded

@@ -97,8 +97,7 @@ class FrontierSettings(JudgeSettings):
         Raises:
             InputError: for a language model, or a longer chain where the prior has none.
         """
-        if run.config.model.latent_dim == 0:
-            raise InputError(f"{run} is a language model: it has no z, so no posterior and no prior to do better by")
+        run.config.require_latent(run)
         kinds = {"posterior": 1.0}  # whose z no prior draws
         if run.model(device="cpu").model.prior.chain is not None:
             kinds["long"] = self.prior_temperature

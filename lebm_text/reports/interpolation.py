@@ -24,7 +24,6 @@ from lebm_text.run import Run
 
 from .base import Report, Settings, new_table, origin
 from .drawing import hover, legend, panels
-from .posterior import require_latent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +102,7 @@ def compute(
         InputError: a language model, or a sentence that is too long.
     """
     settings = settings or InterpolationSettings()
-    require_latent(run)
+    run.config.require_latent(run)
     model = run.model(device=settings.device)
     paths = {}
     for done, kind in enumerate(settings.paths, 1):

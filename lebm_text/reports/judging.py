@@ -12,6 +12,7 @@ from typing import Any
 from lebm_text import __version__
 from lebm_text.checks import one_of, setting, whole
 from lebm_text.generation.samples import Decoding, SampledText
+from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
 from lebm_text.progress import Progress
 from lebm_text.run import Run
@@ -25,7 +26,6 @@ from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
-from .base import check_judges
 from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded, real_text
 

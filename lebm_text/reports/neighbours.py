@@ -23,7 +23,7 @@ from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin
-from .posterior import kept_posterior_means, posterior_means, require_latent, seed_apart, shuffled, that_fit
+from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
 
@@ -113,11 +113,11 @@ def compute(
         InputError: a language model, a query that is too long, a split without a sentence that fits.
     """
     settings = settings or NeighboursSettings()
-    require_latent(run)
+    run.config.require_latent(run)
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
     model = run.model(device=settings.device)
-    usable = that_fit(model, dict.fromkeys(split.sentences()))
+    usable = model.fitting(dict.fromkeys(split.sentences()))
     if not usable:
         raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")
     lines = [usable[i] for i in shuffled(len(usable), settings.seed)[: settings.n]]

@@ -5,7 +5,7 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,21 +13,14 @@ from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.checks import MAX_SEED, whole
-from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
 
-__all__ = ["kept_posterior_means", "posterior_means", "require_latent", "seed_apart", "shuffled", "that_fit"]
+__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled"]
 
 PART = 128  # sentences whose means are computed and kept together
-
-
-def require_latent(run: Run) -> None:
-    """Raise InputError for a language model, which has no z."""
-    if run.config.model.latent_dim == 0:
-        raise InputError(f"{run} is a language model (model.latent_dim = 0): it has no latent space to look into")
 
 
 def seed_apart(seed: int) -> int:
@@ -91,12 +84,6 @@ def kept_posterior_means(
                 on_first(means)
             on_progress("places of sentences", start + len(part), n)
     return torch.cat(found)
-
-
-def that_fit(model: LatentEBM, sentences: Iterable[str]) -> list[str]:
-    """The sentences that are not longer than the model's greatest length, in order."""
-    longest = model.config.text.max_length
-    return [sentence for sentence in sentences if len(model.tokenizer.encode(sentence)) <= longest]
 
 
 def shuffled(n: int, seed: int) -> list[int]:

@@ -25,7 +25,6 @@ from .base import Interval, Report, Settings, new_table, origin, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
 from .judging import kn5_evaluator
-from .posterior import require_latent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,7 +176,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
         InputError: a language model, a prior without a chain, or a chain that left the finite numbers.
     """
     began, settings = time.monotonic(), settings or TrajectoriesSettings()
-    require_latent(run)
+    run.config.require_latent(run)
     corpus = run.corpus()
     model = run.model(device=settings.device)
     n, seed, n_short = settings.n, settings.seed, model.config.prior.n_steps

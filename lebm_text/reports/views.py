@@ -26,7 +26,7 @@ from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin, with_error
 from .drawing import hover, panels
-from .posterior import require_latent, seed_apart, shuffled, that_fit
+from .posterior import seed_apart, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,13 +115,13 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
         InputError: a language model, a latent space of one dimension, a split with fewer than n sentences that fit.
     """
     settings = settings or ViewsSettings()
-    require_latent(run)
+    run.config.require_latent(run)
     corpus = run.corpus()
     split = corpus.splits[settings.split]
     if run.config.model.latent_dim < 2:
         raise InputError(f"{run} has model.latent_dim = 1: a view needs two dimensions")
     model = run.model(device=settings.device)
-    lines = that_fit(model, split.sentences())
+    lines = model.fitting(split.sentences())
     if len(lines) < settings.n:
         raise InputError(
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "

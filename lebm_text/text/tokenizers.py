@@ -146,6 +146,10 @@ class Tokenizer(ABC):
             raise InputError(f"a sentence holds half a character, {sentence[error.start]!r} ({error.reason})") from None
         return self._encode(sentence)
 
+    def fits(self, sentence: str, longest: int) -> bool:
+        """Whether `sentence` has at most `longest` tokens, without `</s>`. Raises InputError as `encode` does."""
+        return len(self.encode(sentence)) <= longest
+
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
         """All `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
         if isinstance(sentences, str):

@@ -75,8 +75,8 @@ def _numbers(config: Config, text: PreparedText, split: str, rows: Sequence[Labe
     places = {name: number for number, name in enumerate(names)} | {"": UNKNOWN}
     if strange := next((row.label for row in rows if row.label not in places), None):
         raise InputError(f"{_file(text.corpus, split)}: {strange!r} is none of prior.labels: {', '.join(names[:20])}")
-    encode, longest = text.tokenizer.encode, config.text.max_length
-    return np.array([places[row.label] for row in rows if len(encode(row.sentence)) <= longest], dtype=np.int64)
+    fits, longest = text.tokenizer.fits, config.text.max_length
+    return np.array([places[row.label] for row in rows if fits(row.sentence, longest)], dtype=np.int64)
 
 
 def _told(numbers: NDArray[np.int64], share: float) -> Tensor | None:

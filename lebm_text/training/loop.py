@@ -13,11 +13,12 @@ from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.inference import recorded
+from lebm_text.metrics import MetricsLog
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, prefetch
 from lebm_text.training.checkpoint import Checkpoint, save_checkpoint
-from lebm_text.training.events import Event, Listener, MetricsLog
+from lebm_text.training.events import Event, Listener
 from lebm_text.training.monitor import Averages, Watchdog
 from lebm_text.training.trainer import Trainer
 

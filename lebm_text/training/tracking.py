@@ -234,9 +234,7 @@ class Tracking:
             yield "latent-space", views.compute(self._run, views.ViewsSettings(n=n, split="valid")).figure()
 
     def _held_out(self) -> list[str]:
-        from lebm_text.reports.posterior import that_fit
-
-        return that_fit(self._run.model(), self._run.corpus().splits["valid"].sentences())[:N_LATENTS]
+        return self._run.model().fitting(self._run.corpus().splits["valid"].sentences())[:N_LATENTS]
 
     def _latents(self) -> Latents | None:
         sentences = self._held_out() if self._run.config.model.latent_dim else []

@@ -196,7 +196,7 @@ def _last_checkpoint(run: Run) -> Checkpoint | None:
 
 def _reverse_perplexity() -> SampleScore:
     """RPPL of samples on real held-out sentences under KN5: the one judge that training knows, if it is asked for."""
-    from lebm_text.reports.base import check_judges
+    from lebm_text.judges import check_judges
 
     check_judges()
     from lm_eval import rppl

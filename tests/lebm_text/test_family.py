@@ -11,11 +11,11 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.metrics import read_metrics
 from lebm_text.model import LatentEBM
 from lebm_text.presets import PRESETS, preset
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
-from lebm_text.training.events import read_metrics
 from lebm_text.training.train import train
 
 from .toy import text_corpus
@@ -166,7 +166,7 @@ def test_inference_and_reconstruction(run: tuple[str, Path]) -> None:
     model = LatentEBM.from_pretrained(out, device="cpu")
     if not case(name).model.latent_dim:
         for method in (model.infer, model.reconstruct):
-            with pytest.raises(InputError, match=r"language model .* no latent vector") as error:
+            with pytest.raises(InputError, match=r"language model .* no latent space") as error:
                 method(SENTENCES)
             assert "\n" not in str(error.value)
         return

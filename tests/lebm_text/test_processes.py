@@ -16,11 +16,11 @@ import torch
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
+from lebm_text.metrics import read_metrics
 from lebm_text.processes import ALONE, Processes, Share, joined, n_launched
 from lebm_text.random import RowsRng, draw_normal, draw_uniform
 from lebm_text.text.batching import Batch
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
-from lebm_text.training.events import read_metrics
 
 from .cli.test_main import one_line
 from .launching import start_two

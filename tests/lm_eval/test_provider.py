@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import lm_eval
+from lebm_text import judges
 from lebm_text.errors import InputError
-from lebm_text.reports import base
-from lebm_text.reports.base import check_judges
+from lebm_text.judges import check_judges
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,7 @@ def test_own_distribution_is_no_other(names: list[str], monkeypatch: pytest.Monk
 
 def test_other_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", types.ModuleType("lm_eval"))
-    monkeypatch.setattr(base, "packages_distributions", lambda: {"lm_eval": ["lebm-text", "lm_eval"]})
+    monkeypatch.setattr(judges, "packages_distributions", lambda: {"lm_eval": ["lebm-text", "lm_eval"]})
     with pytest.raises(InputError, match=r"is that of lm_eval, .*run: pip uninstall -y lm_eval && pip install --force"):
         check_judges()
 

@@ -195,7 +195,7 @@ def test_a_gaussian_prior_has_no_longer_chain_and_a_language_model_no_headroom(
     arguments = (*ARGUMENTS, "--no-greedy", "--oracle")
     if kinds is None:
         assert main([*arguments]) == 2
-        assert "is a language model: it has no z" in one_line(capsys)
+        assert "it has no latent space" in one_line(capsys)
     else:
         assert {point["latents"] for point in report_of(*arguments)["headroom"]} == kinds
         with pytest.raises(InputError, match="drawn from without a chain"):

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
+from lebm_text.metrics import read_metrics
 from lebm_text.store import sha256_file
 from lebm_text.training.checkpoint import load_checkpoint
-from lebm_text.training.events import read_metrics
 
 from ..toy import write_text_corpus
 from .test_main import one_line

@@ -11,7 +11,7 @@ import torch
 
 from lebm_text.model import LatentEBM
 from lebm_text.reports import posterior
-from lebm_text.reports.posterior import kept_posterior_means, posterior_means, shuffled, that_fit
+from lebm_text.reports.posterior import kept_posterior_means, posterior_means, shuffled
 from lebm_text.run import Run
 
 from ..tiny import tiny_model
@@ -32,7 +32,7 @@ def test_means_are_of_separate_draws_and_do_not_depend_on_what_follows() -> None
 
 
 def test_long_sentences_are_left_out() -> None:
-    assert that_fit(tiny_model(), ["a", "a " * 9, "dog"]) == ["a", "dog"]
+    assert tiny_model().fitting(["a", "a " * 9, "dog"]) == ["a", "dog"]
 
 
 def test_order_depends_on_the_seed() -> None:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lebm_text.build import build_model
+from lebm_text.metrics import read_metrics
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
 from lebm_text.training.checkpoint import load_checkpoint
-from lebm_text.training.events import Event, read_metrics
+from lebm_text.training.events import Event
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.trainer import Trainer
 

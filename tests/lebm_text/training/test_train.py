@@ -18,13 +18,14 @@ from torch import Tensor
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.recorded import Replay
+from lebm_text.metrics import read_metrics
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.sections import INFERENCE
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, load_weights
-from lebm_text.training.events import Event, read_metrics
+from lebm_text.training.events import Event
 from lebm_text.training.train import train
 
 from ..recording import record_on_cpu, trace

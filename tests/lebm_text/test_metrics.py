@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.training.events import MetricsLog, read_metrics
+from lebm_text.metrics import MetricsLog, read_metrics
 
 
 def _record(step: int) -> dict[str, object]:
