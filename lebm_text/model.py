@@ -5,10 +5,8 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,24 +16,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_inference, build_model
-from lebm_text.checks import from_plain, whole
+from lebm_text.build import LatentModel, build_inference
+from lebm_text.checks import whole
 from lebm_text.config import Config
-from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, Generation, decode_latents
-from lebm_text.generation.latents import PriorLatents
+from lebm_text.generation.latents import Latents, PriorLatents
 from lebm_text.models.classes import classes_of
-from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
-from lebm_text.run import CONFIG, WEIGHTS, Run, read_config
+from lebm_text.run import Run
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
-from lebm_text.store import atomic_write_json
 from lebm_text.text.batching import Batch, EncodedCorpus
-from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
-from lebm_text.training.checkpoint import HALVINGS, check_shapes, load_weights, save_weights, weights_metadata
+from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.weights import load_model, save_model
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -82,44 +77,11 @@ class LatentEBM:
         Raises:
             InputError: something is missing, damaged or does not belong together.
         """
-        directory = local_directory(directory)
-        config = read_config(directory, plugged=True, trust_plugins=trust_plugins)
-        tokenizer = load_tokenizer(directory)
-        path = directory / WEIGHTS
-        if not path.exists():
-            raise InputError(
-                f"{directory} has no {WEIGHTS}: training has not ended yet "
-                f"(a stopped run goes on with: lebm-text train --resume --out {directory})"
-            )
-        weights, metadata = load_weights(path)
-        if metadata.get("tokenizer", tokenizer.fingerprint()) != tokenizer.fingerprint():
-            raise InputError(f"the weights in {directory} were trained with another tokenizer than lies there")
-        halvings = from_plain(int, metadata.get(HALVINGS, 0), f"{HALVINGS} of {path}")
-        config = dataclasses.replace(config, prior=config.prior.finer(halvings))
-        device = resolve_device(device)
-        resolved = config.merge({"training": {"precision": resolve_precision(precision, device)}})
-        # Sizes without memory, which config.json may ask too much of; what a class of yours makes is not known.
-        elsewhere = bool(config.plugged) or config.is_pretrained
-        with nullcontext() if elsewhere else torch.device("meta"):
-            model = build_model(
-                resolved,
-                vocab_size=len(tokenizer),
-                bos_id=tokenizer.bos_id,
-                rng=torch.Generator().manual_seed(0),
-            )
-        check_shapes(path, weights, model)
-        if not elsewhere:
-            model.to_empty(device=device)
-        model.load_state_dict(weights)
-        return cls(config, tokenizer, model.to(device).requires_grad_(False))
+        return cls(*load_model(local_directory(directory), device, precision, trust_plugins=trust_plugins))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(directory / CONFIG, self.config.to_dict())
-        self.tokenizer.save(directory)
-        save_weights(directory / WEIGHTS, self.model.state_dict(), weights_metadata(self.tokenizer))
+        save_model(Path(directory), self.config, self.tokenizer, self.model)
 
     def push_to_hub(self, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
         """Put the model on the Hugging Face Hub: its address there. `sharing.push.push` puts a whole run there."""
@@ -180,11 +142,16 @@ class LatentEBM:
         prior_temperature: float = 1.0,
         guidance: float = 1.0,
         label: str | None = None,
+        latents: Latents | None = None,
         on_progress: Callable[[int], None] | None = None,
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
     ) -> Generation:
-        """`generate` for more sentences than fit the memory: they are made as one goes through `.parts()`."""
+        """`generate` for more sentences than fit the memory: they are made as one goes through `.parts()`.
+
+        Args:
+            latents: where z comes from, in place of the prior at `prior_temperature` and of `label`.
+        """
         return Generation(
             self.model,
             self.tokenizer,
@@ -194,7 +161,7 @@ class LatentEBM:
             seed=seed,
             max_length=max_length,
             batch_size=batch_size,
-            latents=PriorLatents(self.model.prior, self.model.generator, prior_temperature, label=label),
+            latents=latents or PriorLatents(self.model.prior, self.model.generator, prior_temperature, label=label),
             guidance=guidance,
             on_progress=on_progress,
             processes=processes,

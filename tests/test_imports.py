@@ -24,10 +24,10 @@ LAYERS = (
     ("inference",),
     ("sections", "plugged", "config", "presets", "trial", "build", "processes"),
     ("run", "sharing.hub"),  # a run is named as a directory, or as the Hub has it
-    ("generation",),  # below training, which draws samples after each epoch, to show them and to choose weights by
+    ("weights",),
+    ("generation", "model"),  # below training, which draws samples after each epoch, to show and to judge them
     ("likelihood",),
     ("training",),
-    ("model", "generation.samples"),  # samples are drawn from a trained model, and kept in its run
     ("reports",),
     ("page",),
     ("sharing", "app", "training.tracking"),  # which show others the reports on a run

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.generation.decoding import DecodeSettings
-from lebm_text.generation.generate import Generated, Generation
+from lebm_text.generation.generate import Generated
 from lebm_text.generation.latents import PriorLatents
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
@@ -105,8 +105,7 @@ class Explorer:
         latents = PriorLatents(
             model.model.prior, model.model.generator, prior_temperature, n_steps=None if usual else prior_steps
         )
-        settings = DecodeSettings(decode, temperature)
-        return Generation(model.model, model.tokenizer, model.config, n, settings, seed=seed, latents=latents).all()
+        return model.stream(n, DecodeSettings(decode, temperature), seed=seed, latents=latents).all()
 
     @torch.no_grad()
     def neg_energy(self, z: Tensor) -> list[float]:

@@ -272,7 +272,6 @@ def _generate(
     processes: Processes,
 ) -> Generated:
     from .decoding import DecodeSettings
-    from .generate import Generation
     from .latents import Latents, PosteriorLatents, PriorLatents
 
     prior, generator = model.model.prior, model.model.generator
@@ -283,9 +282,9 @@ def _generate(
         fits, longest = model.tokenizer.fits, model.config.text.max_length
         fitting = (train[row] for row in order if fits(train[row], longest))
         latents = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
-    return Generation(
-        model.model, model.tokenizer, model.config, n, DecodeSettings(decoding.decode, decoding.temperature),
-        seed=seed, latents=latents, guidance=decoding.guidance, on_progress=on_progress, processes=processes,
+    return model.stream(
+        n, DecodeSettings(decoding.decode, decoding.temperature), seed=seed, latents=latents,
+        guidance=decoding.guidance, on_progress=on_progress, processes=processes,
     ).all()  # fmt: skip
 
 

@@ -14,41 +14,26 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-import safetensors
 import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_bytes, atomic_writer, fsync_directory, sha256_file, sha256_json
-
-if TYPE_CHECKING:
-    from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.store import atomic_write_bytes, fsync_directory, sha256_file, sha256_json
+from lebm_text.weights import JSON, separate
 
 __all__ = [
-    "HALVINGS",
-    "JSON",
     "Checkpoint",
-    "check_shapes",
     "flatten",
     "load_checkpoint",
-    "load_weights",
     "save_checkpoint",
-    "save_weights",
     "unflatten",
-    "weights_metadata",
 ]
 
-JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-
-HALVINGS = "prior_step_halvings"
 _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
 _FORMAT = 1
-_METADATA_KEY = "lebm_text"
-_NO_HASH = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -155,81 +140,6 @@ def unflatten(skeleton: JSON, tensors: Mapping[str, Tensor]) -> Any:
     return skeleton
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, JSON]) -> None:
-    """Write a safetensors file atomically; equal tensors and metadata give equal bytes.
-
-    The format stores its string metadata in no fixed order, so all of it goes under one key as one sorted JSON string.
-    With it goes `sha256`, that of the file as it is with zeros in the place of this hash.
-    """
-    notes = json.dumps({**metadata, "sha256": _NO_HASH}, sort_keys=True)
-    data = safetensors.torch.save(_separate(tensors), {_METADATA_KEY: notes})
-    found = hashlib.sha256(data).hexdigest()
-    start = data.index(_NO_HASH.encode())
-    with atomic_writer(path) as stream:
-        for piece in (data[:start], found.encode(), memoryview(data)[start + len(found) :]):
-            stream.write(piece)
-
-
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a file from `save_weights`, or of any safetensors file without metadata.
-
-    Raises:
-        InputError: it cannot be read, is not what was written, or holds nan or inf.
-    """
-    problem = f"cannot read the weights {path}"
-    if not path.is_file():
-        raise InputError(f"{problem}: there is no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as stream:
-            notes = _checked_notes(path, stream.metadata() or {})
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    except OSError as error:
-        raise InputError(f"{problem}: {error.strerror or error}") from None
-    except InputError:
-        raise
-    # torch has not all types that a file may name, and says so in many ways.
-    except (safetensors.SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{problem}: not a complete safetensors file ({error})") from None
-    if odd:
-        raise InputError(f"{problem}: {odd[0]} holds nan or inf; weights are finite numbers")
-    return tensors, notes
-
-
-def check_shapes(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Raise InputError unless the tensors of `path` are those of `model`, by name and shape."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if odd := sorted(set(expected.items()) ^ set(found.items())):
-        name = odd[0][0]
-        raise InputError(
-            f"{path} does not fit config.json and the tokenizer: "
-            f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
-        )
-
-
-def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What `save_weights` wrote beside the tensors. Raises InputError unless all is as it was written."""
-    damaged = InputError(f"{path} is damaged: it does not match its checksum")
-    notes = json.loads(metadata.get(_METADATA_KEY, "{}"))
-    if not isinstance(notes, dict):
-        raise damaged
-    if (expected := notes.pop("sha256", None)) is None:
-        # Version 0.1.0 wrote none, and these two; other programs write the format alone.
-        if set(metadata) - {_METADATA_KEY, "format"} or set(notes) - {"format", "tokenizer"}:
-            raise damaged
-        return notes
-    with path.open("rb") as stream:
-        head = stream.read(8)
-        head += stream.read(int.from_bytes(head, "little"))
-        found = hashlib.sha256(head.replace(str(expected).encode(), _NO_HASH.encode(), 1))
-        while piece := stream.read(1 << 20):
-            found.update(piece)
-    if found.hexdigest() != expected:
-        raise damaged
-    return notes
-
-
 def _discard(path: Path) -> None:
     """Delete a directory, or a link to one."""
     if path.is_symlink() or not path.is_dir():
@@ -238,22 +148,10 @@ def _discard(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors that share no memory (the format refuses tied weights otherwise)."""
-    separate: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in sorted(tensors.items()):
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        separate[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor
-        seen.add(storage)
-    return separate
-
-
 def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, JSON]) -> None:
     """Fill a new directory with the two files, all of it on the disk when this returns."""
     directory.mkdir()
-    data = safetensors.torch.save(_separate(tensors))
+    data = safetensors.torch.save(separate(tensors))
     # Through JSON once, so that the digest is taken of what a reader will get (string keys, lists).
     plain = json.loads(json.dumps(state))
     document = {
@@ -295,12 +193,3 @@ def _verify(directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{directory} is damaged: {_STATE} is not complete") from None
     return dict(state)
-
-
-def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:
-    """What a weights file says of itself: enough to refuse the ids of another tokenizer.
-
-    `halvings`: how often training has halved the step of the prior's chain beyond the configuration.
-    """
-    own: dict[str, JSON] = {"format": "lebm-text", "tokenizer": tokenizer.fingerprint()}
-    return own | ({HALVINGS: halvings} if halvings else {})

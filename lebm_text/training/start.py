@@ -27,8 +27,8 @@ from lebm_text.sections import PRETRAINED, PretrainedConfig
 from lebm_text.store import atomic_write_json
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
 from lebm_text.text.tokenizers import Tokenizer
-from lebm_text.training.checkpoint import load_weights
 from lebm_text.training.data import PreparedText
+from lebm_text.weights import load_weights
 
 __all__ = ["Begun", "FirstWeights", "begin_directory", "first_weights", "located", "resolved"]
 

@@ -33,7 +33,7 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
 from lebm_text.threads import cpu_threads
-from lebm_text.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_weights, weights_metadata
+from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.labels import labelled
@@ -41,6 +41,7 @@ from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.start import Begun, FirstWeights, begin_directory, first_weights, located, resolved
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
+from lebm_text.weights import load_weights, save_weights, weights_metadata
 
 __all__ = ["Overrides", "SampleScore", "train"]
 

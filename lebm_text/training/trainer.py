@@ -31,9 +31,10 @@ from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, draw_uniform, stream
 from lebm_text.sections import MAX_STEPS, MOST_HALVINGS
-from lebm_text.training.checkpoint import JSON, flatten, unflatten
+from lebm_text.training.checkpoint import flatten, unflatten
 from lebm_text.training.monitor import Monitor, Update, largest_curvature, probe
 from lebm_text.transfer import send
+from lebm_text.weights import JSON
 
 __all__ = ["Adam", "Trainer", "generator_loss", "prior_loss"]
 

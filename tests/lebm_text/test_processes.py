@@ -20,7 +20,8 @@ from lebm_text.metrics import read_metrics
 from lebm_text.processes import ALONE, Processes, Share, joined, n_launched
 from lebm_text.random import RowsRng, draw_normal, draw_uniform
 from lebm_text.text.batching import Batch
-from lebm_text.training.checkpoint import load_checkpoint, load_weights
+from lebm_text.training.checkpoint import load_checkpoint
+from lebm_text.weights import load_weights
 
 from .cli.test_main import one_line
 from .launching import start_two

@@ -25,7 +25,7 @@ from lebm_text.store import read_json
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.pretrained import PretrainedTokenizer, decoder_sha256
 from lebm_text.text.tokenizers import load_tokenizer
-from lebm_text.training.checkpoint import load_weights
+from lebm_text.weights import load_weights
 from lm_eval import fppl
 
 from ..toy import by_steps, gap, normal, seeded, toy_config, write_text_corpus

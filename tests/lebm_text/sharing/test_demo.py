@@ -14,7 +14,7 @@ from lebm_text import LatentEBM, Run
 from lebm_text.cli.main import main
 from lebm_text.sharing.hub import DEMO
 from lebm_text.text.registry import REGISTRY
-from lebm_text.training.checkpoint import load_weights
+from lebm_text.weights import load_weights
 
 from ..cli.test_main import one_line
 from ..tiny import tiny_model

@@ -12,8 +12,8 @@ from lebm_text.build import prior_chain
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.training import trainer
-from lebm_text.training.checkpoint import load_weights, save_weights
 from lebm_text.training.train import train
+from lebm_text.weights import load_weights, save_weights
 
 from ..toy import text_corpus, toy_config
 

@@ -13,9 +13,10 @@ from lebm_text.errors import InputError
 from lebm_text.metrics import read_metrics
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
-from lebm_text.training.checkpoint import load_checkpoint, load_weights
+from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.events import Event, describe_event
 from lebm_text.training.train import train
+from lebm_text.weights import load_weights
 
 from ..toy import toy_config
 

@@ -17,12 +17,12 @@ from lebm_text.random import stream
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
-from lebm_text.training.checkpoint import load_weights
 from lebm_text.training.data import prepare_text
 from lebm_text.training.events import Event
 from lebm_text.training.start import Begun, FirstWeights
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
+from lebm_text.weights import load_weights
 
 from ..toy import BOS, VOCABULARY, gap, seeded, toy_batch, toy_config
 

@@ -24,9 +24,10 @@ from lebm_text.sections import INFERENCE
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
-from lebm_text.training.checkpoint import load_checkpoint, load_weights
+from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.events import Event
 from lebm_text.training.train import train
+from lebm_text.weights import load_weights
 
 from ..recording import record_on_cpu, trace
 from ..toy import text_corpus, toy_config
