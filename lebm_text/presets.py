@@ -34,7 +34,7 @@ _WARM_UP = {"kind": "amortized", "kl_weight_start": 0.0}
 PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
     "quick": ("for 2 CPU cores", _small({"n_steps": 10, **_WEIGHTED})),
     "paper": (
-        "sizes and chain lengths of the paper's text model",
+        "sizes and chain lengths of the paper's text model; not its objective (likelihood weight 3, not 1)",
         {
             "model": {"embedding_dim": 512, "hidden_dim": 512},
             "inference": {"n_steps": 20, **_WEIGHTED},
