@@ -31,6 +31,7 @@ from lebm_text.sections import (
     AmortizedConfig,
     InferenceConfig,
     LocalConfig,
+    ModelConfig,
     PriorConfig,
     SemiAmortizedConfig,
     ShortRunConfig,
@@ -52,6 +53,9 @@ __all__ = [
 PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
 PRIORS: dict[str, type] = {"ebm": EBMPrior, "classes": ClassPrior, "gaussian": GaussianPrior}
 GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
+
+# Settings that no preset changes: a generator whose constructor does not take one does not read it.
+_READ_BY_GENERATOR = ("dropout", "tied", "n_layers", "n_heads", "word_dropout")
 
 
 class LatentModel(nn.Module):
@@ -103,9 +107,10 @@ def build_model(
         config.prior.implementation or PRIORS[sizes.prior],
         config.generator.implementation or GENERATORS.get(sizes.generator, PretrainedGenerator),
     )
+    for setting in _READ_BY_GENERATOR:
+        if getattr(sizes, setting) != getattr(ModelConfig, setting) and setting not in _arguments(classes[1]):
+            raise InputError(f"model.{setting} has no effect with {sizes.generator}, which takes no such argument")
     prior = _make(config, "prior", classes[0], shared | of_prior)
-    if sizes.word_dropout and "word_dropout" not in inspect.signature(classes[1]).parameters:
-        raise InputError(f"model.word_dropout has no effect with {sizes.generator}, which takes no such argument")
     generator = _make(config, "generator", classes[1], shared | of_text | of_generator)
     null = nn.Parameter(torch.zeros(sizes.latent_dim)) if sizes.z_dropout else None
     generator.register_parameter("null_latent", null)  # of any class; None is in no state_dict
@@ -113,7 +118,8 @@ def build_model(
     encoder = None if encoder_class is None else _make(config, "encoder", encoder_class, shared | of_text)
     if named := _named(config):
         infer = build_inference(config.inference, epoch=0.0, encoder=encoder)
-        try_out(named, prior, generator, infer, vocab_size=vocab_size, eos_id=Tokenizer.eos_id)
+        eos_id = Tokenizer.eos_id
+        try_out(named, prior, generator, infer, vocab_size=vocab_size, eos_id=eos_id, encoder=encoder)
     return LatentModel(prior, generator, encoder)
 
 
@@ -217,14 +223,26 @@ def _call(named: str | None, cls: type, offered: Mapping[str, object], needed: C
     Raises:
         InputError: it needs others, does not take one that is needed, or is not of the protocol.
     """
-    signature = inspect.signature(cls)
-    if untaken := [name for name in needed if name not in signature.parameters]:
+    taken = _arguments(cls)
+    if untaken := [name for name in needed if name not in taken]:
         raise InputError(f"{named} has the setting {untaken[0]}, which its constructor does not take")
-    arguments = {name: value for name, value in offered.items() if name in signature.parameters}
+    arguments = {name: value for name, value in offered.items() if name in taken}
     if named is None:
         return cls(**arguments)
     try:
-        signature.bind(**arguments)
+        inspect.signature(cls).bind(**arguments)
     except TypeError as error:
         raise InputError(f"{named}: {error}; there are {', '.join(offered)}") from None
     return made(named, lambda: cls(**arguments), protocol)
+
+
+def _arguments(cls: type) -> set[str]:
+    """The names that its constructor takes: with `**options` those of the class above it, too."""
+    names: set[str] = set()
+    for each in cls.__mro__:
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
+            names |= {parameter.name for parameter in parameters}
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+                break
+    return names - {"self"}

@@ -1,29 +1,46 @@
-"""Parts of others, tried out before anything is trained: what is wrong with one is said in a line that names it."""
+"""Plug-in classes, tried out before anything is trained: what is wrong with one is one line that names it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference
 from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.plugins import called
+from lebm_text.random import KeyedRng, Rng
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.encoding import pack
 
 __all__ = ["try_out"]
 
 _N = 3  # draws of z
+_SHAKE = 0.3  # standard deviation of what is added to parameters: a fresh model is too flat to show a mistake
+_TAKEN = frozenset({
+    "kind", "step", "epoch", "nll_token", "f_positive", "f_negative", "gap", "norm_positive", "norm_negative",
+    "std_positive", "std_negative", "std_ratio", "curvature", "prior_n_steps", "learning_rate", "tokens_per_second",
+    "eta_seconds", "digest",
+})  # fmt: skip
+"""What a line of metrics.jsonl has already."""
 
 
 def try_out(
-    named: Mapping[str, str], prior: Prior, generator: Generator, infer: Inference, *, vocab_size: int, eos_id: int
+    named: Mapping[str, str],
+    prior: Prior,
+    generator: Generator,
+    infer: Inference,
+    *,
+    vocab_size: int,
+    eos_id: int,
+    encoder: nn.Module | None = None,
 ) -> None:
     """Ask of the parts that are `named` what training and generation ask of them.
 
@@ -32,20 +49,22 @@ def try_out(
         prior, generator, infer: all, on the CPU.
         vocab_size: V.
         eos_id: that ends the sentences of the trial.
+        encoder: what the inference learns.
 
     Raises:
-        InputError: one raises an error, gives nan or another shape, is not differentiable in z, or has no parameters
-            where there must be some.
+        InputError: one raises an error, gives nan or another shape, takes noise from elsewhere than `rng`, is not
+            differentiable where it is learned, contradicts itself, or has no parameters where there must be some.
     """
     if "prior" in named:
         _try_prior(named["prior"], prior)
-    sentences = EncodedCorpus(*pack([[vocab_size - 1, vocab_size - 1], [vocab_size - 1]], eos_id))
-    batch = sentences.batch(np.arange(2))
+    rows = [[vocab_size - 1, vocab_size - 2], [vocab_size - 1]]
+    batch = EncodedCorpus(*pack(rows, eos_id)).batch(np.arange(2))
     z = torch.randn(2, generator.latent_dim, generator=_stream())
     if "generator" in named:
         _try_generator(named["generator"], generator, batch, z, vocab_size)
+        _try_agreement(named["generator"], generator, batch, z, [[*row, eos_id] for row in rows])
     if "inference" in named:
-        _try_inference(named["inference"], infer, batch, prior, generator)
+        _try_inference(named["inference"], infer, batch, prior, generator, encoder)
 
 
 def _stream() -> torch.Generator:
@@ -54,9 +73,18 @@ def _stream() -> torch.Generator:
 
 def _try_prior(named: str, prior: Prior) -> None:
     z = torch.randn(_N, prior.latent_dim, generator=_stream())
-    _try_density(f"{named}: logdensity", prior.logdensity, z)
-    _value(f"{named}: neg_energy", lambda: prior.neg_energy(z), (_N,))
-    _value(f"{named}: sample({_N}, rng)", lambda: prior.sample(_N, _stream()), (_N, prior.latent_dim))
+    density = _try_density(f"{named}: logdensity", prior.logdensity, z)
+    both = torch.stack([z, -z])
+    f = _value(f"{named}: neg_energy", lambda: prior.neg_energy(both), (2, _N))
+    normal = -0.5 * (both.square().sum(-1) + prior.latent_dim * math.log(2 * math.pi))
+    if not torch.allclose(f.detach(), density - normal, rtol=1e-3, atol=1e-2):
+        raise InputError(f"{named}: neg_energy(z) must be logdensity(z) - log N(z; 0, I)")
+    if learned := [each for each in prior.parameters() if each.requires_grad]:
+        _try_slopes(f"{named}: neg_energy", f, learned)
+    for n in (_N, 2):
+        for rng in _both_kinds(n):
+            name = f"{named}: sample({n}, rng){_of(rng)}"
+            _float32(name, _noise_of_rng(name, partial(prior.sample, n, rng)), (n, prior.latent_dim))
     log_z = called(f"{named}: log_z", prior.log_z)
     if log_z is not None and not (
         isinstance(log_z, (int, float)) and not isinstance(log_z, bool) and math.isfinite(log_z)
@@ -69,12 +97,9 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
     if not learned:
         raise InputError(f"{named} has no parameters that learn")
     _try_density(f"{named}: likelihood(batch)", called(f"{named}: likelihood", lambda: generator.likelihood(batch)), z)
-    value = _value(f"{named}: log_likelihood", lambda: generator.log_likelihood(batch, z, rng=_stream()), (2,))
-    if not value.requires_grad:
-        raise InputError(f"{named}: log_likelihood is not differentiable in the parameters")
-    slopes = torch.autograd.grad(value.sum(), learned, allow_unused=True)
-    if not all(each is None or each.isfinite().all() for each in slopes):
-        raise InputError(f"{named}: the gradient of log_likelihood in the parameters is nan or inf")
+    name = f"{named}: log_likelihood"
+    value = _noise_of_rng(name, lambda: generator.log_likelihood(batch, z, rng=_stream()))
+    _try_slopes(name, _check(name, value, (2,)), learned)
     state = called(f"{named}: start", lambda: generator.start(z))
     begin = torch.full((2,), generator.bos_id)
     logits, state = called(f"{named}: step", lambda: generator.step(begin, state))
@@ -82,31 +107,135 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
     called(f"{named}: join and select of its state", lambda: state.join(state).select(torch.tensor([2, 0])))
 
 
-def _try_inference(named: str, infer: Inference, batch: Any, prior: Prior, generator: Generator) -> None:
-    result = called(named, lambda: infer(batch, prior, generator, rng=_stream()))
-    _check(f"{named}: z", getattr(result, "z", None), (2, prior.latent_dim))
+@torch.no_grad()
+def _try_agreement(named: str, generator: Generator, batch: Any, z: Tensor, rows: Sequence[Sequence[int]]) -> None:
+    """Three ways to log p(x|z) of the sentences `rows`, each closed by its end: they must agree, and be below 0."""
+    with _shaken([each for each in generator.parameters() if each.requires_grad]):
+        values = called(named, lambda: generator.log_likelihood(batch, z))
+        if not values.isfinite().all():
+            return  # of parameters that no training would come to
+        if (values > 1e-3).any():
+            raise InputError(f"{named}: log_likelihood must not be above 0, got {values.max():.3g}")
+        fast = called(named, lambda: generator.likelihood(batch)(z))
+        _same(f"{named}: likelihood(batch)(z) and log_likelihood(batch, z) differ", fast, values)
+        for row in range(2):
+            only, at = torch.tensor([row]), z[row : row + 1]
+            alone = called(named, partial(generator.log_likelihood, batch.select(only), at))
+            _same(f"{named}: log_likelihood of a sentence depends on its neighbours in the batch", alone, values[only])
+        stepped = called(f"{named}: step", lambda: _word_by_word(generator, z, rows))
+        _same(f"{named}: what step gives, word after word, is not log_likelihood", stepped, values)
+
+
+def _word_by_word(generator: Generator, z: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+    state, total = generator.start(z), torch.zeros(len(rows))
+    tokens = [generator.bos_id] * len(rows)
+    for place in range(max(map(len, rows))):
+        logits, state = generator.step(torch.tensor(tokens), state)
+        scores = logits.float().log_softmax(-1)
+        for row, words in enumerate(rows):
+            if place < len(words):
+                tokens[row] = words[place]
+                total[row] += scores[row, words[place]]
+    return total
+
+
+def _same(complaint: str, found: Tensor, wanted: Tensor) -> None:
+    """Raise InputError unless they are the same but for the rounding of 16 bits."""
+    if not torch.allclose(found.float(), wanted.float(), rtol=0.02, atol=0.05):
+        raise InputError(f"{complaint}: {found.tolist()} and {wanted.tolist()}")
+
+
+@contextmanager
+def _shaken(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Inside, noise is added to the parameters."""
+    before, rng = [each.clone() for each in parameters], _stream()
+    try:
+        for each in parameters:
+            each.add_(_SHAKE * torch.randn(each.shape, generator=rng).to(each.dtype))
+        yield
+    finally:
+        for each, former in zip(parameters, before, strict=True):
+            each.copy_(former)
+
+
+def _try_inference(
+    named: str, infer: Inference, batch: Any, prior: Prior, generator: Generator, encoder: nn.Module | None
+) -> None:
+    for rng in _both_kinds(2):
+        name = f"{named}{_of(rng)}"
+        result = _noise_of_rng(name, partial(infer, batch, prior, generator, rng=rng))
+        z = _float32(f"{name}: z", getattr(result, "z", None), (2, prior.latent_dim))
     density = called(f"{named}: target", lambda: infer.target(prior, generator.likelihood(batch)))
-    _value(f"{named}: target", lambda: density(result.z.detach()), (2,))
-    penalty = called(f"{named}: penalty", lambda: infer.penalty(result, prior))
-    _check(f"{named}: penalty", torch.as_tensor(penalty).expand(2), (2,))
-    called(f"{named}: figures", lambda: dict(infer.figures(result)))
+    _value(f"{named}: target", lambda: density(z.detach()), (2,))
+    penalty = called(f"{named}: penalty", lambda: torch.as_tensor(infer.penalty(result, prior)).expand(2))
+    _check(f"{named}: penalty", penalty, (2,))
+    if encoder is not None:
+        loss = penalty - called(named, lambda: generator.log_likelihood(batch, z))
+        learned = [each for each in encoder.parameters() if each.requires_grad]
+        _try_slopes(f"{named}: its Encoder: the loss", loss, learned)
+    _try_figures(named, called(f"{named}: figures", lambda: dict(infer.figures(result))))
 
 
-def _try_density(named: str, logdensity: LogDensity, z: Tensor) -> None:
-    """A log density of z, which chains need the gradient of: (..., D) → (...)."""
-    if not z.shape[1]:
-        return
-    both = torch.stack([z, -z]).requires_grad_()
+def _try_figures(named: str, figures: Mapping[Any, Any]) -> None:
+    for name, value in figures.items():
+        if not isinstance(name, str) or name in _TAKEN:
+            what = "is a name that metrics.jsonl has already" if name in _TAKEN else "must be text"
+            raise InputError(f"{named}: figures: {name!r} {what}")
+        number = called(f"{named}: figures: {name}", partial(torch.as_tensor, value))
+        if number.ndim or not number.isfinite():
+            got = f"shape {tuple(number.shape)}" if number.ndim else f"{number.item()}"
+            raise InputError(f"{named}: figures: {name} must be one finite number, got {got}")
+
+
+def _try_density(named: str, logdensity: LogDensity, z: Tensor) -> Tensor:
+    """The values of a log density, which chains need the gradient of, at z and -z: (2, ...), detached."""
+    both = torch.stack([z, -z]).requires_grad_(bool(z.shape[1]))
     value = _value(named, lambda: logdensity(both), tuple(both.shape[:-1]))
+    if not z.shape[1]:
+        return value.detach()
     slope = torch.autograd.grad(value.sum(), both, allow_unused=True)[0] if value.requires_grad else None
     if slope is None:
         raise InputError(f"{named} is not differentiable in z; chains need its gradient")
     if not slope.isfinite().all():
         raise InputError(f"{named} has a gradient that is nan or inf at z of N(0, I)")
+    return value.detach()
+
+
+def _try_slopes(named: str, value: Tensor, learned: Sequence[nn.Parameter]) -> None:
+    slopes = torch.autograd.grad(value.sum(), learned, allow_unused=True) if value.requires_grad else ()
+    if all(each is None for each in slopes):
+        raise InputError(f"{named} is not differentiable in the parameters")
+    if not all(each is None or each.isfinite().all() for each in slopes):
+        raise InputError(f"{named}: the gradient in the parameters is nan or inf")
+
+
+def _both_kinds(n: int) -> tuple[Rng, Rng]:
+    """Noise as training has it, one stream for all, and as generation has it, one for each of n items."""
+    return _stream(), KeyedRng(0, range(n))
+
+
+def _of(rng: Rng) -> str:
+    """What a message adds where only generation would fail."""
+    return "" if isinstance(rng, torch.Generator) else " with a stream for each sentence (lebm_text.random.draw_normal)"
+
+
+def _noise_of_rng(named: str, call: Callable[[], Any]) -> Any:
+    """What is given, and an error if PyTorch's own stream was drawn from."""
+    before = torch.random.get_rng_state()
+    value = called(named, call)
+    if not torch.equal(before, torch.random.get_rng_state()):
+        raise InputError(f"{named} draws from PyTorch's global stream; draw from rng, or no run can be repeated")
+    return value
 
 
 def _value(named: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Tensor:
     return _check(named, called(named, call), shape)
+
+
+def _float32(named: str, value: Any, shape: tuple[int, ...]) -> Tensor:
+    if _check(named, value, shape).dtype != torch.float32:
+        raise InputError(f"{named} must be float32, got {str(value.dtype).removeprefix('torch.')}")
+    return value  # type: ignore[no-any-return]
 
 
 def _check(named: str, value: Any, shape: tuple[int, ...], *, nan_alone: bool = False) -> Tensor:

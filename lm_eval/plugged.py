@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -91,14 +92,23 @@ class _Checked:
     model: LanguageModel
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`. Raises InputError for scores that are nan or count other tokens."""
+        """As `LanguageModel.score`.
+
+        Raises:
+            InputError: scores of another shape, that are no -log of a probability, or that count other tokens.
+        """
         lines = list(sentences)
         scores = called(f"{self.named}: score", lambda: self.model.score(lines))
         if not isinstance(scores, SentenceScores) or len(scores) != len(lines):
             raise InputError(f"{self.named}: score must give a SentenceScores of {len(lines)} sentences")
-        for name in ("nll", "nll_oov", "nll_eos"):
-            if np.isnan(values := np.asarray(getattr(scores, name))).any():
-                raise InputError(f"{self.named}: {name} of sentence {int(np.isnan(values).argmax()) + 1} is nan")
+        for field in dataclasses.fields(scores):
+            values = np.asarray(getattr(scores, field.name))
+            if values.shape != (len(lines),):
+                raise InputError(f"{self.named}: {field.name} must have the shape {(len(lines),)}, got {values.shape}")
+            # A rounding error below 0 is none of the judge's; infinity would be a perplexity of infinity.
+            if (odd := np.flatnonzero(~np.isfinite(values) | (values < -1e-6))).size:
+                which = f"{field.name} of sentence {odd[0] + 1}"
+                raise InputError(f"{self.named}: {which} must be finite and not below 0, got {values[odd[0]]}")
         wanted = np.array([len(split_words(line)) + 1 for line in lines])
         if (odd := np.flatnonzero(scores.n_tokens != wanted)).size:
             first = int(odd[0])

@@ -99,7 +99,8 @@ class Nearest(NamedTuple):
     mean: Tensor
 
     def among(self, sentences: Sequence[str]) -> list[list[Neighbour]]:
-        """What the rows stand for."""
+        """What the rows stand for: places in `sentences`, whatever its own index is."""
+        sentences = list(sentences)
         columns = zip(self.distance.tolist(), self.rows.tolist(), strict=True)
         return [[Neighbour(d, sentences[row]) for d, row in zip(*each, strict=True)] for each in columns]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import os
 import re
 import sys
@@ -94,7 +95,7 @@ def datasets_library(name: str) -> Iterator[Any]:
 
         with ExitStack() as stack:
             stack.callback(of_the_hub.set_verbosity, of_the_hub.get_verbosity())
-            of_the_hub.set_verbosity_error()  # it would tell of each attempt; the error says what came of them
+            of_the_hub.set_verbosity(logging.ERROR)  # it would tell of each attempt; the error says what came of them
             if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
                 datasets.disable_progress_bars()
                 stack.callback(datasets.enable_progress_bars)

@@ -211,6 +211,34 @@ def test_what_is_no_part_of_a_model_is_refused(setting: str, message: str) -> No
         build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
 
 
+class Quiet(LSTMGenerator):
+    """Takes an argument of its own, and all of the class above it."""
+
+    def __init__(self, *, hidden_dim: int, n_layers: int = 1, **options: Any) -> None:
+        super().__init__(hidden_dim=hidden_dim * n_layers, **options)
+
+
+class Fixed(Quiet):
+    def __init__(self, latent_dim: int, vocab_size: int, bos_id: int, rng: torch.Generator) -> None:
+        sizes = {"latent_dim": latent_dim, "vocab_size": vocab_size, "embedding_dim": 4, "hidden_dim": 5}
+        super().__init__(**sizes, bos_id=bos_id, rng=rng, dropout=0.0, init_range=0.1, compute_dtype=torch.float32)
+
+
+def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> None:
+    config = toy_config().override([f"model.generator={__name__}:Quiet", "model.n_layers=3"])
+    generator = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).generator
+    assert isinstance(generator, Quiet)
+    assert generator.dropout == config.model.dropout > 0
+    assert generator.hidden_dim == 3 * config.model.hidden_dim
+
+
+@pytest.mark.parametrize("setting", ["dropout=0.35", "tied=true", "n_layers=3", "n_heads=3", "word_dropout=0.1"])
+def test_a_setting_that_a_generator_of_the_users_own_does_not_take_is_refused(setting: str) -> None:
+    config = toy_config({"model": {"dropout": 0.2}}).override([f"model.generator={__name__}:Fixed", f"model.{setting}"])
+    with pytest.raises(InputError, match=rf"model.{setting.partition('=')[0]} has no effect with {__name__}:Fixed"):
+        build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+
+
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:
     prior = toy_prior(dtype=torch.float32)
     many, few = prior.sample(6, KeyedRng(1, range(6))), prior.sample(2, KeyedRng(1, (4, 1)))

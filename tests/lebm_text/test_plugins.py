@@ -265,7 +265,7 @@ class Lost(Constant):
         ("model.prior=Steep", ": logdensity is nan or inf at z of N(0, I)"),
         ("model.prior=Flat", ": logdensity is not differentiable in z; chains need its gradient"),
         ("model.prior=Rooted", ": logdensity has a gradient that is nan or inf"),
-        ("model.prior=Scalar", ": neg_energy must be a tensor of shape (3,), got ()"),
+        ("model.prior=Scalar", ": neg_energy must be a tensor of shape (2, 3), got ()"),
         ("model.prior=Unsure", ": sample(3, rng): TypeError: "),
         ("model.prior=Guessing", ": log_z must be a finite number, or None if it is not known, got nan"),
         ("model.generator=Frozen", " has no parameters that learn"),
@@ -376,7 +376,9 @@ class PairsModel:
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
         lengths = np.array([line.count(" ") + 2 for line in sentences])
-        nll = lengths * math.log(10) * (math.nan if self.wrong == "nan" else 1)
+        nll = lengths * math.log(10) * {"nan": math.nan, "infinite": math.inf, "sign": -1.0}.get(self.wrong, 1.0)
+        if self.wrong == "shape":
+            nll = np.stack([nll, nll])
         nothing = np.zeros(len(lengths))
         n_tokens = lengths + (self.wrong == "count")
         return SentenceScores(nll, n_tokens, nothing.astype(int), nothing, nothing)
@@ -413,7 +415,10 @@ def test_a_judge_of_others_judges_and_is_in_the_signature(installed: Path) -> No
 @pytest.mark.parametrize(
     ("judge", "message"),
     [
-        ("Pairs,wrong=nan", "nll of sentence 1 is nan"),
+        ("Pairs,wrong=nan", "nll of sentence 1 must be finite and not below 0, got nan"),
+        ("Pairs,wrong=infinite", "nll of sentence 1 must be finite and not below 0, got inf"),
+        ("Pairs,wrong=sign", "nll of sentence 1 must be finite and not below 0, got -6.9"),
+        ("Pairs,wrong=shape", "nll must have the shape (2,), got (2, 2)"),
         ("Pairs,wrong=count", "sentence 1 has 3 tokens, </s> counted, and not 4"),
         ("Pairs,wrong=nothing", "train must give a TrainedJudge, got NoneType"),
         ("Pairs,wrong=name", "its lm must be letters, digits"),

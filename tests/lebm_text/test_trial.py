@@ -1,0 +1,202 @@
+"""What a plug-in class must do, tried out: each mistake is one line that names it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lebm_text.build import build_model
+from lebm_text.errors import InputError
+from lebm_text.inference.base import InferenceResult, NoLatent
+from lebm_text.models.generator import LSTMGenerator
+from lebm_text.random import Rng, draw_normal
+
+from .toy import Mixture, seeded, toy_config
+
+HERE = __name__
+
+
+class Generating(Mixture):
+    def sample(self, n: int, rng: Any) -> Tensor:
+        return torch.randn(n, self.latent_dim, generator=rng)
+
+
+class Global(Mixture):
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return torch.randn(n, self.latent_dim)
+
+
+class Double(Mixture):
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return super().sample(n, rng).double()
+
+
+class Three(Mixture):
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return draw_normal(rng, (3, self.latent_dim))
+
+
+class Matrix(Mixture):
+    """Of (n, D) alone."""
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        rows, _ = z.shape
+        return super().neg_energy(z).view(rows)
+
+
+class Tilted(Mixture):
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return self.logdensity(z)
+
+
+class Unlearned(Mixture):
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return super().neg_energy(z).detach()
+
+
+class Halved(LSTMGenerator):
+    """What it learns by is not what it writes by."""
+
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return super().log_likelihood(batch, z, rng=rng) * 0.5
+
+    def likelihood(self, batch: Any) -> Any:
+        whole = super().likelihood(batch)
+        return lambda z: whole(z) * 0.5
+
+
+class Slow(LSTMGenerator):
+    def likelihood(self, batch: Any) -> Any:
+        whole = super().likelihood(batch)
+        return lambda z: whole(z) - 1
+
+
+class Positive(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return -super().log_likelihood(batch, z, rng=rng)
+
+
+class Mixing(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        value = super().log_likelihood(batch, z, rng=rng)
+        return value.mean().expand_as(value)
+
+    def likelihood(self, batch: Any) -> Any:
+        whole = super().likelihood(batch)
+        return lambda z: whole(z).mean(-1, keepdim=True).expand(z.shape[:-1])
+
+
+class Dropping(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return super().log_likelihood(batch, nn.functional.dropout(z, 0.5), rng=rng)
+
+
+class Normal(NoLatent):
+    """z of N(0, I), whatever the sentence."""
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> InferenceResult:
+        z = self.draw(rng, (len(batch.lengths), prior.latent_dim))
+        return InferenceResult(z, z)
+
+    def draw(self, rng: Any, shape: tuple[int, int]) -> Tensor:
+        return draw_normal(rng, shape)
+
+
+class Streaming(Normal):
+    def draw(self, rng: Any, shape: tuple[int, int]) -> Tensor:
+        return torch.randn(shape, generator=rng)
+
+
+class Anywhere(Normal):
+    def draw(self, rng: Any, shape: tuple[int, int]) -> Tensor:
+        return torch.randn(shape)
+
+
+class Square(Normal):
+    def penalty(self, result: InferenceResult, prior: Any) -> Any:
+        return torch.zeros(3, 7)
+
+
+class Silent(Normal):
+    def penalty(self, result: InferenceResult, prior: Any) -> Any:
+        return None
+
+
+class Counting(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"step": 5.0}
+
+
+class Rows(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"z": result.z}
+
+
+class Wordy(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"z": "well"}
+
+
+class Detached(Normal):
+    class Encoder(nn.Linear):
+        def __init__(self, latent_dim: int) -> None:
+            super().__init__(1, latent_dim)
+
+    def __init__(self, encoder: nn.Module) -> None:
+        object.__setattr__(self, "encoder", encoder)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.prior=Generating", "with a stream for each sentence (lebm_text.random.draw_normal): TypeError: "),
+        ("model.prior=Global", ": sample(3, rng) draws from PyTorch's global stream; draw from rng"),
+        ("model.prior=Double", ": sample(3, rng) must be float32, got float64"),
+        ("model.prior=Three", ": sample(2, rng) must be a tensor of shape (2, "),
+        ("model.prior=Matrix", ": neg_energy: ValueError: too many values to unpack"),
+        ("model.prior=Tilted", ": neg_energy(z) must be logdensity(z) - log N(z; 0, I)"),
+        ("model.prior=Unlearned", ": neg_energy is not differentiable in the parameters"),
+        ("model.generator=Halved", ": what step gives, word after word, is not log_likelihood: ["),
+        ("model.generator=Slow", ": likelihood(batch)(z) and log_likelihood(batch, z) differ: ["),
+        ("model.generator=Positive", ": log_likelihood must not be above 0, got "),
+        ("model.generator=Mixing", ": log_likelihood of a sentence depends on its neighbours in the batch: ["),
+        ("model.generator=Dropping", ": log_likelihood draws from PyTorch's global stream"),
+        ("inference.kind=Streaming", "with a stream for each sentence (lebm_text.random.draw_normal): TypeError: "),
+        ("inference.kind=Anywhere", "Anywhere draws from PyTorch's global stream; draw from rng"),
+        ("inference.kind=Square", ": penalty: RuntimeError: "),
+        ("inference.kind=Silent", ": penalty: RuntimeError: "),
+        ("inference.kind=Counting", ": figures: 'step' is a name that metrics.jsonl has already"),
+        ("inference.kind=Rows", ": figures: z must be one finite number, got shape (2, "),
+        ("inference.kind=Wordy", ": figures: z: TypeError: "),
+        (
+            "inference.kind=Detached",
+            ": its Encoder: the loss is not differentiable in the parameters",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(setting: str, message: str) -> None:
+    what, _, name = setting.partition("=")
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        _build(what, name)
+    assert "\n" not in str(refused.value)
+    assert f"{HERE}:{name}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("model.prior", "Mixture"), ("model.generator", "LSTMGenerator"), ("inference.kind", "Normal")]
+)
+def test_what_does_its_part_is_left_as_it_was(what: str, name: str) -> None:
+    """The parameters that the trial shakes come back to the bit."""
+    models = [_build(what, name) for _ in range(2)] + ([_build()] if what == "model.generator" else [])
+    first, *others = (model.state_dict() for model in models)
+    for other in others:
+        assert all(torch.equal(value, other[key]) for key, value in first.items())
+
+
+def _build(what: str | None = None, name: str = "") -> Any:
+    config = toy_config().override([f"{what}={HERE}:{name}"] if what else [])
+    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
