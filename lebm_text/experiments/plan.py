@@ -13,35 +13,45 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from lebm_text.checks import at_least, file_name, from_plain, hint, one_of, positive
+from lebm_text.checks import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Checked,
+    each_of,
+    file_name,
+    hint,
+    in_range,
+    one_of,
+    setting,
+    whole,
+)
 from lebm_text.config import Config, by_key, by_section
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET, preset
-from lebm_text.reports.judged import HEADROOM
+from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
+from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import runs_directory
+from lebm_text.sections import GENERATORS
 
-__all__ = [
-    "Decoding",
-    "Experiment",
-    "Row",
-    "Settings",
-    "Tuning",
-    "likelihood_settings",
-]
+from .statistics import METRICS
 
-Settings = dict[str, Any]  # "section.key" → value
+__all__ = ["ConfigChanges", "Experiment", "ReportSettings", "Row", "RowDecoding", "Tuning"]
+
+ConfigChanges = dict[str, Any]  # "section.key" → value
+ReportSettings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
 
 TRIAL_SEED = 1
 # Settings that are counted in epochs and may be fractions, and those that are whole.
 _IN_EPOCHS = (("inference", "anneal_epochs"), ("inference", "anneal_start_epoch"), ("training", "prior_start_epoch"))
+_TEMPERATURES = MIN_TEMPERATURE, MAX_TEMPERATURE
 _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 
 @dataclass(frozen=True)
-class Decoding:
+class RowDecoding:
     """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long."""
 
     prior_temperature: float = 1.0
@@ -64,12 +74,12 @@ class Row:
     name: str
     label: str
     preset: str = DEFAULT_PRESET
-    settings: Settings = field(default_factory=dict)
-    trials: tuple[Settings, ...] = ()
+    settings: ConfigChanges = field(default_factory=dict)
+    trials: tuple[ConfigChanges, ...] = ()
     like: str | None = None
     start: str | None = None
     of: str | None = None
-    decoding: Decoding = field(default_factory=Decoding)
+    decoding: RowDecoding = field(default_factory=RowDecoding)
     samples: str | None = None
 
     @property
@@ -89,15 +99,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Checked):
     """What trials have in common: their epochs (None: as many as a run), and how many samples they are judged by."""
 
     n_epochs: int | None = None
-    n_samples: int = 10_000
+    n_samples: int = setting(10_000, whole, 1)
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Checked):
     """Rows and how they are judged.
 
     Attributes:
@@ -109,7 +119,7 @@ class Experiment:
         diversity: also self-BLEU, and the share of n-grams that stand in the training text.
         lstm_seeds: of `seeds`, those whose samples an LSTM judge reads, too, at `lstm_temperatures`.
         likelihood_seeds: of `seeds`, those of whose runs `lebm-text likelihood` is asked.
-        likelihood: its options, without dashes.
+        likelihood: what it is asked for; `split` is the experiment's.
         compare: (row, row) whose figures are compared seed by seed.
         split: the held-out text that runs are judged on; valid for what choices will follow from.
     """
@@ -119,18 +129,18 @@ class Experiment:
     corpus: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
-    settings: Settings = field(default_factory=dict)
+    settings: ConfigChanges = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
-    n_samples: int = 10_000
-    temperatures: tuple[float, ...] = (1.0, 0.9, 0.8, 0.6)
+    n_samples: int = setting(10_000, whole, 1)
+    temperatures: tuple[float, ...] = setting((1.0, 0.9, 0.8, 0.6), each_of, in_range, *_TEMPERATURES)
     fed: bool = False
     diversity: bool = False
     lstm_seeds: tuple[int, ...] = ()
-    lstm_temperatures: tuple[float, ...] = (1.0,)
+    lstm_temperatures: tuple[float, ...] = setting((1.0,), each_of, in_range, *_TEMPERATURES)
     likelihood_seeds: tuple[int, ...] = ()
-    likelihood: Settings = field(default_factory=dict)
+    likelihood: LikelihoodSettings = field(default_factory=LikelihoodSettings)
     compare: tuple[tuple[str, str], ...] = ()
-    split: str = "test"
+    split: str = setting("test", one_of, ("test", "valid"))
 
     def row(self, name: str) -> Row:
         """Raises InputError if there is no row of that name."""
@@ -202,7 +212,7 @@ class Experiment:
         return max((self._depth(self.row(name)) + (name == row.start) for name in row.needs), default=0)
 
     @property
-    def trials(self) -> dict[str, tuple[Settings, ...]]:
+    def trials(self) -> dict[str, tuple[ConfigChanges, ...]]:
         """Row → what its trials change, of the rows that have any."""
         return {row.name: row.trials for row in self.rows if row.trials}
 
@@ -267,32 +277,60 @@ class Experiment:
         narrowed.check()
         return narrowed
 
+    def report_settings(self, row: Row, seed: int) -> dict[str, ReportSettings]:
+        """Report → how a row's run from a seed, or its samples, are judged on held-out text; the cheapest first."""
+        sampled, at = row.samples is None, self.temperatures
+        frontier = FrontierSettings(
+            lm="kn5",
+            split=self.split,
+            n=self.n_samples,
+            temperatures=at if sampled else (),
+            seeds=(seed,),
+            greedy=row.trains,
+            fed=self.fed,
+            diversity=self.diversity,
+            **vars(row.decoding),
+        )
+        found: dict[str, ReportSettings] = {"frontier": frontier}
+        if row.trains and seed in self.likelihood_seeds:
+            found["likelihood"] = dataclasses.replace(self.likelihood, split=self.split)
+        if row.of is None and seed in self.lstm_seeds:
+            at = self.lstm_temperatures if sampled else ()
+            found["lstm"] = dataclasses.replace(
+                frontier, lm="lstm", temperatures=at, greedy=False, fed=False, diversity=False
+            )
+        return found
+
+    def trial_settings(self) -> FrontierSettings:
+        """How trials are judged on validation text."""
+        n, temperatures = self.tuning.n_samples, self.temperatures
+        return FrontierSettings(lm="kn5", split="valid", n=n, temperatures=temperatures, greedy=False)
+
+    def calibration_settings(self) -> dict[str, PerplexitySettings]:
+        """Metric → how texts of known quality, as many sentences as any row's, are judged."""
+        how: dict[str, Any] = {"lm": "kn5", "split": self.split, "n": self.n_samples, "temperatures": (1.0,)}
+        return {metric: PerplexitySettings(metric=metric, **how, calibrate=True) for metric in METRICS}
+
     def check(self) -> None:
-        """Make every configuration once, so that a mistake in the last row does not show after a day.
+        """Make every configuration and all settings of reports once, so that no mistake shows only after a day.
 
         Raises:
             InputError: of the first mistake.
         """
-        if not any(row.trains for row in self.rows) or not self.seeds:
+        rows, names = self.rows, [row.name for row in self.rows]
+        if not any(row.trains for row in rows) or not self.seeds:
             raise InputError("an experiment needs at least one row that trains and one seed")
         file_name("name", self.name)
-        for row in self.rows:
-            file_name("a row's name", row.name)
-        one_of("split", self.split, ("test", "valid"))
-        at_least("n_samples", self.n_samples, 1)
-        at_least("tuning.n_samples", self.tuning.n_samples, 1)
-        for name in ("seeds", "lstm_seeds", "likelihood_seeds"):
-            for seed in getattr(self, name):
-                at_least(name, seed, 0)
+        for name in names:
+            file_name("a row's name", name)
+        for of_judge in ("lstm_seeds", "likelihood_seeds"):
+            for seed in getattr(self, of_judge):
                 if seed not in self.seeds:
-                    raise InputError(f"{name} has the seed {seed}, which is none of seeds")
-        for name in ("temperatures", "lstm_temperatures"):
-            if not getattr(self, name):
-                raise InputError(f"{name} has to name one at least")
-            for temperature in getattr(self, name):
-                positive(name, temperature)
-        rows = self.rows
-        for what, of_rows in (("name", [row.name for row in rows]), ("label", [row.label for row in rows])):
+                    raise InputError(f"{of_judge} has the seed {seed}, which is none of seeds")
+        for of_judge in ("temperatures", "lstm_temperatures"):
+            if not getattr(self, of_judge):
+                raise InputError(f"{of_judge} has to name one at least")
+        for what, of_rows in (("name", names), ("label", [row.label for row in rows])):
             if len(set(of_rows)) < len(rows):
                 raise InputError(f"two rows have the same {what}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -305,40 +343,37 @@ class Experiment:
             raise InputError(f"every row needs the same number of trials, here are: {counts}")
         for name in {name for pair in self.compare for name in pair}:
             self.row(name)
-        likelihood_settings(self.likelihood)
-        for row in self.rows:
+        for row in rows:
             try:
-                for number in range(1, len(row.trials) + 1):
-                    self.trial(row, number)
-                    self.config(row, {row.name: number}, self.seeds[0])
-                if row.like is not None or not row.trials:
-                    self.config(row, dict.fromkeys(row.needs, 1), self.seeds[0])
+                for seed in self.seeds:
+                    self.report_settings(row, seed)
+                for number in range(1, 1 + max(1, *n_trials.values())):
+                    self._check_trial(row, number)
             except InputError as error:
                 raise InputError(f"row {row.name}: {error}") from None
+
+    def _check_trial(self, row: Row, number: int) -> None:
+        """Make a row's configurations, where of all rows the trial of that number is taken."""
+        if row.trials:
+            self.trial(row, number)
+        if row.samples is None:
+            chosen = dict.fromkeys((row.name for row in self.rows), number)
+            _check_decoding(row.decoding, self.config(self.source(row), chosen, self.seeds[0]))
 
 
 def _with(row: Row, settings: Mapping[str, Any]) -> Row:
     return dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings))
 
 
-def likelihood_settings(options: Mapping[str, Any]) -> LikelihoodSettings:
-    """The settings that the options of `lebm-text likelihood`, without dashes in front, stand for.
-
-    Raises:
-        InputError: an option that there is not, or a value of the wrong type or out of range.
-    """
-    of_all = {"n": "n_ais", "importance-n": "n_importance", "importance-samples": "n_samples", "seed": "seed"}
-    of_all |= {name: name.replace("-", "_") for name in ("partition-steps", "partition-chains")}
-    of_ais = {"ais-steps": "n_steps", "ais-chains": "n_chains", "ais-start": "start", "leapfrog": "n_leapfrog"}
-    least = {"n": 0, "importance-n": 0, "seed": 0, "ais-chains": 1, "leapfrog": 1}
-    plain = dataclasses.asdict(LikelihoodSettings())
-    for name, value in options.items():
-        if name not in (*of_all, *of_ais):
-            raise InputError(f"[likelihood] has no option {name!r}; known: {', '.join((*of_all, *of_ais))}")
-        if isinstance(value, (int, float)):
-            at_least(f"[likelihood] {name}", value, least.get(name, 2))
-        (plain["ais"] if name in of_ais else plain)[of_ais.get(name) or of_all[name]] = value
-    return from_plain(LikelihoodSettings, plain, "[likelihood]")
+def _check_decoding(decoding: RowDecoding, config: Config) -> None:
+    """Raise InputError for what a model of this configuration cannot do; the ranges are those of the report."""
+    model = config.model
+    if decoding != RowDecoding() and model.latent_dim == 0:
+        raise InputError("decoding is for a model with a latent vector, not for a language model")
+    if decoding.latents == "long" and model.prior == "gaussian":
+        raise InputError("decoding.latents = long is for a prior with a chain, not for the Gaussian")
+    if decoding.guidance != 1 and model.generator in GENERATORS and model.z_dropout == 0:
+        raise InputError("decoding.guidance needs a model that was trained with model.z_dropout, such as 0.1")
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:
@@ -347,10 +382,8 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         raise InputError(f"row {row.name} is like {row.like}, so it has no trials and no start, and {row.like} no like")
     if not row.trains and (row.trials or row.settings or row.like or row.start or (row.of and row.samples)):
         raise InputError(f"row {row.name} trains nothing: beside its label it has `of` and `decoding`, or `samples`")
-    if row.decoding != Decoding() and row.of is None:
+    if row.decoding != RowDecoding() and row.of is None:
         raise InputError(f"row {row.name} has a decoding, which is for a row `of` another")
-    if row.decoding.latents is not None:
-        one_of(f"row {row.name}: decoding.latents", row.decoding.latents, tuple(HEADROOM))
     for name in row.needs:
         if not experiment.row(name).trains:
             raise InputError(f"row {row.name} needs {name}, which trains nothing")

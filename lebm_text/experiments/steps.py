@@ -26,8 +26,7 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file, sha256_json
 from lm_eval.judges import LSTMSpec
 
-from .plan import Experiment, Row, likelihood_settings
-from .statistics import METRICS
+from .plan import Experiment, ReportSettings, Row
 from .tuning import seconds_trained
 
 __all__ = [
@@ -45,9 +44,6 @@ __all__ = [
     "trial_directory",
     "trial_report",
 ]
-
-Settings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
-
 
 @dataclass(frozen=True)
 class Training:
@@ -98,7 +94,7 @@ class Report:
     """
 
     run: Path
-    settings: Settings
+    settings: ReportSettings
     output: Path
     of_corpus: bool = False
     data_dir: Path | None = None
@@ -221,67 +217,26 @@ def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | N
 
 def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> Report:
     """Judge a trial on validation text."""
-    settings = FrontierSettings(
-        lm="kn5",
-        split="valid",
-        n=experiment.tuning.n_samples,
-        temperatures=experiment.temperatures,
-        greedy=False,
-    )
-    return Report(run, settings, run / "eval" / "tuning.json", data_dir=data_dir)
+    return Report(run, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir)
 
 
 def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None) -> list[Report]:
     """Judge a row's run, or its samples, on held-out text, the cheapest first."""
-    n, split, how = experiment.n_samples, experiment.split, row.decoding
     run = run_directory(root, experiment.source(row), seed)
-    place = run / "eval"
-    temperatures: tuple[float, ...] = experiment.temperatures
-    if row.samples is not None:
-        place, temperatures = root / "samples", ()
-    frontier = FrontierSettings(
-        lm="kn5",
-        split=split,
-        n=n,
-        temperatures=temperatures,
-        seeds=(seed,),
-        greedy=row.trains,
-        prior_temperature=how.prior_temperature,
-        guidance=how.guidance,
-        latents=how.latents,
-        fed=experiment.fed,
-        diversity=experiment.diversity,
-    )
-    asked: dict[str, Settings] = {"frontier": frontier}
-    if row.trains and seed in experiment.likelihood_seeds:
-        asked["likelihood"] = replace(likelihood_settings(experiment.likelihood), split=split)
-    if row.of is None and seed in experiment.lstm_seeds:
-        at = temperatures and experiment.lstm_temperatures
-        asked["lstm"] = replace(frontier, lm="lstm", temperatures=at, greedy=False, fed=False, diversity=False)
     samples = None if row.samples is None else Path(row.samples)
+    place = run / "eval" if samples is None else root / "samples"
     return [
         Report(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)
-        for name, settings in asked.items()
+        for name, settings in experiment.report_settings(row, seed).items()
     ]
 
 
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[Report]:
-    """Judge texts of known quality, n-gram samples among them, as many as any row's: by way of a run's reports.
-
-    They do not depend on the run, whichever it was.
-    """
-    reports = []
-    for metric in METRICS:
-        settings = PerplexitySettings(
-            metric=metric,
-            lm="kn5",
-            split=experiment.split,
-            n=experiment.n_samples,
-            temperatures=(1.0,),
-            calibrate=True,
-        )
-        reports.append(Report(run, settings, root / f"{metric}-known.json", True, data_dir))
-    return reports
+    """Judge texts of known quality, n-gram samples among them: by way of a run's reports, whichever it is."""
+    return [
+        Report(run, settings, root / f"{metric}-known.json", True, data_dir)
+        for metric, settings in experiment.calibration_settings().items()
+    ]
 
 
 def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:

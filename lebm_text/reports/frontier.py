@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.console import Group
 from rich.text import Text
 
-from lebm_text.checks import one_of
+from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -61,10 +61,10 @@ class FrontierSettings(JudgeSettings):
     """
 
     greedy: bool = True
-    prior_temperature: float = 1.0
-    guidance: float = 1.0
+    prior_temperature: float = setting(1.0, in_range, 0.0, MAX_PRIOR_TEMPERATURE, open_start=True)
+    guidance: float = setting(1.0, in_range, 0.0, MAX_GUIDANCE)
     oracle: bool = False
-    latents: str | None = None
+    latents: str | None = setting(None, one_of, tuple(HEADROOM))
     fed: bool = False
     diversity: bool = False
 
@@ -72,8 +72,6 @@ class FrontierSettings(JudgeSettings):
         super().__post_init__()
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
-        if self.latents is not None:
-            one_of("latents", self.latents, tuple(HEADROOM))
 
     def decodings(self) -> list[Decoding]:
         """Of a run, whose samples they are."""

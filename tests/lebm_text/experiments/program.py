@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from lebm_text.experiments.plan import Decoding, Experiment, Row, Settings, Tuning
+from lebm_text.experiments.plan import ConfigChanges, Experiment, Row, RowDecoding, Tuning
 from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.steps import Report, Step, Training
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier, FrontierSettings, Point
 from lebm_text.reports.judged import JudgedText
-from lebm_text.reports.likelihood import Likelihood
+from lebm_text.reports.likelihood import Likelihood, LikelihoodSettings
 from lebm_text.reports.perplexity import KnownText, Perplexity, PerplexitySettings
 from lebm_text.run import Run
 from lm_eval.diversity import compare
@@ -53,7 +53,7 @@ def experiment(**changes: Any) -> Experiment:
         "lstm_seeds": (1,),
         "lstm_temperatures": (1.0, 0.5),
         "likelihood_seeds": (1, 2),
-        "likelihood": {"n": 7},
+        "likelihood": LikelihoodSettings(n_ais=7),
         "compare": (("lebm", "gaussian"),),
     }
     return Experiment(**(settings | changes))
@@ -61,10 +61,10 @@ def experiment(**changes: Any) -> Experiment:
 
 def started(samples: Path, **changes: Any) -> Experiment:
     """A language model, rows that start from it, what a perfect prior would give, and a file of another system."""
-    rates: tuple[Settings, ...] = ({"training.learning_rate": 0.001}, {"training.learning_rate": 0.004})
+    rates: tuple[ConfigChanges, ...] = ({"training.learning_rate": 0.001}, {"training.learning_rate": 0.004})
     rows = (
         Row("other", "another system", samples=str(samples)),
-        Row("oracle", "a perfect prior", of="lebm", decoding=Decoding(latents="posterior")),
+        Row("oracle", "a perfect prior", of="lebm", decoding=RowDecoding(latents="posterior")),
         Row("gaussian", "its twin", settings={"model.prior": "gaussian"}, like="lebm"),
         Row("lebm", "LEBM", trials=rates, start="lm"),
         Row("lm", "a language model", "lm", trials=({"model.dropout": 0.0}, {"model.dropout": 0.5})),

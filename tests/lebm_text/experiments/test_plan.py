@@ -9,7 +9,7 @@ import pytest
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.experiments.plan import Experiment, Tuning
+from lebm_text.experiments.plan import Experiment, Row, RowDecoding, Tuning
 from lebm_text.experiments.reading import builtin_experiments, read_experiment
 
 from .program import experiment, started
@@ -117,3 +117,24 @@ def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="did you mean gaussian"):
         experiment().narrowed(rows=["gausian"])
+
+
+@pytest.mark.parametrize(
+    ("model", "decoding", "said"),
+    [
+        ({}, RowDecoding(guidance=2.0), "guidance needs"),
+        ({"model.z_dropout": 0.1}, RowDecoding(guidance=2.0), ""),
+        ({"model.prior": "gaussian"}, RowDecoding(latents="long"), "prior with a chain"),
+        ({"model.prior": "gaussian"}, RowDecoding(latents="posterior"), ""),
+    ],
+)
+def test_what_no_model_of_a_row_could_decode_is_refused(
+    model: dict[str, object], decoding: RowDecoding, said: str
+) -> None:
+    rows = (Row("lebm", "LEBM", settings=model), Row("b", "b", of="lebm", decoding=decoding))
+    asked = experiment(rows=rows, compare=())
+    if said:
+        with pytest.raises(InputError, match=f"row b: decoding.*{said}"):
+            asked.check()
+    else:
+        asked.check()

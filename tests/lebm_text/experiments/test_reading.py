@@ -68,7 +68,13 @@ def test_a_pipe_is_read(file: Path) -> None:
         ("seeds = [1]", 'seeds = [1]\ntemperatures = ["hot"]', "temperatures\\[0\\] must be a finite number"),
         ("seeds = [1]", "seeds = [1]\nlikelihood = 3", "likelihood must be an object"),
         ("seeds = [1]", 'seeds = [1]\nn_samples = "many"', "n_samples must be a whole number"),
-        ("seeds = [1]", "seeds = [1]\ntemperatures = [0.0]", "temperatures must be > 0"),
+        ("seeds = [1]", "seeds = [1]\ntemperatures = [0.0]", "temperatures must lie in \\[1e-30"),
+        ("seeds = [1]", "seeds = [1]\ntemperatures = [1e31]", "temperatures must lie in"),
+        ("seeds = [1]", "seeds = [1]\nlstm_temperatures = [0.0]", "lstm_temperatures must lie in"),
+        ("seeds = [1]", "seeds = [-1]", "row lm: seeds must be >= 0"),
+        ("seeds = [1]", "seeds = [1]\nn_samples = 0", "n_samples must be >= 1"),
+        ("seeds = [1]", "seeds = [1]\ntuning.n_samples = 0", "n_samples must be >= 1"),
+        ("seeds = [1]", "seeds = [1]\nlikelihood.ais.n_chains = 0", "n_chains must be >= 1"),
         ("seeds = [1]", "seeds = [1]\nlstm_temperatures = []", "lstm_temperatures has to name one at least"),
         ("seeds = [1]", 'seeds = [1]\nsplit = "dev"', "split must be test or valid"),
         ("0.01 }]", '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\npreset = "lm"', "same number of trials.*lm 1, b 0"),
@@ -110,6 +116,7 @@ def test_deep_nesting_is_one_line(file: Path) -> None:
 
 
 ROW = 'preset = "lm"\n'
+OF_LM = '[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\n'
 
 
 @pytest.mark.parametrize(
@@ -121,8 +128,11 @@ ROW = 'preset = "lm"\n'
         ("decoding = { guidance = 2.0 }", "row lm has a decoding"),
         ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\nlike = "lm"', "row b trains nothing"),
         ('[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"', "row b: there is no file .*b.txt"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { latents = "best" }', "posterior or long"),
-        ('[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\ndecoding = { heat = 2 }', "unknown key .*heat"),
+        (f'{OF_LM}decoding = {{ latents = "best" }}', "posterior or long"),
+        (f"{OF_LM}decoding = {{ prior_temperature = -1 }}", "row b: prior_temperature must lie in \\(0, 100"),
+        (f"{OF_LM}decoding = {{ guidance = -5 }}", "row b: guidance must lie in"),
+        (f"{OF_LM}decoding = {{ guidance = 2 }}", "row b: decoding is for a model with a latent vector"),
+        (f"{OF_LM}decoding = {{ heat = 2 }}", "unknown key .*heat"),
         (
             '[[rows]]\nname = "b"\nlabel = "b"\nof = "lm"\n[[rows]]\nname = "c"\nlabel = "c"\nof = "b"',
             "row c needs b, which trains nothing",

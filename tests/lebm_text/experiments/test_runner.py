@@ -205,12 +205,12 @@ def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monk
 def test_a_report_of_other_settings_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     again = Program()
-    carry_out(tmp_path, again, monkeypatch, experiment(likelihood={"n": 8}))
+    carry_out(tmp_path, again, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8)))
     settings = [step.settings for step in judged(again)]
     assert len(settings) == len(again.steps) == 6
     assert all(isinstance(each, LikelihoodSettings) and each.n_ais == 8 for each in settings)
     more = Program()
-    carry_out(tmp_path, more, monkeypatch, experiment(likelihood={"n": 8}, n_samples=70))
+    carry_out(tmp_path, more, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8), n_samples=70))
     known = [step.name for step in judged(more) if isinstance(step.settings, PerplexitySettings) and step.of_corpus]
     assert known == ["fppl-known", "rppl-known"]  # as many as the rows'
 
