@@ -5,10 +5,10 @@ A judge reads sentences and gives negative log-likelihoods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
@@ -18,8 +18,8 @@ from .ngram import train_judge
 from .perplexity import SentenceScores
 from .texts import Convention, Reference
 
-__all__ = ["JUDGES", "RECIPES", "JudgeSpec", "KneserNeySpec", "LSTMRecipe", "LSTMSpec", "LanguageModel", "TrainedJudge"]
-__all__ += ["TrainingReport", "judge_specs"]
+__all__ = ["JUDGES", "RECIPES", "BuiltSpec", "JudgeSpec", "KneserNeySpec", "LSTMRecipe", "LSTMSpec", "LanguageModel"]
+__all__ += ["TrainedJudge", "TrainingReport", "judge_specs"]
 
 JUDGES = (*(f"kn{order}" for order in range(MIN_ORDER, MAX_ORDER + 1)), "lstm", "both")
 _NGRAM = "kn5"  # of "both", and of conventions that know n-gram judges alone
@@ -87,6 +87,27 @@ class JudgeSpec(Protocol):
         ...
 
 
+class BuiltSpec(JudgeSpec, Protocol):
+    """A kind of judge as `judge_specs` gives it.
+
+    `file_name` is its part of the names of reports.
+    """
+
+    @property
+    def file_name(self) -> str: ...
+
+    def key(self) -> dict[str, Any] | None:
+        """Whatever changes its figures besides the settings that name it; None if nothing does."""
+        ...
+
+    def placed(self, device: Callable[[], str], on_progress: Progress) -> BuiltSpec:
+        """The same judge on torch's `device`, reporting the progress of its training.
+
+        `device` is a function since only judges that need torch shall import it.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class KneserNeySpec:
     """Interpolated modified Kneser-Ney of one order; see `lm_eval.kneser_ney`."""
@@ -105,6 +126,17 @@ class KneserNeySpec:
     @property
     def lm(self) -> str:
         return self.name
+
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    def key(self) -> None:
+        """Nothing: its order is its name."""
+
+    def placed(self, device: Callable[[], str], on_progress: Progress) -> KneserNeySpec:
+        """The same: it is quick, and needs no device."""
+        return self
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`."""
@@ -187,7 +219,7 @@ class LSTMSpec:
     device: str = "cpu"
     on_progress: Progress = field(default=silent, compare=False, repr=False)
 
-    name = "lstm"
+    name = file_name = "lstm"
     n_more = 1  # `</s>`
     cheap = False
 
@@ -198,6 +230,14 @@ class LSTMSpec:
     @property
     def stop(self) -> str:
         return "real-valid" if self.recipe.early_stopping else f"epoch-{self.recipe.max_epochs}"
+
+    def key(self) -> dict[str, Any]:
+        """Its recipe."""
+        return asdict(self.recipe)
+
+    def placed(self, device: Callable[[], str], on_progress: Progress) -> LSTMSpec:
+        """As `BuiltSpec.placed`."""
+        return replace(self, device=device(), on_progress=on_progress)
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are."""
@@ -219,7 +259,7 @@ class LSTMSpec:
 
 def judge_specs(
     lm: str | None, convention: Convention, *, backend: str = "numpy", n_seeds: int = 1, cache: Path | None = None
-) -> list[JudgeSpec]:
+) -> list[BuiltSpec]:
     """The judges that `lm` names, one of `JUDGES` or one of others (see `plugged`); None is the convention's choice.
 
     LSTM judges come in `n_seeds` seeds, 1 and up. Raises InputError for a judge that the convention does not
@@ -239,7 +279,7 @@ def judge_specs(
             + ("" if convention.closed else ": an LSTM needs a closed vocabulary")
         )
     orders = [int((_NGRAM if lm == "both" else lm).removeprefix("kn"))] if lm != "lstm" else []
-    ngrams: list[JudgeSpec] = [KneserNeySpec(order, backend) for order in orders]
+    ngrams: list[BuiltSpec] = [KneserNeySpec(order, backend) for order in orders]
     if lm not in ("lstm", "both"):
         if n_seeds > 1:
             raise InputError(f"{lm} is estimated without chance and has no seeds; they are for the LSTM judge")

@@ -1,19 +1,22 @@
-"""Judges of others: dataclasses with the members of `JudgeSpec`, whose fields are settings; what they give is checked.
+"""Plug-in judges: dataclasses with the members of `JudgeSpec`, whose fields are settings; what they give is checked.
 
 --lm my_package.module:Bigram,weight=0.7
+
+One with `placed(device, on_progress)`, which gives the judge to train, is told torch's name of the device.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lebm_text.errors import InputError
-from lebm_text.plugins import called, find, is_named, made_with
+from lebm_text.plugins import called, find, is_named, made, made_with
+from lebm_text.progress import Progress
 from lebm_text.text.reading import split_words
 
 from .judges import JudgeSpec, LanguageModel, TrainedJudge
@@ -61,6 +64,10 @@ class PluggedSpec:
         return self.spec.lm + (f"@{self.version}" if self.version else "")
 
     @property
+    def file_name(self) -> str:
+        return self.lm
+
+    @property
     def stop(self) -> str | None:
         return self.spec.stop
 
@@ -75,6 +82,16 @@ class PluggedSpec:
     @property
     def cheap(self) -> bool:
         return self.spec.cheap
+
+    def key(self) -> None:
+        """Nothing: what changes its figures stands in `lm`."""
+
+    def placed(self, device: Callable[[], str], on_progress: Progress) -> PluggedSpec:
+        """As `BuiltSpec.placed`, of a judge that has such a method."""
+        place = getattr(self.spec, "placed", None)
+        if place is None:
+            return self
+        return replace(self, spec=made(f"{self.named}: placed", lambda: place(device(), on_progress), JudgeSpec))
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         """As `JudgeSpec.train`."""

@@ -20,11 +20,9 @@ from lebm_text.reports import frontier, likelihood, perplexity
 from lebm_text.reports.base import Report as AnyReport
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.judging import JudgeSettings
-from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 from lebm_text.store import sha256_file, sha256_json
-from lm_eval.judges import LSTMSpec
 
 from .plan import Experiment, ReportSettings, Row
 from .tuning import seconds_trained
@@ -44,6 +42,7 @@ __all__ = [
     "trial_directory",
     "trial_report",
 ]
+
 
 @dataclass(frozen=True)
 class Training:
@@ -113,7 +112,7 @@ class Report:
             inputs |= {"samples": sha256_file(self.samples)}
         asked = {name: value for name, value in settings.items() if value != default[name]}
         if isinstance(self.settings, JudgeSettings):
-            asked["recipes"] = [asdict(each.recipe) for each in self.settings.judges() if isinstance(each, LSTMSpec)]
+            asked["recipes"] = [key for each in self.settings.judges() if (key := each.key()) is not None]
         return sha256_json([type(self.settings).__name__, asked, inputs])
 
     def is_done(self, log: Log) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import count, product
 from typing import Any
@@ -14,13 +14,13 @@ from lebm_text.checks import one_of, setting, whole
 from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
-from lebm_text.progress import Progress
+from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_directory
 from lebm_text.text.corpora import Corpus
 from lm_eval import diversity
 from lm_eval.coverage import coverage_warnings
-from lm_eval.judges import JudgeSpec, LSTMSpec, judge_specs
+from lm_eval.judges import BuiltSpec, judge_specs
 from lm_eval.ngram import BACKENDS
 from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
@@ -39,7 +39,7 @@ class JudgeSettings(TextSettings):
     """What is judged (see `TextSettings`), and by whom.
 
     Attributes:
-        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or one of others (`lm_eval.plugged`); None: the
+        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or a plug-in (`lm_eval.plugged`); None: the
             protocol's own choice.
         protocol: what is counted, how the vocabulary is closed: default, or arae or lebm as in those papers.
         judge_seeds: the LSTM judge is trained from so many.
@@ -51,23 +51,26 @@ class JudgeSettings(TextSettings):
     judge_seeds: int = setting(1, whole, 1, 100)
     ngram_backend: str = setting("numpy", one_of, BACKENDS)
 
-    def judges(self) -> list[JudgeSpec]:
-        """Raises InputError for what does not go together, and for a device that is not there."""
+    def judges(self, on_progress: Progress = silent) -> list[BuiltSpec]:
+        """The judges on their device, which report the progress of their training.
+
+        Raises:
+            InputError: settings that do not go together, or a device that is not there.
+        """
         cache = cache_directory() / "judges"
         specs = judge_specs(
             self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
         )
-        if any(isinstance(spec, LSTMSpec) for spec in specs):
-            from lebm_text.environment import resolve_device  # n-gram judges need no torch
+        return [spec.placed(self._device, on_progress) for spec in specs]
 
-            device = str(resolve_device(self.device))
-            specs = [replace(spec, device=device) if isinstance(spec, LSTMSpec) else spec for spec in specs]
-        return specs
+    def _device(self) -> str:
+        from lebm_text.environment import resolve_device  # n-gram judges need no torch
+
+        return str(resolve_device(self.device))
 
     def file_name(self, kind: str) -> str:
         """Of a report in a run's eval/, without the suffix."""
-        names = (spec.name if isinstance(spec, LSTMSpec) else spec.lm for spec in self.judges())
-        judges = "-".join(dict.fromkeys(names))
+        judges = "-".join(dict.fromkeys(spec.file_name for spec in self.judges()))
         return super().file_name(f"{kind}-{judges}-{self.protocol}")
 
 
@@ -156,11 +159,10 @@ def prepare(
         InputError: something is not there, cannot be read, or does not go together.
     """
     check_judges()
-    specs, convention = settings.judges(), CONVENTIONS[settings.protocol]
+    specs, convention = settings.judges(on_progress), CONVENTIONS[settings.protocol]
     real = find_real(source, settings, processes, corpus=corpus)
     reference = Reference(real.text, convention)
-    told = [replace(spec, on_progress=on_progress) if isinstance(spec, LSTMSpec) else spec for spec in specs]
-    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in told]
+    evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
     if isinstance(source, Run):
         for evaluator in evaluators if processes.first else ():
             if evaluator.spec.cheap:  # known long before there are samples

@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.plugins import MissingPlugin, trusted
+from lebm_text.progress import Progress, silent
+from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
@@ -37,6 +39,7 @@ from lebm_text.text.registry import SPLITS
 from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
 from lm_eval.lists import fppl
 from lm_eval.perplexity import SentenceScores
+from lm_eval.plugged import PluggedSpec
 from lm_eval.texts import CONVENTIONS, Reference
 
 from .tiny import tiny_model
@@ -410,6 +413,26 @@ def test_a_judge_of_others_judges_and_is_in_the_signature(installed: Path) -> No
         score = fppl(["a b", "b"], ["a b", "b a"], judge=judge)
         assert score.ppl == pytest.approx(10)
         assert f"|lm:{lm}|" in score.signature
+
+
+@dataclass(frozen=True)
+class PlacedPairs(Pairs):
+    device: str = ""
+    on_progress: Progress = silent
+
+    def placed(self, device: str, on_progress: Progress) -> PlacedPairs:
+        return replace(self, device=device, on_progress=on_progress)
+
+
+def test_a_judge_that_can_be_placed_is_told_the_device_and_where_to_report() -> None:
+    stages: list[str] = []
+    settings = JudgeSettings(lm=f"{HERE}:PlacedPairs", device="cpu")
+    (judge,) = settings.judges(lambda stage, done, total: stages.append(stage))
+    assert isinstance(judge, PluggedSpec) and isinstance(judge.spec, PlacedPairs)
+    judge.spec.on_progress("updates", 1, 2)
+    assert (judge.spec.device, stages, judge.file_name) == ("cpu", ["updates"], "pairs-0.5")
+    (other,) = JudgeSettings(lm=f"{HERE}:Pairs", device="nowhere").judges()
+    assert other.file_name == "pairs-0.5"
 
 
 @pytest.mark.parametrize(
