@@ -16,6 +16,7 @@ import numpy as np
 from lebm_text.errors import InputError
 
 from .counts import BoolArray, FloatArray, IntArray
+from .intervals import NORMAL975, t975_expanded
 
 __all__ = ["PerplexityScore", "SentenceScores", "Spread", "paired_ratio_ci95", "perplexity", "spread"]
 
@@ -130,12 +131,9 @@ def _widening(n: int) -> float:
     """√(n / (n − 1)) t / 1.96, t the 97.5 % quantile of Student's distribution with n − 1 degrees of freedom.
 
     Resampled texts vary by the standard deviation with n, and are normal where t is right: of 30 sentences 91.7 % of
-    such intervals held the truth, with this 93.7 % (`docs/which-perplexity.md`). The series is that of Abramowitz and
-    Stegun, 26.7.5, good to 1 % from 3 degrees on.
+    such intervals held the truth, with this 93.7 % (`docs/which-perplexity.md`).
     """
-    z, f = 1.959964, float(max(n - 1, 3))
-    terms = (z**3 + z) / 4 / f, (5 * z**5 + 16 * z**3 + 3 * z) / 96 / f**2
-    return math.sqrt(n / (n - 1)) * (z + sum(terms)) / z
+    return math.sqrt(n / (n - 1)) * t975_expanded(max(n - 1, 3)) / NORMAL975
 
 
 def _exp(value: float) -> float:

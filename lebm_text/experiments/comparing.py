@@ -23,13 +23,13 @@ from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
 from lm_eval.embedding import EmbeddingScore
+from lm_eval.intervals import NORMAL975
 
 from .statistics import Interval, mean_interval, normal_interval
 
 __all__ = ["Difference", "Estimate", "compare", "read_estimates"]
 
 _OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _estimates(report: Report) -> Iterator[Estimate]:
     if isinstance(report, Judged):
         for row in report.results:
             name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
-            error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * _Z95)
+            error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * NORMAL975)
             splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
             learned = [f"sha256 of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
             conditions = (*_conditions(row.signature, _held_out(report)), *learned)
@@ -132,7 +132,7 @@ def _estimates(report: Report) -> Iterator[Estimate]:
 def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> Estimate:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
     conditions = _conditions(score.signature, _held_out(report))
-    error = (high - low) / (2 * _Z95)
+    error = (high - low) / (2 * NORMAL975)
     return Estimate(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
 
 

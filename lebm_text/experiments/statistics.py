@@ -16,6 +16,8 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
+from lm_eval.intervals import NORMAL975, t975
+
 __all__ = [
     "GREEDY",
     "METRICS",
@@ -35,10 +37,6 @@ METRICS = ("fppl", "rppl")
 GREEDY = "greedy"
 Points = dict[str, dict[str, float]]  # decoding → figure → value
 
-# 97.5 % quantiles of Student's t for 1 … 9 degrees of freedom, and of the normal.
-_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-_NORMAL975 = 1.959964
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -55,7 +53,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     n, mean = len(values), fmean(values)
     if n < 2:
         return Interval(mean, None, None, n)
-    half = _t975(n - 1) * stdev(values) / math.sqrt(n)
+    half = t975(n - 1) * stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -70,16 +68,8 @@ def normal_interval(value: float, standard_error: float | None) -> Interval:
     """Of one estimate whose standard error is known otherwise, value ± 1.96 standard errors; n = 1."""
     if standard_error is None:
         return Interval(value, None, None, 1)
-    half = _NORMAL975 * standard_error
+    half = NORMAL975 * standard_error
     return Interval(value, value - half, value + half, 1)
-
-
-def _t975(freedom: int) -> float:
-    """From 10 degrees of freedom on by an expansion about the normal (Fisher and Cornish, 1960), to three digits."""
-    if freedom <= len(_T975):
-        return _T975[freedom - 1]
-    z = _NORMAL975
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def perplexity_interval(values: Sequence[float]) -> Interval:

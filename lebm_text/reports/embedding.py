@@ -20,7 +20,8 @@ from lebm_text.judges import check_judges
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
-from lm_eval.embedding import DEFAULT_ENCODER, EmbeddingScore, K, MeaningJudge, N, SentenceEncoder, load_encoder
+from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N
+from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
 from .base import Report, new_table, versions

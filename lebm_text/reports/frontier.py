@@ -18,7 +18,8 @@ from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lm_eval.diversity import Diversity
-from lm_eval.embedding import EmbeddingScore, SentenceEncoder, load_encoder
+from lm_eval.embedding import EmbeddingScore
+from lm_eval.encoders import SentenceEncoder, load_encoder
 from lm_eval.protocol import METRICS
 
 from .base import Interval, new_table, versions

@@ -28,7 +28,7 @@ from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.plugins import MissingPlugin, trusted
-from lebm_text.progress import Progress, silent
+from lebm_text.progress import Progress
 from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
@@ -418,20 +418,19 @@ def test_a_judge_of_others_judges_and_is_in_the_signature(installed: Path) -> No
 @dataclass(frozen=True)
 class PlacedPairs(Pairs):
     device: str = ""
-    on_progress: Progress = silent
 
     def placed(self, device: str, on_progress: Progress) -> PlacedPairs:
-        return replace(self, device=device, on_progress=on_progress)
+        on_progress(f"on {device}", 1, 1)
+        return replace(self, device=device)
 
 
-def test_a_judge_that_can_be_placed_is_told_the_device_and_where_to_report() -> None:
+def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report() -> None:
     stages: list[str] = []
     settings = JudgeSettings(lm=f"{HERE}:PlacedPairs", device="cpu")
     (judge,) = settings.judges(lambda stage, done, total: stages.append(stage))
     assert isinstance(judge, PluggedSpec) and isinstance(judge.spec, PlacedPairs)
-    judge.spec.on_progress("updates", 1, 2)
-    assert (judge.spec.device, stages, judge.file_name) == ("cpu", ["updates"], "pairs-0.5")
-    (other,) = JudgeSettings(lm=f"{HERE}:Pairs", device="nowhere").judges()
+    assert (judge.spec.device, stages, judge.file_name) == ("cpu", ["on cpu"], "pairs-0.5")
+    (other,) = JudgeSettings(lm=f"{HERE}:Pairs", device="nowhere").judges()  # which needs none
     assert other.file_name == "pairs-0.5"
 
 

