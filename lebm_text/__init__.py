@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import reports
     from .config import Config
-    from .generation.decoding import DecodeSettings
+    from .generation.settings import DecodeSettings
     from .model import LatentEBM
     from .run import Run
     from .training.train import train
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Config": "config",
-    "DecodeSettings": "generation.decoding",
+    "DecodeSettings": "generation.settings",
     "LatentEBM": "model",
     "Run": "run",
     "train": "training.train",

@@ -20,9 +20,9 @@ from lebm_text.build import LatentModel, build_inference
 from lebm_text.checks import whole
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeOptions, DecodeSettings
 from lebm_text.generation.generate import Generated, Generation, decode_latents
 from lebm_text.generation.latents import Latents, PriorLatents
+from lebm_text.generation.settings import DecodeOptions, DecodeSettings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.generate import Generated
 from lebm_text.generation.latents import PriorLatents
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.reports import directions, interpolation, neighbours, trajectories, views

@@ -13,20 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, TypedDict, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, Checked
 from lebm_text.errors import InputError
 
-__all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "Decoded", "DecoderState", "decode", "filter_logits"]
-__all__ += ["sample"]
+from .settings import DecodeSettings
 
-DECODERS = ("sample", "greedy", "beam")
+__all__ = ["Decoded", "DecoderState", "decode", "filter_logits", "sample"]
+
 BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
-MAX_PENALTY = 10.0  # a length to a larger power overflows
 DRAWS = 32  # uniform numbers that are drawn at a time for each sentence
 
 S = TypeVar("S", bound="DecoderState")
@@ -43,56 +41,6 @@ class DecoderState(Protocol):
 
 
 Step = Callable[[Tensor, S], tuple[Tensor, S]]
-
-
-class DecodeOptions(TypedDict, total=False):
-    """The fields of `DecodeSettings` as keywords."""
-
-    decode: str
-    temperature: float
-    top_k: int
-    top_p: float
-    beam_size: int
-    length_penalty: float
-
-
-@dataclass(frozen=True)
-class DecodeSettings(Checked):
-    """How the next id is chosen. Raises InputError for nonsense and for settings without effect."""
-
-    decode: str = "sample"
-    temperature: float = 1.0
-    top_k: int = 0  # 0: no restriction
-    top_p: float = 1.0  # 1: no restriction
-    beam_size: int = 5  # of decode="beam"
-    length_penalty: float = 1.0  # of decode="beam"; 1 ranks by mean log p per token, 0 by log p
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        how, t, k, p, penalty = self.decode, self.temperature, self.top_k, self.top_p, self.length_penalty
-        coldest, hottest = MIN_TEMPERATURE, MAX_TEMPERATURE
-        fits = how == "sample" or (t, k, p) == (1.0, 0, 1.0)
-        for sound, refusal in (
-            (how in DECODERS, f"decode must be one of {', '.join(DECODERS)}, got {how!r}"),
-            (coldest <= t <= hottest, f"temperature must lie in [{coldest:g}, {hottest:g}], got {t:g} (0 is greedy)"),
-            (k >= 0, f"top_k must be >= 0 (0: no restriction), got {k}"),
-            (MIN_SHARE <= p <= 1, f"top_p must lie in [{MIN_SHARE:g}, 1], got {p:g}"),
-            (self.beam_size >= 1, f"beam_size must be >= 1, got {self.beam_size}"),
-            (0 <= penalty <= MAX_PENALTY, f"length_penalty must lie in [0, {MAX_PENALTY:g}], got {penalty:g}"),
-            (fits, f"temperature, top_k and top_p belong to decode=sample, got decode={how}"),
-        ):
-            if not sound:
-                raise InputError(refusal)
-
-    def describe(self) -> str:
-        """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""
-        if self.decode == "greedy":
-            return "decode=greedy"
-        if self.decode == "beam":
-            return f"decode=beam,size={self.beam_size},length_penalty={self.length_penalty:g}"
-        top_k = f",top_k={self.top_k}" if self.top_k else ""
-        top_p = f",top_p={self.top_p:g}" if self.top_p < 1 else ""
-        return f"decode=sample,T={self.temperature:g}{top_k}{top_p}"
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from lebm_text.random import KeyedRng, Rng, draw_uniform
 from lebm_text.sections import INFERENCE, InferenceConfig
 from lebm_text.text.tokenizers import Tokenizer
 
-from .decoding import Decoded, DecodeSettings, decode
+from .decoding import Decoded, decode
 from .guidance import check_guidance, guided
 from .latents import Latents, PriorLatents
+from .settings import DecodeSettings
 
 __all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "signature_of"]
 

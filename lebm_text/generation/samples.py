@@ -24,6 +24,8 @@ from lebm_text.run import Run
 from lebm_text.store import atomic_write_json, atomic_writer, check_writable, is_plain, read_json
 from lebm_text.text.reading import read_text
 
+from .settings import DecodeSettings
+
 if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
 
@@ -271,7 +273,6 @@ def _generate(
     on_progress: Callable[[int], None],
     processes: Processes,
 ) -> Generated:
-    from .decoding import DecodeSettings
     from .latents import Latents, PosteriorLatents, PriorLatents
 
     prior, generator = model.model.prior, model.model.generator

@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.generation.decoding import DecodeSettings, decode
+from lebm_text.generation.decoding import decode
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.inference.base import Moments
 from lebm_text.inference.variational import base_kl, sample
 from lebm_text.models.base import Generator, Prior

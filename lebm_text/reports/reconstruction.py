@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from rich.console import Group
 
-from lebm_text.checks import setting, whole
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.checks import one_of, setting, whole
+from lebm_text.generation.settings import DECODERS, DecodeSettings
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
@@ -23,7 +23,7 @@ __all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute"]
 class ReconstructionSettings(DecodeSettings, Settings):
     """How z is decoded, and at most how many tokens long; None: as long as the model's sentences may be."""
 
-    decode: str = "greedy"
+    decode: str = setting("greedy", one_of, DECODERS)
     max_length: int | None = setting(None, whole, 1, MAX_STEPS)
 
 

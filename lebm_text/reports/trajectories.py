@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Group
 
 from lebm_text.checks import setting, whole
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run

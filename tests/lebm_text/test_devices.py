@@ -12,7 +12,7 @@ import torch
 
 from lebm_text.build import build_model
 from lebm_text.config import Config
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.inference import recorded
 from lebm_text.inference.recorded import Replay, captured, recordings_of
 from lebm_text.inference.short_run import ShortRun

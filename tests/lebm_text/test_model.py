@@ -13,7 +13,7 @@ import torch
 
 import lebm_text
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.models.priors import base_log_prob
 from lebm_text.random import KeyedRng
 from lebm_text.store import sha256_file

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from lebm_text.cli.main import main
-from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.generate import decode_latents
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.run import Run
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.inference.recorded import captured, recordings_of
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.likelihood import partition, sentences

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.reports.frontier import FrontierSettings, compute
 from lebm_text.run import Run

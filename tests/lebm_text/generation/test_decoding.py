@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DRAWS, Decoded, DecodeSettings, decode, filter_logits, sample
+from lebm_text.generation.decoding import DRAWS, Decoded, decode, filter_logits, sample
+from lebm_text.generation.settings import DecodeSettings
 
 PAD, BOS, EOS, N_IDS = 0, 2, 3, 7
 
@@ -380,6 +381,7 @@ def test_equal_logits_keep_exactly_k() -> None:
         {"top_p": 1.5},
         {"top_p": math.nan},
         {"beam_size": 0},
+        {"beam_size": 1001},
         {"length_penalty": -1.0},
         {"decode": "greedy", "temperature": 0.5},
         {"decode": "beam", "top_k": 3},

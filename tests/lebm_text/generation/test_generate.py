@@ -12,8 +12,8 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.generate import Block, Generated, Generation, _Rates, signature_of
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.random import KeyedRng
 
 from ..tiny import WORDS, tiny_model

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.guidance import guided
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 
 from ..tiny import tiny_model

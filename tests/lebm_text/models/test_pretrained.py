@@ -17,8 +17,9 @@ from lebm_text import LatentEBM, train
 from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings, decode
+from lebm_text.generation.decoding import decode
 from lebm_text.generation.guidance import guided
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.run import Run
 from lebm_text.samplers.langevin import langevin
 from lebm_text.store import read_json

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import GaussianPrior

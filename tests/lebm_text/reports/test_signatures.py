@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.generation.decoding import DecodeSettings
 from lebm_text.generation.generate import signature_of
 from lebm_text.generation.latents import PosteriorLatents, PriorLatents
 from lebm_text.generation.samples import Decoding
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.presets import PRESETS, preset
 from lebm_text.reports import interpolation, likelihood, neighbours, reconstruction
 from lebm_text.reports.signatures import explain, split_fields

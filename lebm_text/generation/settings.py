@@ -1,0 +1,53 @@
+"""How the next word is chosen: settings alone, so that what names them imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, Checked, in_range, one_of, setting, whole
+from lebm_text.errors import InputError
+
+__all__ = ["DECODERS", "DecodeOptions", "DecodeSettings"]
+
+DECODERS = ("sample", "greedy", "beam")
+_MAX_PENALTY = 10.0  # a length to a larger power overflows
+
+
+class DecodeOptions(TypedDict, total=False):
+    """The fields of `DecodeSettings` as keywords."""
+
+    decode: str
+    temperature: float
+    top_k: int
+    top_p: float
+    beam_size: int
+    length_penalty: float
+
+
+@dataclass(frozen=True)
+class DecodeSettings(Checked):
+    """How the next id is chosen. Raises InputError for nonsense and for settings without effect."""
+
+    decode: str = setting("sample", one_of, DECODERS)
+    temperature: float = setting(1.0, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)  # towards 0 it becomes greedy
+    top_k: int = setting(0, whole, 0)  # 0: no restriction
+    top_p: float = setting(1.0, in_range, MIN_SHARE, 1.0)  # 1: no restriction
+    beam_size: int = setting(5, whole, 1, 1000)  # of decode="beam"
+    # Of decode="beam"; 1 ranks by mean log p per token, 0 by log p.
+    length_penalty: float = setting(1.0, in_range, 0.0, _MAX_PENALTY)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decode != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
+            raise InputError(f"temperature, top_k and top_p belong to decode=sample, got decode={self.decode}")
+
+    def describe(self) -> str:
+        """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""
+        if self.decode == "greedy":
+            return "decode=greedy"
+        if self.decode == "beam":
+            return f"decode=beam,size={self.beam_size},length_penalty={self.length_penalty:g}"
+        top_k = f",top_k={self.top_k}" if self.top_k else ""
+        top_p = f",top_p={self.top_p:g}" if self.top_p < 1 else ""
+        return f"decode=sample,T={self.temperature:g}{top_k}{top_p}"
