@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from lebm_text.errors import InputError
 from lebm_text.reports import anomaly_texts
+from lebm_text.reports.anomaly import AnomalySettings, compute
+from lebm_text.run import Run
 from lebm_text.store import read_json
 from lebm_text.text.corpora import find_corpus
 
-from .anomaly_eval import evaluate
-from .options import NEW_DIRECTORY, data_dir_option, json_option, whole
+from .console import make_report
+from .options import (
+    NEW_DIRECTORY,
+    RUN,
+    data_dir_option,
+    field_option,
+    json_option,
+    report_options,
+    scoring_options,
+    trust_option,
+    whole,
+)
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -28,8 +43,7 @@ def command() -> None:
 @data_dir_option
 @click.option("--hold-out", "held_out", metavar="CLASS", required=True, help="The anomalous class, by name or label.")
 @click.option("--min-count", type=whole(), default=3, help="Rarer words become <unk>.")
-@click.option("--max-length", type=whole(), default=40,
-              help="Longer sentences, in words, are left out.")  # fmt: skip
+@click.option("--max-length", type=whole(), default=40, help="Longer sentences, in words, are left out.")
 @click.option("-o", "--output", type=NEW_DIRECTORY, required=True, metavar="DIR",
               help="The new corpus directory; must not exist, or be empty.")  # fmt: skip
 @json_option
@@ -54,4 +68,37 @@ def prepare(
     return print_note(f"{output}: without {held_out}: {text} {max_length} words")
 
 
-command.add_command(evaluate)
+@command.command("eval")
+@click.argument("corpus")
+@data_dir_option
+@click.option("--run", "runs", type=RUN, multiple=True,
+              help="A run trained on the normal text; repeatable. "
+              "One without a learned prior is a baseline.")  # fmt: skip
+@trust_option
+@click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "
+              "repeatable. anomalies.txt in CORPUS takes part anyway.")  # fmt: skip
+@field_option(AnomalySettings, "swaps", "--swap", metavar="SHARE",
+              help="Normal sentences with this share of their words permuted; repeatable.")  # fmt: skip
+@field_option(AnomalySettings, "replacements", "--replace", metavar="SHARE",
+              help="… with this share of their words replaced by unigram draws; repeatable.")  # fmt: skip
+@field_option(AnomalySettings, "split", help="Normal sentences.")
+@field_option(AnomalySettings, "n", "-n", help="Sentences of each kind at most, a seeded choice.  [default: all]")
+@scoring_options(AnomalySettings)
+@field_option(AnomalySettings, "rare_words", metavar="N",
+              help="How many words <unk> stands for; scores where each <unk> costs log N nats more stand beside "
+              "the plain ones.  [default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
+@field_option(AnomalySettings, "resamples", help="Of the bootstrap.")
+@report_options("anomaly-CORPUS.json in the first run's eval/")
+def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | None, **settings: Any) -> None:
+    """Area under the ROC and the precision-recall curve of every score, with intervals, on CORPUS's test text.
+
+    CORPUS is what `anomaly prepare` made, or any: its test sentences are normal. Anomalies are positive; nothing is
+    fitted to them. Baselines that need no run stand in the same table: length, unknown words, and an n-gram model of
+    the training text. Each run with a learned prior is compared with each baseline, on the same resampled sentences.
+    """
+    if not (runs or output):
+        raise InputError("without a --run the report has no place of its own; say where with -o FILE")
+    found = find_corpus(corpus, data_dir=settings["data_dir"])
+    taking_part = [Run.find(run) for run in runs]
+    work = partial(compute, found, taking_part, AnomalySettings(**settings))
+    make_report(work, taking_part[0] if runs else None, f"anomaly-{found.name}", output, as_json=as_json)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from lebm_text.experiments.comparing import Difference, compare
-from lebm_text.reports.base import new_table
+from lebm_text.reports.base import format_interval, new_table
 
 from .console import show_table
 from .options import json_option
@@ -47,6 +47,6 @@ def _cells(each: Difference) -> tuple[str, ...]:
     if each.interval is None or each.values[1] is None:
         return "", "", "", "", f"not comparable: {each.why}"
     low, high = each.interval.low, each.interval.high
-    span = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    span = "" if low is None or high is None else format_interval(low, high, 3)
     verdict = "differs" if each.is_beyond else "within its interval"
     return f"{each.values[1]:.2f}", f"{each.interval.value:.3f}", span, each.rule, verdict

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lebm_text.reports.curves import compute, draw
+from lebm_text.reports.drawing import check_picture
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 
@@ -22,5 +23,6 @@ __all__ = ["command"]
 def command(runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
     check_writable(output)
+    check_picture(output)
     draw(compute([Run(run) for run in runs]), output)
     print_note(f"wrote {output}")

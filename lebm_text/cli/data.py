@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lebm_text.text.corpora import describe_registered, fetch_registered
+from lebm_text.errors import InputError
+from lebm_text.text.corpora import compare_registered, describe_registered, fetch_registered
+from lebm_text.text.importing import import_text
 from lebm_text.text.registry import REGISTRY
 
-from .console import show_rows
-from .data_check import check
-from .data_import import import_
-from .options import data_dir_option, json_option
+from .console import print_message, progress, show_rows, show_sources
+from .options import NEW_DIRECTORY, data_dir_option, json_option, text_column_option, verbose_option
 from .streams import print_text
+
+__all__ = ["command"]
+
+_SIZE = "Of a text that names no such split: how many sentences, a number or a share."
 
 command = click.Group("data", no_args_is_help=False, help="List, fetch, make and check text corpora.")
 
@@ -27,8 +32,10 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
     found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
         return print_text(json.dumps(found, indent=1))
-    counts = (row["problem"] or "/".join(map(str, row["n_sentences"].values())) for row in found)
-    rows = ((row["name"], row["found"] or "not found", n, row["licence"]) for row, n in zip(found, counts, strict=True))
+    rows = []
+    for each in found:
+        counts = each["problem"] or "/".join(map(str, each["n_sentences"].values()))
+        rows.append((each["name"], each["found"] or "not found", counts, each["licence"]))
     return show_rows(("name", "found", "sentences (train/valid/test)", "licence"), rows)
 
 
@@ -41,5 +48,53 @@ def fetch(name: str, force: bool) -> None:
     print_text(f"{name} is {'already' if was_there else 'now'} in {directory}")
 
 
-command.add_command(import_)
-command.add_command(check)
+@command.command("import")
+@click.argument("source", metavar="SRC")
+@text_column_option
+@click.option("--label-column", metavar="NAME", help="Also keep this field, as the labels of the sentences.")
+@click.option("--valid", metavar="SIZE", default="5%", help=_SIZE)
+@click.option("--test", metavar="SIZE", default="5%", help=_SIZE)
+@click.option("--tokenize", is_flag=True, help="Set punctuation apart from words.")
+@click.option("--lowercase", is_flag=True, help="Make all letters lower-case.")
+@click.option("-o", "--output", metavar="DIR", type=NEW_DIRECTORY, required=True, help="The new directory.")
+@click.option("--overwrite", is_flag=True, help="Replace another import in DIR.")
+@json_option
+def import_(source: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Make a corpus of the text SRC, which `lebm-text train DIR` trains on.
+
+    SRC is a file (.txt, .jsonl, .json, .csv, .tsv, .parquet, .arrow; also with .gz), a directory of such files, or
+    hf:user/dataset[:config]. A row is a sentence. Splits that SRC names, as by train.csv, are kept; else they are taken
+    by a hash of the sentence, so that equal sentences stand in one split. The same call again does nothing.
+    """
+    with progress(quiet=as_json) as on_progress:
+        made = import_text(source, output, **options, on_progress=on_progress)
+    if as_json:
+        return print_text(json.dumps({**made.record, "directory": str(made.directory), "was_there": made.was_there}))
+    for notice in made.notices():
+        print_message("notice", notice)
+    return print_text(made.describe())
+
+
+@command.command("check")
+@click.argument("name")
+@data_dir_option
+@json_option
+@verbose_option
+def check(name: str, data_dir: Path | None, as_json: bool) -> None:
+    """Compare the corpus NAME, as found on this machine, with the registry.
+
+    Exit code 0 if all that the registry knows agrees, else 2. A directory of one's own is read, counted and hashed.
+    """
+    found = compare_registered(name, data_dir=data_dir)
+    splits = [(Path(each["path"]).name, each) for each in found["splits"].values()]
+    if as_json:
+        print_text(json.dumps(found, indent=1))
+    else:
+        show_rows(
+            ("file", "sentences", "words"), ((name, each["n_sentences"], each["n_words"]) for name, each in splits)
+        )
+        show_sources(f"sha256 {name}: {each['sha256']}" for name, each in splits)
+        verdicts = {None: "not in the registry: nothing to compare with", True: "agrees with the registry"}
+        print_text(verdicts.get(found["identical"], "differs from the registry"))
+    if found["differences"]:
+        raise InputError(f"{name} differs from the registry: {'; '.join(found['differences'])}")

@@ -12,7 +12,7 @@ from lebm_text.reports.directions import DirectionsSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import DIRECTORY, draws_options, report_options, run_options, split_option, whole
+from .options import DIRECTORY, draws_options, field_option, report_options, run_options
 
 __all__ = ["command"]
 
@@ -23,15 +23,15 @@ __all__ = ["command"]
               help="Directory of train.label and of that of the split, a label a line.  "
               "[default: beside the text]")  # fmt: skip
 @click.option("--positive", metavar="LABEL", help="The label of the attribute.  [default: the later of two]")
-@split_option("valid", "test")
-@click.option("--size", "sizes", type=whole(2), multiple=True,
+@field_option(DirectionsSettings, "split")
+@field_option(DirectionsSettings, "sizes", "--size",
               help="Labelled sentences to learn from; repeatable.  "
               "[default: 10, 100, 1000 as far as there are]")  # fmt: skip
-@click.option("--repeats", type=click.IntRange(1, 1000), default=10, help="Draws of each size.")
-@click.option("--held-out", type=whole(2), default=500, help="Sentences to test on.")
-@click.option("--moved", type=whole(2), default=100, help="Sentences to move.")
-@click.option("--shown", type=whole(0), default=4, help="Of these to show.")
-@draws_options
+@field_option(DirectionsSettings, "repeats", help="Draws of each size.")
+@field_option(DirectionsSettings, "held_out", help="Sentences to test on.")
+@field_option(DirectionsSettings, "moved", help="Sentences to move.")
+@field_option(DirectionsSettings, "shown", help="Of these to show.")
+@draws_options(DirectionsSettings)
 @report_options("directions.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:
     """Find the direction of an attribute, say how well it tells sentences apart, and move sentences along it.

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from lebm_text.errors import InputError
-from lebm_text.reports.drawing import picture_formats, save_picture
+from lebm_text.reports.drawing import check_picture, picture_formats, save_picture
 from lebm_text.reports.frontier import FrontierSettings, compute
 from lebm_text.store import check_writable
 
-from .judging import judge
-from .options import NEW_FILE, guidance_options, judge_options
+from .judging import judge, judge_options
+from .options import NEW_FILE, field_option, guidance_options
 from .streams import print_note
 
 __all__ = ["command"]
@@ -22,10 +21,11 @@ __all__ = ["command"]
 @click.command("evaluate")
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
 @guidance_options
-@click.option("--greedy/--no-greedy", default=True, help="Judge greedy decoding, too.")
-@click.option("--oracle", is_flag=True,
+@field_option(FrontierSettings, "greedy", "--greedy/--no-greedy", help="Judge greedy decoding, too.")
+@field_option(FrontierSettings, "oracle",
               help="Also what a better prior would give: decoded z⁺ of training text, a longer chain.")  # fmt: skip
-@click.option("--fed", is_flag=True, help="Also the Fréchet distance of sentence embeddings, precision and recall.")
+@field_option(FrontierSettings, "fed",
+              help="Also the Fréchet distance of sentence embeddings, precision and recall.")  # fmt: skip
 @click.option("--picture", type=NEW_FILE,
               help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "
               "[default: as the report]")  # fmt: skip
@@ -41,9 +41,7 @@ def command(picture: Path | None, **options: Any) -> None:
     """
     if picture is not None:
         check_writable(picture)
-        if picture_formats() and picture.suffix[1:].lower() not in picture_formats():
-            formats = ", ".join(sorted(picture_formats()))
-            raise InputError(f"cannot draw {picture}: the suffix must be one of {formats}")
+        check_picture(picture)
     report = judge(compute, FrontierSettings, "frontier", **options)
     if report is not None and picture is not None:
         if picture_formats():

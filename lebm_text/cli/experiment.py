@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lebm_text.checks import MAX_SEED
 from lebm_text.config import read_assignments
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import write_table
@@ -18,7 +19,16 @@ from lebm_text.text.corpora import require_known
 
 from .console import command_line, progress
 from .main import stop_on_signals
-from .options import data_dir_option, experiment_options, report_options, use_threads
+from .options import (
+    MINUTES,
+    NEW_DIRECTORY,
+    TEXT,
+    data_dir_option,
+    report_options,
+    trust_option,
+    use_threads,
+    whole,
+)
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -27,7 +37,26 @@ __all__ = ["command"]
 @click.command("experiment")
 @click.argument("name", metavar="NAME|FILE")
 @data_dir_option
-@experiment_options
+@click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own.")
+@click.option("--budget-minutes", type=MINUTES,
+              help="Most minutes of training of a row's run from one seed; a trial has its share.  "
+              "[default: no limit]")  # fmt: skip
+@click.option(
+    "--seed", "seeds", type=click.IntRange(0, MAX_SEED), multiple=True, help="Train from this seed; repeatable."
+)
+@click.option("--row", "rows", metavar="NAME", multiple=True, help="This row alone; repeatable.  [default: all]")
+@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
+              help="Change one setting of all rows, such as their size; may be repeated.")  # fmt: skip
+@click.option("--skip", type=click.Choice(["lstm", "likelihood", "fed"]), multiple=True,
+              help="Leave these judges out; repeatable.")  # fmt: skip
+@click.option("--choices", type=TEXT,
+              help="Take the trials that this tuning.json chose, such as another corpus's, "
+              "and tune nothing.")  # fmt: skip
+@click.option("--jobs", type=whole(), default=1, help="Steps at a time.")
+@trust_option
+@click.option("--out", type=NEW_DIRECTORY, help="Where all goes.  [default: runs/NAME-CORPUS]")
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--table", "table_only", is_flag=True, help="Write the table of what is done, and do nothing.")
 @report_options(threads=True)
 def command(
     *, name: str, data_dir: Path | None, overrides: tuple[str, ...], budget_minutes: float | None, choices: Path | None,
@@ -44,8 +73,10 @@ def command(
     experiment = read_experiment(name).narrowed(**narrowing, settings=read_assignments(overrides))
     taken = None if choices is None else read_choices(choices, experiment.trials)
     root = out or experiment.directory
-    for line in [] if as_json else experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
-        (print_text if plan_only else print_note)(line)
+    if not as_json:
+        print_line = print_text if plan_only else print_note
+        for line in experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
+            print_line(line)
     if plan_only:
         require_known(experiment.corpus, data_dir=data_dir)
         return

@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from lebm_text.reports.embedding import DEFAULT_ENCODER, EmbeddingSettings, compute
+from lebm_text.reports.embedding import EmbeddingSettings, compute
 
-from .judging import judge
-from .options import SAMPLES_REPORT, report_options, sample_options
+from .judging import SAMPLES_REPORT, judge, sample_options
+from .options import field_option, report_options
 
 __all__ = ["command"]
 
 
 @click.command("fed")
 @sample_options(n="at most 3000 of each text", temperatures="1")
-@click.option("-k", type=click.IntRange(1), default=5, help="Nearest neighbours.")
-@click.option("--encoder", default=DEFAULT_ENCODER, metavar="NAME|DIR", help="One of sentence-transformers.")
+@field_option(EmbeddingSettings, "k", "-k", help="Nearest neighbours.")
+@field_option(EmbeddingSettings, "encoder", metavar="NAME|DIR", help="One of sentence-transformers.")
 @report_options(SAMPLES_REPORT)
 def command(**options: Any) -> None:
     """Fréchet distance of sentence embeddings, and their nearest neighbours: what perplexities do not see.

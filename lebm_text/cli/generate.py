@@ -40,7 +40,8 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     if output is not None:
         check_samples_writable(output)
     processes = click.get_current_context().with_resource(joined(device))
-    first, shown = processes.first, output is None and not as_json
+    first = processes.first
+    shown = output is None and not as_json
     with progress(quiet=as_json or not first or (shown and sys.stdout.isatty())) as on_progress:
         show = counter(on_progress, "sentences generated", n)
         generation = found.model(device=device).stream(n, on_progress=show, processes=processes, **decoding)

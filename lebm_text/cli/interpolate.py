@@ -13,7 +13,7 @@ from lebm_text.run import Run
 from lebm_text.text.reading import parse_sentence
 
 from .console import make_report
-from .options import report_options, run_option, seed_option
+from .options import field_option, report_options, run_option, seed_option
 
 __all__ = ["command"]
 
@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @run_option
-@click.option("-n", type=click.IntRange(2, 10_000), default=9, help="Points, ends included.")
+@field_option(InterpolationSettings, "n", "-n", help="Points, ends included.")
 @click.option("--path", type=click.Choice([*PATHS, "both"]), default="both",
               help="Along the line, or along the great circle.")  # fmt: skip
 @seed_option("Of the posterior draws.")

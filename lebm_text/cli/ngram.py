@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lebm_text.errors import InputError
+from lebm_text.reports.base import format_interval
 from lebm_text.store import check_writable, sha256_file
 from lebm_text.text.reading import read_text
 from lm_eval.counts import naming
-from lm_eval.kenlm import check_memory, estimated_positions
-from lm_eval.kneser_ney import KneserNeySettings
-from lm_eval.ngram import train_arpa
+from lm_eval.kenlm import KenlmJudge, check_memory, estimated_positions
+from lm_eval.kneser_ney import MAX_ORDER, MIN_ORDER, KneserNeySettings
+from lm_eval.ngram import BACKENDS, train_arpa
+from lm_eval.perplexity import perplexity
 
-from .ngram_score import score
-from .options import json_option, ngram_options, output_option, text_argument
+from .console import strict_json
+from .options import INPUT, field_option, json_option, output_option, text_argument, whole
 from .streams import print_note, print_text
 
 __all__ = ["command"]
+
+_FIGURES = ("ppl", "ppl_excluding_oov", "ci95", "ci_scope", "nll", "n_sentences", "n_tokens", "n_oov")
+
+
+def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Callback of an option that takes a whole number for each of some things: `0,0,1`."""
+    try:
+        return tuple(int(part) for part in re.findall(r"[^,\s]+", value))
+    except ValueError:
+        raise click.BadParameter(f"wants whole numbers such as 0,0,1, got {value!r}") from None
 
 
 @click.group("ngram", no_args_is_help=False)
@@ -34,7 +49,18 @@ def command() -> None:
 @command.command("train")
 @text_argument("text")
 @output_option("The ARPA file to write.", required=True)
-@ngram_options
+@field_option(KneserNeySettings, "order", type=whole(MIN_ORDER, MAX_ORDER), help="Longest n-gram.")
+@click.option("--prune", default="", show_default=False, callback=_parse_thresholds, metavar="COUNTS",
+              help="Drop n-grams seen at most this often: a number an order, such as 0,0,1; "
+              "the last holds above.")  # fmt: skip
+@field_option(KneserNeySettings, "vocab_pad", type=whole(0),
+              help="Count this many types, <unk> and </s> included, when unseen words share their mass.")  # fmt: skip
+@field_option(KneserNeySettings, "interpolate_unigrams", "--interpolate-unigrams/--no-interpolate-unigrams",
+              help="Share the mass of unseen words among all types, or give it to <unk>.")  # fmt: skip
+@field_option(KneserNeySettings, "fallback", "--fallback/--no-fallback",
+              help="Where the counts allow no discounts take 0.5, 1, 1.5 and say so, or fail.")  # fmt: skip
+@click.option("--ngram-backend", type=click.Choice(BACKENDS), default=BACKENDS[0],
+              help="Estimate here, or with KenLM's lmplz from PATH (for texts larger than memory).")  # fmt: skip
 @json_option
 def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngram_backend: str, **more: Any) -> None:
     """Estimate a model of TEXT, one sentence a line, and write it as an ARPA file.
@@ -48,13 +74,46 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
     read = read_text(text, text_column)
     with naming(read.name):
         fallback_orders = train_arpa(read.lines, chosen, output, backend=ngram_backend)
-    for n in [] if as_json else fallback_orders:
+    if as_json:
+        sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
+        report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
+        return print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
+    for n in fallback_orders:
         print_note(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5")
-    if not as_json:
-        return print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
-    sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
-    report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
-    return print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
+    return print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
 
 
-command.add_command(score)
+@command.command("score")
+@click.argument("model", type=INPUT)
+@text_argument("text")
+@click.option("--per-sentence", is_flag=True, help="A line a sentence: nats, tokens, unknown words, tab between.")
+@json_option
+def score(model: Path, text: Path, text_column: str | None, per_sentence: bool, as_json: bool) -> None:
+    """Perplexity of TEXT, one sentence a line, under MODEL, an ARPA file or a kenlm binary.
+
+    Tokens are the words and </s>. Unknown words count at the probability of <unk>; the second figure leaves
+    them out. JSON knows no infinity: where MODEL holds the text to be impossible, "infinite" is true and the
+    figures that this concerns are null.
+    """
+    if per_sentence and as_json:
+        raise InputError("--per-sentence prints lines, not JSON; leave out one of the two")
+    read, judge = read_text(text, text_column), KenlmJudge(model)
+    with naming(read.name):
+        scores = judge.score(read.lines)
+        result = perplexity(scores)
+    if per_sentence:
+        for nll, n_tokens, n_oov in zip(scores.nll, scores.n_tokens, scores.n_oov, strict=True):
+            print_text(f"{nll:.6f}\t{n_tokens}\t{n_oov}")
+    elif as_json:
+        report = {name: getattr(result, name) for name in _FIGURES}
+        report |= {"infinite": not math.isfinite(result.ppl), "order": judge.order}
+        report["sha256"] = {"text": read.sha256, "model": judge.sha256}
+        print_text(json.dumps(strict_json(report), allow_nan=False))
+    else:
+        excluding = "none" if result.ppl_excluding_oov is None else f"{result.ppl_excluding_oov:.4f}"
+        print_text(
+            f"perplexity       {result.ppl:.4f}  (95 % over sentences: {format_interval(*result.ci95)})\n"
+            f"without unknown  {excluding}\n"
+            f"tokens           {result.n_tokens:,} in {result.n_sentences:,} sentences, </s> counted\n"
+            f"unknown words    {result.n_oov:,}"
+        )

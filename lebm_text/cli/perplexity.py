@@ -9,14 +9,22 @@ import click
 
 from lebm_text.reports.perplexity import PerplexitySettings, compute
 
-from .judging import judge
-from .options import metric_options
+from .judging import judge, judge_options
+from .options import all_of, field_option
 
 __all__ = ["fppl", "rppl"]
 
+_options = all_of(
+    judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
+    field_option(
+        PerplexitySettings, "calibrate",
+        help="Also judge texts of known quality: n-gram samples, training text, a repeated block.",
+    ),
+)  # fmt: skip
+
 
 @click.command("fppl")
-@metric_options
+@_options
 def fppl(**options: Any) -> None:
     """Forward perplexity: a judge trained on the real training text reads the samples.
 
@@ -32,7 +40,7 @@ def fppl(**options: Any) -> None:
 
 
 @click.command("rppl")
-@metric_options
+@_options
 def rppl(**options: Any) -> None:
     """Reverse perplexity: a judge trained on the samples reads real held-out text.
 

@@ -11,10 +11,11 @@ import click
 
 from lebm_text.reports.reconstruction import ReconstructionSettings, compute
 from lebm_text.run import Run
+from lebm_text.text.reading import read_records
+from lebm_text.text.sources import STDIN
 
 from .console import progress
 from .options import decoding_options, report_options, run_option, text_argument
-from .sentences import read_sentences
 from .streams import print_text
 
 __all__ = ["command"]
@@ -33,7 +34,7 @@ def command(file: Path | None, text_column: str | None, run: Path | None, as_jso
     --json, each line is an object with "input" and "reconstruction".
     """
     found = Run.find(run)
-    sentences = read_sentences(file, column=text_column)
+    sentences = list(read_records(file or STDIN, text_column))
     with progress(quiet=as_json) as on_progress:
         report = compute(found, sentences, ReconstructionSettings(**settings), on_progress)
     for pair in report.pairs:

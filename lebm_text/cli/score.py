@@ -15,7 +15,7 @@ from lebm_text.text.reading import read_records
 from lebm_text.text.sources import STDIN
 
 from .console import progress
-from .options import INPUT, device_options, output_option, run_option, scoring_options
+from .options import INPUT, device_options, field_option, output_option, run_option, scoring_options
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -24,13 +24,15 @@ __all__ = ["command"]
 @click.command("score")
 @click.argument("file", type=INPUT, default="-")
 @run_option
-@scoring_options
-@click.option("--as-trained", is_flag=True,
+@scoring_options(ScoreSettings)
+@field_option(ScoreSettings, "as_trained",
               help="Give the chain the noise and the weight of the likelihood of training.")  # fmt: skip
 @click.option("--log-z", is_flag=True, help="Estimate log Z of the prior and take it off.")
 @click.option("--bound", is_flag=True, help="Also bound log p(x) from below by AIS, with log Z; slow.")
-@click.option("--ais-steps", type=click.IntRange(2, 1_000_000), help="Of --bound.  [default: 500]")
-@click.option("--ais-chains", type=click.IntRange(1, 4096), help="Of --bound.  [default: 8]")
+@field_option(AISSettings, "n_steps", "--ais-steps", "ais_steps", default=None,
+              help=f"Of --bound.  [default: {AISSettings.n_steps}]")  # fmt: skip
+@field_option(AISSettings, "n_chains", "--ais-chains", "ais_chains", default=None,
+              help=f"Of --bound.  [default: {AISSettings.n_chains}]")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl")
 @output_option("Write here.  [default: standard output]")
 @device_options()

@@ -7,22 +7,51 @@ from typing import Any
 
 import click
 
-from lebm_text.presets import DEFAULT_PRESET, preset
+from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.reports.base import Settings
 from lebm_text.run import Run, runs_directory
+from lebm_text.sections import TrainingConfig
 from lebm_text.text.corpora import require_known
 from lebm_text.text.parts import name_of_source
 from lebm_text.training.tracking import TRACKERS, Tracking
 
 from .console import TrainingConsole, show_log
 from .main import INTERRUPTED, quick_imports
-from .options import training_options, use_threads
+from .options import (
+    MINUTES,
+    NEW_DIRECTORY,
+    data_dir_option,
+    device_options,
+    field_option,
+    json_option,
+    trust_option,
+    use_threads,
+    whole,
+)
 
 __all__ = ["command"]
 
 
 @click.command("train")
 @click.argument("corpus", required=False)
-@training_options
+@data_dir_option
+@click.option("--preset", metavar="NAME",
+              help=f"Configuration to start from: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")  # fmt: skip
+@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
+              help="Change one value of the configuration; may be repeated.")  # fmt: skip
+@click.option("--out", type=NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]")
+@click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+@trust_option
+@click.option("--max-steps", type=whole(), help="Stop after update N, counted from the run's first.")
+@click.option("--max-minutes", type=MINUTES, help="Stop after so many minutes of this call.")
+@field_option(Settings, "seed", default=None, help="Short for --set training.seed=…")
+@device_options(threads=True)
+@field_option(TrainingConfig, "precision", default=None, help="Short for --set training.precision=…")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too.")
+@click.option("--wandb", is_flag=True, help="Tell Weights & Biases, too; offline with WANDB_MODE=offline.")
+@click.option("--mlflow", is_flag=True, help="Tell the MLflow of $MLFLOW_TRACKING_URI, too.")
+@json_option
 def command(
     *, corpus: str | None, out: Path | None, overrides: tuple[str, ...], seed: int | None, precision: str | None,
     n_threads: int | None, as_json: bool, **options: Any,

@@ -12,17 +12,16 @@ from lebm_text.reports.trajectories import TrajectoriesSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import report_options, run_options, seed_option, whole
+from .options import field_option, report_options, run_options, seed_option
 
 __all__ = ["command"]
 
 
 @click.command("trajectories")
 @run_options
-@click.option("-n", type=whole(2, 1_000_000), default=2000, help="Chains.")
-@click.option("--shown", type=whole(0), default=4, help="Chains whose sentences are shown.")
-@click.option("--long", "factor", type=click.IntRange(10, 10_000), default=50,
-              help="How many times longer the long run is.")  # fmt: skip
+@field_option(TrajectoriesSettings, "n", "-n", help="Chains.")
+@field_option(TrajectoriesSettings, "shown", help="Chains whose sentences are shown.")
+@field_option(TrajectoriesSettings, "factor", "--long", help="How many times longer the long run is.")
 @seed_option()
 @report_options("trajectories.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:

@@ -12,15 +12,15 @@ from lebm_text.reports.views import ViewsSettings, compute
 from lebm_text.run import Run
 
 from .console import make_report
-from .options import report_options, run_options, seed_option, split_option, whole
+from .options import field_option, report_options, run_options, seed_option
 
 __all__ = ["command"]
 
 
 @click.command("views")
 @run_options
-@split_option("test", "train", "valid")
-@click.option("-n", type=whole(3, 1_000_000), default=1000, help="Points of each set.")
+@field_option(ViewsSettings, "split")
+@field_option(ViewsSettings, "n", "-n", help="Points of each set.")
 @seed_option()
 @report_options("views.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:

@@ -32,7 +32,7 @@ class DecodeSettings(Checked):
     decode: str = setting("sample", one_of, DECODERS)
     temperature: float = setting(1.0, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)  # towards 0 it becomes greedy
     top_k: int = setting(0, whole, 0)  # 0: no restriction
-    top_p: float = setting(1.0, in_range, MIN_SHARE, 1.0)  # 1: no restriction
+    top_p: float = setting(1.0, in_range, MIN_SHARE, 1)  # 1: no restriction
     beam_size: int = setting(5, whole, 1, 1000)  # of decode="beam"
     # Of decode="beam"; 1 ranks by mean log p per token, 0 by log p.
     length_penalty: float = setting(1.0, in_range, 0.0, _MAX_PENALTY)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lebm_text.checks import Checked, setting, whole
+from lebm_text.checks import Checked, one_of, setting, whole
 from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE, Processes
@@ -62,7 +62,7 @@ class AISSettings(Checked):
 
     n_steps: int = setting(500, whole, 2, MAX_STEPS)
     n_chains: int = setting(8, whole, 1, 4096)
-    start: Literal["prior", "proposal"] = "prior"
+    start: str = setting("prior", one_of, ("prior", "proposal"))
     n_leapfrog: int = setting(1, whole, 1, 1000)
     n_moves: int = setting(100, whole, 1, MAX_STEPS)
 

@@ -28,7 +28,7 @@ from lebm_text.text.corpora import Corpus
 
 from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
-from .base import Interval, Report, need_sklearn, new_table, versions
+from .base import Interval, Report, format_interval, need_sklearn, new_table, versions
 from .drawing import legend, panels
 
 if TYPE_CHECKING:
@@ -288,14 +288,15 @@ def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
     title = f"{contrast.anomalies}: {contrast.n_anomalous:,} anomalies among {contrast.n_normal:,} normal sentences"
     table = new_table(title, "system", "score", "AUROC", "95 %", "AUPRC", "95 %", keys=2)
     for row in contrast.results:
-        areas = f"{row.auroc:.3f}", _interval(row.auroc_ci95), f"{row.auprc:.3f}", _interval(row.auprc_ci95)
-        table.add_row(row.system, _score(row), *areas)
+        auroc = f"{row.auroc:.3f}", format_interval(*row.auroc_ci95, 3)
+        auprc = f"{row.auprc:.3f}", format_interval(*row.auprc_ci95, 3)
+        table.add_row(row.system, _score(row), *auroc, *auprc)
     yield table
     yield f"chance: AUROC 0.5, AUPRC {contrast.share:.3f}"
     headings = ("model", "score", "baseline", "AUROC difference", "95 %", "the model is")
     table = new_table("models against baselines", *headings, keys=3)
     for each in contrast.comparisons:
-        figures = f"{each.auroc_difference:+.3f}", _interval(each.ci95), each.model_is
+        figures = f"{each.auroc_difference:+.3f}", format_interval(*each.ci95, 3), each.model_is
         table.add_row(each.model, _score(each), each.baseline, *figures)
     if contrast.comparisons:
         yield table
@@ -303,7 +304,3 @@ def _contrast_table(contrast: Contrast) -> Iterator[Table | str]:
 
 def _score(row: Row | Comparison) -> str:
     return f"{row.score} per token" if row.per_token else row.score
-
-
-def _interval(ci95: Interval) -> str:
-    return f"[{ci95[0]:.3f}, {ci95[1]:.3f}]"

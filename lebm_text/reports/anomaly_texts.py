@@ -62,9 +62,9 @@ class AnomalySettings(Settings):
 
     anomalous: tuple[str | Path, ...] = ()
     text_column: str | None = None
-    swaps: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1.0)
-    replacements: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1.0)
-    split: str = setting("test", one_of, ("test", "valid"))
+    swaps: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1)
+    replacements: tuple[float, ...] = setting((), each_of, in_range, MIN_SHARE, 1)
+    split: str = setting("test", one_of, ("valid", "test"))
     n: int | None = setting(None, whole, 2)
     n_draws: int = setting(8, whole, 1, MAX_DRAWS)
     n_steps: int | None = setting(None, whole, 1, MAX_STEPS)

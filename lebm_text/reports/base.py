@@ -7,6 +7,7 @@ A report is computed by the `compute` of its module. Its JSON holds its fields u
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ __all__ = [
     "Interval",
     "Report",
     "Settings",
+    "format_interval",
     "need_sklearn",
     "new_table",
     "origin",
@@ -176,6 +178,11 @@ def with_error(value: float | None, error: float | None, digits: int = 3) -> str
     return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
+def format_interval(low: float, high: float, digits: int = 2) -> str:
+    """The ends of an interval, as all tables and lines write them: `1.20 to 1.45`."""
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def need_sklearn(what: str) -> None:
     """Raise InputError if scikit-learn is missing; `what` needs it."""
     try:
@@ -199,7 +206,7 @@ class Settings(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(ABC):
     """A base for the reports; each is one file of `lebm_text.reports`, registered in its `__init__`.
 
     Attributes:
@@ -231,8 +238,7 @@ class Report:
             raise InputError(f"{name} has schema {values['schema']!r} of {cls.kind}; this version reads {cls.schema}")
         try:
             report = from_plain(cls, values)
-            with suppress(NotImplementedError):
-                report.table()  # what it needs is there, such as a row of each figure
+            report.table()  # what it needs is there, such as a row of each figure
         except (InputError, ArithmeticError, LookupError, ValueError) as error:
             what = error if isinstance(error, InputError) else f"its parts do not fit together ({error})"
             raise InputError(f"{name} is damaged: {what}") from None
@@ -257,9 +263,9 @@ class Report:
             for picture in save_pictures(figure, path.with_name(path.stem + ending))
         ]
 
+    @abstractmethod
     def table(self) -> Group:
         """The report for people: rich tables (their titles say what is in them) and lines of text between them."""
-        raise NotImplementedError
 
     def sources(self) -> list[str]:
         """What each figure is and was computed from, a line each: signatures, and sha256 of the inputs."""

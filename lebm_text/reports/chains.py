@@ -26,6 +26,8 @@ from lebm_text.models.priors import base_log_prob
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.samplers.langevin import gradient
 
+from .base import format_interval
+
 __all__ = ["QUANTITIES", "Band", "Chains", "LongRun", "decoding_steps", "describe_long_run", "follow", "long_run"]
 
 Band = tuple[float, float, float]
@@ -139,7 +141,8 @@ def follow(
             chains.bands[name].append((low, median, high))
         if step == n_short and n > 1:  # a long run goes on for a minute
             first, last = (
-                f"{band[1]:.2f} ({band[0]:.2f} to {band[2]:.2f})" for band in chains.bands["neg_energy"][::step]
+                f"{median:.2f} ({format_interval(low, high)})"
+                for low, median, high in chains.bands["neg_energy"][::step]
             )
             logger.info(f"f of {n:,} chains, median (5 % to 95 %): {first} at the start, {last} after {step} steps")
         chains.neg_energy[step] = f.cpu().numpy()

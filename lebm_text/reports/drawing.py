@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
-__all__ = ["hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_formats"]
+__all__ = ["check_picture", "hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_formats"]
 __all__ += ["save_picture", "save_pictures"]
 
 _MOST_INSIDE = 4  # entries of a legend; more of them would lie on the lines
@@ -35,6 +35,13 @@ def picture_formats() -> frozenset[str]:
     except ImportError:
         return frozenset()
     return frozenset(FigureCanvasBase.get_supported_filetypes())
+
+
+def check_picture(path: Path) -> None:
+    """Raise InputError if the suffix of `path` is no format that the installed matplotlib draws."""
+    formats = picture_formats()
+    if formats and path.suffix[1:].lower() not in formats:
+        raise InputError(f"cannot draw {path}: the suffix must be one of {', '.join(sorted(formats))}")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -106,10 +113,8 @@ def save_picture(figure: Figure, path: Path, **options: Any) -> None:
     Raises:
         InputError: there is no such format.
     """
-    suffix = path.suffix[1:].lower()
-    if suffix not in picture_formats():
-        raise InputError(f"cannot draw {path}: the suffix must be one of {', '.join(sorted(picture_formats()))}")
-    atomic_write_bytes(path, _drawn(figure, suffix, options))
+    check_picture(path)
+    atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))
 
 
 def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:

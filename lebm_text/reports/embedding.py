@@ -24,7 +24,7 @@ from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N
 from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
-from .base import Report, new_table, versions
+from .base import Report, format_interval, new_table, versions
 from .drawing import hover, panels
 from .judged import CorpusSplit, Decoded, decoding_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
@@ -80,10 +80,9 @@ class Embedding(Report):
         )
         rows: list[tuple[str, EmbeddingScore]] = [(self._name(row), row) for row in self.results]
         for name, score in [*rows, ("real data (train)", self.real)]:
-            low, high = score.ci95["frechet"]
             near = [f"{getattr(score, figure):.3f}" for figure in _NEIGHBOURS]
             mauve = "" if score.mauve is None else f"{score.mauve:.3f}"
-            table.add_row(name, f"{score.frechet:.1f}", f"{low:.1f} to {high:.1f}", *near, mauve)
+            table.add_row(name, f"{score.frechet:.1f}", format_interval(*score.ci95["frechet"], 1), *near, mauve)
         lines = [
             "FED is the Fréchet distance of sentence embeddings × 1000: near the row of real data is good.",
             f"All rows are of {self.real.n:,} sentences; with fewer the distance grows.",

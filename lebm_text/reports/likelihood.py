@@ -93,7 +93,7 @@ class LikelihoodSettings(Settings):
     n_bracket: int = setting(0, whole, 0)
     partition_steps: int = setting(200, whole, 2, MAX_STEPS)
     partition_chains: int = setting(4096, whole, 2, 1 << 20)
-    split: str = setting("test", one_of, ("test", "valid"))
+    split: str = setting("test", one_of, ("valid", "test"))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
-from .base import Interval, new_table, versions
+from .base import format_interval, new_table, versions
 from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
@@ -73,7 +73,7 @@ class Perplexity(Judged):
                 f"samples{decoding_of(row, self.results)}",
                 judge_of(row, self.results),
                 f"{row.ppl:.2f}",
-                _interval(row.ci95),
+                format_interval(*row.ci95),
                 outside(row.coverage),
                 "none" if row.ppl_excluding_oov is None else f"{row.ppl_excluding_oov:.2f}",
                 f"{row.n_oov:,}",
@@ -81,7 +81,7 @@ class Perplexity(Judged):
                 f"{row.bits_per_byte:.3f}",
             )
         for row in one_each(self.results, "judge", "judge_seed"):
-            figures = f"{row.real_ppl:.2f}", _interval(row.real_ci95), outside(row.real_coverage)
+            figures = f"{row.real_ppl:.2f}", format_interval(*row.real_ci95), outside(row.real_coverage)
             bits = f"{row.real_bits_per_byte:.3f}"
             label = "real data (train → held out)"
             table.add_row(label, judge_of(row, self.results), *figures, "", "", "", bits)
@@ -180,7 +180,3 @@ def _shares(values: Iterable[float]) -> str:
 
 def _lengths(text: SampleSummary) -> str:
     return f"{text.mean_length:.1f} " + "/".join(f"{point:g}" for point in text.length_quantiles)
-
-
-def _interval(bounds: Interval) -> str:
-    return f"{bounds[0]:.2f} to {bounds[1]:.2f}"

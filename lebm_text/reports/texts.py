@@ -60,7 +60,7 @@ class TextSettings(Checked):
         tokenize: samples are raw text, whose words are first separated as those of the corpus are.
     """
 
-    split: str = setting("test", one_of, ("test", "valid"))
+    split: str = setting("test", one_of, ("valid", "test"))
     n: int | None = setting(None, whole, 1)
     temperatures: tuple[float, ...] = setting((), each_of, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)
     seeds: tuple[int, ...] = setting((), each_of, whole, 0, MAX_SEED)

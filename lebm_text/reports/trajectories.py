@@ -21,7 +21,7 @@ from lebm_text.sections import MAX_STEPS, PriorConfig
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
-from .base import Interval, Report, Settings, new_table, origin, with_error
+from .base import Interval, Report, Settings, format_interval, new_table, origin, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
 from .judging import kn5_evaluator
@@ -114,11 +114,11 @@ class Trajectories(Report):
         steps = new_table(f"{self.n_chains:,} chains, median (5 % to 95 %) at each step", "step", *QUANTITIES.values())
         for step in sorted({row.step for row in self.judged} - {self.n_long}):
             bands = (self.bands[name][step] for name in QUANTITIES)
-            steps.add_row(f"{step}", *(_interval(median, (low, high)) for low, median, high in bands))
+            steps.add_row(f"{step}", *(_figure(median, (low, high)) for low, median, high in bands))
         judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL", keys=2)
         for row in self.judged:
-            judged.add_row(f"{row.step:,}", row.decode, *(_interval(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
-        judged.add_row("real text", "", *(_interval(self.real[name].ppl, self.real[name].ci95) for name in self.real))
+            judged.add_row(f"{row.step:,}", row.decode, *(_figure(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
+        judged.add_row("real text", "", *(_figure(self.real[name].ppl, self.real[name].ci95) for name in self.real))
         windows = new_table("f in parts of the long run", "steps", "mean f")
         for part in self.long.windows:
             mean = with_error(part.mean.value, part.mean.standard_error, digits=4)
@@ -244,8 +244,8 @@ def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[
             if after.ci95[1] < before.ci95[0] or before.ci95[1] < after.ci95[0]:
                 change = "falls" if after.ppl < before.ppl else "rises"
             lines.append(
-                f"FPPL (decode={decode}) {change} in {where}: {_interval(before.ppl, before.ci95)} at step {first:,}, "
-                f"{_interval(after.ppl, after.ci95)} at step {last:,}"
+                f"FPPL (decode={decode}) {change} in {where}: {_figure(before.ppl, before.ci95)} at step {first:,}, "
+                f"{_figure(after.ppl, after.ci95)} at step {last:,}"
             )
     return lines
 
@@ -259,8 +259,8 @@ def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str
     return Judged(decode, step, len(sentences), plain(evaluator.fppl(samples)), plain(evaluator.rppl(samples)))
 
 
-def _interval(value: float, interval: Interval | None) -> str:
-    return f"{value:.2f}" + ("" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})")
+def _figure(value: float, interval: Interval | None) -> str:
+    return f"{value:.2f}" + ("" if interval is None else f" ({format_interval(*interval)})")
 
 
 def _draw_band(panel: Axes, steps: Sequence[int], band: Sequence[Band]) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from lebm_text import reports
 from lebm_text.errors import InputError
@@ -31,6 +31,9 @@ class Counted(Report):
     kind: ClassVar[str] = "counted"
 
     n: int
+
+    def table(self) -> Group:
+        return Group(str(self.n))
 
 
 def test_a_file_holds_the_report(tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-import click
 import pytest
 
-from lebm_text.checks import MAX_COUNT, Checked, whole
-from lebm_text.cli import directions, interpolate, likelihood, neighbours, score, trajectories, views
-from lebm_text.cli.anomaly_eval import evaluate as anomaly
+from lebm_text.checks import Checked
 from lebm_text.errors import InputError
 from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.reports.anomaly import AnomalySettings
@@ -79,30 +75,3 @@ def test_what_is_meant_is_taken() -> None:
     assert found.label_dir is not None
     assert found.label_dir.name == "labels"
     assert ScoreSettings(bound=AISSettings(n_chains=1)).bound == AISSettings(n_chains=1)
-
-
-@pytest.mark.parametrize(
-    ("command", "settings"),
-    [
-        (anomaly, AnomalySettings),
-        (directions.command, DirectionsSettings),
-        (interpolate.command, InterpolationSettings),
-        (likelihood.command, LikelihoodSettings),
-        (likelihood.command, AISSettings),
-        (neighbours.command, NeighboursSettings),
-        (score.command, ScoreSettings),
-        (trajectories.command, TrajectoriesSettings),
-        (views.command, ViewsSettings),
-    ],
-)
-def test_the_command_line_refuses_the_same_numbers(command: click.Command, settings: type[Any]) -> None:
-    options = {each.name: each.type for each in command.params if isinstance(each.type, click.IntRange)}
-    checks = {each.name: each.metadata["check"] for each in fields(settings) if each.metadata}
-    both = [name for name in options if name in checks and name != "seed"]
-    assert both
-    for name in both:
-        check, limits, _ = checks[name]
-        check, limits = (limits[0], limits[1:]) if limits and limits[0] is whole else (check, limits)
-        assert check is whole
-        least, most = limits if len(limits) == 2 else (*limits, MAX_COUNT)
-        assert (name, least, most) == (name, options[name].min, options[name].max)
