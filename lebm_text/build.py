@@ -73,13 +73,22 @@ def build_model(
 ) -> LatentModel:
     """Freshly initialised modules on the CPU; `config.training.precision` must be resolved.
 
+    PyTorch's global stream is left as it was. Inside it begins with the training's seed, since a class may leave its
+    parameters as the layers of PyTorch draw them.
+
     Args:
         trust_plugins: import the classes that the configuration names as package.module:Class, if it names any.
 
     Raises:
         InputError: a class that is not to be imported, or is not there, or is no prior, generator or inference.
     """
-    config, sizes = config.with_plugins(trust_plugins=trust_plugins), config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.training.seed)
+        return _build(config.with_plugins(trust_plugins=trust_plugins), vocab_size, bos_id, rng)
+
+
+def _build(config: Config, vocab_size: int, bos_id: int, rng: torch.Generator) -> LatentModel:
+    sizes = config.model
     shared = {
         "latent_dim": sizes.latent_dim,
         "init_range": sizes.init_range,

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lebm_text.checks import hint
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.metrics import read_metrics
@@ -68,15 +69,16 @@ class Run:
         trust_plugins: see `LatentEBM.from_pretrained`.
     """
 
-    def __init__(self, path: str | Path, *, data_dir: Path | None = None, trust_plugins: bool = False) -> None:
-        self.path, self.data_dir, self.trust_plugins = Path(path), data_dir, trust_plugins
+    def __init__(self, path: str | Path, *, data_dir: str | Path | None = None, trust_plugins: bool = False) -> None:
+        self.path, self.trust_plugins = Path(path), trust_plugins
+        self.data_dir = None if data_dir is None else Path(data_dir)
         self.config_file, self.environment_file = self.path / CONFIG, self.path / ENVIRONMENT
         self.weights_file, self.metrics_file = self.path / WEIGHTS, self.path / METRICS
         self.checkpoints, self.tensorboard = self.path / CHECKPOINTS, self.path / TENSORBOARD
         self.notes: list[str] = []
 
     @classmethod
-    def find(cls, path: Path | None, *, data_dir: Path | None = None) -> Run:
+    def find(cls, path: str | Path | None, *, data_dir: Path | None = None) -> Run:
         """The run that was named, here or elsewhere, or the newest one. Raises InputError if that is none."""
         if path is None:
             return cls(newest_run(runs_directory()), data_dir=data_dir)
@@ -234,7 +236,15 @@ class Run:
         return found
 
     def report(self, kind: str) -> Report | None:
-        """The newest report of a kind (see `lebm_text.reports.KINDS`) of the present weights; None without one."""
+        """The newest report of a kind of the present weights; None without one.
+
+        Raises:
+            InputError: a kind that is none of `lebm_text.reports.KINDS`.
+        """
+        from lebm_text.reports import KINDS
+
+        if kind not in KINDS:
+            raise InputError(f"there are no reports of the kind {kind!r}{hint(kind, list(KINDS))}")
         found = {name: each for name, each in self.reports().items() if each.kind == kind}
         directory = self.path / REPORTS
         newest = max(found, key=lambda name: ((directory / f"{name}.json").stat().st_mtime_ns, name), default=None)

@@ -12,10 +12,39 @@ from typing import TYPE_CHECKING, Any
 from lebm_text.errors import InputError
 from lebm_text.store import read_json
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers; each module is imported when it is asked for
+    from . import (
+        anomaly,
+        curves,
+        directions,
+        embedding,
+        frontier,
+        interpolation,
+        likelihood,
+        neighbours,
+        perplexity,
+        reconstruction,
+        trajectories,
+        views,
+    )
     from .base import Report
 
-__all__ = ["KINDS", "load"]
+__all__ = [
+    "KINDS",
+    "anomaly",
+    "curves",
+    "directions",
+    "embedding",
+    "frontier",
+    "interpolation",
+    "likelihood",
+    "load",
+    "neighbours",
+    "perplexity",
+    "reconstruction",
+    "trajectories",
+    "views",
+]
 
 KINDS: dict[str, str] = {
     "anomaly": "Anomaly",
@@ -58,6 +87,10 @@ def _kind_of(values: dict[str, Any]) -> object:
     """Reports of version 0.1.0 say `metric` in place of `kind`, and fppl and rppl in place of perplexity."""
     kind = values.get("kind", values.get("metric"))
     return {"fppl": "perplexity", "rppl": "perplexity"}.get(str(kind), kind)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *KINDS})
 
 
 def __getattr__(name: str) -> Any:

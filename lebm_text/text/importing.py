@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
@@ -33,7 +33,7 @@ from lebm_text.store import (
 )
 
 from .gathering import Gathered, gather
-from .parts import HUB, Columns, Part, find_parts, name_of_source
+from .parts import HUB, Columns, Lines, Part, find_parts, name_of_source
 from .reading import read_lines
 from .registry import SPLITS
 from .tokenisation import raw_tokenisation, rawness
@@ -84,7 +84,7 @@ _REMARKED = {
 
 
 def import_text(
-    source: str | Path,
+    source: str | Path | Iterable[str],
     output: str | Path | None = None,
     *,
     text_column: str | None = None,
@@ -101,6 +101,7 @@ def import_text(
     Args:
         source: a file (.txt, .json, .jsonl, .csv, .tsv, .parquet, .arrow, also with .gz), a directory of such files, or
             `hf:user/dataset[:config]`. Splits that it names are kept; what is missing is taken from its train text.
+            Or sentences: a list, a column of a table; then `output` is needed.
         output: the directory of the corpus; None: one in the cache, whose name depends on the text and the options.
         text_column: of the text; None: `text`, `sentence`, or the only one of strings.
         label_column: of labels, strings or whole numbers; None: none, but those that lie beside a plain text.
@@ -114,18 +115,21 @@ def import_text(
         InputError: no text, or none of a known format; no such column; fewer than three different sentences; shares
             that leave nothing to train on; an `output` that is taken, or lies in the source. Then nothing is written.
     """
-    source = str(source)
+    lines = None if isinstance(source, (str, Path)) else _lines(source, output, text_column or label_column)
+    source = str(source if lines is None else lines.name)
     shares = {"test": _share("test", test), "valid": _share("valid", valid)}
     if all(isinstance(share, float) for share in shares.values()) and sum(shares.values()) >= 1:
         raise InputError(f"valid {valid} and test {test} leave nothing to train on; together they must be below 100%")
-    parts = find_parts(source, Columns(text_column, label_column))
+    parts: list[Part] = [lines] if lines else find_parts(source, Columns(text_column, label_column))
     options: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "valid": str(valid)}
     options |= {"test": str(test), "tokenize": tokenize, "lowercase": lowercase}
     sources = [{"path": part.place, "split": part.split, "sha256": part.sha256} for part in parts]
     identity = [_RULES, options, [(each["split"], each["sha256"]) for each in sources]]  # wherever it lies
     name = name_of_source(source)
     target = cache_entry("imported", name, *identity) / name if output is None else Path(output)
-    if (found := _was_there(target, source, identity, overwrite=overwrite or output is None)) is not None:
+    if lines is None and not source.startswith(HUB):
+        _require_apart(target, source)
+    if (found := _was_there(target, identity, overwrite=overwrite or output is None)) is not None:
         return Imported(target, {**found, "source": source}, True)
     try:
         with resumable_directory(target) as directory:
@@ -151,12 +155,25 @@ def _share(name: str, asked: str | int) -> int | float:
     raise InputError(f"{name} must be a number of sentences or a share such as 5%, both above 0, got {text!r}")
 
 
-def _was_there(target: Path, source: str, identity: list[Any], *, overwrite: bool) -> dict[str, Any] | None:
+def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
+    """Raises InputError for what is no collection of sentences, without a directory to write them to, for a column."""
+    if not isinstance(sentences, Iterable) or isinstance(sentences, (bytes, Mapping)) or hasattr(sentences, "columns"):
+        raise InputError(f"expected a file, a directory or a list of sentences, got {type(sentences).__name__}")
+    if column is not None:
+        raise InputError(f"a list of sentences has no column {column!r}")
+    if output is None:
+        raise InputError("a corpus of a list of sentences needs a directory: import_text(sentences, DIRECTORY)")
+    return Lines(Path(output).resolve().name, list(sentences))
+
+
+def _require_apart(target: Path, source: str) -> None:
+    here, there = target.resolve(), Path(source).resolve()
+    if here == there or there in here.parents or here in there.parents:
+        raise InputError(f"{target} and {source} lie one in the other; choose another directory for the corpus")
+
+
+def _was_there(target: Path, identity: list[Any], *, overwrite: bool) -> dict[str, Any] | None:
     """The record of the same import, if it lies in `target`. Raises InputError if something else does, to be kept."""
-    if not source.startswith(HUB):
-        here, there = target.resolve(), Path(source).resolve()
-        if here == there or there in here.parents or here in there.parents:
-            raise InputError(f"{target} and {source} lie one in the other; choose another directory for the corpus")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     if not (target / RECORD).is_file():

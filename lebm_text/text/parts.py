@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -25,7 +25,7 @@ from .records import FORMATS, choose_column, one_line
 from .sources import ending_of, label_path, raw_records
 from .tables import ENDINGS
 
-__all__ = ["HUB", "Columns", "Part", "find_parts", "is_own_source", "name_of_source"]
+__all__ = ["HUB", "Columns", "Lines", "Part", "find_parts", "is_own_source", "name_of_source"]
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +177,35 @@ class _Table:
                 shown = names[mark] if names and isinstance(mark, int) and mark >= 0 else mark
                 yield _line(text), _line(None if names and shown == -1 else shown)
             on_read(len(texts))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Sentences that a program holds, for a corpus that is called `name`."""
+
+    name: str
+    sentences: Sequence[str]
+    split: None = None
+
+    @property
+    def place(self) -> str:
+        return "sentences of a program"
+
+    @property
+    def size(self) -> int:
+        return len(self.sentences)
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(b"".join(map(_line, self.sentences))).hexdigest()
+
+    def rows(self, on_read: Callable[[int], None]) -> Rows:
+        """No row has a label. Raises InputError for what is no string."""
+        for number, sentence in enumerate(self.sentences, 1):
+            if not isinstance(sentence, str):
+                raise InputError(f"{self.name}: sentences are strings; number {number} is {sentence!r:.60}")
+            yield _line(sentence), b"\n"
+            on_read(1)
 
 
 def _line(value: object) -> bytes:

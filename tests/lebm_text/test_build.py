@@ -224,6 +224,26 @@ class Fixed(Quiet):
         super().__init__(**sizes, bos_id=bos_id, rng=rng, dropout=0.0, init_range=0.1, compute_dtype=torch.float32)
 
 
+class Drawing(Mixture):
+    """Leaves its parameters as a layer of PyTorch draws them."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim)
+        self.means = torch.nn.Parameter(torch.nn.Linear(latent_dim, 3).weight.detach())
+
+
+def test_the_global_stream_is_neither_moved_nor_heard() -> None:
+    config = toy_config({"model": {"prior": f"{__name__}:Drawing"}})
+    means = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        prior = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior
+        assert torch.equal(torch.random.get_rng_state(), before)
+        means.append(next(prior.parameters()))
+    assert torch.equal(*means)
+
+
 def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> None:
     config = toy_config().override([f"model.generator={__name__}:Quiet", "model.n_layers=3"])
     generator = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).generator

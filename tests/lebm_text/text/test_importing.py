@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -110,6 +112,35 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, name: str, write: Ca
         }.items()
     else:
         assert not (tmp_path / "out" / "test.label").exists()
+
+
+def test_sentences_of_a_program_are_those_of_a_file(tmp_path: Path) -> None:
+    """Of a list, and of a column of a table, whose own index is of no account."""
+    _write_txt(tmp_path / "mine.txt")
+    import_text(tmp_path / "mine.txt", tmp_path / "file")
+    made = import_text(SENTENCES, tmp_path / "mine")
+    assert _corpus(tmp_path / "mine") == _corpus(tmp_path / "file")
+    assert made.record["source"] == "mine"
+    assert import_text(dict.fromkeys(SENTENCES).keys(), tmp_path / "mine").was_there
+    assert import_text(["a\nb", *SENTENCES], tmp_path / "broken").record["counts"]["rows"] == 101
+
+
+@pytest.mark.parametrize(
+    ("sentences", "options", "message"),
+    [
+        (SENTENCES, {"output": None}, "needs a directory: import_text(sentences, DIRECTORY)"),
+        ([*SENTENCES, math.nan], {}, "sentences are strings; number 101 is nan"),
+        (SENTENCES, {"text_column": "body"}, "a list of sentences has no column 'body'"),
+        ({"text": SENTENCES}, {}, "expected a file, a directory or a list of sentences, got dict"),
+        (5, {}, "expected a file, a directory or a list of sentences, got int"),
+    ],
+)
+def test_what_is_no_list_of_sentences_is_refused(
+    tmp_path: Path, sentences: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        import_text(sentences, **{"output": tmp_path / "out", **options})
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_splits_depend_on_the_sentences_alone(tmp_path: Path) -> None:
