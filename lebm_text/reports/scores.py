@@ -10,11 +10,13 @@ E_q log p(x|z) + E_q f − KL(q‖p0) − log Z, a lower bound on log p(x). A la
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import islice
 
 import numpy as np
@@ -140,16 +142,18 @@ def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = si
 
 
 def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
-    """Each line as text: jsonl, or tsv, which begins with a line of names. No sentence holds a tab."""
+    """Each line as text: jsonl, or tsv, which begins with a line of names and quotes sentences that hold a quote."""
     for each in scored:
         record = each.to_json()
         if form == "jsonl":
             yield json.dumps(record, ensure_ascii=False) + "\n"
             continue
+        lines = StringIO()
+        writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
         if each.line == 1:
-            yield "\t".join(record) + "\n"
-        values = ("" if value is None else value for value in record.values())
-        yield "\t".join(f"{value:.8g}" if isinstance(value, float) else str(value) for value in values) + "\n"
+            writer.writerow(record)
+        writer.writerow(f"{value:.8g}" if isinstance(value, float) else value for value in record.values())
+        yield lines.getvalue()
 
 
 class Scorer:

@@ -37,6 +37,7 @@ KEPT_FROM = 1 << 20
 
 _VERSION = 2  # of the rules by which cache entries are made
 _BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
+_BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
 
 
@@ -233,7 +234,7 @@ def _parse_line(raw: bytes, name: str, number: int) -> str:
     except UnicodeDecodeError as error:
         raise InputError(
             f"{name}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1}); "
-            "convert the file, for example with iconv -t UTF-8"
+            f"convert the file, for example with iconv -f {'UTF-16' if raw[:2] in _BOMS_16 else 'LATIN1'} -t UTF-8"
         ) from error
     if "\0" in line:
         raise InputError(f"{name}, line {number}: holds a NUL byte; a text file must not (is it UTF-16?)")

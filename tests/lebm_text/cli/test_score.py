@@ -14,6 +14,7 @@ import torch
 from lebm_text.cli.main import main
 from lebm_text.likelihood.estimates import Estimate, LogZ
 from lebm_text.reports import scores
+from lebm_text.text.reading import read_records
 
 from ..tiny import tiny_model
 from .test_main import one_line
@@ -78,6 +79,13 @@ def test_tab_separated_values(run: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert [row[-1] for row in rows] == LINES
     assert rows[4][1] == ""
     assert float(rows[0][1]) > 0
+
+
+def test_tab_separated_values_are_read_back(run: Path) -> None:
+    quoted = ['" the cat', 'a " dog "', "the dog"]
+    Path("text").write_text("".join(f"{line}\n" for line in quoted))
+    assert main(["score", "text", "--format", "tsv", "-o", "scores.tsv"]) == 0
+    assert list(read_records(Path("scores.tsv"), "sentence")) == quoted
 
 
 def test_options_reach_the_chain(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
