@@ -13,7 +13,7 @@ from lebm_text.config import read_assignments
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import write_table
 from lebm_text.experiments.reading import read_experiment
-from lebm_text.experiments.runner import carry_out
+from lebm_text.experiments.runner import Runner
 from lebm_text.experiments.tuning import read_choices
 from lebm_text.text.corpora import require_known
 
@@ -84,7 +84,10 @@ def command(
     failures = []
     if not table_only:
         with stop_on_signals() as stop, progress(quiet=as_json) as show:
-            failures = carry_out(experiment, root, budget_minutes, jobs, taken, data_dir, device, show, stop, n_threads)
+            failures = Runner(
+                experiment, root, budget=budget_minutes, n_jobs=jobs, n_threads=n_threads, data_dir=data_dir,
+                device=device, on_progress=show, should_stop=stop,
+            ).carry_out(taken)  # fmt: skip
     results = write_table(experiment, root, command_line())
     if failures:
         raise InputError(f"{len(failures)} step(s) failed, the last: {failures[-1].step}: {failures[-1].message}")

@@ -18,11 +18,10 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from concurrent.futures import TimeoutError as StillRunning
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, adder, silent
@@ -34,11 +33,11 @@ from lebm_text.threads import default_threads
 from .plan import Experiment, Row
 from .steps import (
     Log,
+    ReportStep,
     Step,
     Training,
     calibrations,
     init_of,
-    perform,
     reports_of,
     require_same,
     run_directory,
@@ -47,7 +46,7 @@ from .steps import (
 )
 from .tuning import Choice, choose, read_tuning
 
-__all__ = ["LOG", "TUNING", "Failure", "Runner", "carry_out"]
+__all__ = ["LOG", "TUNING", "Failure", "Runner"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,37 +74,68 @@ class Runner:
         budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
         n_threads: of each step; none: as OMP_NUM_THREADS says, or its share.
-        corpus: sha256 of its splits: runs on another text are refused. None: not looked at.
+        corpus: sha256 of its splits: runs on another text are refused. None: those of the experiment's corpus.
         on_progress: of the steps, and of what they do where one runs at a time.
         should_stop: asked all the time; trainings save and end.
+        failures: the steps that failed.
     """
 
     experiment: Experiment
     root: Path
+    _: KW_ONLY
     budget: float | None = None
     n_jobs: int = 1
+    n_threads: int | None = None
     data_dir: Path | None = None
     corpus: Mapping[str, str] | None = None
     device: str = "auto"
     on_progress: Progress = silent
     should_stop: Callable[[], bool] = lambda: False
-    n_threads: int | None = None
-    failures: list[Failure] = field(default_factory=list)
-    _pool: _Pool | None = None
-    _broken_off: bool = False
-    _add: Callable[[int], None] = lambda more: None
+    failures: list[Failure] = field(default_factory=list, init=False)
+    _pool: _Pool | None = field(default=None, init=False)
+    _broken_off: bool = field(default=False, init=False)
+    _add: Callable[[int], None] = field(default=lambda more: None, init=False)
 
     def __post_init__(self) -> None:
         self.log = Log(self.root / LOG)
         self.threads = self.n_threads or default_threads(self.n_jobs)
 
-    def carry_out(self, choices: Mapping[str, Choice] | None = None) -> None:
-        """Tune, train and judge all rows; those that start from others after these. `choices`: in place of trials."""
-        chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
-        for rows in self.experiment.generations():
-            if choices is None:
-                chosen |= self.tune(rows)
-            self.train_and_judge(chosen, rows)
+    def carry_out(self, choices: Mapping[str, Choice] | None = None) -> list[Failure]:
+        """Tune, train and judge all rows, as far as it is not done yet; those that start from others after these.
+
+        Args:
+            choices: that are taken, such as another corpus's, in place of trials; see `read_choices`.
+
+        Returns:
+            The steps that failed.
+
+        Raises:
+            InputError: a corpus that there is not, runs of other settings, too many jobs.
+            KeyboardInterrupt: it was to stop, and has stopped.
+        """
+        self._prepare()
+        try:
+            chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
+            for rows in self.experiment.generations():
+                if choices is None:
+                    chosen |= self.tune(rows)
+                self.train_and_judge(chosen, rows)
+        except KeyboardInterrupt:
+            logger.info("stopped; the same command goes on")
+            raise
+        return self.failures
+
+    def _prepare(self) -> None:
+        """Find the corpus, make the directory."""
+        if self.n_jobs > (os.cpu_count() or 1):
+            raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
+        if self.corpus is None:
+            corpus = find_corpus(self.experiment.corpus, data_dir=self.data_dir)
+            self.corpus = {name: split.sha256 for name, split in corpus.splits.items()}
+        if self.root.is_dir() and any(self.root.iterdir()) and not (self.root / LOG).is_file():
+            raise InputError(f"{self.root} is neither empty nor an experiment's; choose another directory (--out)")
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / LOG).touch()
 
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
         """Carry out the trials of rows, or all; returns the number of each row's chosen one. Writes tuning.json.
@@ -144,14 +174,14 @@ class Runner:
             self._take_over_trial(row, chosen, seed)
         self._carry_out("steps of runs", [self.run_steps(row, chosen, seed) for row, seed in runs])
 
-    def trial_steps(self, row: Row, number: int) -> list[Step]:
+    def trial_steps(self, row: Row, number: int) -> tuple[Training, ReportStep]:
         """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
         config, path = self.experiment.trial(row, number), trial_directory(self.root, row, number)
         init = init_of(self.experiment, row, self.root, self.experiment.seeds[0])
         require_same(Run(path), config, self.corpus, init)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
         train = Training(path, self.experiment.corpus, config, budget, self.data_dir, init)
-        return [train, trial_report(self.experiment, path, self.data_dir)]
+        return train, trial_report(self.experiment, path, self.data_dir)
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
         """A row's training from a seed and all its judgements, those of rows `of` it among them.
@@ -180,7 +210,6 @@ class Runner:
         if self.experiment.config(row, chosen, seed) != self.experiment.trial(row, number):
             return
         train, _ = self.trial_steps(row, number)
-        assert isinstance(train, Training)
         if train.init == init_of(self.experiment, row, self.root, seed) and train.is_done(self.log):
             with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.parent) as scratch:
                 copy = shutil.copytree(train.run, Path(scratch, "run"))
@@ -212,8 +241,8 @@ class Runner:
             for step in steps:
                 if self._stops():
                     return
-                if not step.is_done(self.log) and not self._do(step) and isinstance(step, Training):
-                    return  # judgements need the run, but not each other
+                if not step.is_done(self.log) and not self._do(step) and step.is_needed:
+                    return
                 self._add(1)
         except BaseException:
             self._broken_off = True
@@ -227,12 +256,8 @@ class Runner:
         began = time.monotonic()
         status, message = self._call(step)
         seconds = time.monotonic() - began
-        entry: dict[str, Any] = {"step": step.name, "status": status, "seconds": round(seconds, 1)}
-        entry["threads"] = self.threads
-        entry["key"] = step.key() if status == 0 or isinstance(step, Training) else None
-        if isinstance(step, Training):
-            entry["budget"] = step.budget
-        self.log.add(entry)
+        entry = {"step": step.name, "status": status, "seconds": round(seconds, 1), "threads": self.threads}
+        self.log.add(entry | step.entry(status))
         if status:
             self.failures.append(Failure(step.name, status, message))
         logger.info("ended   %s: %s", step.name, f"status {status}: {message}" if status else f"{seconds:.0f} s")
@@ -242,47 +267,6 @@ class Runner:
         if self._pool is None:
             return _outcome(step, self.on_progress, self._stops, self.device)
         return self._pool.call(step, self._stops, self.device)
-
-
-def carry_out(
-    experiment: Experiment,
-    root: Path,
-    budget: float | None = None,
-    n_jobs: int = 1,
-    choices: Mapping[str, Choice] | None = None,
-    data_dir: Path | None = None,
-    device: str = "auto",
-    on_progress: Progress = silent,
-    should_stop: Callable[[], bool] = lambda: False,
-    n_threads: int | None = None,
-) -> list[Failure]:
-    """Do all that an experiment asks for and that is not done yet; see `Runner`.
-
-    Args:
-        choices: that are taken, such as another corpus's, instead of trials; see `read_choices`.
-
-    Returns:
-        The steps that failed.
-
-    Raises:
-        InputError: a corpus that there is not, runs of other settings, too many jobs.
-        KeyboardInterrupt: it was told to stop, and has stopped.
-    """
-    if n_jobs > (os.cpu_count() or 1):
-        raise InputError(f"{n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
-    corpus = find_corpus(experiment.corpus, data_dir=data_dir)
-    text = {name: split.sha256 for name, split in corpus.splits.items()}
-    if root.is_dir() and any(root.iterdir()) and not (root / LOG).is_file():
-        raise InputError(f"{root} is neither empty nor an experiment's; choose another directory (--out)")
-    root.mkdir(parents=True, exist_ok=True)
-    (root / LOG).touch()
-    runner = Runner(experiment, root, budget, n_jobs, data_dir, text, device, on_progress, should_stop, n_threads)
-    try:
-        runner.carry_out(choices)
-    except KeyboardInterrupt:
-        logger.info("stopped; the same command goes on")
-        raise
-    return runner.failures
 
 
 class _Pool:
@@ -350,15 +334,14 @@ def _work(step: Step, device: str) -> Outcome:
 
 def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> Outcome:
     try:
-        perform(step, on_progress, should_stop, device)
+        step.perform(on_progress, should_stop, device)
     except InputError as error:
         return 2, str(error)
     except KeyboardInterrupt:
         return _STOPPED
     except Exception as error:
         return 1, f"{type(error).__name__}: {error}"
-    ended = not isinstance(step, Training) or Run(step.run).progress().get("finished") or not should_stop()
-    return (0, "") if ended else _STOPPED
+    return 0, ""
 
 
 def _numbers(row: Row) -> range:

@@ -11,16 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress
 from lebm_text.reports import frontier, likelihood, perplexity
-from lebm_text.reports.base import Report as AnyReport
-from lebm_text.reports.frontier import FrontierSettings
+from lebm_text.reports.base import Report
 from lebm_text.reports.judging import JudgeSettings
-from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import Run
 from lebm_text.store import sha256_file, sha256_json
 
@@ -29,12 +27,11 @@ from .tuning import seconds_trained
 
 __all__ = [
     "Log",
-    "Report",
+    "ReportStep",
     "Step",
     "Training",
     "calibrations",
     "init_of",
-    "perform",
     "reports_of",
     "require_same",
     "run_directory",
@@ -53,6 +50,8 @@ class Training:
         init: the run whose generator's weights it begins with.
         budget: minutes of training that the run may take over all calls; None: no limit.
     """
+
+    is_needed: ClassVar[bool] = True  # by what follows it
 
     run: Path
     corpus: str
@@ -81,18 +80,51 @@ class Training:
             self.budget is not None and given is not None and bool(given >= self.budget)
         )
 
+    def entry(self, status: int) -> dict[str, Any]:
+        """What the log keeps of how it ended, beside the status."""
+        return {"key": self.key(), "budget": self.budget}
+
+    def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
+        """Train until the end or the budget.
+
+        Raises:
+            KeyboardInterrupt: it was to stop, and wrote a checkpoint.
+        """
+        from lebm_text.training.train import train
+
+        run = Run(self.run)
+        begun = run.config_file.is_file()
+        init = {} if self.init is None else {"training": {"init": str(self.init)}}
+        train(
+            None if begun else self.corpus,
+            out=self.run,
+            config=None if begun else self.config.merge(init),
+            resume=begun,
+            max_minutes=None if self.budget is None else max(self.budget - seconds_trained(run) / 60, 0.01),
+            device=device,
+            data_dir=self.data_dir,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        if should_stop() and not run.progress().get("finished"):
+            raise KeyboardInterrupt
+
 
 @dataclass(frozen=True)
-class Report:
+class ReportStep:
     """Compute a report on a run and keep it.
 
     Attributes:
+        compute: of the report's module.
         output: its file.
         of_corpus: it is not about the run, which leads to the real text alone, as any run does.
         samples: the file of sentences that it is about, if it is not about the run.
     """
 
+    is_needed: ClassVar[bool] = False
+
     run: Path
+    compute: Callable[..., Report]
     settings: ReportSettings
     output: Path
     of_corpus: bool = False
@@ -122,49 +154,33 @@ class Report:
         last = log.last(self.name)
         return last is not None and not last["status"] and last["key"] == self.key()
 
+    def entry(self, status: int) -> dict[str, Any]:
+        """What the log keeps of how it ended, beside the status: of a report that was made its key."""
+        return {"key": None if status else self.key()}
 
-Step: TypeAlias = Training | Report
+    def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
+        """Compute the report and write its file.
+
+        Raises:
+            KeyboardInterrupt: it was to stop.
+        """
+
+        def watch(stage: str, done: int, total: int) -> None:
+            if should_stop():
+                raise KeyboardInterrupt
+            on_progress(stage, done, total)
+
+        run, settings = Run(self.run, data_dir=self.data_dir), replace(self.settings, device=device)
+        if not self.of_corpus:
+            run.require_own(self.output.parent.name)
+        if self.samples is None:
+            report = self.compute(run, settings, watch)
+        else:
+            report = self.compute(self.samples, settings, watch, corpus=run)
+        report.save(self.output)
 
 
-def perform(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
-    """Carry a step out. A training that is told to stop writes a checkpoint; a report stops with KeyboardInterrupt."""
-    if isinstance(step, Training):
-        from lebm_text.training.train import train
-
-        run = Run(step.run)
-        begun = run.config_file.is_file()
-        init = {} if step.init is None else {"training": {"init": str(step.init)}}
-        left = None if step.budget is None else max(step.budget - seconds_trained(run) / 60, 0.01)
-        train(
-            None if begun else step.corpus,
-            out=step.run,
-            config=None if begun else step.config.merge(init),
-            resume=begun,
-            max_minutes=left,
-            device=device,
-            data_dir=step.data_dir,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
-        return
-
-    def watch(stage: str, done: int, total: int) -> None:
-        if should_stop():
-            raise KeyboardInterrupt
-        on_progress(stage, done, total)
-
-    run, settings = Run(step.run, data_dir=step.data_dir), replace(step.settings, device=device)
-    source = step.samples or run
-    if not step.of_corpus:
-        run.require_own(step.output.parent.name)
-    report: AnyReport
-    if isinstance(settings, FrontierSettings):
-        report = frontier.compute(source, settings, watch, corpus=run)
-    elif isinstance(settings, PerplexitySettings):
-        report = perplexity.compute(source, settings, watch, corpus=run)
-    else:
-        report = likelihood.compute(run, settings, watch)
-    report.save(step.output)
+Step: TypeAlias = Training | ReportStep
 
 
 class Log:
@@ -214,26 +230,39 @@ def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | N
     return None if start is None else run_directory(root, start, seed)
 
 
-def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> Report:
+def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> ReportStep:
     """Judge a trial on validation text."""
-    return Report(run, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir)
+    return ReportStep(
+        run, frontier.compute, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir
+    )
 
 
-def reports_of(experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None) -> list[Report]:
+_COMPUTE: dict[str, Callable[..., Report]] = {
+    "frontier": frontier.compute,
+    "lstm": frontier.compute,
+    "likelihood": likelihood.compute,
+}
+
+
+def reports_of(
+    experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None
+) -> list[ReportStep]:
     """Judge a row's run, or its samples, on held-out text, the cheapest first."""
     run = run_directory(root, experiment.source(row), seed)
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
     return [
-        Report(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)
+        ReportStep(
+            run, _COMPUTE[name], settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples
+        )
         for name, settings in experiment.report_settings(row, seed).items()
     ]
 
 
-def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[Report]:
+def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
     """Judge texts of known quality, n-gram samples among them: by way of a run's reports, whichever it is."""
     return [
-        Report(run, settings, root / f"{metric}-known.json", True, data_dir)
+        ReportStep(run, perplexity.compute, settings, root / f"{metric}-known.json", True, data_dir)
         for metric, settings in experiment.calibration_settings().items()
     ]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lebm_text.experiments.plan import ConfigChanges, Experiment, Row, RowDecoding, Tuning
-from lebm_text.experiments.runner import Runner
-from lebm_text.experiments.steps import Report, Step, Training
+from lebm_text.experiments.runner import LOG, Runner
+from lebm_text.experiments.steps import ReportStep, Step, Training
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier, FrontierSettings, Point
 from lebm_text.reports.judged import JudgedText
@@ -75,7 +75,9 @@ def started(samples: Path, **changes: Any) -> Experiment:
 def runner(
     root: Path, program: Program, monkeypatch: pytest.MonkeyPatch, asked: Experiment | None = None, **settings: Any
 ) -> Runner:
-    made = Runner(asked or experiment(), root, **settings)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / LOG).touch()
+    made = Runner(asked or experiment(), root, **({"corpus": SHA256} | settings))
     monkeypatch.setattr(made, "_call", program)
     return made
 
@@ -173,7 +175,7 @@ def described(report: Frontier) -> Frontier:
     return replace(report, results=results, meaning=meaning, real_meaning=real)
 
 
-def _report(step: Report) -> Frontier | Perplexity | Likelihood:
+def _report(step: ReportStep) -> Frontier | Perplexity | Likelihood:
     run, settings = step.run, step.settings
     # Figures that differ by run: the second trial of a row, and a lower seed, are better.
     base = 10.0 + ("gaussian" in run.name) * 2.0 + ("seed2" in run.name) - run.name.endswith("-2") * 1.0

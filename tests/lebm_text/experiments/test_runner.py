@@ -15,8 +15,9 @@ from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.plan import Tuning
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner, _Pool
-from lebm_text.experiments.steps import Log, Report, Step, Training
+from lebm_text.experiments.steps import Log, ReportStep, Step, Training
 from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
+from lebm_text.reports import likelihood
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
@@ -31,8 +32,8 @@ def trained(program: Program) -> list[Training]:
     return [step for step in program.steps if isinstance(step, Training)]
 
 
-def judged(program: Program) -> list[Report]:
-    return [step for step in program.steps if isinstance(step, Report)]
+def judged(program: Program) -> list[ReportStep]:
+    return [step for step in program.steps if isinstance(step, ReportStep)]
 
 
 def test_all_trials_come_before_the_runs_and_the_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +246,6 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     choices = read_choices(tmp_path / "one" / "tuning.json", TRIALS)
     program = Program()
     made = runner(tmp_path / "two", program, monkeypatch)
-    made.root.mkdir()
     assert made.adopt(choices) == {"lebm": 2, "lm": 2}
     made.train_and_judge({"lebm": 2, "lm": 2})
     assert not [name for name in program.names if name.startswith("trial")]
@@ -326,7 +326,6 @@ def test_tables_that_are_kept_can_be_chosen_from() -> None:
 def test_a_run_on_another_text_is_refused_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     other = runner(tmp_path, Program(), monkeypatch)
-    other.corpus = SHA256
     other.tune()
     other.corpus = SHA256 | {"train": "4"}
     with pytest.raises(InputError, match="another text of the name toy"):
@@ -427,16 +426,19 @@ def test_a_training_that_had_ended_when_it_was_stopped_is_done(
 ) -> None:
     program = Program()
     program.finished = finished
-    monkeypatch.setattr("lebm_text.experiments.runner.perform", lambda step, *_: program(step))
+    train = "lebm_text.training.train.train"
+    monkeypatch.setattr(train, lambda corpus, *, out, config, **_: program(Training(out, corpus, config)))
     with pytest.raises(KeyboardInterrupt):
-        Runner(experiment(), tmp_path, should_stop=lambda: len(program.steps) == 1).carry_out()
+        Runner(experiment(), tmp_path, corpus=SHA256, should_stop=lambda: len(program.steps) == 1).carry_out()
     (entry,) = Log(tmp_path / "log.jsonl").entries()
     assert (entry["step"], entry["status"]) == (program.steps[0].name, status)
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("")
-    step = Report(Run(tmp_path).path, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json")
+    step = ReportStep(
+        Run(tmp_path).path, likelihood.compute, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json"
+    )
     with _Pool(1, 1) as pool:
         found = pool.call(step, lambda: False, "cpu")
         for worker in active_children():
