@@ -1,19 +1,21 @@
-"""Judge text of any system by forward and reverse perplexity: lists of sentences, or a file, one sentence a line.
+"""Judge text of any system by forward and reverse perplexity: lists of sentences made here, or files of yours.
 
-    python examples/judge_any_text.py [SAMPLES.txt]
+    python examples/judge_any_text.py [SAMPLES.txt REAL.txt]
 
-The real text is made here; with text of your own, give as many samples as there are training sentences.
+One sentence a line. The last tenth of the real text is held out. Give as many samples as training sentences are left.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 from pathlib import Path
 
 from tiny_text import sentences
 
 import lm_eval
+from lebm_text.errors import InputError
+from lebm_text.text.reading import read_text
 
 
 def shuffled(lines: list[str], seed: int) -> list[str]:
@@ -23,10 +25,25 @@ def shuffled(lines: list[str], seed: int) -> list[str]:
 
 
 def main() -> None:
-    train, test = sentences(500, 1), sentences(200, 2)
-    texts = {"same language": sentences(500, 3), "words shuffled": shuffled(sentences(500, 3), 4)}
-    if len(sys.argv) > 1:
-        texts[sys.argv[1]] = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path, metavar="SAMPLES.txt REAL.txt")
+    files = parser.parse_args().files
+    if len(files) not in (0, 2):
+        parser.error("give two files, the samples and the real text, or none")
+    try:
+        if files:
+            judge(*(read_text(path).lines for path in files))
+        else:
+            judge(sentences(500, 3), sentences(550, 1))
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def judge(samples: list[str], real: list[str]) -> None:
+    """Print the perplexities of samples, and of the same with their words shuffled."""
+    held_out = max(1, len(real) // 10)
+    train, test = real[:-held_out], real[-held_out:]
+    texts = {"samples": samples, "words shuffled": shuffled(samples, 4)}
     vocabulary = lm_eval.closed_vocabulary(train)
     print(f"{'text':<20}{'FPPL':>8}{'RPPL':>8}  95 % of RPPL")
     for name, samples in texts.items():

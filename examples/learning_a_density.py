@@ -11,8 +11,8 @@ training does.
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -73,7 +73,13 @@ def learn(
 
 
 def main() -> None:
-    n_updates, rate = (int(sys.argv[1]), float(sys.argv[2])) if len(sys.argv) > 2 else (160, 1e-2)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("updates", nargs="?", type=int, default=160)
+    parser.add_argument("rate", nargs="?", type=float, default=1e-2)
+    given = parser.parse_args()
+    n_updates, rate = given.updates, given.rate
+    if n_updates < 4 or not rate > 0:
+        parser.error(f"there must be at least 4 updates, and a rate above 0, got {n_updates} and {rate:g}")
     reports = range(n_updates // 4, n_updates + 1, n_updates // 4)
     print("step of the chain      updates  K0  KL(data‖p_α)  E_chain[f] − E_p[f]")
     for halve in (False, True):

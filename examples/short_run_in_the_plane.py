@@ -9,7 +9,7 @@ The data are those of `learning_a_density.py`, in place of draws from posteriors
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -17,8 +17,9 @@ from learning_a_density import CENTRES, GRID, LINE, WEIGHTS, WIDTH, divergence, 
 from torch import Tensor
 
 from lebm_text.build import prior_chain
+from lebm_text.errors import InputError
 from lebm_text.models.priors import EBMPrior
-from lebm_text.reports.drawing import panels, save_picture
+from lebm_text.reports.drawing import check_picture, panels, save_picture
 from lebm_text.sections import PriorConfig
 from lebm_text.training.trainer import prior_loss
 
@@ -77,7 +78,17 @@ def draw(columns: list[tuple[str, Tensor, Tensor]], path: Path) -> None:
 
 
 def main() -> None:
-    n_updates = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("updates", nargs="?", type=int, default=10)
+    parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE.png")
+    given = parser.parse_args()
+    if given.updates < 1:
+        parser.error(f"there must be at least one update, got {given.updates}")
+    try:
+        if given.picture is not None:
+            check_picture(given.picture)
+    except InputError as error:
+        parser.error(str(error))
     rng = torch.Generator().manual_seed(5)
     data = draw_data(DRAWN, rng)
     columns = [("data", data, log_mixture(GRID).softmax(0))]
@@ -90,13 +101,13 @@ def main() -> None:
 
     say("data", moments(data))
     for n_steps, step_size in CHAINS:
-        name, prior = f"{n_steps} steps of {step_size}", learn(n_steps, step_size, n_updates)
+        name, prior = f"{n_steps} steps of {step_size}", learn(n_steps, step_size, given.updates)
         ends, density = prior.sample(DRAWN, rng).detach(), density_of(prior)
         say(f"{name}: ends", moments(ends))
         say(f"{name}: exp(f) p0", moments(GRID, density), f"{divergence(prior):.3f}")
         columns.append((name, ends, density))
-    if len(sys.argv) > 2:
-        draw(columns, Path(sys.argv[2]))
+    if given.picture is not None:
+        draw(columns, given.picture)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,44 @@ def test_example(
     assert list(tmp_path.rglob("*.py")) == []
 
 
+def test_files_are_judged_against_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "real.txt").write_text("a b c\nb c a\n" * 50)
+    (tmp_path / "good.txt").write_text("b c a\na b c\n" * 45)
+    _call("judge_any_text", [str(tmp_path / "good.txt"), str(tmp_path / "real.txt")], monkeypatch)
+    _, good, shuffled, _ = capsys.readouterr().out.splitlines()
+    assert float(good.split()[1]) < 1.5 < float(shuffled.split()[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("judge_any_text", ["one.txt"]),
+        ("judge_any_text", ["nowhere.txt", "nowhere.txt"]),
+        ("learning_a_density", ["x"]),
+        ("learning_a_density", ["0", "1e-3"]),
+        ("short_run_in_the_plane", ["0"]),
+        ("short_run_in_the_plane", ["1", "picture.txt"]),
+        ("short_run_in_the_plane", ["1", "picture.png", "2"]),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(
+    name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        _call(name, arguments, monkeypatch)
+    captured = capsys.readouterr()
+    assert (refused.value.code, captured.out) == (2, "")
+    assert "error: " in captured.err
+
+
+def _call(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    importlib.import_module(name).main()
+
+
 def test_an_example_starts_from_anywhere(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
     call = [sys.executable, "-W", "error", str(EXAMPLES / "judge_any_text.py")]
