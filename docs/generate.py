@@ -23,6 +23,7 @@ from lebm_text.checks import MAX_STEP_SIZE, Steps, in_range
 from lebm_text.cli.main import PROGRAM, cli
 from lebm_text.config import Config
 from lebm_text.presets import PRESETS
+from lebm_text.reports.grids import markdown_table
 from lebm_text.sections import INFERENCE
 
 PAGES = Path(__file__).resolve().parent / "reference"
@@ -96,11 +97,6 @@ def _allowed(kind: type, field: Any, hint: Any) -> str:
     return f"{first} {low} to {'below ' if options.get('open_end') else ''}{high}"
 
 
-def _table(*rows: tuple[str, ...]) -> str:
-    lines = ["| " + " | ".join(each.replace("|", r"\|") for each in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
 def settings_tables() -> str:
     """A heading, what the section is for, and a table for each section."""
     parts = []
@@ -112,7 +108,7 @@ def settings_tables() -> str:
         parts += [
             f"## {section}",
             inspect.getdoc(sections.InferenceConfig if len(kinds) > 1 else kinds[0]),
-            _table(*rows),
+            markdown_table(rows[0], rows[1:]),
         ]
     return "\n\n".join(map(str, parts))
 
@@ -123,7 +119,7 @@ def presets_table() -> str:
     for name, (purpose, changes) in PRESETS.items():
         flat = {f"{section}.{key}": value for section, values in changes.items() for key, value in values.items()}
         rows.append((f"`{name}`", purpose, ", ".join(f"`{key}={_short(value)}`" for key, value in flat.items())))
-    return _table(*rows)
+    return markdown_table(rows[0], rows[1:])
 
 
 def _short(value: Any) -> str:

@@ -15,25 +15,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from rich.console import Group
-from rich.table import Table
 
 from lebm_text import __version__
 from lebm_text.presets import preset
 from lebm_text.reports import curves
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.drawing import picture_formats
+from lebm_text.reports.grids import Cell, Grid, number, parts, splits
 from lebm_text.reports.svg import to_svg
 from lebm_text.run import Run
 from lebm_text.store import atomic_write_text
+from lebm_text.templates import read_template
 from lebm_text.training.monitor import Watchdog
-from lebm_text.visible import named, visible
 
 from .repeat import commands, nearest_preset
 
-__all__ = ["Grid", "parts", "render", "splits", "write_page"]
+__all__ = ["render", "write_page"]
 
 _SENTENCES = 20  # read of each sample file
 _PAIRS = 50  # read of each file of reconstructions
@@ -41,24 +39,8 @@ _CHARACTERS = 600  # shown of a sentence
 _BYTES = 4096  # read of a line
 _EPOCHS = 6  # at which samples are shown
 _OF_EPOCH = re.compile(r"epoch-(\d+)\.txt")
-_LONG = 40  # characters of a table's cell from which it may take several lines
 
 T = TypeVar("T")
-
-
-class Cell(NamedTuple):
-    """Of a table; `kind` is a class of the style: number, long, or none."""
-
-    text: str
-    kind: str = ""
-
-
-class Grid(NamedTuple):
-    """A table, row by row."""
-
-    caption: str
-    headings: list[Cell]
-    rows: list[list[Cell]]
 
 
 class Warned(NamedTuple):
@@ -92,17 +74,8 @@ def write_page(run: Run, output: Path) -> list[str]:
 
 def render(run: Run) -> str:
     """The page about a run; what cannot be read is added to `run.notes`. Raises InputError as `write_page` does."""
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value), named),
-    )
-    environment.filters["number"] = _number
-    files = resources.files(__package__)
-    template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
-    style = files.joinpath("page.css").read_text(encoding="utf-8")
+    template = read_template(__package__, "page.html.j2", escape=True, number=number)
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = template.render(style=Markup(style), digest=digest, version=__version__, **_content(run))
     return page.lstrip() + "\n"
@@ -112,13 +85,13 @@ def _content(run: Run) -> dict[str, Any]:
     """What the template shows."""
     config = run.config
     environment = (_attempt(run, lambda: run.environment) if run.environment_file.exists() else None) or {}
-    corpus = _mapping(environment.get("corpus"))
+    corpus = found if isinstance(found := environment.get("corpus"), Mapping) else {}
     metrics = [each for each in map(_figures, _attempt(run, run.metrics) or []) if "epoch" in each]
     trained = _attempt(run, lambda: curves.compute([run])) if metrics else None
     reports = run.reports()
     shown: dict[str, list[Shown]] = {}
-    for number, (name, report) in enumerate(reports.items()):
-        shown.setdefault(report.kind, []).append(_show(run, name, report, f"picture-{number}"))
+    for place, (name, report) in enumerate(reports.items()):
+        shown.setdefault(report.kind, []).append(_show(run, name, report, f"picture-{place}"))
     texts = [(each.path.name, _lines(run, each.path, _SENTENCES), each.record) for each in run.samples()]
     epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
     texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
@@ -172,30 +145,6 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
     return Shown(name, shown, _attempt(run, pictures) or [])
 
 
-def parts(group: Group) -> Iterator[Grid | str]:
-    """The tables and lines of a report."""
-    for part in group.renderables:
-        if isinstance(part, Group):
-            yield from parts(part)
-        elif isinstance(part, Table):
-            kinds = ["number" if column.justify == "right" else "" for column in part.columns]
-            headings = [_cell(column.header, kind) for column, kind in zip(part.columns, kinds, strict=True)]
-            rows = zip(*(column.cells for column in part.columns), strict=True)
-            yield Grid(_plain(part.title or ""), headings, [[*map(_cell, row, kinds)] for row in rows])
-        else:
-            yield _plain(part)
-
-
-def _cell(content: object, kind: str) -> Cell:
-    text = _plain(content)
-    return Cell(text, "long" if len(text) > _LONG else kind)
-
-
-def _plain(content: object) -> str:
-    """Of rich's texts, or of strings, the letters."""
-    return str(getattr(content, "plain", content))
-
-
 def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Rows of FPPL and RPPL."""
     rows = report.get("results")
@@ -217,17 +166,6 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
             place = going_on.pop(sign)
             found[place] = found[place]._replace(ceased=record["step"])
     return found
-
-
-def splits(corpus: Mapping[str, Any]) -> Grid:
-    """The text that the run was trained on, without its paths."""
-    headings = ["split", "sentences", "words", "sha256"]
-    rows = []
-    for name, split in _mapping(corpus.get("splits")).items():
-        values = [_mapping(split).get(key, "") for key in ("n_sentences", "n_words", "sha256")]
-        cells = [Cell(_number(each), "number") if isinstance(each, int) else Cell(str(each)) for each in values]
-        rows.append([Cell(name), *cells])
-    return Grid(f"Text: {corpus.get('name', 'unnamed')}", [Cell(heading) for heading in headings], rows)
 
 
 def _lines(run: Run, path: Path, n: int) -> list[str]:
@@ -265,10 +203,6 @@ def _spread(epochs: Sequence[int]) -> list[int]:
     return [epochs[round(i * (len(epochs) - 1) / max(last, 1))] for i in range(last + 1)]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`, without what is None."""
     found: dict[str, Any] = {}
@@ -283,14 +217,6 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 def _figures(record: Mapping[str, Any]) -> dict[str, float]:
     """What is a finite number in a record."""
     return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
-
-
-def _number(value: float) -> str:
-    """A figure for people: four digits that count, thousands apart; a dash for none."""
-    if not abs(value) <= sys.float_info.max:
-        return "–"
-    whole = value == int(value) or abs(value) >= 1e4
-    return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
 
 
 def _dictionary(caption: str, values: Mapping[str, Any]) -> Grid:

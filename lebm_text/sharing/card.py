@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
-
 from lebm_text import __version__
-from lebm_text.page.page import Grid, parts, splits
 from lebm_text.page.repeat import training_command
 from lebm_text.plugged import PARTS
 from lebm_text.reports.base import Report, sources_of
+from lebm_text.reports.grids import Grid, markdown_table, parts, splits
 from lebm_text.run import Run
+from lebm_text.templates import read_template
 from lebm_text.text import registry
 from lebm_text.text.parts import HUB
-from lebm_text.visible import named, visible
 
 from .hub import LIBRARY
 
@@ -75,37 +72,27 @@ def card(run: Run, repository: str, licence: str) -> str:
         "command": training_command(config, corpus, f"runs/{run.name}", stopped),
         "reports": [_measured(each, run) for each in run.reports().values() if each.kind in FIGURES],
     }
-    environment = Environment(
-        autoescape=False,  # Markdown
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(str(value), named),
-    )
-    template = resources.files(__package__).joinpath("card.md.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(content) + "\n"
+    return read_template(__package__, "card.md.j2", escape=False).render(content) + "\n"
 
 
 def _measured(report: Report, run: Run) -> Measured:
     """Without the place of the run, which is on a machine of somebody."""
-    shown = (_markdown(part) for part in parts(report.table()))
+    shown = [_markdown(part, f"{run.path}/") for part in parts(report.table())]
     signatures = [value for name, value in sources_of(report.to_json()) if not name]
-    return Measured(
-        [part.replace(f"{_text(str(run.path))}/", "") for part in shown if part], [*dict.fromkeys(signatures)]
-    )
+    return Measured([*filter(None, shown)], [*dict.fromkeys(signatures)])
 
 
-def _markdown(part: Grid | str) -> str:
+def _markdown(part: Grid | str, left_out: str = "") -> str:
     """A paragraph, or a table after its caption."""
     if isinstance(part, str):
-        return _text(part)
-    headings = [cell.text for cell in part.headings]
-    rows = [headings, ["---"] * len(headings), *([_text(cell.text) for cell in row] for row in part.rows)]
-    return "\n".join([_text(part.caption), "", *(f"| {' | '.join(row)} |" for row in rows)])
+        return _text(part, left_out)
+    headings, *rows = ([_text(cell.text, left_out) for cell in row] for row in [part.headings, *part.rows])
+    return f"{_text(part.caption, left_out)}\n\n{markdown_table(headings, rows)}"
 
 
-def _text(text: str) -> str:
+def _text(text: str, left_out: str) -> str:
     """A text in which Markdown and HTML find nothing to obey."""
-    for sign in "\\`*_[]|#":
+    text = text.replace(left_out, "")
+    for sign in "\\`*_[]#":  # a bar is one in tables alone
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())

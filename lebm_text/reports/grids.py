@@ -1,0 +1,82 @@
+"""Tables of plain text: what a report's rich tables hold, for the page of a run and for Markdown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Group
+from rich.table import Table
+
+__all__ = ["Cell", "Grid", "markdown_table", "number", "parts", "splits"]
+
+_LONG = 40  # characters of a cell from which it may take several lines
+
+
+class Cell(NamedTuple):
+    """Of a table; `kind` is a class of the style: number, long, or none."""
+
+    text: str
+    kind: str = ""
+
+
+class Grid(NamedTuple):
+    """A table, row by row."""
+
+    caption: str
+    headings: list[Cell]
+    rows: list[list[Cell]]
+
+
+def parts(group: Group) -> Iterator[Grid | str]:
+    """The tables and lines of a report."""
+    for part in group.renderables:
+        if isinstance(part, Group):
+            yield from parts(part)
+        elif isinstance(part, Table):
+            kinds = ["number" if column.justify == "right" else "" for column in part.columns]
+            headings = [_cell(column.header, kind) for column, kind in zip(part.columns, kinds, strict=True)]
+            rows = zip(*(column.cells for column in part.columns), strict=True)
+            yield Grid(_plain(part.title or ""), headings, [[*map(_cell, row, kinds)] for row in rows])
+        else:
+            yield _plain(part)
+
+
+def _cell(content: object, kind: str) -> Cell:
+    text = _plain(content)
+    return Cell(text, "long" if len(text) > _LONG else kind)
+
+
+def _plain(content: object) -> str:
+    """Of rich's texts, or of strings, the letters."""
+    return str(getattr(content, "plain", content))
+
+
+def splits(corpus: Mapping[str, Any]) -> Grid:
+    """The text that the run was trained on, without its paths."""
+    headings = ["split", "sentences", "words", "sha256"]
+    rows = []
+    for name, split in _mapping(corpus.get("splits")).items():
+        values = [_mapping(split).get(key, "") for key in ("n_sentences", "n_words", "sha256")]
+        cells = [Cell(number(each), "number") if isinstance(each, int) else Cell(str(each)) for each in values]
+        rows.append([Cell(name), *cells])
+    return Grid(f"Text: {corpus.get('name', 'unnamed')}", [Cell(heading) for heading in headings], rows)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def number(value: float) -> str:
+    """A figure for people: four digits that count, thousands apart; a dash for none."""
+    if not abs(value) <= sys.float_info.max:
+        return "–"
+    whole = value == int(value) or abs(value) >= 1e4
+    return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; of what cells hold only the bar between cells is escaped."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
