@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "LostProcessError"]
+__all__ = ["InputError", "LostProcessError", "one_line"]
 
 
 class InputError(ValueError):
@@ -14,3 +14,8 @@ class InputError(ValueError):
 
 class LostProcessError(RuntimeError):
     """One of several processes that work together is gone, and the others cannot go on; exit code 1."""
+
+
+def one_line(error: object, most: int | None = None) -> str:
+    """What an exception, or a message, says, on one line of `most` characters; its type if it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lebm_text.checks import hint
 from lebm_text.config import Config
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.metrics import read_metrics
 from lebm_text.plugins import as_recorded
 from lebm_text.store import lock, read_json, sha256_file
@@ -279,8 +279,7 @@ class Run:
 
     def note(self, problem: Exception | str) -> None:
         """Keep in `notes`, in one line and once, what could not be read."""
-        line = " ".join(str(problem).split()) or type(problem).__name__
-        if line not in self.notes:
+        if (line := one_line(problem)) not in self.notes:
             self.notes.append(line)
 
 

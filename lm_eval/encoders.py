@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.store import cache_entry, keep_array, kept_array
 
 __all__ = ["DEFAULT_ENCODER", "Embeddings", "SentenceEncoder", "embed", "load_encoder"]
@@ -82,8 +82,7 @@ class _Transformer:
         try:
             self._model = SentenceTransformer(_weights(name), device=device)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"no sentence encoder {name!r}: {reason}") from None
+            raise InputError(f"no sentence encoder {name!r}: {one_line(error, 200)}") from None
         digest = hashlib.sha256(json.dumps(_reading(self._model), sort_keys=True).encode())
         for key, tensor in sorted(self._model.state_dict().items()):
             digest.update(key.encode())

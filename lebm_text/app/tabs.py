@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.progress import Progress
 from lebm_text.reports.interpolation import PATHS
 
@@ -196,7 +196,7 @@ def _told(call: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return call(*given)
         except (InputError, OSError) as error:
-            return f'<p class="problem" role="alert">{shown(" ".join(str(error).split()))}</p>'
+            return f'<p class="problem" role="alert">{shown(one_line(error))}</p>'
 
     return told
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lebm_text import __version__
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, has_runs, runs_directory
 from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory
 from lebm_text.text.fetching import is_offline
@@ -141,5 +141,5 @@ def _reason(error: Exception) -> str:
         return "the Hub does not accept the token; get another: hf auth login, or HF_TOKEN"
     if status == 403:
         return "the token may not write there: the name is another user's, or the token is for reading only"
-    first = re.sub(r"\s+", " ", str(error.__cause__ or error))[:200] or type(error).__name__
+    first = one_line(error.__cause__ or error, 200)
     return f"the Hub answers: {first}" if status else f"the exchange with the Hub failed: {first}"

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory
 
 from .reading import normalise, read_split
@@ -105,8 +105,7 @@ def datasets_library(name: str) -> Iterator[Any]:
     # What a download can raise is not bounded: libraries of transport, of formats and of the hub, each with
     # exceptions of their own. The cause stays attached for whoever wants the traceback.
     except Exception as error:
-        message = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise InputError(f"{name} cannot be read ({message[:200]})") from error
+        raise InputError(f"{name} cannot be read ({one_line(error.__cause__ or error, 200)})") from error
 
 
 def _texts(table: Any, source: Source) -> Iterator[str]:

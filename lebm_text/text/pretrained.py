@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.store import sha256_file, sha256_json
 
 from .fetching import is_offline
@@ -56,8 +56,7 @@ def needing(package: str, source: str) -> Iterator[None]:
             f"model.generator = hf:{source} needs {error.name or package}: pip install 'lebm-text[hf]'"
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"model.generator = hf:{source} cannot be read: {said[:300]}") from error
+        raise InputError(f"model.generator = hf:{source} cannot be read: {one_line(error, 300)}") from error
 
 
 def decoder_directory(source: str) -> Path:

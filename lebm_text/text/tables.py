@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 
 from .records import choose_column
 
@@ -57,7 +57,7 @@ def _refusing(name: str) -> Iterator[None]:
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"cannot read {name}: damaged ({' '.join(str(error).split())[:100]})") from None
+        raise InputError(f"cannot read {name}: damaged ({one_line(error, 100)})") from None
 
 
 def _parquet(stream: BinaryIO, column: str | None, name: str, numbers: bool) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.store import atomic_write_bytes, fresh_directory
 
 from .encoding import EncodedSentences, pack
@@ -353,7 +353,7 @@ def _explain(message: str, vocab_size: int) -> str:
         return f"vocab_size {vocab_size} is too small: {needs}"
     if "!sentences_.empty()" in message:
         return "the training text is too short for sentencepiece; give more of it, or use the word tokenizer"
-    return f"sentencepiece cannot train with vocab_size {vocab_size}: {' '.join(message.split())}"
+    return f"sentencepiece cannot train with vocab_size {vocab_size}: {one_line(message)}"
 
 
 def learn_tokenizer(split: Split, kind: str, settings: object, learn: Callable[[], Tokenizer]) -> Tokenizer:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.inference import recorded
 from lebm_text.metrics import MetricsLog
 from lebm_text.progress import Progress, silent
@@ -111,7 +111,7 @@ class TrainingLoop:
             self.trainer.load_state(checkpoint.tensors, checkpoint.state["trainer"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             self.metrics.close()
-            raise InputError(f"{checkpoint.path} does not fit this run: {' '.join(str(error).split())[:200]}") from None
+            raise InputError(f"{checkpoint.path} does not fit this run: {one_line(error, 200)}") from None
         self.metrics.truncate_after(self.position.step)
         self.trainer.monitor.averages = Averages(self.position.sums)
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)

@@ -18,7 +18,7 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.training.events import Event
@@ -195,8 +195,7 @@ class Tracking:
                 # Services over a network, each with exceptions of its own.
                 except Exception as error:
                     del self._trackers[name]
-                    message = " ".join(str(error).split()) or type(error).__name__
-                    logger.warning("%s: %s; it is told nothing more, the training goes on", name, message)
+                    logger.warning("%s: %s; it is told nothing more, the training goes on", name, one_line(error))
 
     def _told(self, event: Event) -> Iterator[Callable[[Tracker], None]]:
         """What of an event is told to each tracker."""
