@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lebm_text import __version__
 from lebm_text.errors import InputError
 
-__all__ = ["describe_environment", "resolve_device"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["describe_environment", "resolve_device", "versions"]
 
 # Packages whose version can change what a run computes or reads.
 _PACKAGES = (
@@ -31,6 +32,14 @@ _PACKAGES = (
     "transformers",
     "peft",
 )
+_OF_FIGURES = ("numpy", "torch", "ufal-kenlm", "sacrebleu")  # can change those of any report
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of this program, Python, and the packages that figures depend on; `packages`: further ones."""
+    found = {name: _version(name) for name in (*_OF_FIGURES, *packages)}
+    installed = {name: version for name, version in found.items() if version is not None}
+    return {"lebm-text": __version__, "python": platform.python_version(), **installed}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -39,6 +48,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         InputError: no such device here.
     """
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -61,6 +72,8 @@ def describe_environment(
         precision: fp32 or bf16, as resolved.
         corpus: `Corpus.describe()`.
     """
+    import torch
+
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "lebm_text": __version__,

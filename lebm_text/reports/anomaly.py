@@ -20,6 +20,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lebm_text import __version__
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
@@ -28,7 +29,7 @@ from lebm_text.text.corpora import Corpus
 
 from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
-from .base import Interval, Report, format_interval, need_sklearn, new_table, versions
+from .base import Interval, Report, format_interval, need_sklearn, new_table
 from .drawing import legend, panels
 
 if TYPE_CHECKING:

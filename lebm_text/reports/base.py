@@ -6,12 +6,9 @@ A report is computed by the `compute` of its module. Its JSON holds its fields u
 
 from __future__ import annotations
 
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -23,6 +20,7 @@ from rich.text import Text, TextType
 
 from lebm_text import __version__
 from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, whole
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, is_plain, read_json
 from lebm_text.visible import visible
@@ -45,7 +43,6 @@ __all__ = [
     "new_table",
     "origin",
     "sources_of",
-    "versions",
     "with_error",
 ]
 
@@ -56,16 +53,6 @@ Interval = tuple[float, float]
 """Low and high end."""
 
 _WIDEST = 10_000  # characters
-_PACKAGES = ("numpy", "torch", "ufal-kenlm", "kenlm", "sacrebleu")
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Of this program, Python, and the packages that figures depend on; `packages`: further ones."""
-    found = {"lebm-text": __version__, "python": platform.python_version()}
-    for package in (*_PACKAGES, *packages):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def origin(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group
 
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
-from .base import Report, new_table, versions
+from .base import Report, new_table
 from .drawing import legend, logarithmic, panels, save_picture
 
 if TYPE_CHECKING:

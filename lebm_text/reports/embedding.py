@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import setting, whole
-from lebm_text.environment import resolve_device
+from lebm_text.environment import resolve_device, versions
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.judges import check_judges
@@ -24,7 +24,7 @@ from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N
 from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
-from .base import Report, format_interval, new_table, versions
+from .base import Report, format_interval, new_table
 from .drawing import hover, panels
 from .judged import CorpusSplit, Decoded, decoding_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded

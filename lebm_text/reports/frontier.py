@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -22,7 +23,7 @@ from lm_eval.embedding import EmbeddingScore
 from lm_eval.encoders import SentenceEncoder, load_encoder
 from lm_eval.protocol import METRICS
 
-from .base import Interval, new_table, versions
+from .base import Interval, new_table
 from .drawing import hover, legend, logarithmic, new_figure, save_pictures
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads

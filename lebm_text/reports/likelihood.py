@@ -23,6 +23,7 @@ from torch import Tensor
 from lebm_text import __version__
 from lebm_text.build import build_inference
 from lebm_text.checks import one_of, setting, whole
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.likelihood.diagnostics import (
     MIN_CHAINS,
@@ -57,7 +58,7 @@ from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
 from lebm_text.text.reading import split_words
 
-from .base import Report, Settings, new_table, versions, with_error
+from .base import Report, Settings, new_table, with_error
 from .drawing import legend, panels
 from .posterior import shuffled
 

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import one_of, setting
+from lebm_text.environment import versions
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
@@ -19,7 +20,7 @@ from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
-from .base import format_interval, new_table, versions
+from .base import format_interval, new_table
 from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
