@@ -82,7 +82,6 @@ def find_corpus(
     data_dir: Path | None = None,
     offline: bool = False,
     trust_plugins: bool = True,
-    registry: Mapping[str, CorpusEntry] = REGISTRY,
     on_progress: Progress = silent,
 ) -> Corpus:
     """The corpus of that name, or in that directory, with every file read once: hashed, counted, checked.
@@ -93,8 +92,8 @@ def find_corpus(
     others is asked for its text (see `making`), if `trust_plugins` or an installed package registers it.
     Raises InputError, one line, if nothing is found, a file is missing, or a file is not readable text.
     """
-    location = require_known(name_or_directory, data_dir=data_dir, registry=registry)
-    entry = registry.get(name_or_directory)
+    location = require_known(name_or_directory, data_dir=data_dir)
+    entry = REGISTRY.get(name_or_directory)
     if location is not None:
         if location.origin == "cache" and entry is not None:
             return _open_cached(entry, location.directory, offline=offline)
@@ -109,25 +108,23 @@ def find_corpus(
     return replace(corpus, source=name_or_directory, made_by=plugin.describe())
 
 
-def require_known(
-    name_or_directory: str, *, data_dir: Path | None = None, registry: Mapping[str, CorpusEntry] = REGISTRY
-) -> Location | None:
+def require_known(name_or_directory: str, *, data_dir: Path | None = None) -> Location | None:
     """`locate`, of what `find_corpus` can have: None if that is to be fetched, imported or made.
 
     Raises InputError if it is nothing of that, or what `locate` raises.
     """
     name = name_or_directory
-    location = locate(name, data_dir=data_dir, registry=registry)
-    if location is not None or name in registry or is_own_source(name) or is_made(name):
+    location = locate(name, data_dir=data_dir)
+    if location is not None or name in REGISTRY or is_own_source(name) or is_made(name):
         return location
     if os.path.exists(name):
         raise InputError(f"{name!r} is neither a file nor a directory; write the text to a file first")
     if os.path.basename(name) != name or "." in name:
         raise InputError(f"there is no file or directory {name!r}")
-    close = difflib.get_close_matches(name, registry, n=1)
+    close = difflib.get_close_matches(name, REGISTRY, n=1)
     raise InputError(
         f"no corpus {name!r}{f' (did you mean {close[0]}?)' if close else ''}: give a file of text, a directory with "
-        f"train.txt, valid.txt and test.txt, or one of {', '.join(registry)}"
+        f"train.txt, valid.txt and test.txt, or one of {', '.join(REGISTRY)}"
     )
 
 
@@ -158,9 +155,7 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     return corpus
 
 
-def locate(
-    name_or_directory: str, *, data_dir: Path | None = None, registry: Mapping[str, CorpusEntry] = REGISTRY
-) -> Location | None:
+def locate(name_or_directory: str, *, data_dir: Path | None = None) -> Location | None:
     """Where the corpus lies on this machine; None if it does not. Reads no text and writes nothing.
 
     Raises InputError if `data_dir` is given and is no directory, or if a place holds some of the three
@@ -177,7 +172,7 @@ def locate(
         directory = corpora_directory() / name_or_directory
         if not _missing(directory):
             return Location(directory, "cache")
-    if name_or_directory in registry or not name_or_directory or not (directory := Path(name_or_directory)).is_dir():
+    if name_or_directory in REGISTRY or not name_or_directory or not (directory := Path(name_or_directory)).is_dir():
         return None
     if missing := _missing(directory):
         raise _incomplete(directory, missing)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.text import reading
+from lebm_text.text import corpora, reading
 from lebm_text.text.corpora import find_corpus
 from lebm_text.text.reading import Split
 from lebm_text.text.registry import CorpusEntry, Expected
@@ -53,12 +53,14 @@ def expected() -> dict[str, Expected]:
 
 
 @pytest.fixture
-def registry() -> dict[str, CorpusEntry]:
-    """A registry of the corpus `toy`, which cannot be fetched, and `kjv`, made from packages."""
-    return {
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, CorpusEntry]:
+    """All that is registered: the corpus `toy`, which cannot be fetched, and `kjv`, made from packages."""
+    entries = {
         "toy": CorpusEntry("toy", "A toy", "none", expected()),
         "kjv": CorpusEntry("kjv", "A book", "none", {split: Expected() for split in TEXTS}, package=True),
     }
+    monkeypatch.setattr(corpora, "REGISTRY", entries)
+    return entries
 
 
 @pytest.fixture

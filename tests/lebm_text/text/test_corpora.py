@@ -116,7 +116,7 @@ def test_look_up_order(tmp_path: Path, registry: Registry, monkeypatch: pytest.M
     monkeypatch.setenv("LEBM_TEXT_DATA", str(env))
 
     def found(data_dir: Path | None = None) -> tuple[str, Path]:
-        corpus = find_corpus("toy", data_dir=data_dir, registry=registry)
+        corpus = find_corpus("toy", data_dir=data_dir)
         return corpus.origin, corpus.splits["train"].path.parent
 
     assert found(given) == ("data-dir", given / "toy")
@@ -129,8 +129,8 @@ def test_look_up_order(tmp_path: Path, registry: Registry, monkeypatch: pytest.M
 
 def test_registered_name_wins_over_a_directory_of_that_name(tmp_path: Path, registry: Registry) -> None:
     write_corpus(Path("toy"))
-    assert locate("toy", registry=registry) is None
-    location = locate("./toy", registry=registry)
+    assert locate("toy") is None
+    location = locate("./toy")
     assert location is not None and location.origin == "directory"
 
 
@@ -151,7 +151,7 @@ def test_data_directory_that_is_none_is_said(tmp_path: Path) -> None:
 
 def test_local_copy_that_differs_is_used_with_a_notice(tmp_path: Path, registry: Registry) -> None:
     write_corpus(tmp_path / "data" / "toy", {**TEXTS, "test": b"c c\n"})
-    corpus = find_corpus("toy", data_dir=tmp_path / "data", registry=registry)
+    corpus = find_corpus("toy", data_dir=tmp_path / "data")
     assert list(corpus.splits["test"].sentences()) == ["c c"]
     (notice,) = corpus.notices
     assert "differs from the registry" in notice
@@ -161,7 +161,7 @@ def test_local_copy_that_differs_is_used_with_a_notice(tmp_path: Path, registry:
 
 def test_local_copy_that_agrees_gets_no_notice(tmp_path: Path, registry: Registry) -> None:
     write_corpus(tmp_path / "data" / "toy")
-    assert find_corpus("toy", data_dir=tmp_path / "data", registry=registry).notices == ()
+    assert find_corpus("toy", data_dir=tmp_path / "data").notices == ()
 
 
 def test_nothing_is_written_under_the_data_directory(tmp_path: Path, registry: Registry) -> None:
@@ -172,7 +172,7 @@ def test_nothing_is_written_under_the_data_directory(tmp_path: Path, registry: R
         return sorted((str(p), p.stat().st_mtime_ns) for p in [data_dir, *data_dir.rglob("*")])
 
     before = snapshot()
-    find_corpus("toy", data_dir=data_dir, registry=registry)
+    find_corpus("toy", data_dir=data_dir)
     with pytest.raises(InputError):
         find_corpus("ptb", data_dir=data_dir, offline=True)
     assert snapshot() == before
@@ -206,24 +206,24 @@ def test_cached_copy_that_was_changed_is_refused(registry: Registry) -> None:
     directory = store(registry["toy"], _decoded(), "here")
     (directory / "test.txt").write_bytes(b"c c\n")
     with pytest.raises(InputError, match="changed since it was written; run: lebm-text data fetch toy --force"):
-        find_corpus("toy", registry=registry)
+        find_corpus("toy")
     (directory / "test.txt").write_bytes(b"\xff")
     with pytest.raises(InputError, match="changed since it was written"):
-        find_corpus("toy", registry=registry)
+        find_corpus("toy")
 
 
 def test_copy_that_the_user_put_into_the_cache_is_used_with_a_notice(cache: Path, registry: Registry) -> None:
     directory = write_corpus(cache / "corpora" / "toy", {**TEXTS, "test": b"c c\n"})
-    corpus = find_corpus("toy", registry=registry)
+    corpus = find_corpus("toy")
     assert corpus.origin == "cache" and "differs" in corpus.notices[0]
     (directory / "test.txt").write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"test\.txt, line 1: not UTF-8"):
-        find_corpus("toy", registry=registry)
+        find_corpus("toy")
 
 
 def test_half_a_copy_in_the_cache_does_not_count(cache: Path, registry: Registry) -> None:
     write_corpus(cache / "corpora" / "toy", {"train": TEXTS["train"]})
-    assert locate("toy", registry=registry) is None
+    assert locate("toy") is None
 
 
 def test_store_writes_lines_and_manifest_and_nothing_else(cache: Path, registry: Registry) -> None:
@@ -239,7 +239,7 @@ def test_store_refuses_what_the_registry_does_not_list_and_keeps_the_old_copy(ca
     store(registry["toy"], _decoded(), "here")
     with pytest.raises(InputError, match=r"toy from there is not what.*valid\.txt has 1 sentences.*nothing was kept"):
         store(registry["toy"], {**_decoded(), "valid": ["a b"]}, "there")
-    assert find_corpus("toy", registry=registry).splits["valid"].n_sentences == 2
+    assert find_corpus("toy").splits["valid"].n_sentences == 2
     assert [p.name for p in (cache / "corpora").iterdir()] == ["toy"]
 
 

@@ -79,6 +79,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     served.close()
 
 
+Registry = dict[str, CorpusEntry]
+
+
 def _toy(site: Site, texts: Mapping[str, bytes] = TEXTS) -> CorpusEntry:
     files = {split: (site.text(f"{split}.raw", data),) for split, data in texts.items()}
     return CorpusEntry("toy", "A toy", "none", expected(), (Source("text", files),))
@@ -88,35 +91,37 @@ def _left_in(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "corpora").iterdir())
 
 
-def test_text_arrives_byte_for_byte_and_verified(site: Site, cache: Path) -> None:
-    corpus = find_corpus("toy", registry={"toy": _toy(site)})
+def test_text_arrives_byte_for_byte_and_verified(registry: Registry, site: Site, cache: Path) -> None:
+    registry["toy"] = _toy(site)
+    corpus = find_corpus("toy")
     assert (corpus.origin, corpus.notices) == ("fetched", ())
     for split, data in TEXTS.items():
         assert (cache / "corpora" / "toy" / f"{split}.txt").read_bytes() == data
     assert _left_in(cache) == ["toy"]
 
 
-def test_second_use_comes_from_the_cache_without_the_network(site: Site) -> None:
-    registry = {"toy": _toy(site)}
-    find_corpus("toy", registry=registry)
+def test_second_use_comes_from_the_cache_without_the_network(registry: Registry, site: Site) -> None:
+    registry["toy"] = _toy(site)
+    find_corpus("toy")
     asked = list(site.requests)
     assert asked
-    assert find_corpus("toy", registry=registry).origin == "cache"
-    assert find_corpus("toy", registry=registry, offline=True).origin == "cache"
+    assert find_corpus("toy").origin == "cache"
+    assert find_corpus("toy", offline=True).origin == "cache"
     assert site.requests == asked
 
 
-def test_several_files_of_a_split_are_joined_in_order(site: Site) -> None:
+def test_several_files_of_a_split_are_joined_in_order(registry: Registry, site: Site) -> None:
     files = {
         "train": (site.text("0", b"a\nb\n"), site.text("1", b"c\n")),
         "valid": (site.text("v", b"x\n"),),
         "test": (site.text("t", b"y\n"),),
     }
     entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (Source("text", files),))
-    assert list(find_corpus("toy", registry={"toy": entry}).splits["train"].sentences()) == ["a", "b", "c"]
+    registry["toy"] = entry
+    assert list(find_corpus("toy").splits["train"].sentences()) == ["a", "b", "c"]
 
 
-def test_parquet_columns_are_read_in_order_and_tokenised(site: Site) -> None:
+def test_parquet_columns_are_read_in_order_and_tokenised(registry: Registry, site: Site) -> None:
     files = {
         "train": (site.parquet("a", {"label": ["0", "1"], "h": ["It's B.", None], "p": ["A!", "C\n d"]}),),
         "valid": (site.parquet("b", {"p": ["V"], "h": ["w"]}),),
@@ -124,16 +129,18 @@ def test_parquet_columns_are_read_in_order_and_tokenised(site: Site) -> None:
     }
     source = Source("parquet", files, columns=("p", "h"), n_rows={"train": 2}, tokenise=True, unique=True)
     entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (source,))
-    corpus = find_corpus("toy", registry={"toy": entry})
+    registry["toy"] = entry
+    corpus = find_corpus("toy")
     assert list(corpus.splits["train"].sentences()) == ["a !", "it's b .", "c d"]
     assert list(corpus.splits["test"].sentences()) == ["t"]
 
 
-def test_csv_with_quotes(site: Site) -> None:
+def test_csv_with_quotes(registry: Registry, site: Site) -> None:
     files = {split: (site.text(split, f'mr,ref\n"a, b","Say ""{split}"", now"\n'.encode()),) for split in TEXTS}
     source = Source("csv", files, columns=("ref",), tokenise=True)
     entry = CorpusEntry("toy", "", "", {split: Expected() for split in TEXTS}, (source,))
-    corpus = find_corpus("toy", registry={"toy": entry})
+    registry["toy"] = entry
+    corpus = find_corpus("toy")
     assert list(corpus.splits["valid"].sentences()) == ['say " valid " , now']
 
 
@@ -149,11 +156,11 @@ def test_csv_with_quotes(site: Site) -> None:
     ids=["other-word", "fewer-lines", "not-utf8", "reserved", "empty"],
 )
 def test_wrong_content_is_one_line_and_leaves_nothing(
-    site: Site, cache: Path, split: str, data: bytes, message: str
+    registry: Registry, site: Site, cache: Path, split: str, data: bytes, message: str
 ) -> None:
-    entry = _toy(site, {**TEXTS, split: data})
+    registry["toy"] = _toy(site, {**TEXTS, split: data})
     with pytest.raises(InputError, match=message) as caught:
-        find_corpus("toy", registry={"toy": entry})
+        find_corpus("toy")
     assert "\n" not in str(caught.value) and "toy" in str(caught.value)
     assert "try: lebm-text train kjv" in str(caught.value)
     assert _left_in(cache) == []
@@ -183,11 +190,12 @@ def test_damaged_parquet_is_one_line(site: Site, cache: Path) -> None:
     assert _left_in(cache) == []
 
 
-def test_second_source_is_used_when_the_first_is_gone(site: Site) -> None:
+def test_second_source_is_used_when_the_first_is_gone(registry: Registry, site: Site) -> None:
     good = _toy(site)
     gone = Source("text", {split: (f"{site.url}/gone/{split}",) for split in TEXTS})
     entry = replace(good, sources=(gone, *good.sources))
-    assert find_corpus("toy", registry={"toy": entry}).notices == ()
+    registry["toy"] = entry
+    assert find_corpus("toy").notices == ()
 
 
 def test_no_source_works_names_each(site: Site, cache: Path) -> None:
@@ -307,16 +315,14 @@ def test_other_text_in_the_package_is_refused(monkeypatch: pytest.MonkeyPatch, c
     assert list((cache / "corpora").iterdir()) == []
 
 
-def test_damaged_copy_made_from_packages_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, registry: dict[str, CorpusEntry]
-) -> None:
+def test_damaged_copy_made_from_packages_is_made_again(monkeypatch: pytest.MonkeyPatch, registry: Registry) -> None:
     _fake_bible(monkeypatch, [f"verse {i}" for i in range(40)])
-    first = find_corpus("kjv", registry=registry, offline=True)
+    first = find_corpus("kjv", offline=True)
     assert first.origin == "package"
-    assert find_corpus("kjv", registry=registry).origin == "cache"
+    assert find_corpus("kjv").origin == "cache"
     path = first.splits["train"].path
     path.write_bytes(path.read_bytes()[:7])
-    again = find_corpus("kjv", registry=registry)
+    again = find_corpus("kjv")
     assert again.origin == "package" and again.splits["train"].sha256 == first.splits["train"].sha256
 
 
