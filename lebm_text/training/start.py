@@ -8,7 +8,8 @@ stay as drawn. So it is with what reads z alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,12 +26,24 @@ from lebm_text.processes import Processes
 from lebm_text.run import Run
 from lebm_text.sections import PRETRAINED, PretrainedConfig
 from lebm_text.store import atomic_write_json
+from lebm_text.text.corpora import Corpus
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
 from lebm_text.text.tokenizers import Tokenizer
-from lebm_text.training.data import PreparedText
+from lebm_text.training.checkpoint import Checkpoint
+from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
+from lebm_text.training.labels import labelled
 from lebm_text.weights import load_weights
 
-__all__ = ["Begun", "FirstWeights", "begin_directory", "first_weights", "located", "resolved"]
+__all__ = [
+    "Begun",
+    "FirstWeights",
+    "Start",
+    "begin_directory",
+    "first_weights",
+    "located",
+    "start_new",
+    "start_resumed",
+]
 
 _ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
 _PREFIX = "generator."
@@ -86,6 +99,61 @@ class FirstWeights:
             own[..., :others] = given[..., :others]
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from.
+
+    Attributes:
+        config: of the run, resolved.
+        text: encoded, with its labels.
+        first: weights of another run's generator, if `training.init` names one and there is no checkpoint.
+        checkpoint: that the run goes on from; None: it starts at the first update.
+    """
+
+    config: Config
+    text: PreparedText
+    first: FirstWeights | None
+    checkpoint: Checkpoint | None = None
+
+    def require_alike(self, processes: Processes) -> None:
+        """Processes that differ in what they start from would drift apart without a word."""
+        text, state = self.text, None if self.checkpoint is None else self.checkpoint.state
+        tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
+        weights = [state, None if self.first is None else self.first.sha256]
+        alike = json.dumps([self.config.to_dict(), tokenizer, len(text.train), n_tokens, weights], sort_keys=True)
+        processes.require_same("configuration, text and checkpoint", alike)
+
+
+def start_new(config: Config, device: torch.device, processes: Processes, find: Callable[[], Corpus]) -> Start:
+    """The start of a new run of `config` on the corpus that `find` finds, on one process after the other.
+
+    Raises:
+        InputError: the text cannot be found or encoded, or has not the labels or the weights that `config` asks for.
+    """
+    config = _resolved(config, device)
+    text = processes.first_then_others(lambda: _prepare(find(), config))
+    config, text = labelled(config, text)
+    return Start(config, text, first_weights(config, text.tokenizer))
+
+
+def start_resumed(run: Run, config: Config, checkpoint: Checkpoint | None, processes: Processes) -> Start:
+    """The start of a run with the text, tokenizer, labels and first weights that it began with.
+
+    Raises:
+        InputError: one of them is gone, or is not what it was.
+    """
+    text = processes.first_then_others(lambda: _prepare(run.corpus(), config, run.tokenizer))
+    config, text = labelled(config, text, run.environment.get("labels_sha256"))
+    first = first_weights(config, text.tokenizer, Begun.of(run)) if checkpoint is None else None
+    return Start(config, text, first, checkpoint)
+
+
+def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None) -> PreparedText:
+    pretrained = config.model.generator.removeprefix(PRETRAINED) if config.is_pretrained else None
+    tokenizer = tokenizer or train_tokenizer(corpus, config.text, pretrained)
+    return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
+
+
 def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = None) -> FirstWeights | None:
     """What `config.training.init` names, if that is a run.
 
@@ -117,7 +185,7 @@ def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = No
     return FirstWeights(own, run.config.model.latent_dim, run.path, sha256)
 
 
-def resolved(config: Config, device: torch.device) -> Config:
+def _resolved(config: Config, device: torch.device) -> Config:
     """`config` without what may be open before a run: precision, threads, which files a pretrained decoder has."""
     settings = config.training
     precision = resolve_precision(settings.precision, device)

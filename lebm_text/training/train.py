@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,19 +25,17 @@ from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
 from lebm_text.run import Run, check_free, read_config, replacing
-from lebm_text.sections import PRETRAINED
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.parts import name_of_source
-from lebm_text.text.tokenizers import Tokenizer, closed_vocabulary
+from lebm_text.text.tokenizers import closed_vocabulary
 from lebm_text.threads import cpu_threads
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
-from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
+from lebm_text.training.data import PreparedText
 from lebm_text.training.events import Event, Listener, ignore
-from lebm_text.training.labels import labelled
 from lebm_text.training.loop import Limits, Position, TrainingLoop
-from lebm_text.training.start import Begun, FirstWeights, begin_directory, first_weights, located, resolved
+from lebm_text.training.start import Start, begin_directory, located, start_new, start_resumed
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
 from lebm_text.weights import load_weights, save_weights, weights_metadata
@@ -113,50 +110,42 @@ def train(
     if max_minutes is not None:
         in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
-    run, checkpoint = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume), None
-
-    def checked() -> Config:
-        if not resume:
-            settings = _override(config or preset_of(preset or DEFAULT_PRESET), overrides)
-            settings = settings.with_plugins(trust_plugins=True)
-            check_free(run.path, overwrite=overwrite)
-            return settings
-        _check_unchanged(run, corpus, config or (preset_of(preset) if preset else run.config), overrides)
-        return read_config(run.path, plugged=True, trust_plugins=trust_plugins)
-
+    run = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume)
+    base = config or (preset_of(preset) if preset else None)
     if not resume:
-        checked()
+        settings = _override(base or preset_of(DEFAULT_PRESET), overrides).with_plugins(trust_plugins=True)
+        check_free(run.path, overwrite=overwrite)
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))  # before any change to `out`
         processes.first_then_others(lambda: stack.enter_context(run.locked()) if processes.first else None)
-        settings = checked()  # from here on no other process can take `out`, or go on with what is in it
+        # From here on no other process can take `out`, or go on with what is in it.
+        if resume:
+            _check_unchanged(run, corpus, base or run.config, overrides)
+            settings = read_config(run.path, plugged=True, trust_plugins=trust_plugins)
+        else:
+            check_free(run.path, overwrite=overwrite)
         if settings.training.select == "valid_kn5":
             sample_score = sample_score or _reverse_perplexity()
-        if resume and (checkpoint := _last_checkpoint(run)) and checkpoint.state["progress"].get("finished"):
+        checkpoint = _last_checkpoint(run) if resume else None
+        if checkpoint is not None and checkpoint.state["progress"].get("finished"):
             logger.info("%s is finished (%s updates); nothing to do", run, checkpoint.state["progress"]["step"])
             return run
         place = resolve_device(device)
         if resume:
-            text = processes.first_then_others(lambda: _prepare(run.corpus(), settings, run.tokenizer))
+            start = start_resumed(run, settings, checkpoint, processes)
         else:
-            settings = resolved(settings, place)
-            text = processes.first_then_others(lambda: _prepare(_find(corpus, data_dir, on_progress), settings))
-        settings, text = labelled(settings, text, run.environment.get("labels_sha256") if resume else None)
-        first = None
-        if checkpoint is None:  # which has all weights
-            first = first_weights(settings, text.tokenizer, Begun.of(run) if resume else None)
-        state = None if checkpoint is None else checkpoint.state
-        _require_alike(processes, settings, text, [state, None if first is None else first.sha256])
+            start = start_new(settings, place, processes, lambda: _find(corpus, data_dir, on_progress))
+        start.require_alike(processes)
         begun = None
         if processes.first:
             if not resume:
                 begun = stack.enter_context(replacing(run.path))
-                begin_directory(run, settings, text, place, processes, first)
-            _tell(run, text, checkpoint, resume=resume)
+                begin_directory(run, start.config, start.text, place, processes, start.first)
+            _tell(run, start.text, checkpoint, resume=resume)
         else:
             on_progress, on_event = silent, ignore
-        session = _Session(run, settings, text, place, processes, on_progress, on_event, sample_score, first)
-        session.train(checkpoint, Limits(max_steps, deadline, should_stop), begun)
+        session = _Session(run, start, place, processes, on_progress, on_event, sample_score)
+        session.train(Limits(max_steps, deadline, should_stop), begun)
     return run
 
 
@@ -213,19 +202,6 @@ def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress
     )
 
 
-def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None) -> PreparedText:
-    pretrained = config.model.generator.removeprefix(PRETRAINED) if config.is_pretrained else None
-    tokenizer = tokenizer or train_tokenizer(corpus, config.text, pretrained)
-    return prepare_text(corpus, config.text, tokenizer, config.training.validation_sentences)
-
-
-def _require_alike(processes: Processes, config: Config, text: PreparedText, state: object) -> None:
-    """Processes that differ in what they begin with would drift apart without a word."""
-    tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
-    alike = json.dumps([config.to_dict(), tokenizer, len(text.train), n_tokens, state], sort_keys=True)
-    processes.require_same("configuration, text and checkpoint", alike)
-
-
 def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:
     """Log what is not as one might expect."""
     if not resume:
@@ -244,24 +220,25 @@ class _Session:
     """One call of training: the modules of a run, and the files that they leave in its directory."""
 
     run: Run
-    config: Config
-    text: PreparedText
+    start: Start
     device: torch.device
     processes: Processes
     on_progress: Progress
     on_event: Listener
     sample_score: SampleScore | None
-    first: FirstWeights | None
 
-    def train(self, checkpoint: Checkpoint | None, limits: Limits, begun: Callable[[], None] | None) -> None:
+    def __post_init__(self) -> None:
+        self.config, self.text = self.start.config, self.start.text
+
+    def train(self, limits: Limits, begun: Callable[[], None] | None) -> None:
         """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
         settings = self.config.training
         started = time.monotonic()
         with cpu_threads(settings.n_threads):  # results can depend on their number, so a run keeps it
             rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
             model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
-            if self.first is not None:
-                self.first.give(model.generator)
+            if self.start.first is not None:
+                self.start.first.give(model.generator)
             self.model = model.to(self.device)
             require_figures(self.model, self.config, len(self.text.valid))
             plan = BatchPlan(self.text.train, settings.batch_size, settings.batch_tokens, settings.seed)
@@ -281,7 +258,7 @@ class _Session:
                 on_event=self.on_event,
                 end_of_epoch=self._end_of_epoch,
             )
-            loop.restore(checkpoint)
+            loop.restore(self.start.checkpoint)
             if begun is not None:
                 begun()
             self._announce(loop)
