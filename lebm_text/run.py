@@ -143,7 +143,7 @@ class Run:
         root = self.path.resolve()
         for name in names:
             for path in (self.path / name, *(self.path / name).rglob("*")):
-                if path.is_symlink() and not _target(path).is_relative_to(root):
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
                     raise InputError(f"{path} is a link that leads out of the run; nothing is written there: remove it")
                 if path.exists() and not (path.is_file() or path.is_dir()):
                     raise InputError(f"{path} is neither a file nor a directory; remove it")
@@ -396,11 +396,6 @@ def _move_run(source: Path, target: Path, *, last_first: bool = False) -> None:
         target.mkdir(exist_ok=True)
     for entry in reversed(entries) if last_first else entries:
         entry.rename(target / entry.name)
-
-
-def _target(link: Path) -> Path:
-    """Where a link leads, as far as it can be followed."""
-    return Path(os.path.realpath(link))
 
 
 def _files(directory: Path, pattern: str) -> list[Path]:
