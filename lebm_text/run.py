@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.base import Report
 
-__all__ = ["Run", "SampleText", "check_free", "has_runs", "newest_run", "read_config", "replacing", "runs_directory"]
+__all__ = ["Run", "SampleText", "check_free", "newest_run", "read_config", "replacing", "runs_directory"]
 
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
@@ -306,11 +306,6 @@ def _require_config(directory: Path) -> None:
 def runs_directory() -> Path:
     """Where runs are kept unless a command names a place: $LEBM_TEXT_RUNS, or `runs` here."""
     return Path(os.environ.get("LEBM_TEXT_RUNS") or "runs")
-
-
-def has_runs(directory: Path) -> bool:
-    """Whether there is one in `directory`, with weights or without."""
-    return any(directory.glob(f"*/{CONFIG}"))
 
 
 def newest_run(directory: Path) -> Path:

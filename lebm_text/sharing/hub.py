@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lebm_text import __version__
 from lebm_text.errors import InputError, one_line
-from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, has_runs, runs_directory
+from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, runs_directory
 from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory
 from lebm_text.text.fetching import is_offline
 
@@ -57,7 +57,7 @@ def local_directory(name: str | Path) -> Path:
 
 def run_or_demo(name: Path | None, *, data_dir: Path | None = None) -> Run:
     """`Run.find`, and `DEMO` where no run is named and there is none: with a notice."""
-    if name is None and not has_runs(runs_directory()):
+    if name is None and not any(runs_directory().glob(f"*/{CONFIG}")):
         name = Path(DEMO)
         logger.info("no run in %s; this is %s, the small model that comes with lebm-text", runs_directory(), DEMO)
     return Run.find(name, data_dir=data_dir)
