@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +50,7 @@ def load_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> SentenceEn
 def embed(
     sentences: Sequence[str], encoder: SentenceEncoder, on_done: Callable[[int], None] = lambda _: None
 ) -> Embeddings:
-    """(n, d) embeddings of n sentences, from the cache if they were computed before.
+    """(n, d) embeddings of n sentences, from the cache if they were computed before; equal ones are computed once.
 
     Args:
         on_done: told how many are done.
@@ -58,13 +59,16 @@ def embed(
     if (stored := kept_array(entry)) is not None:
         on_done(len(sentences))
         return stored
-    order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))  # batches of like lengths
-    parts = []
-    for start in range(0, len(order), _AT_ONCE):
-        parts.append(encoder.encode([sentences[row] for row in order[start : start + _AT_ONCE]]))
-        on_done(min(start + _AT_ONCE, len(order)))
-    found = np.empty((len(sentences), parts[0].shape[1]), dtype=np.float32)
-    found[order] = np.concatenate(parts)
+    n_repeated = Counter(sentences)
+    different = sorted(n_repeated, key=len)  # batches of like lengths
+    parts, n_done = [], 0
+    for start in range(0, len(different), _AT_ONCE):
+        some = different[start : start + _AT_ONCE]
+        parts.append(encoder.encode(some))
+        n_done += sum(n_repeated[sentence] for sentence in some)
+        on_done(n_done)
+    rows = {sentence: row for row, sentence in enumerate(different)}
+    found = np.concatenate(parts).astype(np.float32)[[rows[sentence] for sentence in sentences]]
     keep_array(entry, found)
     return found
 

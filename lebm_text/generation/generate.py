@@ -170,10 +170,13 @@ class Generation:
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
         z = self._latents(rows, rng)
+        same = not self._latent_dim and self._decoding.decode != "sample"  # a language model's likeliest is one
         decoded = decode_latents(
-            self._model, self._tokenizer, z, self._decoding,
+            self._model, self._tokenizer, z[:1] if same else z, self._decoding,
             max_length=self._longest, rng=rng, at_once=self._batch_size, guidance=self._guidance,
         )  # fmt: skip
+        if same:
+            decoded = Decoded(decoded.ids * len(z), decoded.truncated * len(z))
         sentences = [self._tokenizer.decode(ids) for ids in decoded.ids]
         return Block(sentences, decoded.ids, decoded.truncated, z.cpu())
 

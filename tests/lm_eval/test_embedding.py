@@ -109,8 +109,8 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)  # the package takes seconds to import
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     encoder, heard = Lengths(), list[int]()
-    real = [f"{'a ' * (i % 7)}{'b' * (i % 11)}" for i in range(300)]
-    samples = [f"{'a ' * (i % 5)}{'b' * (i % 13)}" for i in range(200)]
+    real = [f"{'a ' * (i % 7)}{'b' * (i % 11)} {i}" for i in range(300)]
+    samples = [f"{'a ' * (i % 5)}{'b' * (i % 13)} {i}" for i in range(200)]
     score = fed(samples, real, encoder, n=250, names=("samples(n=200)", "toy-test"), on_done=heard.append)
     assert (score.n, encoder.n_encoded, heard[-1]) == (200, 400, 400)
     assert score.signature == "FED|enc:lengths@1|test:toy-test|samples:samples(n=200)|n:200|k:5|seed:1"

@@ -29,8 +29,12 @@ class Lengths:
 
 def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
-    text = ["aaa", "a", "", "bb"] * 400
-    assert embed(text, Lengths())[:, 0].tolist() == [len(sentence) for sentence in text]
+    text = [*("b" * length for length in range(300)), *["aaa", "a", "", "bb"] * 400]
+    encoder, told = Lengths(), list[int]()
+    assert embed(text, encoder, told.append)[:, 0].tolist() == [len(sentence) for sentence in text]
+    assert encoder.n_encoded == 302  # equal ones once
+    assert told[-1] == len(text)
+    assert told == sorted(told)
 
 
 def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.generation.generate import Block, Generated, Generation, _Rates, signature_of
+from lebm_text.generation.generate import Block, Generated, Generation, _Rates, decode_latents, signature_of
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.random import KeyedRng
 
@@ -45,6 +45,25 @@ def test_output_does_not_depend_on_the_batch_size(settings: DecodeSettings) -> N
         assert other.sentences == whole.sentences
         assert other.truncated == whole.truncated
         assert torch.allclose(other.z, whole.z, atol=1e-5)
+
+
+@pytest.mark.parametrize("decode", ["greedy", "beam"])
+def test_the_one_likeliest_sentence_of_a_language_model_is_decoded_once(
+    decode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def counting(model: Any, tokenizer: Any, z: torch.Tensor, *given: Any, **options: Any) -> Any:
+        rows.append(len(z))
+        return decode_latents(model, tokenizer, z, *given, **options)
+
+    monkeypatch.setattr("lebm_text.generation.generate.decode_latents", counting)
+    found = _generate(9, DecodeSettings(decode), model={"latent_dim": 0})
+    assert rows == [1]
+    assert found.sentences == found.sentences[:1] * 9
+    assert found.truncated == found.truncated[:1] * 9
+    assert found.z.shape == (9, 0)
+    assert found.rates["duplicate"] == 8 / 9
 
 
 def test_more_sentences_begin_with_the_same_ones() -> None:
