@@ -25,7 +25,7 @@ from lebm_text.run import Run
 from lm_eval.embedding import EmbeddingScore
 from lm_eval.intervals import NORMAL975
 
-from .statistics import Interval, mean_interval, normal_interval
+from .statistics import SeedInterval, mean_interval, normal_interval
 
 __all__ = ["Difference", "Estimate", "compare", "read_estimates"]
 
@@ -65,7 +65,7 @@ class Difference:
 
     metric: str
     values: tuple[float, float | None]
-    interval: Interval | None = None
+    interval: SeedInterval | None = None
     is_ratio: bool = False
     rule: str = ""
     why: str = ""
@@ -162,7 +162,7 @@ def _difference(first: Estimate, others: Sequence[Estimate]) -> Difference:
         found, rule = normal_interval(difference, error), "independent"
     if first.is_log:
         low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
-        found = Interval(math.exp(found.value), low, high, found.n)
+        found = SeedInterval(math.exp(found.value), low, high, found.n)
     return Difference(first.metric, values, found, first.is_log, rule)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.reports.drawing import picture_formats
@@ -15,7 +14,7 @@ from lebm_text.store import atomic_write_json, atomic_write_text
 from .plan import Experiment
 from .results import JUDGES, Results, gather
 from .runner import LOG
-from .statistics import GREEDY, METRICS
+from .statistics import GREEDY, METRICS, Comparison, Figures, SeedInterval
 
 __all__ = ["markdown", "write_table"]
 
@@ -42,31 +41,31 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     results = gather(experiment, root)
     atomic_write_json(root / "results.json", results.record())
     atomic_write_text(root / "results.md", markdown(results, command))
-    models = {row["label"]: _curve(row["kn5"]) for row in results.rows.values() if row["kn5"]}
+    models = {
+        row.label: {decoding: (found["fppl"].value, found["rppl"].value) for decoding, found in row.kn5.items()}
+        for row in results.rows.values()
+        if row.kn5
+    }
     if models and picture_formats():
         real = results.real["kn5"]
         plot_frontiers(models, (real["ppl"], real.get("rppl_at_n", real["ppl"])), root / "frontiers")
     return results
 
 
-def _curve(decodings: dict[str, dict[str, dict[str, float]]]) -> dict[str, tuple[float, float]]:
-    return {name: (figures["fppl"]["value"], figures["rppl"]["value"]) for name, figures in decodings.items()}
-
-
 def markdown(results: Results, command: str) -> str:
     """One document; `command` is what made it."""
     parts = [f"# {results.title}", _head(results, command), _main(results)]
-    if any(row["kn5"] for row in results.rows.values()):
+    if any(row.kn5 for row in results.rows.values()):
         parts.append(_frontiers(results))
     if "meaning" in results.real:
         parts.append(_meaning(results))
     if "variety" in results.real:
         parts.append(_variety(results))
-    if any(row["likelihood"] for row in results.rows.values()):
+    if any(row.likelihood for row in results.rows.values()):
         parts.append(_likelihoods(results))
     if samplers := [text for text in results.known if _is_sampler(text)]:
         parts.append(_distances(results, samplers))
-    parts += [_comparison(results, comparison) for comparison in results.comparisons if comparison["ratios"]]
+    parts += [_comparison(results, comparison) for comparison in results.comparisons if comparison.ratios]
     if results.tuning:
         parts.append(_tuning(results))
     parts += [_cost(results), _signatures(results)]
@@ -97,10 +96,10 @@ def _main(results: Results) -> str:
             cells = [text, *[_MISSING] * (_KEYS - 1), *kn5]
             lines.append(cells + [_MISSING] * (len(header) - len(cells)))
     for row in results.rows.values():
-        likelihood, greedy = row["likelihood"], row["kn5"].get(GREEDY, {})
-        seeds = ", ".join(map(str, row["seeds"])) or _MISSING
-        cells = [row["label"], seeds, _value(row["cost"]["epochs"], 1)]
-        cells += [_value(row[judge].get("T=1", {}).get(metric), 2) for judge in JUDGES for metric in METRICS]
+        likelihood, greedy = row.likelihood, row.kn5.get(GREEDY, {})
+        seeds = ", ".join(map(str, row.seeds)) or _MISSING
+        cells = [row.label, seeds, _value(row.cost["epochs"], 1)]
+        cells += [_value(row.judged(judge).get("T=1", {}).get(metric), 2) for judge in JUDGES for metric in METRICS]
         cells.append(_share(greedy.get("distinct")))
         cells += [_value(likelihood.get(key), 2) for key in ("nll", "perplexity", "reconstruction_nll", "information")]
         cells.append(_value(likelihood.get("active_units"), 1))
@@ -126,23 +125,23 @@ def _real_row(results: Results, width: int) -> list[str]:
 
 
 def _frontiers(results: Results) -> str:
-    decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row["kn5"]))
+    decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row.kn5))
     lines = []
     for judge in JUDGES:
         for row in results.rows.values():
-            for metric in METRICS if row[judge] else ():
-                figures = [row[judge].get(decoding, {}).get(metric) for decoding in decodings]
-                lines.append(
-                    [row["label"], f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)]
-                )
+            for metric in METRICS if row.judged(judge) else ():
+                figures = [row.judged(judge).get(decoding, {}).get(metric) for decoding in decodings]
+                lines.append([row.label, f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)])
     table = _table(["row", "", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
 
 
 def _meaning(results: Results) -> str:
+    rows = {row.label: row.meaning for row in results.rows.values() if row.meaning}
     names = {"frechet": "Fréchet distance", "precision": "precision", "recall": "recall"}
+    table = _by_decoding(results.real["meaning"], rows, names, (1, 3, 3))
     return (
-        f"## What sentences are about\n\n{_by_decoding(results, 'meaning', names, (1, 3, 3))}\n\nOf sentence "
+        f"## What sentences are about\n\n{table}\n\nOf sentence "
         "embeddings beside those of held-out text; in the row of real text, training text: the least that there is to "
         "reach. A low distance (× 1000) is good: the samples are about the same things as often. Precision is the "
         "share of samples that are near some real sentence, recall the share of real sentences near some sample."
@@ -150,22 +149,27 @@ def _meaning(results: Results) -> str:
 
 
 def _variety(results: Results) -> str:
+    rows = {row.label: row.variety for row in results.rows.values() if row.variety}
     names = {"self_bleu": "self-BLEU", "in_train": "4-grams of train"}
+    table = _by_decoding(results.real["variety"], rows, names, (1, 3))
     return (
-        f"## How varied, how much copied\n\n{_by_decoding(results, 'variety', names, (1, 3))}\n\nNear those of real "
-        "text is good: a high self-BLEU says that samples are alike, a high share of 4-grams that stand in the "
+        f"## How varied, how much copied\n\n{table}\n\nNear those of "
+        "real text is good: a high self-BLEU says that samples are alike, a high share of 4-grams that stand in the "
         "training text that they are put together from its pieces."
     )
 
 
-def _by_decoding(results: Results, key: str, names: Mapping[str, str], digits: Sequence[int]) -> str:
-    decodings = list(dict.fromkeys(decoding for row in results.rows.values() for decoding in row[key]))
+def _by_decoding(
+    real: Mapping[str, float],
+    rows: Mapping[str, Mapping[str, Figures]],
+    names: Mapping[str, str],
+    digits: Sequence[int],
+) -> str:
+    decodings = list(dict.fromkeys(decoding for row in rows.values() for decoding in row))
     at = "T=1" if "T=1" in decodings else decodings[0]  # where real text stands, which nobody decodes
-    rows = {row["label"]: row[key] for row in results.rows.values() if row[key]}
-    real = {name: {"value": value, "low": None} for name, value in results.real[key].items()}
     lines = []
     for (name, header), places in zip(names.items(), digits, strict=True):
-        cells = [_value(real[name], places) if decoding == at else _MISSING for decoding in decodings]
+        cells = [f"{real[name]:.{places}f}" if decoding == at else _MISSING for decoding in decodings]
         lines.append(["real text", header, *cells])
         for label, figures in rows.items():
             cells = [_value(figures.get(decoding, {}).get(name), places) for decoding in decodings]
@@ -175,9 +179,9 @@ def _by_decoding(results: Results, key: str, names: Mapping[str, str], digits: S
 
 def _likelihoods(results: Results) -> str:
     lines = [
-        [row["label"], *(_value(row["likelihood"].get(key), 2) for key in _BEHIND.values())]
+        [row.label, *(_value(row.likelihood.get(key), 2) for key in _BEHIND.values())]
         for row in results.rows.values()
-        if row["likelihood"]
+        if row.likelihood
     ]
     return (
         f"## Behind the likelihoods\n\n{_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, of a "
@@ -192,7 +196,7 @@ def _is_sampler(text: str) -> bool:
 
 def _distances(results: Results, samplers: Sequence[str]) -> str:
     lines = [
-        [row["label"], *(_value(results.distances[text][name], 3) for text in samplers)]
+        [row.label, *(_value(results.distances[text][name], 3) for text in samplers)]
         for name, row in results.rows.items()
     ]
     return (
@@ -202,15 +206,15 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
     )
 
 
-def _comparison(results: Results, comparison: Mapping[str, Any]) -> str:
-    first, second = (results.rows[comparison[side]]["label"] for side in ("first", "second"))
-    ratios = comparison["ratios"]
+def _comparison(results: Results, comparison: Comparison) -> str:
+    first, second = (results.rows[name].label for name in (comparison.first, comparison.second))
+    ratios = comparison.ratios
     names = {"fppl": "FPPL", "rppl": "RPPL"}
     names |= {"rppl_at_second": f"RPPL at the FPPL of {second}", "rppl_at_first": f"RPPL at the FPPL of {first}"}
     lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
-    pairs = next(iter(ratios.values()))["fppl"]["n"]
+    pairs = max(ratio.n for ratio in next(iter(ratios.values())).values() if ratio is not None)
     of_seeds = f"seed by seed ({pairs} pairs), with 95 % intervals" if pairs > 1 else "of one seed"
-    judge = comparison["judge"].upper()
+    judge = comparison.judge.upper()
     return (
         f"## {first} / {second}, {judge}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
         f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row at the temperature of the column, the "
@@ -244,7 +248,7 @@ def _elsewhere(results: Results) -> str:
 
 def _cost(results: Results) -> str:
     rows = results.rows.values()
-    lines = [[row["label"], _value(row["cost"]["epochs"], 1), _value(row["cost"]["minutes"], 1)] for row in rows]
+    lines = [[row.label, _value(row.cost["epochs"], 1), _value(row.cost["minutes"], 1)] for row in rows]
     total = sum(step["seconds"] for step in results.log) / 3600
     trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
@@ -259,16 +263,17 @@ def _signatures(results: Results) -> str:
     return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
 
 
-def _value(interval: Mapping[str, Any] | None, digits: int) -> str:
+def _value(interval: SeedInterval | None, digits: int) -> str:
     if interval is None:
         return _MISSING
-    if interval["low"] is None or interval["low"] == interval["high"]:
-        return f"{interval['value']:.{digits}f}"
-    return f"{interval['value']:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
+    value, low, high = interval.value, interval.low, interval.high
+    if low is None or high is None or low == high:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _share(interval: Mapping[str, Any] | None) -> str:
-    return _MISSING if interval is None else f"{100 * interval['value']:.0f} %"
+def _share(interval: SeedInterval | None) -> str:
+    return _MISSING if interval is None else f"{100 * interval.value:.0f} %"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

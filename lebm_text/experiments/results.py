@@ -10,8 +10,6 @@ from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate
-from lebm_text.reports import load
-from lebm_text.reports.base import Report
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
@@ -23,8 +21,10 @@ from .runner import LOG, TUNING
 from .statistics import (
     GREEDY,
     METRICS,
-    Interval,
+    Comparison,
+    Figures,
     Points,
+    SeedInterval,
     comparison,
     distance,
     mean_interval,
@@ -35,15 +35,45 @@ from .statistics import (
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
-__all__ = ["JUDGES", "MEANING", "Results", "gather"]
+__all__ = ["JUDGES", "Results", "RowResult", "gather"]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
 
 
 JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # and the report that has their figures
-MEANING = ("frechet", "precision", "recall")
+_MEANING = ("frechet", "precision", "recall")
 _SHARES = ("precision", "recall", "in_train")
-_Figures = dict[str, dict[str, Interval]]  # decoding → figure → value
+_ByDecoding = dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """The figures of a row.
+
+    Attributes:
+        seeds: that are done.
+        cost: minutes and epochs; None where nothing is trained.
+        validation: of the last validation in training.
+        kn5: by decoding, fppl, rppl and distinct by the n-gram judge.
+        lstm: the same by the LSTM judge.
+        likelihood: nll, reconstruction nll, information, log Z, ….
+        meaning: by decoding, frechet, precision, recall.
+        variety: by decoding, self_bleu, and in_train of 4-grams.
+    """
+
+    label: str
+    seeds: list[int]
+    cost: dict[str, SeedInterval | None]
+    validation: Figures
+    kn5: _ByDecoding
+    lstm: _ByDecoding
+    likelihood: Figures
+    meaning: _ByDecoding
+    variety: _ByDecoding
+
+    def judged(self, judge: str) -> _ByDecoding:
+        """By one of `JUDGES`."""
+        return {"kn5": self.kn5, "lstm": self.lstm}[judge]
 
 
 @dataclass(frozen=True)
@@ -51,9 +81,7 @@ class Results:
     """Everything a table says, ready for JSON.
 
     Attributes:
-        rows: by name: label, seeds done, and figures as intervals: `cost` (minutes, epochs), `likelihood` (nll,
-            reconstruction nll, information, log Z, …), and by decoding `kn5` and `lstm` (fppl, rppl, distinct),
-            `meaning` (frechet, precision, recall) and `variety` (self_bleu, in_train of 4-grams).
+        rows: by name.
         real: by judge, perplexity of real held-out text, and under `meaning` and `variety` what these are of real text:
             means over seeds, each of which draws its own sentences.
         known: by name, fppl and rppl of texts of known quality under KN5.
@@ -69,11 +97,11 @@ class Results:
     title: str
     corpus: str
     split: str
-    rows: dict[str, dict[str, Any]]
+    rows: dict[str, RowResult]
     real: dict[str, dict[str, float]]
     known: dict[str, dict[str, float]]
-    distances: dict[str, dict[str, dict[str, Any] | None]]
-    comparisons: list[dict[str, Any]]
+    distances: dict[str, dict[str, SeedInterval | None]]
+    comparisons: list[Comparison]
     tuning: dict[str, Choice]
     signatures: list[str]
     environments: list[dict[str, Any]]
@@ -97,11 +125,15 @@ class _Sources:
 
 @dataclass(frozen=True)
 class _Seed:
-    """A run from one seed, none for samples of another system, and those of the reports that are as asked, by name."""
+    """A run from one seed, none for samples of another system, and those of its reports that are as asked.
+
+    `judged`: by judge.
+    """
 
     number: int
     run: Run | None
-    reports: Mapping[str, Report]
+    judged: Mapping[str, Frontier]
+    likelihood: Likelihood | None
 
 
 def gather(experiment: Experiment, root: Path) -> Results:
@@ -140,7 +172,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
             text: {name: distance(figures, of_row) for name, of_row in points["kn5"].items()}
             for text, figures in known.items()
         },
-        [{"judge": judge} | comparison(pair, points[judge]) for pair in experiment.compare for judge in JUDGES],
+        [comparison(judge, pair, points[judge]) for pair in experiment.compare for judge in JUDGES],
         tuning,
         list(sources.signatures),
         list(sources.environments.values()),
@@ -175,8 +207,10 @@ def _seeds(
             steps = {step.output.stem: step for step in reports_of(experiment, row, root, seed)}
             done = {name: step for name, step in steps.items() if step.is_done(log)}
             sources.missing += [steps[name].name for name in steps if name not in done]
-            reports = {name.removesuffix(row.suffix): load(step.output) for name, step in done.items()}
-            found[seed] = _Seed(seed, run if row.samples is None else None, reports)
+            files = {name.removesuffix(row.suffix): step.output for name, step in done.items()}
+            judged = {judge: Frontier.load(files[name]) for judge, name in JUDGES.items() if name in files}
+            likelihood = Likelihood.load(files["likelihood"]) if "likelihood" in files else None
+            found[seed] = _Seed(seed, run if row.samples is None else None, judged, likelihood)
     return found
 
 
@@ -205,28 +239,30 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
 
 def _row(
     row: Row, seeds: Mapping[int, _Seed], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: _Sources
-) -> dict[str, Any]:
+) -> RowResult:
     runs = [] if row.of else [seed.run for seed in seeds.values() if seed.run is not None]
     validations = [last_validation(run) for run in runs]
-    return {
-        "label": row.label,
-        "seeds": [number for number, seed in seeds.items() if row.trains or seed.reports],
-        "cost": {
+    kn5, lstm = (_over_seeds(list(points[judge][row.name].values())) for judge in JUDGES)
+    return RowResult(
+        label=row.label,
+        seeds=[seed.number for seed in seeds.values() if row.trains or seed.judged or seed.likelihood],
+        cost={
             "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
             "epochs": _interval([epochs for _, epochs in validations]),
         },
-        "validation": _each([figures for figures, _ in validations], mean_interval),
-        **{judge: _judged(list(points[judge][row.name].values())) for judge in JUDGES},
-        "likelihood": _likelihoods(list(seeds.values()), sources),
-        "meaning": _by_decoding([_meaning(seed, row, sources) for seed in seeds.values()]),
-        "variety": _by_decoding([_variety(seed, row, sources) for seed in seeds.values()]),
-    }
+        validation=_each([figures for figures, _ in validations], mean_interval),
+        kn5=kn5,
+        lstm=lstm,
+        likelihood=_likelihoods(list(seeds.values()), sources),
+        meaning=_by_decoding([_meaning_of(seed, row, sources) for seed in seeds.values()]),
+        variety=_by_decoding([_variety_of(seed, row, sources) for seed in seeds.values()]),
+    )
 
 
 def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
     """Of a judge's report of a run."""
-    report, points = seed.reports.get(JUDGES[judge]), Points()
-    if not isinstance(report, Frontier):
+    report, points = seed.judged.get(judge), Points()
+    if report is None:
         return points
     for result in _of_row(report, row):
         point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
@@ -241,11 +277,11 @@ def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
 def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     """Figure → mean over the seeds."""
     interval = perplexity_interval if kind in JUDGES else mean_interval
-    return {name: found["value"] for name, found in _each(list(seeds.values()), interval).items()}
+    return {name: found.value for name, found in _each(list(seeds.values()), interval).items()}
 
 
-def _judged(seeds: Sequence[Points]) -> dict[str, dict[str, Any]]:
-    """Decoding → figure → interval over seeds."""
+def _over_seeds(seeds: Sequence[Points]) -> _ByDecoding:
+    """Intervals over seeds of what judges found."""
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
         decoding: _each([seed[decoding] for seed in seeds if decoding in seed], perplexity_interval)
@@ -263,44 +299,43 @@ def _decoding(result: JudgedText) -> str:
     return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
 
 
-def _meaning(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
+def _meaning_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
     """What sentences are about; where one seed is judged, with the report's intervals over its samples."""
-    report = seed.reports.get("frontier")
-    if not isinstance(report, Frontier) or report.real_meaning is None:
+    report = seed.judged.get("kn5")
+    if report is None or report.real_meaning is None:
         return {}
-    real = {name: getattr(report.real_meaning, name) for name in MEANING}
+    real = {name: getattr(report.real_meaning, name) for name in _MEANING}
     sources.real.setdefault("meaning", {})[seed.number] = real
     sources.signatures[report.real_meaning.signature] = None
     scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
     return {
-        decoding: {name: Interval(getattr(score, name), *score.ci95[name], 1) for name in MEANING}
+        decoding: {name: SeedInterval(getattr(score, name), *score.ci95[name], 1) for name in _MEANING}
         for decoding, score in scores.items()
     }
 
 
-def _variety(seed: _Seed, row: Row, sources: _Sources) -> _Figures:
+def _variety_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
     """How alike sentences are, and how much they copy."""
-    report, found = seed.reports.get("frontier"), _Figures()
-    for result in _of_row(report, row) if isinstance(report, Frontier) else []:
+    report, found = seed.judged.get("kn5"), _ByDecoding()
+    for result in [] if report is None else _of_row(report, row):
         if (looks := result.diversity) is not None:
             figures = {"self_bleu": looks.self_bleu.score, "in_train": looks.in_train["4"]}
-            found[_decoding(result)] = {name: Interval(value, None, None, 1) for name, value in figures.items()}
+            found[_decoding(result)] = {name: SeedInterval(value, None, None, 1) for name, value in figures.items()}
             real = {"self_bleu": looks.real_self_bleu.score, "in_train": looks.real_in_train["4"]}
             sources.real.setdefault("variety", {})[seed.number] = real
             sources.signatures |= dict.fromkeys((looks.self_bleu.signature, looks.signature))
     return found
 
 
-def _by_decoding(seeds: Sequence[_Figures]) -> dict[str, dict[str, Any]]:
-    """Decoding → figure → interval over seeds; of one seed the figure's own."""
-    found: dict[str, dict[str, Any]] = {}
+def _by_decoding(seeds: Sequence[_ByDecoding]) -> _ByDecoding:
+    """Intervals over seeds; of one seed the figure's own."""
+    found = {}
     for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
         figures = [seed[decoding] for seed in seeds if decoding in seed]
-        of_one = {name: asdict(interval) for name, interval in figures[0].items()}
         values = [{name: interval.value for name, interval in each.items()} for each in figures]
         shares = [{name: value for name, value in each.items() if name in _SHARES} for each in values]
         over_seeds = _each(values, mean_interval) | _each(shares, share_interval)
-        found[decoding] = of_one if len(figures) == 1 else over_seeds
+        found[decoding] = figures[0] if len(figures) == 1 else over_seeds
     return found
 
 
@@ -315,17 +350,17 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
     return found
 
 
-def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> dict[str, Any]:
+def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> Figures:
     """Intervals over seeds, of perplexities in logarithms; of one seed over sentences."""
-    reports = [seed.reports.get("likelihood") for seed in seeds]
-    rows = [_likelihood(report, sources) for report in reports if isinstance(report, Likelihood)]
+    rows = [_likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
+    if len(rows) == 1:
+        return rows[0]
     values = [{key: estimate.value for key, estimate in row.items()} for row in rows]
     perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in values]
-    over_seeds = _each(values, mean_interval) | _each(perplexities, perplexity_interval)
-    return {key: asdict(rows[0][key]) for key in rows[0]} if len(rows) == 1 else over_seeds
+    return _each(values, mean_interval) | _each(perplexities, perplexity_interval)
 
 
-def _likelihood(report: Likelihood, sources: _Sources) -> dict[str, Interval]:
+def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
     """The figures of a run's likelihood report that a table has room for, with their intervals over sentences."""
     sources.signatures[report.signature] = None
     whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
@@ -352,11 +387,11 @@ def _likelihood(report: Likelihood, sources: _Sources) -> dict[str, Interval]:
     return found
 
 
-def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], Interval]) -> dict[str, Any]:
-    """Key → interval over the rows that have it."""
+def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], SeedInterval]) -> Figures:
+    """Intervals over the rows that have the figure."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: asdict(interval([row[key] for row in rows if key in row])) for key in keys}
+    return {key: interval([row[key] for row in rows if key in row]) for key in keys}
 
 
-def _interval(values: Sequence[float]) -> dict[str, Any] | None:
-    return asdict(mean_interval(values)) if values else None
+def _interval(values: Sequence[float]) -> SeedInterval | None:
+    return mean_interval(values) if values else None

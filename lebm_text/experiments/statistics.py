@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import Any
 
 from lm_eval.intervals import NORMAL975, t975
 
 __all__ = [
     "GREEDY",
     "METRICS",
-    "Interval",
+    "Comparison",
+    "Figures",
     "Points",
+    "SeedInterval",
     "comparison",
     "distance",
     "mean_interval",
@@ -39,7 +40,7 @@ Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 
 @dataclass(frozen=True)
-class Interval:
+class SeedInterval:
     """A mean over n seeds and its 95 % interval; None where one seed can give none."""
 
     value: float
@@ -48,35 +49,48 @@ class Interval:
     n: int
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+Figures = dict[str, SeedInterval]  # figure → its value
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows by one judge: by decoding, ratios first / second of figures; None where there is none."""
+
+    judge: str
+    first: str
+    second: str
+    ratios: dict[str, dict[str, SeedInterval | None]]
+
+
+def mean_interval(values: Sequence[float]) -> SeedInterval:
     """Of one figure by seed; values, one at least."""
     n, mean = len(values), fmean(values)
     if n < 2:
-        return Interval(mean, None, None, n)
+        return SeedInterval(mean, None, None, n)
     half = t975(n - 1) * stdev(values) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    return SeedInterval(mean, mean - half, mean + half, n)
 
 
-def share_interval(values: Sequence[float]) -> Interval:
+def share_interval(values: Sequence[float]) -> SeedInterval:
     """Of shares by seed; few seeds of them say no more than that a share is between 0 and 1, and this not less."""
     found = mean_interval(values)
     low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
-    return Interval(found.value, low, high, found.n)
+    return SeedInterval(found.value, low, high, found.n)
 
 
-def normal_interval(value: float, standard_error: float | None) -> Interval:
+def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
     """Of one estimate whose standard error is known otherwise, value ± 1.96 standard errors; n = 1."""
     if standard_error is None:
-        return Interval(value, None, None, 1)
+        return SeedInterval(value, None, None, 1)
     half = NORMAL975 * standard_error
-    return Interval(value, value - half, value + half, 1)
+    return SeedInterval(value, value - half, value + half, 1)
 
 
-def perplexity_interval(values: Sequence[float]) -> Interval:
+def perplexity_interval(values: Sequence[float]) -> SeedInterval:
     """The geometric mean of perplexities by seed."""
     logs = mean_interval([math.log(value) for value in values])
     low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
-    return Interval(math.exp(logs.value), low, high, logs.n)
+    return SeedInterval(math.exp(logs.value), low, high, logs.n)
 
 
 def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | None:
@@ -91,12 +105,12 @@ def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | Non
     return None
 
 
-def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Interval:
+def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
     """first / second, both by the same seeds in the same order; below 1 where the first is lower."""
     return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
 
 
-def comparison(pair: tuple[str, str], points: dict[str, dict[int, Points]]) -> dict[str, Any]:
+def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> Comparison:
     """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
 
     `rppl_at_second`: the first row's RPPL where, at some temperature between those judged, its FPPL is the second's at
@@ -106,7 +120,7 @@ def comparison(pair: tuple[str, str], points: dict[str, dict[int, Points]]) -> d
     first, second = (points[name] for name in pair)
     seeds = [seed for seed in first if seed in second]
     decodings = dict.fromkeys(decoding for seed in first.values() for decoding in seed)
-    ratios: dict[str, dict[str, Any]] = {}
+    ratios: dict[str, dict[str, SeedInterval | None]] = {}
     for decoding in decodings:
         both = [(first[s], second[s]) for s in seeds if decoding in first[s] and decoding in second[s]]
         if both:
@@ -119,10 +133,10 @@ def comparison(pair: tuple[str, str], points: dict[str, dict[int, Points]]) -> d
             at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both])
             ratios[decoding]["rppl_at_second"] = _ratio(at_second)
             ratios[decoding]["rppl_at_first"] = _ratio([(first_rppl, at) for at, first_rppl in at_first])
-    return {"first": pair[0], "second": pair[1], "ratios": ratios}
+    return Comparison(judge, *pair, ratios)
 
 
-def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> dict[str, Any] | None:
+def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:
     """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
     return (
         _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
@@ -138,8 +152,8 @@ def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[
     return reached if len(reached) == len(pairs) else []
 
 
-def _ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
-    return asdict(paired_ratio(*zip(*pairs, strict=True))) if pairs else None
+def _ratio(pairs: Sequence[tuple[float, float]]) -> SeedInterval | None:
+    return paired_ratio(*zip(*pairs, strict=True)) if pairs else None
 
 
 def _frontier(points: Points) -> list[tuple[float, float]]:

@@ -24,7 +24,8 @@ from .program import REAL, Program, carry_out, experiment, started
 def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out(tmp_path, Program(), monkeypatch)
     results = gather(experiment(), tmp_path)
-    lebm, language_model = results.rows["lebm"], results.rows["lm"]
+    record = results.record()
+    lebm, language_model = record["rows"]["lebm"], record["rows"]["lm"]
     assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
     assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
     assert lebm["lstm"].keys() == {"T=1", "T=0.5"}
@@ -32,7 +33,7 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert lebm["likelihood"]["active_units"]["value"] == 6
     assert language_model["likelihood"]["nll"]["value"] == 20.0
     assert lebm["cost"]["minutes"]["value"] == 1.5
-    comparison, of_lstm = results.comparisons
+    comparison, of_lstm = record["comparisons"]
     assert of_lstm["ratios"]["T=0.5"]["fppl"] == {"value": pytest.approx(10 / 12), "low": None, "high": None, "n": 1}
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
     at_second, at_first = (
@@ -50,7 +51,7 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
         "lstm": {"ppl": pytest.approx(REAL), "rppl_at_n": pytest.approx(at_n)},
     }
     assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
-    distances = results.distances["5-gram samples"]
+    distances = record["distances"]["5-gram samples"]
     # from (5, 6) to (10, 12) and from (5.5, 6.5) to (11, 13): lines of slope 1 in logarithms
     assert distances["lebm"] is not None
     assert distances["lebm"]["value"] == pytest.approx((6 / 5 * 6.5 / 5.5) ** 0.5)
@@ -74,7 +75,7 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     without = markdown(gather(experiment().narrowed(skip=["lstm"]), tmp_path), "lebm-text experiment tiny")
     assert "FPPL, LSTM" not in without.partition("## Tuning")[0]
     assert "| LEBM | 1, 2 | 2.0 | 10.49 [" in without
-    assert json.loads(json.dumps(results.record()))["rows"]["lm"]["seeds"] == [1, 2]
+    assert json.loads(json.dumps(record))["rows"]["lm"]["seeds"] == [1, 2]
 
 
 def test_rows_without_models_and_what_sentences_are_about_have_their_place(
@@ -86,16 +87,16 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     carry_out(tmp_path, Program(), monkeypatch, asked)
     results = gather(asked, tmp_path)
     assert results.missing == []
-    lebm, oracle, of_file = (results.rows[name] for name in ("lebm", "oracle", "other"))
+    lebm, oracle, of_file = (results.record()["rows"][name] for name in ("lebm", "oracle", "other"))
     assert of_file["kn5"] == {"T=1": {name: _of_one(value) for name, value in {**OTHER, "distinct": 0.75}.items()}}
     assert (of_file["seeds"], of_file["cost"]["epochs"], oracle["cost"]["epochs"]) == ([1], None, None)
     assert oracle["kn5"].keys() == {"T=1", "T=0.5"}
     assert oracle["seeds"] == [1, 2]
     (tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json").rename(tmp_path / "kept")
-    assert gather(asked, tmp_path).rows["oracle"]["seeds"] == [1]
+    assert gather(asked, tmp_path).rows["oracle"].seeds == [1]
     (tmp_path / "kept").rename(tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json")
     assert oracle["kn5"]["T=1"]["fppl"]["value"] == pytest.approx(lebm["kn5"]["T=1"]["fppl"]["value"] / 2)
-    assert results.comparisons[0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
+    assert results.record()["comparisons"][0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
     assert of_file["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 1.0, "high": 9.0, "n": 1}  # over its samples
     assert oracle["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 3.0, "high": 3.0, "n": 2}  # over seeds
     assert results.real["meaning"] == {"frechet": 2.0, "precision": 0.5, "recall": 0.25}
@@ -112,7 +113,7 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
 def test_a_row_of_the_name_of_a_judge_keeps_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = experiment(rows=(Row("lstm", "an LSTM", "lm"),), compare=())
     carry_out(tmp_path, Program(), monkeypatch, asked)
-    found = gather(asked, tmp_path).rows["lstm"]
+    found = gather(asked, tmp_path).record()["rows"]["lstm"]
     assert (found["lstm"]["T=1"]["fppl"]["n"], found["likelihood"]["nll"]["n"]) == (1, 2)
 
 
@@ -136,7 +137,7 @@ def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
     changed(tmp_path / "lebm-seed1", lambda report: replace(report, latent=unknown, log_z=None))
     changed(tmp_path / "lebm-seed2", lambda report: replace(report, ais=None, latent=None, log_z=None))
     changed(tmp_path / "lm-seed1", lambda report: replace(report, exact=None))
-    rows = gather(experiment(), tmp_path).rows
+    rows = gather(experiment(), tmp_path).record()["rows"]
     figures = rows["lebm"]["likelihood"]
     assert set(figures) == {"nll", "perplexity", "chain_gap", "chain_ess"}
     assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
@@ -152,10 +153,10 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
 
     carry_out(tmp_path, Program(), monkeypatch)
     changed(tmp_path / "lebm-seed1", surer)
-    of_two = gather(experiment(), tmp_path).rows["lebm"]["likelihood"]
+    of_two = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
     assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
     (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").unlink()
-    of_one = gather(experiment(), tmp_path).rows["lebm"]["likelihood"]
+    of_one = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
     assert of_one["nll"] == {
         "value": 19.0,
         "low": pytest.approx(18.02, abs=1e-3),
@@ -198,11 +199,11 @@ def test_what_is_not_of_the_present_weights_or_options_is_missing(
     assert gather(experiment(), tmp_path).missing == []
     other = gather(experiment(split="valid", n_samples=70), tmp_path)
     assert set(other.missing) >= {"lm-seed1 frontier", "lm-seed1 likelihood", "lm-seed1 lstm"}
-    assert other.known == other.rows["lm"]["kn5"] == other.rows["lm"]["likelihood"] == {}
+    assert not any((other.known, other.rows["lm"].kn5, other.rows["lm"].likelihood))
     (tmp_path / "lm-seed1" / "model.safetensors").write_text("trained further")
     found = gather(experiment(), tmp_path)
     assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "lstm")}
-    assert found.rows["lm"]["kn5"]["T=1"]["fppl"]["n"] == 1
+    assert found.rows["lm"].kn5["T=1"]["fppl"].n == 1
     assert "no longer of what is asked for: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
 
 
@@ -214,7 +215,7 @@ def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
     carry_out(tmp_path, Program("lm-seed1 train"), monkeypatch)
     found = gather(experiment(), tmp_path)
     assert found.missing == ["lm-seed1 (its training ended with status 2)"]
-    assert found.rows["lm"]["seeds"] == [2]
+    assert found.rows["lm"].seeds == [2]
 
 
 def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(
@@ -225,7 +226,7 @@ def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(
     log.write_text(log.read_text().replace('"lm-seed1 train", "status": 0', '"lm-seed1 train", "status": 130'))
     assert '"status": 130' in log.read_text()
     found = gather(experiment(), tmp_path)
-    assert (found.missing, found.rows["lm"]["seeds"]) == ([], [1, 2])
+    assert (found.missing, found.rows["lm"].seeds) == ([], [1, 2])
 
 
 def test_a_choice_among_other_trials_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,7 @@ def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypa
     report = Frontier.load(path)
     # the twin's frontier of this seed is beyond its ends
     replace(report, results=[replace(row, ppl=0.1 * row.ppl) for row in report.results]).save(path)
-    comparison = gather(experiment(), tmp_path).comparisons[0]
+    comparison = gather(experiment(), tmp_path).record()["comparisons"][0]
     assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2
 

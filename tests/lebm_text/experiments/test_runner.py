@@ -60,7 +60,7 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
     of_copy = {step.output.stem for step in judged(program) if step.run.name == "lebm-seed1"}
     assert of_copy == {"frontier", "likelihood", "lstm", "fppl-known", "rppl-known"}
     results = gather(whole, tmp_path)
-    assert (results.missing, results.rows["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
+    assert (results.missing, results.record()["rows"]["lebm"]["cost"]["minutes"]["n"]) == ([], 2)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
 
@@ -199,7 +199,7 @@ def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monk
     made = carry_out(tmp_path, Program("lebm-seed1 likelihood"), monkeypatch)
     assert len(made.failures) == 1
     assert (tmp_path / "lebm-seed1" / "eval" / "lstm.json").exists()
-    row = gather(experiment(), tmp_path).rows["lebm"]
+    row = gather(experiment(), tmp_path).record()["rows"]["lebm"]
     assert (row["lstm"]["T=1"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
 
 from lebm_text.experiments.statistics import (
-    Interval,
+    SeedInterval,
     comparison,
     distance,
     mean_interval,
@@ -72,8 +73,8 @@ def test_a_frontier_is_straight_in_logarithms() -> None:
 
 
 def test_an_error_known_otherwise_gives_1_96_of_it_to_either_side() -> None:
-    assert normal_interval(5.0, 0.5) == Interval(5.0, pytest.approx(4.02002), pytest.approx(5.97998), 1)  # type: ignore[arg-type]
-    assert normal_interval(5.0, None) == Interval(5.0, None, None, 1)
+    assert normal_interval(5.0, 0.5) == SeedInterval(5.0, pytest.approx(4.02002), pytest.approx(5.97998), 1)  # type: ignore[arg-type]
+    assert normal_interval(5.0, None) == SeedInterval(5.0, None, None, 1)
 
 
 def test_every_figure_of_a_comparison_is_its_definition() -> None:
@@ -95,8 +96,8 @@ def test_every_figure_of_a_comparison_is_its_definition() -> None:
         },
         2: {"T=1": {"fppl": 8.0, "rppl": 30.0}, "T=0.5": {"fppl": 2.0, "rppl": 120.0}},
     }
-    found = comparison(("a", "b"), {"a": first, "b": second})
-    assert (found["first"], found["second"]) == ("a", "b")
+    found = asdict(comparison("kn5", ("a", "b"), {"a": first, "b": second}))
+    assert (found["judge"], found["first"], found["second"]) == ("kn5", "a", "b")
     ratios = found["ratios"]
     assert list(ratios) == ["T=1", "T=0.5", "greedy"]
     values = {
@@ -123,11 +124,11 @@ def test_a_seed_beyond_the_ends_or_without_a_decoding_takes_the_others_with_it_o
     """At equal FPPL every seed must have one; a decoding is compared over the seeds in which both have it."""
     line = {"T=1": {"fppl": 8.0, "rppl": 10.0}, "T=0.5": {"fppl": 2.0, "rppl": 40.0}}
     near, far = {"T=1": {"fppl": 4.0, "rppl": 25.0}}, {"T=1": {"fppl": 9.0, "rppl": 30.0}}
-    found = comparison(("a", "b"), {"a": {1: line, 2: line}, "b": {1: near, 2: far}})["ratios"]
+    found = asdict(comparison("kn5", ("a", "b"), {"a": {1: line, 2: line}, "b": {1: near, 2: far}}))["ratios"]
     assert list(found) == ["T=1"]
     assert found["T=1"]["rppl_at_second"] is None
     assert found["T=1"]["fppl"]["n"] == 2
-    found = comparison(("a", "b"), {"a": {1: line, 2: line}, "b": {1: line, 2: near}})["ratios"]
+    found = asdict(comparison("kn5", ("a", "b"), {"a": {1: line, 2: line}, "b": {1: line, 2: near}}))["ratios"]
     assert (found["T=1"]["fppl"]["n"], found["T=0.5"]["fppl"]["n"]) == (2, 1)
 
 
@@ -141,7 +142,7 @@ def test_the_distance_from_a_known_point_is_that_in_rppl() -> None:
     }
     found = distance({"fppl": 4.0, "rppl": 25.0}, points)
     assert found is not None
-    assert found["value"] == pytest.approx(0.8)
+    assert found.value == pytest.approx(0.8)
     assert distance({"fppl": 1.6, "rppl": 25.0}, points) is None  # greedy decoding is no part of a frontier
     assert distance({"fppl": 4.0}, points) is None
     assert distance({"fppl": 4.0, "rppl": 25.0}, {**points, 2: {}}) == found  # a seed that is not judged yet
