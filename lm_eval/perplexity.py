@@ -18,7 +18,7 @@ from lebm_text.errors import InputError
 from .counts import BoolArray, FloatArray, IntArray
 from .intervals import NORMAL975, t975_expanded
 
-__all__ = ["PerplexityScore", "SentenceScores", "Spread", "paired_ratio_ci95", "perplexity", "spread"]
+__all__ = ["PerplexityScore", "SeedSpread", "SentenceScores", "paired_ratio_ci95", "perplexity", "spread"]
 
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 20  # bounds the memory of the index array
@@ -142,7 +142,7 @@ def _exp(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedSpread:
     """`mean` over all seeds; standard deviations (with n − 1) are None where there is one seed.
 
     `sd_over_judge_seeds`: of judges on the same samples. `sd_over_sample_seeds`: of the samples' means over
@@ -156,14 +156,14 @@ class Spread:
     n_sample_seeds: int
 
 
-def spread(values: Mapping[tuple[int | None, int | None], float]) -> Spread:
+def spread(values: Mapping[tuple[int | None, int | None], float]) -> SeedSpread:
     """Of figures by (sample seed, judge seed), one at least, every judge seed for every sample seed."""
     rows: dict[int | None, list[float]] = {}
     for (sample_seed, _), value in values.items():
         rows.setdefault(sample_seed, []).append(value)
     means = [fmean(row) for row in rows.values()]
     n_judges = len(next(iter(rows.values())))
-    return Spread(
+    return SeedSpread(
         mean=fmean(means),
         sd_over_judge_seeds=math.sqrt(fmean(map(variance, rows.values()))) if n_judges > 1 else None,
         sd_over_sample_seeds=stdev(means) if len(means) > 1 else None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lebm_text.experiments.comparing import Difference, compare
+from lebm_text.experiments.comparing import FigureDifference, compare
 from lebm_text.reports.base import format_interval, new_table
 
 from .console import show_table
@@ -43,7 +43,7 @@ def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
     return None
 
 
-def _cells(each: Difference) -> tuple[str, ...]:
+def _cells(each: FigureDifference) -> tuple[str, ...]:
     if each.interval is None or each.values[1] is None:
         return "", "", "", "", f"not comparable: {each.why}"
     low, high = each.interval.low, each.interval.high

@@ -27,13 +27,13 @@ from lm_eval.intervals import NORMAL975
 
 from .statistics import SeedInterval, mean_interval, normal_interval
 
-__all__ = ["Difference", "Estimate", "compare", "read_estimates"]
+__all__ = ["ComparedFigure", "FigureDifference", "compare", "read_figures"]
 
 _OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ComparedFigure:
     """A figure of a system under some conditions.
 
     Attributes:
@@ -60,7 +60,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FigureDifference:
     """A figure of two systems: the second's over the first's (`is_ratio`), or minus it, or `why` there is none."""
 
     metric: str
@@ -78,21 +78,21 @@ class Difference:
         return not found.low <= (1.0 if self.is_ratio else 0.0) <= found.high
 
 
-def compare(first: Path, second: Path) -> list[Difference]:
-    """Every figure of `first`, beside the same one of `second`. Raises InputError as `read_estimates` does."""
-    others = read_estimates(second)
-    return [_difference(estimate, others) for estimate in read_estimates(first)]
+def compare(first: Path, second: Path) -> list[FigureDifference]:
+    """Every figure of `first`, beside the same one of `second`. Raises InputError as `read_figures` does."""
+    others = read_figures(second)
+    return [_difference(figure, others) for figure in read_figures(first)]
 
 
-def read_estimates(path: Path) -> list[Estimate]:
+def read_figures(path: Path) -> list[ComparedFigure]:
     """The figures of a report, or of all reports of a run; seeds of one figure together.
 
     Raises:
         InputError: there is no report that has figures to compare, or it is damaged.
     """
     reports = list(Run(path).reports().values()) if path.is_dir() else [load(path)]
-    merged: dict[tuple[str, ...], Estimate] = {}
-    for found in (estimate for report in reports for estimate in _estimates(report)):
+    merged: dict[tuple[str, ...], ComparedFigure] = {}
+    for found in (figure for report in reports for figure in _figures_of(report)):
         earlier = merged.setdefault(found.conditions, found)
         earlier.by_seed.update(found.by_seed)
     if not merged:
@@ -101,7 +101,7 @@ def read_estimates(path: Path) -> list[Estimate]:
     return list(merged.values())
 
 
-def _estimates(report: Report) -> Iterator[Estimate]:
+def _figures_of(report: Report) -> Iterator[ComparedFigure]:
     if isinstance(report, Judged):
         for row in report.results:
             name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
@@ -109,7 +109,7 @@ def _estimates(report: Report) -> Iterator[Estimate]:
             splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
             learned = [f"sha256 of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
             conditions = (*_conditions(row.signature, _held_out(report)), *learned)
-            yield Estimate(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
+            yield ComparedFigure(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
         if isinstance(report, Frontier):
             points = one_each(report.every, "text")
             yield from (_fed(report.meaning[row.text], row, report) for row in points if row.text in report.meaning)
@@ -126,14 +126,14 @@ def _estimates(report: Report) -> Iterator[Estimate]:
         values = tuple(-value for value in lower if value is not None)
         sentences = values if len(values) == text.n_sentences else ()
         error = text.nll_standard_error or 0.0
-        yield Estimate("nll per sentence, nats", conditions, {(): text.nll}, error, False, sentences)
+        yield ComparedFigure("nll per sentence, nats", conditions, {(): text.nll}, error, False, sentences)
 
 
-def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> Estimate:
+def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> ComparedFigure:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
     conditions = _conditions(score.signature, _held_out(report))
     error = (high - low) / (2 * NORMAL975)
-    return Estimate(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
+    return ComparedFigure(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
 
 
 def _held_out(report: Report) -> str | None:
@@ -145,10 +145,10 @@ def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:
     return (*fields, f"sha256 of the held-out text:{(sha256 or '')[:12]}")
 
 
-def _difference(first: Estimate, others: Sequence[Estimate]) -> Difference:
+def _difference(first: ComparedFigure, others: Sequence[ComparedFigure]) -> FigureDifference:
     second = next((other for other in others if other.conditions == first.conditions), None)
     if second is None:
-        return Difference(first.metric, (first.value, None), why=_why(first, others))
+        return FigureDifference(first.metric, (first.value, None), why=_why(first, others))
     values = (first.value, second.value)
     seeds = [seed for seed in first.by_seed if seed in second.by_seed]
     if len(seeds) > 1:
@@ -163,10 +163,10 @@ def _difference(first: Estimate, others: Sequence[Estimate]) -> Difference:
     if first.is_log:
         low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
         found = SeedInterval(math.exp(found.value), low, high, found.n)
-    return Difference(first.metric, values, found, first.is_log, rule)
+    return FigureDifference(first.metric, values, found, first.is_log, rule)
 
 
-def _why(first: Estimate, others: Sequence[Estimate]) -> str:
+def _why(first: ComparedFigure, others: Sequence[ComparedFigure]) -> str:
     """What the nearest figure of the same kind has otherwise."""
     same = [other for other in others if other.conditions[0] == first.conditions[0]]
     if not same:

@@ -14,7 +14,7 @@ from lebm_text.store import atomic_write_json, atomic_write_text
 from .plan import Experiment
 from .results import JUDGES, Results, gather
 from .runner import LOG
-from .statistics import GREEDY, METRICS, Comparison, Figures, SeedInterval
+from .statistics import GREEDY, METRICS, Figures, RowComparison, SeedInterval
 
 __all__ = ["markdown", "write_table"]
 
@@ -206,7 +206,7 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
     )
 
 
-def _comparison(results: Results, comparison: Comparison) -> str:
+def _comparison(results: Results, comparison: RowComparison) -> str:
     first, second = (results.rows[name].label for name in (comparison.first, comparison.second))
     ratios = comparison.ratios
     names = {"fppl": "FPPL", "rppl": "RPPL"}

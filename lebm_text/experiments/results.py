@@ -21,9 +21,9 @@ from .runner import LOG, TUNING
 from .statistics import (
     GREEDY,
     METRICS,
-    Comparison,
     Figures,
     Points,
+    RowComparison,
     SeedInterval,
     comparison,
     distance,
@@ -101,7 +101,7 @@ class Results:
     real: dict[str, dict[str, float]]
     known: dict[str, dict[str, float]]
     distances: dict[str, dict[str, SeedInterval | None]]
-    comparisons: list[Comparison]
+    comparisons: list[RowComparison]
     tuning: dict[str, Choice]
     signatures: list[str]
     environments: list[dict[str, Any]]

@@ -20,9 +20,9 @@ from lm_eval.intervals import NORMAL975, t975
 __all__ = [
     "GREEDY",
     "METRICS",
-    "Comparison",
     "Figures",
     "Points",
+    "RowComparison",
     "SeedInterval",
     "comparison",
     "distance",
@@ -53,7 +53,7 @@ Figures = dict[str, SeedInterval]  # figure → its value
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """Two rows by one judge: by decoding, ratios first / second of figures; None where there is none."""
 
     judge: str
@@ -110,7 +110,7 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterva
     return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
 
 
-def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> Comparison:
+def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
     """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
 
     `rppl_at_second`: the first row's RPPL where, at some temperature between those judged, its FPPL is the second's at
@@ -133,7 +133,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
             at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both])
             ratios[decoding]["rppl_at_second"] = _ratio(at_second)
             ratios[decoding]["rppl_at_first"] = _ratio([(first_rppl, at) for at, first_rppl in at_first])
-    return Comparison(judge, *pair, ratios)
+    return RowComparison(judge, *pair, ratios)
 
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:

@@ -32,7 +32,7 @@ from .texts import RealSource, SampleSource, TextSettings, find_real, find_sampl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT_ENCODER", "Embedding", "EmbeddingSettings", "TextScore", "compute", "score_texts"]
+__all__ = ["DEFAULT_ENCODER", "EmbeddedTextScore", "Embedding", "EmbeddingSettings", "compute", "score_texts"]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
@@ -51,7 +51,7 @@ class EmbeddingSettings(TextSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextScore(Decoded, EmbeddingScore):
+class EmbeddedTextScore(Decoded, EmbeddingScore):
     """The figures of one text, `text` its label, of whose `n_sentences` the first `n` or a draw were embedded."""
 
     text: str
@@ -65,7 +65,7 @@ class Embedding(Report):
     kind: ClassVar[str] = "embedding"
 
     corpus: CorpusSplit
-    results: list[TextScore]
+    results: list[EmbeddedTextScore]
     real: EmbeddingScore
 
     def table(self) -> Group:
@@ -89,7 +89,7 @@ class Embedding(Report):
         ]
         return Group(table, *map(Text, lines))
 
-    def _name(self, row: TextScore) -> str:
+    def _name(self, row: EmbeddedTextScore) -> str:
         return decoding_of(row, self.results).removeprefix(", ") or row.text
 
     def figure(self) -> Figure:
@@ -146,7 +146,7 @@ def compute(
         samples, real.text, split, encoder, n=settings.n, k=k, seed=seed, on_progress=on_progress
     )
     results = [
-        TextScore(**vars(score) | how_decoded(text), n_sentences=len(text.sentences))
+        EmbeddedTextScore(**vars(score) | how_decoded(text), n_sentences=len(text.sentences))
         for text, score in zip(samples, scores, strict=True)
     ]
     return Embedding(

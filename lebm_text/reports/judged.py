@@ -12,7 +12,7 @@ from rich.text import Text
 from lm_eval.coverage import Coverage
 from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.judges import TrainingReport
-from lm_eval.perplexity import Spread
+from lm_eval.perplexity import SeedSpread
 from lm_eval.protocol import JudgeResult
 
 from .base import Report
@@ -102,9 +102,9 @@ class MetricSpread:
     judge: str
     decode: str | None = None
     temperature: float | None = None
-    ppl: Spread
-    ratio: Spread
-    real_ppl: Spread
+    ppl: SeedSpread
+    ratio: SeedSpread
+    real_ppl: SeedSpread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ChainSentence", "Judged", "Perplexity", "Trajectories", "TrajectoriesSettings", "compute", "walk"]
+__all__ = ["ChainSentence", "JudgedStep", "StepPerplexity", "Trajectories", "TrajectoriesSettings", "compute", "walk"]
 
 _DECODINGS = ("sample", "greedy")
 
@@ -51,7 +51,7 @@ class TrajectoriesSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Perplexity:
+class StepPerplexity:
     """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences."""
 
     ppl: float
@@ -62,14 +62,14 @@ class Perplexity:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedStep:
     """The sentences of all chains after a step."""
 
     decode: str
     step: int
     n_sentences: int
-    fppl: Perplexity
-    rppl: Perplexity
+    fppl: StepPerplexity
+    rppl: StepPerplexity
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Trajectories(Report):
     n_long: int
     bands: dict[str, list[Band]]
     long: LongRun
-    judged: list[Judged]
+    judged: list[JudgedStep]
     real: dict[str, RealPerplexity]
     statements: list[str]
     sentences: list[ChainSentence]
@@ -159,7 +159,7 @@ class Trajectories(Report):
         """Steps at equal distances, the last that of the long run; the interval is over the sentences scored."""
         for number, decode in enumerate(_DECODINGS):
             rows = [row for row in self.judged if row.decode == decode]
-            found: list[Perplexity] = [getattr(row, metric) for row in rows]
+            found: list[StepPerplexity] = [getattr(row, metric) for row in rows]
             errors = [[p.ppl - p.ci95[0] for p in found], [p.ci95[1] - p.ppl for p in found]]
             ppl, places = [p.ppl for p in found], range(len(rows))
             panel.errorbar(places, ppl, errors, fmt="o-", markersize=3, color=f"C{number}", label=f"decode={decode}")
@@ -186,7 +186,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     on_step = counter(on_progress, "steps of the chains", n_long)
     chains = follow(model.model.prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
     texts: dict[tuple[str, int], list[str]] = {}
-    judged: list[Judged] = []
+    judged: list[JudgedStep] = []
     for decode in _DECODINGS:
         for step in steps:
             on_progress("texts decoded and judged", len(texts), len(_DECODINGS) * len(steps))
@@ -230,7 +230,7 @@ def walk(model: LatentEBM, n_steps: int, settings: DecodeSettings, *, seed: int)
     return [ChainSentence(0, settings.decode, step, f[step], text) for step, text in zip(steps, texts, strict=True)]
 
 
-def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[str]:
+def _describe_fppl(judged: Sequence[JudgedStep], n_short: int, n_long: int) -> list[str]:
     """What FPPL at the chain's start, at the short run's end and at the long run's say of each other.
 
     Not RPPL: its interval is over held-out sentences alone, and does not cover the choice of samples.
@@ -250,13 +250,13 @@ def _describe_fppl(judged: Sequence[Judged], n_short: int, n_long: int) -> list[
     return lines
 
 
-def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str]) -> Judged:
-    def plain(result: JudgeResult) -> Perplexity:
+def _judge(evaluator: Evaluator, decode: str, step: int, sentences: Sequence[str]) -> JudgedStep:
+    def plain(result: JudgeResult) -> StepPerplexity:
         at_n = result.extra.get("real_ppl_at_n")
-        return Perplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n)
+        return StepPerplexity(result.ppl, result.ci95, result.n_tokens, result.signature, at_n)
 
     samples = Samples(sentences, f"step={step},decode={decode}")
-    return Judged(decode, step, len(sentences), plain(evaluator.fppl(samples)), plain(evaluator.rppl(samples)))
+    return JudgedStep(decode, step, len(sentences), plain(evaluator.fppl(samples)), plain(evaluator.rppl(samples)))
 
 
 def _figure(value: float, interval: Interval | None) -> str:
