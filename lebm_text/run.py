@@ -259,14 +259,15 @@ class Run:
             report = self._noted(reports.load, path)
             if report is None:
                 continue
-            if report.sha256.get("weights", self._present_weights) != self._present_weights:
+            if report.sha256.get("weights", self.present_weights) != self.present_weights:
                 self.note(f"{path.name}: of weights that the run no longer has")
                 continue
             found[path.stem] = report
         return found
 
     @cached_property
-    def _present_weights(self) -> str | None:
+    def present_weights(self) -> str | None:
+        """Their sha256; None without any."""
         return self.weights_sha256 if self.weights_file.is_file() else None
 
     def _noted(self, read: Callable[[Path], T], path: Path) -> T | None:

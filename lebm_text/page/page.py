@@ -24,8 +24,8 @@ from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.reports.grids import Cell, Grid, number, parts, splits
 from lebm_text.reports.svg import to_svg
-from lebm_text.run import Run
-from lebm_text.store import atomic_write_text
+from lebm_text.run import Run, SampleText
+from lebm_text.store import atomic_write_text, sha256_file
 from lebm_text.templates import read_template
 from lebm_text.training.monitor import Watchdog
 
@@ -92,7 +92,7 @@ def _content(run: Run) -> dict[str, Any]:
     shown: dict[str, list[Shown]] = {}
     for place, (name, report) in enumerate(reports.items()):
         shown.setdefault(report.kind, []).append(_show(run, name, report, f"picture-{place}"))
-    texts = [(each.path.name, _lines(run, each.path, _SENTENCES), each.record) for each in run.samples()]
+    texts = [(each.path.name, _lines(run, each.path, _SENTENCES), _record(run, each)) for each in run.samples()]
     epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
     texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
     records = {name: record for name, _, record in texts} | {name: each.to_json() for name, each in reports.items()}
@@ -168,6 +168,17 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
     return found
 
 
+def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
+    """How a text was generated, if that is still known: a note says why not."""
+    recorded = text.record.get("sha256")
+    changed = recorded is not None and recorded != _attempt(run, lambda: sha256_file(text.path))
+    if changed or text.record.get("weights_sha256", run.present_weights) != run.present_weights:
+        why = "was changed after it was generated" if changed else "is of other weights than the run has"
+        run.note(f"samples/{text.path.name} {why}: its rates and the command that made it are left out")
+        return {}
+    return text.record
+
+
 def _lines(run: Run, path: Path, n: int) -> list[str]:
     """The first lines of a text, long ones cut."""
 
@@ -176,7 +187,10 @@ def _lines(run: Run, path: Path, n: int) -> list[str]:
             return [line for _ in range(n) if (line := _line(stream))]
 
     lines = _attempt(run, read) or []
-    return [_cut(line.decode("utf-8", errors="replace").rstrip("\r\n")) for line in lines]
+    found = [_cut(line.decode("utf-8", errors="replace").rstrip("\r\n")) for line in lines]
+    if any("\ufffd" in text and b"\xef\xbf\xbd" not in line for line, text in zip(lines, found, strict=True)):
+        run.note(f"samples/{path.name} is not UTF-8 throughout: a sign stands for what cannot be read")
+    return found
 
 
 def _line(stream: BinaryIO) -> bytes:
@@ -194,7 +208,11 @@ def _cut(sentence: str) -> str:
 
 def _pairs(run: Run, path: Path) -> list[list[str]]:
     """As `lebm-text reconstruct` prints them: a sentence, a tab, what came of it."""
-    return [pair for line in _lines(run, path, _PAIRS) if len(pair := line.split("\t")) == 2]
+    lines = _lines(run, path, _PAIRS)
+    found = [pair for line in lines if len(pair := line.split("\t")) == 2]
+    if len(found) < len(lines):
+        run.note(f"samples/{path.name} is not what reconstruct writes: a sentence, a tab, its reconstruction")
+    return found
 
 
 def _spread(epochs: Sequence[int]) -> list[int]:

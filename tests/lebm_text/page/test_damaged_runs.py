@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from lebm_text.errors import InputError
 from lebm_text.page.page import write_page
 from lebm_text.run import Run
+from lebm_text.store import sha256_file
 
 from .pages import METRICS, OLD, Page, check_document, page_of, write_run
 
@@ -69,6 +72,41 @@ def test_a_report_of_weights_that_are_gone_is_left_out_and_named(tmp_path: Path)
     page = page_of(run)
     assert "Views of the latent space" not in page.sections
     assert "views.json: of weights that the run no longer has" in page.text
+
+
+def test_samples_that_are_not_what_their_record_says_have_no_rates_and_no_command(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(OLD, tmp_path / "run"))
+    record = {
+        "settings": {"n": 2, "seed": 1},
+        "rates": {"unk": 0.25},
+        "sha256": hashlib.sha256(b"a b\nc\n").hexdigest(),
+    }
+    weights = sha256_file(run / "model.safetensors")
+    made = {
+        "mine": ("a b\nc\n", weights), "edited": ("a b\nc\nd\n", weights), "others": ("a b\nc\n", "0" * 64),
+    }  # fmt: skip
+    for name, (text, of) in made.items():
+        (run / "samples" / f"{name}.txt").write_text(text)
+        (run / "samples" / f"{name}.txt.json").write_text(json.dumps(record | {"weights_sha256": of}))
+    page = page_of(run)
+    assert page.text.count("25.0%") == 1
+    assert "samples/mine.txt" in page.text
+    assert "samples/edited.txt was changed after it was generated: its rates and the command" in page.text
+    assert "samples/others.txt is of other weights than the run has: its rates and the command" in page.text
+    assert not re.search(r"-o \S*(edited|others)", page.text)
+
+
+def test_texts_that_are_not_what_their_name_says_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", samples={"one.txt": ["x"], "none.txt": [], "two.txt": ["x", "\ufffd"]})
+    (run / "samples" / "latin.txt").write_bytes("é\n".encode("latin1"))
+    (run / "samples" / "pairs.tsv").write_text("a\tb\tc\nno tab\nd\te\n")
+    page = page_of(run)
+    assert "samples/latin.txt is not UTF-8 throughout" in page.text
+    assert "two.txt is not UTF-8" not in page.text
+    assert "samples/pairs.tsv is not what reconstruct writes" in page.text
+    assert ["One sentence.", "No sentence.", "The first 2 sentences."] == [
+        each for each in ("One sentence.", "No sentence.", "The first 2 sentences.") if each in page.text
+    ]
 
 
 def test_figures_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
