@@ -166,36 +166,16 @@ class Config:
         if wanted["model"].get("latent_dim", self.model.latent_dim) == 0:
             wanted["model"].setdefault("prior", "gaussian")
             wanted["inference"].setdefault("kind", "no_latent")
-        kind = from_plain(str, wanted["inference"].pop("kind", self.inference.kind), "inference.kind")
-        class_or("inference.kind", kind, tuple(INFERENCE))
-        model = wanted["model"]
-        names = {
-            part: from_plain(str, model.get(part, self.named(part)), f"model.{part}") for part in ("prior", "generator")
-        }
+        names = {"inference": wanted["inference"].pop("kind", self.inference.kind)}
+        names |= {part: wanted["model"].get(part, self.named(part)) for part in ("prior", "generator")}
+        names = {part: from_plain(str, name, PARTS[part].setting) for part, name in names.items()}
+        class_or("inference.kind", names["inference"], tuple(INFERENCE))
         pretrained = names["generator"].startswith(PRETRAINED)
         if pretrained != self.is_pretrained:  # and its pieces with it
             wanted["text"].setdefault("tokenizer", "hf" if pretrained else "word")
-        for part, name in (names | {"inference": kind}).items():
-            sections[part] = section_of(part, name, sections[part], self.named(part), wanted[part])
-        others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
-        others -= {f.name for f in dataclasses.fields(sections["inference"])}
-        idle = {section: dict[str, str]() for section in sections}  # key → why it has no effect
-        idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
-        if wanted["model"].get("generator", self.model.generator) == "lstm":
-            idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
-        if pretrained:
-            by_decoder = f"model.generator = {names['generator']}"
-            idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), by_decoder)
-            idle["text"]["vocab_size"] = by_decoder
-            if wanted["generator"].get("adapt", getattr(sections["generator"], "adapt", None)) != "lora":
-                idle["generator"]["lora_rank"] = "generator.adapt = frozen or full"
-            if kind in INFERENCE and not issubclass(INFERENCE[kind], AmortizedConfig):
-                idle["model"] |= dict.fromkeys(("embedding_dim", "hidden_dim"), by_decoder)
-        if wanted["training"].get("schedule", self.training.schedule) == "constant":
-            idle["training"]["schedule_start"] = "training.schedule = constant"
-        if wanted["model"].get("prior", self.model.prior) == "gaussian":
-            for section, keys in _OF_A_LEARNED_PRIOR.items():
-                idle[section] |= dict.fromkeys(keys, "model.prior = gaussian")
+        for part in PARTS:
+            sections[part] = section_of(part, names[part], sections[part], self.named(part), wanted[part])
+        idle = _without_effect(names, sections, wanted)
         for section, changes in wanted.items():
             fields = {f.name: f for f in dataclasses.fields(sections[section])}
             unread = idle[section]
@@ -253,6 +233,39 @@ class Config:
             InputError: not of that form, or what `merge` raises.
         """
         return self.merge(by_section(read_assignments(assignments)))
+
+
+def _without_effect(
+    names: Mapping[str, str], sections: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """By section, the keys that nothing reads, each with the setting that makes it so.
+
+    Args:
+        names: of the parts of `PARTS`.
+        sections: as they are, of the kinds that belong to `names`.
+        wanted: what is to be changed in them.
+    """
+    idle = {section: dict[str, str]() for section in sections}
+    kind, generator = names["inference"], names["generator"]
+    others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
+    others -= {f.name for f in dataclasses.fields(sections["inference"])}
+    idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
+    if generator == "lstm":
+        idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
+    if generator.startswith(PRETRAINED):
+        by_decoder = f"model.generator = {generator}"
+        idle["model"] |= dict.fromkeys((*_OF_A_TRANSFORMER, "tied"), by_decoder)
+        idle["text"]["vocab_size"] = by_decoder
+        if wanted["generator"].get("adapt", getattr(sections["generator"], "adapt", None)) != "lora":
+            idle["generator"]["lora_rank"] = "generator.adapt = frozen or full"
+        if kind in INFERENCE and not issubclass(INFERENCE[kind], AmortizedConfig):
+            idle["model"] |= dict.fromkeys(("embedding_dim", "hidden_dim"), by_decoder)
+    if wanted["training"].get("schedule", sections["training"].schedule) == "constant":
+        idle["training"]["schedule_start"] = "training.schedule = constant"
+    if names["prior"] == "gaussian":
+        for section, keys in _OF_A_LEARNED_PRIOR.items():
+            idle[section] |= dict.fromkeys(keys, "model.prior = gaussian")
+    return idle
 
 
 def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:

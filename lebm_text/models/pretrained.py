@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from lebm_text.errors import InputError
 from lebm_text.models.attention import AttentionState
 from lebm_text.models.modules import Affine, dropout
 from lebm_text.text.batching import Batch
-from lebm_text.text.pretrained import decoder_directory, decoder_sha256, needing, specials_of
+from lebm_text.text.pretrained import Specials, decoder_directory, decoder_sha256, needing, specials_of
 from lebm_text.text.tokenizers import SPECIALS
 from lebm_text.transfer import send
 
@@ -86,45 +87,21 @@ class PretrainedGenerator(nn.Module):
         self.source, self.latent_dim, self.bos_id = source, latent_dim, bos_id
         self.dropout, self.n_prefix = dropout, n_prefix
         self.compute_dtype, self.init_range = torch.float32, init_range
-        with needing("transformers", source):
-            from transformers import AutoModelForCausalLM
-
-            decoder: Any
-            decoder, found = AutoModelForCausalLM.from_pretrained(
-                str(directory),
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
-            raise InputError(f"model.generator = hf:{source} has no weights for {lacking[0]}, and would draw them anew")
+        decoder = _load_decoder(directory, source)
         arguments = signature(decoder.forward).parameters
         self.cache_argument = "cache" if "cache" in arguments else "past_key_values"  # as it was called before
         self.takes_places, self.keeps_logits = "position_ids" in arguments, "logits_to_keep" in arguments
         self.n_positions = getattr(decoder.config, "max_position_embeddings", None)
         self._require_room(longest, f"text.max_length = {longest}")
         decoder.requires_grad_(adapt == "full").eval()
-        if adapt == "lora":
-            with needing("peft", source), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of matrices that are stored transposed, which it sees to
-                from peft import LoraConfig, inject_adapter_in_model
-
-                terms = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
-                decoder = inject_adapter_in_model(terms, decoder)
-        self.decoder = decoder
-        n_rows, width = decoder.get_input_embeddings().weight.shape
+        self.decoder = _with_low_rank_terms(decoder, lora_rank, source) if adapt == "lora" else decoder
+        n_rows, width = self.decoder.get_input_embeddings().weight.shape
         if n_rows < vocab_size - len(SPECIALS):
             raise InputError(f"model.generator = hf:{source} knows {n_rows} pieces, and its tokenizer more")
         self.prefix = Affine(latent_dim, n_prefix * width)
-        n_pieces = vocab_size - len(SPECIALS)
-        ids = torch.arange(-len(SPECIALS), n_pieces)
-        ids[: len(SPECIALS)] = specials.eos
-        vacant = torch.arange(vocab_size) < len(SPECIALS)
-        for theirs, ours in specials.ours().items():
-            ids[ours], vacant[ours], vacant[theirs + len(SPECIALS)] = theirs, False, True
-        self.register_buffer("pieces", ids, persistent=False)  # (V,) the decoder's id for each of ours
-        self.register_buffer("vacant", vacant, persistent=False)  # (V,) which of ours are no piece
+        pieces, vacant = _pieces_of(specials, vocab_size)
+        self.register_buffer("pieces", pieces, persistent=False)
+        self.register_buffer("vacant", vacant, persistent=False)
         fixed = {name for name, each in self.named_parameters(remove_duplicate=False) if not each.requires_grad}
         self.left_out = fixed | {name for name, _ in self.named_buffers()}
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
@@ -254,6 +231,39 @@ class PretrainedGenerator(nn.Module):
                 f"{what}, <s> and generator.n_prefix = {self.n_prefix} need {n_tokens + 1 + self.n_prefix} positions; "
                 f"the decoder has {self.n_positions}"
             )
+
+
+def _load_decoder(directory: Path, source: str) -> Any:
+    """The causal language model in `directory`, in float32. Raises InputError as `PretrainedGenerator` does."""
+    with needing("transformers", source):
+        from transformers import AutoModelForCausalLM
+
+        decoder, found = AutoModelForCausalLM.from_pretrained(
+            str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
+        raise InputError(f"model.generator = hf:{source} has no weights for {lacking[0]}, and would draw them anew")
+    return decoder
+
+
+def _with_low_rank_terms(decoder: Any, rank: int, source: str) -> Any:
+    """The decoder whose matrices W have become W + 2 B A, of which A (rank, n) and B (m, rank) learn."""
+    with needing("peft", source), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matrices that are stored transposed, which it sees to
+        from peft import LoraConfig, inject_adapter_in_model
+
+        terms = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        return inject_adapter_in_model(terms, decoder)
+
+
+def _pieces_of(specials: Specials, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """The decoder's id for each of ours, (V,), and which of ours are no piece, (V,)."""
+    ids = torch.arange(-len(SPECIALS), vocab_size - len(SPECIALS))
+    ids[: len(SPECIALS)] = specials.eos
+    vacant = torch.arange(vocab_size) < len(SPECIALS)
+    for theirs, ours in specials.ours().items():
+        ids[ours], vacant[ours], vacant[theirs + len(SPECIALS)] = theirs, False, True
+    return ids, vacant
 
 
 def _leave_out(module: PretrainedGenerator, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -68,60 +68,65 @@ def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) 
 
 def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
     """The items of the list that a JSON text holds, each when it is read, so that memory holds one and some lines."""
-    decoder, parse = codecs.getincrementaldecoder(encoding)(), json.JSONDecoder().raw_decode
-    pieces = chain((decoder.decode(line) for line in lines), (decoder.decode(b"", True) for _ in range(1)))
-    text, at, number = "", 0, 0
-
-    def grow() -> bool:
-        """Let go of what is read, and read as much again as is left."""
-        nonlocal text, at
-        found, n_more = [text[at:]], 0
-        while n_more < max(len(found[0]), _AT_ONCE) and (piece := next(pieces, None)) is not None:
-            found.append(piece)
-            n_more += len(piece)
-        text, at = "".join(found), 0
-        return n_more > 0
-
-    def sign() -> str:
-        """The next character that is not blank; none at the end."""
-        nonlocal at
-        while (at := _SPACE.match(text, at).end()) == len(text) and grow():  # type: ignore[union-attr]
-            pass
-        return text[at : at + 1]
-
-    def item() -> Any:
-        nonlocal at
-        while True:
-            try:
-                value, end = parse(text, at)
-            except ValueError:
-                if not grow():
-                    raise
-            else:
-                if end < len(text) or not grow():  # the digits of a number may go on
-                    at = end
-                    return value
-
+    text, number = _Text(lines, encoding), 1
     try:
-        if sign() != "[":
-            item()
+        if text.sign() != "[":
+            text.value()
             raise InputError(f"{name} should hold a list of strings or of objects")
-        at += 1
-        while sign() != "]" or number:
-            yield item()
+        text.at += 1
+        while text.sign() != "]" or number > 1:
+            yield text.value()
             number += 1
-            if (after := sign()) == "]":
+            if (after := text.sign()) == "]":
                 break
             if after != ",":
                 raise ValueError("a comma or the end of the list is missing")
-            at += 1
-        at += 1
-        if sign():
+            text.at += 1
+        text.at += 1
+        if text.sign():
             raise ValueError("there is more after the list")
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}, record {number + 1}: not JSON ({error})") from None
+        raise InputError(f"{name}, record {number}: not JSON ({error})") from None
+
+
+class _Text:
+    """A JSON text of which one value and some lines are held; `at`: the place from which it is read."""
+
+    def __init__(self, lines: Iterable[bytes], encoding: str) -> None:
+        decoder, self._parse = codecs.getincrementaldecoder(encoding)(), json.JSONDecoder().raw_decode
+        self._pieces = chain((decoder.decode(line) for line in lines), (decoder.decode(b"", True) for _ in range(1)))
+        self._held, self.at = "", 0
+
+    def sign(self) -> str:
+        """The next character that is not blank; none at the end."""
+        while True:
+            self.at = _SPACE.match(self._held, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self._held) or not self._grow():
+                return self._held[self.at : self.at + 1]
+
+    def value(self) -> Any:
+        """The value that begins here. Raises ValueError if it is no JSON."""
+        while True:
+            try:
+                value, end = self._parse(self._held, self.at)
+            except ValueError:
+                if not self._grow():
+                    raise
+            else:
+                if end < len(self._held) or not self._grow():  # the digits of a number may go on
+                    self.at = end
+                    return value
+
+    def _grow(self) -> bool:
+        """Let go of what is read, and read as much again as is left."""
+        found, n_more = [self._held[self.at :]], 0
+        while n_more < max(len(found[0]), _AT_ONCE) and (piece := next(self._pieces, None)) is not None:
+            found.append(piece)
+            n_more += len(piece)
+        self._held, self.at = "".join(found), 0
+        return n_more > 0
 
 
 def _json_lines(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:

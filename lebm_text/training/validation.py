@@ -119,20 +119,25 @@ def validate(
             further["shuffled_tokens"] = send(share.batch.lengths, positive.z.device)
         return {name: likelihood(at) for name, at in z.items()} | f | further
 
-    sums, n_tokens = _sums(measure, _batches(model, config, corpus), processes), len(corpus.tokens)
+    sums = _sums(measure, _batches(model, config, corpus), processes)
     if not has_z:
-        return _perplexity("", -sums["x"] / n_tokens)
-    figures = {f"valid_{name}": sums[name] / len(corpus) for name in ("f_posterior", "f_prior")}
+        return _perplexity("", -sums["x"] / len(corpus.tokens))
+    return _figures(sums, len(corpus), len(corpus.tokens), model.prior.log_z() if "kl" in sums else None)
+
+
+def _figures(sums: Mapping[str, float], n: int, n_tokens: int, log_z: float | None) -> dict[str, float]:
+    """The figures of n sentences from the sums over them."""
+    figures = {f"valid_{name}": sums[name] / n for name in ("f_posterior", "f_prior")}
     counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens, "null": n_tokens}
-    for name, n in counted.items():
-        if n and name in sums:
-            figures |= _perplexity(f"_{name}", -sums[name] / n)
+    for name, count in counted.items():
+        if count and name in sums:
+            figures |= _perplexity(f"_{name}", -sums[name] / count)
     if sums.get("labelled"):
         figures["valid_accuracy"] = sums["right"] / sums["labelled"]
     if "kl" in sums:
-        figures["valid_kl"] = sums["kl"] / len(corpus)
-        if (log_z := model.prior.log_z()) is not None:
-            bound = -sums["posterior"] + sums["kl"] - sums["f_posterior"] + log_z * len(corpus)
+        figures["valid_kl"] = sums["kl"] / n
+        if log_z is not None:
+            bound = -sums["posterior"] + sums["kl"] - sums["f_posterior"] + log_z * n
             figures |= _perplexity("_bound", bound / n_tokens)
     return figures
 
