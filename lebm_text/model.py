@@ -84,7 +84,16 @@ class LatentEBM:
         save_model(Path(directory), self.config, self.tokenizer, self.model)
 
     def push_to_hub(self, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
-        """Put the model on the Hugging Face Hub: its address there. `sharing.push.push` puts a whole run there."""
+        """Put the model on the Hugging Face Hub: its address there. `sharing.push.push` puts a whole run there.
+
+        Args:
+            name: `user/model`.
+            private: only you and those you let may read it.
+            licence: of the model, as the Hub names it, such as mit or cc-by-4.0.
+
+        Raises:
+            InputError: as `sharing.push.push` does.
+        """
         from lebm_text.sharing.push import push
 
         with TemporaryDirectory() as scratch:
@@ -206,7 +215,13 @@ class LatentEBM:
     ) -> list[str]:
         """Sentence → z from its posterior (as `infer` draws it) → sentence, in the order given.
 
-        It takes the options of `generate`, but decodes greedily by default. Raises InputError as `infer` does.
+        Args:
+            sentences: to be read; sentence i draws from (seed, i).
+            settings: how ids are chosen; or its fields as keywords, as in `generate`. By default greedily.
+            max_length: in tokens without `</s>`; none: `config.text.max_length`.
+
+        Raises:
+            InputError: as `infer` does, or values out of range.
         """
         self.config.require_latent()
         settings = _settings("greedy", settings, decoding)

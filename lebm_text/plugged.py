@@ -91,6 +91,11 @@ def section_of(part: str, name: str, current: Section, before: str, keys: Collec
 def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
     """The section's class for a class that is not the package's own, which is imported.
 
+    Args:
+        part: of `PARTS`.
+        name: of the class, in a configuration.
+        trust_plugins: import it also where no installed package registers it.
+
     Raises:
         InputError: it is not there, or not to be imported, or has no sound settings.
     """

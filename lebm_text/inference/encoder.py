@@ -83,7 +83,7 @@ class Amortized(Variational):
     free_bits: FreeBits = NONE_FREE
 
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Those of q(z|x), differentiable in the encoder."""
+        """Mean and log variance of q(z|x), (B, D), differentiable in the encoder, which alone gives them."""
         moments: Moments = self.encoder(batch)
         return moments
 
@@ -101,7 +101,10 @@ class SemiAmortized(Amortized):
     step_size: float | Sequence[float]
 
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Those of q_λ after K steps; a gradient in them passes to the encoder unchanged."""
+        """Mean and log variance of q_λ after K steps; a gradient in them passes to the encoder unchanged.
+
+        The steps go up the evidence bound of the batch under `prior` and `generator`; `rng` draws their noise.
+        """
         first: Moments = self.encoder(batch)
         likelihood = generator.likelihood(batch)
         refined = torch.cat(first, dim=1).detach()

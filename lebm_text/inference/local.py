@@ -41,7 +41,10 @@ class Local(Variational):
 
     @torch.no_grad()
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Those of q_λ after K steps, detached: a sentence's do not depend on its neighbours, Adam's steps neither."""
+        """Mean and log variance of q_λ after K steps, detached; those of a sentence do not depend on its neighbours.
+
+        Adam's steps go up the evidence bound of the batch under `prior` and `generator`; `rng` draws their noise.
+        """
         likelihood, shape = generator.likelihood(batch), (len(batch.lengths), prior.latent_dim)
         fitted = next(generator.parameters()).new_zeros(shape[0], 2 * shape[1])
         mean, square = torch.zeros_like(fitted), torch.zeros_like(fitted)

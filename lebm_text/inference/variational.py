@@ -71,7 +71,13 @@ class Variational(ABC):
 
     @abstractmethod
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Those of q(z|x), differentiable in an encoder if one gives them."""
+        """Mean and log variance of q(z|x), (B, D), differentiable in an encoder if one gives them.
+
+        Args:
+            batch: B sentences x.
+            prior, generator: p_α(z) and p_β(x|z), where steps fit q to them.
+            rng: draws the noise of such steps.
+        """
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
         """Draw z⁺ for each sentence from q(z|x), differentiable in its moments."""

@@ -170,7 +170,7 @@ class BracketLikelihood:
 
 
 def simulate(generator: Generator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
-    """Draw a sentence from p(x|z) at temperature 1 for each z (N, D).
+    """Draw a sentence of at most `max_length` tokens from p(x|z) at temperature 1 for each z (N, D).
 
     Sentences that `max_length` truncates and those with a `<pad>` or `<s>` inside are left out, with their z: whether x
     is left out depends on x alone, so that the z of the others are still samples of p(z|x).
@@ -205,7 +205,18 @@ def bracket(
     seed: int,
     on_progress: Progress = silent,
 ) -> Bracket:
-    """Forward AIS from the base and reverse AIS from the z that wrote each sentence, under one schedule."""
+    """Forward AIS from the base and reverse AIS from the z that wrote each sentence, under one schedule.
+
+    Args:
+        prior, generator: p_α(z) and p_β(x|z), from which `simulated` was drawn.
+        simulated: n sentences, each with its z.
+        settings: number of steps and of chains.
+        seed: of the chains; sentence i of `simulated` draws from (seed, i).
+        on_progress: called with the annealing steps done, summed over sentences.
+
+    Returns:
+        Bounds on log A(x) = log p(x) + log Z from below and above, each (n,) in nats.
+    """
     corpus, chains = simulated.corpus, settings.n_chains
     low, high = (torch.empty(len(corpus), dtype=torch.float64) for _ in range(2))
     accepted, add = 0.0, adder(on_progress, "bracket", 2 * len(corpus) * settings.n_steps)

@@ -197,7 +197,7 @@ class Text:
         return text_likelihood(log_p[rows], error[rows], self.words[rows], log_z_error=log_z_error, n_bytes=n_bytes)
 
     def estimated(self, log_a: LogMean, rows: Integers, log_z: LogZ) -> TextLikelihood:
-        """The same of estimates of log A(x)."""
+        """`likelihood` from estimates `log_a` of log A(x), (n,), at `rows`, and one of log Z."""
         log_p = log_a.value.numpy() - log_z.reverse.value
         return self.likelihood(log_p, log_a.standard_error.numpy(), rows, log_z.reverse.standard_error)
 

@@ -93,7 +93,12 @@ def annealing(
 ) -> tuple[Terms, Schedule, Callable[[], Tensor]]:
     """The terms of a path to p0 exp(f) p(x|·), whose last is log p(x|·), its schedule, and what draws starts.
 
-    `like` (C, B, D) has the shape, type and device of the starts.
+    Args:
+        prior: on z.
+        likelihood: log p(x|z) of B sentences in nats, (C, B, D) → (C, B).
+        like: (C, B, D), of the shape, type and device that the starts are to have.
+        settings: where the path starts, and its numbers of steps.
+        rng: draws the starts and the noise of tuning; its items are the B sentences.
     """
     terms: Terms = (base_log_prob, prior.neg_energy, likelihood)
     proposal = fit_proposal(joint(prior, likelihood), like[0], rng=rng) if settings.start == "proposal" else None
@@ -112,6 +117,13 @@ def chain_averages(
     terms: Terms, state: State, *, step_size: Tensor, n_steps: int, n_leapfrog: int = 1, rng: Rng
 ) -> tuple[Tensor, Tensor]:
     """Continue M chains for each of B targets at β = 1 and average over the second half of their steps.
+
+    Args:
+        terms: as `annealing` makes them.
+        state: of the chains, at the end of the annealing.
+        step_size: s of each target, (B,).
+        n_steps: of HMC, of `n_leapfrog` leapfrog steps each.
+        rng: draws the noise; its items are the B targets.
 
     Returns:
         Means of z (M, B, D) and of the last term, log p(x|z), (M, B) in nats.
@@ -142,7 +154,10 @@ def ais_bounds(
     """Bounds on log A(x) from below, and posterior chains from where the annealing ended.
 
     Args:
+        prior, generator: p_α(z) and p_β(x|z).
         corpus, index: the sentences, and which of them.
+        settings: of annealing and of the chains after it.
+        seed: of all chains; sentence i draws from (seed, i).
         first: the number that the corpus's first sentence has in its text.
         on_progress: told of annealing steps of this process, summed over sentences.
         processes: share the work, batch by batch, and all get all figures: those of one process, to the bit.
@@ -182,7 +197,7 @@ def importance_values(
 ) -> LogMean:
     """log A(x) by K = `n_samples` draws for each sentence, with ess: each (n,) on the CPU, in the order of `index`.
 
-    `processes` share the work as in `ais_bounds`.
+    The other arguments are those of `ais_bounds`.
     """
     at_once = min(16, n_samples)
     figures = torch.zeros(3, len(index), dtype=torch.float64)
@@ -202,7 +217,13 @@ def importance_values(
 def exact_log_probs(
     generator: Generator, corpus: EncodedCorpus, index: NDArray[np.int64], on_progress: Progress = silent
 ) -> NDArray[np.float64]:
-    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`."""
+    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`.
+
+    Args:
+        generator: the language model.
+        corpus, index: the sentences, and which n of them.
+        on_progress: called with the number of sentences done.
+    """
     log_probs = np.empty(len(index))
     add = adder(on_progress, "log p(x)", len(index))
     for rows, batch in batches(corpus, index, ROWS, generator):
@@ -217,7 +238,11 @@ def batches(
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Batches of similar lengths on the generator's device, each with the positions of its rows in `index`.
 
-    Of several processes, each has every `processes.size`-th batch.
+    Args:
+        corpus, index: the sentences, and which of them.
+        size: sentences in a batch.
+        generator: that is to read them.
+        processes: of several, each has every `processes.size`-th batch.
     """
     order = np.argsort(-corpus.lengths[index], kind="stable")
     for start in range(processes.rank * size, len(order), processes.size * size):

@@ -38,7 +38,10 @@ class Affine(nn.Linear):
 
 
 def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
-    """Dropout from `rng`: torch's own has no generator and would tie a resumed run to global state. None: none."""
+    """Set values to 0 at `rate`, the others grow by 1/(1 − rate); without `rng` all stay as they are.
+
+    torch's own dropout takes no generator and would tie a resumed run to global state.
+    """
     if rng is None or rate == 0:
         return values
     keep = 1.0 - rate
@@ -47,9 +50,15 @@ def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
 
 
 def drop_words(ids: Tensor, rate: float, unk_id: int, bos_id: int, rng: torch.Generator | None) -> Tensor:
-    """`<unk>` in the place of some of the words that are read, never of `<s>` (Bowman et al., CoNLL 2016, section 3.1).
+    """Put `<unk>` in the place of some of the words that are read (Bowman et al., CoNLL 2016, section 3.1).
 
     A generator that cannot rely on the words before has more need of z.
+
+    Args:
+        ids: (B, T).
+        rate: the probability that a word is dropped; `bos_id`, that of `<s>`, never is.
+        unk_id: of `<unk>`.
+        rng: draws which; None: none is dropped.
     """
     if rng is None or rate == 0:
         return ids

@@ -38,12 +38,15 @@ class GaussianPrior(nn.Module):
         self.register_buffer("_place", torch.empty(0), persistent=False)  # without parameters, it knows its device
 
     def neg_energy(self, z: Tensor) -> Tensor:
+        """f(z) = 0, (..., D) → (...)."""
         return z.new_zeros(z.shape[:-1])
 
     def logdensity(self, z: Tensor) -> Tensor:
+        """log p0(z) in nats, (..., D) → (...)."""
         return base_log_prob(z)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
+        """n draws (n, D) from p0, exact."""
         return draw_normal(rng, (n, self.latent_dim), self._place.device)
 
     def sample_at(self, n: int, rng: Rng, temperature: float) -> Tensor:
@@ -51,6 +54,7 @@ class GaussianPrior(nn.Module):
         return math.sqrt(temperature) * self.sample(n, rng)
 
     def log_z(self) -> float:
+        """0: p0 is normalised."""
         return 0.0
 
 
@@ -89,6 +93,7 @@ class EBMPrior(nn.Module):
                 parameter.uniform_(-init_range, init_range, generator=rng)
 
     def neg_energy(self, z: Tensor) -> Tensor:
+        """f(z) in nats, (..., D) → (...)."""
         return self.outputs(z).squeeze(-1)
 
     def outputs(self, z: Tensor) -> Tensor:
@@ -101,13 +106,15 @@ class EBMPrior(nn.Module):
         return value
 
     def logdensity(self, z: Tensor) -> Tensor:
+        """f(z) + log p0(z) in nats, (..., D) → (...): log p(z) up to the constant log Z."""
         return self.neg_energy(z) + base_log_prob(z)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
+        """n draws (n, D) by the chain from p0. Raises ValueError without a chain."""
         if self.chain is None:
             raise ValueError("an energy-based prior without a chain cannot be sampled")
         start = draw_normal(rng, (n, self.latent_dim), next(self.parameters()).device)
         return self.chain.run(self.logdensity, start, rng=rng)
 
     def log_z(self) -> None:
-        return None
+        """None: log Z(α) is not known in closed form."""

@@ -75,9 +75,13 @@ def hmc_step(
     step_size: float | Tensor,
     n_leapfrog: int = 1,
 ) -> tuple[State, Tensor]:
-    """One proposal, accepted or not, with the noise given; the other arguments are those of `hmc`.
+    """One proposal, accepted or not, with the noise given.
 
     Args:
+        terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
+        state: of the chains before.
+        step_size: s, or (B,), one per target.
+        n_leapfrog: L; 1 is MALA.
         momentum: (C, B, D) N(0, 1) noise.
         uniform: (C, B) numbers in [0, 1).
 

@@ -20,12 +20,20 @@ __all__ = ["gradient", "langevin", "langevin_step", "step_sizes"]
 
 
 def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, noise_scale: float = 1.0) -> Tensor:
-    """One update, with the gradient of the log density and N(0, 1) noise given; all (..., D)."""
+    """One update of z, (..., D).
+
+    Args:
+        z: (..., D).
+        grad: (..., D) gradient of the log density at z.
+        noise: (..., D) ε, from N(0, 1).
+        step_size: s.
+        noise_scale: n, a standard deviation.
+    """
     return z + (0.5 * step_size**2) * grad + (step_size * noise_scale) * noise
 
 
 def step_sizes(step_size: float | Sequence[float], n_steps: int) -> list[float]:
-    """One for each step, of one for all or one for each."""
+    """The size of each of `n_steps` steps, where `step_size` is one for all or one for each."""
     return [float(s) for s in step_size] if isinstance(step_size, Sequence) else [float(step_size)] * n_steps
 
 

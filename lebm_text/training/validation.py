@@ -37,7 +37,10 @@ def selecting(select: str, figures: Iterable[str]) -> str | None:
 
 
 def require_figures(model: LatentModel, config: Config, n_sentences: int) -> None:
-    """Raises InputError for settings that look at a figure of validation sentences which there will not be."""
+    """Raise InputError for settings of `config` that look at a figure which `model` has not.
+
+    Or would have, if there were any: `n_sentences` is the number of validation sentences.
+    """
     select = config.training.select
     if select == "valid_kn5" and not n_sentences:
         raise InputError("training.select = valid_kn5 needs validation sentences that the model can read")
