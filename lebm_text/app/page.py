@@ -61,7 +61,7 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((ADDRESS, port))
     except OSError as error:
-        raise InputError(f"port {port} of {ADDRESS}: {error.strerror}; name another by --port") from None
+        raise InputError(f"port {port} of {ADDRESS}: {error.strerror}; choose another port") from None
 
 
 def application(explorer: Explorer) -> Callable[..., Any]:

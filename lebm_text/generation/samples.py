@@ -192,7 +192,7 @@ def read_samples(
         sha256 = hashlib.sha256("".join(f"{sentence}\n" for sentence in sentences).encode()).hexdigest()
     if n is not None and n > len(sentences):
         name = "the list of samples" if path is None else path
-        raise InputError(f"{name} has {len(sentences):,} sentences, fewer than the {n:,} asked for with -n")
+        raise InputError(f"{name} has {len(sentences):,} sentences, fewer than the {n:,} asked for")
     record: Mapping[str, Any] = {}
     if path is not None and record_file(path).is_file():
         record = read_json(record_file(path))
@@ -258,8 +258,8 @@ def _as_recorded(path: Path, n: int, label: str, tokenizer: str) -> SampledText:
     found = read_samples(path, n, label, tokenizer)
     if not found.settings:
         raise InputError(
-            f"{path} was changed after it was generated; delete it to have it made again, or judge it as a text from "
-            f"elsewhere: --samples {path}"
+            f"{path} was changed after it was generated; delete it to have it made again, or name the file as samples, "
+            "to have it judged as a text from elsewhere"
         )
     return found
 

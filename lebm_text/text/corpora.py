@@ -138,9 +138,7 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     if described.origin == "directory":
         directory = before if data_dir is None else data_dir / name
         if not directory.is_dir() and described.source is None:
-            raise InputError(
-                f"the text of the run is not in {directory}; name the directory that holds {name}/: --data-dir"
-            )
+            raise InputError(f"the text of the run is not in {directory}; name the data directory that holds {name}/")
         name = str(directory) if directory.is_dir() or described.source is None else described.source
     elif described.origin == "data-dir" and data_dir is None:
         data_dir = before.parent

@@ -188,7 +188,7 @@ def _was_there(target: Path, identity: list[Any], *, overwrite: bool) -> dict[st
         return record
     if not overwrite:
         what = "the same text, but changed since" if same else "another text, or the same by other options"
-        raise InputError(f"{target} holds {what}; give --overwrite to replace it, or another directory")
+        raise InputError(f"{target} holds {what}; replace it (overwrite), or choose another directory")
     written = {RECORD, *(f"{split}.{kind}" for split in SPLITS for kind in ("txt", "label"))}
     if others := sorted({path.name for path in target.iterdir()} - written):
         raise InputError(

@@ -109,12 +109,12 @@ def rawness(sentences: Iterable[str], name: str) -> str | None:
     looked_at = list(islice(sentences, _LOOKED_AT))
     words = [word for sentence in looked_at for word in split_words(sentence)]
     if len(words) < _FEW_WORDS * len(looked_at) or sum(map(len, words)) > _LONG_WORDS * len(words):
-        return f"{name} has hardly any blanks between words; train with --set text.tokenizer=sentencepiece"
+        return f"{name} has hardly any blanks between words; train with text.tokenizer=sentencepiece"
     n_cased = sum(len(word) > 1 and word != word.lower() for word in words)
     n_glued = sum(not _SIGNS.isdisjoint((word[0], word[-1])) and any(map(str.isalnum, word)) for word in words)
     found = (
-        (n_cased, _MANY_CASED, "capitals (--lowercase)"),
-        (n_glued, _MANY_GLUED, "punctuation attached (--tokenize)"),
+        (n_cased, _MANY_CASED, "capitals (lowercase)"),
+        (n_glued, _MANY_GLUED, "punctuation attached (tokenize)"),
     )
     shares = [f"{n / len(words):.0%} of its words with {what}" for n, many, what in found if n > many * len(words)]
     return f"{name} has {' and '.join(shares)}; see lebm-text data import" if shares else None

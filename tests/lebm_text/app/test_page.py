@@ -99,7 +99,7 @@ def test_a_port_in_use_is_a_line(run: Run, monkeypatch: pytest.MonkeyPatch, caps
         port = str(taken.getsockname()[1])
         assert main(["explore", "--run", str(run.path), "--port", port, "--no-browser"]) == 2
     assert f"port {port} of 127.0.0.1" in (line := one_line(capsys))
-    assert "--port" in line
+    assert "choose another port" in line
 
 
 def test_a_run_without_weights_is_a_line(

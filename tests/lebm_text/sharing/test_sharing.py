@@ -99,7 +99,7 @@ def test_nothing_of_the_machine_or_the_text_is_sent(hub: FakeHub, trained: Run) 
     # The text is found by its directory's name where the data are.
     run = Run.find(Path("ann/toy"), data_dir=Path(splits["train"]["path"]).parents[1])
     assert run.corpus().splits["test"].sha256 == splits["test"]["sha256"]
-    with pytest.raises(InputError, match="name the directory that holds toy/: --data-dir"):
+    with pytest.raises(InputError, match="name the data directory that holds toy/"):
         Run.find(Path("ann/toy")).corpus()
 
 

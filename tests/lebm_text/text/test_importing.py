@@ -273,7 +273,7 @@ def test_the_same_call_does_nothing_and_another_one_is_refused(tmp_path: Path) -
     assert (first.was_there, again.was_there) == (False, True)
     assert {file.name: (file.stat().st_mtime_ns, file.stat().st_ino) for file in out.iterdir()} == before
     assert "was imported already, nothing to do" in again.describe()
-    with pytest.raises(InputError, match="holds another text, or the same by other options; give --overwrite"):
+    with pytest.raises(InputError, match=r"holds another text, or the same by other options; replace it \(overwrite\)"):
         import_text(tmp_path / "mine.txt", out, valid="6%")
     (out / "notes.md").write_text("mine")
     with pytest.raises(InputError, match=r"also holds notes\.md, which no import wrote"):
@@ -285,7 +285,7 @@ def test_the_same_call_does_nothing_and_another_one_is_refused(tmp_path: Path) -
     with pytest.raises(InputError, match="holds the same text, but changed since"):
         import_text(tmp_path / "mine.txt", out, valid="6%")
     (out / RECORD).write_text("{")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite"):
         import_text(tmp_path / "mine.txt", out)
 
 
@@ -457,7 +457,7 @@ def test_a_file_is_a_corpus_and_is_found_again(tmp_path: Path, cache: Path) -> N
     assert corpus.splits["train"].path.is_relative_to(cache)
     said, raw = corpus.notices
     assert "imported: 90 train, 5 valid, 5 test sentences" in said
-    assert "capitals (--lowercase)" in raw and "punctuation attached (--tokenize)" in raw
+    assert "capitals (lowercase)" in raw and "punctuation attached (tokenize)" in raw
     described = CorpusDescription.read(json.loads(json.dumps(corpus.describe())))
     assert find_again(described).splits["test"].sha256 == corpus.splits["test"].sha256
     for file in corpus.splits["train"].path.parent.iterdir():

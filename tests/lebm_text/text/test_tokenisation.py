@@ -88,13 +88,13 @@ def test_a_corpus_made_of_raw_text_is_read_back_by_its_own_tokenisation() -> Non
         ("the price of N shares rose to $ N , mr. smith said here to the men of the two companies , he said .", None),
         (
             "The price of two shares rose , said Smith of New York .",
-            r"31% of its words with capitals \(--lowercase\); see",
+            r"31% of its words with capitals \(lowercase\); see",
         ),
-        ("the price rose, he said.", r"40% of its words with punctuation attached \(--tokenize\); see"),
+        ("the price rose, he said.", r"40% of its words with punctuation attached \(tokenize\); see"),
         ("The price rose, he said.", r"20% .* capitals .* and 40% of its words with punctuation attached"),
         (
             "今日はたいへんよく晴れています。",
-            "hardly any blanks between words; train with --set text.tokenizer=sentencepiece",
+            "hardly any blanks between words; train with text.tokenizer=sentencepiece",
         ),
         ("a b c", None),
     ],

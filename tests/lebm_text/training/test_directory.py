@@ -72,7 +72,7 @@ def test_the_loser_of_two_that_begin_writes_nothing(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
-    monkeypatch.setattr(module, "_prepare", lambda *_: pytest.fail("it is refused before the work"))
+    monkeypatch.setattr(module, "start_new", lambda *_: pytest.fail("it is refused before the work"))
     with held(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="another process is training in"):
         train(corpus, out=tmp_path / "run", config=_config(), device="cpu")
     assert list(_tree(tmp_path / "run")) == [".lock"]
