@@ -71,7 +71,7 @@ def settings(section: str) -> Iterator[tuple[str, str, str, str, str, str]]:
                 _type(hint),
                 _allowed(kind, field, hint),
                 "none" if default is None else json.dumps(default).strip('"'),
-                next(filter(None, own + comments), ""),
+                next(filter(None, own + comments), "").replace("<", "&lt;"),  # no tags
             )
 
 

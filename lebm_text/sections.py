@@ -57,13 +57,12 @@ class TextConfig(Section):
     """How text becomes ids."""
 
     section: ClassVar[str] = "text"
-    tokenizer: str = setting(
-        "word", one_of, ("word", "sentencepiece", "hf")
-    )  # words between blanks, learned pieces, a decoder's
-    # ids, the 4 special ones included; none: the closed vocabulary, or 8000 pieces
+    # word: separated by blanks; sentencepiece: learned pieces; hf: the pieces of a pretrained decoder
+    tokenizer: str = setting("word", one_of, ("word", "sentencepiece", "hf"))
+    # number of ids, the 4 special ones included; none: all words that occur twice or more, or 8000 pieces
     vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
-    lowercase: bool = False  # before words are told apart
-    max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out, counted
+    lowercase: bool = False  # before the text is split into words
+    max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,18 @@ class ModelConfig(Section):
     """Sizes of p(x|z) and of the prior on z. Both may be classes of yours, given as package.module:Class."""
 
     section: ClassVar[str] = "model"
-    prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0; the same with classes; or p0 itself
+    prior: str = setting("ebm", class_or, PRIORS)  # exp(f) p0, with an f for each label, or p0 itself
     generator: str = setting("lstm", class_or, GENERATORS, PRETRAINED)  # p(x|z); hf:NAME is a pretrained decoder
     latent_dim: int = setting(32, in_range, 0, MAX_SIZE)  # D; 0: no z, a language model
     embedding_dim: int = setting(256, in_range, 1, MAX_SIZE)  # E
     hidden_dim: int = setting(256, in_range, 1, MAX_SIZE)  # H
     n_layers: int = setting(2, in_range, 1, MAX_LAYERS)  # of a transformer, which needs E = H
     n_heads: int = setting(4, in_range, 1, MAX_SIZE)  # of a transformer, which needs H to be a multiple of 2 n_heads
-    # on embeddings and on what layers put out, in the generator's update only
+    # share of the embeddings and layer outputs that are set to 0 in the generator's update
     dropout: float = setting(0.2, in_range, 0.0, 1.0, open_end=True)
-    # the share of sentences of which that update is told a learned null vector in the place of z
+    # share of sentences for which that update replaces z by a learned null vector
     z_dropout: float = setting(0.0, in_range, 0.0, 0.5)
-    # the share of words that it reads as <unk>
+    # share of input words that are replaced by <unk> in that update
     word_dropout: float = setting(0.0, in_range, 0.0, 1.0, open_end=True)
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
     prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
@@ -129,8 +128,8 @@ class NoLatentConfig(InferenceConfig):
 class _Annealed(InferenceConfig):
     """`*_start` values move to their final ones over `anneal_epochs` epochs."""
 
-    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)  # which `*_start` values take
-    # until then the start values hold; counted from the end of pretraining, or of training.init_epochs
+    anneal_epochs: float = setting(6.0, in_range, 0.0, MAX_STEPS, open_start=True)  # how long annealing takes
+    # epoch at which annealing begins, counted from the end of pretraining, or of training.init_epochs
     anneal_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
 
 
@@ -142,9 +141,11 @@ class ShortRunConfig(Steps, _Annealed):
     n_steps: int = setting(20, in_range, 1, MAX_STEPS)  # K1
     step_size: float | tuple[float, ...] = 0.3  # s, or one per step
     noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: the target, less: tempered
-    noise_scale_start: float | None = setting(None, in_range, *_NOISE)  # none: no annealing; linear otherwise
+    # noise_scale at the start, from which it changes linearly; none: no annealing
+    noise_scale_start: float | None = setting(None, in_range, *_NOISE)
     likelihood_weight: float = setting(1.0, in_range, *_WEIGHTS)  # γ of p_α(z) p_β(x|z)^γ; 1 is maximum likelihood
-    likelihood_weight_start: float | None = setting(None, in_range, *_WEIGHTS)  # none: no annealing; else geometric
+    # likelihood_weight at the start, from which it changes geometrically; none: no annealing
+    likelihood_weight_start: float | None = setting(None, in_range, *_WEIGHTS)
     persistent: bool = False  # chains continue from their last visit instead of from p0
 
 
@@ -153,7 +154,8 @@ class VariationalConfig(_Annealed):
     """What draws z⁺ from a normal q(z|x) has."""
 
     kl_weight: float = setting(1.0, in_range, *_PENALTY)  # β of the evidence bound; 1 is the bound, 0 an autoencoder
-    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)  # none: no warm-up; linear otherwise
+    # kl_weight at the start, from which it changes linearly; none: no warm-up
+    kl_weight_start: float | None = setting(None, in_range, *_PENALTY)
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,10 @@ class AmortizedConfig(VariationalConfig):
     """An encoder."""
 
     kind: str = field(default="amortized", init=False)
-    free_bits: float = setting(0.0, in_range, *_PENALTY)  # nats of KL(q‖p0) per sentence that cost nothing
-    # dimension: each of D has its share free | total: their sum
+    free_bits: float = setting(0.0, in_range, *_PENALTY)  # nats of KL(q‖p0) per sentence that are not penalised
+    # dimension: each dimension of z has 1/D of them | total: they apply to the sum
     free_bits_kind: str = setting("dimension", one_of, ("dimension", "total"))
-    # of n_epochs, as an autoencoder (β = 0); then the generator begins anew
+    # the first of n_epochs, as an autoencoder (β = 0); then the generator starts again from random weights
     pretrain_epochs: int = setting(0, in_range, 0, MAX_STEPS)
 
 
@@ -183,7 +185,7 @@ class LocalConfig(VariationalConfig):
 
     kind: str = field(default="local", init=False)
     n_steps: int = setting(16, in_range, 1, MAX_STEPS)
-    learning_rate: float = setting(0.3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam
+    learning_rate: float = setting(0.3, in_range, 0.0, MAX_RATE, open_start=True)  # of Adam
 
 
 INFERENCE: dict[str, type[InferenceConfig]] = {
@@ -197,7 +199,8 @@ class PriorConfig(Steps, Section):
 
     section: ClassVar[str] = "prior"
     n_steps: int = setting(40, in_range, 1, MAX_STEPS)  # K0
-    step_size: float | tuple[float, ...] = 0.5  # halved where it gets too long for f, with twice as many steps
+    # s, or one per step; training halves it, and doubles n_steps, where f becomes too steep for it
+    step_size: float | tuple[float, ...] = 0.5
     noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: exp(f) p0
 
     def finer(self, times: int) -> PriorConfig:
@@ -219,9 +222,9 @@ class PriorConfig(Steps, Section):
 class ClassesConfig(PriorConfig):
     """The prior chain, p0 → z⁻ (unused by a Gaussian prior, which is sampled exactly), and what classes have."""
 
-    # of model.prior = classes: their names; none: those of the training text, found when a run starts
+    # for model.prior = classes: the names of the labels; none: those of the training text, found when a run starts
     labels: tuple[str, ...] | None = None
-    # of model.prior = classes: the share of labels that it is told; 0: none is read, if `labels` names the classes
+    # for model.prior = classes: share of the labels that are used; with 0, `labels` must name the classes
     label_share: float = setting(1.0, in_range, 0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -243,11 +246,11 @@ class GeneratorConfig(Section):
 class PretrainedConfig(GeneratorConfig):
     """How a pretrained decoder, model.generator = hf:NAME, takes part."""
 
-    # what learns beside the map from z: nothing of the decoder, low-rank terms of its matrices, or all
+    # what is trained besides the map from z: frozen: nothing; lora: low-rank terms of the matrices; full: everything
     adapt: str = setting("frozen", one_of, ("frozen", "lora", "full"))
-    n_prefix: int = setting(4, in_range, 1, 1024)  # J, vectors before the sentence that are made of z
-    lora_rank: int = setting(8, in_range, 1, MAX_SIZE)  # r, of adapt = lora
-    sha256: str | None = None  # of the decoder's files: found when a run starts, and asked for from then on
+    n_prefix: int = setting(4, in_range, 1, 1024)  # J, number of vectors made from z that precede the sentence
+    lora_rank: int = setting(8, in_range, 1, MAX_SIZE)  # r, for adapt = lora
+    sha256: str | None = None  # of the decoder's files; recorded when a run starts, then checked
 
 
 @dataclass(frozen=True)
@@ -256,34 +259,34 @@ class TrainingConfig(Section):
 
     section: ClassVar[str] = "training"
     n_epochs: int = setting(20, in_range, 1, MAX_STEPS)  # passes over the training text
-    batch_size: int = setting(64, in_range, 1, MAX_COUNT)  # at most so many sentences per batch
-    batch_tokens: int = setting(2048, in_range, 1, MAX_COUNT)  # at most so many tokens per batch, padding included
-    learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # Adam, generator and encoder
+    batch_size: int = setting(64, in_range, 1, MAX_COUNT)  # most sentences of a batch
+    batch_tokens: int = setting(2048, in_range, 1, MAX_COUNT)  # most tokens of a batch, padding included
+    learning_rate: float = setting(1e-3, in_range, 0.0, MAX_RATE, open_start=True)  # of Adam, for generator and encoder
     # all rates are multiplied by this after each epoch
     learning_rate_decay: float = setting(1.0, in_range, 0.0, 1.0, open_start=True)
-    # and by a factor that is 1 until this share of all updates, and falls to 0 over the rest, unless it is constant
+    # how the learning rates fall to 0, from schedule_start on
     schedule: str = setting("constant", one_of, ("constant", "linear", "cosine"))
-    schedule_start: float = setting(0.5, in_range, 0.0, 1.0, open_end=True)  # share of all epochs before rates fall
-    prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # Adam, prior
-    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)  # of the prior's Adam, an L2 penalty
-    # the prior stays as it is before this epoch, counted from the end of `init_epochs`
+    schedule_start: float = setting(0.5, in_range, 0.0, 1.0, open_end=True)  # share of all epochs before the rates fall
+    prior_learning_rate: float = setting(1e-4, in_range, 0.0, MAX_RATE)  # of Adam, for the prior
+    prior_weight_decay: float = setting(1e-3, in_range, 0.0, MAX_RATE)  # of Adam, for the prior: an L2 penalty
+    # epoch from which on the prior is trained, counted from the end of `init_epochs`
     prior_start_epoch: float = setting(0.0, in_range, 0.0, MAX_STEPS)
-    # lm: the generator starts as a language model, for `init_epochs` of n_epochs | a run: with its generator's weights
+    # lm: the first `init_epochs` train the generator as a language model | a run: the generator takes its weights
     init: str | None = None
-    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)  # of n_epochs, for `init` = lm
-    # largest norm of the generator's gradient, and of the encoder's
+    init_epochs: int = setting(0, in_range, 0, MAX_STEPS)  # the first of n_epochs, for `init` = lm
+    # largest norm of the gradient, for generator and encoder; a larger one is scaled down
     clip_norm: float = setting(5.0, in_range, *_WEIGHTS)
-    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)  # largest norm of the prior's gradient
-    seed: int = setting(1, in_range, 0, 2**63, open_end=True)  # of all that is drawn
+    prior_clip_norm: float = setting(1.0, in_range, *_WEIGHTS)  # the same for the prior
+    seed: int = setting(1, in_range, 0, 2**63, open_end=True)  # of all random numbers
     precision: str = setting("auto", one_of, ("fp32", "bf16", "auto"))  # resolved when a run starts
     n_threads: int = setting(0, in_range, 0, MAX_THREADS)  # 0: torch's own choice; resolved when a run starts
-    report_every: int = setting(100, in_range, 1, MAX_COUNT)  # updates between two lines of metrics
+    report_every: int = setting(100, in_range, 1, MAX_COUNT)  # updates between two lines of metrics.jsonl
     checkpoint_every: int = setting(500, in_range, 1, MAX_COUNT)  # updates between two checkpoints
-    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)  # judged after each epoch
-    # which weights are published: the last; those of the epoch with the lowest perplexity of validation sentences, of
-    # models that have one or a bound on it (`training.validation.SELECTING`); or with the lowest KN5 reverse perplexity
+    validation_sentences: int = setting(500, in_range, 0, MAX_COUNT)  # scored after each epoch
+    # which weights are published: last; valid: those of the epoch with the lowest validation perplexity, or bound on
+    # it, if the model has one; valid_kn5: those of the epoch with the lowest KN5 reverse perplexity
     select: str = setting("valid", one_of, ("last", "valid", "valid_kn5"))
-    # a run is finished after so many epochs in a row that were no better by what selects; none: after n_epochs
+    # stop after this many epochs in a row without improvement in what `select` compares; none: after n_epochs
     patience: int | None = setting(None, in_range, 1, MAX_STEPS)
 
     def __post_init__(self) -> None:

@@ -84,7 +84,7 @@ def test_every_setting_is_explained() -> None:
 
 def test_the_reference_says_what_the_code_does() -> None:
     rows = _rows()
-    said = "on embeddings and on what layers put out, in the generator's update only"
+    said = "share of the embeddings and layer outputs that are set to 0 in the generator's update"
     assert rows["model.dropout"] == ("", "number", "from 0 to below 1", "0.2", said)
     assert rows["inference.persistent"][:4] == ("short_run", "true or false", "", "false")
     assert rows["text.vocab_size"][1:4] == ("whole number or none", "from 5 to 16,777,216", "none")
