@@ -44,7 +44,7 @@ class Coverage:
 
     @classmethod
     def of(cls, sentences: Iterable[str], vocabulary: Container[str]) -> Coverage:
-        """Of `sentences` under a vocabulary."""
+        """Count the words of `sentences` that a vocabulary knows."""
         counts: Counter[str] = Counter()
         n_sentences = n_alone = 0
         for sentence in sentences:

@@ -107,7 +107,7 @@ def sequence_repetition(sentences: Iterable[str], n: int = _ORDERS) -> float:
 
 
 def shares_in_train(texts: Sequence[Sequence[str]], train: Sequence[str]) -> list[dict[str, float]]:
-    """For each text the share of its 3-, 4- and 6-grams that stand somewhere in `train`, by n.
+    """Return for each text the share of its 3-, 4- and 6-grams that stand somewhere in `train`, by n.
 
     Every occurrence counts, not every type; an n-gram is n words of one sentence, without `<s>` and `</s>`. Of a text
     without any the share is 0. n-grams are compared by hashes of 64 bits: one that `train` lacks is taken for one of
@@ -131,7 +131,7 @@ def shares_in_train(texts: Sequence[Sequence[str]], train: Sequence[str]) -> lis
 
 
 def _ngram_hashes(tokens: Int32Array) -> Iterator[Hashes]:
-    """Those of all n-grams of known words within a sentence, for each of `_COPIED_ORDERS`."""
+    """Yield the hashes of all n-grams of known words within a sentence, for each of `_COPIED_ORDERS`."""
     words = tokens > EOS  # neither markers nor unknown
     hashes, inside = np.zeros(len(tokens), dtype=np.uint64), np.ones(len(tokens), dtype=np.bool_)
     for n in range(1, max(_COPIED_ORDERS) + 1):

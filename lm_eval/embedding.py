@@ -39,7 +39,7 @@ _T95 = round(t975(_GROUPS - 1), 3)  # to the digits of the published figures
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """What the k nearest neighbours say; every figure but `density` lies between 0 and 1.
+    """Figures of the k nearest neighbours; every one but `density` lies between 0 and 1.
 
     Attributes:
         precision: share of samples that lie in a ball around some real sentence, which reaches to its k-th neighbour.
@@ -56,7 +56,7 @@ class Neighbourhoods:
 
 @dataclass(frozen=True)
 class EmbeddingScore(Neighbourhoods):
-    """What an encoder says of samples beside real text.
+    """Figures of samples beside real text in the space of an encoder.
 
     Attributes:
         frechet: the Fréchet distance × 1000.
@@ -78,7 +78,9 @@ class EmbeddingScore(Neighbourhoods):
 
 
 def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
-    """Of the Gaussians with the means and covariances (with n − 1) of two clouds of vectors, (n, d) and (m, d).
+    """Return the Fréchet distance of the Gaussians fitted to two clouds of vectors, (n, d) and (m, d).
+
+    Covariances are those with n − 1.
 
     Raises:
         InputError: not more vectors than dimensions: the covariance has no full rank, and the figure no meaning.
@@ -134,7 +136,7 @@ def _figures(reference: _Reference, samples: FloatArray, near: Neighbourhoods) -
 
 
 class _Reference:
-    """Of the real text mean, covariance and its root, and with a `k` how far its k-th neighbours are."""
+    """The mean of the real text, its covariance and the root of it, and with a `k` how far its k-th neighbours are."""
 
     def __init__(self, real: FloatArray, k: int = 0) -> None:
         self.real, self.k = real, k
@@ -238,7 +240,7 @@ def fed(
         k: neighbours.
         seed: of the draw.
         names: of the two texts, for the signature.
-        on_done: told how many sentences are embedded, of twice `n` at most.
+        on_done: called with the number of sentences embedded so far, of twice `n` at most.
 
     Raises:
         InputError: sentence-transformers or the model is missing, or a text has no more sentences than the embedding
@@ -276,7 +278,7 @@ class MeaningJudge:
         n: int = N,
         on_done: Callable[[int], None] = lambda _: None,
     ) -> EmbeddingScore:
-        """What `fed` says of `samples`."""
+        """Return the figures of `fed` for `samples`."""
         samples = as_sentences(samples, name)
         n, k, encoder, seed = min(n, len(samples), len(self._real)), self._k, self._encoder, self._seed
         if n <= k:

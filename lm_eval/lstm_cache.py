@@ -39,7 +39,15 @@ def training_key(
     seed: int,
     precision: str,
 ) -> str:
-    """Hexadecimal SHA-256 of all that decides what a training gives, but for the machine and its threads."""
+    """Return the hexadecimal SHA-256 of all that decides what a training gives, but for the machine and its threads.
+
+    Args:
+        train, valid: the texts that the judge learns from and stops on.
+        vocabulary: types that it may predict.
+        recipe: sizes, regularisation and schedule.
+        seed: of the initial weights and of dropout.
+        precision: of matrix products, fp32 or bf16.
+    """
     settings = {"format": _FORMAT, "recipe": asdict(recipe), "seed": seed, "precision": precision}
     digest = hashlib.sha256(json.dumps([settings, vocabulary.types]).encode())
     for text in (train, valid):

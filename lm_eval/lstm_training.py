@@ -57,7 +57,7 @@ def train_lstm(
         cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
             after each epoch, from which an interrupted training goes on. Of processes that want the same judge one
             trains it, the others wait.
-        on_progress: told of the updates of each epoch.
+        on_progress: reports the updates of each epoch.
 
     Raises:
         InputError: no sentence in either text, or words that no judge may read (with the line number).
@@ -117,7 +117,7 @@ def adam(network: LSTMNetwork, learning_rate: float) -> torch.optim.Adam:
 def update(
     network: LSTMNetwork, optimizer: torch.optim.Optimizer, batch: Batch, mean_tokens: float, *, rng: torch.Generator
 ) -> Tensor:
-    """One step on the NLL of a batch under dropout, which is returned in nats, summed up.
+    """Take one step on the NLL of a batch under dropout, and return its sum in nats.
 
     It is divided by the tokens of the mean batch, not of this one: a token counts the same in all batches.
     """
@@ -168,7 +168,7 @@ class _Training:
         return progress.n_epochs >= self._recipe.max_epochs or progress.n_decays > self._recipe.n_decays
 
     def epoch(self) -> str:
-        """One more epoch; says how it went."""
+        """Train one more epoch and return a line about it."""
         start, progress = time.perf_counter(), self.progress
         rate = progress.learning_rate
         train_nll = self._pass_over_text()

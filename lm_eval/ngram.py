@@ -173,7 +173,7 @@ def _draw(
     unigrams: FloatArray,
     rng: np.random.Generator,
 ) -> Int32Array:
-    """One word for each context, (K,)."""
+    """Draw one word for each context, (K,)."""
     drawn = np.full(len(contexts[0]), -1, dtype=np.int32)
     for k in reversed(range(len(contexts))):
         open_rows = np.flatnonzero((drawn < 0) & (contexts[k] >= 0))

@@ -157,7 +157,7 @@ class SeedSpread:
 
 
 def spread(values: Mapping[tuple[int | None, int | None], float]) -> SeedSpread:
-    """Of figures by (sample seed, judge seed), one at least, every judge seed for every sample seed."""
+    """Return the spread of one or more figures by (sample seed, judge seed), every judge seed for every sample seed."""
     rows: dict[int | None, list[float]] = {}
     for (sample_seed, _), value in values.items():
         rows.setdefault(sample_seed, []).append(value)

@@ -2,7 +2,7 @@
 
 --lm my_package.module:Bigram,weight=0.7
 
-One with `placed(device, on_progress)`, which gives the judge to train, is told torch's name of the device.
+One that has `placed(device, on_progress)` is trained as this returns it; `device` is torch's name of it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class PluggedSpec:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A model whose scores are looked at."""
+    """A model whose scores are checked."""
 
     named: str
     model: LanguageModel

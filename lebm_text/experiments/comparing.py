@@ -54,7 +54,7 @@ class ComparedFigure:
 
     @property
     def value(self) -> float:
-        """The mean over seeds, as people read it."""
+        """The mean over seeds, not in logarithms."""
         mean = fmean(self.by_seed.values())
         return math.exp(mean) if self.is_log else mean
 
@@ -79,13 +79,13 @@ class FigureDifference:
 
 
 def compare(first: Path, second: Path) -> list[FigureDifference]:
-    """Every figure of `first`, beside the same one of `second`. Raises InputError as `read_figures` does."""
+    """Compare every figure of `first` with that of `second`. Raises InputError as `read_figures` does."""
     others = read_figures(second)
     return [_difference(figure, others) for figure in read_figures(first)]
 
 
 def read_figures(path: Path) -> list[ComparedFigure]:
-    """The figures of a report, or of all reports of a run; seeds of one figure together.
+    """Read the figures of a report, or of all reports of a run, with all seeds of a figure together.
 
     Raises:
         InputError: there is no report that has figures to compare, or it is damaged.
@@ -167,7 +167,7 @@ def _difference(first: ComparedFigure, others: Sequence[ComparedFigure]) -> Figu
 
 
 def _why(first: ComparedFigure, others: Sequence[ComparedFigure]) -> str:
-    """What the nearest figure of the same kind has otherwise."""
+    """Say how the nearest figure of the same kind differs."""
     same = [other for other in others if other.conditions[0] == first.conditions[0]]
     if not same:
         return "the other has no such figure"

@@ -53,7 +53,7 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
 
 
 def markdown(results: Results, command: str) -> str:
-    """One document; `command` is what made it."""
+    """Return the results as one document; `command` is what made it."""
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row.kn5 for row in results.rows.values()):
         parts.append(_frontiers(results))
@@ -258,7 +258,7 @@ def _cost(results: Results) -> str:
 
 
 def _signatures(results: Results) -> str:
-    """Those that differ in decoding and seed alone on one line; results.json has all."""
+    """List signatures, one line for those that differ in decoding and seed alone; results.json has all."""
     kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
     return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
 

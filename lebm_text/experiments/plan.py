@@ -29,18 +29,17 @@ from lebm_text.checks import (
 )
 from lebm_text.config import Config, by_key, by_section
 from lebm_text.errors import InputError
-from lebm_text.presets import DEFAULT_PRESET, preset
+from lebm_text.presets import preset
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run import runs_directory
-from lebm_text.sections import GENERATORS
 
+from .rows import ConfigChanges, Row, RowDecoding
 from .statistics import METRICS
 
-__all__ = ["ConfigChanges", "Experiment", "ReportSettings", "Row", "RowDecoding", "Tuning"]
+__all__ = ["Experiment", "ReportSettings", "Tuning"]
 
-ConfigChanges = dict[str, Any]  # "section.key" → value
 ReportSettings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
 
 TRIAL_SEED = 1
@@ -51,56 +50,8 @@ _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 
 @dataclass(frozen=True)
-class RowDecoding:
-    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long."""
-
-    prior_temperature: float = 1.0
-    guidance: float = 1.0
-    latents: str | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of model: its preset, what it changes of it, and what is tried.
-
-    Attributes:
-        like: the row whose configuration, as chosen, this one takes and changes.
-        start: the row whose run from the same seed gives this one's generator its first weights; trials take the run
-            from the experiment's first seed.
-        of: the row whose runs are judged again under `decoding`; nothing is trained.
-        samples: a file of another system's sentences, one a line, beside the experiment's; nothing is trained.
-    """
-
-    name: str
-    label: str
-    preset: str = DEFAULT_PRESET
-    settings: ConfigChanges = field(default_factory=dict)
-    trials: tuple[ConfigChanges, ...] = ()
-    like: str | None = None
-    start: str | None = None
-    of: str | None = None
-    decoding: RowDecoding = field(default_factory=RowDecoding)
-    samples: str | None = None
-
-    @property
-    def trains(self) -> bool:
-        """Whether there are models of this row."""
-        return self.of is None and self.samples is None
-
-    @property
-    def suffix(self) -> str:
-        """Of the names of its reports, which lie beside those of another row."""
-        return "" if self.trains else f"-{self.name}"
-
-    @property
-    def needs(self) -> list[str]:
-        """The rows that it cannot do without."""
-        return [name for name in (self.like, self.start, self.of) if name is not None]
-
-
-@dataclass(frozen=True)
 class Tuning(Checked):
-    """What trials have in common: their epochs (None: as many as a run), and how many samples they are judged by."""
+    """Settings of all trials: epochs (None: as many as a run), and the number of samples that they are judged by."""
 
     n_epochs: int | None = None
     n_samples: int = setting(10_000, whole, 1)
@@ -112,15 +63,15 @@ class Experiment(Checked):
 
     Attributes:
         corpus: its name or directory.
-        seeds: of training; a row is trained once from each.
-        n_samples: that are generated for each decoding.
-        temperatures: at which the n-gram judge reads all rows; greedy decoding besides.
+        seeds: random seeds of training; each row is trained once from each of them.
+        n_samples: number of sentences generated for each decoding.
+        temperatures: decoding temperatures that the n-gram judge reads, in addition to greedy decoding.
         fed: also judge what sentences are about, by a sentence encoder.
         diversity: also self-BLEU, and the share of n-grams that stand in the training text.
-        lstm_seeds: of `seeds`, those whose samples an LSTM judge reads, too, at `lstm_temperatures`.
-        likelihood_seeds: of `seeds`, those of whose runs `lebm-text likelihood` is asked.
-        likelihood: what it is asked for; `split` is the experiment's.
-        compare: (row, row) whose figures are compared seed by seed.
+        lstm_seeds: those of `seeds` whose samples an LSTM judge reads, too, at `lstm_temperatures`.
+        likelihood_seeds: those of `seeds` for whose runs a likelihood report is computed.
+        likelihood: settings of that report; its `split` is the experiment's.
+        compare: pairs of rows whose figures are compared seed by seed.
         split: the held-out text that runs are judged on; valid for what choices will follow from.
     """
 
@@ -143,14 +94,14 @@ class Experiment(Checked):
     split: str = setting("test", one_of, ("test", "valid"))
 
     def row(self, name: str) -> Row:
-        """Raises InputError if there is no row of that name."""
+        """Return the row of that name. Raises InputError if there is none."""
         for row in self.rows:
             if row.name == name:
                 return row
         raise InputError(f"unknown row {name!r}{hint(name, [row.name for row in self.rows])}")
 
     def trial(self, row: Row, number: int) -> Config:
-        """The configuration of a row's trial, counted from 1."""
+        """Return the configuration of a row's trial; trials are counted from 1."""
         values = self.config(row, {row.name: number}, TRIAL_SEED).to_dict()
         of_all = values["training"]["n_epochs"]
         n_epochs = self.tuning.n_epochs or of_all
@@ -165,12 +116,16 @@ class Experiment(Checked):
         return Config.from_dict(values)
 
     def share(self, row: Row, number: int) -> float:
-        """Of a run's budget that its trial may take: that of the epochs."""
+        """Return the share of a run's budget that a trial of the row may take: that of its epochs."""
         whole = self.config(row, {row.name: number}, TRIAL_SEED)
         return self.trial(row, number).training.n_epochs / whole.training.n_epochs
 
     def config(self, row: Row, chosen: Mapping[str, int], seed: int) -> Config:
-        """The configuration of a row's run from one seed; `chosen`: the trial of each row that has several."""
+        """Return the configuration of a row's run from one seed.
+
+        Args:
+            chosen: row → number of the trial that is taken, for each row that has trials.
+        """
         if row.like is None:
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
             settings = by_key(self.settings) | by_key(row.settings) | by_key(trial) | {"training.seed": seed}
@@ -182,13 +137,13 @@ class Experiment(Checked):
         return Config.from_dict(values)
 
     def is_settled(self, row: Row, chosen: Mapping[str, int]) -> bool:
-        """Whether all is known of a row's configuration: of its trials, and of those that it needs, one is chosen."""
+        """Return whether a row's configuration is known: a trial is chosen for it and for the rows that it needs."""
         return (not row.trials or row.name in chosen) and all(
             self.is_settled(self.row(name), chosen) for name in row.needs
         )
 
     def start(self, row: Row) -> Row | None:
-        """The row whose run gives the first weights; of a row `like` another, the other's."""
+        """Return the row whose run gives the first weights; for a row `like` another, that of the other."""
         name = row.start if row.like is None else self.row(row.like).start
         return None if name is None else self.row(name)
 
@@ -198,13 +153,13 @@ class Experiment(Checked):
         return next(row for row in self.rows if row.trains and not row.needs)
 
     def source(self, row: Row) -> Row:
-        """The row whose runs are judged, or lead to the text beside which samples are judged."""
+        """Return the row whose runs are judged, or lead to the text that samples are judged against."""
         if row.samples is not None:
             return self.first
         return row if row.of is None else self.row(row.of)
 
     def generations(self) -> list[list[Row]]:
-        """Rows in order; those that start from others come after them, with whoever needs them."""
+        """Return rows in groups: those that start from others come in a later group, with the rows that need them."""
         depth = {row.name: self._depth(row) for row in self.rows}
         return [[row for row in self.rows if depth[row.name] == n] for n in range(1 + max(depth.values()))]
 
@@ -213,16 +168,16 @@ class Experiment(Checked):
 
     @property
     def trials(self) -> dict[str, tuple[ConfigChanges, ...]]:
-        """Row → what its trials change, of the rows that have any."""
+        """Row → the changes of its trials, for rows that have trials."""
         return {row.name: row.trials for row in self.rows if row.trials}
 
     @property
     def directory(self) -> Path:
-        """Where its runs go, unless told: one beside all other runs."""
+        """The default directory of its runs, beside all other runs."""
         return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
-        """What will be done, with the sum of its budgets; `tuned`: trials are not needed."""
+        """Return lines on what will be done and the sum of its budgets; `tuned`: trials are not needed."""
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
         lines = [
@@ -247,10 +202,16 @@ class Experiment(Checked):
         skip: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> Experiment:
-        """With another corpus, other seeds, some rows only, without the judges in `skip` (lstm, likelihood, fed).
+        """Return the experiment with another corpus, other seeds, some rows only, or without the judges in `skip`.
 
-        Rows that a chosen row needs come along. `settings` are of all rows, before what their trials change. Raises
-        InputError for rows that there are not and settings that do not go together.
+        Rows that a chosen row needs are kept, too.
+
+        Args:
+            skip: lstm, likelihood or fed.
+            settings: changes to all rows that train, applied before those of their trials.
+
+        Raises:
+            InputError: unknown rows, or settings that do not go together.
         """
         wanted = [self.row(name) for name in rows] or list(self.rows)
         for row in wanted:  # grows on the way
@@ -278,7 +239,7 @@ class Experiment(Checked):
         return narrowed
 
     def report_settings(self, row: Row, seed: int) -> dict[str, ReportSettings]:
-        """Report → how a row's run from a seed, or its samples, are judged on held-out text; the cheapest first."""
+        """Return, by report, how a row's run from a seed or its samples are judged on held-out text, cheapest first."""
         sampled, at = row.samples is None, self.temperatures
         frontier = FrontierSettings(
             lm="kn5",
@@ -302,12 +263,12 @@ class Experiment(Checked):
         return found
 
     def trial_settings(self) -> FrontierSettings:
-        """How trials are judged on validation text."""
+        """Return how trials are judged on validation text."""
         n, temperatures = self.tuning.n_samples, self.temperatures
         return FrontierSettings(lm="kn5", split="valid", n=n, temperatures=temperatures, greedy=False)
 
     def calibration_settings(self) -> dict[str, PerplexitySettings]:
-        """Metric → how texts of known quality, as many sentences as any row's, are judged."""
+        """Return, by metric, how texts of known quality are judged, with as many sentences as any row has."""
         how: dict[str, Any] = {"lm": "kn5", "split": self.split, "n": self.n_samples, "temperatures": (1.0,)}
         return {metric: PerplexitySettings(metric=metric, **how, calibrate=True) for metric in METRICS}
 
@@ -358,26 +319,15 @@ class Experiment(Checked):
             self.trial(row, number)
         if row.samples is None:
             chosen = dict.fromkeys((row.name for row in self.rows), number)
-            _check_decoding(row.decoding, self.config(self.source(row), chosen, self.seeds[0]))
+            row.decoding.check(self.config(self.source(row), chosen, self.seeds[0]))
 
 
 def _with(row: Row, settings: Mapping[str, Any]) -> Row:
     return dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings))
 
 
-def _check_decoding(decoding: RowDecoding, config: Config) -> None:
-    """Raise InputError for what a model of this configuration cannot do; the ranges are those of the report."""
-    model = config.model
-    if decoding != RowDecoding() and model.latent_dim == 0:
-        raise InputError("decoding is for a model with a latent vector, not for a language model")
-    if decoding.latents == "long" and model.prior == "gaussian":
-        raise InputError("decoding.latents = long is for a prior with a chain, not for the Gaussian")
-    if decoding.guidance != 1 and model.generator in GENERATORS and model.z_dropout == 0:
-        raise InputError("decoding.guidance needs a model that was trained with model.z_dropout, such as 0.1")
-
-
 def _check_needs(experiment: Experiment, row: Row) -> None:
-    """What a row takes of another is there, and goes together with what it has of its own."""
+    """Raise InputError unless what a row takes from others exists and goes together with what it has itself."""
     if row.like is not None and (row.trials or row.start or experiment.row(row.like).like is not None):
         raise InputError(f"row {row.name} is like {row.like}, so it has no trials and no start, and {row.like} no like")
     if not row.trains and (row.trials or row.settings or row.like or row.start or (row.of and row.samples)):

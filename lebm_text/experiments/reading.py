@@ -22,12 +22,12 @@ _HERE = Path(__file__).parent
 
 
 def builtin_experiments() -> dict[str, Path]:
-    """Name → file of the experiments that come with the package."""
+    """Return the experiments that come with the package: name → file."""
     return {path.stem: path for path in sorted(_HERE.glob("*.toml"))}
 
 
 def read_experiment(name_or_file: str) -> Experiment:
-    """One of the package by name, or any TOML file.
+    """Read an experiment of the package by its name, or any TOML file.
 
     A file with `base`, one of the package or a file beside it, says what it changes: its tables are laid over those of
     the base, key by key, its rows over those of the same name; other rows come last.
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Whether it looks like rows; what is wrong with them, if they are none, is said by who reads them.
+    """Return whether it looks like rows; whoever reads other values refuses them.
 
     Raises:
         InputError: two have one name.
@@ -90,7 +90,7 @@ def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the changes, table by table, row by row."""
+    """Return `base` with the changes, table by table, row by row."""
     merged = dict(base)
     for key, value in changes.items():
         before = base.get(key)

@@ -16,7 +16,8 @@ from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
 
-from .plan import Experiment, Row
+from .plan import Experiment
+from .rows import Row
 from .runner import LOG, TUNING
 from .statistics import (
     GREEDY,
@@ -72,13 +73,13 @@ class RowResult:
     variety: _ByDecoding
 
     def judged(self, judge: str) -> _ByDecoding:
-        """By one of `JUDGES`."""
+        """Return the figures of one of `JUDGES`, by decoding."""
         return {"kn5": self.kn5, "lstm": self.lstm}[judge]
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a table says, ready for JSON.
+    """Everything that the table of an experiment shows.
 
     Attributes:
         rows: by name.
@@ -109,13 +110,13 @@ class Results:
     log: list[dict[str, Any]]
 
     def record(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the results as plain values for JSON."""
         return asdict(self) | {"tuning": {name: choice.record() for name, choice in self.tuning.items()}}
 
 
 @dataclass
 class _Sources:
-    """What is collected in passing."""
+    """What is collected while reports are read."""
 
     real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
     signatures: dict[str, None]
@@ -137,7 +138,7 @@ class _Seed:
 
 
 def gather(experiment: Experiment, root: Path) -> Results:
-    """Of what is done so far.
+    """Gather the results of what is done so far.
 
     Only what is there as the experiment asks for it: a report of older weights or of other settings counts as missing,
     as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
@@ -182,7 +183,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
 
 
 def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
-    """What was chosen among the trials that the experiment now has."""
+    """Return the choices that were made among the trials that the experiment now has."""
     found, trials = read_tuning(path) if path.is_file() else {}, experiment.trials
     return {name: choice for name, choice in found.items() if choice.is_among(trials.get(name, ()))}
 
@@ -190,7 +191,7 @@ def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
 def _seeds(
     experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
 ) -> dict[int, _Seed]:
-    """Seed → run, of those that ended well."""
+    """Return the runs of a row that ended well, by seed."""
     found = {}
     source = experiment.source(row)
     for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
@@ -221,7 +222,7 @@ def _require_one_text(runs: Sequence[Run]) -> None:
 
 
 def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
-    """Of the trials and runs that there are."""
+    """Collect the environments of the trials and runs that exist."""
     for run in runs:
         if run.environment_file.is_file():
             environment = run.environment
@@ -260,7 +261,7 @@ def _row(
 
 
 def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
-    """Of a judge's report of a run."""
+    """Return the figures of a judge's report on a run, by decoding."""
     report, points = seed.judged.get(judge), Points()
     if report is None:
         return points
@@ -275,13 +276,13 @@ def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
 
 
 def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Figure → mean over the seeds."""
+    """Return the mean of each figure over the seeds."""
     interval = perplexity_interval if kind in JUDGES else mean_interval
     return {name: found.value for name, found in _each(list(seeds.values()), interval).items()}
 
 
 def _over_seeds(seeds: Sequence[Points]) -> _ByDecoding:
-    """Intervals over seeds of what judges found."""
+    """Return intervals over seeds of a judge's figures."""
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
         decoding: _each([seed[decoding] for seed in seeds if decoding in seed], perplexity_interval)
@@ -290,17 +291,17 @@ def _over_seeds(seeds: Sequence[Points]) -> _ByDecoding:
 
 
 def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
-    """Those of a report that are decoded as the row is."""
+    """Return those results of a report that are decoded as the row is."""
     return [result for result in report.results if result.latents == row.decoding.latents]
 
 
 def _decoding(result: JudgedText) -> str:
-    """Another system's samples are as it draws them."""
+    """Return the name of a decoding; another system's samples count as T=1."""
     return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
 
 
 def _meaning_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
-    """What sentences are about; where one seed is judged, with the report's intervals over its samples."""
+    """Return what sentences are about, with the report's intervals over its samples."""
     report = seed.judged.get("kn5")
     if report is None or report.real_meaning is None:
         return {}
@@ -315,7 +316,7 @@ def _meaning_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
 
 
 def _variety_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
-    """How alike sentences are, and how much they copy."""
+    """Return how alike sentences are, and how much they copy."""
     report, found = seed.judged.get("kn5"), _ByDecoding()
     for result in [] if report is None else _of_row(report, row):
         if (looks := result.diversity) is not None:
@@ -328,7 +329,7 @@ def _variety_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
 
 
 def _by_decoding(seeds: Sequence[_ByDecoding]) -> _ByDecoding:
-    """Intervals over seeds; of one seed the figure's own."""
+    """Return intervals over seeds, or the only seed's own."""
     found = {}
     for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
         figures = [seed[decoding] for seed in seeds if decoding in seed]
@@ -340,7 +341,7 @@ def _by_decoding(seeds: Sequence[_ByDecoding]) -> _ByDecoding:
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Text → fppl and rppl, of the calibrated reports; any of the runs leads to them."""
+    """Return fppl and rppl of each text of known quality; any of the runs leads to their reports."""
     found: dict[str, dict[str, float]] = {}
     for run in runs[:1]:
         for step, metric in zip(calibrations(experiment, run.path, root), METRICS, strict=True):
@@ -351,7 +352,7 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
 
 
 def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> Figures:
-    """Intervals over seeds, of perplexities in logarithms; of one seed over sentences."""
+    """Return intervals over seeds, those of perplexities in logarithms, or the only seed's over sentences."""
     rows = [_likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
     if len(rows) == 1:
         return rows[0]
@@ -361,7 +362,7 @@ def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> Figures:
 
 
 def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
-    """The figures of a run's likelihood report that a table has room for, with their intervals over sentences."""
+    """Return the figures of a likelihood report that the table shows, with their intervals over sentences."""
     sources.signatures[report.signature] = None
     whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
     found = {}
@@ -388,7 +389,7 @@ def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
 
 
 def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], SeedInterval]) -> Figures:
-    """Intervals over the rows that have the figure."""
+    """Return an interval of each figure over the rows that have it."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: interval([row[key] for row in rows if key in row]) for key in keys}
 

@@ -30,7 +30,8 @@ from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import find_corpus
 from lebm_text.threads import default_threads
 
-from .plan import Experiment, Row
+from .plan import Experiment
+from .rows import Row
 from .steps import (
     Log,
     ReportStep,
@@ -59,7 +60,7 @@ Outcome = tuple[int, str]  # exit status, and what went wrong
 
 @dataclass(frozen=True)
 class Failure:
-    """A step that ended badly: its name, its exit status and what it said."""
+    """A step that failed: its name, exit status and message."""
 
     step: str
     status: int
@@ -73,10 +74,10 @@ class Runner:
     Attributes:
         budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
-        n_threads: of each step; none: as OMP_NUM_THREADS says, or its share.
+        n_threads: CPU threads of each step. None: OMP_NUM_THREADS, or a step's share of the processors.
         corpus: sha256 of its splits: runs on another text are refused. None: those of the experiment's corpus.
-        on_progress: of the steps, and of what they do where one runs at a time.
-        should_stop: asked all the time; trainings save and end.
+        on_progress: reports the steps, and what they do where one runs at a time.
+        should_stop: asked again and again; once it is true, trainings save and end.
         failures: the steps that failed.
     """
 
@@ -104,14 +105,14 @@ class Runner:
         """Tune, train and judge all rows, as far as it is not done yet; those that start from others after these.
 
         Args:
-            choices: that are taken, such as another corpus's, in place of trials; see `read_choices`.
+            choices: taken in place of trials, such as those made on another corpus; see `read_choices`.
 
         Returns:
             The steps that failed.
 
         Raises:
-            InputError: a corpus that there is not, runs of other settings, too many jobs.
-            KeyboardInterrupt: it was to stop, and has stopped.
+            InputError: an unknown corpus, runs of other settings, too many jobs.
+            KeyboardInterrupt: `should_stop` was true, and all steps have ended.
         """
         self._prepare()
         try:
@@ -126,7 +127,7 @@ class Runner:
         return self.failures
 
     def _prepare(self) -> None:
-        """Find the corpus, make the directory."""
+        """Check the jobs, find the corpus and make the directory."""
         if self.n_jobs > (os.cpu_count() or 1):
             raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
         if self.corpus is None:
@@ -138,7 +139,7 @@ class Runner:
         (self.root / LOG).touch()
 
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
-        """Carry out the trials of rows, or all; returns the number of each row's chosen one. Writes tuning.json.
+        """Carry out the trials of some rows, or all; write tuning.json, return the number of each row's chosen trial.
 
         A row that has a trial which could not be finished and judged is left out: nothing can be chosen for it.
         """
@@ -153,16 +154,16 @@ class Runner:
         return self.adopt(choices)
 
     def adopt(self, choices: Mapping[str, Choice]) -> dict[str, int]:
-        """Write these choices to tuning.json, those of other rows kept; returns the numbers of the chosen trials."""
+        """Add these choices to tuning.json and return the numbers of the chosen trials."""
         path = self.root / TUNING
         others = read_tuning(path) if path.is_file() else {}  # of rows that an earlier, narrower command had
         atomic_write_json(path, {name: choice.record() for name, choice in (others | dict(choices)).items()})
         return {name: choice.chosen for name, choice in choices.items()}
 
     def train_and_judge(self, chosen: Mapping[str, int], rows: Sequence[Row] | None = None) -> None:
-        """Train and judge rows, or all, from every seed, the first seed of all rows first.
+        """Train and judge some rows, or all, from every seed; all rows from the first seed come first.
 
-        Rows that need a choice which there is not are left out.
+        Rows that wait for a choice are left out.
         """
         trained = [
             row
@@ -175,7 +176,7 @@ class Runner:
         self._carry_out("steps of runs", [self.run_steps(row, chosen, seed) for row, seed in runs])
 
     def trial_steps(self, row: Row, number: int) -> tuple[Training, ReportStep]:
-        """A trial's training and its judgement. Raises InputError if the run of another configuration is there."""
+        """Return a trial's training and its judgement. Raises InputError if there is a run of another configuration."""
         config, path = self.experiment.trial(row, number), trial_directory(self.root, row, number)
         init = init_of(self.experiment, row, self.root, self.experiment.seeds[0])
         require_same(Run(path), config, self.corpus, init)
@@ -184,10 +185,10 @@ class Runner:
         return train, trial_report(self.experiment, path, self.data_dir)
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
-        """A row's training from a seed and all its judgements, those of rows `of` it among them.
+        """Return a row's training from a seed and all its judgements, including those of rows `of` it.
 
-        With the first run come texts of known quality and rows that are samples. Raises InputError if the run of
-        another configuration is there.
+        Texts of known quality and rows that are samples are judged with the first run. Raises InputError if there is a
+        run of another configuration.
         """
         asked, path = self.experiment, run_directory(self.root, row, seed)
         config, init = asked.config(row, chosen, seed), init_of(asked, row, self.root, seed)
@@ -202,7 +203,7 @@ class Runner:
         return [train, *reports, *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
-        """Where the chosen trial is this very run, of the same settings, seed and epochs, copy it."""
+        """Copy the chosen trial if it is this very run, of the same settings, seed and epochs."""
         run = run_directory(self.root, row, seed)
         if run.exists() or not row.trials:
             return
@@ -217,9 +218,9 @@ class Runner:
                     copy.rename(run)
 
     def _carry_out(self, stage: str, chains: Sequence[Sequence[Step]]) -> None:
-        """Chains side by side, the steps of a chain in turn; without its run none goes on.
+        """Carry out chains side by side, the steps of a chain in turn; a chain ends where its training fails.
 
-        Raises KeyboardInterrupt once all has stopped that was told to.
+        Raises KeyboardInterrupt once all chains have stopped because of `should_stop`.
         """
         several = self.n_jobs > 1
         self._add = adder(self.on_progress, stage, sum(map(len, chains)))
@@ -236,7 +237,7 @@ class Runner:
             raise KeyboardInterrupt
 
     def _chain(self, steps: Iterable[Step]) -> None:
-        """What is no failing step but a fault here, such as a full disk, must not wait for hours of other chains."""
+        """Carry out the steps of a chain in turn."""
         try:
             for step in steps:
                 if self._stops():
@@ -244,7 +245,7 @@ class Runner:
                 if not step.is_done(self.log) and not self._do(step) and step.is_needed:
                     return
                 self._add(1)
-        except BaseException:
+        except BaseException:  # a fault here, such as a full disk, must not wait for hours of other chains
             self._broken_off = True
             raise
 
@@ -284,7 +285,7 @@ class _Pool:
         self._executor.shutdown(cancel_futures=True)
 
     def call(self, step: Step, should_stop: Callable[[], bool], device: str) -> Outcome:
-        """The outcome of a step; it is told to stop when `should_stop` says so."""
+        """Return the outcome of a step, which is stopped once `should_stop` is true."""
         with self._lock:
             try:
                 future: Future[Outcome] = self._executor.submit(_work, step, device)
@@ -310,17 +311,17 @@ class _Pool:
 
 
 def _block_signals() -> None:
-    """Of this thread and of the workers that it starts: Ctrl-C reaches the main thread, which passes it on once."""
+    """Block signals in this thread and its workers: Ctrl-C reaches the main thread alone, which passes it on once."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 
-_told_to_stop: Event | None = None  # of this worker process
+_stop_event: Event | None = None  # of this worker process
 
 
 def _begin_worker(stop: Event, n_threads: int) -> None:
-    global _told_to_stop
-    _told_to_stop = stop
+    global _stop_event
+    _stop_event = stop
 
     import torch
 
@@ -328,8 +329,8 @@ def _begin_worker(stop: Event, n_threads: int) -> None:
 
 
 def _work(step: Step, device: str) -> Outcome:
-    assert _told_to_stop is not None
-    return _outcome(step, silent, _told_to_stop.is_set, device)
+    assert _stop_event is not None
+    return _outcome(step, silent, _stop_event.is_set, device)
 
 
 def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> Outcome:

@@ -63,7 +63,7 @@ class RowComparison:
 
 
 def mean_interval(values: Sequence[float]) -> SeedInterval:
-    """Of one figure by seed; values, one at least."""
+    """Return the mean of one or more values by seed, and Student's interval of it."""
     n, mean = len(values), fmean(values)
     if n < 2:
         return SeedInterval(mean, None, None, n)
@@ -72,14 +72,14 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
 
 
 def share_interval(values: Sequence[float]) -> SeedInterval:
-    """Of shares by seed; few seeds of them say no more than that a share is between 0 and 1, and this not less."""
+    """Return the mean of shares by seed; its interval is cut to [0, 1], which few seeds would leave."""
     found = mean_interval(values)
     low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
     return SeedInterval(found.value, low, high, found.n)
 
 
 def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
-    """Of one estimate whose standard error is known otherwise, value ± 1.96 standard errors; n = 1."""
+    """Return value ± 1.96 standard errors, for one estimate with a known standard error; n = 1."""
     if standard_error is None:
         return SeedInterval(value, None, None, 1)
     half = NORMAL975 * standard_error
@@ -87,14 +87,14 @@ def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
 
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
-    """The geometric mean of perplexities by seed."""
+    """Return the geometric mean of perplexities by seed, and its interval."""
     logs = mean_interval([math.log(value) for value in values])
     low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
     return SeedInterval(math.exp(logs.value), low, high, logs.n)
 
 
 def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | None:
-    """The RPPL of a frontier where its FPPL is this one; None beyond its ends.
+    """Return the RPPL of a frontier at this FPPL; None beyond its ends.
 
     `frontier`: (FPPL, RPPL) by temperature, in any order; between two of them it is a straight line in logarithms.
     """
@@ -106,12 +106,12 @@ def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | Non
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
-    """first / second, both by the same seeds in the same order; below 1 where the first is lower."""
+    """Return first / second, both by the same seeds in the same order; below 1 where the first is lower."""
     return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
-    """Ratios first / second of fppl and rppl by decoding, over the seeds that both have.
+    """Compare two rows by decoding: ratios first / second of fppl and rppl over the seeds that both have.
 
     `rppl_at_second`: the first row's RPPL where, at some temperature between those judged, its FPPL is the second's at
     this one, over the second's; `rppl_at_first`: the first row's at this temperature over the second's where it has the
@@ -137,7 +137,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
 
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:
-    """How far a row's frontier is from one point, in RPPL; None if it does not reach the point's FPPL."""
+    """Return the ratio of a row's RPPL at a point's FPPL to the point's RPPL; None where there is none."""
     return (
         _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
         if {*METRICS} <= known.keys()

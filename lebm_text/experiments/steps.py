@@ -22,7 +22,8 @@ from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run
 from lebm_text.store import sha256_file, sha256_json
 
-from .plan import Experiment, ReportSettings, Row
+from .plan import Experiment, ReportSettings
+from .rows import Row
 from .tuning import seconds_trained
 
 __all__ = [
@@ -62,15 +63,15 @@ class Training:
 
     @property
     def name(self) -> str:
-        """For people and for the log."""
+        """The step's name in messages and in the log."""
         return f"{self.run.name} train"
 
     def key(self) -> str:
-        """What the training is of; how far it has come is in its run."""
+        """Return a hash of the corpus and the configuration; how far the training has come is in its run."""
         return sha256_json([self.corpus, self.config.to_dict(), *([] if self.init is None else [self.init.name])])
 
     def is_done(self, log: Log) -> bool:
-        """The run has ended, or its last call was given no less time than is asked for now, and took it."""
+        """Return whether the run has ended, or its last call had and used at least the present budget."""
         run = Run(self.run)
         if not run.weights_file.is_file():
             return False
@@ -81,14 +82,14 @@ class Training:
         )
 
     def entry(self, status: int) -> dict[str, Any]:
-        """What the log keeps of how it ended, beside the status."""
+        """Return what the log keeps of a step that ended with this status."""
         return {"key": self.key(), "budget": self.budget}
 
     def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
         """Train until the end or the budget.
 
         Raises:
-            KeyboardInterrupt: it was to stop, and wrote a checkpoint.
+            KeyboardInterrupt: `should_stop` was true, and a checkpoint is written.
         """
         from lebm_text.training.train import train
 
@@ -117,8 +118,8 @@ class ReportStep:
     Attributes:
         compute: of the report's module.
         output: its file.
-        of_corpus: it is not about the run, which leads to the real text alone, as any run does.
-        samples: the file of sentences that it is about, if it is not about the run.
+        of_corpus: the report is not about the run, which only leads to the real text, as any run does.
+        samples: file of the sentences that the report is about, if it is not about the run.
     """
 
     is_needed: ClassVar[bool] = False
@@ -133,11 +134,11 @@ class ReportStep:
 
     @property
     def name(self) -> str:
-        """For people and for the log."""
+        """The step's name in messages and in the log."""
         return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
 
     def key(self) -> str:
-        """A hash of the settings that are not the default, LSTM judges' recipes, and the run's weights or the texts."""
+        """Return a hash of settings other than the defaults, the judges' keys, and the run's weights or the texts."""
         run, settings, default = Run(self.run), asdict(self.settings), asdict(type(self.settings)())
         inputs: Any = text_of(run) if self.of_corpus else run.weights_sha256
         if self.samples is not None:
@@ -148,21 +149,21 @@ class ReportStep:
         return sha256_json([type(self.settings).__name__, asked, inputs])
 
     def is_done(self, log: Log) -> bool:
-        """The file is there, and it was made under the present key."""
+        """Return whether the file exists and was made under the present key."""
         if not self.output.is_file() or not Run(self.run).weights_file.is_file():
             return False
         last = log.last(self.name)
         return last is not None and not last["status"] and last["key"] == self.key()
 
     def entry(self, status: int) -> dict[str, Any]:
-        """What the log keeps of how it ended, beside the status: of a report that was made its key."""
+        """Return what the log keeps of a step that ended with this status: the key of a report that was made."""
         return {"key": None if status else self.key()}
 
     def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
         """Compute the report and write its file.
 
         Raises:
-            KeyboardInterrupt: it was to stop.
+            KeyboardInterrupt: `should_stop` was true.
         """
 
         def watch(stage: str, done: int, total: int) -> None:
@@ -190,7 +191,7 @@ class Log:
         self.path, self._lock = path, Lock()
 
     def entries(self) -> list[dict[str, Any]]:
-        """In the order in which the steps ended; those of version 0.1.0, which have commands for keys, left out."""
+        """Return the entries in order, without those of version 0.1.0, which have commands instead of keys."""
         with self._lock:
             lines = self.path.read_bytes().splitlines() if self.path.is_file() else []
         return [entry for entry in map(_entry, lines) if "key" in entry]
@@ -201,12 +202,12 @@ class Log:
             log.write(json.dumps(entry) + "\n")
 
     def last(self, name: str) -> dict[str, Any] | None:
-        """How the last step of that name ended; None if there was none."""
+        """Return the last entry of the step of that name, or None."""
         return next((entry for entry in reversed(self.entries()) if entry["step"] == name), None)
 
 
 def _entry(line: bytes) -> dict[str, Any]:
-    """Nothing if the line was cut off by a kill or is damaged: then its step is done again."""
+    """Return an entry, or an empty one for a line that was cut off or is damaged: its step is then done again."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -215,23 +216,23 @@ def _entry(line: bytes) -> dict[str, Any]:
 
 
 def trial_directory(root: Path, row: Row, number: int) -> Path:
-    """Where the run of a row's trial lies."""
+    """Return the directory of a row's trial."""
     return root / "trials" / f"{row.name}-{number}"
 
 
 def run_directory(root: Path, row: Row, seed: int) -> Path:
-    """Where a row's run from one seed lies."""
+    """Return the directory of a row's run from one seed."""
     return root / f"{row.name}-seed{seed}"
 
 
 def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | None:
-    """The run whose generator a row's run from a seed begins with."""
+    """Return the run whose generator a row's run from a seed begins with, if any."""
     start = experiment.start(row)
     return None if start is None else run_directory(root, start, seed)
 
 
 def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> ReportStep:
-    """Judge a trial on validation text."""
+    """Return the step that judges a trial on validation text."""
     return ReportStep(
         run, frontier.compute, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir
     )
@@ -247,7 +248,7 @@ _COMPUTE: dict[str, Callable[..., Report]] = {
 def reports_of(
     experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None
 ) -> list[ReportStep]:
-    """Judge a row's run, or its samples, on held-out text, the cheapest first."""
+    """Return the steps that judge a row's run, or its samples, on held-out text, cheapest first."""
     run = run_directory(root, experiment.source(row), seed)
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
@@ -260,7 +261,7 @@ def reports_of(
 
 
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
-    """Judge texts of known quality, n-gram samples among them: by way of a run's reports, whichever it is."""
+    """Return the steps that judge texts of known quality, n-gram samples among them; any run leads to them."""
     return [
         ReportStep(run, perplexity.compute, settings, root / f"{metric}-known.json", True, data_dir)
         for metric, settings in experiment.calibration_settings().items()
@@ -268,10 +269,10 @@ def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path |
 
 
 def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:
-    """Raise InputError if there is a run of another configuration or on another text: not what is asked for.
+    """Raise InputError if there is a run of another configuration or on another text than is asked for.
 
     Args:
-        corpus: sha256 of its splits; without it the text is not looked at.
+        corpus: sha256 of its splits. None: the text is not checked.
         init: the run that it should have begun with.
     """
     if not run.config_file.is_file():

@@ -56,24 +56,24 @@ class Choice:
     source: str | None = None
 
     def is_among(self, settings: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether it was made among trials of these settings, in this order."""
+        """Return whether it was made among trials of these settings, in this order."""
         return [trial.settings for trial in self.trials] == [dict(changed) for changed in settings]
 
     def record(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the choice as plain values for JSON."""
         source = {} if self.source is None else {"from": self.source}
         return {"chosen": self.chosen, "trials": [asdict(trial) for trial in self.trials], **source}
 
 
 def choose(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> Choice:
-    """Of trials that lie in `runs`, each with its eval/tuning.json."""
+    """Choose among the trials in `runs`, each with its eval/tuning.json."""
     trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
     best = min(range(len(trials)), key=lambda index: trials[index].score)
     return Choice(best + 1, trials)
 
 
 def read_tuning(path: Path) -> dict[str, Choice]:
-    """Row → what a tuning.json says of it. Raises InputError if the file cannot be read or is damaged."""
+    """Read the choices in a tuning.json, by row. Raises InputError if the file cannot be read or is damaged."""
     record = read_json(path)
     try:
         return {name: _read(name, plain) for name, plain in record.items()}
@@ -82,7 +82,7 @@ def read_tuning(path: Path) -> dict[str, Choice]:
 
 
 def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Choice]:
-    """Row → what the tuning.json of another corpus says of it, and that it is from there.
+    """Read the choices made on another corpus, by row, and note where they are from.
 
     `trials`: of the rows that there must be. Raises InputError if a row is missing, or was chosen among other trials,
     or as `read_tuning` does.
@@ -99,7 +99,7 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def _read(name: str, plain: object) -> Choice:
-    """The inverse of `Choice.record`."""
+    """Invert `Choice.record`."""
     if isinstance(plain, Mapping):
         plain = {**plain, "source": plain.get("from")}
     choice = from_plain(Choice, plain, name)
@@ -119,7 +119,7 @@ def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
 
 
 def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float, float, float]:
-    """The least score with its FPPL and RPPL.
+    """Return the least score with its FPPL and RPPL.
 
     In logarithms the score is linear between two judged points but for a bend where FPPL is that of real text.
     """
@@ -130,7 +130,7 @@ def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float,
 
 
 def last_validation(run: Run) -> tuple[dict[str, float], float]:
-    """The last `valid_*` figures of a run and the epochs that it has done."""
+    """Return the last `valid_*` figures of a run and its number of epochs."""
     found: dict[str, float] = {}
     epochs = 0.0
     for row in run.metrics():
@@ -140,5 +140,5 @@ def last_validation(run: Run) -> tuple[dict[str, float], float]:
 
 
 def seconds_trained(run: Run) -> float:
-    """Seconds that a run's updates have taken, to its last checkpoint."""
+    """Return the seconds that a run's updates have taken up to its last checkpoint."""
     return float(run.progress().get("seconds", 0.0))

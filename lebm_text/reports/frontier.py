@@ -76,7 +76,7 @@ class FrontierSettings(JudgeSettings):
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
 
     def decodings(self) -> list[Decoding]:
-        """Of a run, whose samples they are."""
+        """Return the decodings of a run whose samples are judged."""
         if self.latents is not None:
             return []
         ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
@@ -92,7 +92,7 @@ class FrontierSettings(JudgeSettings):
         PriorLatents(model.prior, model.generator, self.prior_temperature)
 
     def headroom(self, run: Run) -> list[Decoding]:
-        """What `oracle` or `latents` asks for besides, at every temperature.
+        """Return the decodings that `oracle` or `latents` asks for besides, at every temperature.
 
         Raises:
             InputError: for a language model, or a longer chain where the prior has none.
@@ -259,7 +259,7 @@ def _encoder(settings: FrontierSettings) -> SentenceEncoder:
 
 
 def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, EmbeddingScore], EmbeddingScore]:
-    """By text, and of real training text; the first process computes."""
+    """Return the scores by text, and that of real training text; the first process computes."""
     from .embedding import score_texts
 
     processes, texts, split = judging.processes, judging.texts, judging.corpus.split

@@ -69,7 +69,7 @@ class JudgeSettings(TextSettings):
         return str(resolve_device(self.device))
 
     def file_name(self, kind: str) -> str:
-        """Of a report in a run's eval/, without the suffix."""
+        """Return the name of a report in a run's eval/, without the suffix."""
         judges = "-".join(dict.fromkeys(spec.file_name for spec in self.judges()))
         return super().file_name(f"{kind}-{judges}-{self.protocol}")
 
@@ -107,14 +107,22 @@ class Judging:
             varied = diversity.compare_each(sentences, self.real.held_out, self.real.train, seed=self.seed)
         found = []
         for text, variety in zip(self.texts, varied, strict=True):
-            looks: dict[str, Any] = {"samples": self._summary(text), "real": real, "train": train, "diversity": variety}
-            found += [_judged_text(next(judged), text, **looks) for _ in product(self.evaluators, metrics)]
+            described: dict[str, Any] = {
+                "samples": self._summary(text),
+                "real": real,
+                "train": train,
+                "diversity": variety,
+            }
+            found += [_judged_text(next(judged), text, **described) for _ in product(self.evaluators, metrics)]
         return found
 
     def judge(
         self, texts: Sequence[Samples], evaluators: Sequence[Evaluator], metrics: Sequence[str], stage: str
     ) -> list[JudgeResult]:
-        """By text, then evaluator, then metric; each process does its share, the quick ones first, and says each."""
+        """Judge all texts and return results by text, then evaluator, then metric.
+
+        Each process does its share, the quick ones first, and logs each figure.
+        """
         units = list(product(texts, evaluators, metrics))
         costs = [_cost(metric, evaluator) for _, evaluator, metric in units]
         order = sorted(range(len(units)), key=costs.__getitem__)
@@ -154,6 +162,14 @@ def prepare(
     corpus: RealSource,
 ) -> Judging:
     """Find and read all texts, generating those that a run lacks. All processes meet here.
+
+    Args:
+        source: a run, or the samples of any system.
+        settings: what is judged, and by whom.
+        decodings: of a run, how its sentences are made.
+        on_progress: reports what is generated and judged, and the training of judges.
+        processes: among which the work is shared.
+        corpus: the real text; None: that of the run.
 
     Raises:
         InputError: something is not there, cannot be read, or does not go together.
@@ -211,16 +227,16 @@ def kn5_evaluator(run: Run, corpus: Corpus, *, seed: int) -> Evaluator:
 
 
 def _for_judges(text: SampledText) -> Samples:
-    """With what is known of its generation, for signatures."""
+    """Return a text with what is known of its generation, for signatures."""
     made, *details = text.signature.split("|")
     decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
     return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
 
 
-def _judged_text(result: JudgeResult, text: SampledText, **looks: Any) -> JudgedText:
+def _judged_text(result: JudgeResult, text: SampledText, **described: Any) -> JudgedText:
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     values["signature"] += f"|v:{__version__}"
-    return JudgedText(**values, **looks, **how_decoded(text))
+    return JudgedText(**values, **described, **how_decoded(text))
 
 
 def _cost(metric: str, evaluator: Evaluator) -> float:

@@ -74,7 +74,7 @@ class JudgedStep:
 
 @dataclass(frozen=True)
 class RealPerplexity:
-    """Of real text; RPPL of fewer training sentences than there are has no interval."""
+    """The perplexity of real text; RPPL of fewer training sentences than there are has no interval."""
 
     ppl: float
     ci95: Interval | None = None

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lebm_text.experiments.plan import ConfigChanges, Experiment, Row, RowDecoding, Tuning
+from lebm_text.experiments.plan import Experiment, Tuning
+from lebm_text.experiments.rows import ConfigChanges, Row, RowDecoding
 from lebm_text.experiments.runner import LOG, Runner
 from lebm_text.experiments.steps import ReportStep, Step, Training
 from lebm_text.likelihood.estimates import Estimate

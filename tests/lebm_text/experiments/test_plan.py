@@ -9,8 +9,9 @@ import pytest
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.experiments.plan import Experiment, Row, RowDecoding, Tuning
+from lebm_text.experiments.plan import Experiment, Tuning
 from lebm_text.experiments.reading import builtin_experiments, read_experiment
+from lebm_text.experiments.rows import Row, RowDecoding
 
 from .program import experiment, started
 

@@ -12,8 +12,8 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.experiments.markdown import markdown
-from lebm_text.experiments.plan import Row
 from lebm_text.experiments.results import gather
+from lebm_text.experiments.rows import Row
 from lebm_text.likelihood.diagnostics import LatentUse
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.likelihood import Likelihood

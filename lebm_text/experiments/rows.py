@@ -1,0 +1,73 @@
+"""A row of an experiment: one kind of model, or what is judged beside the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lebm_text.config import Config
+from lebm_text.errors import InputError
+from lebm_text.presets import DEFAULT_PRESET
+from lebm_text.sections import GENERATORS
+
+__all__ = ["ConfigChanges", "Row", "RowDecoding"]
+
+ConfigChanges = dict[str, Any]  # "section.key" → value
+
+
+@dataclass(frozen=True)
+class RowDecoding:
+    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long."""
+
+    prior_temperature: float = 1.0
+    guidance: float = 1.0
+    latents: str | None = None
+
+    def check(self, config: Config) -> None:
+        """Raise InputError for what no model of this configuration can do; ranges are checked by the report."""
+        model = config.model
+        if self != RowDecoding() and model.latent_dim == 0:
+            raise InputError("decoding is for a model with a latent vector, not for a language model")
+        if self.latents == "long" and model.prior == "gaussian":
+            raise InputError("decoding.latents = long is for a prior with a chain, not for the Gaussian")
+        if self.guidance != 1 and model.generator in GENERATORS and model.z_dropout == 0:
+            raise InputError("decoding.guidance needs a model that was trained with model.z_dropout, such as 0.1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of model: its preset, what it changes of it, and what is tried.
+
+    Attributes:
+        like: the row whose configuration, as chosen, this one takes and changes.
+        start: the row whose run from the same seed gives this one's generator its first weights; trials take the run
+            from the experiment's first seed.
+        of: the row whose runs are judged again under `decoding`; nothing is trained.
+        samples: a file of another system's sentences, one a line, beside the experiment's; nothing is trained.
+    """
+
+    name: str
+    label: str
+    preset: str = DEFAULT_PRESET
+    settings: ConfigChanges = field(default_factory=dict)
+    trials: tuple[ConfigChanges, ...] = ()
+    like: str | None = None
+    start: str | None = None
+    of: str | None = None
+    decoding: RowDecoding = field(default_factory=RowDecoding)
+    samples: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are models of this row."""
+        return self.of is None and self.samples is None
+
+    @property
+    def suffix(self) -> str:
+        """The end of the names of its reports, where they lie beside those of another row."""
+        return "" if self.trains else f"-{self.name}"
+
+    @property
+    def needs(self) -> list[str]:
+        """The names of the rows that it depends on."""
+        return [name for name in (self.like, self.start, self.of) if name is not None]
