@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 20  # lines of a difference
 VOLATILE = re.compile(
     "date|git|python|platform|packages|versions|lebm_text|device_name|cpu|cpu_count|minutes|tokens_per_second"
-    "|(.*_)?seconds|state_sha256"
+    "|(.*_)?seconds|state_sha256|digest"
 )
 MARKS = (
     (r"\d+:\d\d:\d\d", "<time>"),
