@@ -11,8 +11,9 @@ from lebm_text.reports.drawing import picture_formats
 from lebm_text.reports.frontier import plot_frontiers
 from lebm_text.store import atomic_write_json, atomic_write_text
 
+from .figures import JUDGES
 from .plan import Experiment
-from .results import JUDGES, Results, gather
+from .results import Results, gather
 from .runner import LOG
 from .statistics import GREEDY, METRICS, Figures, RowComparison, SeedInterval
 

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError
-from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
 
+from .figures import JUDGES, ByDecoding, SeedRun, Sources, likelihood_of, meaning_of, points_of, variety_of
 from .plan import Experiment
 from .rows import Row
 from .runner import LOG, TUNING
 from .statistics import (
-    GREEDY,
     METRICS,
     Figures,
     Points,
@@ -29,22 +27,17 @@ from .statistics import (
     comparison,
     distance,
     mean_interval,
-    normal_interval,
     perplexity_interval,
     share_interval,
 )
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
-__all__ = ["JUDGES", "Results", "RowResult", "gather"]
+__all__ = ["Results", "RowResult", "gather"]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
 
-
-JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # and the report that has their figures
-_MEANING = ("frechet", "precision", "recall")
 _SHARES = ("precision", "recall", "in_train")
-_ByDecoding = dict[str, Figures]
 
 
 @dataclass(frozen=True)
@@ -66,13 +59,13 @@ class RowResult:
     seeds: list[int]
     cost: dict[str, SeedInterval | None]
     validation: Figures
-    kn5: _ByDecoding
-    lstm: _ByDecoding
+    kn5: ByDecoding
+    lstm: ByDecoding
     likelihood: Figures
-    meaning: _ByDecoding
-    variety: _ByDecoding
+    meaning: ByDecoding
+    variety: ByDecoding
 
-    def judged(self, judge: str) -> _ByDecoding:
+    def judged(self, judge: str) -> ByDecoding:
         """Return the figures of one of `JUDGES`, by decoding."""
         return {"kn5": self.kn5, "lstm": self.lstm}[judge]
 
@@ -114,29 +107,6 @@ class Results:
         return asdict(self) | {"tuning": {name: choice.record() for name, choice in self.tuning.items()}}
 
 
-@dataclass
-class _Sources:
-    """What is collected while reports are read."""
-
-    real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
-    signatures: dict[str, None]
-    environments: dict[str, dict[str, Any]]
-    missing: list[str]
-
-
-@dataclass(frozen=True)
-class _Seed:
-    """A run from one seed, none for samples of another system, and those of its reports that are as asked.
-
-    `judged`: by judge.
-    """
-
-    number: int
-    run: Run | None
-    judged: Mapping[str, Frontier]
-    likelihood: Likelihood | None
-
-
 def gather(experiment: Experiment, root: Path) -> Results:
     """Gather the results of what is done so far.
 
@@ -144,7 +114,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
     different texts.
     """
-    sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
+    sources, log = Sources({}, {}, {}, []), Log(root / LOG)
     tuning = _tuned(experiment, root / TUNING)
     chosen = {name: choice.chosen for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
@@ -154,7 +124,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     _add_environments([*trials, *trained], sources)
     points = {
         judge: {
-            row.name: {seed: _points(each, judge, row, sources) for seed, each in seeds[row.name].items()}
+            row.name: {seed: points_of(each, judge, row, sources) for seed, each in seeds[row.name].items()}
             for row in experiment.rows
         }
         for judge in JUDGES
@@ -189,8 +159,8 @@ def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
 
 
 def _seeds(
-    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
-) -> dict[int, _Seed]:
+    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: Sources
+) -> dict[int, SeedRun]:
     """Return the runs of a row that ended well, by seed."""
     found = {}
     source = experiment.source(row)
@@ -211,7 +181,7 @@ def _seeds(
             files = {name.removesuffix(row.suffix): step.output for name, step in done.items()}
             judged = {judge: Frontier.load(files[name]) for judge, name in JUDGES.items() if name in files}
             likelihood = Likelihood.load(files["likelihood"]) if "likelihood" in files else None
-            found[seed] = _Seed(seed, run if row.samples is None else None, judged, likelihood)
+            found[seed] = SeedRun(seed, run if row.samples is None else None, judged, likelihood)
     return found
 
 
@@ -221,7 +191,7 @@ def _require_one_text(runs: Sequence[Run]) -> None:
             raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
 
 
-def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
+def _add_environments(runs: Sequence[Run], sources: Sources) -> None:
     """Collect the environments of the trials and runs that exist."""
     for run in runs:
         if run.environment_file.is_file():
@@ -239,7 +209,7 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
 
 
 def _row(
-    row: Row, seeds: Mapping[int, _Seed], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: _Sources
+    row: Row, seeds: Mapping[int, SeedRun], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: Sources
 ) -> RowResult:
     runs = [] if row.of else [seed.run for seed in seeds.values() if seed.run is not None]
     validations = [last_validation(run) for run in runs]
@@ -255,24 +225,9 @@ def _row(
         kn5=kn5,
         lstm=lstm,
         likelihood=_likelihoods(list(seeds.values()), sources),
-        meaning=_by_decoding([_meaning_of(seed, row, sources) for seed in seeds.values()]),
-        variety=_by_decoding([_variety_of(seed, row, sources) for seed in seeds.values()]),
+        meaning=_by_decoding([meaning_of(seed, row, sources) for seed in seeds.values()]),
+        variety=_by_decoding([variety_of(seed, row, sources) for seed in seeds.values()]),
     )
-
-
-def _points(seed: _Seed, judge: str, row: Row, sources: _Sources) -> Points:
-    """Return the figures of a judge's report on a run, by decoding."""
-    report, points = seed.judged.get(judge), Points()
-    if report is None:
-        return points
-    for result in _of_row(report, row):
-        point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
-        point[result.metric] = result.ppl
-        sources.signatures[result.signature] = None
-    for real in report.real:
-        fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
-        sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
-    return points
 
 
 def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
@@ -281,7 +236,7 @@ def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, floa
     return {name: found.value for name, found in _each(list(seeds.values()), interval).items()}
 
 
-def _over_seeds(seeds: Sequence[Points]) -> _ByDecoding:
+def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
     """Return intervals over seeds of a judge's figures."""
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
@@ -290,45 +245,7 @@ def _over_seeds(seeds: Sequence[Points]) -> _ByDecoding:
     }
 
 
-def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
-    """Return those results of a report that are decoded as the row is."""
-    return [result for result in report.results if result.latents == row.decoding.latents]
-
-
-def _decoding(result: JudgedText) -> str:
-    """Return the name of a decoding; another system's samples count as T=1."""
-    return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
-
-
-def _meaning_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
-    """Return what sentences are about, with the report's intervals over its samples."""
-    report = seed.judged.get("kn5")
-    if report is None or report.real_meaning is None:
-        return {}
-    real = {name: getattr(report.real_meaning, name) for name in _MEANING}
-    sources.real.setdefault("meaning", {})[seed.number] = real
-    sources.signatures[report.real_meaning.signature] = None
-    scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
-    return {
-        decoding: {name: SeedInterval(getattr(score, name), *score.ci95[name], 1) for name in _MEANING}
-        for decoding, score in scores.items()
-    }
-
-
-def _variety_of(seed: _Seed, row: Row, sources: _Sources) -> _ByDecoding:
-    """Return how alike sentences are, and how much they copy."""
-    report, found = seed.judged.get("kn5"), _ByDecoding()
-    for result in [] if report is None else _of_row(report, row):
-        if (looks := result.diversity) is not None:
-            figures = {"self_bleu": looks.self_bleu.score, "in_train": looks.in_train["4"]}
-            found[_decoding(result)] = {name: SeedInterval(value, None, None, 1) for name, value in figures.items()}
-            real = {"self_bleu": looks.real_self_bleu.score, "in_train": looks.real_in_train["4"]}
-            sources.real.setdefault("variety", {})[seed.number] = real
-            sources.signatures |= dict.fromkeys((looks.self_bleu.signature, looks.signature))
-    return found
-
-
-def _by_decoding(seeds: Sequence[_ByDecoding]) -> _ByDecoding:
+def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
     """Return intervals over seeds, or the only seed's own."""
     found = {}
     for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
@@ -351,41 +268,14 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
     return found
 
 
-def _likelihoods(seeds: Sequence[_Seed], sources: _Sources) -> Figures:
+def _likelihoods(seeds: Sequence[SeedRun], sources: Sources) -> Figures:
     """Return intervals over seeds, those of perplexities in logarithms, or the only seed's over sentences."""
-    rows = [_likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
+    rows = [likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
     if len(rows) == 1:
         return rows[0]
     values = [{key: estimate.value for key, estimate in row.items()} for row in rows]
     perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in values]
     return _each(values, mean_interval) | _each(perplexities, perplexity_interval)
-
-
-def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
-    """Return the figures of a likelihood report that the table shows, with their intervals over sentences."""
-    sources.signatures[report.signature] = None
-    whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
-    found = {}
-    if (bound := report.ais if whole is None else report.exact) is not None:  # neither with -n 0
-        found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
-        found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
-    if whole is not None:
-        found["perplexity_of_all"] = normal_interval(whole.perplexity, whole.perplexity_standard_error)
-    estimates: dict[str, Estimate | None] = {
-        "chain_gap": report.chain_gap,
-        "encoder_kl": report.encoder_kl,
-        "log_z": None if log_z is None else log_z.reverse,
-        "reconstruction_nll": None if latent is None else latent.reconstruction_nll,
-        "information": None if latent is None else latent.information,
-    }
-    for key, estimate in estimates.items():
-        if estimate is not None:
-            found[key] = normal_interval(estimate.value, estimate.standard_error)
-    if latent is not None and latent.active_units is not None:
-        found["active_units"] = normal_interval(latent.active_units, None)
-    if report.ais is not None:
-        found["chain_ess"] = normal_interval(report.ais.ess.median, None)
-    return found
 
 
 def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], SeedInterval]) -> Figures:

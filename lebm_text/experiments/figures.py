@@ -1,0 +1,125 @@
+"""The figures of one run's reports that the table of an experiment shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lebm_text.likelihood.estimates import Estimate
+from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judged import JudgedText
+from lebm_text.reports.likelihood import Likelihood
+from lebm_text.run import Run
+
+from .rows import Row
+from .statistics import GREEDY, Figures, Points, SeedInterval, normal_interval
+
+__all__ = ["JUDGES", "ByDecoding", "SeedRun", "Sources", "likelihood_of", "meaning_of", "points_of", "variety_of"]
+
+JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # and the report that has their figures
+_MEANING = ("frechet", "precision", "recall")
+ByDecoding = dict[str, Figures]
+
+
+@dataclass
+class Sources:
+    """What is collected while reports are read."""
+
+    real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
+    signatures: dict[str, None]
+    environments: dict[str, dict[str, Any]]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """A run from one seed, none for samples of another system, and those of its reports that are as asked.
+
+    `judged`: by judge.
+    """
+
+    number: int
+    run: Run | None
+    judged: Mapping[str, Frontier]
+    likelihood: Likelihood | None
+
+
+def points_of(seed: SeedRun, judge: str, row: Row, sources: Sources) -> Points:
+    """Return the figures of a judge's report on a run, by decoding."""
+    report, points = seed.judged.get(judge), Points()
+    if report is None:
+        return points
+    for result in _of_row(report, row):
+        point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
+        point[result.metric] = result.ppl
+        sources.signatures[result.signature] = None
+    for real in report.real:
+        fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
+        sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
+    return points
+
+
+def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
+    """Return those results of a report that are decoded as the row is."""
+    return [result for result in report.results if result.latents == row.decoding.latents]
+
+
+def _decoding(result: JudgedText) -> str:
+    """Return the name of a decoding; another system's samples count as T=1."""
+    return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
+
+
+def meaning_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
+    """Return what sentences are about, with the report's intervals over its samples."""
+    report = seed.judged.get("kn5")
+    if report is None or report.real_meaning is None:
+        return {}
+    real = {name: getattr(report.real_meaning, name) for name in _MEANING}
+    sources.real.setdefault("meaning", {})[seed.number] = real
+    sources.signatures[report.real_meaning.signature] = None
+    scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
+    return {
+        decoding: {name: SeedInterval(getattr(score, name), *score.ci95[name], 1) for name in _MEANING}
+        for decoding, score in scores.items()
+    }
+
+
+def variety_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
+    """Return how alike sentences are, and how much they copy."""
+    report, found = seed.judged.get("kn5"), ByDecoding()
+    for result in [] if report is None else _of_row(report, row):
+        if (variety := result.diversity) is not None:
+            figures = {"self_bleu": variety.self_bleu.score, "in_train": variety.in_train["4"]}
+            found[_decoding(result)] = {name: SeedInterval(value, None, None, 1) for name, value in figures.items()}
+            real = {"self_bleu": variety.real_self_bleu.score, "in_train": variety.real_in_train["4"]}
+            sources.real.setdefault("variety", {})[seed.number] = real
+            sources.signatures |= dict.fromkeys((variety.self_bleu.signature, variety.signature))
+    return found
+
+
+def likelihood_of(report: Likelihood, sources: Sources) -> Figures:
+    """Return the figures of a likelihood report that the table shows, with their intervals over sentences."""
+    sources.signatures[report.signature] = None
+    whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
+    found = {}
+    if (bound := report.ais if whole is None else report.exact) is not None:  # neither with -n 0
+        found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
+        found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
+    if whole is not None:
+        found["perplexity_of_all"] = normal_interval(whole.perplexity, whole.perplexity_standard_error)
+    estimates: dict[str, Estimate | None] = {
+        "chain_gap": report.chain_gap,
+        "encoder_kl": report.encoder_kl,
+        "log_z": None if log_z is None else log_z.reverse,
+        "reconstruction_nll": None if latent is None else latent.reconstruction_nll,
+        "information": None if latent is None else latent.information,
+    }
+    for key, estimate in estimates.items():
+        if estimate is not None:
+            found[key] = normal_interval(estimate.value, estimate.standard_error)
+    if latent is not None and latent.active_units is not None:
+        found["active_units"] = normal_interval(latent.active_units, None)
+    if report.ais is not None:
+        found["chain_ess"] = normal_interval(report.ais.ess.median, None)
+    return found
