@@ -124,7 +124,10 @@ def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
             found[each.name] = _read(hints[each.name], value[each.name], _joined(name, each.name), strict)
         elif each.default is MISSING and each.default_factory is MISSING:
             raise InputError(f"{_joined(name, each.name)} is missing")
-    return kind(**found)
+    try:
+        return kind(**found)
+    except InputError as error:
+        raise InputError(f"{name}: {error}" if name else str(error)) from None
 
 
 def _fits(kind: Any, value: Any, strict: bool) -> bool:

@@ -291,6 +291,9 @@ class Experiment(Checked):
         for of_judge in ("temperatures", "lstm_temperatures"):
             if not getattr(self, of_judge):
                 raise InputError(f"{of_judge} has to name one at least")
+        for of_all in ("split", "device"):
+            if getattr(self.likelihood, of_all) != getattr(LikelihoodSettings(), of_all):
+                raise InputError(f"likelihood.{of_all} is that of the whole experiment: leave it out")
         for what, of_rows in (("name", names), ("label", [row.label for row in rows])):
             if len(set(of_rows)) < len(rows):
                 raise InputError(f"two rows have the same {what}")
