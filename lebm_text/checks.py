@@ -28,7 +28,6 @@ __all__ = [
     "Checked",
     "Section",
     "Steps",
-    "at_least",
     "each_of",
     "file_name",
     "from_plain",
@@ -212,12 +211,6 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise InputError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise InputError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise InputError unless `value` is `least` or more."""
-    if not value >= least:
-        raise InputError(f"{name} must be at least {least:g}, got {_short(value)}")
 
 
 def whole(name: str, value: object, least: int, most: int | None = MAX_COUNT) -> int:

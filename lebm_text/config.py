@@ -29,7 +29,7 @@ from lebm_text.sections import (
     TrainingConfig,
 )
 
-__all__ = ["RESOLVED_AT_START", "Config", "by_key", "by_section", "read_assignments"]
+__all__ = ["Config", "by_key", "by_section", "read_assignments"]
 
 RESOLVED_AT_START: dict[str, object] = {
     "training.precision": "auto",

@@ -26,7 +26,7 @@ from lebm_text.checks import from_plain, hint, hints_of, parse_value
 from lebm_text.errors import InputError
 from lebm_text.store import read_json
 
-__all__ = ["CLASS", "GROUPS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
+__all__ = ["CLASS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
 __all__ += ["as_recorded", "trusted", "trusting"]
 
 logger = logging.getLogger(__name__)

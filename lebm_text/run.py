@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.base import Report
 
-__all__ = ["Run", "SampleText", "check_free", "newest_run", "read_config", "replacing", "runs_directory"]
+__all__ = ["Run", "SampleText", "check_free", "read_config", "replacing", "runs_directory"]
 
 CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safetensors", "metrics.jsonl"
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"

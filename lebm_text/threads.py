@@ -14,7 +14,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["SHORT_SPIN", "asked_threads", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
+__all__ = ["SHORT_SPIN", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
 
 SHORT_SPIN = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}  # rounds, of GCC's; milliseconds, of Intel's and LLVM's
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["escaped", "named", "visible"]
+__all__ = ["named", "visible"]
 
 _LOOKED_AT = re.compile(r"[^ -~\n\t]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

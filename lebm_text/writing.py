@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
-    "Output",
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_text",

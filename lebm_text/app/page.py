@@ -15,7 +15,7 @@ from . import tabs
 from .explorer import Explorer
 from .markup import shown
 
-__all__ = ["ADDRESS", "application", "build", "require_gradio", "serve"]
+__all__ = ["ADDRESS", "require_gradio", "serve"]
 
 ADDRESS = "127.0.0.1"
 

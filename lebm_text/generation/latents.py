@@ -28,7 +28,7 @@ from lebm_text.models.classes import class_of
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.sections import MAX_STEPS
 
-__all__ = ["LONGER", "Latents", "PosteriorLatents", "PriorLatents"]
+__all__ = ["Latents", "PosteriorLatents", "PriorLatents"]
 
 LONGER = 10  # times as many steps
 _SIGNED = re.compile(r"[|,()=\s]")  # what a signature uses itself

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .generate import Generated, Generation
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
-__all__ += ["record_file", "samples_of_run", "write_samples"]
+__all__ += ["samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which none is asked
 # Where a record says nothing else.

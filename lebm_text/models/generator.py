@@ -22,7 +22,7 @@ from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
 
-__all__ = ["DecoderState", "LSTMGenerator", "Likelihood"]
+__all__ = ["LSTMGenerator"]
 
 
 @dataclass(frozen=True)

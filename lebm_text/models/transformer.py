@@ -26,7 +26,7 @@ from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, PaddedBatch
 
-__all__ = ["TransformerGenerator", "TransformerState"]
+__all__ = ["TransformerGenerator"]
 
 N_PREFIX = 4  # J
 WIDENING = 4  # of the layers between: H → 4H → H

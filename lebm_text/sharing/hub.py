@@ -25,7 +25,6 @@ __all__ = [
     "LIBRARY",
     "NAME",
     "UNKNOWN_LICENCE",
-    "fetch",
     "hub",
     "is_elsewhere",
     "local_directory",

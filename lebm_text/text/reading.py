@@ -22,7 +22,7 @@ from lebm_text.store import cache_entry
 
 from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["KEPT_FROM", "RESERVED", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
+__all__ = ["RESERVED", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
 __all__ += ["read_records", "read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})

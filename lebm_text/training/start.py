@@ -39,7 +39,6 @@ __all__ = [
     "FirstWeights",
     "Start",
     "begin_directory",
-    "first_weights",
     "located",
     "start_new",
     "start_resumed",
