@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.checks import from_plain, hint, hints_of, parse_value
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, one_line
 from lebm_text.store import read_json
 
 __all__ = ["CLASS", "MissingPlugin", "Plugin", "called", "class_or", "find", "is_named", "made", "made_with"]
@@ -81,7 +81,7 @@ class Plugin:
         except (ImportError, AttributeError) as error:
             raise MissingPlugin(self.what, f"{here}: {error}") from error
         except Exception as error:
-            raise InputError(f"{here}: {_one_line(error)}") from error
+            raise InputError(f"{here}: {type(error).__name__}: {one_line(error)}") from error
 
     @cached_property
     def origin(self) -> tuple[str | None, str | None]:
@@ -231,12 +231,7 @@ def called(named: str, call: Callable[[], Any]) -> Any:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{named}: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    said = re.sub(r"\s*[\n\r]\s*", " ", str(error))
-    return f"{type(error).__name__}: {said}"
+        raise InputError(f"{named}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _registered(what: str, name: str) -> EntryPoint | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lebm_text.errors import InputError
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.reports.frontier import plot_frontiers
+from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
 
 from .figures import JUDGES
@@ -112,7 +113,7 @@ def _main(results: Results) -> str:
         "`lebm-text likelihood`; of one seed, their intervals are over the sentences, which are the same for all rows."
     )
     known = [i for i in range(len(header)) if i < _KEYS or any(line[i] != _MISSING for line in lines)]
-    shown = _table([header[i] for i in known], [[line[i] for i in known] for line in lines])
+    shown = markdown_table([header[i] for i in known], [[line[i] for i in known] for line in lines])
     return f"## The table\n\n{shown}\n\n{note}"
 
 
@@ -133,7 +134,7 @@ def _frontiers(results: Results) -> str:
             for metric in METRICS if row.judged(judge) else ():
                 figures = [row.judged(judge).get(decoding, {}).get(metric) for decoding in decodings]
                 lines.append([row.label, f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)])
-    table = _table(["row", "", *decodings], lines)
+    table = markdown_table(["row", "", *decodings], lines)
     return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
 
 
@@ -175,7 +176,7 @@ def _by_decoding(
         for label, figures in rows.items():
             cells = [_value(figures.get(decoding, {}).get(name), places) for decoding in decodings]
             lines.append([label, header, *cells])
-    return _table(["row", "", *decodings], lines)
+    return markdown_table(["row", "", *decodings], lines)
 
 
 def _likelihoods(results: Results) -> str:
@@ -185,8 +186,8 @@ def _likelihoods(results: Results) -> str:
         if row.likelihood
     ]
     return (
-        f"## Behind the likelihoods\n\n{_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, of a "
-        "language model. f of the chain that generates less f of the density; KL where q(z|x) has a density; "
+        f"## Behind the likelihoods\n\n{markdown_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, "
+        "of a language model. f of the chain that generates less f of the density; KL where q(z|x) has a density; "
         "how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
     )
 
@@ -201,7 +202,7 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
         for name, row in results.rows.items()
     ]
     return (
-        f"## Distance to n-gram samplers\n\n{_table(['row', *samplers], lines)}\n\nThe row's RPPL at the "
+        f"## Distance to n-gram samplers\n\n{markdown_table(['row', *samplers], lines)}\n\nThe row's RPPL at the "
         "temperature, between those judged, at which its FPPL is that of the samples, over their RPPL; below 1 the row "
         "is better, a dash where it does not reach that FPPL. The judge is an n-gram model, too, which favours them."
     )
@@ -217,7 +218,7 @@ def _comparison(results: Results, comparison: RowComparison) -> str:
     of_seeds = f"seed by seed ({pairs} pairs), with 95 % intervals" if pairs > 1 else "of one seed"
     judge = comparison.judge.upper()
     return (
-        f"## {first} / {second}, {judge}\n\n{_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
+        f"## {first} / {second}, {judge}\n\n{markdown_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
         f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row at the temperature of the column, the "
         "other at that between those judged at which it has the same FPPL; a dash where there is none. Frontiers lie "
         "below the straight lines between their points, so each of the two flatters the row whose FPPL it is at, the "
@@ -235,8 +236,8 @@ def _tuning(results: Results) -> str:
             lines.append([name, changed, f"{trial.epochs:g}", f"{trial.seconds / 60:.1f}", *figures, mark])
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
     return (
-        f"## Tuning\n\n{_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every row. The "
-        "score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real text "
+        f"## Tuning\n\n{markdown_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every "
+        "row. The score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real text "
         "counting as that; FPPL and RPPL are those of where it is, results.json has all. The least score is taken."
         f"{_elsewhere(results)}"
     )
@@ -253,8 +254,8 @@ def _cost(results: Results) -> str:
     total = sum(step["seconds"] for step in results.log) / 3600
     trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
-        f"## What it cost\n\n{_table(['row', 'epochs', 'minutes of updates a run'], lines)}\n\nUpdates of all trials: "
-        f"{trials:.1f} h. All steps of the log, one after the other: {total:.1f} h."
+        f"## What it cost\n\n{markdown_table(['row', 'epochs', 'minutes of updates a run'], lines)}\n\nUpdates of all "
+        f"trials: {trials:.1f} h. All steps of the log, one after the other: {total:.1f} h."
     )
 
 
@@ -275,8 +276,3 @@ def _value(interval: SeedInterval | None, digits: int) -> str:
 
 def _share(interval: SeedInterval | None) -> str:
     return _MISSING if interval is None else f"{100 * interval.value:.0f} %"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -21,7 +21,7 @@ from lebm_text.plugins import CLASS
 from lebm_text.store import sha256_file
 
 from .fetching import datasets_library
-from .records import FORMATS, choose_column, one_line
+from .records import FORMATS, choose_column, without_breaks
 from .sources import ending_of, label_path, raw_records
 from .tables import ENDINGS
 
@@ -209,7 +209,7 @@ class Lines:
 
 
 def _line(value: object) -> bytes:
-    return one_line("" if value is None else str(value)).encode(errors="replace") + b"\n"
+    return without_breaks("" if value is None else str(value)).encode(errors="replace") + b"\n"
 
 
 def is_own_source(name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lebm_text.errors import InputError
 
-__all__ = ["COLUMNS", "FORMATS", "choose_column", "guess_format", "likeness", "one_line"]
+__all__ = ["COLUMNS", "FORMATS", "choose_column", "guess_format", "likeness", "without_breaks"]
 
 COLUMNS = ("text", "sentence")
 """Names of the column that is read where none is asked for and there are several."""
@@ -30,7 +30,7 @@ _LONGEST = 100_000  # bytes of a line that is looked at
 _PUNCTUATION = frozenset((b"[", b"]", b"{", b"}", b"[{", b"}]", b"},", b"},{"))  # lines of JSON over many lines
 
 
-def one_line(text: str) -> str:
+def without_breaks(text: str) -> str:
     """A record as one line: a blank for each line break within."""
     return _BREAKS.sub(" ", text.strip("\r\n"))
 

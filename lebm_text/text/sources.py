@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from lebm_text.errors import InputError
 
-from .records import FORMATS, guess_format, likeness, one_line
+from .records import FORMATS, guess_format, likeness, without_breaks
 from .tables import ENDINGS, MAGIC, table_rows
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def raw_records(
             return
         for number, text in enumerate(rows, 1):
             try:
-                yield one_line(text or "").encode() + b"\n"
+                yield without_breaks(text or "").encode() + b"\n"
             except UnicodeEncodeError:
                 raise InputError(f"{name}, record {number}: holds half of a surrogate pair") from None
 
