@@ -260,7 +260,7 @@ class LSTMSpec:
 def judge_specs(
     lm: str | None, convention: Convention, *, backend: str = "numpy", n_seeds: int = 1, cache: Path | None = None
 ) -> list[BuiltSpec]:
-    """The judges that `lm` names, one of `JUDGES` or one of others (see `plugged`); None is the convention's choice.
+    """Return the judges that `lm` names: one of `JUDGES`, a plug-in (see `plugged`), or None, the convention's choice.
 
     LSTM judges come in `n_seeds` seeds, 1 and up. Raises InputError for a judge that the convention does not
     know, and for seeds where there is no LSTM judge.

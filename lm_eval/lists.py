@@ -61,7 +61,7 @@ def fppl(
     Args:
         samples: sentences, words separated by blanks.
         real_train: the same of real text.
-        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or one of others (`lm_eval.plugged`).
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
         real_valid: what an LSTM judge stops on; n-gram judges need none.
         tokenize: the samples are raw text, whose words are first separated as those of `real_train` are.
 
@@ -91,7 +91,7 @@ def rppl(
     Args:
         samples: sentences, words separated by blanks.
         real_test: the same of real text, held out.
-        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or one of others (`lm_eval.plugged`).
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
         real_valid: what an LSTM judge stops on; n-gram judges need none.

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 
 def is_plugged(lm: object) -> bool:
-    """Whether this names a judge of others, with its settings or without."""
+    """Return whether this names a plug-in judge, with its settings or without."""
     return isinstance(lm, str) and is_named("judge", lm.partition(",")[0])
 
 
