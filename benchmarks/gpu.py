@@ -1,6 +1,6 @@
 """Training, judge and generation on a GPU: whole updates against the field's way, share of the card's rate, memory.
 
-python benchmarks/gpu.py [--output FILE] [--seconds N] [--smoke]; see docs/performance-gpu.md. `--smoke` runs on a CPU, too.
+python benchmarks/gpu.py [--output FILE] [--seconds N] [--smoke]; see docs/performance-gpu.md. `--smoke` runs on a CPU.
 """
 
 from __future__ import annotations
