@@ -186,9 +186,9 @@ def _likelihoods(results: Results) -> str:
         if row.likelihood
     ]
     return (
-        f"## Behind the likelihoods\n\n{markdown_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: exact, "
-        "of a language model. f of the chain that generates less f of the density; KL where q(z|x) has a density; "
-        "how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
+        f"## Behind the likelihoods\n\n{markdown_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: "
+        "exact, of a language model. f of the chain that generates less f of the density; KL where q(z|x) has a "
+        "density; how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
     )
 
 
@@ -237,8 +237,8 @@ def _tuning(results: Results) -> str:
     header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
     return (
         f"## Tuning\n\n{markdown_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every "
-        "row. The score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real text "
-        "counting as that; FPPL and RPPL are those of where it is, results.json has all. The least score is taken."
+        "row. The score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real "
+        "text counting as that; FPPL and RPPL are those of where it is, results.json has all. The least score is taken."
         f"{_elsewhere(results)}"
     )
 
