@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 400
 MAX_COMMAND_LINES, MAX_BODY_LINES = 150, 25
 FILES = sorted(path for package in ("lebm_text", "lm_eval") for path in (ROOT / package).rglob("*.py"))
+TEXTS = {path: path.read_text(encoding="utf-8") for path in FILES}
+TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
 
 # From the bottom to the top: a module imports from its own layer and from those below it. The longest name counts, and
 # so a module may stand elsewhere than its package. Of `lebm_text` itself all may import the version.
@@ -108,7 +110,7 @@ def imports(path: Path) -> Iterator[str]:
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -179,23 +181,28 @@ def test_the_rules_refuse_what_they_are_for(importer: str, imported: str) -> Non
     assert not allowed(importer, imported)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "lm_eval")], ids=identifier)
-def test_judges_name_their_package_by_dots_alone(path: Path) -> None:
+def test_judges_name_their_package_by_dots_alone() -> None:
     """Another distribution has the import name `lm_eval`, too: relative imports cannot reach it."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    absolute = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    absolute += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
-    assert not [name for name in absolute if within(name, ("lm_eval",))]
+    found = []
+    for path in (path for path in FILES if path.is_relative_to(ROOT / "lm_eval")):
+        nodes = list(ast.walk(TREES[path]))
+        absolute = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        absolute += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+        found += [(identifier(path), name) for name in absolute if within(name, ("lm_eval",))]
+    assert found == []
 
 
 def test_relative_imports_are_resolved() -> None:
     assert "lebm_text.text.encoding.pack" in set(imports(ROOT / "lebm_text" / "text" / "tokenizers.py"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=identifier)
-def test_file_is_short(path: Path) -> None:
-    is_command = path.parent.name == "cli" and path.stem not in ("main", "options", "console")
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= (MAX_COMMAND_LINES if is_command else MAX_LINES)
+def test_files_are_short() -> None:
+    def most(path: Path) -> int:
+        is_command = path.parent.name == "cli" and path.stem not in ("main", "options", "console")
+        return MAX_COMMAND_LINES if is_command else MAX_LINES
+
+    lengths = {path: len(text.splitlines()) for path, text in TEXTS.items()}
+    assert {identifier(path): length for path, length in lengths.items() if length > most(path)} == {}
 
 
 def long_commands(tree: ast.AST) -> list[str]:
@@ -213,8 +220,7 @@ def body_start(function: ast.FunctionDef) -> int:
 
 def test_a_command_parses_calls_one_function_and_shows_what_it_gave() -> None:
     """What is longer belongs into the library."""
-    paths = [path for path in FILES if path.parent.name == "cli"]
-    trees = {identifier(path): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    trees = {identifier(path): tree for path, tree in TREES.items() if path.parent.name == "cli"}
     assert {name: found for name, tree in trees.items() if (found := long_commands(tree))} == {}
 
 
@@ -227,20 +233,19 @@ def test_long_commands_are_found(docstring: str) -> None:
     assert long_commands(ast.parse(f"def helper() -> None:\n{body}{body}")) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=identifier)
-def test_module_imports(path: Path) -> None:
-    importlib.import_module(module_name(path))
+def test_every_module_imports() -> None:
+    for path in FILES:
+        importlib.import_module(module_name(path))
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "cli"], ids=identifier)
-def test_library_leaves_the_process_alone(path: Path) -> None:
+def test_library_leaves_the_process_alone() -> None:
     """No printing, no exit, no global seed, nothing loaded by pickle."""
-    calls = {
-        ast.unparse(node.func)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-    }
-    assert calls & GLOBAL_STATE == ({"sys.exit"} if path.name == "__main__.py" else set())
+    found = {}
+    for path in (path for path in FILES if path.parent.name != "cli"):
+        calls = {ast.unparse(node.func) for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)}
+        if bad := calls & GLOBAL_STATE:
+            found[identifier(path)] = bad
+    assert found == {"lebm_text/__main__.py": {"sys.exit"}}
 
 
 def splits_at_other_spaces(tree: ast.AST) -> list[str]:
@@ -261,12 +266,11 @@ def splits_at_other_spaces(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=identifier)
-def test_sentences_are_split_by_split_words_alone(path: Path) -> None:
+def test_sentences_are_split_by_split_words_alone() -> None:
     """Else two parts of the program count the words of one sentence differently; a message may use `" ".join(…)`."""
-    name = module_name(path)
-    if name != "lebm_text.text.reading" and not within(name, WITHOUT_SENTENCES):
-        assert splits_at_other_spaces(ast.parse(path.read_text(encoding="utf-8"))) == []
+    excepted = ("lebm_text.text.reading", *WITHOUT_SENTENCES)
+    paths = [path for path in FILES if not within(module_name(path), excepted)]
+    assert {identifier(path): found for path in paths if (found := splits_at_other_spaces(TREES[path]))} == {}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lebm_text import __version__
-from lebm_text.checks import from_plain
+from lebm_text.checks import (
+    MAX_GUIDANCE,
+    MAX_PRIOR_TEMPERATURE,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Checked,
+    from_plain,
+    in_range,
+    setting,
+)
 from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, counter, silent
@@ -62,15 +71,15 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Settings(Checked):
     """Of those of generation what others read."""
 
     n: int = 0
     seed: int | None = None
     decode: str | None = None
-    temperature: float | None = None
-    prior_temperature: float | None = None
-    guidance: float | None = None
+    temperature: float | None = setting(None, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)
+    prior_temperature: float | None = setting(None, in_range, 0.0, MAX_PRIOR_TEMPERATURE, open_start=True)
+    guidance: float | None = setting(None, in_range, 0.0, MAX_GUIDANCE)
     latents: str | None = None
 
 

@@ -122,6 +122,13 @@ def _first(config: Config) -> str:
     return "ppl_posterior" if config.model.latent_dim else "ppl"
 
 
+# Of the models that keep the same things between updates, one.
+RESUMED = (
+    "quick", "transformer", "lm", "local", "fbvae", "persistent", "refined encoder, energy", "some labels, encoder",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("run", RESUMED, indirect=True)
 def test_resumed_it_is_the_uninterrupted_run(run: tuple[str, Path], corpus: Corpus, tmp_path: Path) -> None:
     """Stopped within an epoch, at its end and after the first update of the next."""
     name, out = run

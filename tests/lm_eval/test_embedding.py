@@ -158,7 +158,7 @@ def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.
     """Nearest is other real text; then 5-gram samples and shuffled words, and last one sentence repeated."""
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     text = list(find_corpus("kjv").splits["train"].sentences())
-    text = [line for line in text if line.count(" ") < 20]  # shorter ones take less time
+    text = [line for line in text if line.count(" ") < 12]  # shorter ones take less time
     text = [text[row] for row in np.random.default_rng(5).permutation(len(text))[:3000]]
     real, other, known = text[:400], text[400:800], dict(calibration_texts(text, 400, seed=1))
     judge = MeaningJudge(real)
