@@ -6,7 +6,7 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from lebm_text.generation.settings import DecodeOptions, DecodeSettings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
-from lebm_text.run import Run
+from lebm_text.run import CHECKPOINTS, METRICS, Run
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer
@@ -80,7 +80,14 @@ class LatentEBM:
         return cls(*load_model(local_directory(directory), device, precision, trust_plugins=trust_plugins))
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
+        """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.
+
+        Raises:
+            InputError: a run was trained there, which would no longer be what its other files say.
+        """
+        for name in (CHECKPOINTS, METRICS):
+            if (Path(directory) / name).exists():
+                raise InputError(f"{directory} is a run that was trained there; choose another directory")
         save_model(Path(directory), self.config, self.tokenizer, self.model)
 
     def push_to_hub(self, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
@@ -197,6 +204,7 @@ class LatentEBM:
         which has no z.
         """
         self.config.require_latent()
+        check_sentences(sentences)
         z = torch.empty(len(sentences), self.config.model.latent_dim)
         for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
             z[batch.index] = self._infer(batch, rng).cpu()
@@ -225,6 +233,7 @@ class LatentEBM:
         """
         self.config.require_latent()
         settings = _settings("greedy", settings, decoding)
+        check_sentences(sentences)
         texts = [""] * len(sentences)
         for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
             decoded = self._decode(self._infer(batch, rng), settings, max_length, rng)
@@ -311,6 +320,7 @@ class LatentEBM:
         With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
         Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
         """
+        check_sentences(sentences)
         z = self._latents(z, len(sentences))
         total = torch.empty(len(sentences))
         for batch, _ in self._batches(sentences, 0, batch_size):
@@ -330,6 +340,8 @@ class LatentEBM:
 
     def _latents(self, z: Tensor | NDArray[Any], n: int) -> Tensor:
         """z (n, D) of any type on the device, as the parameters are. Raises InputError for another shape."""
+        if not isinstance(z, (Tensor, np.ndarray)):
+            raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
         expected = (n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
@@ -348,7 +360,6 @@ class LatentEBM:
         first: int = 0,
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Batches of like lengths on the device, each with the streams of its sentences."""
-        check_sentences(sentences)
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
         longest = self.config.text.max_length
@@ -368,13 +379,16 @@ class LatentEBM:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise InputError for one string, which is a sequence of strings, too."""
-    if isinstance(sentences, str):
-        raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
+    """Raise InputError for one string, which is a sequence of strings, too, and for what has no length."""
+    if isinstance(sentences, str) or not isinstance(sentences, Sized):
+        got = f"one string: {sentences!r}" if isinstance(sentences, str) else type(sentences).__name__
+        raise InputError(f"expected a list of sentences, got {got}")
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
     """Those given, whole or by their fields; `decode` is the default."""
+    if not isinstance(settings, DecodeSettings | None):
+        raise InputError(f"expected DecodeSettings, got {type(settings).__name__}; or give their fields as keywords")
     if settings is not None and options:
         raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
     return settings or DecodeSettings(**({"decode": decode} | options))

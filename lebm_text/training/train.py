@@ -66,7 +66,7 @@ def train(
     overwrite: bool = False,
     trust_plugins: bool = False,
     device: str = "auto",
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     on_progress: Progress = silent,
     on_event: Listener = ignore,
     should_stop: Callable[[], bool] = lambda: False,
@@ -110,6 +110,9 @@ def train(
     if max_minutes is not None:
         in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
+    if config is not None and (preset is not None or not isinstance(config, Config)):
+        got = "both" if preset is not None else f"a {type(config).__name__}"
+        raise InputError(f"give a preset's name or a Config, and changes to it as overrides; got {got}")
     run = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume)
     base = config or (preset_of(preset) if preset else None)
     if not resume:
@@ -134,7 +137,7 @@ def train(
         if resume:
             start = start_resumed(run, settings, checkpoint, processes)
         else:
-            start = start_new(settings, place, processes, lambda: _find(corpus, data_dir, on_progress))
+            start = start_new(settings, place, processes, lambda: _find(corpus, run.data_dir, on_progress))
         start.require_alike(processes)
         begun = None
         if processes.first:
@@ -197,9 +200,14 @@ def _reverse_perplexity() -> SampleScore:
 def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress: Progress) -> Corpus:
     if corpus is None:
         raise InputError("training needs a corpus: a name (see `lebm-text data list`), a directory or a file of text")
-    return (
-        corpus if isinstance(corpus, Corpus) else find_corpus(str(corpus), data_dir=data_dir, on_progress=on_progress)
-    )
+    if isinstance(corpus, Corpus):
+        return corpus
+    if not isinstance(corpus, (str, Path)):
+        raise InputError(
+            f"a corpus is a name, a path or a Corpus, got {type(corpus).__name__}; of a list of sentences "
+            "`lebm_text.text.importing.import_text(sentences, DIRECTORY)` makes one"
+        )
+    return find_corpus(str(corpus), data_dir=data_dir, on_progress=on_progress)
 
 
 def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:

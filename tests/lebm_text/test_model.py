@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +101,34 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
     assert model.reconstruct(SENTENCES, decode=decode, batch_size=1) == found
     assert model.reconstruct(SENTENCES[:2], decode=decode) == found[:2]
     assert model.reconstruct([], decode=decode) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.infer("one"), "expected a list of sentences, got one string: 'one'"),
+        (lambda m: m.infer(line for line in SENTENCES), "expected a list of sentences, got generator"),
+        (lambda m: m.log_joint("one", torch.zeros(1, 4)), "expected a list of sentences, got one string"),
+        (lambda m: m.log_joint(["a"], [[0.0] * 4]), "z must be a tensor or an array, got list"),
+        (lambda m: m.decode([[0.0] * 4]), "z must be a tensor or an array, got list"),
+        (lambda m: m.generate(2, {"temperature": 0.5}), "expected DecodeSettings, got dict; or give their fields"),
+    ],
+)
+def test_another_type_is_named_in_one_line(call: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        call(tiny_model())
+
+
+def test_a_model_is_not_saved_over_a_training(tmp_path: Path) -> None:
+    model = tiny_model()
+    for name in ("metrics.jsonl", "checkpoints"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / name).touch()
+        with pytest.raises(InputError, match="is a run that was trained there; choose another directory"):
+            model.save_pretrained(tmp_path / name)
+    model.save_pretrained(tmp_path / "new")
+    tiny_model(latent_dim=3).save_pretrained(tmp_path / "new")
+    assert lebm_text.LatentEBM.from_pretrained(tmp_path / "new").config.model.latent_dim == 3
 
 
 def test_reconstruction_decodes_the_inferred_latent() -> None:

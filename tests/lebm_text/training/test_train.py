@@ -391,6 +391,21 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
     assert [path for path in base[0].rglob("*") if path.is_file()] == files
 
 
+@pytest.mark.parametrize(
+    ("corpus", "options", "message"),
+    [
+        (["a b", "c"], {"config": toy_config()}, "a corpus is a name, a path or a Corpus, got list; of a list"),
+        ("toy", {"config": toy_config(), "preset": "lm"}, "give a preset's name or a Config, .* got both"),
+        ("toy", {"config": {"model": {}}}, "give a preset's name or a Config, .* got a dict"),
+        ("toy", {"config": toy_config(), "data_dir": "nowhere"}, "the data directory nowhere does not exist"),
+    ],
+)
+def test_another_type_is_named_in_one_line(corpus: Any, options: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train(corpus, out=tmp_path / "run", device="cpu", **options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_refused_run_leaves_its_directory_free(corpus: Corpus, tmp_path: Path) -> None:
     """What is found wrong only as the model is built must not be in the way of the next try."""
     wrong = toy_config({"model": {"prior": "no_such_module:Prior"}})
