@@ -30,6 +30,7 @@ from lebm_text.run import CHECKPOINTS, METRICS, Run
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
 
 if TYPE_CHECKING:
@@ -187,6 +188,18 @@ class LatentEBM:
         """The sentences that are not longer than `config.text.max_length` tokens, in order."""
         return [sentence for sentence in sentences if self.tokenizer.fits(sentence, self.config.text.max_length)]
 
+    def require_fitting(self, sentences: Sequence[str]) -> None:
+        """Raise InputError for a sentence longer than `config.text.max_length`."""
+        self._require_lengths(sentences, np.fromiter((len(self.tokenizer.encode(each)) for each in sentences), int))
+
+    def _require_lengths(self, sentences: Sequence[str], lengths: NDArray[Any]) -> None:
+        longest = self.config.text.max_length
+        for i in np.flatnonzero(lengths > longest)[:1]:
+            raise InputError(
+                f"sentence {i + 1} has {lengths[i]:,} tokens ({shortened(sentences[i])}); this model takes at most "
+                f"{longest:,} (text.max_length of its training)"
+            )
+
     def infer(
         self,
         sentences: Sequence[str],
@@ -218,13 +231,14 @@ class LatentEBM:
         seed: int = 1,
         max_length: int | None = None,
         batch_size: int = 128,
+        first: int = 0,
         on_progress: Callable[[int], None] | None = None,
         **decoding: Unpack[DecodeOptions],
     ) -> list[str]:
         """Sentence → z from its posterior (as `infer` draws it) → sentence, in the order given.
 
         Args:
-            sentences: to be read; sentence i draws from (seed, i).
+            sentences: to be read; sentence i draws from (seed, first + i).
             settings: how ids are chosen; or its fields as keywords, as in `generate`. By default greedily.
             max_length: in tokens without `</s>`; none: `config.text.max_length`.
 
@@ -235,7 +249,7 @@ class LatentEBM:
         settings = _settings("greedy", settings, decoding)
         check_sentences(sentences)
         texts = [""] * len(sentences)
-        for batch, rng in self._batches(sentences, seed, batch_size, on_progress):
+        for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
             decoded = self._decode(self._infer(batch, rng), settings, max_length, rng)
             for index, text in zip(batch.index.tolist(), decoded, strict=True):
                 texts[index] = text
@@ -308,6 +322,7 @@ class LatentEBM:
             InputError: a model without classes, or as `infer` does.
         """
         check_sentences(sentences)
+        self.require_fitting(sentences)
         prior, n_draws = classes_of(self.model.prior), whole("n_draws", n_draws, 1)
         z = self.infer([each for each in sentences for _ in range(n_draws)], seed=seed).to(self.device)
         probabilities = prior.class_log_probs(z).exp().view(-1, n_draws, len(prior.labels)).mean(1)
@@ -362,14 +377,7 @@ class LatentEBM:
         """Batches of like lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
-        longest = self.config.text.max_length
-        too_long = np.flatnonzero(corpus.lengths - 1 > longest)
-        if len(too_long):
-            length = corpus.lengths[too_long[0]] - 1
-            raise InputError(
-                f"sentence {too_long[0] + 1} has {length:,} tokens; this model takes at most {longest:,} "
-                "(text.max_length of its training)"
-            )
+        self._require_lengths(sentences, corpus.lengths - 1)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["named", "visible"]
+__all__ = ["named", "shortened", "visible"]
 
 _LOOKED_AT = re.compile(r"[^ -~\n\t]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -33,3 +33,8 @@ def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
         return spelling(char) if hidden or char in _NO_XML else char
 
     return _LOOKED_AT.sub(spelled, text)
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """`text`, or its first characters where it has more than `most`."""
+    return text if len(text) <= most else f"{text[:most]}…"

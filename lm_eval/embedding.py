@@ -16,7 +16,7 @@ training text.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +28,8 @@ from .counts import FloatArray, as_sentences
 from .encoders import DEFAULT_ENCODER, Embeddings, SentenceEncoder, embed, load_encoder
 from .intervals import t975
 
-__all__ = ["EmbeddingScore", "MeaningJudge", "Neighbourhoods", "fed", "frechet_distance", "neighbourhoods"]
-__all__ += ["score_embeddings"]
+__all__ = ["EmbeddingScore", "MeaningJudge", "Neighbourhoods", "check_counts", "fed", "frechet_distance"]
+__all__ += ["neighbourhoods", "score_embeddings"]
 
 N, K = 3000, 5  # sentences of each text, neighbours
 _SCALE = 1000.0  # of the Fréchet distance: embeddings have length 1, so that it would begin with zeros
@@ -86,7 +86,7 @@ def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
         InputError: not more vectors than dimensions: the covariance has no full rank, and the figure no meaning.
     """
     r, s = _pair(real, samples)
-    _need_full_rank(r, s)
+    _need_full_rank({"real text": len(r), "samples": len(s)}, r.shape[1])
     return _Reference(r).distance(s)
 
 
@@ -111,7 +111,7 @@ def score_embeddings(
         InputError: see `frechet_distance` and `neighbourhoods`.
     """
     r, s = _pair(real, samples, k)
-    _need_full_rank(r, s)
+    _need_full_rank({"real text": len(r), "samples": len(s)}, r.shape[1])
     return _score(_Reference(r, k), s, encoder=encoder, signature=signature)
 
 
@@ -159,12 +159,28 @@ def _moments(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean, centred.T @ centred / (len(rows) - 1)
 
 
-def _need_full_rank(real: FloatArray, samples: FloatArray) -> None:
-    for rows, what in ((real, "real text"), (samples, "samples")):
-        n, dim = rows.shape
+def check_counts(counts: Mapping[str, int], k: int = K, encoder: SentenceEncoder | None = None) -> None:
+    """Refuse texts that are too short for the figures, before they are made or embedded.
+
+    Args:
+        counts: the number of sentences of each text by its name.
+        k: neighbours.
+        encoder: whose vectors have fewer dimensions than a text has sentences; None: not known yet.
+
+    Raises:
+        InputError: no more sentences than neighbours or dimensions.
+    """
+    if (n := min(counts.values())) <= k:
+        raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
+    if encoder is not None:
+        _need_full_rank(counts, encoder.encode([""]).shape[1])
+
+
+def _need_full_rank(counts: Mapping[str, int], dim: int) -> None:
+    for name, n in counts.items():
         if n <= dim:
             raise InputError(
-                f"{what}: {n:,} sentences are too few for a Fréchet distance of embeddings in {dim} dimensions; "
+                f"{name}: {n:,} sentences are too few for a Fréchet distance of embeddings in {dim} dimensions; "
                 f"it needs {dim + 1} at least, better thousands"
             )
 
@@ -280,15 +296,16 @@ class MeaningJudge:
     ) -> EmbeddingScore:
         """Return the figures of `fed` for `samples`."""
         samples = as_sentences(samples, name)
-        n, k, encoder, seed = min(n, len(samples), len(self._real)), self._k, self._encoder, self._seed
-        if n <= k:
-            raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
+        k, encoder, seed = self._k, self._encoder, self._seed
+        counts = {"real text": min(n, len(self._real)), "samples": min(n, len(samples))}
+        check_counts(counts, k)
+        n = min(n, len(samples), len(self._real))
         known = self._measured.get(n)
         of_real = embed(_draw(self._real, n, [seed, 0]), encoder, on_done) if known is None else known[0]
+        _need_full_rank(counts, of_real.shape[1])
         on_done(n)
         of_samples = embed(_draw(samples, n, [seed, 1]), encoder, lambda done: on_done(n + done))
         r, s = _pair(of_real, of_samples, k)
-        _need_full_rank(r, s)
         reference = _Reference(r, k) if known is None else known[1]
         self._measured[n] = of_real, reference
         signature = f"FED|enc:{encoder.name}|test:{self._name}|samples:{name}|n:{n}|k:{k}|seed:{seed}"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lebm_text.errors import InputError, one_line
 from lebm_text.store import cache_entry, keep_array, kept_array
+from lebm_text.text.fetching import quiet_hub
 
 __all__ = ["DEFAULT_ENCODER", "Embeddings", "SentenceEncoder", "embed", "load_encoder"]
 
@@ -84,7 +85,8 @@ class _Transformer:
             raise InputError("embeddings need sentence-transformers: pip install 'lebm-text[embed]'") from None
         talk.disable_progress_bar()
         try:
-            self._model = SentenceTransformer(_weights(name), device=device)
+            with quiet_hub():
+                self._model = SentenceTransformer(_weights(name), device=device)
         except (OSError, ValueError) as error:
             raise InputError(f"no sentence encoder {name!r}: {one_line(error, 200)}") from None
         digest = hashlib.sha256(json.dumps(_reading(self._model), sort_keys=True).encode())

@@ -20,7 +20,7 @@ from lebm_text.reports.scores import Scorer
 from lebm_text.reports.svg import to_svg
 from lebm_text.run import Run
 from lebm_text.text.corpora import Corpus
-from lebm_text.text.reading import parse_sentence, split_words
+from lebm_text.text.reading import parse_sentence
 
 __all__ = ["SHIFTS", "Explorer", "Reading"]
 
@@ -123,7 +123,7 @@ class Explorer:
         z = model.infer([sentence], seed=seed) if self.latent_dim else torch.empty(1, 0)
         return Reading(
             sentence=sentence,
-            unknown=[w for w in split_words(sentence) if model.tokenizer.unk_id in model.tokenizer.encode(w)],
+            unknown=model.tokenizer.unknown(sentence),
             n_tokens=score.n_tokens,
             z=z[0].tolist(),
             neg_energy=self.neg_energy(z)[0],

@@ -38,15 +38,18 @@ def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
     for name, differences in found.items():
         table = new_table(f"{name} beside {first}", "figure", "A", "B", "B / A or B − A", "95 %", "by", texts=("",))
         for each in differences:
-            table.add_row(each.metric, f"{each.values[0]:.2f}", *_cells(each))
+            table.add_row(
+                each.metric, *("" if value is None else f"{value:.2f}" for value in each.values), *_cells(each)
+            )
         show_table(table)
     return None
 
 
 def _cells(each: FigureDifference) -> tuple[str, ...]:
-    if each.interval is None or each.values[1] is None:
-        return "", "", "", "", f"not comparable: {each.why}"
+    if each.interval is None:
+        return "", "", "", f"not comparable: {each.why}"
     low, high = each.interval.low, each.interval.high
     span = "" if low is None or high is None else format_interval(low, high, 3)
-    verdict = "differs" if each.is_beyond else "within its interval"
-    return f"{each.values[1]:.2f}", f"{each.interval.value:.3f}", span, each.rule, verdict
+    unknown = "its interval is not known" if not span else ""
+    verdict = unknown or ("differs" if each.is_beyond else "within its interval")
+    return f"{each.interval.value:.3f}", span, each.rule, verdict

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lebm_text.reports.reconstruction import ReconstructionSettings, compute
+from lebm_text.reports.reconstruction import ReconstructionSettings, reconstruct_lines
 from lebm_text.run import Run
 from lebm_text.text.reading import read_records
 from lebm_text.text.sources import STDIN
@@ -31,12 +32,11 @@ def command(file: Path | None, text_column: str | None, run: Path | None, as_jso
 
     A latent vector is drawn from the posterior of each sentence and decoded. Words outside the vocabulary are
     read as <unk>. An empty line is a sentence without words and gets a line of its own as any other. With
-    --json, each line is an object with "input" and "reconstruction".
+    --json, each line is an object with "input" and "reconstruction". A line longer than the model takes has none.
     """
-    found = Run.find(run)
-    sentences = list(read_records(file or STDIN, text_column))
-    with progress(quiet=as_json) as on_progress:
-        report = compute(found, sentences, ReconstructionSettings(**settings), on_progress)
-    for pair in report.pairs:
-        line = json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction}"
-        print_text(line)
+    found, how = Run.find(run), ReconstructionSettings(**settings)
+    read = read_records(file or STDIN, text_column)
+    lines = read if file in (None, STDIN) else list(read)  # refused before the first is printed
+    with progress(quiet=as_json or sys.stdout.isatty()) as on_progress:
+        for pair in reconstruct_lines(found.model(device=how.device), lines, how, on_progress):
+            print_text(json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction or ''}")

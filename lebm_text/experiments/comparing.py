@@ -7,19 +7,21 @@ Perplexities are compared in logarithms, so that their difference is a ratio.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
 from lebm_text.errors import InputError
+from lebm_text.likelihood.estimates import TextLikelihood
 from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import Decoded, Judged, decoding_of, one_each
-from lebm_text.reports.likelihood import Likelihood
+from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, one_each
+from lebm_text.reports.likelihood import Likelihood, TextDescription
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
 from lm_eval.embedding import EmbeddingScore
@@ -29,6 +31,11 @@ from .statistics import SeedInterval, mean_interval, normal_interval
 
 __all__ = ["ComparedFigure", "FigureDifference", "compare", "read_figures"]
 
+BySeed = dict[tuple[int | None, ...], float]
+
+logger = logging.getLogger(__name__)
+
+_HASH = "sha256 "  # how conditions begin that are hashes
 _OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
 
 
@@ -38,17 +45,19 @@ class ComparedFigure:
 
     Attributes:
         metric: for people, `RPPL by kn5, T = 1`.
+        text: the real text, `ptb-test`.
         conditions: the fields of the signature that must agree, and the hashes and counts of the texts.
         by_seed: seeds → its value; of a perplexity the logarithm.
-        standard_error: of one value, over sentences.
+        standard_error: of one value, over sentences; None where it is not known.
         is_log: whether values are logarithms.
         sentences: values by sentence where they are known, in an order that depends on the text alone.
     """
 
     metric: str
+    text: str
     conditions: tuple[str, ...]
-    by_seed: dict[tuple[int | None, ...], float]
-    standard_error: float
+    by_seed: BySeed
+    standard_error: float | None
     is_log: bool
     sentences: tuple[float, ...] = field(default=(), repr=False)
 
@@ -61,10 +70,13 @@ class ComparedFigure:
 
 @dataclass(frozen=True)
 class FigureDifference:
-    """A figure of two systems: the second's over the first's (`is_ratio`), or minus it, or `why` there is none."""
+    """A figure of two systems: the second's over the first's (`is_ratio`), or minus it, or `why` there is none.
+
+    `values`: None of the system that has no such figure, or one under other conditions.
+    """
 
     metric: str
-    values: tuple[float, float | None]
+    values: tuple[float | None, float | None]
     interval: SeedInterval | None = None
     is_ratio: bool = False
     rule: str = ""
@@ -79,26 +91,75 @@ class FigureDifference:
 
 
 def compare(first: Path, second: Path) -> list[FigureDifference]:
-    """Compare every figure of `first` with that of `second`. Raises InputError as `read_figures` does."""
-    others = read_figures(second)
-    return [_difference(figure, others) for figure in read_figures(first)]
+    """Compare the figures of `first` and `second`: a row for each of `first`, then those that `second` alone has.
+
+    Raises InputError as `read_figures` does.
+    """
+    of_first, of_second = read_figures(first), read_figures(second)
+    names = _names([*of_first, *of_second])
+    of_first, of_second = (
+        [replace(each, metric=names[each.conditions]) for each in some] for some in (of_first, of_second)
+    )
+    found, seen = [], set()
+    for figure in of_first:
+        nearest = _nearest(figure, of_second)
+        found.append(_difference(figure, nearest))
+        seen.add(nearest and nearest.conditions)
+    for figure in of_second:
+        if figure.conditions not in seen:
+            why = _why(_nearest(figure, of_first), figure) or "the first has no such figure"
+            found.append(FigureDifference(figure.metric, (None, figure.value), why=why))
+    return found
 
 
 def read_figures(path: Path) -> list[ComparedFigure]:
     """Read the figures of a report, or of all reports of a run, with all seeds of a figure together.
 
+    Reports that are left out are logged with the reason.
+
     Raises:
         InputError: there is no report that has figures to compare, or it is damaged.
     """
-    reports = list(Run(path).reports().values()) if path.is_dir() else [load(path)]
+    if path.is_dir():
+        run = Run(path)
+        reports = run.reports()
+        left_out = [note.replace(f"{path}/", "") for note in run.notes]
+    else:
+        reports, left_out = {path.stem: load(path)}, []
     merged: dict[tuple[str, ...], ComparedFigure] = {}
-    for found in (figure for report in reports for figure in _figures_of(report)):
-        earlier = merged.setdefault(found.conditions, found)
-        earlier.by_seed.update(found.by_seed)
+    for name, report in reports.items():
+        figures = list(_figures_of(report))
+        if isinstance(report, Likelihood) and not figures:
+            left_out.append(f"{name}.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)")
+        for found in figures:
+            earlier = merged.setdefault(found.conditions, found)
+            earlier.by_seed.update(found.by_seed)
     if not merged:
+        more = f" ({'; '.join(left_out)})" if left_out else ""
         first = f"; make one first: lebm-text evaluate --run {path}" if path.is_dir() else ""
-        raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare{first}")
+        raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare{more}{first}")
+    for reason in left_out:
+        logger.warning(f"not compared, of {path}: {reason}")
     return list(merged.values())
+
+
+def _names(figures: Sequence[ComparedFigure]) -> dict[tuple[str, ...], str]:
+    """Name each figure by its conditions, so that no two names are equal: with the text, or what else differs."""
+    distinct = {figure.conditions: figure for figure in figures}
+    names = {conditions: figure.metric for conditions, figure in distinct.items()}
+    labels: tuple[Callable[[ComparedFigure], Iterable[str]], ...] = (
+        lambda figure: [figure.text],
+        lambda figure: [each for each in figure.conditions if not each.startswith(_HASH)],
+        lambda figure: figure.conditions,
+    )
+    for label in labels:
+        for name in set(names.values()):
+            alike = [conditions for conditions, given in names.items() if given == name]
+            shared = set.intersection(*(set(label(distinct[each])) for each in alike))
+            for each in alike:
+                own = [text for text in label(distinct[each]) if text not in shared]
+                names[each] += f" ({', '.join(own)})" if own else ""
+    return names
 
 
 def _figures_of(report: Report) -> Iterator[ComparedFigure]:
@@ -107,33 +168,42 @@ def _figures_of(report: Report) -> Iterator[ComparedFigure]:
             name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * NORMAL975)
             splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
-            learned = [f"sha256 of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
+            learned = [f"{_HASH}of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
             conditions = (*_conditions(row.signature, _held_out(report)), *learned)
-            yield ComparedFigure(name, conditions, {(row.seed, row.judge_seed): math.log(row.ppl)}, error, True)
+            by_seed: BySeed = {(row.seed, row.judge_seed): math.log(row.ppl)}
+            yield ComparedFigure(name, _text(report.corpus), conditions, by_seed, error, True)
         if isinstance(report, Frontier):
             points = one_each(report.every, "text")
             yield from (_fed(report.meaning[row.text], row, report) for row in points if row.text in report.meaning)
     elif isinstance(report, Embedding):
         yield from (_fed(score, score, report) for score in report.results)
-    elif isinstance(report, Likelihood) and (text := report.ais or report.exact) is not None:
-        which = (
-            f"sentences:{text.n_sentences}",
-            f"too long:{report.corpus.n_left_out}",
-            f"unknown:{report.corpus.n_unk}",
-        )
-        conditions = (*_conditions(report.signature, report.corpus.sha256), *which)
-        lower = [row.log_p_lower for row in report.sentences[: text.n_sentences]]
-        values = tuple(-value for value in lower if value is not None)
-        sentences = values if len(values) == text.n_sentences else ()
-        error = text.nll_standard_error or 0.0
-        yield ComparedFigure("nll per sentence, nats", conditions, {(): text.nll}, error, False, sentences)
+    elif isinstance(report, Likelihood):
+        texts = {
+            text.n_sentences: text for text in (report.exact_of_all, report.ais or report.exact) if text is not None
+        }
+        yield from (_log_likelihood(text, report) for text in texts.values())
 
 
-def _fed(score: EmbeddingScore, row: Decoded, report: Report) -> ComparedFigure:
+def _log_likelihood(text: TextLikelihood, report: Likelihood) -> ComparedFigure:
+    corpus = report.corpus
+    which = f"sentences:{text.n_sentences}", f"too long:{corpus.n_left_out}", f"unknown:{corpus.n_unk}"
+    lower = [row.log_p_lower for row in report.sentences[: text.n_sentences]]
+    values = tuple(-value for value in lower if value is not None)
+    sentences = values if len(values) == text.n_sentences else ()
+    conditions, error = (*_conditions(report.signature, corpus.sha256), *which), text.nll_standard_error
+    return ComparedFigure("nll per sentence, nats", _text(corpus), conditions, {(): text.nll}, error, False, sentences)
+
+
+def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> ComparedFigure:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
-    conditions = _conditions(score.signature, _held_out(report))
+    conditions = (*_conditions(score.signature, _held_out(report)), decoding)
+    by_seed: BySeed = {(row.seed,): score.frechet}
     error = (high - low) / (2 * NORMAL975)
-    return ComparedFigure(f"FED{decoding}", (*conditions, decoding), {(row.seed,): score.frechet}, error, False)
+    return ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)
+
+
+def _text(corpus: CorpusSplit | TextDescription) -> str:
+    return f"{corpus.name}-{corpus.split}"
 
 
 def _held_out(report: Report) -> str | None:
@@ -142,13 +212,20 @@ def _held_out(report: Report) -> str | None:
 
 def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:
     fields = [each for each in split_fields(signature, "|") if not each.startswith(_OF_SYSTEM)]
-    return (*fields, f"sha256 of the held-out text:{(sha256 or '')[:12]}")
+    return (*fields, f"{_HASH}of the held-out text:{(sha256 or '')[:12]}")
 
 
-def _difference(first: ComparedFigure, others: Sequence[ComparedFigure]) -> FigureDifference:
-    second = next((other for other in others if other.conditions == first.conditions), None)
-    if second is None:
-        return FigureDifference(first.metric, (first.value, None), why=_why(first, others))
+def _nearest(figure: ComparedFigure, others: Sequence[ComparedFigure]) -> ComparedFigure | None:
+    """Of the figures of the same kind the one whose conditions differ least; None without one."""
+    same = [other for other in others if other.conditions[0] == figure.conditions[0]]
+    return min(same, key=lambda other: len(set(other.conditions) ^ set(figure.conditions)), default=None)
+
+
+def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureDifference:
+    if second is None or second.conditions != first.conditions:
+        return FigureDifference(
+            first.metric, (first.value, None), why=_why(first, second) or "the other has no such figure"
+        )
     values = (first.value, second.value)
     seeds = [seed for seed in first.by_seed if seed in second.by_seed]
     if len(seeds) > 1:
@@ -158,20 +235,20 @@ def _difference(first: ComparedFigure, others: Sequence[ComparedFigure]) -> Figu
         found, rule = mean_interval([b - a for a, b in pairs]), "paired, sentences"
     else:
         difference = fmean(second.by_seed.values()) - fmean(first.by_seed.values())
-        error = math.hypot(first.standard_error, second.standard_error)
-        found, rule = normal_interval(difference, error), "independent"
+        found, rule = SeedInterval(difference, None, None, 1), "independent"
+        if first.standard_error is not None and second.standard_error is not None:
+            found = normal_interval(difference, math.hypot(first.standard_error, second.standard_error))
     if first.is_log:
         low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
         found = SeedInterval(math.exp(found.value), low, high, found.n)
     return FigureDifference(first.metric, values, found, first.is_log, rule)
 
 
-def _why(first: ComparedFigure, others: Sequence[ComparedFigure]) -> str:
-    """Say how the nearest figure of the same kind differs."""
-    same = [other for other in others if other.conditions[0] == first.conditions[0]]
-    if not same:
-        return "the other has no such figure"
-    nearest = min(same, key=lambda other: len(set(other.conditions) ^ set(first.conditions)))
-    mine = [each for each in first.conditions if each not in nearest.conditions]
-    its = [each for each in nearest.conditions if each not in first.conditions]
+def _why(first: ComparedFigure | None, second: ComparedFigure | None) -> str:
+    """Say in what the conditions of two figures differ; nothing where one is missing."""
+    if first is None or second is None:
+        return ""
+    mine, its = (
+        [each for each in a.conditions if each not in b.conditions] for a, b in ((first, second), (second, first))
+    )
     return f"{', '.join(mine) or 'nothing'} against {', '.join(its) or 'nothing'}"

@@ -20,7 +20,7 @@ from lebm_text.judges import check_judges
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
-from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N
+from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N, check_counts
 from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
@@ -32,7 +32,15 @@ from .texts import RealSource, SampleSource, TextSettings, find_real, find_sampl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT_ENCODER", "EmbeddedTextScore", "Embedding", "EmbeddingSettings", "compute", "score_texts"]
+__all__ = [
+    "DEFAULT_ENCODER",
+    "EmbeddedTextScore",
+    "Embedding",
+    "EmbeddingSettings",
+    "compute",
+    "encoder_for",
+    "score_texts",
+]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
@@ -134,16 +142,21 @@ def compute(
     """
     settings = settings or EmbeddingSettings()
     check_judges()
-    encoder = load_encoder(settings.encoder, str(resolve_device(settings.device)))
-    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
-    wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
     real = find_real(source, settings, processes, corpus=corpus)
-    samples, sha256 = find_samples(source, wanted, decodings, real, on_progress, processes)
     k, seed, split = settings.k, settings.seed, settings.split
     if settings.n is not None and settings.n > (n_real := len(real.text.held_out)):
         raise InputError(f"{real.text.name} {split} has {n_real:,} sentences, fewer than are asked for by n")
+    encoders: list[SentenceEncoder] = []
+
+    def check(n_samples: int) -> None:
+        device = str(resolve_device(settings.device))
+        encoders.append(encoder_for(real.text, n_samples, settings.encoder, device, k=k))
+
+    wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
+    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
+    samples, sha256 = find_samples(source, wanted, decodings, real, on_progress, processes, check=check)
     scores, of_real = score_texts(
-        samples, real.text, split, encoder, n=settings.n, k=k, seed=seed, on_progress=on_progress
+        samples, real.text, split, encoders[0], n=settings.n, k=k, seed=seed, on_progress=on_progress
     )
     results = [
         EmbeddedTextScore(**vars(score) | how_decoded(text), n_sentences=len(text.sentences))
@@ -156,6 +169,21 @@ def compute(
         sha256=sha256,
         versions=versions("sentence-transformers", "transformers", "mauve-text"),
     )
+
+
+def encoder_for(
+    real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "cpu", *, k: int = K
+) -> SentenceEncoder:
+    """Load a sentence encoder for so many samples beside real text.
+
+    Raises:
+        InputError: it is not there, or a text is too short for it; what can be known without it is said first.
+    """
+    counts = {"real text": len(real.held_out), "real training text": len(real.train), "samples": n_samples}
+    check_counts(counts, k)
+    encoder = load_encoder(name, device)
+    check_counts(counts, k, encoder)
+    return encoder
 
 
 def score_texts(

@@ -20,8 +20,9 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lm_eval.diversity import Diversity
 from lm_eval.embedding import EmbeddingScore
-from lm_eval.encoders import SentenceEncoder, load_encoder
+from lm_eval.encoders import SentenceEncoder
 from lm_eval.protocol import METRICS
+from lm_eval.texts import RealText
 
 from .base import Interval, new_table
 from .drawing import hover, legend, logarithmic, new_figure, save_pictures
@@ -232,8 +233,13 @@ def compute(
                 f"{asked} is for a run, whose model makes other sentences; a given text is judged as it is"
             )
         decodings += settings.headroom(source)
-    encoder = _encoder(settings) if settings.fed else None  # refused before minutes of work, if it is not there
-    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
+    encoder: SentenceEncoder | None = None
+
+    def check(real: RealText, n_samples: int) -> None:
+        nonlocal encoder  # refused before minutes of work, if it is not there
+        encoder = _encoder(settings, real, n_samples) if settings.fed else None
+
+    judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
     results = judging.results(METRICS, with_diversity=settings.diversity)
     pairs = list(zip(results[::2], results[1::2], strict=True))
     points = [_point(*pair) for pair in pairs]
@@ -252,10 +258,12 @@ def compute(
     )
 
 
-def _encoder(settings: FrontierSettings) -> SentenceEncoder:
+def _encoder(settings: FrontierSettings, real: RealText, n_samples: int) -> SentenceEncoder:
     from lebm_text.environment import resolve_device  # n-gram judges need no torch
 
-    return load_encoder(device=str(resolve_device(settings.device)))
+    from .embedding import encoder_for
+
+    return encoder_for(real, n_samples, device=str(resolve_device(settings.device)))
 
 
 def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, EmbeddingScore], EmbeddingScore]:

@@ -24,6 +24,7 @@ from lebm_text.run import Run
 
 from .base import Report, Settings, new_table, origin
 from .drawing import hover, legend, panels
+from .posterior import warn_of_unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,6 +105,7 @@ def compute(
     settings = settings or InterpolationSettings()
     run.config.require_latent(run)
     model = run.model(device=settings.device)
+    warn_of_unknown(model.tokenizer, (a, b))
     paths = {}
     for done, kind in enumerate(settings.paths, 1):
         paths[kind] = interpolate(model, (a, b), settings.n, kind, seed=settings.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import count, product
@@ -160,6 +160,7 @@ def prepare(
     on_progress: Progress,
     processes: Processes,
     corpus: RealSource,
+    check: Callable[[RealText, int], None] = lambda *_: None,
 ) -> Judging:
     """Find and read all texts, generating those that a run lacks. All processes meet here.
 
@@ -170,6 +171,7 @@ def prepare(
         on_progress: reports what is generated and judged, and the training of judges.
         processes: among which the work is shared.
         corpus: the real text; None: that of the run.
+        check: called with it and the number of samples, before any are generated; what it raises is raised.
 
     Raises:
         InputError: something is not there, cannot be read, or does not go together.
@@ -179,12 +181,17 @@ def prepare(
     real = find_real(source, settings, processes, corpus=corpus)
     reference = Reference(real.text, convention)
     evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
-    if isinstance(source, Run):
-        for evaluator in evaluators if processes.first else ():
+
+    def begin(n_samples: int) -> None:
+        check(real.text, n_samples)
+        for evaluator in evaluators if processes.first and isinstance(source, Run) else ():
             if evaluator.spec.cheap:  # known long before there are samples
                 logger.info(f"real data by {evaluator.spec.name}: {evaluator.real_score.ppl:.2f}")
+
     splits = ("train", *(["valid"] if any(spec.stop for spec in specs) else []))
-    samples, sha256 = find_samples(source, settings, decodings, real, on_progress, processes, splits=splits)
+    samples, sha256 = find_samples(
+        source, settings, decodings, real, on_progress, processes, splits=splits, check=begin
+    )
     if processes.first and not all(spec.cheap for spec in specs):
         _check_texts(samples, reference)
     return Judging(settings.seed, real.named, real.text, samples, evaluators, sha256, processes, on_progress)

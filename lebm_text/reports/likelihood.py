@@ -65,7 +65,7 @@ from .posterior import shuffled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AISSettings", "Likelihood", "LikelihoodSettings", "compute"]
+__all__ = ["AISSettings", "Likelihood", "LikelihoodSettings", "TextDescription", "compute"]
 
 logger = logging.getLogger(__name__)
 

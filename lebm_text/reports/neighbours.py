@@ -23,7 +23,7 @@ from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin
-from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled
+from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled, warn_of_unknown
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
 
@@ -118,6 +118,8 @@ def compute(
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
     model = run.model(device=settings.device)
+    model.require_fitting(queries)
+    warn_of_unknown(model.tokenizer, queries)
     usable = model.fitting(dict.fromkeys(split.sentences()))
     if not usable:
         raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")

@@ -5,7 +5,8 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,9 +18,14 @@ from lebm_text.model import LatentEBM, check_sentences
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
+from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.visible import shortened
 
-__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled"]
+__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled", "warn_of_unknown"]
 
+logger = logging.getLogger(__name__)
+
+_NAMED = 20  # unknown words
 PART = 128  # sentences whose means are computed and kept together
 
 
@@ -46,6 +52,7 @@ def posterior_means(
         InputError: as `LatentEBM.infer` does, or n_draws is below 1.
     """
     check_sentences(sentences)
+    model.require_fitting(sentences)
     n_draws = whole("n_draws", n_draws, 1)
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     on_draw = counter(on_progress, "posterior draws", len(repeated))
@@ -90,3 +97,18 @@ def shuffled(n: int, seed: int) -> list[int]:
     """0 … n − 1 in an order that depends on (n, seed) alone."""
     order: list[int] = np.random.Generator(np.random.PCG64(seed)).permutation(n).tolist()
     return order
+
+
+def warn_of_unknown(tokenizer: Tokenizer, sentences: Iterable[str]) -> None:
+    """Warn of the words of given sentences that the model does not know, and of those it knows in lower case."""
+    words = list(dict.fromkeys(word for sentence in sentences for word in tokenizer.unknown(sentence)))
+    if not words:
+        return
+    lower = [word.lower() for word in words if word != word.lower() and not tokenizer.unknown(word.lower())]
+    known = f"; in lower case known: {_listed(lower)}" if lower else ""
+    logger.warning(f"not in the vocabulary, read as <unk>: {_listed(words)}{known}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+    return ", ".join(map(shortened, words[:_NAMED])) + more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +11,18 @@ from rich.console import Group
 
 from lebm_text.checks import one_of, setting, whole
 from lebm_text.generation.settings import DECODERS, DecodeSettings
-from lebm_text.progress import Progress, counter, silent
+from lebm_text.model import LatentEBM
+from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
 
 from .base import Report, Settings, new_table, origin
+from .posterior import warn_of_unknown
+from .scores import in_chunks
 
-__all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute"]
+__all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute", "reconstruct_lines"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,10 @@ class ReconstructionSettings(DecodeSettings, Settings):
 
 @dataclass(frozen=True)
 class Pair:
-    """A sentence and what came of it."""
+    """A sentence and what came of it; None: it is longer than the model takes."""
 
     input: str
-    reconstruction: str
+    reconstruction: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +54,50 @@ class Reconstruction(Report):
         """Each sentence and its reconstruction."""
         table = new_table(None, texts=["sentence", "reconstruction"])
         for pair in self.pairs:
-            table.add_row(pair.input, pair.reconstruction)
+            table.add_row(pair.input, pair.reconstruction or "")
         return Group(table)
 
 
 def compute(
     run: Run, sentences: Sequence[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
 ) -> Reconstruction:
-    """One posterior draw of each sentence, decoded.
+    """One posterior draw of each sentence, decoded. Raises InputError for a language model."""
+    settings = settings or ReconstructionSettings()
+    model = run.model(device=settings.device)
+    pairs = list(reconstruct_lines(model, sentences, settings, on_progress))
+    what = f"reconstruct(n={len(sentences)},{settings.describe()})"
+    return Reconstruction(pairs=pairs, **origin(model, run, what, settings.seed))
+
+
+def reconstruct_lines(
+    model: LatentEBM, lines: Iterable[str], settings: ReconstructionSettings, on_progress: Progress = silent
+) -> Iterator[Pair]:
+    """The lines of a text with their reconstructions, in order, each as soon as it is known.
+
+    Args:
+        model: that reads and writes them; line i draws from (seed, i).
+        lines: of the text.
+        settings: how z is decoded; the device is the model's.
+        on_progress: told of lines if it is known how many there are.
 
     Raises:
-        InputError: a language model, or a sentence that is too long.
+        InputError: a language model.
     """
-    settings = settings or ReconstructionSettings()
-    seed, max_length = settings.seed, settings.max_length
-    model = run.model(device=settings.device)
-    on_sentence = counter(on_progress, "reconstructed", len(sentences))
-    found = model.reconstruct(sentences, settings, seed=seed, max_length=max_length, on_progress=on_sentence)
-    what = f"reconstruct(n={len(sentences)},{settings.describe()})"
-    return Reconstruction(pairs=list(map(Pair, sentences, found)), **origin(model, run, what, seed))
+    model.config.require_latent()
+    tokenizer, longest = model.tokenizer, model.config.text.max_length
+    done = n_too_long = 0
+    unknown: dict[str, None] = {}
+    for chunk in in_chunks(lines):
+        fitting = [tokenizer.fits(line, longest) for line in chunk]
+        read = [line if fits else "" for line, fits in zip(chunk, fitting, strict=True)]  # each keeps its number
+        found = model.reconstruct(read, settings, seed=settings.seed, max_length=settings.max_length, first=done)
+        for line, fits, sentence in zip(chunk, fitting, found, strict=True):
+            yield Pair(line, sentence if fits else None)
+        done += len(chunk)
+        n_too_long += fitting.count(False)
+        unknown |= dict.fromkeys(word for line in read for word in tokenizer.unknown(line))
+        if isinstance(lines, Sized):
+            on_progress("reconstructed", done, len(lines))
+    warn_of_unknown(tokenizer, unknown)
+    if n_too_long:
+        logger.warning(f"{n_too_long:,} of {done:,} sentences have no reconstruction: more than {longest:,} tokens")

@@ -37,12 +37,21 @@ from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 
-__all__ = ["CHUNK", "ScoreSettings", "ScoredLine", "Scorer", "SentenceScore", "format_lines", "score_lines"]
+__all__ = [
+    "CHUNK",
+    "ScoreSettings",
+    "ScoredLine",
+    "Scorer",
+    "SentenceScore",
+    "format_lines",
+    "in_chunks",
+    "score_lines",
+]
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 256  # lines that are scored together; none waits for more
-_FIRST = 16  # and of the first together, then twice as many each time: something is soon seen
+_FIRST = 16  # and of the first together, then twice as many each time
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
 FAR = 1.8  # Σ s²/2 of a chain that has gone far enough: from p0, e^-1.8 = 1/6 of where it began is left
 _STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
@@ -122,13 +131,21 @@ class ScoredLine:
         }
 
 
+def in_chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lines that are computed together: few at first, so that something is soon seen, then up to `CHUNK`."""
+    remaining, done = iter(lines), 0
+    while chunk := list(islice(remaining, min(CHUNK, done + _FIRST))):
+        done += len(chunk)
+        yield chunk
+
+
 def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = silent) -> Iterator[ScoredLine]:
     """The lines of a text with their scores, in order, each as soon as it is known.
 
     `on_progress` is told of lines if it is known how many there are.
     """
-    remaining, done, n_too_long = iter(lines), 0, 0
-    while chunk := list(islice(remaining, min(CHUNK, done + _FIRST))):
+    done = n_too_long = 0
+    for chunk in in_chunks(lines):
         scores = scorer(chunk, first=done)
         n_too_long += scores.count(None)
         for line, score in zip(chunk, scores, strict=True):

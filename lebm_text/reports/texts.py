@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -140,11 +140,13 @@ def find_samples(
     processes: Processes = ALONE,
     *,
     splits: Sequence[str] = ("train",),
+    check: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[SampledText], dict[str, str]]:
     """Find and read the samples, generating those that a run lacks. All processes meet here.
 
     Args:
         splits: of the real text, besides the held-out one, on which the figures depend.
+        check: called with the number of samples, before any are generated; what it raises is raised.
 
     Returns:
         One text for each decoding and seed of a run, or the one that was named; and the sha256 of the splits, the
@@ -155,10 +157,12 @@ def find_samples(
     """
     if isinstance(source, Run):
         n, how = settings.n or len(real.text.train), (decodings, settings.seeds)
+        check(n)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
         given = Path(source) if isinstance(source, (str, Path)) else as_sentences(source, "samples")
         texts = [read_samples(given, settings.n, column=settings.text_column)]
+        check(len(texts[0].sentences))
     found = real.corpus.splits
     hashes = [split.sha256 for split in found.values()] + [text.sha256 for text in texts]
     processes.require_same("texts", " ".join(hashes))

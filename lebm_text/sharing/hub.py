@@ -15,7 +15,7 @@ from lebm_text import __version__
 from lebm_text.errors import InputError, one_line
 from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, runs_directory
 from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory
-from lebm_text.text.fetching import is_offline
+from lebm_text.text.fetching import is_offline, quiet_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -116,7 +116,8 @@ def hub() -> Iterator[HfApi]:
     bars = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name=LIBRARY, library_version=__version__)
+        with quiet_hub():
+            yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name=LIBRARY, library_version=__version__)
     except InputError:
         raise
     # What a transfer can raise is not bounded, as in `lebm_text.text.fetching`. The cause stays attached.

@@ -26,7 +26,7 @@ from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
 
 __all__ = ["bible_splits", "corpora_directory", "datasets_library", "fetch", "is_offline", "prepare", "read_manifest"]
-__all__ += ["store", "tokenise"]
+__all__ += ["quiet_hub", "store", "tokenise"]
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
@@ -87,15 +87,26 @@ def _download(source: Source) -> dict[str, list[str]]:
 
 
 @contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Inside, the Hub's client tells of no attempt that fails: the error in the end says what came of them."""
+    from huggingface_hub.utils import logging as of_the_hub
+
+    before = of_the_hub.get_verbosity()
+    of_the_hub.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        of_the_hub.set_verbosity(before)
+
+
+@contextmanager
 def datasets_library(name: str) -> Iterator[Any]:
     """The library `datasets`, without its bars where no terminal is. What fails inside is an InputError of `name`."""
     try:
         import datasets  # type: ignore[import-untyped]
-        from huggingface_hub.utils import logging as of_the_hub
 
         with ExitStack() as stack:
-            stack.callback(of_the_hub.set_verbosity, of_the_hub.get_verbosity())
-            of_the_hub.set_verbosity(logging.ERROR)  # it would tell of each attempt; the error says what came of them
+            stack.enter_context(quiet_hub())
             if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
                 datasets.disable_progress_bars()
                 stack.callback(datasets.enable_progress_bars)

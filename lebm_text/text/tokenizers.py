@@ -146,6 +146,10 @@ class Tokenizer(ABC):
             raise InputError(f"a sentence holds half a character, {sentence[error.start]!r} ({error.reason})") from None
         return self._encode(sentence)
 
+    def unknown(self, sentence: str) -> list[str]:
+        """The words of `sentence` that are `<unk>` to the tokenizer, in whole or in part, without `<unk>` itself."""
+        return [word for word in split_words(sentence) if word != UNK and self.unk_id in self.encode(word)]
+
     def fits(self, sentence: str, longest: int) -> bool:
         """Whether `sentence` has at most `longest` tokens, without `</s>`. Raises InputError as `encode` does."""
         return len(self.encode(sentence)) <= longest

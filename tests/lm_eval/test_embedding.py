@@ -151,6 +151,8 @@ def test_bad_texts_are_named() -> None:
         fed("one string", ["a"] * 9, Lengths())
     with pytest.raises(InputError, match="hundreds"):
         fed(["a"], ["a"] * 9, Lengths())
+    with pytest.raises(InputError, match="samples: 2 sentences are too few"):
+        fed(["a", "b"], ["a"] * 9, Lengths(), k=1)
 
 
 @pytest.mark.slow

@@ -59,6 +59,23 @@ def test_an_encoder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_encoder(str(tmp_path / "absent"))
 
 
+def test_failed_attempts_to_load_an_encoder_are_not_told_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    of_the_hub = pytest.importorskip("huggingface_hub.utils.logging")
+    library = pytest.importorskip("sentence_transformers")
+
+    def retried(*_: object, **__: object) -> None:
+        of_the_hub.get_logger("huggingface_hub").warning("Retrying in 1s")
+        raise OSError("no way to it")
+
+    monkeypatch.setattr(library, "SentenceTransformer", retried)
+    before = of_the_hub.get_verbosity()
+    with pytest.raises(InputError, match="no way to it"):
+        load_encoder("nope")
+    assert "Retrying" not in capfd.readouterr().err and of_the_hub.get_verbosity() == before
+
+
 def test_a_line_feed_in_a_sentence_makes_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     assert [len(embed(text, Lengths())) for text in (["a", "b"], ["a\nb"])] == [2, 1]

@@ -20,6 +20,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.reports.frontier import FrontierSettings, compute
 from lebm_text.run import Run
 from lebm_text.text.corpora import find_corpus
+from lm_eval.encoders import Embeddings
 
 from ..launching import start_two
 from ..reports.test_embedding import Letters
@@ -147,8 +148,7 @@ def _first_that_fit(train: list[str], n: int) -> list[str]:
 def test_every_point_has_its_distance_of_meaning_beside_real_text(
     grammar_run: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for report_file in ("frontier", "embedding"):
-        monkeypatch.setattr(f"lebm_text.reports.{report_file}.load_encoder", lambda *_, **__: Letters())
+    monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", lambda *_: Letters())
     monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
     report = report_of(*ARGUMENTS, "--oracle", "--fed", "--diversity")
     points = report["points"] + report["headroom"]
@@ -179,6 +179,28 @@ def test_without_an_encoder_fed_is_refused_before_the_work(
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     assert main([*ARGUMENTS, "--fed"]) == 2
     assert "pip install 'lebm-text[embed]'" in one_line(capsys)
+    assert not (grammar_run / "samples").exists()
+
+
+class Wide:
+    """An encoder of 70 dimensions, as many sentences as no text of 60 has."""
+
+    name = "wide@1"
+
+    def encode(self, sentences: list[str]) -> Embeddings:
+        return np.zeros((len(sentences), 70), dtype=np.float32)
+
+
+@pytest.mark.parametrize("command", [["fed", "-n", "60"], [*ARGUMENTS, "--fed"]])
+def test_texts_that_are_too_short_are_refused_before_samples_are_made(
+    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", lambda *_: Wide())
+    assert main(command) == 2
+    assert "samples: " in (line := one_line(capsys)) and "too few for a Fréchet distance" in line
+    assert not (grammar_run / "samples").exists()
+    assert main([*command, "--split", "valid"]) == 2
+    assert "real text: 60 sentences are too few" in one_line(capsys)
     assert not (grammar_run / "samples").exists()
 
 

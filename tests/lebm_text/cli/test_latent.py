@@ -154,6 +154,16 @@ def test_a_language_model_has_no_latent_space(
     assert "no latent space" in one_line(capsys)
 
 
+@pytest.mark.parametrize("arguments", [["interpolate", "A zzz", "dog"], ["neighbours", "A zzz", "-k", "1"]])
+def test_words_that_the_model_does_not_know_are_named(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for how in ([], ["--json"]):
+        assert main([*arguments, *how]) == 0
+        warned = "warning: not in the vocabulary, read as <unk>: A, zzz; in lower case known: a\n"
+        assert warned in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -166,7 +176,7 @@ def test_a_language_model_has_no_latent_space(
         (["neighbours", "a", "--draws", "0"], "0"),
         (["neighbours", "a", "--file", "-"], "one of them"),
         (["neighbours", "a", "--split", "dev"], "dev"),
-        (["neighbours", "a " * 9], "9 tokens"),
+        (["neighbours", "a", "a dog", "a " * 9], "sentence 3 has 9 tokens (a a a"),
         (["views", "-n", "10000"], "fewer than"),
         (["views", "--run", "nowhere"], "nowhere"),
         (["views", "-o", "nowhere/at/all.json"], "nowhere"),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lebm_text.cli.main import main
+from lebm_text.cli.main import INTERRUPTED, main
+from lebm_text.model import LatentEBM
 
 from ..tiny import tiny_model
 from .test_main import one_line
@@ -89,13 +90,56 @@ def test_no_input_is_no_output(run: Path, capsys: pytest.CaptureFixture[str], mo
     assert _call(run, capsys) == ""
 
 
+def test_a_line_that_is_too_long_has_no_reconstruction_and_changes_no_other(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["the cat sees a dog", "a " * 8 + "a", "a dog", "the cat"] * 10
+    expected = tiny_model().reconstruct(["" if len(line) > 16 and line[0] == "a" else line for line in lines])
+    Path("in.txt").write_text("".join(f"{line}\n" for line in lines))
+    assert main(["reconstruct", "--run", str(run), "in.txt", "--json"]) == 0
+    captured = capsys.readouterr()
+    records = [json.loads(line) for line in captured.out.splitlines()]
+    assert [each["input"] for each in records] == lines
+    found = [each["reconstruction"] for each in records]
+    assert found == [None if i % 4 == 1 else sentence for i, sentence in enumerate(expected)]
+    assert "10 of 40 sentences have no reconstruction: more than 8 tokens" in captured.err
+    assert "\n" + lines[1] + "\t\n" in _call(run, capsys, "in.txt")
+
+
+def test_lines_are_printed_as_they_come(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt, or a reader that goes away, loses nothing that is done, and costs nothing more."""
+    Path("in.txt").write_text("a dog\n" * 1000)
+    reconstruct, n_read = LatentEBM.reconstruct, [0]
+
+    def interrupted(model: LatentEBM, sentences: list[str], *arguments: Any, **options: Any) -> list[str]:
+        if n_read[0] > 100:
+            raise KeyboardInterrupt
+        n_read[0] += len(sentences)
+        return reconstruct(model, sentences, *arguments, **options)
+
+    monkeypatch.setattr(LatentEBM, "reconstruct", interrupted)
+    assert main(["reconstruct", "--run", str(run), "in.txt"]) == INTERRUPTED
+    assert 100 < len(capsys.readouterr().out.splitlines()) == n_read[0] < 1000
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_words_that_the_model_does_not_know_are_named(
+    run: Path, capsys: pytest.CaptureFixture[str], how: list[str]
+) -> None:
+    Path("in.txt").write_text("The cat sees <unk> zzz\nthe cat\nzzz Dog\n")
+    assert main(["reconstruct", "--run", str(run), "in.txt", *how]) == 0
+    err = capsys.readouterr().err
+    assert err.endswith("warning: not in the vocabulary, read as <unk>: The, zzz, Dog; in lower case known: the, dog\n")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"a\n\xff\n", "standard input, line 2"),
         (b"a\0b\n", "NUL"),
         (b"a </s> b\n", "</s>"),
-        (b"a\n" + b"a " * 9 + b"\n", "sentence 2 has 9 tokens"),
     ],
 )
 def test_bad_text_is_one_line(

@@ -14,6 +14,7 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.experiments.comparing import compare
+from lebm_text.likelihood.estimates import TextLikelihood
 
 from .program import described, frontier
 
@@ -148,6 +149,91 @@ def test_reports_without_figures_are_refused() -> None:
     assert compare(FRONTIER, LIKELIHOOD)[0].why == "the other has no such figure"
 
 
+def _run(path: Path, **reports: Path) -> Path:
+    """A run of some reports alone."""
+    (path / "eval").mkdir(parents=True)
+    for name, source in reports.items():
+        shutil.copy(source, path / "eval" / f"{name}.json")
+    return path
+
+
+def test_what_either_alone_has_is_listed_whichever_comes_first(tmp_path: Path) -> None:
+    both, one = _run(tmp_path / "both", a=FRONTIER, b=LIKELIHOOD), _run(tmp_path / "one", a=FRONTIER)
+    (alone,) = [each for each in compare(both, one) if each.why]
+    (mirrored,) = [each for each in compare(one, both) if each.why]
+    assert alone.metric == mirrored.metric == "nll per sentence, nats"
+    assert alone.values == mirrored.values[::-1] and mirrored.values[0] is None
+    assert (alone.why, mirrored.why) == ("the other has no such figure", "the first has no such figure")
+
+
+def test_no_two_rows_have_one_name(tmp_path: Path) -> None:
+    values = json.loads(LIKELIHOOD.read_text())
+    values["corpus"] |= {"split": "valid", "sha256": "0" * 64}
+    values["signature"] = values["signature"].replace("tiny-corpus-test", "tiny-corpus-valid")
+    (tmp_path / "valid.json").write_text(json.dumps(values))
+    more = {"a": LIKELIHOOD, "b": tmp_path / "valid.json", "c": FRONTIER}
+    more["d"] = _changed(tmp_path / "kn3.json", FRONTIER, signature=_signature(n="n=30"))
+    names = [each.metric for each in compare(_run(tmp_path / "run", **more), tmp_path / "run")]
+    assert len(set(names)) == len(names)
+    assert (
+        "nll per sentence, nats (tiny-corpus-test)" in names and "nll per sentence, nats (tiny-corpus-valid)" in names
+    )
+    assert "FPPL by kn5, T = 1 (test:samples(n=30,decode=sample,T=1))" in names
+    # and not where one is the first's and one the other's
+    names = [
+        each.metric for each in compare(LIKELIHOOD, _run(tmp_path / "other", a=tmp_path / "valid.json", c=FRONTIER))
+    ]
+    assert len(set(names)) == len(names)
+
+
+def _exact(path: Path, *fields: str) -> Path:
+    """A report of a language model: log p(x) is exact, of all three sentences or also of the first two."""
+    values = json.loads(LIKELIHOOD.read_text())
+    text = {name: values["ais"][name] for name in TextLikelihood.__dataclass_fields__}
+    values |= {"ais": None, "importance": None, "sentences": []}
+    values |= {name: text | {"n_sentences": 2 if name == "exact" else 3} for name in fields}
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_exact_figures_of_all_sentences_are_compared(tmp_path: Path) -> None:
+    both, of_all = _exact(tmp_path / "a.json", "exact", "exact_of_all"), _exact(tmp_path / "b.json", "exact_of_all")
+    found = [(each.metric, each.interval is not None) for each in compare(both, of_all)]
+    assert found == [
+        ("nll per sentence, nats (sentences:3)", True),
+        ("nll per sentence, nats (sentences:2)", False),
+    ]
+
+
+def test_reports_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    none = _exact(tmp_path / "none.json")
+    with pytest.raises(InputError, match=r"to compare \(none.json: log p\(x\) of no sentences"):
+        compare(none, FRONTIER)
+    stale = _changed(tmp_path / "stale.json", FRONTIER)
+    values = json.loads(stale.read_text())
+    values["sha256"]["weights"] = "0" * 64
+    stale.write_text(json.dumps(values))
+    run = _run(tmp_path / "run", none=none, stale=stale, sound=FRONTIER)
+    (run / "model.safetensors").write_bytes(b"present")
+    with caplog.at_level("WARNING", "lebm_text"):
+        compare(FRONTIER, run)
+    assert [each.partition(": ")[2] for each in caplog.messages] == [
+        "stale.json: of weights that the run no longer has",
+        "none.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)",
+    ]
+
+
+def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
+    values = json.loads(LIKELIHOOD.read_text())
+    values["ais"]["nll_standard_error"] = None
+    values["sentences"] = []
+    for name, more in (("a", 0.0), ("b", 1.0)):
+        values["ais"]["nll"] += more
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert found.interval is not None and found.interval.low is None and not found.is_beyond
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(EVAL.parent, run)
@@ -156,7 +242,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
     assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()
-    assert {row["why"] for row in rows} == {"the other has no such figure"} and not any(row["beyond"] for row in rows)
+    assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}
+    assert not any(row["beyond"] for row in rows)
     assert main(["explain", "RPPL|lm:kn5|odd:1"]) == 0
     out = capsys.readouterr().out
     assert "5-gram model" in out and "unknown" in out

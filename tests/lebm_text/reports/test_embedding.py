@@ -56,6 +56,17 @@ def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corp
     assert len(good.figure().axes) == 2
 
 
+def test_short_texts_are_refused_before_the_encoder_is_looked_for(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str, _device: str) -> Letters:
+        raise InputError("no sentence encoder")
+
+    monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", missing)
+    with pytest.raises(InputError, match="hundreds"):
+        embedding.compute(["a"] * 5, corpus=corpus)
+    with pytest.raises(InputError, match="no sentence encoder"):
+        embedding.compute(["a"] * 50, corpus=corpus)
+
+
 def test_too_short_texts_are_one_line(corpus: str) -> None:
     for samples, settings, said in (
         (["a"] * 4, EmbeddingSettings(k=3), "too few for a Fréchet distance"),
