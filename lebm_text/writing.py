@@ -36,6 +36,7 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "atomic_writer",
+    "check_ending",
     "check_writable",
     "fsync_directory",
     "is_plain",
@@ -47,6 +48,8 @@ __all__ = [
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)(-[0-9a-f]+)?\.tmp", re.DOTALL)
 _NO_NEW_NAMES = (errno.EACCES, errno.EPERM, errno.EROFS)  # in a directory
 _MOST_LINKS = 40
+# Endings that promise a format.
+_FORMATS = {".arrow", ".csv", ".htm", ".html", ".json", ".jsonl", ".ndjson", ".parquet", ".pdf", ".png", ".svg", ".tsv"}
 _NOT_WRITTEN = {stat.S_ISDIR: "directory", stat.S_ISBLK: "disk", stat.S_ISSOCK: "socket"}
 
 
@@ -310,6 +313,15 @@ def check_writable(path: Path, *, make_directory: bool = False) -> None:
                 raise InputError(f"cannot write {path}: it is a {kind}; give the name of a file")
     if not os.access(place, os.W_OK):
         raise InputError(f"cannot write {path}: permission denied")
+
+
+def check_ending(path: Path, what: str, *own: str) -> None:
+    """Raise InputError if the ending of `path` promises a format that is none of the `own` ones of `what`, as in
+    "the page is HTML".
+    """
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    if ending in _FORMATS and ending not in own:
+        raise InputError(f"{what}, and {path} ends in {ending}: call it {own[0]}")
 
 
 def fsync_directory(directory: Path) -> None:

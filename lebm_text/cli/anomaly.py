@@ -28,12 +28,13 @@ from .options import (
     trust_option,
     whole,
 )
+from .parameters import Group
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
 
-@click.group("anomaly", no_args_is_help=False)
+@click.group("anomaly", cls=Group, no_args_is_help=False)
 def command() -> None:
     """Tell anomalous sentences from normal ones by scores of models, beside baselines."""
 

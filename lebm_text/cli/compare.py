@@ -10,17 +10,19 @@ import click
 
 from lebm_text.experiments.comparing import FigureDifference, compare
 from lebm_text.reports.base import format_interval, new_table
+from lebm_text.sharing.hub import local_directory
 
 from .console import show_table
 from .options import json_option
+from .parameters import Command, RunPath
 from .streams import print_text
 
 __all__ = ["command"]
 
-_PLACE = click.Path(exists=True, path_type=Path)
+_PLACE = RunPath(exists=True, path_type=Path)
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("first", metavar="A", type=_PLACE)
 @click.argument("others", metavar="B...", nargs=-1, required=True, type=_PLACE)
 @json_option
@@ -31,7 +33,7 @@ def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
     seems different by chance. Figures whose signatures differ in more than the model are not compared, and it is said
     in what: the judge, the vocabulary, the text, the number of samples, the decoding.
     """
-    found = {str(other): compare(first, other) for other in others}
+    found = {str(other): compare(local_directory(first), local_directory(other)) for other in others}
     if as_json:
         rows = {name: [{**asdict(each), "beyond": each.is_beyond} for each in rows] for name, rows in found.items()}
         return print_text(json.dumps({"first": str(first), "others": rows}))

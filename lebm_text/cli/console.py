@@ -30,7 +30,7 @@ from lebm_text.progress import duration, silent
 from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import picture_formats
 from lebm_text.run import Run
-from lebm_text.store import check_writable
+from lebm_text.store import check_ending, check_writable
 from lebm_text.training.events import Event, Listener, describe_event, ignore
 from lebm_text.visible import visible
 
@@ -294,8 +294,7 @@ def make_report(
     if output is None and run is not None and name is not None:
         file, own = run.report_file(name), True
     if file is not None:
-        if file.suffix.lower() in (".png", ".svg"):
-            raise InputError(f"the report {file} is JSON; pictures lie beside it under the same name")
+        check_ending(file, "the report is JSON, with pictures beside it", ".json")
         try:
             check_writable(file, make_directory=own)  # before the work begins
         except InputError as error:

@@ -11,18 +11,19 @@ from lebm_text.reports.drawing import check_picture
 from lebm_text.run import Run
 from lebm_text.store import check_writable
 
-from .options import DIRECTORY, output_option
+from .options import RUN, output_option
+from .parameters import Command
 from .streams import print_note
 
 __all__ = ["command"]
 
 
-@click.command("curves")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
+@click.command("curves", cls=Command)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RUN)
 @output_option("The picture; its suffix decides the format (png, svg, pdf).", default=Path("curves.png"))
 def command(runs: tuple[Path, ...], output: Path) -> None:
     """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
     check_writable(output)
     check_picture(output)
-    draw(compute([Run(run) for run in runs]), output)
+    draw(compute([Run.find(run) for run in runs]), output)
     print_note(f"wrote {output}")

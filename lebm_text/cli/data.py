@@ -15,13 +15,14 @@ from lebm_text.text.registry import REGISTRY
 
 from .console import print_message, progress, show_rows, show_sources
 from .options import NEW_DIRECTORY, data_dir_option, json_option, text_column_option, verbose_option
+from .parameters import Group
 from .streams import print_text
 
 __all__ = ["command"]
 
 _SIZE = "Of a text that names no such split: how many sentences, a number or a share."
 
-command = click.Group("data", no_args_is_help=False, help="List, fetch, make and check text corpora.")
+command = Group("data", no_args_is_help=False, help="List, fetch, make and check text corpora.")
 
 
 @command.command("list")
@@ -31,7 +32,7 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
     """Show the named corpora and where each was found."""
     found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
-        return print_text(json.dumps(found, indent=1))
+        return print_text(json.dumps(found))
     rows = []
     for each in found:
         counts = each["problem"] or "/".join(map(str, each["n_sentences"].values()))
@@ -88,7 +89,7 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     found = compare_registered(name, data_dir=data_dir)
     splits = [(Path(each["path"]).name, each) for each in found["splits"].values()]
     if as_json:
-        print_text(json.dumps(found, indent=1))
+        print_text(json.dumps(found))
     else:
         show_rows(
             ("file", "sentences", "words"), ((name, each["n_sentences"], each["n_words"]) for name, each in splits)

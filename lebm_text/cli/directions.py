@@ -13,11 +13,12 @@ from lebm_text.run import Run
 
 from .console import make_report
 from .options import DIRECTORY, draws_options, field_option, report_options, run_options
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("directions")
+@click.command("directions", cls=Command)
 @run_options
 @click.option("--labels", "label_dir", type=DIRECTORY,
               help="Directory of train.label and of that of the split, a label a line.  "

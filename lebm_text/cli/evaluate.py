@@ -13,12 +13,13 @@ from lebm_text.store import check_writable
 
 from .judging import judge, judge_options
 from .options import NEW_FILE, field_option, guidance_options
+from .parameters import Command
 from .streams import print_note
 
 __all__ = ["command"]
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
 @guidance_options
 @field_option(FrontierSettings, "greedy", "--greedy/--no-greedy", help="Judge greedy decoding, too.")

@@ -29,21 +29,20 @@ from .options import (
     use_threads,
     whole,
 )
+from .parameters import Command
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
 
-@click.command("experiment")
+@click.command("experiment", cls=Command)
 @click.argument("name", metavar="NAME|FILE")
 @data_dir_option
 @click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own.")
 @click.option("--budget-minutes", type=MINUTES,
               help="Most minutes of training of a row's run from one seed; a trial has its share.  "
               "[default: no limit]")  # fmt: skip
-@click.option(
-    "--seed", "seeds", type=click.IntRange(0, MAX_SEED), multiple=True, help="Train from this seed; repeatable."
-)
+@click.option("--seed", "seeds", type=whole(0, MAX_SEED), multiple=True, help="Train from this seed; repeatable.")
 @click.option("--row", "rows", metavar="NAME", multiple=True, help="This row alone; repeatable.  [default: all]")
 @click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
               help="Change one setting of all rows, such as their size; may be repeated.")  # fmt: skip

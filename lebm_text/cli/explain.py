@@ -11,12 +11,13 @@ from lebm_text.reports.signatures import explain
 
 from .console import show_table
 from .options import json_option
+from .parameters import Command
 from .streams import print_text
 
 __all__ = ["command"]
 
 
-@click.command("explain")
+@click.command("explain", cls=Command)
 @click.argument("signature")
 @json_option
 def command(signature: str, as_json: bool) -> None:

@@ -9,15 +9,16 @@ import click
 from lebm_text.sharing.hub import run_or_demo
 
 from .main import quick_imports
-from .options import device_options, run_options
+from .options import device_options, run_options, whole
+from .parameters import Command
 from .streams import print_note
 
 __all__ = ["command"]
 
 
-@click.command("explore")
+@click.command("explore", cls=Command)
 @run_options
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, help="Of 127.0.0.1, where the page is shown.")
+@click.option("--port", type=whole(1, 65535), default=7860, help="Of 127.0.0.1, where the page is shown.")
 @click.option("--no-browser", is_flag=True, help="Only say where the page is; do not open it.")
 @device_options()
 def command(run: Path | None, data_dir: Path | None, port: int, no_browser: bool, device: str) -> None:

@@ -10,11 +10,12 @@ from lebm_text.reports.embedding import EmbeddingSettings, compute
 
 from .judging import SAMPLES_REPORT, judge, sample_options
 from .options import field_option, report_options
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("fed")
+@click.command("fed", cls=Command)
 @sample_options(n="at most 3000 of each text", temperatures="1")
 @field_option(EmbeddingSettings, "k", "-k", help="Nearest neighbours.")
 @field_option(EmbeddingSettings, "encoder", metavar="NAME|DIR", help="One of sentence-transformers.")

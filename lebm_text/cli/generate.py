@@ -17,12 +17,13 @@ from lebm_text.sharing.hub import run_or_demo
 from .console import progress
 from .main import INTERRUPTED
 from .options import decoding_options, output_option, report_options, run_option, whole
+from .parameters import Command
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
 
-@click.command("generate")
+@click.command("generate", cls=Command)
 @click.option("-n", type=whole(0), default=10, help="How many sentences.")
 @run_option
 @output_option("Write the sentences here, and to FILE.json how they were made.  [default: standard output]")

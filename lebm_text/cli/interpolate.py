@@ -14,11 +14,12 @@ from lebm_text.text.reading import parse_sentence
 
 from .console import make_report
 from .options import field_option, report_options, run_option, seed_option
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("interpolate")
+@click.command("interpolate", cls=Command)
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @run_option

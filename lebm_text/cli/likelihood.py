@@ -15,11 +15,12 @@ from lebm_text.run import Run
 
 from .console import make_report
 from .options import data_dir_option, field_option, report_options, run_option, seed_option
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("likelihood")
+@click.command("likelihood", cls=Command)
 @run_option
 @field_option(LikelihoodSettings, "split")
 @data_dir_option

@@ -29,6 +29,7 @@ from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 from lebm_text.threads import spin_briefly
 
+from .parameters import Group
 from .streams import OutputError, print_note
 
 __all__ = [
@@ -100,7 +101,7 @@ COMMANDS: dict[str, CommandEntry] = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that knows its commands by `COMMANDS` and imports one only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

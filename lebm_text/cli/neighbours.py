@@ -18,12 +18,13 @@ from lebm_text.text.sources import STDIN
 
 from .console import command_line, progress, show_report
 from .options import INPUT, draws_options, field_option, report_options, run_options, text_column_option
+from .parameters import Command
 from .streams import print_text
 
 __all__ = ["command"]
 
 
-@click.command("neighbours")
+@click.command("neighbours", cls=Command)
 @click.argument("sentences", metavar="[SENTENCE]...", nargs=-1)
 @click.option("--file", type=INPUT,
               help="Read them from a file, one a line.  [default: standard input, if none is named]")  # fmt: skip

@@ -12,7 +12,7 @@ import click
 
 from lebm_text.errors import InputError
 from lebm_text.reports.base import format_interval
-from lebm_text.store import check_writable, sha256_file
+from lebm_text.store import check_ending, check_writable, sha256_file
 from lebm_text.text.reading import read_text
 from lm_eval.counts import naming
 from lm_eval.kenlm import KenlmJudge, check_memory, estimated_positions
@@ -22,6 +22,7 @@ from lm_eval.perplexity import perplexity
 
 from .console import strict_json
 from .options import INPUT, field_option, json_option, output_option, text_argument, whole
+from .parameters import Group
 from .streams import print_note, print_text
 
 __all__ = ["command"]
@@ -37,7 +38,7 @@ def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) 
         raise click.BadParameter(f"wants whole numbers such as 0,0,1, got {value!r}") from None
 
 
-@click.group("ngram", no_args_is_help=False)
+@click.group("ngram", cls=Group, no_args_is_help=False)
 def command() -> None:
     """Train n-gram language models (interpolated modified Kneser-Ney) and score text with them.
 
@@ -67,6 +68,7 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
 
     The numbers are those of KenLM's lmplz. Empty lines are sentences too.
     """
+    check_ending(output, "the model is ARPA", ".arpa")
     check_writable(output)
     chosen = KneserNeySettings(**more)
     if ngram_backend == "numpy":

@@ -17,7 +17,7 @@ from lebm_text.reports.base import Settings
 from lebm_text.sections import MAX_STEPS, MAX_THREADS, TrainingConfig
 from lebm_text.threads import cpu_threads, default_threads
 
-from .parameters import AnyPath, FiniteRange, Input, RunPath
+from .parameters import AnyPath, FiniteRange, Input, RunPath, WholeRange
 
 __all__ = [
     "DIRECTORY",
@@ -54,9 +54,9 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def whole(least: int = 1, most: int | None = MAX_COUNT) -> click.IntRange:
+def whole(least: int = 1, most: int | None = MAX_COUNT) -> WholeRange:
     """The type of options that count something."""
-    return click.IntRange(least, most)
+    return WholeRange(least, most)
 
 
 VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
@@ -195,7 +195,7 @@ def device_options(*, threads: bool = False) -> Decorator:
     """
     return all_of(
         _device_option,
-        click.option("--threads", "n_threads", type=click.IntRange(1, MAX_THREADS), metavar="N",
+        click.option("--threads", "n_threads", type=whole(1, MAX_THREADS), metavar="N",
                      callback=None if threads else _use_threads, expose_value=threads,
                      help="CPU threads of each process.  "
                      "[default: $OMP_NUM_THREADS, or as many as there are processors for it]"),

@@ -1,8 +1,10 @@
-"""Types of options and arguments, beside click's own."""
+"""Commands, and types of options and arguments, in place of click's own."""
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,64 @@ import click
 
 from lebm_text.text.sources import STDIN
 
-__all__ = ["AnyPath", "FiniteRange", "Input", "RunPath"]
+__all__ = ["AnyPath", "Command", "FiniteRange", "Group", "Input", "RunPath", "WholeRange"]
 
+_LONGEST = 1000  # characters of what a group's help says of a command
 _FILES = "lebm_text.files"  # in the contexts' `meta`: those that are there, and whether they are read
 
 
+class Command(click.Command):
+    """Refuses an option that is given several times and takes one value, of which click would take the last."""
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        parser = super().make_parser(ctx)
+        parse: Any = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            found = parse(args)
+            for param, n in Counter(found[-1]).items():
+                takes_one = isinstance(param, click.Option) and not (param.multiple or param.count)
+                if n > 1 and takes_one and (not param.is_flag or param.secondary_opts):
+                    raise click.UsageError(f"{max(param.opts, key=len)} is given {n} times; it takes one value", ctx)
+            return found
+
+        parser.parse_args = parse_args
+        return parser
+
+
+class Group(click.Group):
+    """Of such commands; what its help says of each is not cut."""
+
+    command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(_LONGEST)) for name, command in commands if command is not None]
+            )
+
+
+class WholeRange(click.IntRange):
+    """Says of what is no number that it is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            int(value)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is no whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class FiniteRange(click.FloatRange):
-    """Refuses `nan`, too, which click's range lets through."""
+    """Says of what is no number that it is none, and refuses `nan`, too, which click's range lets through."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
+        try:
+            number = float(value)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is no number", param, ctx)
+        number = float(super().convert(number, param, ctx))
         if not math.isfinite(number):
             self.fail(f"must be a finite number, got {number}", param, ctx)
         return number
@@ -65,6 +115,17 @@ class RunPath(AnyPath):
     """A run directory, or the name of a model that is elsewhere, which is fetched when it is used."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from lebm_text.sharing.hub import is_elsewhere
+        from lebm_text.run import CONFIG, runs_directory
+        from lebm_text.sharing.hub import DEMO, is_elsewhere
 
-        return Path(value) if is_elsewhere(value) else super().convert(value, param, ctx)
+        if is_elsewhere(value):
+            return Path(value)
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            runs = [path.parent for path in runs_directory().glob(f"*/{CONFIG}")]
+            known = {name: str(run) for run in runs for name in (run.name, str(run))} | {DEMO: DEMO}
+            close = difflib.get_close_matches(str(value), known, n=1)
+            if not close or Path(value).exists():
+                raise
+            self.fail(f"{value!r} does not exist; did you mean {known[close[0]]}?", param, ctx)

@@ -11,6 +11,7 @@ from lebm_text.reports.perplexity import PerplexitySettings, compute
 
 from .judging import judge, judge_options
 from .options import all_of, field_option
+from .parameters import Command
 
 __all__ = ["fppl", "rppl"]
 
@@ -23,7 +24,7 @@ _options = all_of(
 )  # fmt: skip
 
 
-@click.command("fppl")
+@click.command("fppl", cls=Command)
 @_options
 def fppl(**options: Any) -> None:
     """Forward perplexity: a judge trained on the real training text reads the samples.
@@ -39,7 +40,7 @@ def fppl(**options: Any) -> None:
     judge(compute, partial(PerplexitySettings, metric="fppl"), "fppl", **options)
 
 
-@click.command("rppl")
+@click.command("rppl", cls=Command)
 @_options
 def rppl(**options: Any) -> None:
     """Reverse perplexity: a judge trained on the samples reads real held-out text.

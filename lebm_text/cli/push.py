@@ -10,14 +10,15 @@ from lebm_text.run import Run
 from lebm_text.sharing.hub import UNKNOWN_LICENCE
 from lebm_text.sharing.push import push
 
-from .options import DIRECTORY
+from .options import RUN
+from .parameters import Command
 from .streams import print_text
 
 __all__ = ["command"]
 
 
-@click.command("push")
-@click.argument("run", type=DIRECTORY)
+@click.command("push", cls=Command)
+@click.argument("run", type=RUN)
 @click.argument("name", metavar="USER/MODEL")
 @click.option("--private", is_flag=True, help="Only you, and those you let, may read it.")
 @click.option("--licence", default=UNKNOWN_LICENCE, help="Of the model, as the Hub names it, such as mit or cc-by-4.0.")

@@ -17,12 +17,13 @@ from lebm_text.text.sources import STDIN
 
 from .console import progress
 from .options import decoding_options, report_options, run_option, text_argument
+from .parameters import Command
 from .streams import print_text
 
 __all__ = ["command"]
 
 
-@click.command("reconstruct")
+@click.command("reconstruct", cls=Command)
 @text_argument("file", required=False)
 @run_option
 @decoding_options(default="greedy")

@@ -8,15 +8,16 @@ import click
 
 from lebm_text.page.page import write_page
 from lebm_text.run import Run
-from lebm_text.store import check_writable
+from lebm_text.store import check_ending, check_writable
 
 from .options import output_option, run_option
+from .parameters import Command
 from .streams import print_note
 
 __all__ = ["command"]
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @run_option
 @output_option("The page.  [default: report.html in the run]")
 def command(run: Path | None, output: Path | None) -> None:
@@ -28,6 +29,7 @@ def command(run: Path | None, output: Path | None) -> None:
     """
     found = Run.find(run)
     output = output or found.page_file
+    check_ending(output, "the page is HTML", ".html", ".htm")
     check_writable(output)
     for note in write_page(found, output):
         print_note(f"not on the page: {note}")

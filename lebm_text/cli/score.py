@@ -10,18 +10,24 @@ import click
 from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.reports.scores import Scorer, ScoreSettings, format_lines, score_lines
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_text, check_writable
+from lebm_text.store import atomic_write_text, check_ending, check_writable
 from lebm_text.text.reading import read_records
 from lebm_text.text.sources import STDIN
 
 from .console import progress
 from .options import INPUT, device_options, field_option, output_option, run_option, scoring_options
+from .parameters import Command
 from .streams import print_note, print_text
 
 __all__ = ["command"]
 
+_FORMATS = {
+    "jsonl": ("scores are JSON lines, or TSV by --format tsv", (".jsonl", ".ndjson", ".json")),
+    "tsv": ("by --format tsv scores are TSV", (".tsv",)),
+}
 
-@click.command("score")
+
+@click.command("score", cls=Command)
 @click.argument("file", type=INPUT, default="-")
 @run_option
 @scoring_options(ScoreSettings)
@@ -33,7 +39,7 @@ __all__ = ["command"]
               help=f"Of --bound.  [default: {AISSettings.n_steps}]")  # fmt: skip
 @field_option(AISSettings, "n_chains", "--ais-chains", "ais_chains", default=None,
               help=f"Of --bound.  [default: {AISSettings.n_chains}]")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["jsonl", "tsv"]), default="jsonl")
+@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="jsonl")
 @output_option("Write here.  [default: standard output]")
 @device_options()
 def command(file: Path, run: Path | None, output: Path | None, form: str, bound: bool, **options: Any) -> None:
@@ -48,6 +54,8 @@ def command(file: Path, run: Path | None, output: Path | None, form: str, bound:
         raise click.UsageError("--ais-steps and --ais-chains are of --bound, which is not given")
     ais = AISSettings(steps or AISSettings.n_steps, chains or AISSettings.n_chains) if bound else None
     if output is not None:
+        what, own = _FORMATS[form]
+        check_ending(output, what, *own)
         check_writable(output)
     found = read_records(file, options.pop("text_column"))
     lines = found if output is None and file == STDIN else list(found)  # refused before the first score

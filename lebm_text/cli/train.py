@@ -28,11 +28,12 @@ from .options import (
     use_threads,
     whole,
 )
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.argument("corpus", required=False)
 @data_dir_option
 @click.option("--preset", metavar="NAME",

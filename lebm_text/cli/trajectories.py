@@ -13,11 +13,12 @@ from lebm_text.run import Run
 
 from .console import make_report
 from .options import field_option, report_options, run_options, seed_option
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("trajectories")
+@click.command("trajectories", cls=Command)
 @run_options
 @field_option(TrajectoriesSettings, "n", "-n", help="Chains.")
 @field_option(TrajectoriesSettings, "shown", help="Chains whose sentences are shown.")

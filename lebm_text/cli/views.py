@@ -13,11 +13,12 @@ from lebm_text.run import Run
 
 from .console import make_report
 from .options import field_option, report_options, run_options, seed_option
+from .parameters import Command
 
 __all__ = ["command"]
 
 
-@click.command("views")
+@click.command("views", cls=Command)
 @run_options
 @field_option(ViewsSettings, "split")
 @field_option(ViewsSettings, "n", "-n", help="Points of each set.")

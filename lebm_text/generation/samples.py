@@ -30,7 +30,7 @@ from lebm_text.errors import InputError
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, atomic_writer, check_writable, is_plain, read_json
+from lebm_text.store import atomic_write_json, atomic_writer, check_ending, check_writable, is_plain, read_json
 from lebm_text.text.reading import read_text
 
 from .settings import DecodeSettings
@@ -141,6 +141,7 @@ def record_file(path: Path) -> Path:
 
 def check_samples_writable(path: Path) -> None:
     """Raise InputError unless a text can be written at `path`, and its record beside it where files can lie there."""
+    check_ending(path, "sentences are plain lines", ".txt")
     check_writable(path)
     if is_plain(path):
         check_writable(record_file(path))

@@ -41,6 +41,8 @@ class DecodeSettings(Checked):
         super().__post_init__()
         if self.decode != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
             raise InputError(f"temperature, top_k and top_p belong to decode=sample, got decode={self.decode}")
+        if self.decode != "beam" and (self.beam_size, self.length_penalty) != (5, 1.0):
+            raise InputError(f"beam_size and length_penalty belong to decode=beam, got decode={self.decode}")
 
     def describe(self) -> str:
         """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""

@@ -25,7 +25,7 @@ from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_json, is_plain, read_json
 from lebm_text.visible import visible
 
-from .drawing import picture_formats, save_pictures
+from .drawing import picture_files, picture_formats, save_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -241,14 +241,22 @@ class Report(ABC):
         atomic_write_json(Path(path), self.to_json())
 
     def save_with_pictures(self, path: Path) -> list[Path]:
-        """Write the report and, where matplotlib is there and files can lie beside `path`, its pictures, returned."""
+        """Write the report and, where matplotlib is there and files can lie beside `path`, its pictures, returned.
+
+        Pictures of a report of this kind that it replaces are deleted if it has none.
+        """
+        replaced = is_plain(path) and _kind(path) == self.kind
         self.save(path)
         figures = self.figures() if picture_formats() and is_plain(path) else {}
-        return [
+        pictures = [
             picture
             for ending, figure in figures.items()
             for picture in save_pictures(figure, path.with_name(path.stem + ending))
         ]
+        if replaced and not pictures:
+            for picture in picture_files(path.with_name(path.stem)):
+                picture.unlink(missing_ok=True)
+        return pictures
 
     @abstractmethod
     def table(self) -> Group:
@@ -266,3 +274,11 @@ class Report(ABC):
         """All pictures, by what is added to the report's name for their files; most reports have one, under ""."""
         figure = self.figure()
         return {} if figure is None else {"": figure}
+
+
+def _kind(path: Path) -> Any:
+    """Of the report in a file; None if there is none."""
+    try:
+        return read_json(path).get("kind")
+    except InputError:
+        return None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
-__all__ = ["check_picture", "hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_formats"]
-__all__ += ["save_picture", "save_pictures"]
+__all__ = ["check_picture", "hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_files"]
+__all__ += ["picture_formats", "save_picture", "save_pictures"]
 
 _MOST_INSIDE = 4  # entries of a legend; more of them would lie on the lines
 _BELOW = 34.0  # points from the panel to a legend under it: room for numbers and the axis' name
@@ -124,8 +124,13 @@ def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:
 
 
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png and `stem`.svg and return the two paths."""
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    """Write the `picture_files` of `stem` and return them."""
+    paths = picture_files(stem)
     for path in paths:
         save_picture(figure, path)
     return paths
+
+
+def picture_files(stem: Path) -> list[Path]:
+    """`stem`.png and `stem`.svg."""
+    return [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]

@@ -52,6 +52,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lebm_text.samplers.importance import MIN_ESS
 from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
@@ -197,7 +198,9 @@ class Likelihood(Report):
             units = latent.active_units
             yield "active units of z", f"needs {MIN_CHAINS} chains" if units is None else f"{units}"
         yield "KL of q(z|x) from the prior", self.encoder_kl
-        if (both := self.bracket) is not None and both.n_sentences > 1:
+        if (both := self.bracket) is not None:
+            asked = f" of {self.settings.n_bracket:,}" if self.settings is not None else ""
+            yield "simulated sentences kept for the bracket, the others too long", f"{both.n_sentences:,}{asked}"
             yield f"log p(x) of {both.n_sentences:,} simulated sentences, from below", both.lower
             yield f"log p(x) of {both.n_sentences:,} simulated sentences, from above", both.upper
             yield "gap between the two, mean", both.gap
@@ -244,6 +247,11 @@ def compute(
     if settings.n_importance is None:
         settings = replace(settings, n_importance=settings.n_ais)
     exact = run.config.model.latent_dim == 0
+    if settings.n_importance and not exact and settings.n_samples < MIN_ESS:
+        raise InputError(
+            f"importance sampling gives an estimate from {MIN_ESS:g} effective samples of a sentence: n_samples must "
+            f"be at least {MIN_ESS:g}, got {settings.n_samples}; n_importance = 0 leaves it out"
+        )
     if exact and settings.n_bracket:
         raise InputError(f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, without bracket")
     corpus = run.corpus()

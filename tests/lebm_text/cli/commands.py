@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
 from lebm_text.cli.main import cli
 
-__all__ = ["all_commands"]
+__all__ = ["all_commands", "changed"]
 
 
 def all_commands(
@@ -23,3 +23,9 @@ def all_commands(
             yield from all_commands(command, (*path, name), context)
         else:
             yield (*path, name), command
+
+
+def changed(line: Sequence[str], *more: str) -> list[str]:
+    """A command line and more options, in whose place those of `line` with a value of the same name are left out."""
+    left_out = {i + place for i, word in enumerate(line) if word in more and word.startswith("-") for place in (0, 1)}
+    return [word for i, word in enumerate(line) if i not in left_out] + list(more)

@@ -11,6 +11,7 @@ import pytest
 from lebm_text.cli.main import main
 from lebm_text.text.corpora import find_corpus
 
+from .commands import changed
 from .conftest import Report
 from .test_main import one_line
 
@@ -32,7 +33,7 @@ def labels(grammar_corpus: Path) -> Path:
 @pytest.mark.pictures
 def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     pytest.importorskip("matplotlib")
-    report = report_of(*QUICK, "--size", "10", "--size", "40", "--shown", "2")
+    report = report_of(*changed(QUICK, "--size", "10", "--size", "40", "--shown", "2"))
     assert json.loads((grammar_run / "eval" / "directions.json").read_text()) == report
     assert "majority" in (grammar_run / "eval" / "directions.svg").read_text()
     assert report["positive"] == "late"
@@ -46,7 +47,7 @@ def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     assert report["n_labelled"]["train"] < 400
     assert {"train", "valid", "train.label", "valid.label", "weights"} == set(report["sha256"])
     assert "scikit-learn" in report["versions"]
-    other = report_of(*QUICK, "--size", "10", "--size", "40", "--positive", "early")
+    other = report_of(*changed(QUICK, "--size", "10", "--size", "40", "--positive", "early"))
     assert other["direction"] == pytest.approx([-value for value in report["direction"]], abs=1e-2)
 
 
@@ -58,7 +59,7 @@ def test_labels_from_elsewhere_and_lines_for_people(
         (labels / f"{split}.label").rename(tmp_path / "marks" / f"{split}.label")
     assert main(QUICK) == 2
     assert "train.label does not exist" in one_line(capsys)
-    assert main([*QUICK, "--labels", str(tmp_path / "marks")]) == 0
+    assert main(changed(QUICK, "--labels", str(tmp_path / "marks"))) == 0
     out = capsys.readouterr().out
     for part in ("majority class", "bag of words", "along the direction", "along a random one"):
         assert part in out
@@ -80,7 +81,7 @@ def test_labels_from_elsewhere_and_lines_for_people(
 def test_wrong_arguments_are_one_line(
     labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
 ) -> None:
-    assert main([*QUICK, *arguments]) == 2
+    assert main(changed(QUICK, *arguments)) == 2
     assert part in one_line(capsys)
 
 

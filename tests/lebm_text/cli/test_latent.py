@@ -180,7 +180,10 @@ def test_words_that_the_model_does_not_know_are_named(
         (["views", "-n", "10000"], "fewer than"),
         (["views", "--run", "nowhere"], "nowhere"),
         (["views", "-o", "nowhere/at/all.json"], "nowhere"),
-        (["views", "-o", "v.png"], "is JSON"),
+        (
+            ["views", "-o", "v.png"],
+            "the report is JSON, with pictures beside it, and v.png ends in .png: call it .json",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(

@@ -162,6 +162,7 @@ def test_infinite_figures_are_valid_json(tmp_path: Path, capsys: pytest.CaptureF
         ["--ngram-backend", "other"],
         ["-o", "absent/model.arpa"],
         ["-o", "."],
+        ["-o", "model.json"],
     ],
 )
 def test_wrong_options_are_one_line(

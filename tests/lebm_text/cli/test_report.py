@@ -105,6 +105,7 @@ def test_what_cannot_be_read_is_said(corpus: Path, tmp_path: Path, capsys: pytes
         (["--run", "missing"], "does not exist"),
         (["--run", "made", "-o", "absent/page.html"], "the directory absent does not exist"),
         (["--run", "made"], "unknown key"),
+        (["--run", "made", "-o", "page.pdf"], "the page is HTML, and page.pdf ends in .pdf: call it .html"),
     ],
 )
 def test_wrong_arguments_are_refused(

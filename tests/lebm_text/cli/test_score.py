@@ -130,6 +130,8 @@ def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(
         (["--draws", "0"], "--draws"),
         (["--format", "csv"], "--format"),
         (["-o", "no/where"], "does not exist"),
+        (["-o", "out.tsv"], "scores are JSON lines, or TSV by --format tsv, and out.tsv ends in .tsv: call it .jsonl"),
+        (["-o", "out.jsonl.gz", "--format", "tsv"], "ends in .jsonl: call it .tsv"),
         (["--ais-steps", "9"], "--bound"),
         (["bad"], "line 2: holds a reserved word, '<s>'"),
     ],

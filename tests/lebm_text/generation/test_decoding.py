@@ -385,6 +385,8 @@ def test_equal_logits_keep_exactly_k() -> None:
         {"length_penalty": -1.0},
         {"decode": "greedy", "temperature": 0.5},
         {"decode": "beam", "top_k": 3},
+        {"beam_size": 4},
+        {"decode": "greedy", "length_penalty": 0.5},
     ],
 )
 def test_nonsense_is_refused_in_one_line(options: dict[str, Any]) -> None:
