@@ -190,15 +190,11 @@ class LatentEBM:
 
     def require_fitting(self, sentences: Sequence[str]) -> None:
         """Raise InputError for a sentence longer than `config.text.max_length`."""
-        self._require_lengths(sentences, np.fromiter((len(self.tokenizer.encode(each)) for each in sentences), int))
-
-    def _require_lengths(self, sentences: Sequence[str], lengths: NDArray[Any]) -> None:
         longest = self.config.text.max_length
-        for i in np.flatnonzero(lengths > longest)[:1]:
-            raise InputError(
-                f"sentence {i + 1} has {lengths[i]:,} tokens ({shortened(sentences[i])}); this model takes at most "
-                f"{longest:,} (text.max_length of its training)"
-            )
+        for i, sentence in enumerate(sentences, 1):
+            if (length := len(self.tokenizer.encode(sentence))) > longest:
+                what = f"sentence {i} has {length:,} tokens ({shortened(sentence)})"
+                raise InputError(f"{what}; this model takes at most {longest:,} (text.max_length of its training)")
 
     def infer(
         self,
@@ -377,7 +373,8 @@ class LatentEBM:
         """Batches of like lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
-        self._require_lengths(sentences, corpus.lengths - 1)
+        if int(corpus.lengths.max(initial=0)) - 1 > self.config.text.max_length:
+            self.require_fitting(sentences)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])

@@ -29,11 +29,11 @@ class Command(click.Command):
             found = parse(args)
             for param, n in Counter(found[-1]).items():
                 takes_one = isinstance(param, click.Option) and not (param.multiple or param.count)
-                if n > 1 and takes_one and (not param.is_flag or param.secondary_opts):
+                if n > 1 and takes_one and not ctx.resilient_parsing and (not param.is_flag or param.secondary_opts):
                     raise click.UsageError(f"{max(param.opts, key=len)} is given {n} times; it takes one value", ctx)
             return found
 
-        parser.parse_args = parse_args
+        parser.parse_args = parse_args  # type: ignore[method-assign]
         return parser
 
 

@@ -57,6 +57,7 @@ def test_list_as_json_is_only_json(data: Path, capsys: pytest.CaptureFixture[str
     assert main(["data", "list", "--json"]) == 0
     captured = capsys.readouterr()
     toy, absent, _ = json.loads(captured.out)
+    assert captured.out.count("\n") == 1
     assert captured.err == ""
     assert (toy["found"], toy["origin"], toy["n_sentences"]["train"]) == (str(data / "toy"), "data-dir", 2)
     assert (absent["found"], absent["n_sentences"]["test"]) == (None, 9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from lebm_text.checks import Checked, each_of, in_range, one_of, setting, whole
+from lebm_text.cli.main import main
 from lebm_text.cli.options import all_of, field_option
+from lebm_text.cli.parameters import Command
+
+from .commands import all_commands
+from .test_main import one_line
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Settings(Checked):
 FOUND: list[Settings] = []
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @all_of(
     field_option(Settings, "n", "-n", help="Number."),
     field_option(Settings, "rate"),
@@ -70,3 +76,50 @@ def test_what_is_named_takes_the_place_of_what_the_field_says() -> None:
     (option,) = click.command()(field_option(Settings, "n", "--chains", "n_chains", default=None)(lambda: None)).params
     assert isinstance(option.type, click.IntRange)
     assert (option.name, option.default, option.type.max) == ("n_chains", None, 9)
+
+
+def test_every_command_refuses_an_option_of_one_value_that_is_given_twice() -> None:
+    """Click would take the last in silence."""
+    for path, each in all_commands():
+        assert isinstance(each, Command), path
+    assert main(["anomaly", "prepare", "toy", "--hold-out", "pos", "--hold-out", "neg", "-o", "out"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("-n 1 -n 1", "-n is given 2 times; it takes one value"),
+        ("--rate 0.1 --rate=0.2 --rate 0.3", "--rate is given 3 times"),
+        ("--greedy --no-greedy", "--greedy is given 2 times"),
+        ("-n b", "'b' is no whole number"),
+        ("-n 1.5", "'1.5' is no whole number"),
+        ("--rate 1e", "'1e' is no number"),
+    ],
+)
+def test_what_is_wrong_is_said_plainly(typed: str, said: str) -> None:
+    assert said in str(call(*typed.split(" ")))
+
+
+def test_a_flag_and_an_option_of_several_values_may_be_repeated() -> None:
+    assert call("--quick", "--quick", "--held-out", "2", "--held-out", "2") == Settings(held_out=(2, 2), quick=True)
+
+
+@pytest.mark.parametrize("group", ["data", "anomaly", "ngram"])
+def test_what_the_help_of_a_group_says_of_its_commands_is_whole(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group, "--help"]) == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("kjv-dem", "kjv-demo"), ("reviews", "made/reviews-1"), ("made/review-1", "made/reviews-1")]
+)
+def test_a_run_that_is_not_there_is_answered_with_one_that_is(
+    name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LEBM_TEXT_RUNS", "made")
+    Path("made/reviews-1").mkdir(parents=True)
+    Path("made/reviews-1/config.json").write_text("{}")
+    for line in (["generate", "--run", name], ["curves", name], ["push", name, "user/model"], ["compare", name, name]):
+        assert main(line) == 2
+        assert f"{name!r} does not exist; did you mean {meant}?" in one_line(capsys)
