@@ -6,8 +6,8 @@
     lm_eval.NgramModel.train(lines, order=5)     a Kneser-Ney model: .score(lines), .save("model.arpa")
 
 The package reads text, never a checkpoint, so it can judge any system; n-gram judges need no torch. `lm_eval` is also
-the import name of the LM evaluation harness; `PROVIDER` tells the two apart, and `foreign_provider` whether both are
-here.
+the import name of the LM evaluation harness: `PROVIDER` names this package's distribution, and `foreign_provider`
+reports whether another one is installed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _MODULES = {"NgramModel": "ngram", "closed_vocabulary": "texts", "fed": "embeddi
 
 @cache
 def foreign_provider() -> str | None:
-    """Another distribution that installs an importable `lm_eval`, or None: the two overwrite each other.
+    """Return the name of another distribution that installs `lm_eval`, or None: the two overwrite each other.
 
-    Looking through all distributions takes half a second and is done once.
+    The search through all distributions takes half a second and is done once.
     """
     others = {name for name in packages_distributions().get(__name__, []) if name.lower() != PROVIDER}
     return min(others, default=None)

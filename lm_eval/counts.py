@@ -36,7 +36,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Name the text in whatever is refused of it: `samples.txt: line 3 contains …`."""
+    """Prefix InputErrors raised inside with the name of the text: `samples.txt: line 3 contains …`."""
     try:
         yield
     except InputError as error:
@@ -44,17 +44,22 @@ def naming(source: str) -> Iterator[None]:
 
 
 def as_sentences(given: object, source: str, what: str = "sentences") -> list[str]:
-    """`given` as a list of strings; `source` is for messages, `what` they are called in them.
+    """Return `given` as a list of strings.
 
-    Raises InputError for one string, what is no collection, and members that are no strings or hold code points that
-    no encoding has.
+    Args:
+        given: an iterable of strings.
+        source: name of the text, for messages.
+        what: name of the members, for messages.
+
+    Raises:
+        InputError: `given` is a single string or not iterable, or a member is not a string or contains a surrogate.
     """
     with naming(source):
         return list(checked(given, what))
 
 
 def checked(given: object, what: str = "sentences") -> Iterator[str]:
-    """The members of `given`, one by one. Raises InputError as `as_sentences` does."""
+    """Yield the members of `given`. Raises InputError as `as_sentences` does."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         got = "one string" if isinstance(given, (str, bytes)) else type(given).__name__
         raise InputError(f"expected a list of {what}, got {got}")
@@ -67,7 +72,7 @@ def checked(given: object, what: str = "sentences") -> Iterator[str]:
 
 
 class WordIds(dict[str, int]):
-    """Word → id; while `growing`, a new word takes the next id, afterwards it is `UNK`.
+    """Word → id; while `growing`, a new word gets the next id, otherwise `UNK`.
 
     A literal `<unk>` in the text is an ordinary word and is called `<oov>` here and in ARPA files, where
     `<unk>` means "not in the vocabulary". Words that no model may contain are refused, with the number of the `line`.
@@ -94,7 +99,7 @@ class WordIds(dict[str, int]):
 
 
 def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
-    """(P,) the ids of all sentences in a row, each within `<s>` and `</s>`, empty ones as well.
+    """Return the ids of all sentences in one array (P,), each sentence between `<s>` and `</s>`, empty ones too.
 
     Raises InputError as `canonical_sentences` does.
     """
@@ -107,7 +112,7 @@ def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
 
 
 def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
-    """The sentences as kenlm and lmplz must see them: words one blank apart, `<unk>` renamed.
+    """Yield the sentences in the form kenlm and lmplz need: words separated by one blank, `<unk>` renamed.
 
     Raises InputError, with the line number, for `<s>`, `</s>`, `<UNK>` and words with control characters.
     """
@@ -120,7 +125,7 @@ def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
 class Ngrams:
     """The G n-grams of one order, sorted by (prefix, word); every array is (G,).
 
-    `prefix` and `suffix` number the first and the last n-1 words among the n-grams of the order below; for order 1
+    `prefix` and `suffix` number the first and the last n-1 words among the n-grams of order n-1; for order 1
     they are 0.
     """
 
@@ -134,19 +139,28 @@ class Ngrams:
 
 @dataclass(frozen=True)
 class NgramCounts(Ngrams):
-    """`count` is how often the n-gram stands in the text."""
+    """The n-grams of one order; `count` is the number of occurrences of each in the text."""
 
     count: Int32Array
 
 
 def count_ngrams(tokens: Int32Array, n_words: int, order: int) -> list[NgramCounts]:
-    """Counts of orders 1..`order` of encoded text; order 1 has one row a word id, count 0 for `<unk>` and `<s>`."""
+    """Count the n-grams of an encoded text.
+
+    Args:
+        tokens: (P,) ids as `encode` returns them.
+        n_words: number of word ids.
+        order: highest order.
+
+    Returns:
+        One table for each order 1..`order`; order 1 has one row per word id, count 0 for `<unk>` and `<s>`.
+    """
     unigrams = np.bincount(tokens, minlength=n_words).astype(np.int32)
     unigrams[BOS] = 0
     nothing = np.zeros(n_words, dtype=np.int32)
     tables = [NgramCounts(nothing, nothing, np.arange(n_words, dtype=np.int32), unigrams)]
     at = tokens  # number of the (n-1)-gram that starts at each position
-    starts = np.arange(len(tokens), dtype=np.int32)  # of n-grams; from order 3 on sorted by `prefix`
+    starts = np.arange(len(tokens), dtype=np.int32)  # positions of n-grams; sorted by `prefix` from order 3 on
     for n in range(2, order + 1):
         starts = starts[tokens[starts + (n - 2)] != EOS]
         prefix, word = at[starts], tokens[starts + (n - 1)]
@@ -170,6 +184,6 @@ def count_ngrams(tokens: Int32Array, n_words: int, order: int) -> list[NgramCoun
 
 
 def _in_groups(values: Int32Array) -> IntArray:
-    """Where a neighbour has the same value, in sorted `values`."""
+    """Return the positions in sorted `values` whose neighbour has the same value."""
     same = values[1:] == values[:-1]
     return np.flatnonzero(np.append(same, False) | np.append(False, same))

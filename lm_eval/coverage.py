@@ -1,12 +1,13 @@
-"""How much of a text a vocabulary knows, and what to say where a perplexity is blind.
+"""How much of a text a vocabulary covers, and warnings where a perplexity is misleading.
 
 A closed vocabulary reads every other word as `<unk>`, which costs the judge little: text of another tokenisation, in
-another file format or without blanks gets a perplexity as good as any. So this share stands beside every perplexity:
+another file format or without blanks gets a perplexity as good as any. So every perplexity is reported with the share
 
     unknown = (words outside the vocabulary + words written `<unk>`) / words
 
-Samples are warned of if it is more than 5 percentage points above that of real text and more than 1.5 times as much:
-where the rarest 5 % of the words of a test text were unknown, its perplexity fell by 17 to 27 % (Yelp, SNLI, PTB).
+A warning is raised if the share of the samples exceeds that of real text by more than 5 percentage points and by a
+factor of more than 1.5: with the rarest 5 % of a test text's words unknown, its perplexity fell by 17 to 27 % (Yelp,
+SNLI, PTB).
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _MOST = 0.5
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of a text.
+    """Counts of the words of a text that a vocabulary lacks.
 
     Attributes:
         n_outside: words that the vocabulary lacks.
-        n_unk: words that are `<unk>` as they are written.
-        n_alone: sentences of one word, which the vocabulary lacks.
+        n_unk: words that are written as `<unk>` in the text.
+        n_alone: sentences that consist of one word, which the vocabulary lacks.
     """
 
     n_sentences: int
@@ -73,9 +74,9 @@ class Coverage:
 
 
 def expected_coverage(sentences: Iterable[str], *, least: int) -> Coverage:
-    """What a vocabulary of the words that stand in `sentences` `least` times or more knows of new text of their kind.
+    """Return the coverage of new text of the same kind by the words that occur at least `least` times in `sentences`.
 
-    Each word is looked up in the others' counts, its own not among them (leave one out).
+    Leave-one-out: each occurrence is looked up in a vocabulary counted without it.
     """
     lines = list(sentences)
     counts = Counter(word for line in lines for word in split_words(line))
@@ -83,9 +84,12 @@ def expected_coverage(sentences: Iterable[str], *, least: int) -> Coverage:
 
 
 def coverage_warnings(samples: Coverage, real: Coverage, tokenizer: str = "word") -> list[str]:
-    """At most one line: most of the real text is unknown, or far more of the samples is than of the real text.
+    """Return at most one warning: most of the real text is unknown, or far more of the samples is.
 
-    `tokenizer`: of the samples, as in signatures; those that were tokenised need not be told of it.
+    Args:
+        samples: coverage of the samples.
+        real: coverage of the real text.
+        tokenizer: tokenizer of the samples, as in signatures; only for word tokenizers is `--tokenize` suggested.
     """
     cure = "separate the words first, as the corpus does"
     if tokenizer.endswith("word"):

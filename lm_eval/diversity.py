@@ -1,7 +1,7 @@
-"""What perplexity does not see: repetition, emptiness, copying, lengths, and BLEU among the samples.
+"""What perplexity misses: repetition, empty samples, copying, lengths, and BLEU among the samples.
 
 distinct-n: Li et al. (2016), "A diversity-promoting objective function"; self-BLEU: Zhu et al. (2018),
-"Texygen"; seq-rep-n: Welleck et al. (2020), "Neural text generation with unlikelihood training"; n-grams that stand in
+"Texygen"; seq-rep-n: Welleck et al. (2020), "Neural text generation with unlikelihood training"; n-grams found in
 the training text: McCoy et al. (2023), "How much do language models copy from their training data?".
 """
 
@@ -25,19 +25,19 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLEU_SAMPLE = 200
 _ORDERS = 4
 _COPIED_ORDERS = (3, 4, 6)
-_AT_ONCE = 100_000  # sentences of the training text
+_AT_ONCE = 100_000  # sentences of the training text hashed at a time
 
 Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """Rates are shares of the sentences, lengths are in words without `</s>`.
+    """Rates, as shares of the sentences, and lengths, in words without `</s>`.
 
-    `duplicate_rate` counts the sentences that repeat an earlier one, `in_train_rate` those that stand
-    verbatim in the training text, `unk_rate` those with an `<unk>`, `truncated_rate` those that their generator
-    cut at its greatest length (None: not known). `unk_token_rate` is the share of words that are `<unk>`.
-    `length_quantiles` are the points `QUANTILES`.
+    `duplicate_rate` counts sentences that repeat an earlier one, `in_train_rate` those that occur
+    verbatim in the training text, `unk_rate` those with an `<unk>`, `truncated_rate` those that the generator
+    cut at its maximum length (None: unknown). `unk_token_rate` is the share of words that are `<unk>`.
+    `length_quantiles` are the quantiles `QUANTILES` of the lengths.
     """
 
     n_sentences: int
@@ -52,9 +52,12 @@ class SampleSummary:
 
 
 def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate: float | None = None) -> SampleSummary:
-    """Rates and lengths of `sentences`, at least one, beside the text that their generator learned from.
+    """Return rates and lengths of `sentences`.
 
-    A text does not tell where it was cut: `truncated_rate` is handed through.
+    Args:
+        sentences: at least one sentence.
+        train: the text that their generator was trained on.
+        truncated_rate: copied to the result, since the text does not show where it was cut.
     """
     n, known, lengths = len(sentences), set(train), _lengths(sentences)
     words = [split_words(sentence) for sentence in sentences]
@@ -73,7 +76,7 @@ def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate:
 
 
 def length_distance(sentences: Sequence[str], others: Sequence[str]) -> float:
-    """Earth mover's distance between two distributions of sentence lengths, in words: ∫ |F(l) − G(l)| dl."""
+    """Return the earth mover's distance of two distributions of sentence lengths, in words: ∫ |F(l) − G(l)| dl."""
     a, b = (np.bincount(_lengths(text)) / len(text) for text in (sentences, others))
     a, b = (np.pad(share, (0, max(len(a), len(b)) - len(share))) for share in (a, b))
     return float(np.abs(np.cumsum(a - b)).sum())
@@ -84,7 +87,7 @@ def _lengths(sentences: Sequence[str]) -> IntArray:
 
 
 def distinct_n(sentences: Iterable[str], order: int = _ORDERS) -> list[float]:
-    """Distinct n-grams over all n-grams, n = 1..`order`; falls with the size of the text."""
+    """Return distinct n-grams over all n-grams for n = 1..`order`; the ratio falls with the size of the text."""
     ids = WordIds()
     tokens = encode(sentences, ids)
     begins, shares = np.arange(len(ids.words)) == BOS, []
@@ -96,7 +99,7 @@ def distinct_n(sentences: Iterable[str], order: int = _ORDERS) -> list[float]:
 
 
 def sequence_repetition(sentences: Iterable[str], n: int = _ORDERS) -> float:
-    """seq-rep-n: share of n-grams that their sentence had before, mean over sentences of n words or more."""
+    """Return seq-rep-n: share of n-grams repeated within their sentence, mean over sentences of n words or more."""
     shares = []
     for sentence in sentences:
         words = split_words(sentence)
@@ -107,15 +110,15 @@ def sequence_repetition(sentences: Iterable[str], n: int = _ORDERS) -> float:
 
 
 def shares_in_train(texts: Sequence[Sequence[str]], train: Sequence[str]) -> list[dict[str, float]]:
-    """Return for each text the share of its 3-, 4- and 6-grams that stand somewhere in `train`, by n.
+    """Return for each text the share of its 3-, 4- and 6-grams that occur anywhere in `train`, by n.
 
-    Every occurrence counts, not every type; an n-gram is n words of one sentence, without `<s>` and `</s>`. Of a text
-    without any the share is 0. n-grams are compared by hashes of 64 bits: one that `train` lacks is taken for one of
-    its G different ones with a probability of G/2⁶⁴, for a billion 5·10⁻¹¹. Memory does not grow with `train`.
+    Shares are of occurrences, not types; an n-gram is n words of one sentence, without `<s>` and `</s>`. A text
+    without n-grams has the share 0. n-grams are compared by 64-bit hashes: one that `train` lacks is mistaken for one
+    of its G distinct ones with probability G/2⁶⁴, 5·10⁻¹¹ for a billion. Memory does not grow with `train`.
     """
     ids = WordIds()
     encoded = [encode(text, ids) for text in texts]
-    ids.growing = False  # other words of `train` are `UNK`, which no text has
+    ids.growing = False  # other words of `train` become `UNK`, which occurs in no text
     grams = [list(_ngram_hashes(tokens)) for tokens in encoded]
     known = [np.unique(np.concatenate(of_order)) for of_order in zip(*grams, strict=True)]
     seen = [np.zeros(len(of_order), dtype=np.bool_) for of_order in known]
@@ -143,7 +146,7 @@ def _ngram_hashes(tokens: Int32Array) -> Iterator[Hashes]:
 
 
 def _scrambled(words: Hashes) -> Hashes:
-    """SplitMix64, a bijection on 64 bits (Steele, Lea and Flood, 2014)."""
+    """Apply SplitMix64, a bijection on 64 bits (Steele, Lea and Flood, 2014)."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -153,14 +156,14 @@ def _scrambled(words: Hashes) -> Hashes:
 
 @dataclass(frozen=True)
 class BleuScore:
-    """A BLEU in percent and the signature that says how it was made."""
+    """A BLEU score in percent and the signature that states how it was computed."""
 
     score: float
     signature: str
 
 
 def self_bleu(sentences: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE) -> BleuScore:
-    """Corpus BLEU of `n` sampled sentences, each against all the others; high means that they are alike."""
+    """Return the corpus BLEU of `n` sampled sentences, each against all others; high means that they are alike."""
     chosen = _choose(sentences, n, seed)
     return _corpus_bleu(chosen, None, f"self-BLEU|n:{len(chosen)}|refs:all-others|seed:{seed}")
 
@@ -168,18 +171,18 @@ def self_bleu(sentences: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE)
 def bleu_against(
     sentences: Sequence[str], references: Sequence[str], *, seed: int = 1, n: int = _BLEU_SAMPLE
 ) -> BleuScore:
-    """Corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text."""
+    """Return the corpus BLEU of `n` sampled sentences against `n` sampled references; high means like real text."""
     chosen, real = _choose(sentences, n, seed), _choose(references, n, seed)
     return _corpus_bleu(chosen, real, f"BLEU|n:{len(chosen)}|refs:{len(real)}|seed:{seed}")
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """Figures of the samples, each beside that of real text; `signature` says how all but BLEU were made.
+    """Figures of the samples and of real text; `signature` states how all but BLEU were computed.
 
-    `distinct_n` are for n = 1 to 4 over as many sentences of either text, drawn where one has more; `bleu` is
-    against held-out text, for `real_bleu` of training text. `in_train` has the shares of `shares_in_train`, none in
-    reports of earlier versions.
+    `distinct_n` holds n = 1 to 4, computed on equally many sentences of both texts; `bleu` is
+    against held-out text, `real_bleu` is that of training text. `in_train` holds the shares of `shares_in_train`; it is
+    empty in reports of earlier versions.
     """
 
     distinct_n: list[float]
@@ -196,14 +199,21 @@ class Diversity:
 
 
 def compare(sentences: Sequence[str], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1) -> Diversity:
-    """`Diversity` of `sentences` beside the held-out and the training text; `seed` draws what is sampled."""
+    """Return the `Diversity` of `sentences`.
+
+    Args:
+        sentences: the samples.
+        held_out: real text to compare them with.
+        train: the training text.
+        seed: of the sampling of sentences.
+    """
     return compare_each([sentences], held_out, train, seed=seed)[0]
 
 
 def compare_each(
     texts: Sequence[Sequence[str]], held_out: Sequence[str], train: Sequence[str], *, seed: int = 1
 ) -> list[Diversity]:
-    """`compare` of several texts with the same real text, which is read and measured once."""
+    """`compare` for several texts with the same real text, which is measured once."""
     distinct_real = cache(lambda n: distinct_n(_choose(held_out, n, seed)))
     real_repetition, real_self_bleu = sequence_repetition(held_out), self_bleu(held_out, seed=seed)
     real_bleu = bleu_against(train, held_out, seed=seed)
@@ -236,9 +246,9 @@ def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
 
 
 def _corpus_bleu(hypotheses: list[str], references: list[str] | None, label: str) -> BleuScore:
-    """sacrebleu's corpus BLEU of sentences that share their references; None: each against all the others.
+    """Return sacrebleu's corpus BLEU of sentences with shared references; None: each against all the others.
 
-    n-grams are counted once for all sentences, where sacrebleu counts those of all references for each.
+    n-grams are counted once for all sentences, whereas sacrebleu counts those of all references for each.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.helpers import extract_all_word_ngrams
@@ -249,7 +259,7 @@ def _corpus_bleu(hypotheses: list[str], references: list[str] | None, label: str
     n_references = len(pool) - of_own
     if not hypotheses or n_references < 1:
         return BleuScore(0.0, label)
-    most: dict[tuple[str, ...], tuple[int, int, int]] = {}  # its greatest count, in which reference, the next greatest
+    most: dict[tuple[str, ...], tuple[int, int, int]] = {}  # greatest count, the reference that has it, next greatest
     for number, (grams, _) in enumerate(pool):
         for gram, times in grams.items():
             greatest, holder, next_greatest = most.get(gram, (0, -1, 0))

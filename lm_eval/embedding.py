@@ -1,6 +1,6 @@
-"""A judge of meaning: how far the sentence embeddings of samples lie from those of real text.
+"""A judge of meaning: the distance between sentence embeddings of samples and of real text.
 
-Perplexities look at the next word; an embedding looks at what a sentence is about. Of two clouds of n vectors it gives
+Perplexities score the next word; an embedding represents what a sentence is about. Two clouds of n vectors give
 
     FED = |μ_r − μ_s|² + tr(Σ_r + Σ_s − 2 (Σ_r^½ Σ_s Σ_r^½)^½)
 
@@ -9,8 +9,8 @@ d'Autume et al. 2019, "Training language GANs from scratch", for text), here tim
 neighbours precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020). MAUVE (Pillutla
 et al. 2021) of the same vectors is added where its authors' package is installed.
 
-A distance of n vectors is not 0 for equal distributions and falls with n: compare at equal n, beside the row of real
-training text.
+The distance of n vectors is not 0 for equal distributions and falls with n: compare at equal n, and with the row of
+real training text.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from .intervals import t975
 __all__ = ["EmbeddingScore", "MeaningJudge", "Neighbourhoods", "check_counts", "fed", "frechet_distance"]
 __all__ += ["neighbourhoods", "score_embeddings"]
 
-N, K = 3000, 5  # sentences of each text, neighbours
+N, K = 3000, 5  # sentences per text, neighbours
 _SCALE = 1000.0  # of the Fréchet distance: embeddings have length 1, so that it would begin with zeros
-_GROUPS = 20  # of the jackknife
+_GROUPS = 20  # groups of the jackknife
 _T95 = round(t975(_GROUPS - 1), 3)  # to the digits of the published figures
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Figures of the k nearest neighbours; every one but `density` lies between 0 and 1.
+    """Figures of the k nearest neighbours; all but `density` are between 0 and 1.
 
     Attributes:
-        precision: share of samples that lie in a ball around some real sentence, which reaches to its k-th neighbour.
-        recall: share of real sentences that lie in such a ball around some sample.
-        density: in how many of k real balls a sample lies, on average.
-        coverage: share of real balls in which some sample lies.
+        precision: share of samples within the ball around some real sentence that reaches to its k-th neighbour.
+        recall: share of real sentences within such a ball around some sample.
+        density: mean number of real balls that contain a sample, divided by k.
+        coverage: share of real balls that contain a sample.
     """
 
     precision: float
@@ -56,15 +56,15 @@ class Neighbourhoods:
 
 @dataclass(frozen=True)
 class EmbeddingScore(Neighbourhoods):
-    """Figures of samples beside real text in the space of an encoder.
+    """Figures that compare samples with real text in the embedding space of an encoder.
 
     Attributes:
         frechet: the Fréchet distance × 1000.
-        ci95: of each figure by its name, over samples; the real text is fixed.
-        n: sentences of each text, drawn without replacement.
+        ci95: interval of each figure by its name, over samples; the real text is fixed.
+        n: sentences per text, drawn without replacement.
         k: neighbours.
         mauve: between 0 and 1, without an interval; None without the package.
-        encoder: name, and hash of the weights.
+        encoder: name of the encoder and hash of its weights.
         signature: all choices behind the figures.
     """
 
@@ -80,10 +80,10 @@ class EmbeddingScore(Neighbourhoods):
 def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
     """Return the Fréchet distance of the Gaussians fitted to two clouds of vectors, (n, d) and (m, d).
 
-    Covariances are those with n − 1.
+    The covariances divide by n − 1.
 
     Raises:
-        InputError: not more vectors than dimensions: the covariance has no full rank, and the figure no meaning.
+        InputError: not more vectors than dimensions: the covariance is singular and the figure meaningless.
     """
     r, s = _pair(real, samples)
     _need_full_rank({"real text": len(r), "samples": len(s)}, r.shape[1])
@@ -91,10 +91,10 @@ def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
 
 
 def neighbourhoods(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K) -> Neighbourhoods:
-    """Precision, recall, density and coverage of two clouds of vectors, (n, d) and (m, d).
+    """Return precision, recall, density and coverage of two clouds of vectors, (n, d) and (m, d).
 
     Raises:
-        InputError: no more than `k` vectors in one of them.
+        InputError: one of them has no more than `k` vectors.
     """
     r, s = _pair(real, samples, k)
     return _neighbourhoods(_reach(_squares(r, r), k), _squares(s, s), _squares(r, s), k)
@@ -103,9 +103,14 @@ def neighbourhoods(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K) -> N
 def score_embeddings(
     real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K, *, encoder: str = "", signature: str = ""
 ) -> EmbeddingScore:
-    """All figures of two clouds of vectors, (n, d) and (m, d), with intervals.
+    """Return all figures of two clouds of vectors, with intervals by a jackknife over 20 groups of samples.
 
-    Intervals are of the jackknife over 20 groups of samples, with Student's t.
+    Args:
+        real: (n, d) vectors of real text.
+        samples: (m, d) vectors of the samples.
+        k: neighbours.
+        encoder: copied to the result.
+        signature: copied to the result.
 
     Raises:
         InputError: see `frechet_distance` and `neighbourhoods`.
@@ -136,7 +141,7 @@ def _figures(reference: _Reference, samples: FloatArray, near: Neighbourhoods) -
 
 
 class _Reference:
-    """The mean of the real text, its covariance and the root of it, and with a `k` how far its k-th neighbours are."""
+    """Mean, covariance and its square root of the real text, and with `k` the distances to its k-th neighbours."""
 
     def __init__(self, real: FloatArray, k: int = 0) -> None:
         self.real, self.k = real, k
@@ -147,7 +152,7 @@ class _Reference:
 
     def distance(self, samples: FloatArray) -> float:
         mean, covariance = _moments(samples)
-        # The roots of the eigenvalues of Σ_r^½ Σ_s Σ_r^½, which is symmetric, sum up to the trace of its root.
+        # The square roots of the eigenvalues of the symmetric Σ_r^½ Σ_s Σ_r^½ sum to the trace of its root.
         cross = np.sqrt(np.linalg.eigvalsh(self._root @ covariance @ self._root).clip(0.0)).sum()
         squares = float(((self._mean - mean) ** 2).sum())
         return max(0.0, squares + float(np.trace(self._covariance) + np.trace(covariance) - 2.0 * cross))
@@ -186,7 +191,7 @@ def _need_full_rank(counts: Mapping[str, int], dim: int) -> None:
 
 
 def _pair(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 1) -> tuple[FloatArray, FloatArray]:
-    """Both clouds in float64. Raises InputError for what is no such thing, and for a `k` that they do not allow."""
+    """Return both clouds in float64. Raises InputError for wrong shapes or values and for a `k` that is too large."""
     r, s = np.asarray(real, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     if r.ndim != 2 or s.ndim != 2 or r.shape[1] != s.shape[1]:
         raise InputError(f"embeddings must be rows of equal dimensions, got {r.shape} and {s.shape}")
@@ -198,7 +203,7 @@ def _pair(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 1) -> tuple[Floa
 
 
 def _squares(a: FloatArray, b: FloatArray) -> Embeddings:
-    """(n, m) squared distances."""
+    """Return (n, m) squared distances."""
     found = -2.0 * (a @ b.T)
     found += (a**2).sum(axis=1)[:, None]
     found += (b**2).sum(axis=1)
@@ -207,13 +212,13 @@ def _squares(a: FloatArray, b: FloatArray) -> Embeddings:
 
 
 def _reach(squares: Embeddings, k: int) -> Embeddings:
-    """(n,) squared distances to the k-th neighbour; the nearest is the vector itself."""
+    """Return (n,) squared distances to the k-th neighbour; the nearest is the vector itself."""
     reach: Embeddings = np.partition(squares, k, axis=1)[:, k]
     return reach
 
 
 def _neighbourhoods(reach: Embeddings, within: Embeddings, across: Embeddings, k: int) -> Neighbourhoods:
-    """`reach`: of real sentences; `within`: among samples; `across`: real sentences by samples."""
+    """Compute the figures; `reach`: of real sentences; `within`: among samples; `across`: real sentences by samples."""
     in_real = across <= reach[:, None]
     in_samples = across <= _reach(within, k)
     return Neighbourhoods(
@@ -225,12 +230,12 @@ def _neighbourhoods(reach: Embeddings, within: Embeddings, across: Embeddings, k
 
 
 def _mauve(real: Embeddings, samples: Embeddings, seed: int) -> float | None:
-    """MAUVE by its authors' package, `mauve-text`; None where it is missing."""
+    """Return MAUVE by its authors' package, `mauve-text`; None if it is not installed."""
     try:
         from mauve import compute_mauve
     except ImportError:
         return None
-    # The package's own choice, n/10, if that leaves the 39 vectors a cluster that its clustering asks for.
+    # The package's default, n/10, but few enough to leave the 39 vectors per cluster that its clustering asks for.
     buckets = max(2, min(round(len(real) / 10), 2 * len(real) // 39))
     return float(compute_mauve(p_features=real, q_features=samples, num_buckets=buckets, seed=seed).mauve)
 
@@ -246,17 +251,17 @@ def fed(
     names: tuple[str, str] = ("samples", "real"),
     on_done: Callable[[int], None] = lambda _: None,
 ) -> EmbeddingScore:
-    """The Fréchet distance of the embeddings of samples and of real held-out text, and what neighbours say.
+    """Return the Fréchet distance and neighbour figures of the embeddings of samples and of held-out real text.
 
     Args:
         samples: sentences.
         real: sentences of real text, held out.
-        encoder: one of sentence-transformers by name, or your own.
-        n: sentences of each text, drawn without replacement; fewer where a text has fewer, equal of both.
+        encoder: the name of a sentence-transformers model, or your own encoder.
+        n: sentences per text, drawn without replacement; the size of the smaller text if that has fewer.
         k: neighbours.
         seed: of the draw.
         names: of the two texts, for the signature.
-        on_done: called with the number of sentences embedded so far, of twice `n` at most.
+        on_done: called with the number of sentences embedded so far, at most twice `n`.
 
     Raises:
         InputError: sentence-transformers or the model is missing, or a text has no more sentences than the embedding
@@ -267,7 +272,7 @@ def fed(
 
 
 class MeaningJudge:
-    """`fed` for several texts beside one real text, which is embedded and measured once for each n.
+    """`fed` for several texts and one real text, which is embedded and measured once for each n.
 
     Arguments are those of `fed`.
     """
@@ -294,7 +299,7 @@ class MeaningJudge:
         n: int = N,
         on_done: Callable[[int], None] = lambda _: None,
     ) -> EmbeddingScore:
-        """Return the figures of `fed` for `samples`."""
+        """Return the figures of `fed` for `samples`; the arguments are those of `fed`."""
         samples = as_sentences(samples, name)
         k, encoder, seed = self._k, self._encoder, self._seed
         counts = {"real text": min(n, len(self._real)), "samples": min(n, len(samples))}
@@ -314,6 +319,6 @@ class MeaningJudge:
 
 
 def _draw(text: Sequence[str], n: int, seed: Sequence[int]) -> list[str]:
-    """`n` of the sentences, in their order: a held-out text may be sorted by subject."""
+    """Draw `n` of the sentences, in their order: a held-out text may be sorted by subject."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(text))[:n])
     return [text[row] for row in rows]

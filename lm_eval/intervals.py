@@ -9,12 +9,12 @@ _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # for 
 
 
 def t975(freedom: int) -> float:
-    """Student's t to 0.2 %: a table up to 9 degrees of freedom, then `t975_expanded`."""
+    """Return Student's t to 0.2 %: a table up to 9 degrees of freedom, then `t975_expanded`."""
     return _T975[freedom - 1] if freedom <= len(_T975) else t975_expanded(freedom)
 
 
 def t975_expanded(freedom: int) -> float:
-    """Student's t by an expansion about the normal: 4 % too low at 3 degrees of freedom, 1 % at 5, 0.2 % at 9.
+    """Return Student's t, expanded about the normal: 4 % too low at 3 degrees of freedom, 1 % at 5, 0.2 % at 9.
 
     Fisher and Cornish, 1960; Abramowitz and Stegun, 26.7.5.
     """

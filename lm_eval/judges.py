@@ -1,4 +1,4 @@
-"""Which judges there are and every choice in their training; nothing is trained or imported before it is asked for.
+"""The available judges and all their training settings; nothing is trained or imported before it is needed.
 
 A judge reads sentences and gives negative log-likelihoods.
 """
@@ -22,7 +22,7 @@ __all__ = ["JUDGES", "RECIPES", "BuiltSpec", "JudgeSpec", "KneserNeySpec", "LSTM
 __all__ += ["TrainedJudge", "TrainingReport", "judge_specs"]
 
 JUDGES = (*(f"kn{order}" for order in range(MIN_ORDER, MAX_ORDER + 1)), "lstm", "both")
-_NGRAM = "kn5"  # of "both", and of conventions that know n-gram judges alone
+_NGRAM = "kn5"  # n-gram judge of "both", and of conventions that allow only n-gram judges
 
 
 class LanguageModel(Protocol):
@@ -35,13 +35,13 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a judge that learns in epochs came about.
+    """Training report of a judge that is trained in epochs.
 
     Attributes:
-        seconds: of its training.
-        valid_ppl: its perplexity of the validation text.
-        precision: that it was trained in.
-        cached: whether that was at an earlier time.
+        seconds: duration of the training.
+        valid_ppl: perplexity of the validation text.
+        precision: of the training's matrix products.
+        cached: whether the judge was trained earlier and loaded from the cache.
     """
 
     n_epochs: int
@@ -54,7 +54,7 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class TrainedJudge:
-    """A judge, the orders whose discounts could not be estimated, and how it learned if it did so in epochs."""
+    """A judge, the orders whose discounts could not be estimated, and its training report if it has epochs."""
 
     model: LanguageModel
     fallback_orders: list[int] = field(default_factory=list)
@@ -62,11 +62,11 @@ class TrainedJudge:
 
 
 class JudgeSpec(Protocol):
-    """A kind of judge, before it has read anything.
+    """A kind of judge, before training.
 
-    `name` is for tables and `lm` for signatures; `stop` is what its training stops on; `seed` is that of
-    its initial weights; both None where there is nothing of the kind. `n_more` is how many types it spreads its mass
-    over beside the V words, with `<unk>`, of a closed vocabulary. `cheap`: training it again costs seconds.
+    `name` is for tables and `lm` for signatures; `stop` is the text that its training stops on and `seed` that of
+    its initial weights, None where there is none. `n_more` is the number of types it spreads its mass
+    over in addition to the V words, with `<unk>`, of a closed vocabulary. `cheap`: training takes seconds.
     """
 
     @property
@@ -83,27 +83,27 @@ class JudgeSpec(Protocol):
     def cheap(self) -> bool: ...
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
-        """A judge of `sentences`, which `reference.read` gave. Raises InputError for text it cannot learn from."""
+        """Train on `sentences`, as returned by `reference.read`. Raises InputError for text it cannot learn from."""
         ...
 
 
 class BuiltSpec(JudgeSpec, Protocol):
-    """A kind of judge as `judge_specs` gives it.
+    """A kind of judge as `judge_specs` returns it.
 
-    `file_name` is its part of the names of reports.
+    `file_name` is the part of report names that identifies it.
     """
 
     @property
     def file_name(self) -> str: ...
 
     def key(self) -> dict[str, Any] | None:
-        """Whatever changes its figures besides the settings that name it; None if nothing does."""
+        """Return whatever changes its figures besides the settings that name it; None if nothing does."""
         ...
 
     def placed(self, device: Callable[[], str], on_progress: Progress) -> BuiltSpec:
-        """The same judge on torch's `device`, reporting the progress of its training.
+        """Return the same judge on torch's `device`, reporting the progress of its training.
 
-        `device` is a function since only judges that need torch shall import it.
+        `device` is a function, so that only judges that need torch import it.
         """
         ...
 
@@ -132,37 +132,37 @@ class KneserNeySpec:
         return self.name
 
     def key(self) -> None:
-        """Nothing: its order is its name."""
+        """Return None: the order is part of the name."""
 
     def placed(self, device: Callable[[], str], on_progress: Progress) -> KneserNeySpec:
-        """The same: it is quick, and needs no device."""
+        """Return the judge itself: it is quick and needs no device."""
         return self
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
-        """As `JudgeSpec.train`."""
+        """Train as `JudgeSpec.train` does."""
         pad = len(reference.vocabulary) + self.n_more if reference.convention.closed else 0
         return TrainedJudge(*train_judge(sentences, KneserNeySettings(self.order, vocab_pad=pad), backend=self.backend))
 
 
 @dataclass(frozen=True)
 class LSTMRecipe:
-    """Sizes, regularisation and schedule of one layer; see `lstm` and `lstm_training`.
+    """Sizes, regularisation and training schedule of a one-layer LSTM; see `lstm` and `lstm_training`.
 
     Attributes:
         name: for signatures, `lm:<name>`.
         embedding_dim, hidden_dim: E, H.
         tied: the output weights are the embeddings (E = H).
-        shortlist: the softmax has two levels, this many words first and the rest below; None: one level.
+        shortlist: number of words in the first level of a two-level softmax; None: one level.
         input_dropout, output_dropout: rates on the embeddings and on the LSTM's outputs.
         learning_rate: of Adam (default betas).
-        clip_norm: bound of the gradient's norm.
-        batch_tokens, batch_size: a batch holds sentences of similar lengths, at most so many tokens and rows.
-        max_epochs: epochs at most.
+        clip_norm: maximum norm of the gradient.
+        batch_tokens, batch_size: maximum tokens and sentences of a batch; sentences are batched by length.
+        max_epochs: maximum number of epochs.
         early_stopping: the learning rate is multiplied by `decay` whenever an epoch lowers the best validation
-            perplexity by less than the share `min_gain`; after an epoch that does not lower it at all, training goes
-            on from the best one. The epoch that asks for one more than `n_decays` is the last, and the judge is
-            that of the best epoch. Without: `max_epochs` epochs at one learning rate, and the judge is the last.
-        min_updates: an epoch passes over a short text as often as makes this many updates.
+            perplexity by less than the share `min_gain`; after an epoch that does not lower it at all, training
+            continues from the best one. The epoch that would exceed `n_decays` decays is the last, and the judge is
+            that of the best epoch. If False: `max_epochs` epochs at one learning rate, and the judge is the last.
+        min_updates: minimum updates per epoch; an epoch repeats a short text until it has as many.
     """
 
     name: str
@@ -186,7 +186,7 @@ class LSTMRecipe:
 
 RECIPES: dict[str, LSTMRecipe] = {
     "default": LSTMRecipe("lstm-320x1", 320, 320),
-    # The reverse language model in what the authors of the latent-space EBM left in public code.
+    # The reverse language model in the public code of the authors of the latent-space EBM.
     "lebm": LSTMRecipe(
         "lstm-512x1-lebm",
         512,
@@ -208,7 +208,7 @@ RECIPES: dict[str, LSTMRecipe] = {
 
 @dataclass(frozen=True)
 class LSTMSpec:
-    """An LSTM by one recipe and from one seed; `cache` is a directory for trained ones, `device` torch's name.
+    """An LSTM of one recipe and one seed; `cache` is a directory for trained ones, `device` a torch device name.
 
     `on_progress` reports the updates of each epoch. See `lm_eval.lstm`.
     """
@@ -232,15 +232,15 @@ class LSTMSpec:
         return "real-valid" if self.recipe.early_stopping else f"epoch-{self.recipe.max_epochs}"
 
     def key(self) -> dict[str, Any]:
-        """Its recipe."""
+        """Return the recipe as a dict."""
         return asdict(self.recipe)
 
     def placed(self, device: Callable[[], str], on_progress: Progress) -> LSTMSpec:
-        """As `BuiltSpec.placed`."""
+        """Return the judge on that device, as `BuiltSpec.placed` does."""
         return replace(self, device=device(), on_progress=on_progress)
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
-        """As `JudgeSpec.train`, stopped on the real validation text whatever `sentences` are."""
+        """Train as `JudgeSpec.train` does, stopping on the real validation text whatever `sentences` are."""
         from .lstm_training import train_lstm
 
         valid, words = reference.valid, reference.vocabulary
@@ -260,10 +260,17 @@ class LSTMSpec:
 def judge_specs(
     lm: str | None, convention: Convention, *, backend: str = "numpy", n_seeds: int = 1, cache: Path | None = None
 ) -> list[BuiltSpec]:
-    """Return the judges that `lm` names: one of `JUDGES`, a plug-in (see `plugged`), or None, the convention's choice.
+    """Return the judges that `lm` names.
 
-    LSTM judges come in `n_seeds` seeds, 1 and up. Raises InputError for a judge that the convention does not
-    know, and for seeds where there is no LSTM judge.
+    Args:
+        lm: one of `JUDGES`, a plug-in (see `plugged`), or None for the convention's default.
+        convention: limits which judges are allowed.
+        backend: estimator of n-gram judges, one of `ngram.BACKENDS`.
+        n_seeds: LSTM judges are returned for the seeds 1 to `n_seeds`.
+        cache: directory of trained LSTM judges.
+
+    Raises:
+        InputError: a judge that the convention does not allow, or several seeds without an LSTM judge.
     """
     from .plugged import is_plugged, plugged_spec
 

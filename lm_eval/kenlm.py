@@ -1,6 +1,6 @@
-"""KenLM's side: models as ARPA files, which it and other tools read, its queries, and its estimator lmplz on disk.
+"""Interoperation with KenLM: ARPA files, which it and other tools read, its queries, and its estimator lmplz on disk.
 
-Logs to base 10, eight decimals: the error of 5e-9 is below that of the single precision that kenlm keeps.
+Logs are to base 10 with eight decimals: the error of 5e-9 is below that of the single precision that kenlm keeps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Pieces = npt.NDArray[np.object_]
 _CHUNK = 1 << 13  # n-grams formatted at a time: few, so that their pieces stay in the cache
 _LONGEST_HEADER = 1 << 10  # bytes of a line of an ARPA file's header
 _GROUP = 4  # decimals that are looked up together; a number has two such groups
-_LARGEST = 100  # logs lie above minus this
+_LARGEST = 100  # logs are greater than minus this
 _ZERO, _IMPOSSIBLE, _NOTHING = _LARGEST, _LARGEST + 1, 10**_GROUP  # rows after the numbers of the tables below
 
 
@@ -52,7 +52,7 @@ _LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end i
 
 
 def write_arpa(model: BackoffModel, path: Path) -> None:
-    """Write `model`, UTF-8, so that `path` is either complete or as it was before; `….gz` is compressed."""
+    """Write `model` in UTF-8, atomically; `….gz` is compressed."""
     with atomic_writer(path) as stream:
         for piece in _pieces(model):
             stream.write(piece)
@@ -78,7 +78,7 @@ def _pieces(model: BackoffModel) -> Iterator[bytes]:
 
 
 def _words(model: BackoffModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
-    """The words of a range of n-grams of order `n`, a column a place, blanks between and `end` after the last."""
+    """Return the words of a range of n-grams of order `n`, a column per position, blanks between, `end` at the end."""
     columns: list[Pieces] = []
     rows: slice | Int32Array = part
     for table in reversed(model.tables[:n]):
@@ -88,9 +88,9 @@ def _words(model: BackoffModel, followed: dict[bytes, Pieces], n: int, part: sli
 
 
 def _numbers(logs: Float32Array, end: bytes) -> list[Pieces]:
-    """Fixed-point text of values in [-99, 0] and `end`, in three columns; 0 and minus infinity as lmplz writes them.
+    """Return fixed-point text of values in [-99, 0] and `end`, in three columns; 0 and -inf as lmplz writes them.
 
-    Digits are looked up, four at a time: to format millions of numbers one by one would take most of the time.
+    Digits are looked up, four at a time: formatting millions of numbers one by one would take most of the time.
     """
     impossible, zero = np.isneginf(logs), logs == 0
     sizes = np.where(impossible, 0.0, -logs.astype(np.float64))
@@ -106,10 +106,10 @@ _HEADER_LINE = re.compile(rb"ngram \d=(\d+)")
 
 
 def _check_header(path: Path, name: str) -> None:
-    """Raise InputError for an ARPA file with counts that are none, or more than it has lines: kenlm would crash."""
+    """Raise InputError for an ARPA file whose counts are malformed or exceed its lines: kenlm would crash."""
     with path.open("rb") as stream:
         if stream.readline(_LONGEST_HEADER).strip(b" \t\r\n") != b"\\data\\":
-            return  # something else, of which kenlm says so
+            return  # not an ARPA file: kenlm raises an error for it
         n_ngrams = 0
         while line := stream.readline(_LONGEST_HEADER).strip(b" \t\r\n"):
             if (match := _HEADER_LINE.fullmatch(line)) is None:
@@ -122,16 +122,16 @@ def _check_header(path: Path, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What kenlm says, without the names of its functions; it quotes the file, whatever bytes there are."""
-    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
-    return _THROWN.sub("", said, count=1).rstrip(")")
+    """Return kenlm's message without the names of its functions; it quotes the file, whatever bytes it contains."""
+    message = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    return _THROWN.sub("", message, count=1).rstrip(")")
 
 
 class KenlmJudge:
     """A model file, ARPA or kenlm binary, queried by kenlm."""
 
     def __init__(self, path: Path) -> None:
-        """`path` may be packed or a pipe. Raises InputError if kenlm is not installed or does not accept the file."""
+        """Open `path`, which may be compressed or a pipe. Raises InputError if kenlm is missing or rejects the file."""
         try:
             kenlm = importlib.import_module("kenlm")
         except ImportError as error:
@@ -154,7 +154,7 @@ class KenlmJudge:
         return int(self._model.order)
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`. Sums are in double precision: kenlm's own totals are in single."""
+        """Score as `LanguageModel.score` does. Sums are in double precision: kenlm's own totals are in single."""
         logs, oov, ends = array("d"), array("b"), array("q", [0])
         for sentence in canonical_sentences(sentences):
             for log, _, is_oov in self._model.full_scores(sentence):
@@ -166,20 +166,20 @@ class KenlmJudge:
 
 # Measured peaks stay below these; the worst case is a text whose n-grams are all different.
 _BYTES_PER_POSITION = 60  # temporary arrays of the sort and of one order's estimation
-_BYTES_PER_NGRAM = 30  # what is kept of every n-gram until the end
+_BYTES_PER_NGRAM = 30  # kept for every n-gram until the end
 _HEAD = 1 << 20
-# lmplz would take 80 % of the machine for any text, and seconds to do so; it sorts on disk what exceeds its memory.
+# lmplz would claim 80 % of the memory for any text, which takes seconds; it sorts on disk what exceeds its memory.
 _LEAST_MEMORY, _MEMORY_PER_BYTE = 300_000_000, 40
 _FALLBACK_LINE = re.compile(r"fallback discounts for order (\d+)")
 
 
 def estimated_bytes(n_positions: int, order: int) -> int:
-    """Upper estimate of the memory of estimation, for `n_positions` words and sentence markers."""
+    """Return an upper estimate of the memory of estimation, in bytes, for `n_positions` words and sentence markers."""
     return n_positions * (_BYTES_PER_POSITION + _BYTES_PER_NGRAM * (order - 1))
 
 
 def estimated_positions(path: Path) -> int:
-    """Words and sentence markers of a text file, extrapolated from its first megabyte; 0 for what is read only once."""
+    """Estimate the number of words and markers of a text file from its first megabyte; 0 for a pipe or a device."""
     if path == STDIN or not path.is_file():
         return 0
     with open_source(path) as stream:
@@ -190,7 +190,7 @@ def estimated_positions(path: Path) -> int:
 
 
 def machine_bytes() -> int | None:
-    """Memory of this machine, or of the container that limits it; None where the system does not say."""
+    """Return the memory of this machine, or of the container that limits it; None if the system does not report it."""
     limits = []
     with suppress(AttributeError, OSError, ValueError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -200,7 +200,7 @@ def machine_bytes() -> int | None:
 
 
 def check_memory(n_positions: int, order: int) -> None:
-    """Raise InputError, with the need and the ways out, if a text is too large for this machine."""
+    """Raise InputError, with the memory needed and alternatives, if a text is too large for this machine."""
     need, have = estimated_bytes(n_positions, order), machine_bytes()
     if have is not None and need > have:
         raise InputError(
@@ -213,8 +213,8 @@ def check_memory(n_positions: int, order: int) -> None:
 def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path: Path) -> list[int]:
     """Estimate with lmplz, write the ARPA file `path`, return the orders that took the fallback discounts.
 
-    Temporary files lie beside `path` if that is a file, else where the system has them. Raises InputError if there
-    is no lmplz, for words that no model may contain, and with lmplz's last message if it fails.
+    Temporary files are written next to `path` if that is a file, else to the system's directory. Raises InputError if
+    lmplz is missing, for words that no model may contain, and with lmplz's last message if it fails.
     """
     program = shutil.which("lmplz")
     if program is None:
@@ -245,5 +245,5 @@ def train_with_lmplz(sentences: Iterable[str], settings: KneserNeySettings, path
 
 
 def _memory(n_bytes: int) -> int:
-    """Bytes of memory for a text of `n_bytes`: plenty, but at most half the machine."""
+    """Return the bytes of memory for a text of `n_bytes`: ample, but at most half the machine."""
     return min(max(_LEAST_MEMORY, _MEMORY_PER_BYTE * n_bytes), (machine_bytes() or 2 * _LEAST_MEMORY) // 2)

@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney estimation, with the numbers that KenLM's lmplz gives.
+"""Interpolated modified Kneser-Ney estimation, with the same results as KenLM's lmplz.
 
     p(w|h) = (a(hw) - D(a(hw))) / Σ_v a(hv)  +  γ(h) p(w|h′),   h′ = h without its first word
 
@@ -54,7 +54,7 @@ class KneserNeySettings:
             raise InputError("vocab_pad needs interpolated unigrams: they carry the mass of unseen words")
 
     def threshold(self, n: int) -> int:
-        """The pruning threshold of order `n`."""
+        """Return the pruning threshold of order `n`."""
         return self.prune[min(n, len(self.prune)) - 1] if self.prune else 0
 
 
@@ -73,7 +73,7 @@ class NgramTable(Ngrams):
     log_backoff: Float32Array
 
 
-@dataclass(frozen=True, repr=False, eq=False)  # nobody prints or compares millions of numbers
+@dataclass(frozen=True, repr=False, eq=False)  # millions of numbers: never printed or compared
 class BackoffModel:
     """A back-off model: `words` by id (`<unk>`, `<s>`, `</s>` first), a table and discounts per order."""
 
@@ -92,16 +92,22 @@ class BackoffModel:
 
 
 def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySettings) -> BackoffModel:
-    """Estimate all orders from the counts of a text whose word ids stand for `words`.
+    """Estimate all orders.
 
-    Raises InputError if an order's discounts cannot be estimated and `settings.fallback` is off.
+    Args:
+        words: by id.
+        counts: as `count_ngrams` returns them for a text of these ids.
+        settings: options of the estimator.
+
+    Raises:
+        InputError: an order's discounts cannot be estimated and `settings.fallback` is off.
     """
     adjusted = _adjusted_counts(counts)
     discounts = _discounts(counts, adjusted, settings.fallback)
     kept = [table.count > settings.threshold(n) for n, table in enumerate(counts, 1)]
-    kept[0][: EOS + 1] = True  # lmplz can prune `</s>`, and its model is nonsense then
+    kept[0][: EOS + 1] = True  # lmplz can prune `</s>`, which makes its model useless
     tables: list[NgramTable] = []
-    prob = np.ones(1)  # of the order below; the empty n-gram to begin with
+    prob = np.ones(1)  # of the order below, at first the empty n-gram
     for table, a, order_discounts, keep in zip(counts, adjusted, discounts, kept, strict=True):
         spent = np.array([0.0, *order_discounts.values])[np.minimum(a, 3)]
         total = np.bincount(table.prefix, weights=a, minlength=len(prob))
@@ -110,7 +116,7 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
         np.divide(gamma, total, out=gamma, where=total > 0)
         gamma[total == 0] = 1.0
         if tables:
-            # kenlm reads a probability of 0 (possible without interpolated unigrams) but no back-off of 0.
+            # kenlm reads a probability of 0 (possible without interpolated unigrams) but not a back-off of 0.
             tables[-1].log_backoff[:] = _log10(gamma, of_zero=-99.0)
             np.subtract(a, spent, out=spent)
             spent /= total[table.prefix]
@@ -127,7 +133,7 @@ def estimate(words: list[str], counts: list[NgramCounts], settings: KneserNeySet
 
 
 def _adjusted_counts(counts: list[NgramCounts]) -> list[Int32Array]:
-    """a_n of every order: the number of distinct words before the n-gram, or its raw count."""
+    """Return a_n of every order: the number of distinct words before the n-gram, or its raw count."""
     adjusted, begins = [], np.arange(len(counts[0])) == BOS
     for table, above in pairwise(counts):
         preceding = np.bincount(above.suffix, minlength=len(table)).astype(np.int32)
@@ -137,7 +143,7 @@ def _adjusted_counts(counts: list[NgramCounts]) -> list[Int32Array]:
 
 
 def _last_types(counts: list[NgramCounts]) -> list[int]:
-    """The n-gram of each order below the highest that lmplz counts raw in its statistics (kpu/kenlm #427).
+    """Return the n-gram of each order below the highest that lmplz counts raw in its statistics (kpu/kenlm #427).
 
     lmplz reads the n-grams sorted by their last word, then the one before, and so on; the last of each order
     reaches the statistics before it is adjusted. It is the word with the largest id, extended to the left
@@ -157,7 +163,7 @@ def _last_types(counts: list[NgramCounts]) -> list[int]:
 
 
 def _discounts(counts: list[NgramCounts], adjusted: list[Int32Array], fallback: bool) -> list[Discounts]:
-    """Discounts of every order from its counts of counts, lmplz's statistics included."""
+    """Return the discounts of every order from its counts of counts, as lmplz counts them."""
     last_types = _last_types(counts)
     discounts = []
     for n, (table, a) in enumerate(zip(counts, adjusted, strict=True), 1):
@@ -179,7 +185,7 @@ def _discounts(counts: list[NgramCounts], adjusted: list[Int32Array], fallback: 
 
 
 def _closed_form(n_with: list[int]) -> tuple[float, float, float]:
-    """D_j = j - (j+1) Y n_(j+1) / n_j with Y = n1 / (n1 + 2 n2), n_j = `n_with[j]`; ValueError: why there is none."""
+    """D_j = j - (j+1) Y n_(j+1) / n_j, Y = n1 / (n1 + 2 n2), n_j = `n_with[j]`. Raises ValueError if undefined."""
     for j in (1, 2, 3):
         if n_with[j] == 0:
             raise ValueError(f"none of them has the adjusted count {j}")
@@ -192,7 +198,7 @@ def _closed_form(n_with: list[int]) -> tuple[float, float, float]:
 
 
 def _unigram_probs(seen: FloatArray, gamma: float, n_kept: int, settings: KneserNeySettings) -> FloatArray:
-    """p(w) in place of `seen`: all types share the mass `gamma`, or `<unk>` has all of it; `<s>` is written as 1."""
+    """Turn `seen` into p(w) in place: all types share the mass `gamma`, or `<unk>` gets it; `<s>` is written as 1."""
     if settings.interpolate_unigrams:
         seen += gamma / max(settings.vocab_pad, n_kept - 1)  # types with <unk> and </s>, without <s>
     else:
@@ -202,7 +208,7 @@ def _unigram_probs(seen: FloatArray, gamma: float, n_kept: int, settings: Kneser
 
 
 def _log10(values: FloatArray, of_zero: float) -> Float32Array:
-    """In single precision, as kenlm reads it, and at most 0."""
+    """Return log10 in single precision, as kenlm reads it, and at most 0."""
     logs = np.full(len(values), of_zero)
     np.log10(values, out=logs, where=values > 0)
     np.minimum(logs, 0.0, out=logs)
@@ -210,7 +216,7 @@ def _log10(values: FloatArray, of_zero: float) -> Float32Array:
 
 
 def _without_pruned(tables: list[NgramTable], kept: list[BoolArray]) -> list[NgramTable]:
-    """The n-grams that stay, renumbered. Both parts of one that stays stay: they are at least as frequent."""
+    """Return the kept n-grams, renumbered. The parts of a kept n-gram are kept: they are at least as frequent."""
     numbers = [np.cumsum(keep, dtype=np.int32) - 1 for keep in kept]
     return [
         NgramTable(

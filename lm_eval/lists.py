@@ -1,4 +1,4 @@
-"""Forward and reverse perplexity of plain lists of strings, from Python; what they count `protocol` says."""
+"""Forward and reverse perplexity of plain lists of strings; `protocol` states what is counted."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class TextScore:
 
     Attributes:
         ppl: per token, `</s>` counted.
-        ci95: over resampled sentences of the text that is read.
+        ci95: over resampled sentences of the scored text.
         n_oov: tokens of it whose type the judge's training text lacks.
         outside_vocabulary: words of it that are read as `<unk>`.
         signature: all choices behind the number.
-        coverage: what the vocabulary knows of the samples.
-        warnings: why the number may mislead, a line each.
+        coverage: of the samples by the vocabulary.
+        warnings: why the number may mislead, one line each.
     """
 
     ppl: float
@@ -55,19 +55,19 @@ def fppl(
 ) -> TextScore:
     """Forward perplexity: a judge trained on `real_train` reads `samples`; low is fluent.
 
-    The vocabulary is closed as everywhere here: words that `real_train` has less than twice are read as `<unk>` (or
-    those that it lacks, if it has `<unk>` itself). A warning tells if far more of the samples is than of real text.
+    The vocabulary is closed: words that occur fewer than two times in `real_train` are read as `<unk>` (if `<unk>`
+    occurs there, only words that it lacks). A warning reports if far more of the samples than of real text is unknown.
 
     Args:
         samples: sentences, words separated by blanks.
-        real_train: the same of real text.
+        real_train: sentences of real text, likewise.
         judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
-        real_valid: what an LSTM judge stops on; n-gram judges need none.
-        tokenize: the samples are raw text, whose words are first separated as those of `real_train` are.
+        real_valid: validation text that an LSTM judge stops on; n-gram judges need none.
+        tokenize: the samples are raw text, to be split into words as `real_train` is.
 
     Raises:
-        InputError: no such judge, what is no list of strings, a text without sentences, or words that no judge may
-            read (with the line number).
+        InputError: an unknown judge, something other than a list of strings, a text without sentences, or words that
+            no judge may read (with the line number).
     """
     texts = _lists(samples, real_train, real_valid, "real train", tokenize=tokenize)
     reference = Reference(RealText("real", texts.real, "test", (), texts.valid))
@@ -86,20 +86,20 @@ def rppl(
 ) -> TextScore:
     """Reverse perplexity: a judge trained on `samples` reads `real_test`; low is close to the real distribution.
 
-    It falls with the number of samples: compare it at equal numbers alone.
+    It falls with the number of samples: compare it only at equal numbers.
 
     Args:
         samples: sentences, words separated by blanks.
-        real_test: the same of real text, held out.
+        real_test: held-out sentences of real text, likewise.
         judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
-        real_valid: what an LSTM judge stops on; n-gram judges need none.
-        tokenize: the samples are raw text, whose words are first separated as those of `real_test` are.
+        real_valid: validation text that an LSTM judge stops on; n-gram judges need none.
+        tokenize: the samples are raw text, to be split into words as `real_test` is.
 
     Raises:
-        InputError: no such judge, what is no list of strings, a text without sentences, or words that no judge may
-            read (with the line number).
+        InputError: an unknown judge, something other than a list of strings, a text without sentences, or words that
+            no judge may read (with the line number).
     """
     texts = _lists(samples, real_test, real_valid, "real test", tokenize=tokenize)
     if own := vocabulary is None:
@@ -119,7 +119,7 @@ class _Lists:
 
 
 def _lists(samples: object, real: object, valid: object, name: str, *, tokenize: bool) -> _Lists:
-    """Read lists, or whatever can be read once."""
+    """Read the lists, or any other iterables, once."""
     given, text = as_sentences(samples, "samples"), as_sentences(real, name)
     held_out = as_sentences(valid, "real valid")
     if not tokenize:

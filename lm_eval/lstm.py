@@ -1,4 +1,4 @@
-r"""The LSTM judge: sentences alone, state zero before each, over a closed vocabulary; `lstm_training` makes one.
+r"""The LSTM judge: sentence by sentence from a zero state, over a closed vocabulary; `lstm_training` trains one.
 
     x_0 = </s>,  h_0 = c_0 = 0,  h_t = LSTM(embedding(x_{t-1}), h_{t-1});  log p(x) = Σ_t log p(x_t | h_t),  x_T = </s>
 
@@ -7,7 +7,7 @@ and "a rare word" share a first softmax, the rare words a second one, both over 
 
     log p(w | h) = log p₁(w | h)  for w in S,   log p₁(rare | h) + log p₂(w | h)  otherwise
 
-An exact distribution over the vocabulary, and with 2,000 of PTB's 10,000 types in S a third of the multiplications.
+The distribution is exact, and with 2,000 of PTB's 10,000 types in S it takes a third of the multiplications.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .perplexity import SentenceScores
 
 __all__ = ["END", "LSTMJudge", "LSTMNetwork", "OutputVocabulary", "in_pieces", "score_text"]
 
-END = 0  # id of `</s>`, which is also what every sentence begins after
+END = 0  # id of `</s>`, which every sentence ends with and is started from
 _UNKNOWN = 1
 _EMBEDDING_RANGE = 0.1
-_BATCH_SIZE, _BATCH_TOKENS = 512, 8192  # of the batches that are scored; they change the speed alone
-LONGEST = 4096  # tokens that are read in one go, which bounds the memory; see `in_pieces`
+_BATCH_SIZE, _BATCH_TOKENS = 512, 8192  # of the batches that are scored; they affect only the speed
+LONGEST = 4096  # tokens that are read at a time, which bounds the memory; see `in_pieces`
 
 
 class OutputVocabulary:
     """The types a judge predicts: `</s>`, the unknown word, then the words of a closed vocabulary in its order."""
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
-        """`vocabulary` should list frequent words first: the first ones make the shortlist."""
+        """`vocabulary` should list frequent words first: they make up the shortlist."""
         words = dict.fromkeys(vocabulary)
         for unknown in ("<unk>", UNKNOWN_WORD):
             words.pop(unknown, None)
@@ -57,7 +57,7 @@ class OutputVocabulary:
         return self._words[EOS:]
 
     def encode(self, sentences: Iterable[str]) -> EncodedCorpus:
-        """Ids of the sentences, each closed by `END`; words outside are the unknown word.
+        """Return the ids of the sentences, each closed by `END`; other words become the unknown word.
 
         Raises InputError as `counts.encode` does.
         """
@@ -72,7 +72,7 @@ class LSTMNetwork(LSTM):
     """p(x) of sentences of `OutputVocabulary` ids.
 
     Args:
-        n_types: V.
+        n_types: number of types, V.
         recipe: sizes, dropout and the shortlist.
         precision: "fp32" or "bf16", of the operands of matrix products.
         rng: draws the initial weights.
@@ -97,11 +97,11 @@ class LSTMNetwork(LSTM):
                     table.uniform_(-_EMBEDDING_RANGE, _EMBEDDING_RANGE, generator=rng)
             for weight in (self.token_weight, self.recurrent_weight):
                 weight.uniform_(-(width**-0.5), width**-0.5, generator=rng)
-            self.gate_bias.zero_()[width : 2 * width] = 1.0  # a forget gate that is open at first
+            self.gate_bias.zero_()[width : 2 * width] = 1.0  # forget gates are open at first
 
     @torch.no_grad()
     def start_from(self, counts: IntArray) -> None:
-        """Begin with the unigram distribution of a text, (V,) counts: each type once more than it was seen."""
+        """Set the output bias to the unigram distribution of a text, (V,) counts plus one."""
         smoothed = counts + 1
         n, log_probs = self.n_first, np.log(smoothed / smoothed.sum())
         if n < len(counts):
@@ -110,7 +110,7 @@ class LSTMNetwork(LSTM):
         self.output_bias.copy_(torch.from_numpy(log_probs))
 
     def log_probs(self, batch: Batch, packing: Packing, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p of every token in nats, (N,) packed.
+        """Return log p of every token in nats, (N,) packed.
 
         Args:
             batch: B sentences, on the device of the parameters.
@@ -137,10 +137,10 @@ class LSTMNetwork(LSTM):
 
 
 def _drop(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
-    """Dropout from `rng`, the rate rounded to 1/256.
+    """Apply dropout with masks from `rng`, the rate rounded to 1/256.
 
-    torch's own has no generator and would tie a resumed training to global state; `bernoulli_` has one, but takes
-    five times as long as bytes cut from 64-bit numbers.
+    torch's own dropout takes no generator and would tie a resumed training to global state; `bernoulli_` takes one but
+    needs five times as long as bytes cut from 64-bit numbers.
     """
     if rng is None or rate == 0:
         return values
@@ -155,10 +155,10 @@ class LSTMJudge:
     """An LSTM language model of sentences.
 
     Attributes:
-        network: trained.
-        vocabulary: its types.
-        seen: (V,) which of them its training text has.
-        report: of its training.
+        network: the trained network.
+        vocabulary: types that it predicts.
+        seen: (V,) which of them occur in its training text.
+        report: on its training.
     """
 
     network: LSTMNetwork
@@ -167,13 +167,19 @@ class LSTMJudge:
     report: TrainingReport
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`; words outside the vocabulary are read as `<unk>`. Sums in double precision."""
+        """Score as `LanguageModel.score` does, in double precision; words outside the vocabulary become `<unk>`."""
         return score_text(self.network, self.vocabulary.encode(sentences), self.seen)
 
 
 @torch.no_grad()
 def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = None) -> SentenceScores:
-    """Scores of an encoded text; the types outside `seen` (V,) count as out of vocabulary, by default none."""
+    """Score an encoded text.
+
+    Args:
+        network: the language model.
+        text: ids of `OutputVocabulary`.
+        seen: (V,) False for the types that count as out of vocabulary; None: none does.
+    """
     device = network.device
     nll, nll_oov, nll_eos = np.zeros((3, len(text)))
     n_oov = np.zeros(len(text), dtype=np.int64)
@@ -193,9 +199,9 @@ def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = 
 
 
 def in_pieces(text: EncodedCorpus) -> tuple[EncodedCorpus, IntArray]:
-    """The text with sentences of more than `LONGEST` tokens cut into pieces, and the sentence of each piece.
+    """Cut sentences of more than `LONGEST` tokens into pieces; return the text and the sentence index of each piece.
 
-    A piece is read as a sentence is, from a state of zero. No word is lost, and all other sentences stay as they are.
+    A piece is read like a sentence, from a zero state. No word is lost, and other sentences are unchanged.
     """
     n_pieces = np.maximum(1, -(-text.lengths // LONGEST))
     owner = np.repeat(np.arange(len(text)), n_pieces)

@@ -1,6 +1,6 @@
-"""Trained judges on disk, and the state of trainings that were interrupted: safetensors files, complete or absent.
+"""Trained judges on disk, and the state of interrupted trainings, as safetensors files written atomically.
 
-An entry carries a digest of its own content, so one that was damaged is noticed and made again.
+An entry contains a digest of its own content, so a damaged one is noticed and recomputed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .lstm import OutputVocabulary
 
 __all__ = ["Entry", "JudgeCache", "training_key"]
 
-_FORMAT = 1  # of the files, and of whatever in the code changes what a training gives
+_FORMAT = 1  # changes with the files' format and with code that changes the result of a training
 _METADATA_KEY = "lm_eval"
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def training_key(
     seed: int,
     precision: str,
 ) -> str:
-    """Return the hexadecimal SHA-256 of all that decides what a training gives, but for the machine and its threads.
+    """Return the hexadecimal SHA-256 of everything that determines a trained judge, except machine and threads.
 
     Args:
         train, valid: the texts that the judge learns from and stops on.
@@ -58,7 +58,7 @@ def training_key(
 
 @dataclass(frozen=True)
 class Entry:
-    """Named tensors and JSON."""
+    """Named tensors and JSON notes."""
 
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
@@ -67,7 +67,7 @@ class Entry:
 class JudgeCache:
     """The files of one training: the `finished` judge, the state after the last epoch, and a lock.
 
-    Nothing that goes wrong here ends a training: it is logged, and the training goes on without the file.
+    A failure here never ends a training: it is logged, and the training continues without the file.
     With `directory` None nothing is read or written.
     """
 
@@ -78,9 +78,9 @@ class JudgeCache:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Inside, no other process is at the same training: a second one waits here, however the first one ends.
+        """Exclude other processes from the same training: a second one waits until the first one ends in any way.
 
-        Where files cannot be locked nothing is waited for.
+        Where files cannot be locked, there is no waiting.
         """
         if self._lock is None:
             yield
@@ -91,14 +91,14 @@ class JudgeCache:
             yield
 
     def finish(self, entry: Entry) -> None:
-        """Store the trained judge; the state to go on from is deleted."""
+        """Store the trained judge and delete the state of its training."""
         self.write(self.finished, entry)
         if self.unfinished is not None:
             with contextlib.suppress(OSError):
                 self.unfinished.unlink()
 
     def read(self, path: Path | None) -> Entry | None:
-        """What `finished` or `unfinished` holds, or None if it is not there or damaged."""
+        """Return the content of `finished` or `unfinished`, or None if it is missing or damaged."""
         if path is None or not path.exists():
             return None
         try:
@@ -113,7 +113,7 @@ class JudgeCache:
         return None
 
     def write(self, path: Path | None, entry: Entry) -> None:
-        """Store the trained judge as `finished`, or replace the state to go on from, `unfinished`."""
+        """Store the trained judge as `finished`, or the state of its training as `unfinished`."""
         if path is None:
             return
         metadata = {_METADATA_KEY: json.dumps({"notes": entry.notes, "sha256": _digest(entry)})}

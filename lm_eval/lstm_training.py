@@ -1,4 +1,4 @@
-"""Training of the LSTM judge: Adam, dropout, and a learning rate that falls when validation text asks for it.
+"""Training of the LSTM judge: Adam, dropout, and a learning rate that decays when validation stops improving.
 
 The judge of samples stops on real validation text: held-out samples repeat those of the training text when a
 generator collapses, and would never stop it.
@@ -48,15 +48,18 @@ def train_lstm(
     device: str = "cpu",
     on_progress: Progress = silent,
 ) -> LSTMJudge:
-    """A judge of `train`; a CPU with one number of threads always gives the same. Every epoch is logged.
+    """Train a judge on `train`; on a CPU the result depends only on the number of threads. Epochs are logged.
 
     Args:
         train, valid: sentences; words outside `vocabulary` are read as `<unk>`.
         vocabulary: the closed vocabulary, frequent words first.
-        precision: "fp32", "bf16", or "auto" for what the machine has.
+        recipe: sizes, regularisation and schedule.
+        seed: of the initial weights and of dropout.
+        precision: "fp32", "bf16", or "auto" for the best that the machine supports.
         cache: directory for finished judges, found again by text, recipe, seed and precision, and for the state
-            after each epoch, from which an interrupted training goes on. Of processes that want the same judge one
-            trains it, the others wait.
+            after each epoch, from which an interrupted training continues. If several processes need the same judge,
+            one trains it and the others wait.
+        device: torch's name of it.
         on_progress: reports the updates of each epoch.
 
     Raises:
@@ -77,7 +80,7 @@ def train_lstm(
     found, cached = stored.read(stored.finished), True
     if found is None:
         with stored.alone():
-            found = stored.read(stored.finished)  # another process has made it meanwhile
+            found = stored.read(stored.finished)  # another process may have trained it meanwhile
             if found is None:
                 network.start_from(counts)
                 training = _Training(network.to(device), in_pieces(text)[0], held_out, seed, on_progress)
@@ -88,7 +91,7 @@ def train_lstm(
 
 
 def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry:
-    """To its end, from where it was interrupted; the best weights and the report, which are kept."""
+    """Run the training to its end, from where it was interrupted; return the best weights and the report."""
     if interrupted := stored.read(stored.unfinished):
         training.load(interrupted)
         logger.info(f"going on after epoch {training.progress.n_epochs}")
@@ -110,7 +113,7 @@ def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry
 
 
 def adam(network: LSTMNetwork, learning_rate: float) -> torch.optim.Adam:
-    """A fresh optimiser of all weights."""
+    """Return a new optimiser of all weights."""
     return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
 
 
@@ -119,7 +122,7 @@ def update(
 ) -> Tensor:
     """Take one step on the NLL of a batch under dropout, and return its sum in nats.
 
-    It is divided by the tokens of the mean batch, not of this one: a token counts the same in all batches.
+    The loss is divided by the tokens of the mean batch, not of this one: a token has the same weight in all batches.
     """
     nll = -network.log_probs(batch, Packing.of(batch.lengths, batch.tokens.device), rng=rng).sum()
     optimizer.zero_grad(set_to_none=True)
@@ -131,7 +134,7 @@ def update(
 
 @dataclass
 class _Progress:
-    """Numbers of a training; `best_nll` is the lowest validation NLL per token."""
+    """Counters of a training; `best_nll` is the lowest validation NLL per token."""
 
     learning_rate: float
     best_nll: float = math.inf
@@ -183,7 +186,7 @@ class _Training:
         )
 
     def state(self) -> Entry:
-        """All that the epochs to come depend on."""
+        """Return everything that the remaining epochs depend on."""
         tensors = {f"last.{name}": tensor for name, tensor in self._parameters().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, moments in self._optimizer.state_dict()["state"].items():
@@ -191,7 +194,7 @@ class _Training:
         return Entry(tensors, asdict(self.progress))
 
     def load(self, entry: Entry) -> None:
-        """The inverse of `state`."""
+        """Restore what `state` returned."""
 
         def part(name: str) -> dict[str, Tensor]:
             return {key.removeprefix(name): value for key, value in entry.tensors.items() if key.startswith(name)}
@@ -207,7 +210,7 @@ class _Training:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
 
     def _pass_over_text(self) -> float:
-        """The updates of one epoch; their mean NLL per token, under dropout."""
+        """Run the updates of one epoch and return their mean NLL per token, under dropout."""
         network, n_epochs = self._network, self.progress.n_epochs
         device = network.device
         dropout = _generator(self._seed, _DROPOUT, n_epochs, device=device)
@@ -222,7 +225,7 @@ class _Training:
         return float(total) / (self._passes * len(self._train.tokens))
 
     def _judge_epoch(self, valid_nll: float) -> None:
-        """Keep the best epoch, and lower the learning rate, as the recipe says."""
+        """Keep the best epoch, and lower the learning rate, as the recipe specifies."""
         progress, recipe = self.progress, self._recipe
         better = valid_nll < progress.best_nll
         enough = valid_nll <= progress.best_nll + math.log1p(-recipe.min_gain)
@@ -247,7 +250,7 @@ class _Training:
 
 
 def _generator(*stream: int, device: Any = "cpu") -> torch.Generator:
-    """A generator of its own for every tuple of numbers."""
+    """Return a generator seeded by a tuple of numbers."""
     (seed,) = np.random.SeedSequence(stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
 

@@ -28,9 +28,16 @@ BACKENDS = ("numpy", "lmplz")
 def train_arpa(
     sentences: Iterable[str], settings: KneserNeySettings, path: Path, *, backend: str = "numpy"
 ) -> list[int]:
-    """Estimate a model and write it as an ARPA file; returns the orders that took the fallback discounts.
+    """Estimate a model, write it as an ARPA file and return the orders that took the fallback discounts.
 
-    `backend` is one of `BACKENDS`. Raises InputError as `NgramModel.train` and `train_with_lmplz` do.
+    Args:
+        sentences: the training text.
+        settings: of the estimation.
+        path: the file to write.
+        backend: one of `BACKENDS`.
+
+    Raises:
+        InputError: as `NgramModel.train` and `train_with_lmplz` do.
     """
     if backend == "lmplz":
         return train_with_lmplz(sentences, settings, path)
@@ -42,10 +49,10 @@ def train_arpa(
 def train_judge(
     sentences: Iterable[str], settings: KneserNeySettings, *, backend: str = "numpy"
 ) -> tuple[NgramModel | KenlmJudge, list[int]]:
-    """A judge of `sentences` and its fallback orders.
+    """Return a judge trained on `sentences` and its fallback orders.
 
-    Our own model stays in memory: it gives kenlm's scores without the seconds that a file takes to be written and
-    read. That of lmplz is loaded by kenlm. Raises InputError as `train_arpa` and `KenlmJudge` do.
+    The numpy backend's model stays in memory: it gives kenlm's scores without the seconds that writing and reading a
+    file take. That of lmplz is loaded by kenlm. Raises InputError as `train_arpa` and `KenlmJudge` do.
     """
     if backend == "numpy":
         model = NgramModel.train(sentences, settings)
@@ -64,7 +71,8 @@ class NgramModel(BackoffModel):
         """Estimate a model of `sentences`, empty ones included, by interpolated modified Kneser-Ney.
 
         Args:
-            order: or all settings.
+            sentences: the training text.
+            order: the order of the model, or all settings.
 
         Raises:
             InputError: no sentence at all, words that no model may contain (with the line number), a text too large
@@ -80,7 +88,7 @@ class NgramModel(BackoffModel):
         return cls(model.words, model.tables, model.discounts)
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`."""
+        """Score as `LanguageModel.score` does."""
         tokens = encode(sentences, WordIds(self.words, growing=False))
         scored = tokens != BOS
         lengths = np.diff(np.flatnonzero(~scored), append=len(scored)) - 1
@@ -92,10 +100,10 @@ class NgramModel(BackoffModel):
         write_arpa(self, Path(path))
 
     def sample(self, n: int, rng: np.random.Generator, *, max_length: int = 200) -> list[str]:
-        """Draw `n` sentences of the model's own words; one that reaches `max_length` words is cut.
+        """Draw `n` sentences of the model's own words from `rng`, each cut after at most `max_length` words.
 
         By p(w|h) = u(w|h) + γ(h) p(w|h′): with probability Σ_w u(w|h) the word comes from u, else from h′. All
-        sentences grow at once, one word a round.
+        sentences grow at once, one word per step.
         """
         own = [_own_mass(lower, table) for lower, table in zip(self.tables, self.tables[1:], strict=False)]
         alone = 10.0 ** self.tables[0].log_prob.astype(np.float64)
@@ -104,7 +112,7 @@ class NgramModel(BackoffModel):
         words = ["<unk>" if word == UNKNOWN_WORD else word for word in self.words]
         sentences: list[list[str]] = [[] for _ in range(n)]
         alive = np.arange(n)
-        # contexts[k]: number of the (k+1)-gram that ends at the last word of each living sentence, or -1
+        # contexts[k]: number of the (k+1)-gram that ends at the last word of each unfinished sentence, or -1
         contexts = [np.full(n, BOS if k == 0 else -1, dtype=np.int32) for k in range(self.order - 1)]
         for _ in range(max_length):
             drawn = _draw(contexts, self, own, unigrams, rng)
@@ -126,7 +134,7 @@ class NgramModel(BackoffModel):
         return prefix.astype(np.int64) * len(self.words) + word
 
     def _find(self, n: int, context: Int32Array, word: Int32Array) -> Int32Array:
-        """Numbers, among the n-grams, of context (the number of n-1 words) and word (K,); -1 where there is none."""
+        """Return the numbers (K,) of the n-grams made of context (numbers of n-1 words) and word; -1 if missing."""
         keys, wanted = self._keys[n - 1], self._key(context, word)
         numbers = np.searchsorted(keys, wanted).astype(np.int32)
         inside = numbers < len(keys)
@@ -135,14 +143,14 @@ class NgramModel(BackoffModel):
         return numbers
 
     def _token_logs(self, tokens: Int32Array) -> FloatArray:
-        """log10 p of every token given its predecessors, (P,); 0 for each `<s>`.
+        """Return log10 p of every token given its predecessors, (P,); 0 for each `<s>`.
 
         All tokens are looked up at once, order by order: the n-gram that ends at a token is found from the number of
         its first n-1 words, which was found for the token before.
         """
         logs: FloatArray = self.tables[0].log_prob[tokens].astype(np.float64)
         below = tokens  # number of the (n-1)-gram that ends at each position; -1 if the model does not have it
-        ends = np.flatnonzero(tokens != BOS)  # where n-grams end that lie within a sentence
+        ends = np.flatnonzero(tokens != BOS)  # positions where n-grams within one sentence end
         for n in range(2, self.order + 1):
             context = below[ends - 1]
             ends, context = ends[context >= 0], context[context >= 0]
@@ -158,7 +166,7 @@ class NgramModel(BackoffModel):
 
 
 def _own_mass(lower: NgramTable, table: NgramTable) -> tuple[IntArray, FloatArray]:
-    """u(w|h) summed up over the n-grams of an order, from 0 on, and where each context's n-grams begin."""
+    """Return the cumulative sum of u(w|h) over an order's n-grams, from 0 on, and where each context's begin."""
     backoff = 10.0 ** lower.log_backoff.astype(np.float64)
     below = 10.0 ** lower.log_prob.astype(np.float64)
     mass = 10.0 ** table.log_prob.astype(np.float64) - backoff[table.prefix] * below[table.suffix]
@@ -184,7 +192,7 @@ def _draw(
         here = point < cumulated[end] - cumulated[first]
         point = point[here] + cumulated[first[here]]
         chosen = np.searchsorted(cumulated, point, side="right") - 1
-        chosen = np.minimum(chosen, end[here] - 1)  # rounding of the long sum
+        chosen = np.minimum(chosen, end[here] - 1)  # rounding of the cumulative sum
         drawn[open_rows[here]] = model.tables[k + 1].word[chosen]
     rest = np.flatnonzero(drawn < 0)
     drawn[rest] = np.searchsorted(unigrams, rng.random(len(rest)) * unigrams[-1], side="right")

@@ -26,10 +26,10 @@ _DRAWS_AT_ONCE = 20  # bounds the memory of the index array
 
 @dataclass(frozen=True)
 class SentenceScores:
-    """Scores of S sentences: five arrays (S,), log-likelihoods in nats, `</s>` included.
+    """Scores of S sentences: five arrays (S,), negative log-likelihoods in nats, `</s>` included.
 
-    `nll_oov` is the part of `nll` that falls on the `n_oov` tokens which the judge never saw, `nll_eos` the
-    part that falls on `</s>`; protocols that leave these tokens out subtract them.
+    `nll_oov` is the part of `nll` due to the `n_oov` tokens that the judge's training text lacks, `nll_eos` the
+    part due to `</s>`; protocols that leave these tokens out subtract them.
     """
 
     nll: FloatArray
@@ -43,7 +43,13 @@ class SentenceScores:
 
     @classmethod
     def of_tokens(cls, logs: FloatArray, oov: BoolArray, lengths: IntArray) -> SentenceScores:
-        """Sums over sentences of T tokens' log10 probabilities (T,); a sentence's last token is `</s>`."""
+        """Sum the log10 probabilities of T tokens (T,) over sentences; a sentence's last token is `</s>`.
+
+        Args:
+            logs: (T,) log10 probabilities.
+            oov: (T,) whether the judge's training text lacks the token.
+            lengths: (S,) tokens per sentence.
+        """
         ends = np.cumsum(lengths)
         starts = ends - lengths
         nll = logs * -math.log(10)
@@ -61,9 +67,9 @@ class PerplexityScore:
     """Perplexity of a text.
 
     `ppl` counts words outside the judge's vocabulary at the probability the judge gives them, `ppl_excluding_oov`
-    leaves them out (None if nothing else is there). `nll` is the total in nats. `ci95` is the 2.5 % to 97.5 % range
-    over resampled sentences, widened for few of them, judge and text fixed: `ci_scope` says so. `draws` are the mean
-    nats per token of the 1000 resampled texts, for paired comparisons.
+    leaves them out (None if there are no others). `nll` is the total in nats. `ci95` is the 2.5 % to 97.5 % range
+    over resampled sentences, widened if they are few, with judge and text fixed, as `ci_scope` states. `draws` are the
+    mean nats per token of the 1000 resampled texts, for paired comparisons.
     """
 
     ppl: float
@@ -78,10 +84,18 @@ class PerplexityScore:
 
 
 def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1) -> PerplexityScore:
-    """The perplexity of all sentences together; `count_eos=False` leaves `</s>` out of both sums.
+    """Return the perplexity of all sentences together.
 
-    The same seed resamples the same sentences of every text of that length, so intervals of several judges
-    on one text are paired. Raises InputError if there is no token to score.
+    The same seed resamples the same sentences of all texts of equal length, so intervals of several judges
+    on one text are paired.
+
+    Args:
+        scores: of the sentences.
+        count_eos: False leaves `</s>` out of both sums.
+        seed: of the resampling.
+
+    Raises:
+        InputError: there is no token to score.
     """
     nll = scores.nll if count_eos else scores.nll - scores.nll_eos
     n_tokens = scores.n_tokens if count_eos else scores.n_tokens - 1
@@ -95,7 +109,7 @@ def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1)
 
 
 def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tuple[float, float]:
-    """95 % interval of ppl / reference.ppl, two judges on the same sentences, scored with the same seed."""
+    """Return the 95 % interval of ppl / reference.ppl for two judges on the same sentences, scored with one seed."""
     n, m = score.n_sentences, reference.n_sentences
     if n != m:
         raise ValueError(f"a paired interval needs the same sentences, got {n} and {m}")
@@ -104,20 +118,20 @@ def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tup
 
 
 def _bootstrap(nll: FloatArray, n_tokens: IntArray, seed: int) -> FloatArray:
-    """Mean nats per token of `_DRAWS` texts drawn from the sentences with replacement, (`_DRAWS`,)."""
+    """Return mean nats per token of `_DRAWS` texts drawn from the sentences with replacement, (`_DRAWS`,)."""
     rng = np.random.default_rng(seed)
     draws = np.empty(_DRAWS)
     for start in range(0, _DRAWS, _DRAWS_AT_ONCE):
         rows = rng.integers(len(nll), size=(min(_DRAWS_AT_ONCE, _DRAWS - start), len(nll)))
         tokens = n_tokens[rows].sum(axis=1)
-        # A draw of empty sentences alone has no perplexity; it says nothing and takes the text's own.
+        # A draw of empty sentences alone has no perplexity; the text's own is used.
         means = nll[rows].sum(axis=1) / np.maximum(tokens, 1)
         draws[start : start + len(rows)] = np.where(tokens > 0, means, nll.sum() / n_tokens.sum())
     return draws
 
 
 def _range95(log_draws: FloatArray, log_value: float, n: int) -> tuple[float, float]:
-    """exp of the middle 95 % of draws from n sentences, its ends moved away from the value by `_widening`."""
+    """Return exp of the middle 95 % of draws from n sentences, the ends widened about the value by `_widening`."""
     ordered = np.sort(log_draws)
     cut = round(0.025 * (len(ordered) - 1))
     low, high = float(ordered[cut]), float(ordered[-1 - cut])
@@ -128,25 +142,25 @@ def _range95(log_draws: FloatArray, log_value: float, n: int) -> tuple[float, fl
 
 
 def _widening(n: int) -> float:
-    """√(n / (n − 1)) t / 1.96, t the 97.5 % quantile of Student's distribution with n − 1 degrees of freedom.
+    """Return √(n / (n − 1)) t / 1.96, t the 97.5 % quantile of Student's distribution with n − 1 degrees of freedom.
 
-    Resampled texts vary by the standard deviation with n, and are normal where t is right: of 30 sentences 91.7 % of
-    such intervals held the truth, with this 93.7 % (`docs/which-perplexity.md`).
+    Resampling divides by n, not n − 1, and its quantiles are normal where t is right: with 30 sentences 91.7 % of
+    the plain intervals contained the true value, 93.7 % of the widened ones (`docs/which-perplexity.md`).
     """
     return math.sqrt(n / (n - 1)) * t975_expanded(max(n - 1, 3)) / NORMAL975
 
 
 def _exp(value: float) -> float:
-    """exp without the overflow error: a text that the model excludes has an infinite perplexity."""
+    """Return exp without overflow errors: a text with a zero-probability token has an infinite perplexity."""
     return math.exp(value) if value < 700 else math.inf
 
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """`mean` over all seeds; standard deviations (with n − 1) are None where there is one seed.
+    """Mean and standard deviations (with n − 1) of a figure over seeds; None where there is one seed.
 
-    `sd_over_judge_seeds`: of judges on the same samples. `sd_over_sample_seeds`: of the samples' means over
-    judges; some of it is the judges' own spread.
+    `sd_over_judge_seeds` is over judges of the same samples, `sd_over_sample_seeds` over the samples' means over
+    judges; part of the latter is the spread of the judges.
     """
 
     mean: float

@@ -1,8 +1,8 @@
-"""Plug-in judges: dataclasses with the members of `JudgeSpec`, whose fields are settings; what they give is checked.
+"""Plug-in judges: dataclasses with the members of `JudgeSpec` whose fields are settings; their output is checked.
 
 --lm my_package.module:Bigram,weight=0.7
 
-One that has `placed(device, on_progress)` is trained as this returns it; `device` is torch's name of it.
+One with a method `placed(device, on_progress)` is replaced by what it returns; `device` is torch's name of it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def is_plugged(lm: object) -> bool:
 
 
 def plugged_spec(lm: str) -> PluggedSpec:
-    """The judge that `NAME` or `NAME,key=value` stands for, which whoever names it trusts.
+    """Return the plug-in judge for `NAME` or `NAME,key=value`; naming it means trusting it.
 
     Raises:
-        InputError: it is not there, lacks a member, has other settings, or a name that is none of a file.
+        InputError: it cannot be found, lacks a member or a setting, or its name is not usable in a file name.
     """
     name = lm.partition(",")[0]
     spec = made_with("judge", lm, JudgeSpec, trust_plugins=True)
@@ -49,7 +49,7 @@ def plugged_spec(lm: str) -> PluggedSpec:
 
 @dataclass(frozen=True)
 class PluggedSpec:
-    """`spec`, which messages call `named`; the version of its package stands in signatures."""
+    """A plug-in `spec`, called `named` in messages; the version of its package is part of signatures."""
 
     named: str
     spec: JudgeSpec
@@ -84,17 +84,17 @@ class PluggedSpec:
         return self.spec.cheap
 
     def key(self) -> None:
-        """Nothing: what changes its figures stands in `lm`."""
+        """Return None: whatever changes its figures is part of `lm`."""
 
     def placed(self, device: Callable[[], str], on_progress: Progress) -> PluggedSpec:
-        """As `BuiltSpec.placed`, of a judge that has such a method."""
+        """Return the judge on that device, as `BuiltSpec.placed` does, if it has such a method."""
         place = getattr(self.spec, "placed", None)
         if place is None:
             return self
         return replace(self, spec=made(f"{self.named}: placed", lambda: place(device(), on_progress), JudgeSpec))
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
-        """As `JudgeSpec.train`."""
+        """Train as `JudgeSpec.train` does."""
         trained = called(f"{self.named}: train", lambda: self.spec.train(sentences, reference))
         if not isinstance(trained, TrainedJudge):
             raise InputError(f"{self.named}: train must give a TrainedJudge, got {type(trained).__name__}")
@@ -109,10 +109,10 @@ class _Checked:
     model: LanguageModel
 
     def score(self, sentences: Iterable[str]) -> SentenceScores:
-        """As `LanguageModel.score`.
+        """Score as `LanguageModel.score` does.
 
         Raises:
-            InputError: scores of another shape, that are no -log of a probability, or that count other tokens.
+            InputError: scores of a wrong shape, that are not negative log-probabilities, or that count other tokens.
         """
         lines = list(sentences)
         scores = called(f"{self.named}: score", lambda: self.model.score(lines))
@@ -122,7 +122,7 @@ class _Checked:
             values = np.asarray(getattr(scores, field.name))
             if values.shape != (len(lines),):
                 raise InputError(f"{self.named}: {field.name} must have the shape {(len(lines),)}, got {values.shape}")
-            # A rounding error below 0 is none of the judge's; infinity would be a perplexity of infinity.
+            # A rounding error below 0 is not the judge's fault; infinity would be a perplexity of infinity.
             if (odd := np.flatnonzero(~np.isfinite(values) | (values < -1e-6))).size:
                 which = f"{field.name} of sentence {odd[0] + 1}"
                 raise InputError(f"{self.named}: {which} must be finite and not below 0, got {values[odd[0]]}")

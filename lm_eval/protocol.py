@@ -1,4 +1,4 @@
-"""Forward and reverse perplexity of generated text under one stated convention, beside the real-data row.
+"""Forward and reverse perplexity of generated text under one stated convention, with the real-data row.
 
     FPPL: a judge of real training text reads the samples
     RPPL: a judge of the samples reads real held-out text
@@ -33,15 +33,15 @@ FEW_SAMPLES = 1000
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """One number and all that is needed to read it.
+    """One perplexity and everything needed to interpret it.
 
     `ci95` is over resampled sentences of the scored text; `ratio` is ppl / real_ppl, its interval is paired and given
     for RPPL alone, where both judges read one text. `n_*` count the scored text; `n_oov` are the tokens whose type the
     judge's training text lacks, `n_outside_vocabulary` those read as `<unk>` because they are not in the closed
     vocabulary. `bits_per_byte` is the code length of the text as it was read over its UTF-8 bytes, one byte a sentence
-    end if that is counted. `extra` holds numbers that only some conventions have; `training` and `real_training` what
-    the judge and that of real text say of their training, if they are trained in epochs. `coverage` is what the
-    vocabulary knows of the samples, `real_coverage` of the held-out text; None in reports of version 0.1.0.
+    end if that is counted. `extra` holds numbers that only some conventions have; `training` and `real_training` are
+    the training reports of the two judges, if they have epochs. `coverage` is that of the samples by the
+    vocabulary, `real_coverage` that of the held-out text; None in reports of version 0.1.0.
     """
 
     metric: str
@@ -72,10 +72,10 @@ class JudgeResult:
 
 
 class Evaluator:
-    """One judge and one corpus; what depends on these alone is computed once, when needed."""
+    """One judge and one corpus; what depends only on these is computed once, when needed."""
 
     def __init__(self, reference: Reference, spec: JudgeSpec | None = None, *, seed: int = 1) -> None:
-        """`spec`: the judge, by default Kneser-Ney of order 5. `seed`: of the bootstrap."""
+        """`spec`: the judge, Kneser-Ney of order 5 by default. `seed`: of the bootstrap."""
         self.spec = spec or KneserNeySpec()
         self._reference = reference
         self._seed = seed
@@ -83,11 +83,11 @@ class Evaluator:
 
     @cached_property
     def real_score(self) -> PerplexityScore:
-        """The real-data row: the judge of the real training text reads the real held-out text."""
+        """Return the real-data row: the judge of the real training text reads the real held-out text."""
         return self._perplexity(self._real_judge.model.score(self._reference.held_out))
 
     def fppl(self, samples: Samples) -> JudgeResult:
-        """Forward perplexity. Raises InputError for no samples and for words that no judge may read."""
+        """Return the forward perplexity. Raises InputError for no samples and for words that no judge may read."""
         reference, extra = self._reference, {}
         text, n_outside = reference.read(samples.sentences, "samples")
         judge = self._real_judge
@@ -98,7 +98,7 @@ class Evaluator:
         return self._result("fppl", samples, judge, text, n_outside, extra)
 
     def rppl(self, samples: Samples) -> JudgeResult:
-        """Reverse perplexity. Raises InputError as `fppl` does."""
+        """Return the reverse perplexity. Raises InputError as `fppl` does."""
         reference, extra = self._reference, {}
         text, _ = reference.read(samples.sentences, "samples")
         with naming("samples"):
@@ -113,7 +113,7 @@ class Evaluator:
         return self._judge_of(reference.train, f"{len(reference.train):,} sentences of {reference.real.name} train")
 
     def _rppl_of_real(self, n: int) -> float:
-        """RPPL of `n` sentences drawn from the real training text."""
+        """Return the RPPL of `n` sentences drawn from the real training text."""
         train = self._reference.train
         rows = np.random.default_rng(self._seed).permutation(len(train))[:n]
         fewer = [train[row] for row in np.sort(rows).tolist()]
@@ -121,7 +121,7 @@ class Evaluator:
         return self._perplexity(judge.model.score(self._reference.held_out)).ppl
 
     def _judge_of(self, sentences: Sequence[str], what: str, *, generated: bool = False) -> TrainedJudge:
-        """A judge of `sentences`; `generated`: they stand in the samples' place."""
+        """Train a judge on `sentences`; `generated`: they are samples or take their place."""
         seed = "" if self.spec.seed is None else f" (seed {self.spec.seed})"
         logger.log(logging.DEBUG if self.spec.cheap else logging.INFO, f"training {self.spec.name}{seed} on {what} …")
         if generated and self._reference.convention.vocabulary_lines:
@@ -212,7 +212,7 @@ class Evaluator:
 
 
 def diverged(training: TrainingReport, n_words: int, what: str = "") -> list[str]:
-    """A warning if the judge `what` is worse on its validation text than a guess among `n_words` words and `</s>`."""
+    """Return a warning if the judge's validation perplexity exceeds a guess among `n_words` words and `</s>`."""
     if training.valid_ppl <= n_words + 1:
         return []
     return [
@@ -222,10 +222,10 @@ def diverged(training: TrainingReport, n_words: int, what: str = "") -> list[str
 
 
 def signature(metric: str, spec: JudgeSpec, trained: TrainedJudge, reference: Reference, samples: Samples) -> str:
-    """E.g. `RPPL|lm:kn5|train:samples(n=42068)|test:ptb-test|vocab:closed-10001|eos:yes|unk:word|tok:word`.
+    """Return e.g. `RPPL|lm:kn5|train:samples(n=42068)|test:ptb-test|vocab:closed-10001|eos:yes|unk:word|tok:word`.
 
-    A protocol that is not the default one is named, for an LSTM judge what its training stopped on, its seed and
-    the precision it was trained in; at the end stands what is known of the samples.
+    Named only where they apply: a protocol other than the default, the text an LSTM judge stopped on, its seed and
+    its precision, and at the end the details of the samples.
     """
     convention, real = reference.convention, reference.real
     drawn = ",".join(filter(None, [f"n={len(samples.sentences)}", samples.decoding]))

@@ -24,12 +24,12 @@ __all__ += ["closed_vocabulary"]
 
 @dataclass(frozen=True)
 class Convention:
-    """How tokens are counted, how vocabularies are closed, and who judges.
+    """What is counted, how vocabularies are closed, and which judges are allowed.
 
     `count_eos`: `</s>` is scored and counted. `closed`: words outside the closed vocabulary of the real training text
-    are read as `<unk>` in every text, and words that a judge never saw have their share of its unigram mass.
-    `vocabulary_lines`: instead, the judge of the samples reads every word of that vocabulary once, as a sentence of
-    its own. `judges`: those that it knows (`kn` for every order), the default first; `recipe`: that of its LSTM judge.
+    are read as `<unk>` in every text, and words unseen by a judge share its unigram mass.
+    `vocabulary_lines`: instead, the judge of the samples also reads every word of that vocabulary once, as a sentence
+    of its own. `judges`: those allowed (`kn` for every order), the default first; `recipe`: that of the LSTM judge.
     """
 
     name: str
@@ -54,7 +54,7 @@ CONVENTIONS = {
 class RealText:
     """A corpus: the text to train on, the held-out `split` (test or valid), and the validation text.
 
-    `valid` is what LSTM judges stop on; n-gram judges need none.
+    LSTM judges stop on `valid`; n-gram judges need none.
     """
 
     name: str
@@ -66,9 +66,9 @@ class RealText:
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated sentences and, for signatures, how they came about: `decode=sample,T=1` and `seed:1`, say.
+    """Generated sentences and, for signatures, how they were made, such as `decode=sample,T=1` and `seed:1`.
 
-    `tokenizer`: what the judges' words were made of, if a generator wrote pieces that were joined to text.
+    `tokenizer`: how the generator formed its tokens, such as subwords that were joined to words.
     """
 
     sentences: Sequence[str]
@@ -81,10 +81,10 @@ class Reference:
     """A corpus as judges read it under a convention.
 
     Attributes:
-        vocabulary: the closed vocabulary of the training text, `<unk>` among its words.
-        train, held_out: sentences, closed if the convention says so.
-        n_outside: tokens of the held-out text that this mapped to `<unk>`.
-        coverage: what the vocabulary knows of the held-out text, whether it is closed or not.
+        vocabulary: the closed vocabulary of the training text, including `<unk>`.
+        train, held_out: sentences, closed if the convention asks for it.
+        n_outside: tokens of the held-out text that became `<unk>`.
+        coverage: of the held-out text by the vocabulary, whether it is closed or not.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Reference:
         convention: Convention = CONVENTIONS["default"],
         vocabulary: Iterable[str] | None = None,
     ) -> None:
-        """`vocabulary`: in place of the training text's. Raises InputError for words that no judge may read."""
+        """`vocabulary` replaces that of the training text. Raises InputError for words that no judge may read."""
         self.real = real
         self.convention = convention
         self.vocabulary = (
@@ -110,12 +110,12 @@ class Reference:
         return self.coverage_of(self.real.held_out)
 
     def coverage_of(self, sentences: Iterable[str]) -> Coverage:
-        """What the vocabulary knows of `sentences`."""
+        """Return the coverage of `sentences` by the vocabulary."""
         return Coverage.of(sentences, self._known)
 
     @cached_property
     def valid(self) -> list[str]:
-        """The validation text, read likewise. Raises InputError if there is none."""
+        """Return the validation text as judges read it. Raises InputError if there is none."""
         if self.real.split == "valid":
             return self.held_out
         if not self.real.valid:
@@ -123,10 +123,10 @@ class Reference:
         return self.read(self.real.valid, f"{self.real.name} valid")[0]
 
     def read(self, sentences: Iterable[str], source: str) -> tuple[list[str], int]:
-        """Sentences as judges read them, and how many tokens that mapped to `<unk>`.
+        """Return sentences as judges read them, and how many tokens became `<unk>`.
 
-        Raises InputError, naming `source` and the line, for words that no judge may read, and for what is no list of
-        strings.
+        Raises InputError, naming `source` and the line, for words that no judge may read, and for anything but a list
+        of strings.
         """
         lines = as_sentences(sentences, source)
         with naming(source):
@@ -136,11 +136,11 @@ class Reference:
 
 
 def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
-    """The words that judges know of a training text: `<unk>` first, then by falling frequency, ties by code point.
+    """Return the words that judges know of a training text: `<unk>` first, then by falling frequency, then code point.
 
-    All of them if `<unk>` is among them, otherwise those that stand there at least twice.
+    These are all words if `<unk>` occurs in the text, otherwise those that occur at least twice.
 
-    Raises InputError for what is no list of strings.
+    Raises InputError for anything but a list of strings.
     """
     return _closed_vocabulary(sentences, "the training text")
 
@@ -150,9 +150,9 @@ def _closed_vocabulary(sentences: Iterable[str], source: str) -> list[str]:
 
 
 def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tuple[list[str], int]:
-    """Sentences with the words outside `vocabulary` read as `<unk>`, and the number of those words.
+    """Return sentences with the words outside `vocabulary` replaced by `<unk>`, and the number of those words.
 
-    Words are one blank apart afterwards, and `<oov>`, the name of `<unk>` in model files, is `<unk>` again.
+    Words are separated by one blank, and `<oov>`, the name of `<unk>` in model files, becomes `<unk>` again.
     Raises InputError as `canonical_sentences` does.
     """
     known = {word: word for word in vocabulary} | {UNKNOWN_WORD: UNK}
@@ -166,9 +166,9 @@ def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tup
 
 
 def calibration_texts(train: Sequence[str], n: int, seed: int) -> Iterator[tuple[str, list[str]]]:
-    """Named texts of `n` sentences made from the real training text; each has its own stream of `seed`.
+    """Yield named texts of `n` sentences made from the real training text; each has its own stream of `seed`.
 
-    They are what a perplexity is read against: what does copying score, or an n-gram generator?
+    They calibrate a perplexity: what do copies, or samples of an n-gram model, score?
     """
     for order in (5, 3, 2):
         yield f"{order}-gram samples", NgramModel.train(train, order).sample(n, np.random.default_rng([seed, order]))
