@@ -19,8 +19,8 @@ from .encoding import TokenArray
 
 __all__ = ["Batch", "BatchPlan", "EncodedCorpus", "PaddedBatch", "padded_rows", "prefetch"]
 
-LENGTH_STEP = 4  # padded lengths are its multiples
-ROW_STEPS = 8  # padded numbers of rows between a power of two and the next
+LENGTH_STEP = 4  # padded lengths are multiples of it
+ROW_STEPS = 8  # numbers of padded rows between two powers of two
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -32,8 +32,8 @@ class Batch:
 
     Attributes:
         tokens: (B, T) ids with the closing `</s>`, padded.
-        lengths: (B,) on the CPU, tokens with `</s>`.
-        index: (B,) on the CPU, the sentences' places in the corpus.
+        lengths: (B,) on the CPU, tokens including `</s>`.
+        index: (B,) on the CPU, positions of the sentences in the corpus.
     """
 
     tokens: Tensor
@@ -42,22 +42,22 @@ class Batch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens with `</s>`, without padding."""
+        """Number of tokens with `</s>`, without padding."""
         return int(self.lengths.sum())
 
     def select(self, rows: Tensor) -> Batch:
-        """Some rows, at least one, in that order, which must be a rising one."""
+        """Return the sentences at `rows`, at least one, in increasing order."""
         lengths = self.lengths[rows]
         tokens = self.tokens[rows.to(self.tokens.device), : int(lengths[0])]
         return Batch(tokens, lengths, self.index[rows])
 
     def to(self, device: torch.device) -> Batch:
-        """The batch with its tokens on `device`; on CUDA the copy runs while the caller goes on."""
-        # Here and not where batches are made: a second thread may not call CUDA while a graph is captured.
+        """Return the batch with its tokens on `device`; copies to CUDA are asynchronous."""
+        # Not done where batches are made: a second thread may not call CUDA while a graph is captured.
         return Batch(send(self.tokens, device), self.lengths, self.index)
 
     def padded(self) -> PaddedBatch:
-        """These sentences in the next of few shapes, on the device of the tokens."""
+        """Return the sentences padded to the next of a few shapes, on the device of the tokens."""
         n_rows, longest = len(self.lengths), int(self.lengths[0])
         rows = padded_rows(n_rows) - n_rows
         tokens = torch.constant_pad_nd(self.tokens[:, :longest], (0, -longest % LENGTH_STEP, 0, rows))
@@ -66,11 +66,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Sentences in one of few shapes, so that what a GPU has recorded for one batch serves for others.
+    """Sentences in one of a few shapes, so that a graph captured for one batch can be replayed for others.
 
     Attributes:
         tokens: (R, L) ids with the closing `</s>`, padded.
-        lengths: (R,) on the same device, which the host so need not wait for; 0 for a row without a sentence.
+        lengths: (R,) on the same device, so that the host need not wait for it; 0 for a row without a sentence.
     """
 
     tokens: Tensor
@@ -78,18 +78,18 @@ class PaddedBatch:
 
 
 def padded_rows(n: int) -> int:
-    """The least number of rows that is not below n, of `ROW_STEPS` between powers of two: 8, 9 … 16, 18 … 32, 36 …"""
+    """Return the least allowed number of rows that is not below `n`: 8, 9 … 16, 18 … 32, 36 …"""
     step = max(1, (1 << (n - 1).bit_length()) // (2 * ROW_STEPS))
     return -(-n // step) * step
 
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """N sentences as one flat array, which may be a file mapped into memory: a batch reads its own sentences alone.
+    """N sentences as one flat array, possibly a memory-mapped file: a batch reads only its own sentences.
 
     Attributes:
         tokens: all ids, each sentence closed by `</s>`.
-        offsets: (N + 1,) where sentences begin.
+        offsets: (N + 1,) start of each sentence, and the end of the last.
         pad_id: fills short rows of a batch.
     """
 
@@ -106,7 +106,7 @@ class EncodedCorpus:
         return np.diff(self.offsets)
 
     def batch(self, index: NDArray[np.integer]) -> Batch:
-        """The sentences at `index`, sorted longest first (equal lengths keep their order)."""
+        """Return the sentences at `index`, sorted longest first (equal lengths keep their order)."""
         index = index.astype(np.int64)
         lengths = self.offsets[index + 1] - self.offsets[index]
         order = np.argsort(-lengths, kind="stable")
@@ -120,12 +120,12 @@ class EncodedCorpus:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which sentences form which batch in each epoch; every sentence exactly once an epoch.
+    """Assignment of sentences to batches in each epoch; every sentence occurs exactly once per epoch.
 
-    Sentences are shuffled, then sorted by length, so that equals meet by chance; runs of them are cut into batches
-    of at most `batch_size` rows and `batch_tokens` padded tokens, and the batches are shuffled. An epoch depends on
-    (seed, epoch) alone, so it can be entered in the middle. It takes 4 bytes of memory a sentence (8 from 2³² on),
-    some 20 while it is made.
+    Sentences are shuffled, then sorted by length, so that equal lengths are grouped at random; runs of them are cut
+    into batches of at most `batch_size` rows and `batch_tokens` padded tokens, and the batches are shuffled. An epoch
+    depends only on (seed, epoch), so training can resume in the middle of one. The plan takes 4 bytes of memory per
+    sentence (8 from 2³² on), some 20 while it is made.
     """
 
     corpus: EncodedCorpus
@@ -134,7 +134,7 @@ class BatchPlan:
     seed: int
 
     def epoch(self, epoch: int) -> list[NDArray[np.integer]]:
-        """Sentence indices of each batch of an epoch, in order."""
+        """Return the sentence indices of each batch of an epoch, in order."""
         rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         order = _compact(np.arange(len(self.corpus)))
         rng.shuffle(order)
@@ -144,7 +144,7 @@ class BatchPlan:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def largest(self) -> NDArray[np.integer]:
-        """Sentence indices of a batch of most padded tokens; no batch of any epoch has more."""
+        """Return the sentence indices of a batch with the most padded tokens of all batches of all epochs."""
         order = np.argsort(self.corpus.lengths, kind="stable")
         lengths = self.corpus.lengths[order]
         cuts = _cuts(lengths, self.batch_size, self.batch_tokens)
@@ -153,23 +153,23 @@ class BatchPlan:
 
     @property
     def n_batches(self) -> int:
-        """Batches in an epoch; the same in all, since cuts depend on the sorted lengths alone."""
+        """Number of batches per epoch; equal in all epochs, since cuts depend only on the sorted lengths."""
         lengths = np.sort(_compact(self.corpus.lengths))
         return sum(1 for _ in _cuts(lengths, self.batch_size, self.batch_tokens))
 
     @property
     def mean_batch_size(self) -> float:
-        """Sentences a batch on average: sums over a batch are divided by it."""
+        """Mean number of sentences per batch, by which sums over a batch are divided."""
         return len(self.corpus) / self.n_batches
 
 
 def _compact(numbers: NDArray[np.int64]) -> NDArray[np.integer]:
-    """The same numbers, none negative, in as few bytes as the largest needs."""
+    """Return the same non-negative numbers in the smallest integer type that holds the largest."""
     return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
 
 
 def _cuts(lengths: NDArray[np.integer], batch_size: int, batch_tokens: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rising `lengths`; one of a single sentence may exceed `batch_tokens`."""
+    """Yield ranges of increasing `lengths`; one with a single sentence may exceed `batch_tokens`."""
     start = 0
     while start < len(lengths):
         window = lengths[start : start + batch_size]
@@ -182,11 +182,16 @@ def _cuts(lengths: NDArray[np.integer], batch_size: int, batch_tokens: int) -> I
 def prefetch(
     make: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: int = 2
 ) -> Generator[_Result, None, None]:
-    """`map(make, items)`, in order, with up to `ahead` results made in one background thread before they are asked for.
+    """Yield `map(make, items)` in order, with up to `ahead` results computed in advance in one background thread.
 
-    Nothing is made before the first result is asked for. An exception of `make` reaches the caller in place of the
-    result that it belongs to. The thread ends with the last result, with an exception, and when the iterator is
+    Nothing is computed before the first result is requested. An exception of `make` is raised in place of the
+    result it belongs to. The thread ends with the last result, with an exception, and when the iterator is
     closed; leave it early only under `contextlib.closing`.
+
+    Args:
+        make: called once with each item, in the thread.
+        items: what to call it with.
+        ahead: maximum number of results that wait.
     """
     waiting: deque[Future[_Result]] = deque()
     thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")

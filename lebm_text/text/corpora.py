@@ -1,9 +1,9 @@
 """Corpora by name or directory: found on this machine, else fetched; hashed and counted in one pass.
 
 A name is looked up in the data directory, then in the user's cache, then made from installed packages,
-then fetched; a file, or a data set of the Hugging Face Hub, is imported into the cache. What the user put there
-is used as it is; what was fetched must be what the registry lists.
-Labels of sentences lie in `train.label` beside `train.txt`, a label a line, in the same order; an empty line means that
+then fetched; a file, or a data set of the Hugging Face Hub, is imported into the cache. The user's own files
+are used as they are; fetched ones must match the registry.
+Labels of sentences are in `train.label` next to `train.txt`, one per line, in the same order; an empty line means that
 there is none.
 """
 
@@ -50,17 +50,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits, where they come from, and what the user should know of them."""
+    """Three splits, their origin, and notices for the user."""
 
     name: str
     origin: str  # directory | data-dir | cache | fetched | package
     splits: dict[str, Split]  # train, valid, test
     notices: tuple[str, ...] = ()
-    source: str | None = None  # what it was imported from or made by, if that is in the cache
-    made_by: Mapping[str, str | None] | None = None  # a class of others, and its package's version
+    source: str | None = None  # what it was imported from or made by, if it is in the cache
+    made_by: Mapping[str, str | None] | None = None  # a plug-in class, and the version of its package
 
     def describe(self) -> dict[str, object]:
-        """What repeats a run needs to know, ready for JSON: a `CorpusDescription`."""
+        """Return what is needed to repeat a run, ready for JSON: a `CorpusDescription`."""
         splits = {
             name: SplitDescription(str(split.path.absolute()), split.sha256, split.n_sentences, split.n_words)
             for name, split in self.splits.items()
@@ -70,7 +70,7 @@ class Corpus:
 
 
 class Location(NamedTuple):
-    """A directory with the three files of a corpus, and by which rule it was found."""
+    """A directory with the three files of a corpus, and how it was found."""
 
     directory: Path
     origin: str  # directory | data-dir | cache
@@ -84,13 +84,20 @@ def find_corpus(
     trust_plugins: bool = True,
     on_progress: Progress = silent,
 ) -> Corpus:
-    """The corpus of that name, or in that directory, with every file read once: hashed, counted, checked.
+    """Return the corpus of that name, or in that directory, with every file read once: hashed, counted, checked.
 
-    A registered name wins over a directory of the same name (`./ptb` means the directory). `data_dir`
-    defaults to `LEBM_TEXT_DATA`, else `data`; nothing is ever written there. `offline` forbids fetching.
-    A file, or `hf:user/dataset`, is imported into the cache, as `import_text` does it without options; a class of
-    others is asked for its text (see `making`), if `trust_plugins` or an installed package registers it.
-    Raises InputError, one line, if nothing is found, a file is missing, or a file is not readable text.
+    A registered name wins over a directory of the same name (`./ptb` means the directory).
+
+    Args:
+        name_or_directory: a name, a directory, a file or `hf:user/dataset` (imported into the cache, as
+            `import_text` does without options), or a plug-in class that makes a corpus (see `making`).
+        data_dir: searched first, never written; None: `LEBM_TEXT_DATA`, else `data`.
+        offline: do not fetch.
+        trust_plugins: import plug-in classes that no installed package registers.
+        on_progress: reports the progress of an import.
+
+    Raises:
+        InputError: nothing is found, a file is missing, or a file is not readable text.
     """
     location = require_known(name_or_directory, data_dir=data_dir)
     entry = REGISTRY.get(name_or_directory)
@@ -109,9 +116,9 @@ def find_corpus(
 
 
 def require_known(name_or_directory: str, *, data_dir: Path | None = None) -> Location | None:
-    """`locate`, of what `find_corpus` can have: None if that is to be fetched, imported or made.
+    """Return `locate` for anything `find_corpus` accepts; None if that is to be fetched, imported or made.
 
-    Raises InputError if it is nothing of that, or what `locate` raises.
+    Raises InputError if it is none of these, and as `locate` does.
     """
     name = name_or_directory
     location = locate(name, data_dir=data_dir)
@@ -129,10 +136,15 @@ def require_known(name_or_directory: str, *, data_dir: Path | None = None) -> Lo
 
 
 def find_again(described: CorpusDescription, *, data_dir: Path | None = None, trust_plugins: bool = False) -> Corpus:
-    """The corpus of a run, from what is recorded of it: found where it was, and unchanged.
+    """Return the recorded corpus of a run: found where it was, and unchanged.
 
-    `data_dir` is where to look instead; a corpus that was a directory is then looked for there by its name.
+    `data_dir` is searched instead; a corpus that was a directory is then looked for there by its name.
     Raises InputError if a split is gone or no longer the same text.
+
+    Args:
+        described: the record.
+        data_dir: another directory to search.
+        trust_plugins: import plug-in classes that no installed package registers.
     """
     name, before = described.name, Path(described.splits["train"].path).parent
     if described.origin == "directory":
@@ -154,10 +166,10 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
 
 
 def locate(name_or_directory: str, *, data_dir: Path | None = None) -> Location | None:
-    """Where the corpus lies on this machine; None if it does not. Reads no text and writes nothing.
+    """Return where the corpus is on this machine; None if it is not. Reads no text and writes nothing.
 
-    Raises InputError if `data_dir` is given and is no directory, or if a place holds some of the three
-    files but not all.
+    Raises InputError if `data_dir` is given and is not a directory, or if a location has only some of the three
+    files.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise InputError(f"the data directory {data_dir} does not exist")
@@ -178,9 +190,9 @@ def locate(name_or_directory: str, *, data_dir: Path | None = None) -> Location 
 
 
 def describe_registered(name: str, *, data_dir: Path | None = None) -> dict[str, Any]:
-    """What there is of a registered corpus on this machine, ready for JSON: read and counted if it was found.
+    """Return the state of a registered corpus on this machine, ready for JSON: read and counted if it was found.
 
-    Of a copy that cannot be read, `problem` says why.
+    For a copy that cannot be read, `problem` gives the reason.
     """
     entry = REGISTRY[name]
     counted: Mapping[str, Expected | Split] = entry.expected
@@ -199,9 +211,9 @@ def describe_registered(name: str, *, data_dir: Path | None = None) -> dict[str,
 
 
 def compare_registered(name: str, *, data_dir: Path | None = None) -> dict[str, Any]:
-    """A corpus as found on this machine beside the registry, ready for JSON; nothing is fetched.
+    """Return a comparison of a corpus on this machine with the registry, ready for JSON; nothing is fetched.
 
-    `identical` is None for one that the registry does not know, `differences` has a phrase for each.
+    `identical` is None for one that is not registered, `differences` has a phrase for each.
     """
     corpus, entry = find_corpus(name, data_dir=data_dir, offline=True), REGISTRY.get(name)
     wrong = entry.differences(corpus.splits) if entry else []
@@ -209,9 +221,9 @@ def compare_registered(name: str, *, data_dir: Path | None = None) -> dict[str, 
 
 
 def fetch_registered(name: str, *, force: bool = False) -> tuple[Path, bool]:
-    """Put a registered corpus into the cache, verified: its directory, and whether it was there already.
+    """Put a registered corpus into the cache, verified; return its directory and whether it was there already.
 
-    `force` gets it again even then. Raises InputError for another name, and as `fetch` does.
+    `force` fetches it again even then. Raises InputError for an unknown name, and as `fetch` does.
     """
     if name not in REGISTRY:
         raise InputError(f"{name!r} is not a corpus that can be fetched; known are: {', '.join(REGISTRY)}")
@@ -227,7 +239,7 @@ def _data_directory(data_dir: Path | None) -> Path:
 
 
 def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
-    """Read the corpus at `location` once; notices say where it differs from `entry` and what was left out."""
+    """Read the corpus at `location` once; notices list its differences from `entry` and what was left out."""
     paths = {split: split_path(location.directory, split) or location.directory / f"{split}.txt" for split in SPLITS}
     splits = {split: read_split(path) for split, path in paths.items()}
     notices = [
@@ -261,7 +273,7 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
 
 
 def _open_cached(entry: CorpusEntry, directory: Path, *, offline: bool = False) -> Corpus:
-    """The copy in the cache, if it is still what was written; one made from packages is simply made again.
+    """Open the copy in the cache if it is unchanged; one made from packages is made again otherwise.
 
     Raises InputError, with the command to run, if a fetched copy was changed.
     """
@@ -315,15 +327,20 @@ class Labelled(NamedTuple):
 
 
 def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """The sentences of a split that have a label. Raises InputError as `label_rows` does."""
+    """Return the sentences of a split that have a label. Raises InputError as `label_rows` does."""
     return [row for row in label_rows(corpus, split, directory) if row.label]
 
 
 def label_rows(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """The sentences of a split with their labels, which lie beside its text or in `directory`; "" where there is none.
+    """Return the sentences of a split with their labels, "" where there is none.
+
+    Args:
+        corpus: whose split is read.
+        split: train, valid or test.
+        directory: of the file of labels; None: that of the text.
 
     Raises:
-        InputError: there is no file of labels, or it has another number of lines than the text.
+        InputError: there is no file of labels, or its number of lines differs from that of the text.
     """
     text = corpus.splits[split].path
     if not (labels := label_path(text, directory)).is_file():
@@ -337,10 +354,10 @@ def label_rows(corpus: Corpus, split: str, directory: Path | None = None) -> lis
 
 
 def positive_label(rows: list[Labelled], asked: str | None = None) -> str:
-    """The label that counts as positive: the one asked for, or the later of two.
+    """Return the label that counts as positive: `asked`, or the second of two in sorted order.
 
     Raises:
-        InputError: no sentence has it, or there are not two labels and none was asked for.
+        InputError: no sentence has it, or there are not two labels and `asked` is None.
     """
     known = sorted({row.label for row in rows})
     listed = ", ".join(known[:20])

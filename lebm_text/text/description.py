@@ -1,4 +1,4 @@
-"""What env.json says of the text that a run was trained on: enough to find it again, and to see that it is the same."""
+"""The record in env.json of the text that a run was trained on: enough to find it again and to verify it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CorpusDescription", "SplitDescription"]
 
 @dataclass(frozen=True)
 class SplitDescription:
-    """Where a split lay, what it was, and how large."""
+    """Path, hash and size of a split."""
 
     path: str
     sha256: str
@@ -25,7 +25,7 @@ class SplitDescription:
 
 @dataclass(frozen=True)
 class CorpusDescription:
-    """As `Corpus` has them; `splits` are train, valid and test."""
+    """Fields of `Corpus`; `splits` are train, valid and test."""
 
     name: str
     origin: str
@@ -39,9 +39,9 @@ class CorpusDescription:
 
     @classmethod
     def read(cls, plain: object) -> CorpusDescription:
-        """The inverse of `to_json`. Raises InputError for anything else."""
+        """Restore what `to_json` returned. Raises InputError for anything else."""
         return from_plain(cls, plain, "corpus")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without what is not known."""
+        """Return plain values, without those that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}

@@ -1,4 +1,4 @@
-"""Many sentences as two arrays, all ids in a row and where each sentence starts: in memory, or mapped from files."""
+"""Encoded sentences as two arrays, all ids in a row and the start of each sentence: in memory or memory-mapped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TokenArray: TypeAlias = "npt.NDArray[np.int32] | npt.NDArray[np.uint16]"
 _TOKENS, _OFFSETS, _META, _POSITION = "tokens.bin", "offsets.bin", "meta.json", "position.json"
 _BUFFERED = 1 << 18  # tokens held in memory before they are written
 _PIECE = 1 << 16  # bytes that are checked at a time
-_SYNCED = 1 << 24  # tokens written between two positions from which an interrupted call can be continued
+_SYNCED = 1 << 24  # tokens written between two positions at which an interrupted call can resume
 
 
 class EncodedSentences(NamedTuple):
@@ -41,7 +41,7 @@ class EncodedSentences(NamedTuple):
 
 
 def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
-    """Join lists of ids, each closed by `eos_id`; four bytes a token while it grows."""
+    """Join lists of ids, each closed by `eos_id`, using four bytes per token."""
     tokens, ends = array("i"), array("q", [0])
     for ids in encoded:
         tokens.fromlist(ids)
@@ -51,11 +51,11 @@ def pack(encoded: Iterable[list[int]], eos_id: int) -> EncodedSentences:
 
 
 def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[EncodedSentences, tuple[str, ...]]:
-    """The sentences of at most `max_length` tokens (`</s>` not counted), in order, and what the user should know.
+    """Encode the sentences of at most `max_length` tokens (`</s>` not counted), in order; return them and notices.
 
-    All but a short text is encoded into the cache, `<cache>/encoded/<key>/`, sentence by sentence, and mapped from
-    there; its size may exceed the memory, and an interrupted encoding is continued. Only if the cache cannot be
-    written are its ids held in memory, which is said.
+    Unless the text is short, its ids are written to the cache, `<cache>/encoded/<key>/`, sentence by sentence, and
+    memory-mapped from there; they may exceed the memory, and an interrupted encoding is resumed. Only if the cache
+    is not writable are they held in memory, with a notice.
     """
 
     def encode(start: int) -> Iterator[list[int] | None]:
@@ -69,7 +69,7 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
         problem = "it changes while it is read"
         try:
             with resumable_directory(directory) as place:
-                # Of a text that was written anew while it was read, nothing is taken over.
+                # If the text was rewritten while it was read, nothing of it may be reused.
                 stamp = f"{stored_bytes(split.path)} {split.path.stat().st_mtime_ns}"
                 write_encoded(place, encode, tokenizer.eos_id, len(tokenizer), stamp)
                 split.require_unchanged()
@@ -87,14 +87,17 @@ def encode_split(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[E
 def write_encoded(
     directory: Path, encode: Callable[[int], Iterable[list[int] | None]], eos_id: int, vocab_size: int, stamp: str = ""
 ) -> None:
-    """`pack` into files of an existing directory, for `map_encoded`; what it holds in memory does not grow.
+    """`pack` into files of an existing directory, for `map_encoded`, in constant memory.
 
-    Ids take two bytes where `vocab_size` allows it. All is on the disk when this returns; raises OSError. If it is
-    interrupted, a later call with the same `stamp` goes on from where some 2²⁴ tokens before all was on the disk.
+    Ids take two bytes if `vocab_size` allows it. Everything is synced to disk on return; raises OSError. If it is
+    interrupted, a later call with the same `stamp` resumes from the last synced position, some 2²⁴ tokens back.
 
     Args:
-        encode: the ids of the sentences from the one of that number on, None for one to be left out.
-        stamp: of the text.
+        directory: where to write.
+        encode: yields the ids of the sentences from a given number on, None for one to be left out.
+        eos_id: closes each sentence.
+        vocab_size: number of ids.
+        stamp: identifies the text.
     """
     dtype = "<u2" if vocab_size <= 1 << 16 else "<i4"
     n_read, n_tokens, n_sentences, *sums = _position(directory, stamp, np.dtype(dtype).itemsize)
@@ -134,7 +137,7 @@ def write_encoded(
 
 
 def _position(directory: Path, stamp: str, width: int) -> tuple[int, int, int, int, int]:
-    """How many sentences an interrupted call had read, how many tokens and sentences it had written, and their sums."""
+    """Return how many sentences an interrupted call had read, how many tokens and sentences written, and checksums."""
     with suppress(OSError, ValueError):
         found, n_read, n_tokens, n_sentences, *sums = _read_record(directory / _POSITION)
         parts = ((_TOKENS, n_tokens * width), (_OFFSETS, (n_sentences + 1) * 8))
@@ -144,9 +147,9 @@ def _position(directory: Path, stamp: str, width: int) -> tuple[int, int, int, i
 
 
 def map_encoded(directory: Path) -> EncodedSentences | None:
-    """What `write_encoded` left, read-only and read from the disk as it is used; None if it is not all there.
+    """Memory-map what `write_encoded` wrote, read-only; None if it is incomplete or damaged.
 
-    It is read once here, since damage would be trained on without a word.
+    The files are read once for this check, since training would use damaged ones silently.
     """
     with suppress(OSError, ValueError):
         dtype, n_tokens, n_sentences, *sums = _read_record(directory / _META)
@@ -159,12 +162,12 @@ def _map(path: Path, dtype: str, n: int, checksum: int) -> npt.NDArray[Any]:
     n_bytes = n * np.dtype(dtype).itemsize
     if path.stat().st_size != n_bytes or _checksum(path, n_bytes) != checksum:
         raise ValueError(f"{path} is not as it was written")
-    # The system maps no empty file.
+    # The system cannot map an empty file.
     return np.asarray(np.memmap(path, dtype, mode="r")) if n else np.zeros(0, dtype)
 
 
 def _checksum(path: Path, n_bytes: int) -> int:
-    """Of the first bytes of a file. Against a failing disk, not a foe: CRC-32 has 3 GB/s where SHA-256 has 0.3."""
+    """Return the CRC-32 of a file's first bytes. It guards against failing disks: 3 GB/s, where SHA-256 has 0.3."""
     found = 0
     with path.open("rb") as stream:
         while n_bytes and (piece := stream.read(min(n_bytes, _PIECE))):
@@ -178,7 +181,7 @@ def _write_record(path: Path, values: list[Any]) -> None:
 
 
 def _read_record(path: Path) -> list[Any]:
-    """What `_write_record` wrote. Raises ValueError for anything else."""
+    """Read what `_write_record` wrote. Raises ValueError for anything else."""
     values: list[Any]
     try:
         *values, digest = json.loads(path.read_bytes())

@@ -1,9 +1,9 @@
-"""What the sentencepiece library reads as its own, spelled otherwise and back, so that a sentence comes back as it was.
+"""Escapes for what the sentencepiece library treats specially, so that every sentence decodes to itself.
 
-U+2581 is how the library spells a blank; a line with U+2585 teaches it nothing, and the names of special tokens are cut
-out of the words that hold them (`<unk>'s`). A text may have all of these, so each is spelled as one noncharacter of
-Unicode, which texts are not to be exchanged with; where one has a noncharacter all the same, U+FDD0 stands before it.
-To refuse them would be to refuse a whole corpus for one word.
+The library spells a blank as U+2581, learns nothing from a line with U+2585, and cuts the names of special tokens
+out of words that contain them (`<unk>'s`). A text may contain all of these, so each is replaced by a Unicode
+noncharacter, which is not meant for interchange; if the text has one of these itself, U+FDD0 is put before it.
+Refusing such text would mean refusing a whole corpus for one word.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SIGN = re.compile(f"{_ITSELF}[{_ITSELF}{''.join(_OWN.values())}]|[{''.join(_OWN
 
 
 def escape(sentence: str) -> str:
-    """`sentence` without anything that the library would not take as a piece of text."""
+    """Return `sentence` with everything replaced that the library would not treat as text."""
     if "<" not in sentence and sentence.isascii():
         return sentence
     return _TEXT.sub(lambda found: _SPELLED[found[0]], sentence)
 
 
 def unescape(text: str) -> str:
-    """What `escape` was given. Of a text that it never returns, a U+FDD0 that stands before nothing is left out."""
+    """Invert `escape`. In a text that it never returns, a U+FDD0 that escapes nothing is dropped."""
     return text if text.isascii() else _SIGN.sub(lambda found: _MEANT.get(found[0], ""), text)

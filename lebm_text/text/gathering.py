@@ -1,6 +1,6 @@
-"""The first pass over a user's own text: its sentences parsed, one after the other, and hashed.
+"""The first pass over a user's own text: its sentences are parsed one by one and hashed.
 
-What was gathered when a process is interrupted or killed is what the next one goes on from.
+An interrupted pass is resumed by the next call.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["Gathered", "gather"]
 _TEXTS, _LABELS, _HASHES = "texts", "labels", "hashes"
 _POSITION = "position.json"
 _KEY = b"lebm-text split"
-_SYNCED = 100_000  # rows between two positions from which it can go on
+_SYNCED = 100_000  # rows between two positions from which it can resume
 
 
 @dataclass
 class _Position:
-    """How far the reading is, all of it on the disk.
+    """Progress of the reading, all of it synced to disk.
 
     Attributes:
-        stamp: of the sources and options.
-        ends: the number of sentences up to the end of each part that is read whole.
-        rows_of_part: that are read of the part after those.
+        stamp: identifies sources and options.
+        ends: number of sentences up to the end of each part that is completely read.
+        rows_of_part: rows read of the next part.
         sizes: of the files, in bytes.
     """
 
@@ -57,9 +57,9 @@ class Gathered:
     """The sentences of all parts, in order.
 
     Attributes:
-        place: of the files.
-        counts: of rows, empty ones among them, and words; the most words of a sentence.
-        ends: how many sentences there are up to the end of each part.
+        place: directory of the files.
+        counts: numbers of rows, of empty ones among them and of words; the most words of a sentence.
+        ends: number of sentences up to the end of each part.
         labelled: whether any sentence has a label.
     """
 
@@ -70,12 +70,12 @@ class Gathered:
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
-        """Of each sentence, the same on every machine."""
+        """(n_sentences,) hash of each sentence, the same on every machine."""
         return np.fromfile(self.place / _HASHES, "<u8")
 
     @property
     def lines(self) -> dict[str, Path]:
-        """Files with a line a sentence: texts, and labels if there are any, by the ending that a corpus gives them."""
+        """Files with one line per sentence: texts, and labels if any, by the file extension in a corpus."""
         texts = {".txt": self.place / _TEXTS}
         return texts | {".label": self.place / _LABELS} if self.labelled else texts
 
@@ -92,15 +92,21 @@ def gather(
     on_progress: Progress,
     source: str,
 ) -> Gathered:
-    """Read all parts into files below `directory`, from where an interrupted call with the same `stamp` was.
+    """Read all parts into files below `directory`, resuming an interrupted call with the same `stamp`.
 
-    Whatever else lies in `directory` is deleted. Raises InputError for what cannot be read, OSError for what cannot
-    be written.
+    Everything else in `directory` is deleted.
 
     Args:
-        stamp: of the parts and of `form`.
-        form: what becomes of a line of text before it is read.
-        source: what progress calls the parts.
+        directory: for the files.
+        stamp: identifies the parts and `form`.
+        parts: texts to read.
+        form: applied to each line of text before it is parsed.
+        on_progress: reports the size of what was read.
+        source: name of the parts in progress reports.
+
+    Raises:
+        InputError: a part cannot be read.
+        OSError: the files cannot be written.
     """
     place = directory / "gathered"
     at = _left(place, stamp)
@@ -145,11 +151,11 @@ def gather(
 def _pairs(
     part: Part, form: Callable[[bytes], bytes], on_read: Callable[[int], None], n_known: int
 ) -> Iterator[tuple[str, str]]:
-    """Sentence and label of each row after the first `n_known`, both checked; labels take no form."""
+    """Yield sentence and label of each row after the first `n_known`, both checked; labels are not transformed."""
     texts, labels = tee(part.rows(on_read))
     skipped = islice(texts, n_known)
     pairs = zip(
-        # Blank lines keep the numbers of the lines in messages.
+        # Blank lines preserve the line numbers in messages.
         parse_lines(chain((b"\n" for _ in skipped), (form(text) for text, _ in texts)), part.name),
         parse_lines((label for _, label in labels), f"{part.name}, labels"),
         strict=True,
@@ -158,7 +164,7 @@ def _pairs(
 
 
 def _left(place: Path, stamp: str) -> _Position | None:
-    """How far an interrupted call with the same `stamp` was; None if there was none."""
+    """Return the position at which an interrupted call with the same `stamp` stopped; None if there was none."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found = _Position(**json.loads((place / _POSITION).read_bytes()))
         if found.stamp == stamp and all((place / name).stat().st_size >= n for name, n in found.sizes.items()):

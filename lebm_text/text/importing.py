@@ -1,8 +1,8 @@
 """A user's own text into a corpus: train.txt, valid.txt and test.txt, labels beside them, and a record of all choices.
 
-What the source does not divide is divided by a keyed hash of the sentence, so that equal sentences stand in one split
+Text without splits is divided by a keyed hash of the sentence, so that equal sentences are in one split
 and the same source gives the same corpus. One pass parses and hashes the sentences (see `gathering`), a second one
-writes them to their splits; in memory are eight bytes a sentence. What is interrupted goes on where it was.
+writes them to their splits; eight bytes per sentence are held in memory. An interrupted import is resumed.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ __all__ = ["RECORD", "Imported", "import_text"]
 RECORD = "import.json"
 """Beside the text, how it was made."""
 
-_RULES = 1  # of making a corpus: another number makes another corpus of the same source
-_FEWEST = 3  # different sentences, one a split
-_BLOCK = 4096  # sentences between two reports of progress
+_RULES = 1  # version of the rules; another version makes another corpus of the same source
+_FEWEST = 3  # distinct sentences, one per split
+_BLOCK = 4096  # sentences between two progress reports
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A corpus made of a source.
+    """A corpus made from a source.
 
     Attributes:
         directory: with the three texts and the record.
-        record: what `RECORD` holds: sources, options, counts, sha256, version.
-        was_there: whether the same import had been made before, and nothing was done.
+        record: content of `RECORD`: sources, options, counts, sha256, version.
+        was_there: whether an identical import existed, and nothing was done.
     """
 
     directory: Path
@@ -63,7 +63,7 @@ class Imported:
     was_there: bool
 
     def describe(self) -> str:
-        """What was done, in one line."""
+        """Return one line that describes what was done."""
         counts = self.record["counts"]
         done = "was imported already, nothing to do" if self.was_there else "imported"
         parts = ", ".join(f"{counts['sentences'][split]:,} {split}" for split in SPLITS)
@@ -71,7 +71,7 @@ class Imported:
         return "; ".join([f"{self.record['source']} {done}: {parts} sentences in {self.directory}", *more])
 
     def notices(self) -> tuple[str, ...]:
-        """What the text has that a prepared corpus has not."""
+        """Return notices about features of the text that prepared corpora lack."""
         train = self.directory / "train.txt"
         return tuple(filter(None, [rawness(read_lines(train), str(train))]))
 
@@ -96,24 +96,24 @@ def import_text(
     overwrite: bool = False,
     on_progress: Progress = silent,
 ) -> Imported:
-    """Make a corpus of a text, unless the same was made there before.
+    """Make a corpus from a text, unless the same import exists already.
 
     Args:
         source: a file (.txt, .json, .jsonl, .csv, .tsv, .parquet, .arrow, also with .gz), a directory of such files, or
-            `hf:user/dataset[:config]`. Splits that it names are kept; what is missing is taken from its train text.
+            `hf:user/dataset[:config]`. Splits that it names are kept; missing ones are taken from its train text.
             Or sentences: a list, a column of a table; then `output` is needed.
         output: the directory of the corpus; None: one in the cache, whose name depends on the text and the options.
-        text_column: of the text; None: `text`, `sentence`, or the only one of strings.
-        label_column: of labels, strings or whole numbers; None: none, but those that lie beside a plain text.
-        valid, test: how many sentences of what is not divided: a number, or a share such as "5%".
-        tokenize: words become those of `tokenisation.raw_tokenisation`.
-        lowercase: upper case becomes lower case.
+        text_column: column of the text; None: `text`, `sentence`, or the only one of strings.
+        label_column: column of labels, strings or integers; None: none, except labels next to a plain text.
+        valid, test: size of a split that the source lacks: a number of sentences, or a share such as "5%".
+        tokenize: split words with `tokenisation.raw_tokenisation`.
+        lowercase: convert to lower case.
         overwrite: replace another import in `output`.
-        on_progress: told of bytes read (of a data set: rows) and of sentences written.
+        on_progress: reports bytes read (rows of a data set) and sentences written.
 
     Raises:
-        InputError: no text, or none of a known format; no such column; fewer than three different sentences; shares
-            that leave nothing to train on; an `output` that is taken, or lies in the source. Then nothing is written.
+        InputError: no text or an unknown format; no such column; fewer than three distinct sentences; shares that
+            leave nothing to train on; an `output` that is taken or is inside the source. Then nothing is written.
     """
     lines = None if isinstance(source, (str, Path)) else _lines(source, output, text_column or label_column)
     source = str(source if lines is None else lines.name)
@@ -124,7 +124,7 @@ def import_text(
     options: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "valid": str(valid)}
     options |= {"test": str(test), "tokenize": tokenize, "lowercase": lowercase}
     sources = [{"path": part.place, "split": part.split, "sha256": part.sha256} for part in parts]
-    identity = [_RULES, options, [(each["split"], each["sha256"]) for each in sources]]  # wherever it lies
+    identity = [_RULES, options, [(each["split"], each["sha256"]) for each in sources]]  # independent of paths
     name = name_of_source(source)
     target = cache_entry("imported", name, *identity) / name if output is None else Path(output)
     if lines is None and not source.startswith(HUB):
@@ -146,7 +146,7 @@ def import_text(
 
 
 def _share(name: str, asked: str | int) -> int | float:
-    """A number of sentences, or a share in (0, 1)."""
+    """Parse a number of sentences, or a share in (0, 1)."""
     text = str(asked)
     if re.fullmatch(r"\d+(\.\d+)?%", text, re.ASCII) and 0 < (share := float(text[:-1]) / 100) < 1:
         return share
@@ -156,7 +156,7 @@ def _share(name: str, asked: str | int) -> int | float:
 
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
-    """Raises InputError for what is no collection of sentences, without a directory to write them to, for a column."""
+    """Wrap sentences as a source. Raises InputError for non-sentences, a missing `output`, or a given `column`."""
     if not isinstance(sentences, Iterable) or isinstance(sentences, (bytes, Mapping)) or hasattr(sentences, "columns"):
         raise InputError(f"expected a file, a directory or a list of sentences, got {type(sentences).__name__}")
     if column is not None:
@@ -173,7 +173,7 @@ def _require_apart(target: Path, source: str) -> None:
 
 
 def _was_there(target: Path, identity: list[Any], *, overwrite: bool) -> dict[str, Any] | None:
-    """The record of the same import, if it lies in `target`. Raises InputError if something else does, to be kept."""
+    """Return the record of an identical import in `target`. Raises InputError if something else is there to be kept."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     if not (target / RECORD).is_file():
@@ -198,7 +198,7 @@ def _was_there(target: Path, identity: list[Any], *, overwrite: bool) -> dict[st
 
 
 def _form(*, tokenize: bool, lowercase: bool) -> Callable[[bytes], bytes]:
-    """What becomes of a line before it is read. Bytes that are not UTF-8 stay as they are, for the reader to refuse."""
+    """Return the function applied to each line before parsing. Invalid UTF-8 is unchanged, for the reader to refuse."""
     words = raw_tokenisation(lowercase=lowercase) if tokenize else str.lower
     if not (tokenize or lowercase):
         return lambda line: line
@@ -211,12 +211,17 @@ def _form(*, tokenize: bool, lowercase: bool) -> Callable[[bytes], bytes]:
 
 
 def _write(
-    directory: Path, parts: list[Part], shares: dict[str, int | float], gathered: Gathered, source: str, told: Progress
+    directory: Path,
+    parts: list[Part],
+    shares: dict[str, int | float],
+    gathered: Gathered,
+    source: str,
+    on_progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The texts of the three splits: counts, and sha256 by file."""
+    """Write the texts of the three splits; return counts, and sha256 by file."""
     hashes = gathered.hashes
     places = _divide(hashes, parts, gathered.ends, shares, source)
-    sha256 = _distribute(directory, places, gathered.lines, told)
+    sha256 = _distribute(directory, places, gathered.lines, on_progress)
     more: dict[str, Any] = {
         "repeated": len(hashes) - _n_different(hashes),
         "held_out_in_train": 0,
@@ -230,10 +235,10 @@ def _write(
 def _divide(
     hashes: NDArray[np.uint64], parts: list[Part], ends: list[int], shares: dict[str, int | float], source: str
 ) -> NDArray[np.uint8]:
-    """The place in `SPLITS` of each sentence.
+    """Return the index in `SPLITS` of each sentence, (n_sentences,).
 
-    Of what is not divided, sentences are taken in the order of their hashes, all that are equal or none, until they
-    are as many as asked for.
+    From undivided text, sentences are taken in the order of their hashes, all equal ones or none, until the
+    requested number is reached.
     """
     if not len(hashes):
         raise InputError(f"{source} holds no sentence; a row is one sentence, and all rows are empty")
@@ -269,7 +274,7 @@ def _divide(
 
 
 def _choose(ordered: NDArray[np.uint64], sizes: dict[str, int]) -> dict[str, NDArray[np.uint64]]:
-    """For each split the hashes whose sentences are as many as `sizes` says, the smallest that fit; at least one."""
+    """Choose for each split the smallest hashes, at least one, whose sentences number as many as `sizes` asks for."""
     chosen: dict[str, list[int]] = {split: [] for split in sizes}
     left, too_many = dict(sizes), []
     for value, n in _runs(ordered):
@@ -281,14 +286,14 @@ def _choose(ordered: NDArray[np.uint64], sizes: dict[str, int]) -> dict[str, NDA
             too_many.append((n, value))
         if not any(left.values()):
             break
-    rare = (value for _, value in sorted(too_many))  # where every sentence is there more often than asked for
+    rare = (value for _, value in sorted(too_many))  # for splits smaller than every group of equal sentences
     for taken in chosen.values():
         taken += [] if taken else islice(rare, 1)
     return {split: np.array(taken, np.uint64) for split, taken in chosen.items()}
 
 
 def _runs(ordered: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Each number in order, and how often it is there."""
+    """Yield each number in order and its multiplicity."""
     blocks = (ordered[begin : begin + _BLOCK].tolist() for begin in range(0, len(ordered), _BLOCK))
     return ((value, sum(1 for _ in equal)) for value, equal in groupby(chain.from_iterable(blocks)))
 
@@ -301,7 +306,7 @@ def _n_different(hashes: NDArray[np.uint64]) -> int:
 def _distribute(
     directory: Path, places: NDArray[np.uint8], lines: dict[str, Path], on_progress: Progress
 ) -> dict[str, str]:
-    """Write each line to the file of its split: sha256 by file. `lines` has texts, and labels if any, by ending."""
+    """Write each line to the file of its split; return sha256 by file. `lines`: texts and labels by extension."""
     done = adder(on_progress, "writing", len(places) * len(lines))
     sha256: dict[str, str] = {}
     for ending, path in lines.items():

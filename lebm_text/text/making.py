@@ -1,8 +1,8 @@
-"""Corpora that a class of others makes: it gives sentences, which lie in the cache from then on.
+"""Corpora made by plug-in classes, which yield sentences that are stored in the cache.
 
-A dataclass, whose fields are its settings, with a method `sentences(split)`, split being train, valid or test; one with
-`labels(split)`, too, gives a label for each. It is named as `package.module:Class` or by a name that a package
-registers, with settings behind commas: `lebm-text train my_package.module:Stories,n=500`.
+Such a class is a dataclass whose fields are its settings, with a method `sentences(split)` for train, valid and test
+and optionally `labels(split)`, one label per sentence. It is named as `package.module:Class` or by a name that a
+package registers, with settings after commas: `lebm-text train my_package.module:Stories,n=500`.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ __all__ = ["CorpusSource", "is_made", "make_corpus"]
 
 
 class CorpusSource(Protocol):
-    """What makes a corpus; it is asked again each time that it is named, and must give the same."""
+    """Makes a corpus; it is called each time the corpus is named and must always yield the same."""
 
     def sentences(self, split: str) -> Iterable[str]:
-        """Those of train, valid or test, words separated by blanks."""
+        """Yield the sentences of train, valid or test, words separated by blanks."""
 
 
 def is_made(name: str) -> bool:
-    """Whether this names a class that makes a corpus."""
+    """Return whether this names a class that makes a corpus."""
     return is_named("corpus", name.partition(",")[0])
 
 
 def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
-    """The directory with its texts, newly written, and where the class is from.
+    """Write the texts of a plug-in corpus; return their directory and the plug-in.
 
     Raises:
-        InputError: the class is not there, or not to be imported; other settings; what it gives is no text.
+        InputError: the class cannot be found or may not be imported, a setting is wrong, or it yields invalid text.
     """
     name = source.partition(",")[0]
     made: Any = made_with("corpus", source, CorpusSource, trust_plugins=trust_plugins)
@@ -57,7 +57,7 @@ def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
 
 
 def _write(path: Path, named: str, give: Any, split: str) -> int:
-    """How many lines were written."""
+    """Write the lines and return their number."""
     lines = called(named, lambda: list(give(split)))
     for number, line in enumerate(lines, 1):
         if not isinstance(line, str) or "\n" in line:

@@ -1,7 +1,7 @@
-"""What a user's own source of text consists of: a file, the files of a directory, or the splits of a data set.
+"""The parts of a user's own source of text: a file, the files of a directory, or the splits of a data set.
 
-A directory may name splits, by its files (`train.csv`, `test-00000-of-00002.parquet`) or by directories of files, as
-`datasets` writes them with `save_to_disk`. Labels come from a column, or lie beside a plain text.
+A directory may name splits by its files (`train.csv`, `test-00000-of-00002.parquet`) or by directories of files, as
+`datasets` writes them with `save_to_disk`. Labels come from a column or from a file next to a plain text.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _AT_A_TIME = 1000  # rows of a data set
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are read; None: of the text the one that is sure, of labels none."""
+    """Columns to read; None: the unambiguous text column, and no labels."""
 
     text: str | None = None
     label: str | None = None
@@ -57,9 +57,9 @@ class Part(Protocol):
 
     Attributes:
         name: for messages.
-        place: for records; of a file its full path.
-        split: train, valid, test, or None where the source does not say it.
-        size: of what `rows` tells the progress.
+        place: for records; the full path of a file.
+        split: train, valid, test, or None if the source does not name it.
+        size: total of the amounts that `rows` reports.
         sha256: of what is stored.
     """
 
@@ -79,7 +79,7 @@ class Part(Protocol):
     def sha256(self) -> str: ...
 
     def rows(self, on_read: Callable[[int], None]) -> Rows:
-        """Text and label of each row. Raises InputError for what cannot be read and for columns that are not there."""
+        """Yield text and label of each row. Raises InputError for unreadable data and missing columns."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _File:
 
     @cached_property
     def _labels(self) -> Path | None:
-        """Where the labels lie, if anywhere."""
+        """The file of labels, if any."""
         if self.columns.label is not None:
             return self.path
         beside = label_path(self.path)
@@ -110,7 +110,7 @@ class _File:
 
     @property
     def _read(self) -> list[Path]:
-        """The files that are read, one after the other."""
+        """The files to read, one after the other."""
         return [self.path] if self._labels is None else [self.path, self._labels]
 
     @property
@@ -181,7 +181,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class Lines:
-    """Sentences that a program holds, for a corpus that is called `name`."""
+    """Sentences held in memory, for a corpus called `name`."""
 
     name: str
     sentences: Sequence[str]
@@ -200,7 +200,7 @@ class Lines:
         return hashlib.sha256(b"".join(map(_line, self.sentences))).hexdigest()
 
     def rows(self, on_read: Callable[[int], None]) -> Rows:
-        """No row has a label. Raises InputError for what is no string."""
+        """Yield rows without labels. Raises InputError for anything but strings."""
         for number, sentence in enumerate(self.sentences, 1):
             if not isinstance(sentence, str):
                 raise InputError(f"{self.name}: sentences are strings; number {number} is {sentence!r:.60}")
@@ -213,14 +213,14 @@ def _line(value: object) -> bytes:
 
 
 def is_own_source(name: str) -> bool:
-    """Whether this names a source that has to be imported: a file, or a data set of the Hub."""
+    """Return whether this names a source to be imported: a file, or a data set of the Hub."""
     return name.startswith(HUB) or (bool(name) and Path(name).is_file())
 
 
 def name_of_source(source: str) -> str:
-    """What a corpus is called that is made from `source`: `reviews` of `reviews.csv.gz`, `b-en` of `hf:a/b:en`.
+    """Return the name of a corpus made from `source`: `reviews` for `reviews.csv.gz`, `b-en` for `hf:a/b:en`.
 
-    Of a class of others, `package.module:Class,key=value`, it is what stands after the colon.
+    For a plug-in class, `package.module:Class,key=value`, it is the part after the colon.
     """
     if CLASS.fullmatch(source.partition(",")[0]) and not Path(source).exists():
         return source.partition(":")[2]
@@ -231,14 +231,14 @@ def name_of_source(source: str) -> str:
 
 
 def find_parts(source: str, columns: Columns) -> list[Part]:
-    """The texts that `source` consists of, in a fixed order.
+    """Return the texts of which `source` consists, in a fixed order.
 
     Args:
         source: a file, a directory of files, or `hf:user/dataset[:config]`.
-        columns: to read of each.
+        columns: to read from each.
 
     Raises:
-        InputError: nothing is there, it is of no known format, or it is the directory of a run.
+        InputError: nothing is there, its format is unknown, or it is the directory of a run.
     """
     if source.startswith(HUB):
         return _of_hub(source, columns)
@@ -269,7 +269,7 @@ def find_parts(source: str, columns: Columns) -> list[Part]:
 
 
 def _files(directory: Path) -> list[Path]:
-    """Those of a known format; `datasets` keeps cache-….arrow beside what it saved."""
+    """Return the files of a known format, except cache-….arrow, which `datasets` writes next to what it saved."""
     shown = (file for file in sorted(directory.iterdir()) if not file.name.startswith((".", "cache-")))
     return [file for file in shown if file.is_file() and ending_of(file) in _KNOWN and file.name not in _RECORDS]
 

@@ -1,7 +1,7 @@
-"""The files of a pretrained decoder, and its tokenizer as one of ours.
+"""The files of a pretrained decoder, and its tokenizer as a `Tokenizer`.
 
 A vocabulary here begins with `<pad>`, `<unk>`, `<s>`, `</s>`. Piece i of the decoder has the id 4 + i; only the pieces
-that mean the beginning, the end and the unknown have the ids of ours instead, so that each piece has one id and
+for the beginning, the end and unknown words have the ids of ours instead, so that each piece has one id and
 probabilities sum to 1.
 """
 
@@ -33,23 +33,23 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]  # no pickles
 
 
 class Specials(NamedTuple):
-    """The decoder's ids for the beginning, the end and the unknown; the last is None where nothing is unknown."""
+    """The decoder's ids for beginning, end and unknown; the last is None if the decoder has no unknown token."""
 
     bos: int
     eos: int
     unk: int | None
 
     def ours(self) -> dict[int, int]:
-        """The decoder's ids of the pieces that have another id here than 4 + its own, and that."""
+        """Map the decoder's ids of pieces whose id here is not 4 + their own to the id here."""
         found = {self.bos: Tokenizer.bos_id, self.eos: Tokenizer.eos_id}  # the end wins where both are one piece
         return found if self.unk is None else {self.unk: Tokenizer.unk_id} | found
 
 
 @contextmanager
 def needing(package: str, source: str) -> Iterator[None]:
-    """Inside, `package` is imported and reads files: whatever fails is one line."""
+    """Turn any failure of `package`, imported and reading files inside, into a one-line InputError."""
     try:
-        with redirect_stderr(StringIO()):  # of its progress bars and advice
+        with redirect_stderr(StringIO()):  # hides its progress bars and advice
             yield
     except ImportError as error:
         raise InputError(
@@ -60,10 +60,10 @@ def needing(package: str, source: str) -> Iterator[None]:
 
 
 def decoder_directory(source: str) -> Path:
-    """Where its files are: the directory of that name, or the copy of a model of the Hugging Face Hub.
+    """Return the directory of a decoder's files: `source`, or the local copy of a model of the Hugging Face Hub.
 
     Raises:
-        InputError: there is neither, or no weights as safetensors.
+        InputError: there is neither, or there are no safetensors weights.
     """
     directory = Path(source)
     if not directory.is_dir():
@@ -82,17 +82,17 @@ def decoder_directory(source: str) -> Path:
 
 
 def decoder_sha256(directory: Path, source: str) -> str:
-    """Of the configuration, the weights and the special ids of a decoder. Raises InputError as `specials_of` does."""
+    """Return the hash of configuration, weights and special ids of a decoder. Raises as `specials_of` does."""
     files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
     specials = list(specials_of(directory, source)[1])
     return sha256_json({file.name: sha256_file(file) for file in files} | {"specials": specials})
 
 
 def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
-    """The decoder's own tokenizer, a fast one of `transformers`, and its special ids.
+    """Return the decoder's own tokenizer, a fast one of `transformers`, and its special ids.
 
     Raises:
-        InputError: it has none, or none that marks an end.
+        InputError: it has no such tokenizer, or one without an end token.
     """
     with needing("transformers", source):
         from transformers import AutoTokenizer
@@ -108,13 +108,13 @@ def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
 
 
 class PretrainedTokenizer(Tokenizer):
-    """That of a pretrained decoder. The word `<unk>` is spelled in pieces where the decoder knows no unknown."""
+    """The tokenizer of a pretrained decoder. `<unk>` is spelled in pieces if the decoder has no unknown token."""
 
     kind = "hf"
     file = "hf-tokenizer.json"
 
     def __init__(self, content: bytes) -> None:
-        """`content` of the file. Raises InputError if it is not one of ours."""
+        """`content` of the file. Raises InputError if it is not a valid one."""
         try:
             stored = json.loads(content)
             if not isinstance(stored, dict) or (stored["format"], stored["version"]) != (_FORMAT, _VERSION):
@@ -129,7 +129,7 @@ class PretrainedTokenizer(Tokenizer):
                 self._backend = Backend.from_str(stored["tokenizer"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise error if isinstance(error, InputError) else InputError(f"not a tokenizer ({error})") from error
-        self._backend.encode_special_tokens = True  # what a text spells is text
+        self._backend.encode_special_tokens = True  # special tokens spelled out in a text are ordinary text
         self._backend.no_padding()
         self._backend.no_truncation()
         n = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())  # there may be gaps
@@ -139,7 +139,7 @@ class PretrainedTokenizer(Tokenizer):
 
     @classmethod
     def of(cls, source: str, *, lowercase: bool = False) -> Self:
-        """That of the decoder which `model.generator = hf:SOURCE` names. Raises InputError if there is none."""
+        """Return the tokenizer of the decoder `source`, as in `model.generator = hf:SOURCE`, or raise InputError."""
         backend, specials = specials_of(decoder_directory(source), source)
         stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "specials": list(specials)}
         stored["tokenizer"] = backend.to_str()

@@ -1,8 +1,8 @@
-"""Sentences of a text: one a line, UTF-8, checked as they are read and never all in memory.
+"""Sentences of a text: one per line, UTF-8, checked as they are read and never all in memory.
 
-A line ends at LF or CRLF; a byte order mark at the start is dropped. Tokens are separated by runs of
-blanks and tabs and by nothing else: no-break spaces and their kin belong to the token, as they do for an
-n-gram model, so that every part of the program counts the same tokens. What such a model cannot read is
+A line ends at LF or CRLF; a byte order mark at the start is dropped. Tokens are separated only by runs of
+blanks and tabs: no-break spaces and the like belong to the token, as they do for an
+n-gram model, so that every part of the program counts the same tokens. Words that such a model cannot read are
 refused (`refusal`).
 """
 
@@ -30,27 +30,27 @@ RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 
 `<unk>` is an ordinary word.
 """
-_BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too: one that holds one is never found
+_BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too and would never find a word with one
 
 KEPT_FROM = 1 << 20
 """Bytes of text: of shorter ones nothing is cached. So much takes 0.1 s to encode by words, 0.6 s by pieces."""
 
 _VERSION = 2  # of the rules by which cache entries are made
-_BLOCK = 256  # lines that are looked through at a time, for which a slow pipe has to wait
+_BLOCK = 256  # lines that are checked at a time, and that a slow pipe has to wait for
 _BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ", *RESERVED)  # the first stands for what is not UTF-8
+_CLOSER_LOOK = ("\ufffd", "\0", "\v", "\f", "\r", "\t", "  ", *RESERVED)  # the first replaces invalid UTF-8
 
 
 @dataclass(frozen=True)
 class Split:
-    """A text in one place (see `sources`), and what one pass over it found.
+    """A text in one place (see `sources`) and the results of one pass over it.
 
     Attributes:
-        sha256: of the lines as bytes: for a file of plain text that of the file.
+        sha256: of the lines as bytes; for a plain text, that of the file.
         n_sentences: lines with at least one token.
-        n_words: tokens, no end of sentence counted.
-        n_empty: lines without a token; they are no sentences.
-        notices: what is read, but hardly meant, one line each.
+        n_words: tokens, without ends of sentences.
+        n_empty: lines without a token; they are not sentences.
+        notices: content that is accepted but hardly intended, one line each.
     """
 
     path: Path
@@ -61,11 +61,11 @@ class Split:
     notices: tuple[str, ...] = ()
 
     def sentences(self) -> Iterator[str]:
-        """The sentences in order, normalised; read from the disk as asked for, empty lines left out."""
+        """Yield the sentences in order, normalised; read lazily from the disk, empty lines left out."""
         return filter(None, read_lines(self.path))
 
     def lowered(self) -> Iterator[str]:
-        """`sentences` in lower case. Raises InputError where that makes a word with a `refusal`, such as `<S>`."""
+        """`sentences` in lower case. Raises InputError where that gives a word with a `refusal`, such as `<S>`."""
         for sentence in self.sentences():
             lower = sentence.lower()
             if readable(lower) != lower:
@@ -74,18 +74,18 @@ class Split:
             yield lower
 
     def cache_entry(self, kind: str, *depends_on: object) -> Path | None:
-        """Where the cache keeps what is computed from this text and from these values (JSON) alone.
+        """Return the cache path for values computed only from this text and `depends_on` (JSON).
 
-        None for a text of less than `KEPT_FROM` bytes, of which nothing is kept.
+        None for a text of less than `KEPT_FROM` bytes, for which nothing is cached.
         """
         try:
             short = stored_bytes(self.path) < KEPT_FROM
         except OSError:
-            return None  # reading it says what is wrong
+            return None  # the error is reported on reading
         return None if short else cache_entry(kind, _VERSION, __version__, self.sha256, *depends_on)
 
     def require_unchanged(self) -> None:
-        """Raise InputError if the text is no longer what the hash, under which an entry is filed, was taken of."""
+        """Raise InputError if the text no longer has the hash that identifies its cache entries."""
         digest = hashlib.sha256()
         for line in raw_lines(self.path):
             digest.update(line)
@@ -94,7 +94,7 @@ class Split:
 
 
 def normalise(line: str) -> str:
-    """`line` with its tokens separated by one blank each and nothing at its ends.
+    """Return `line` with one blank between tokens and none at the ends.
 
     An empty line gives the empty string. Linear in the length of the line.
     """
@@ -106,21 +106,21 @@ def normalise(line: str) -> str:
 
 
 def split_words(sentence: str) -> list[str]:
-    """The words of a sentence: what blanks and tabs separate, and nothing else does, whoever counts them."""
+    """Return the words of a sentence, separated only by blanks and tabs; the one definition for all counts."""
     line = normalise(sentence)
     return line.split(" ") if line else []
 
 
 def refusal(word: str) -> str | None:
-    """Why no text may hold `word`, if so: what no judge can read is neither trained on nor written."""
+    """Return why no text may contain `word`, or None: words that no judge can read are neither learned nor written."""
     if word in RESERVED:
         return "a reserved word"
     return None if _BREAKS_WORDS.isdisjoint(word) else "a word with a control character"
 
 
 def readable(sentence: str) -> str:
-    """A normalised `sentence` with `<unk>` in the place of each word that no text may hold."""
-    if "<" not in sentence and sentence.isprintable():  # nearly all: no word need be looked at
+    """Return a normalised `sentence` with `<unk>` for each word that no text may contain."""
+    if "<" not in sentence and sentence.isprintable():  # nearly all sentences: no word needs a check
         return sentence
     return " ".join("<unk>" if refusal(word) else word for word in sentence.split(" "))
 
@@ -136,7 +136,7 @@ def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def parse_sentence(text: str, name: str) -> str:
-    """A sentence that was typed, checked and normalised as a line of a text is; `name` is for messages.
+    """Return a typed sentence, checked and normalised like a line of a text; `name` is for messages.
 
     Raises InputError as `parse_lines` does, and for several lines.
     """
@@ -167,7 +167,7 @@ class Text:
     Attributes:
         name: for messages.
         lines: normalised, empty ones included.
-        sha256: of the lines as bytes, from the same pass: for a file of plain text that of the file.
+        sha256: of the lines as bytes, from the same pass; for a plain text, that of the file.
     """
 
     name: str
@@ -176,7 +176,7 @@ class Text:
 
 
 def read_text(path: Path, column: str | None = None) -> Text:
-    """All of a text of any format that `raw_records` knows. Raises InputError as `read_records` does, and if empty."""
+    """Read a whole text of any format of `raw_records`. Raises InputError as `read_records` does, or if empty."""
     digest = hashlib.sha256()
     lines: list[str] = []
     for block, parsed in _parsed_blocks(raw_records(path, column), name_of(path)):
@@ -188,9 +188,9 @@ def read_text(path: Path, column: str | None = None) -> Text:
 
 
 def read_split(path: Path) -> Split:
-    """Read `path` once: its hash, its counts, and InputError for anything `read_lines` refuses.
+    """Read `path` once and return its hash and counts. Raises InputError for anything `read_lines` refuses.
 
-    A text without a single sentence is refused too.
+    A text without any sentence is refused too.
     """
     digest = hashlib.sha256()
     n_sentences = n_words = n_empty = n_marks = n_oov = 0
@@ -212,10 +212,10 @@ def read_split(path: Path) -> Split:
 
 
 def _parsed_blocks(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, Iterable[str]]]:
-    """Blocks of whole lines and the lines in them, normalised; bad ones raise when they are asked for."""
+    """Yield blocks of whole lines and the normalised lines in them; bad lines raise when they are read."""
     lines, number, full = iter(stream), 1, True
     while full and (raw := list(islice(lines, _BLOCK))):
-        full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be asked again for its end
+        full = len(raw) == _BLOCK  # a shorter block is the last: a terminal must not be read again after its end
         block = b"".join(raw)
         text = (block.removeprefix(codecs.BOM_UTF8) if number == 1 else block).decode(errors="replace")
         if any(sign in text for sign in _CLOSER_LOOK):

@@ -1,4 +1,4 @@
-"""Texts that are a field of records: JSON, JSON lines, CSV and TSV; and how such a text looks under another name."""
+"""Texts that are a field of records, in JSON, JSON lines, CSV and TSV, and the detection of such a text by content."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ COLUMNS = ("text", "sentence")
 
 _BLANK = b" \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
-_AT_ONCE = 1 << 16  # characters of a list
+_AT_ONCE = 1 << 16  # characters of a list held in memory
 _NUMBER = re.compile(r" *[-+]?[\d.,]*\d%? *")
 _BREAKS = re.compile(r"[\r\n]+")
-_MOST = 0.9  # of the lines looked at must be alike
-_FEWEST = 10  # lines of which that says something, where no header does
-_LONGEST = 100_000  # bytes of a line that is looked at
-_PUNCTUATION = frozenset((b"[", b"]", b"{", b"}", b"[{", b"}]", b"},", b"},{"))  # lines of JSON over many lines
+_MOST = 0.9  # share of the inspected lines that must be alike
+_FEWEST = 10  # inspected lines needed for a decision without a header
+_LONGEST = 100_000  # bytes of a line that is inspected
+_PUNCTUATION = frozenset((b"[", b"]", b"{", b"}", b"[{", b"}]", b"},", b"},{"))  # lines of indented JSON
 
 
 def without_breaks(text: str) -> str:
-    """A record as one line: a blank for each line break within."""
+    """Return a record as one line, with a blank for each line break inside it."""
     return _BREAKS.sub(" ", text.strip("\r\n"))
 
 
 def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
-    """The one of the columns of strings that holds the text: the one asked for, `COLUMNS`, or the only one.
+    """Return the string column that holds the text: `asked`, one of `COLUMNS`, or the only one.
 
-    Raises InputError if there is no such column, or none that is sure; `name` is that of the text.
+    Raises InputError if there is no such column or the choice is ambiguous; `name` is that of the text.
     """
     listed = ", ".join(columns) or "none"
     if asked is not None:
@@ -57,7 +57,7 @@ def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
 
 
 def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:
-    """A list of strings or of objects; an object a line is read as well, as many call such a file `.json`."""
+    """Read a list of strings or objects; one object per line is accepted too, as many such files are named `.json`."""
     lines, head = iter(lines), b""
     while not head.strip(_BLANK) and (line := next(lines, b"")):
         head += line
@@ -67,7 +67,7 @@ def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) 
 
 
 def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
-    """The items of the list that a JSON text holds, each when it is read, so that memory holds one and some lines."""
+    """Yield the items of a JSON list as they are read; one item and a few lines are held in memory."""
     text, number = _Text(lines, encoding), 1
     try:
         if text.sign() != "[":
@@ -92,7 +92,7 @@ def _items(lines: Iterable[bytes], encoding: str, name: str) -> Iterator[Any]:
 
 
 class _Text:
-    """A JSON text of which one value and some lines are held; `at`: the place from which it is read."""
+    """A JSON text of which one value and some lines are held in memory; reading continues at `at`."""
 
     def __init__(self, lines: Iterable[bytes], encoding: str) -> None:
         decoder, self._parse = codecs.getincrementaldecoder(encoding)(), json.JSONDecoder().raw_decode
@@ -100,14 +100,14 @@ class _Text:
         self._held, self.at = "", 0
 
     def sign(self) -> str:
-        """The next character that is not blank; none at the end."""
+        """Return the next character that is not blank, or "" at the end."""
         while True:
             self.at = _SPACE.match(self._held, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self._held) or not self._grow():
                 return self._held[self.at : self.at + 1]
 
     def value(self) -> Any:
-        """The value that begins here. Raises ValueError if it is no JSON."""
+        """Return the value that begins here. Raises ValueError if it is not JSON."""
         while True:
             try:
                 value, end = self._parse(self._held, self.at)
@@ -120,7 +120,7 @@ class _Text:
                     return value
 
     def _grow(self) -> bool:
-        """Let go of what is read, and read as much again as is left."""
+        """Drop what has been read and read as much again as is left; return whether there was more."""
         found, n_more = [self._held[self.at :]], 0
         while n_more < max(len(found[0]), _AT_ONCE) and (piece := next(self._pieces, None)) is not None:
             found.append(piece)
@@ -142,7 +142,7 @@ def _parse(text: bytes, name: str) -> Any:
 
 
 def _strings(values: Iterable[Any], column: str | None, name: str, numbers: bool) -> Iterator[str]:
-    """The strings, or the same field of each object, which with `numbers` may hold a whole number or nothing, too."""
+    """Yield the strings, or one field of each object; with `numbers` this may also be an integer or null."""
     chosen, kinds = None, (str, int) if numbers else str
     for number, value in enumerate(values, 1):
         text = value
@@ -183,7 +183,7 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
         columns = header if column or {*COLUMNS} & {*header} else _worded(header, first_row)
         place = header.index(choose_column(columns, column, name)) if header else 0
         for row in chain([first_row], rows):
-            if row:  # an empty line is no record
+            if row:  # an empty line is not a record
                 number += 1
                 if len(row) != len(header):
                     raise InputError(f"{name}, record {number}: has {len(row)} cells, the header {len(header)}")
@@ -193,7 +193,7 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
 
 
 def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
-    """The columns whose cells are no numbers, by the first row; all if that leaves none."""
+    """Return the columns whose cells in the first row are not numbers; all columns if there are none."""
     return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell)] or header
 
 
@@ -222,15 +222,15 @@ whether the column may hold whole numbers."""
 
 
 def guess_format(first: bytes) -> str:
-    """The ending that a text with columns should have, from its first line."""
+    """Guess the file extension of a text with columns from its first line."""
     start = first.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK)[:1]
     return {b"{": ".jsonl", b"[": ".json"}.get(start, ".csv")
 
 
 def likeness(head: Sequence[bytes]) -> str | None:
-    """The ending that a text should have whose first lines look like JSON, CSV or TSV; None for sentences.
+    """Return the extension of the format, JSON, CSV or TSV, that the first lines look like; None for sentences.
 
-    Wherever sentences could look like that, too, they are taken for sentences.
+    Anything that could also be sentences is taken for sentences.
     """
     full = [line for line in head if len(line) <= _LONGEST and line.strip(_BLANK)]
     lines = [line for line in (line.strip(_BLANK) for line in full) if line not in _PUNCTUATION]
@@ -247,7 +247,7 @@ def likeness(head: Sequence[bytes]) -> str | None:
 
 
 def _is_json(line: bytes) -> bool:
-    """Whether it is an object or a list, a part of one, or a string."""
+    """Return whether the line is a JSON object or list, part of one, or a string."""
     for text in (line.rstrip(b","), b"{" + line.rstrip(b",") + b"}"):
         if text[:1] in (b"{", b"[", b'"'):
             try:
@@ -260,7 +260,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _is_rows(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether most have equally many cells, at least two, where a sentence would have a blank behind its comma."""
+    """Return whether most lines have the same number of cells, at least two, without a blank after the delimiter."""
     try:
         rows = [row for row in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if row]
     except csv.Error:

@@ -1,8 +1,8 @@
-"""The corpora that have a name: what their files should be, and where they can be had.
+"""The named corpora: the expected content of their files and where to get them.
 
 `sha256` and counts are those of the prepared files `train.txt`, `valid.txt` and `test.txt`. Where a hash is
 known, a fetched corpus must reproduce it; where it is not (the text passes through our own tokenisation and
-no trusted copy exists to compare with), the row counts of the source and the counts listed here must match.
+there is no trusted copy to compare with), the row counts of the source and the counts listed here must match.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of one prepared split; None where it is not."""
+    """Known properties of one prepared split; None where unknown."""
 
     n_sentences: int | None = None
     n_words: int | None = None
@@ -31,7 +31,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Source:
-    """Files that `datasets.load_dataset(builder, data_files=files)` reads, and what becomes of their rows.
+    """Files that `datasets.load_dataset(builder, data_files=files)` reads, and how their rows are processed.
 
     The steps, in this order: the rows of `files[split]` in order, `columns` one after the other within a
     row; `tokenise` (see `fetching.tokenise`); `unique` leaves out a sentence seen before, in the test
@@ -42,7 +42,7 @@ class Source:
     builder: str  # parquet | text | csv
     files: Mapping[str, tuple[str, ...]]  # split -> URLs or hf:// paths
     columns: tuple[str, ...] = ("text",)
-    n_rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows the source documents
+    n_rows: Mapping[str, int] = field(default_factory=dict)  # split -> rows that the source documents
     tokenise: bool = False
     unique: bool = False
     valid_every: int = 0
@@ -50,7 +50,7 @@ class Source:
 
     @property
     def base(self) -> str:
-        """Where the files lie, for messages: without the last part of the name."""
+        """Location of the files, for messages: without the last part of the name."""
         return next(iter(self.files.values()))[0].rsplit("/", 1)[0]
 
 
@@ -66,7 +66,7 @@ class CorpusEntry:
     package: bool = False
 
     def differences(self, splits: Mapping[str, Split]) -> list[str]:
-        """What in `splits` is not as expected, a phrase each; empty if all that is known agrees."""
+        """Return how `splits` differ from what is expected, a phrase each; empty if they agree."""
         found = []
         for split in SPLITS:
             want, have = self.expected[split], splits[split]
@@ -82,7 +82,7 @@ def _splits(train: T, valid: T, test: T) -> dict[str, T]:
 
 
 def _files(pattern: str, train: str, valid: str, test: str) -> dict[str, tuple[str, ...]]:
-    """Split → its files, whose names, between commas, stand for `{}` in `pattern`."""
+    """Return split → its files: `pattern` with each of the comma-separated names in place of `{}`."""
     names = _splits(train, valid, test)
     return {split: tuple(map(pattern.format, each.split(","))) for split, each in names.items() if each}
 

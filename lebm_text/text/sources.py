@@ -1,17 +1,17 @@
-"""The one way in for text: whatever a path leads to is opened here, once, and read line by line.
+"""The only entry point for text: the target of a path is opened here, once, and read line by line.
 
-A path may lead to a file, a link, a pipe (`<(…)` as well) or `STDIN`; what is packed with gzip is unpacked whatever it
-is called. In a corpus's directory lie
+A path may be a file, a link, a pipe (`<(…)` as well) or `STDIN`; gzip data is decompressed whatever its name.
+A corpus's directory contains
 
 | | read as |
 |---|---|
 | `train.txt` | lines |
-| `train.txt.gz` | the same, unpacked on the way |
+| `train.txt.gz` | the same, decompressed on the fly |
 | `train.parquet` | the rows of a column, `text`, `sentence` or the only one with strings |
-| `train/*.arrow`, `train/*.parquet` | the same, file by file; `datasets` writes such with `save_to_disk` |
+| `train/*.arrow`, `train/*.parquet` | the same, file by file, as `datasets` writes with `save_to_disk` |
 
-`validation` may stand for `valid`. There a row of several lines is several sentences. A text that is named by itself
-may also be JSON, CSV or TSV (see `records`), and each of its records is one sentence, whose line breaks are blanks.
+`validation` may stand for `valid`. There, a row of several lines is several sentences. A text that is named by itself
+may also be JSON, CSV or TSV (see `records`); each of its records is one sentence, with blanks for line breaks.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ STDIN = Path("/dev/stdin")
 _NAMES = {"valid": ("valid", "validation")}
 _GZIP = b"\x1f\x8b"
 _PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh91AY": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", _GZIP: "gzip"}
-_HEAD = 8  # bytes by which formats are told apart
-_LOOKED_AT = 100  # lines that are looked at for what is no plain text
+_HEAD = 8  # bytes by which formats are distinguished
+_LOOKED_AT = 100  # lines that are inspected for formats other than plain text
 _BLOCK = 1 << 16  # bytes read at a time
-_LONGEST_LINE = 1 << 28  # bytes; without a bound, a device that never ends would fill the memory
+_LONGEST_LINE = 1 << 28  # bytes; without a limit, an endless device would fill the memory
 
 
 def name_of(path: Path) -> str:
-    """What messages call a text."""
+    """Return the name of a text in messages."""
     return "standard input" if path == STDIN else str(path)
 
 
 def split_path(directory: Path, split: str) -> Path | None:
-    """Where the split's text lies in `directory`; None if nowhere."""
+    """Return the path of the split's text in `directory`; None if there is none."""
     for name in _NAMES.get(split, (split,)):
         for suffix in (".txt", ".txt.gz", ".parquet"):
             if (path := directory / f"{name}{suffix}").is_file():
@@ -68,7 +68,7 @@ def split_path(directory: Path, split: str) -> Path | None:
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a corpus's text, line ends included, as they would stand in a file of plain text.
+    """Yield the lines of a corpus's text, line ends included, as in a file of plain text.
 
     Raises:
         InputError: it cannot be read, is damaged, is a table without a column of text, or looks like JSON or CSV.
@@ -88,9 +88,9 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def label_path(text: Path, directory: Path | None = None) -> Path:
-    """Where the labels of a text lie, beside it or in `directory`: of `train.txt.gz`, too, in `train.label`.
+    """Return the path of a text's labels, next to it or in `directory`: `train.label` for `train.txt.gz`, too.
 
-    Those of a `validation.…` may also lie in `valid.label`.
+    Those of a `validation.…` may also be in `valid.label`.
     """
     directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
     short = directory / "valid.label"
@@ -100,18 +100,19 @@ def label_path(text: Path, directory: Path | None = None) -> Path:
 def raw_records(
     path: Path, column: str | None = None, *, numbers: bool = False, on_read: Callable[[int], None] | None = None
 ) -> Iterator[bytes]:
-    """The lines of a text that is named by itself, and of one with records a line for each; line ends included.
+    """Yield the lines of a text that is named by itself, one per record if it has records; line ends included.
 
-    What the format is, the ending says: .json, .jsonl, .csv, .tsv, .parquet, .arrow, each of them also with .gz. Of
-    what has another ending or none, and a `column`, the first line says it.
+    The extension determines the format: .json, .jsonl, .csv, .tsv, .parquet, .arrow, each also with .gz. With
+    another extension or none, and a `column`, the first line determines it.
 
     Args:
-        column: that holds the text; None: `text`, `sentence`, or the only one with strings.
-        numbers: whether a column may also hold whole numbers, as labels do, or nothing in some rows.
-        on_read: told of each piece of the file how many bytes it has.
+        path: of the text.
+        column: that contains the text; None: `text`, `sentence`, or the only one with strings.
+        numbers: whether the column may also contain integers, as labels do, or be empty in some rows.
+        on_read: called with the number of bytes of each piece read.
 
     Raises:
-        InputError: it cannot be read or is damaged, has no such column, or looks like JSON or CSV and is not called so.
+        InputError: it is unreadable or damaged, lacks the column, or looks like JSON or CSV without the extension.
     """
     name = name_of(path)
     with open_source(path, on_read) as stream:
@@ -136,10 +137,10 @@ def raw_records(
 
 @contextmanager
 def open_source(path: Path, on_read: Callable[[int], None] | None = None) -> Iterator[io.BufferedReader]:
-    """The bytes that `path` leads to, from the first one, unpacked if they are packed with gzip.
+    """Open the bytes of `path` from the first one, decompressed if they are gzip data.
 
     Raises:
-        InputError: they cannot be read, are damaged, or are packed in another way; also out of the block.
+        InputError: they are unreadable, damaged, or compressed in another way; also from reads inside the block.
     """
     try:
         with ExitStack() as stack:
@@ -152,10 +153,10 @@ def open_source(path: Path, on_read: Callable[[int], None] | None = None) -> Ite
 
 @contextmanager
 def as_file(path: Path) -> Iterator[tuple[Path, str]]:
-    """A regular file with what `path` leads to, for programs that open files themselves, and its sha256.
+    """Provide a regular file with the content of `path`, for programs that open files themselves, and its sha256.
 
-    It is the file itself, or, of a pipe and of what is packed, a copy for the length of the block. Raises InputError
-    as `open_source` does.
+    For a pipe and for compressed data it is a copy that exists during the block, otherwise the file itself. Raises
+    InputError as `open_source` does.
     """
     digest = hashlib.sha256()
     with ExitStack() as stack:
@@ -174,21 +175,21 @@ def as_file(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def stored_bytes(path: Path) -> int:
-    """Bytes on the disk; raises OSError."""
+    """Return the number of bytes on the disk; raises OSError."""
     return sum(file.stat().st_size for file in _tables(path) or [path])
 
 
 def _tables(path: Path) -> list[Path]:
-    """The tables in a directory in order; none if it is something else."""
+    """Return the tables in a directory in order; none if it is something else."""
     if not path.is_dir():
         return []
-    # Beside what was saved `datasets` keeps cache-….arrow: what its `map` and `filter` once made of the same rows.
+    # Next to what it saved, `datasets` keeps cache-….arrow: earlier results of `map` and `filter` on the same rows.
     files = (file for file in sorted(path.iterdir()) if not file.name.startswith("cache-"))
     return [file for file in files if file.suffix in ENDINGS and file.is_file()]
 
 
 class _Watched(io.FileIO):
-    """A file that tells of each piece how many bytes it has."""
+    """A file that reports the number of bytes of each piece read."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(path)
@@ -211,7 +212,7 @@ def _opened(path: Path, stack: ExitStack, on_read: Callable[[int], None] | None)
 
 
 def _unpacked(file: io.BufferedIOBase, name: str, n_times: int = 0) -> io.BufferedReader:
-    """A stream from where `file` stands, which may be a pipe."""
+    """Return a stream from the current position of `file`, which may be a pipe, decompressed if it is gzip data."""
     head = file.read(_HEAD)
     if isinstance(file, io.BufferedReader) and file.seekable() and not n_times:
         file.seek(-len(head), io.SEEK_CUR)
@@ -227,9 +228,9 @@ def _unpacked(file: io.BufferedIOBase, name: str, n_times: int = 0) -> io.Buffer
 
 
 class _Rejoined(io.RawIOBase):
-    """What was read of a stream that cannot go back, and the rest of it, in lines of bounded length.
+    """The first bytes of a stream that cannot seek, followed by the rest, in lines of bounded length.
 
-    Its end is its end: a terminal is not asked again.
+    After its end the stream is not read again: a terminal would wait for input.
     """
 
     def __init__(self, head: bytes | None, rest: io.BufferedIOBase, name: str) -> None:
@@ -253,12 +254,12 @@ class _Rejoined(io.RawIOBase):
 
 
 def ending_of(path: Path) -> str:
-    """By which the format of a text is known: `.csv` of `a.csv.gz`."""
+    """Return the extension that determines the format of a text: `.csv` for `a.csv.gz`."""
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
 def _table_ending(path: Path, stream: io.BufferedReader) -> str | None:
-    """That of the table which the stream holds, by its first bytes or by the name; None if it is none."""
+    """Return the extension of the table in the stream, by its first bytes or by the name; None for other content."""
     head = stream.peek(_HEAD)
     found = next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), ending_of(path))
     return found if found in ENDINGS else None

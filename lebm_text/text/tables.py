@@ -20,20 +20,20 @@ _FILE_MAGIC = b"ARROW1"  # Arrow's file format, also called Feather
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # without it, a stream was cut between two batches
 _STRINGS = ("string", "large_string")
 _NUMBERS = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-_ROWS = 1024  # rows of a table in memory at a time, where its own blocks are larger
+_ROWS = 1024  # rows in memory at a time, if a table's own blocks are larger
 
 
 def table_rows(
     stream: BinaryIO, ending: str, column: str | None, name: str, *, numbers: bool = False
 ) -> Iterator[str | None]:
-    """The rows of a column of strings; None where there is nothing.
+    """Yield the rows of a column of strings; None for null.
 
     Args:
-        stream: can be sought.
+        stream: seekable.
         ending: .arrow or .parquet.
         column: see `choose_column`.
         name: for messages.
-        numbers: whether the column may hold whole numbers, which become strings.
+        numbers: whether the column may contain integers, which become strings.
 
     Raises:
         InputError: damaged, or without the column.

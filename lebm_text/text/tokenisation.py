@@ -1,18 +1,18 @@
 """Raw text → words as a corpus has them, learned from the corpus's own training text; `--tokenize`.
 
-sacrebleu's `13a` separates punctuation; what it cannot know is asked of the training text:
+sacrebleu's `13a` separates punctuation; the training text decides the rest:
 
-- where that has no upper-case letters but in under 1 % of its types, words become lower-case;
-- a word that it has, `u.s.` say, is kept whole unless it has all parts of it more often, as of `food.`;
+- if under 1 % of its types contain upper-case letters, words become lower-case;
+- a word that occurs in it, such as `u.s.`, is kept whole unless all its parts occur more often, as those of `food.`;
 - a contraction is divided (`do n't`, `it 's`) if it divides its own;
-- where it has neither full stops nor commas, as the Penn Treebank's usual edition, punctuation is left out;
-- where it writes all numbers as `_num_` or `N`, numbers become that.
+- if it has neither full stops nor commas, like the Penn Treebank's usual edition, punctuation is left out;
+- if it writes all numbers as `_num_` or `N`, numbers become that.
 
-Training sentences whose words were glued together as people type come back whole: Yelp 98 %, SNLI and PTB 99 %, E2E
-93 %, AG News 87 %; by `13a` and lower case alone 82, 98, 16, 85 and 69 %.
+Of training sentences glued together as people type, Yelp 98 %, SNLI and PTB 99 %, E2E 93 % and AG News 87 % are
+recovered exactly; by `13a` and lower case alone 82, 98, 16, 85 and 69 %.
 
-A training text without blanks between its words, of fewer than two words a sentence or more than 15 characters a word,
-is read by characters, and so is all real text beside it.
+A training text without blanks between its words, with fewer than two words per sentence or more than 15 characters per
+word, is split into characters, and so is all real text compared with it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .tokenizers import UNK
 __all__ = ["Tokenisation", "raw_tokenisation", "rawness", "tokenisation_of"]
 
 _CONTRACTION = re.compile(r"(.+?)(n't|'(?:s|m|d|ll|re|ve))", re.IGNORECASE)
-_RUN = re.compile(r"(\.{2,}|-{2,}|!{2,}|\?{2,}|'{2,}|`{2,})")  # kept where the corpus has it
-_MARKERS = re.compile(f"({re.escape(UNK)}|_num_)")  # of the corpora, and no letters
+_RUN = re.compile(r"(\.{2,}|-{2,}|!{2,}|\?{2,}|'{2,}|`{2,})")  # kept if the corpus has it
+_MARKERS = re.compile(f"({re.escape(UNK)}|_num_)")  # placeholders of the corpora, not upper or lower case
 _NUMBER = re.compile(r"\d[\d.,]*")
 _PLACEHOLDERS = ("_num_", "N")
 _FEW_CASED = 0.01
-_FEW_WORDS, _LONG_WORDS = 2, 15  # words a sentence, characters a word
+_FEW_WORDS, _LONG_WORDS = 2, 15  # words per sentence, characters per word
 
-# Of words: prepared corpora (E2E, Yelp, PTB, SNLI, AG News) have none with capitals but N, and at most 1.8 % with a
-# sign at an end (`inc.`); raw text (the King James Bible, documentation, licences) at least 7 and 13 %.
+# Shares of words: in prepared corpora (E2E, Yelp, PTB, SNLI, AG News) none but N has capitals, and at most 1.8 % have
+# a sign at an end (`inc.`); in raw text (the King James Bible, documentation, licences) at least 7 and 13 % have.
 _MANY_CASED, _MANY_GLUED = 0.02, 0.05
 _LOOKED_AT = 1000  # sentences
 _SIGNS = frozenset('.,;:!?"()[]…“”„«»。，！？、')
@@ -46,12 +46,12 @@ _SIGNS = frozenset('.,;:!?"()[]…“”„«»。，！？、')
 
 @dataclass(frozen=True)
 class Tokenisation:
-    """How raw text becomes that of a corpus.
+    """How raw text is converted to that of a corpus.
 
     Attributes:
-        name: for signatures, `13a+lower` for instance.
-        both: whether real text has to be read by it, too; else it is in this form already.
-        sentence: raw → words one blank apart.
+        name: for signatures, such as `13a+lower`.
+        both: whether real text has to be converted too; otherwise it is in this form already.
+        sentence: raw → words separated by one blank.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Tokenisation:
     sentence: Callable[[str], str]
 
     def real(self, sentences: Iterable[str]) -> list[str]:
-        """Real text beside samples that were tokenised."""
+        """Return real text in the form of samples that were tokenised."""
         return list(map(self.sentence, sentences)) if self.both else list(sentences)
 
 
 def tokenisation_of(train: Iterable[str]) -> Tokenisation:
-    """The tokenisation of a corpus with this training text."""
+    """Return the tokenisation of a corpus with this training text."""
     counts: Counter[str] = Counter()
     n_sentences = 0
     for sentence in train:
@@ -84,10 +84,10 @@ def tokenisation_of(train: Iterable[str]) -> Tokenisation:
 
 
 def raw_tokenisation(*, lowercase: bool = False) -> Callable[[str], str]:
-    """Raw → words one blank apart where there is no corpus to learn from: `13a` and, if asked for, lower case.
+    """Return a function raw → words for text without a corpus to learn from: `13a` and, optionally, lower case.
 
-    The `tokenisation_of` a corpus made by it gives the same words: of King James and licence texts in over 99.9 % of
-    the sentences.
+    The `tokenisation_of` a corpus made by it gives the same words in over 99.9 % of the sentences of King James and
+    licence texts.
     """
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
     from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
@@ -97,7 +97,7 @@ def raw_tokenisation(*, lowercase: bool = False) -> Callable[[str], str]:
     def words(sentence: str) -> str:
         pieces = _MARKERS.split(sentence.lower() if lowercase else sentence)
         parts = [piece if _MARKERS.fullmatch(piece) else library(piece) for piece in pieces]
-        for kind in (Tokenizer13a, TokenizerRegexp):  # each would keep 65,536 sentences
+        for kind in (Tokenizer13a, TokenizerRegexp):  # each would cache 65,536 sentences
             kind.__call__.cache_clear()
         return normalise(" ".join(parts))
 
@@ -105,7 +105,7 @@ def raw_tokenisation(*, lowercase: bool = False) -> Callable[[str], str]:
 
 
 def rawness(sentences: Iterable[str], name: str) -> str | None:
-    """What the first sentences of the text `name` have that a prepared corpus has not, and the cure, in one line."""
+    """Return one line on what the first sentences have that prepared corpora lack, and the remedy; else None."""
     looked_at = list(islice(sentences, _LOOKED_AT))
     words = [word for sentence in looked_at for word in split_words(sentence)]
     if len(words) < _FEW_WORDS * len(looked_at) or sum(map(len, words)) > _LONG_WORDS * len(words):
@@ -132,7 +132,7 @@ def _words(sentence: str, divide: Callable[[str], tuple[str, ...]]) -> Iterator[
 
 
 def _divider(counts: Counter[str], *, lower: bool, bare: bool, numbers: str | None) -> Callable[[str], tuple[str, ...]]:
-    """What stands between two blanks → its words."""
+    """Return a function from the text between two blanks to its words."""
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     library: Callable[[str], str] = Tokenizer13a()  # type: ignore[no-untyped-call]
@@ -154,7 +154,7 @@ def _divider(counts: Counter[str], *, lower: bool, bare: bool, numbers: str | No
     def stays(word: str, parts: list[str]) -> bool:
         return len(parts) > 1 and 0 < counts[word] >= min(counts[part] for part in parts)
 
-    @lru_cache(1 << 16)  # without a bound, the rare words of a long text would fill the memory
+    @lru_cache(1 << 16)  # without a limit, the rare words of a long text would fill the memory
     def divide(chunk: str) -> tuple[str, ...]:
         whole, parts = form(chunk), parts_of(chunk)
         if stays(whole, parts) or (counts[whole] and not any(map(str.isalnum, whole))):

@@ -1,4 +1,4 @@
-"""Text ⇄ ids, by words or by pieces of words; a tokenizer is saved with a run and loaded without pickle.
+"""Text ⇄ ids, by words or subword pieces; a tokenizer is saved with a run and loaded without pickle.
 
 `WordTokenizer` has one id for each word of the closed vocabulary of the training text. `SentencePieceTokenizer`, for
 raw text, is a unigram model trained on it (Kudo and Richardson 2018, "SentencePiece"; Kudo 2018, "Subword
@@ -57,27 +57,27 @@ SPECIALS = ("<pad>", UNK, "<s>", "</s>")
 _FORMAT = "lebm-text word tokenizer"
 _VERSION = 1
 _BLANK = "\u2581"  # how pieces spell a blank
-_MAX_FILE = 1 << 28  # bytes: what lies in a run may be a stranger's
-_NEVER_IN_A_WORD = frozenset("\0\n\r")  # not even in a run of before: no text was ever read with these
-# Of the library's message a field 1000, which it does not know, and its first own field, with which older files begin.
+_MAX_FILE = 1 << 28  # bytes: a run may come from an untrusted source
+_NEVER_IN_A_WORD = frozenset("\0\n\r")  # not even in older runs: no text was ever read with these
+# A field 1000 of the library's message, which it ignores, and its own first field, with which older files begin.
 _FIELD_TAG, _PIECES = b"\xc2\x3e", b"\n"
 _FIELD = re.compile(re.escape(_FIELD_TAG) + rb".lebm-text 2 (plain|lower) ([0-9a-f]{64})", re.DOTALL)
-_MAX_BYTES = 16384  # longer lines teach no pieces; the library's own limit of 4192 would skip some real ones
+_MAX_BYTES = 16384  # longer lines are skipped in training; the library's own limit of 4192 would skip some real ones
 
 
 def least_count(words: Iterable[str]) -> int:
-    """How often a text with these `words` must have a type for its closed vocabulary to have it.
+    """Return how often a type must occur in a text with these `words` to be in its closed vocabulary.
 
-    If `<unk>` is among them, somebody has closed the text already: all its types. Otherwise the types seen at least
-    twice, so that the singletons, read as `<unk>`, make it a trained word.
+    If `<unk>` is among them, the text has been closed already: once. Otherwise twice, so that the singletons,
+    read as `<unk>`, train it.
     """
     return 1 if UNK in words else 2
 
 
 def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
-    """The words a model of `sentences` knows: `<unk>` first, then by falling frequency, ties by code point.
+    """Return the words a model of `sentences` knows: `<unk>` first, then by falling frequency, then code point.
 
-    They have the `least_count`. `<unk>` is listed in either case; the other three special tokens never are.
+    They occur `least_count` times. `<unk>` is always listed; the other three special tokens never are.
     """
     counts = Counter(chain.from_iterable(map(split_words, sentences)))
     least = least_count(counts)
@@ -86,12 +86,12 @@ def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
 
 
 class Tokenizer(ABC):
-    """What models and training need to know of a tokenizer. Ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
+    """What models and training need from a tokenizer. Ids: `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
 
     Attributes:
         kind: its name in a configuration.
         file: the name of its file in a run.
-        notices: what the user should know of how it came out, one line each.
+        notices: for the user, about the outcome of its training, one line each.
     """
 
     kind: ClassVar[str]
@@ -99,7 +99,7 @@ class Tokenizer(ABC):
     pad_id, unk_id, bos_id, eos_id = range(4)
 
     def __init__(self, tokens: Sequence[str], content: bytes, notices: Sequence[str] = ()) -> None:
-        """`tokens` in the order of their ids, `content` of the file."""
+        """`tokens` in the order of their ids, `content` of the file, `notices` for the user."""
         self.notices = tuple(notices)
         self._tokens = tokens
         self._content = content
@@ -122,11 +122,11 @@ class Tokenizer(ABC):
         atomic_write_bytes(directory / self.file, self._stored())
 
     def _stored(self) -> bytes:
-        """The content of the file."""
+        """Return the content of the file."""
         return self._content
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the tokenizer is: of its file, but for the digest that a `tokenizer.json` holds."""
+        """Return the SHA-256 of the tokenizer: of its file without the digest that a `tokenizer.json` contains."""
         return hashlib.sha256(self._content).hexdigest()
 
     def __len__(self) -> int:
@@ -134,9 +134,9 @@ class Tokenizer(ABC):
         return len(self._tokens)
 
     def encode(self, sentence: str) -> list[int]:
-        """Ids of `sentence`, without `<s>` and `</s>`; what the tokenizer does not know gives `unk_id`.
+        """Return the ids of `sentence`, without `<s>` and `</s>`; unknown text gives `unk_id`.
 
-        Raises InputError for anything but a text, and for one that is no Unicode.
+        Raises InputError for anything but a string, and for one that is not valid Unicode.
         """
         if not isinstance(sentence, str):
             raise InputError(f"a sentence is a str, got {type(sentence).__name__}: {reprlib.repr(sentence)}")
@@ -151,19 +151,19 @@ class Tokenizer(ABC):
         return [word for word in split_words(sentence) if word != UNK and self.unk_id in self.encode(word)]
 
     def fits(self, sentence: str, longest: int) -> bool:
-        """Whether `sentence` has at most `longest` tokens, without `</s>`. Raises InputError as `encode` does."""
+        """Return whether `sentence` has at most `longest` tokens without `</s>`. Raises InputError as `encode` does."""
         return len(self.encode(sentence)) <= longest
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
-        """All `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
+        """Return all `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
         if isinstance(sentences, str):
             raise InputError(f"expected a list of sentences, got one string: {reprlib.repr(sentences)}")
         return pack(map(self.encode, sentences), self.eos_id)
 
     def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
-        """Text of `ids`; pad, bos and eos are skipped, wherever they stand, and `unk_id` reads as the word `<unk>`.
+        """Return the text of `ids`; pad, bos and eos are skipped anywhere, and `unk_id` becomes the word `<unk>`.
 
-        So does a word that no text may hold (see `reading`), which pieces can spell: judges read what is written.
+        So does a word that no text may contain (see `reading`) but that pieces can spell: judges read the output.
         Raises ValueError for an id outside the vocabulary.
         """
         tokens = []
@@ -186,19 +186,19 @@ class Tokenizer(ABC):
 
 
 class WordTokenizer(Tokenizer):
-    """Words, blank-separated; those of the vocabulary have the ids from 4 on, most frequent first."""
+    """Words, separated by blanks; those of the vocabulary have the ids from 4 on, most frequent first."""
 
     kind = "word"
     file = "tokenizer.json"
 
     def __init__(self, words: Sequence[str], *, lowercase: bool = False, notices: Sequence[str] = ()) -> None:
-        """`words` in the order of their ids from 4 on. Raises InputError for words that cannot be tokens."""
+        """`words` are those with the ids from 4 on, in order. Raises InputError for words that cannot be tokens."""
         stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "words": list(words)}
         try:
             content = (json.dumps(stored, ensure_ascii=False, indent=0) + "\n").encode()
         except UnicodeEncodeError as error:
             raise InputError(f"the vocabulary lists a word with half a character ({error.reason})") from None
-        # Runs of before may know a word that is refused today.
+        # Older runs may have a word that is refused today.
         super().__init__([*SPECIALS, *(UNK if refusal(word) else word for word in words)], content, notices)
         self.lowercase = lowercase
         self._ids = {word: i for i, word in enumerate(words, len(SPECIALS))}
@@ -207,15 +207,15 @@ class WordTokenizer(Tokenizer):
         for word in words:
             if word in SPECIALS or split_words(word) != [word] or not _NEVER_IN_A_WORD.isdisjoint(word):
                 raise InputError(f"the vocabulary lists {reprlib.repr(word)}, which cannot be a word")
-        # A written `<unk>` means itself; the other special tokens are never read from a text.
+        # A literal `<unk>` means itself; the other special tokens are never read from a text.
         self._ids[UNK] = self.unk_id
         self._unknown = repeat(self.unk_id)
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocab_size: int | None = None, *, lowercase: bool = False) -> Self:
-        """The tokenizer of `closed_vocabulary(sentences)`, or of its most frequent words.
+        """Return the tokenizer of `closed_vocabulary(sentences)`, or of its most frequent words.
 
-        `vocab_size` is the greatest number of ids, the special ones included. `sentences` are read once.
+        `vocab_size` is the maximum number of ids, the special ones included. `lowercase` also holds for `encode`.
         """
         words = closed_vocabulary(map(str.lower, sentences) if lowercase else sentences)[1:]
         return cls(words if vocab_size is None else words[: max(0, vocab_size - len(SPECIALS))], lowercase=lowercase)
@@ -238,7 +238,7 @@ class WordTokenizer(Tokenizer):
         if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or not isinstance(lowercase, bool):
             raise InputError("it needs 'words', a list of strings, and 'lowercase', true or false")
         tokenizer = cls(words, lowercase=lowercase)
-        if stored.get("sha256", tokenizer.fingerprint()) != tokenizer.fingerprint():  # older ones have none
+        if stored.get("sha256", tokenizer.fingerprint()) != tokenizer.fingerprint():  # older files have none
             raise InputError("it is not as it was written: its content does not have the sha256 that it holds")
         return tokenizer
 
@@ -251,11 +251,11 @@ class WordTokenizer(Tokenizer):
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Pieces of words. The word `<unk>` in a text is `unk_id`.
+    """Subword pieces. The word `<unk>` in a text is `unk_id`.
 
-    The file is a model of the library behind a field that the library passes over. The field says whether text is
-    lower-cased, as judges read it, and has the SHA-256 of the model. A model without it is of an earlier version: where
-    it folds case it does so itself, by NFKC, and it takes text without `escape`.
+    The file is a model of the library preceded by a field that the library ignores. The field states whether text is
+    lower-cased, as judges read it, and the SHA-256 of the model. A model without it is of an earlier version: it
+    folds case, if at all, by NFKC inside the library, and takes text without `escape`.
     """
 
     kind = "sentencepiece"
@@ -282,16 +282,15 @@ class SentencePieceTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocab_size: int = 8000, *, lowercase: bool = False) -> Self:
-        """Train on normalised lines; `vocab_size` counts all ids, the special ones included.
+        """Train on normalised lines; `vocab_size` counts all ids, and `lowercase` also holds for `encode`.
 
-        A text too small for `vocab_size` gives the largest model the library can make of it, and a line in
-        `notices`. The text is taken as it is, or in lower case. One thread, so that the same text gives the same
-        bytes. Lines over 16 KiB are passed over.
+        A text too small for `vocab_size` gives the largest model that the library can make of it, and a line in
+        `notices`. Training uses one thread, so that the same text gives the same bytes, and skips lines over 16 KiB.
         Raises InputError if `vocab_size` has no room for the characters of the text.
         """
         import sentencepiece
 
-        # `<unk>` has an id of its own: pieces are learned from what stands between such words.
+        # `<unk>` has its own id: pieces are learned from the text between such words.
         text = map(str.lower, sentences) if lowercase else sentences
         lines = (escape(part) for sentence in text for part in _split_at_unk(sentence) if part != UNK)
         names, model = ("pad", "unk", "bos", "eos"), io.BytesIO()
@@ -343,7 +342,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def _split_at_unk(sentence: str) -> Iterable[str]:
-    """The runs of words of a normalised sentence, and each `<unk>` between them by itself."""
+    """Return the runs of words of a normalised sentence and, separately, each `<unk>` between them."""
     if UNK not in sentence:
         return (sentence,)
     runs = groupby(split_words(sentence), UNK.__eq__)
@@ -351,7 +350,7 @@ def _split_at_unk(sentence: str) -> Iterable[str]:
 
 
 def _explain(message: str, vocab_size: int) -> str:
-    """The library's complaint as one line that says what to do."""
+    """Turn the library's error into one line that suggests a remedy."""
     if needed := re.search(rf"required_chars\. {vocab_size} vs (\d+)", message):
         needs = f"the characters of the training text and the special tokens need {needed[1]} at least"
         return f"vocab_size {vocab_size} is too small: {needs}"
@@ -361,10 +360,10 @@ def _explain(message: str, vocab_size: int) -> str:
 
 
 def learn_tokenizer(split: Split, kind: str, settings: object, learn: Callable[[], Tokenizer]) -> Tokenizer:
-    """`learn()`, or what it gave for a text, kind and settings (JSON) that were the same: `<cache>/tokenizers/<key>/`.
+    """Return `learn()`, or its earlier result for the same `split`, `kind` and `settings`, from the cache.
 
-    A tokenizer that comes with notices is not kept, since its file does not hold them; nor is any in a cache that
-    cannot be written: nothing but time is lost.
+    `settings` (JSON) is everything else that `learn` depends on. A tokenizer with notices is not cached, since its file
+    does not contain them; nor is any if the cache is not writable.
     """
     library = importlib.metadata.version("sentencepiece") if kind == "sentencepiece" else None
     directory = split.cache_entry("tokenizers", kind, settings, library)
