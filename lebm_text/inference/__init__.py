@@ -1,1 +1,1 @@
-"""Ways from a sentence to latent vectors of its posterior, one file a method."""
+"""Inference of latent vectors from the posterior of a sentence, one file per method."""

@@ -1,4 +1,4 @@
-"""The call that every inference method answers, and the answer where there is nothing to infer."""
+"""The interface of inference methods, and the method of models without latent vectors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Moments(NamedTuple):
 
 
 class InferenceResult(NamedTuple):
-    """What is known of z given each sentence of a batch.
+    """Inferred z for each sentence of a batch.
 
     Attributes:
         z: (B, D) z⁺, detached, or differentiable in the encoder if that drew it.
-        start: (B, D) where its chain began, or the mean of q(z|x).
-        base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats, where q has a density.
+        start: (B, D) initial state of its chain, or the mean of q(z|x).
+        base_kl: (B, D) KL(q(z_d|x) ‖ p0(z_d)) in nats; None if q has no density.
     """
 
     z: Tensor
@@ -36,52 +36,58 @@ class InferenceResult(NamedTuple):
 
 
 class Inference(Protocol):
-    """x → z⁺ for one batch, and what follows from it for the loss."""
+    """Draws z⁺ given x for one batch, and provides the resulting terms of the loss."""
 
     @property
     def chain(self) -> Chain | None:
-        """The chain on `target` that draws z⁺; None where none does."""
+        """The chain on `target` that draws z⁺; None if there is none."""
 
     @property
     def moments(self) -> Callable[..., Moments] | None:
-        """What gives those of q(z|x) = N(μ, diag σ²), called as this is; None where z⁺ has no density that is known."""
+        """Function that returns the moments of q(z|x) = N(μ, diag σ²), with this method's arguments; None without q."""
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
-        """Draw z⁺ for each sentence of the batch."""
+        """Draw z⁺ for each sentence of the batch.
+
+        Args:
+            batch: B sentences x.
+            prior, generator: p_α(z) and p_β(x|z).
+            rng: draws the noise.
+        """
 
     def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
-        """The log density that z⁺ stands for, (B, D) → (B,) in nats, for `likelihood` = log p(x|·) of a batch."""
+        """Return the log density of z⁺, (B, D) → (B,) in nats, for `likelihood` = log p(x|·) of a batch."""
 
     def penalty(self, result: InferenceResult, prior: Prior) -> Tensor | float:
-        """(B,) nats that the loss adds to −log p(x|z⁺)."""
+        """Return (B,) nats that the loss adds to −log p(x|z⁺)."""
 
     def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
-        """What a report says of this batch's inference, as means over its rows."""
+        """Return figures of this batch's inference for reports, as means over its rows."""
 
 
 @dataclass(frozen=True)
 class NoLatent:
     """Inference of a language model: z is the empty vector, and log p(x|z) is log p(x).
 
-    Also of one that will have a z and does not yet: there is none to draw, to learn a prior of, or to report.
+    It also serves a model that will have a z later: until then there is no z to draw, to fit a prior to, or to report.
     """
 
     chain: ClassVar[None] = None
     moments: ClassVar[None] = None
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
-        """The empty vector for each sentence, (B, 0)."""
+        """Return the empty vector for each sentence, (B, 0)."""
         empty = next(generator.parameters()).new_empty(len(batch.lengths), 0)
         return InferenceResult(empty, empty)
 
     def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
-        """log p(x), of which there is one value."""
+        """Return log p(x), which does not depend on z."""
         return likelihood
 
     def penalty(self, result: InferenceResult, prior: Prior) -> float:
-        """None: −log p(x) is the loss."""
+        """Return 0: the loss is −log p(x)."""
         return 0.0
 
     def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
-        """Nothing."""
+        """Return no figures."""
         return {}

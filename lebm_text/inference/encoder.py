@@ -1,16 +1,16 @@
-r"""Posterior samples from an encoder, an LSTM over the sentence, whose answer may be refined sentence by sentence.
+r"""Posterior samples from an encoder, an LSTM over the sentence, optionally refined sentence by sentence.
 
     h_t = LSTM(embedding(x_t), h_{t-1}),  h_0 = c_0 = 0;   [μ; log σ²] = W (1/T) Σ_t h_t + b
 
-The mean over positions rather than the last state: each word reaches z, and z's gradient each word, by a path of its
-own, and features of different sentences stay apart where the last state lets them run together (Long et al., 2019).
+The mean over positions is used instead of the last state: each word reaches z, and z's gradient each word, by its own
+path, and features of different sentences stay distinct where the last state merges them (Long et al., 2019).
 It is trained by the evidence bound (`lebm_text.inference.variational`).
 
     refined:  λ_0 = (μ(x), log σ²(x)),   λ ← λ + ½ s² ∇_λ [log p(x|z) − β KL(q_λ‖p_α)],   ε anew at each step
 
 (Kim, Wiseman, Miller, Sontag and Rush, ICML 2018.) They differentiate through the steps, by finite differences of
-gradients; here the encoder gets the gradient at λ_K as if it were that at λ_0, which is the first-order part of theirs.
-The steps have the length that a Langevin step of size s has.
+gradients; here the encoder gets the gradient at λ_K as if it were that at λ_0, the first-order part of theirs.
+A step has the length of a Langevin step of size s.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = ["Amortized", "LSTMEncoder", "SemiAmortized"]
 
 
 class LSTMEncoder(LSTM):
-    """q(z|x), with embeddings of its own; it has no dropout.
+    """q(z|x), with its own embeddings and without dropout.
 
     Args:
         vocab_size: V, with the special ids.
         latent_dim, embedding_dim, hidden_dim: D, E, H.
-        compute_dtype: type of the operands of large matrix products; all else is in the parameters' type.
-        init_range: parameters start uniform in ±init_range.
+        compute_dtype: type of the operands of large matrix products; everything else has the parameters' type.
+        init_range: parameters are initialised uniformly in ±init_range.
         rng: draws the initial parameters.
     """
 
@@ -65,7 +65,7 @@ class LSTMEncoder(LSTM):
                 parameter.uniform_(-init_range, init_range, generator=rng)
 
     def forward(self, batch: Sentences) -> Moments:
-        """Mean and log variance of z for each sentence, differentiable in the parameters."""
+        """Return mean and log variance of z for each sentence, differentiable in the parameters."""
         packing = Packing.of(batch.lengths, batch.tokens.device)
         weights = self.weights()
         inputs = weights.prepare(F.embedding(packing.pack(batch.tokens), self.embedding))
@@ -83,27 +83,27 @@ class Amortized(Variational):
     free_bits: FreeBits = NONE_FREE
 
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Mean and log variance of q(z|x), (B, D), differentiable in the encoder, which alone gives them."""
+        """Return mean and log variance of q(z|x), (B, D), differentiable in the encoder; only `batch` is used."""
         moments: Moments = self.encoder(batch)
         return moments
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemiAmortized(Amortized):
-    """Inference by an encoder and gradient steps from what it says.
+    """Inference by an encoder followed by gradient steps.
 
     Attributes:
         n_steps: K.
-        step_size: s, or one a step.
+        step_size: s, or one per step.
     """
 
     n_steps: int
     step_size: float | Sequence[float]
 
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Mean and log variance of q_λ after K steps; a gradient in them passes to the encoder unchanged.
+        """Return mean and log variance of q_λ after K steps; a gradient in them passes to the encoder unchanged.
 
-        The steps go up the evidence bound of the batch under `prior` and `generator`; `rng` draws their noise.
+        The steps ascend the evidence bound of the batch under `prior` and `generator`; `rng` draws their noise.
         """
         first: Moments = self.encoder(batch)
         likelihood = generator.likelihood(batch)

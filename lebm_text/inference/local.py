@@ -1,11 +1,11 @@
-r"""Posterior samples from a normal distribution fitted to each sentence by itself: variational inference, no encoder.
+r"""Posterior samples from a normal distribution fitted to each sentence separately: variational, without an encoder.
 
     λ_0 = (0, 0), which is p0;   λ ← Adam(λ, ∇_λ [log p(x|z) − β KL(q_λ‖p_α)]),   z = μ + σ ε,  ε anew at each step
 
-λ = (μ, log σ²) is fitted anew whenever a sentence comes, by a few steps of a large rate, as in "Latent Thought Models
+λ = (μ, log σ²) is fitted anew each time a sentence occurs, by a few steps at a large rate, as in "Latent Thought Models
 with Variational Bayes Inference-Time Computation" (Kong et al., ICML 2025), whose z a transformer attends to. The
-generator takes z⁺ ~ q_λ as given. q_λ has a density, so the bound on log p(x) holds as it does of an encoder's q: the
-noise that draws z⁺ is none that λ was fitted with.
+generator treats z⁺ ~ q_λ as given. q_λ has a density, so it bounds log p(x) as an encoder's q does: the
+noise that draws z⁺ is independent of the fit of λ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lebm_text.random import Rng, draw_normal
 
 __all__ = ["Local"]
 
-DECAYS = 0.9, 0.999  # of Adam's means of the gradient and of its square
+DECAYS = 0.9, 0.999  # Adam's decay rates for the means of the gradient and of its square
 EPSILON = 1e-8
 
 
@@ -41,9 +41,9 @@ class Local(Variational):
 
     @torch.no_grad()
     def moments(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> Moments:
-        """Mean and log variance of q_λ after K steps, detached; those of a sentence do not depend on its neighbours.
+        """Return mean and log variance of q_λ after K steps, detached; each sentence is independent of the others.
 
-        Adam's steps go up the evidence bound of the batch under `prior` and `generator`; `rng` draws their noise.
+        Adam ascends the evidence bound of the batch under `prior` and `generator`; `rng` draws the noise.
         """
         likelihood, shape = generator.likelihood(batch), (len(batch.lengths), prior.latent_dim)
         fitted = next(generator.parameters()).new_zeros(shape[0], 2 * shape[1])

@@ -1,8 +1,8 @@
-r"""Chains that a GPU starts as a whole: their hundreds of small kernels are recorded once as a CUDA graph.
+r"""Langevin chains on a GPU as CUDA graphs: their hundreds of small kernels are recorded once and launched as a whole.
 
-A recording reads its arguments from buffers that stay in place, and the parameters where they lie, so it holds for
-every batch of a shape and through all updates. Whatever a chain needs of its batch is computed inside it; noise is
-drawn outside, from the streams that an unrecorded chain draws from, and copied to the device in one go.
+A recording reads its arguments from fixed buffers and the parameters in place, so it is valid for
+every batch of a shape and after every update. What a chain computes from its batch is part of it; noise is
+drawn outside, from the same streams as for an unrecorded chain, and copied to the device at once.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ __all__ = ["Recordings", "Replay", "StaticDensity", "applies", "captured", "reco
 
 Function = Callable[..., Tensor]
 
-STEPS_AT_ONCE = 64  # of a chain, in one recording; a longer one is several
-NOISE_AT_ONCE = 1 << 23  # numbers for them
+STEPS_AT_ONCE = 64  # steps of a chain per recording; a longer chain replays several
+NOISE_AT_ONCE = 1 << 23  # random numbers drawn at a time
 
 
 def applies(device: torch.device) -> bool:
-    """Whether chains on `device` are recorded."""
+    """Return whether chains on `device` are recorded."""
     return device.type == "cuda"
 
 
 @dataclass(frozen=True)
 class StaticDensity:
-    """A log density that tensors of fixed shapes decide, besides parameters.
+    """A log density determined by parameters and by tensors of fixed shapes.
 
     Attributes:
         modules: those whose parameters it reads; recordings are kept as long as the last of them.
-        make: `tensors`, or others of their shapes → the log density of z (R, D), all on the device.
+        make: maps `tensors`, or others of their shapes, to the log density of z (R, D), all on the device.
         tensors: on the device.
         n_rows: R, at least the number of chains.
     """
@@ -54,7 +54,7 @@ class StaticDensity:
 
     @classmethod
     def of(cls, logdensity: LogDensity, z: Tensor) -> StaticDensity | None:
-        """A module's own log density, which depends on nothing else, for z (..., D); None for others."""
+        """Wrap a module's own log density, which depends on nothing else, for z (..., D); None for other functions."""
         owner = getattr(logdensity, "__self__", None)
         if not (isinstance(owner, nn.Module) and applies(z.device)):
             return None
@@ -62,7 +62,7 @@ class StaticDensity:
 
     @property
     def key(self) -> Hashable:
-        """What a recording of it depends on, but for the shapes of `tensors`: where parameters and buffers lie, too."""
+        """Return what a recording depends on besides the shapes of `tensors`, including parameter addresses."""
         kept = [each for module in self.modules for each in (*module.parameters(), *module.buffers())]
         places = [(each.data_ptr(), each.shape) for each in kept]
         return (*map(type, self.modules), *places)
@@ -71,7 +71,15 @@ class StaticDensity:
 def static_chain(
     density: StaticDensity, z: Tensor, *, step_sizes: Sequence[float], noise_scale: float, rng: Rng
 ) -> Tensor:
-    """Where the Langevin chains that begin at z (..., D) end; the noise is that of the unrecorded chain."""
+    """Return the final states of Langevin chains started at z, with the same noise as the unrecorded chain.
+
+    Args:
+        density: of the chains.
+        z: (..., D) initial states.
+        step_sizes: s of each step.
+        noise_scale: n, a standard deviation.
+        rng: draws the noise.
+    """
     recordings, rows = recordings_of(density.modules[-1]), z.detach().reshape(-1, z.shape[-1])
     state = F.pad(rows, (0, 0, 0, density.n_rows - len(rows)))
     at_once = min(STEPS_AT_ONCE, max(1, NOISE_AT_ONCE // max(1, state.numel())))
@@ -93,9 +101,9 @@ def _steps(
 
 
 def _draw(rng: Rng, n_steps: int, shape: torch.Size, n_rows: int, device: torch.device) -> Tensor:
-    """N(0, 1) in float32 for K steps, (K, R, D), 0 in the rows beyond; pinned on the host unless `rng` is on a device.
+    """Draw N(0, 1) in float32 for K steps, (K, R, D), 0 in surplus rows; in pinned memory unless `rng` is on a device.
 
-    Drawn step by step, since a stream need not give as one array what it gives as several.
+    Each step is drawn separately, since one large draw from a stream may differ from several small ones.
     """
     on = rng.device if isinstance(rng, torch.Generator) else torch.device("cpu")
     pinned = device.type == "cuda" and on.type == "cpu"
@@ -107,7 +115,7 @@ def _draw(rng: Rng, n_steps: int, shape: torch.Size, n_rows: int, device: torch.
 
 @dataclass(frozen=True)
 class Replay:
-    """A function recorded as a CUDA graph: it reads `given`, and `replay` leaves its value in `result`."""
+    """A function recorded as a CUDA graph: it reads `given`, and `replay` writes its value to `result`."""
 
     given: tuple[Tensor, ...]
     result: Tensor
@@ -121,10 +129,10 @@ class Replay:
 
 
 class Recordings:
-    """Functions of tensors, recorded once for each key and all shapes, in one pool of memory that all share.
+    """Functions of tensors, recorded once for each key and set of shapes, in one shared memory pool.
 
-    They are replayed one after the other, so that what one leaves in the pool may be overwritten by the next.
-    Once a recording has failed, functions run as they are.
+    They are replayed one after the other, so a replay may overwrite what another one left in the pool.
+    Once a recording has failed, functions are called directly.
     """
 
     def __init__(self) -> None:
@@ -133,7 +141,7 @@ class Recordings:
         self._pool: Any = None
 
     def __call__(self, key: Hashable, function: Function, *arguments: Tensor) -> Tensor:
-        """`function(*arguments)`: a function of the same key computes the same, of arguments of the same shapes."""
+        """Return `function(*arguments)`. Functions with equal keys must compute the same, from equal shapes."""
         device = arguments[0].device
         key = (key, *((argument.shape, argument.dtype) for argument in arguments))
         if key not in self.kept and not self.failed and applies(device):
@@ -150,19 +158,19 @@ class Recordings:
 
 
 _KEPT: WeakKeyDictionary[nn.Module, Recordings] = WeakKeyDictionary()
-_ONE_BATCH = Recordings()  # of which none is kept
+_ONE_BATCH = Recordings()  # for recordings that are not kept
 
 
 def recordings_of(module: nn.Module) -> Recordings:
-    """The recordings that live as long as `module`, whose parameters they read."""
+    """Return the recordings that live as long as `module`, whose parameters they read."""
     return _KEPT.setdefault(module, Recordings())
 
 
 def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
-    """`function` for tensors of the shape, type and device of `like`, recorded for what else it reads now.
+    """Return `function` recorded for tensors of the shape, type and device of `like`, with its other inputs as of now.
 
-    For functions that only hold for one batch. Where the recording fails, the function runs as it is, and later ones
-    are not tried.
+    For functions that are valid for one batch only. If a recording fails, functions are called directly, now and
+    later.
     """
     if _ONE_BATCH.failed or not applies(like.device):
         return function
@@ -172,7 +180,7 @@ def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Te
 
 
 def _recorded(function: Function, given: tuple[Tensor, ...], pool: Any = None) -> Replay | None:
-    """None, with a warning, if the recording fails."""
+    """Record a function; return None, with a warning, if that fails."""
     try:
         return _record(function, given, pool)
     except RuntimeError as error:
@@ -185,13 +193,13 @@ def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
         here, aside, graph = torch.cuda.current_stream(), _aside(given[0].device), torch.cuda.CUDAGraph()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
-            function(*given)  # libraries that set themselves up at their first call must not do so while recording
+            function(*given)  # libraries must initialise at a first call before the recording
         here.wait_stream(aside)
         # cuBLAS keeps its workspaces for the next product on a stream. One from outside the recording could be freed
-        # under it, one from inside could be used outside: so it begins without any, and leaves none.
+        # while in use, one from inside could be used outside: so it starts without any, and leaves none.
         torch._C._cuda_clearCublasWorkspaces()
         try:
-            # The outer one goes back to this stream also where the end of a recording fails.
+            # The outer context restores this stream even if ending the recording fails.
             with torch.cuda.stream(here), torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
                 result = function(*given)
         finally:
@@ -201,5 +209,5 @@ def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
 
 @cache
 def _aside(device: torch.device) -> Any:
-    """The stream that recordings are made on: libraries keep memory for each stream that they have seen."""
+    """Return the stream for recordings, always the same: libraries keep memory for each stream that they use."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

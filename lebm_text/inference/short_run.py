@@ -1,9 +1,9 @@
-r"""Langevin chains with their settings, which draw z from a learned prior, and posterior samples by short ones.
+r"""Langevin chains with their settings, for sampling a learned prior and, as short runs, the posterior.
 
     z_0 ~ p0 (or where the sentence's last chain ended),  K1 steps on  log p_α(z) + γ log p_β(x|z)
 
-With γ = 1 and noise 1 the chain aims at p_θ(z|x) (Pang et al., NeurIPS 2020, eq. 9). γ > 1 weighs the
-likelihood, as a KL weight 1/γ does in a VAE; noise below 1 tempers the posterior. Neither is maximum likelihood.
+With γ = 1 and noise 1 the chain targets p_θ(z|x) (Pang et al., NeurIPS 2020, eq. 9). γ > 1 weights the
+likelihood, like a KL weight 1/γ in a VAE; noise below 1 tempers the posterior. Neither is maximum likelihood.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LangevinChain:
         return sum(size**2 for size in step_sizes(self.step_size, self.n_steps)) / 2
 
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Self:
-        """The same with other settings; the last step size holds for steps beyond."""
+        """Return the chain with other settings; the last step size is repeated for additional steps."""
         n_steps, sizes = n_steps or self.n_steps, self.step_size
         if isinstance(sizes, Sequence):
             sizes = [*sizes, *[sizes[-1]] * n_steps][:n_steps]
@@ -72,10 +72,10 @@ class LangevinChain:
         rng: Rng,
         callback: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Where the chains that begin at z (..., D) end.
+        """Run the chains from z (..., D) and return their final states; see `Chain.run`.
 
-        On CUDA all steps are a recording that is kept, if `logdensity` is static or a module's own, and if nobody looks
-        at the steps; else the gradient is recorded for this once.
+        On CUDA all steps are one recording that is kept, if `logdensity` is static or a module's own and there is no
+        callback; otherwise the gradient is recorded for this call.
         """
         if not isinstance(logdensity, StaticDensity) and callback is None:
             logdensity = StaticDensity.of(logdensity, z) or logdensity
@@ -97,12 +97,12 @@ class LangevinChain:
 
 @dataclass(frozen=True)
 class ShortRun(LangevinChain):
-    """Short-run Langevin inference: a chain, and what it aims at.
+    """Short-run Langevin inference: a chain and its target.
 
     Attributes:
         likelihood_weight: γ.
         memory: (N, D) last state of each sentence's chain, for persistent chains; rows are read and written
-            by `batch.index`. None: every chain starts from p0.
+            at `batch.index`. None: every chain starts from p0.
     """
 
     likelihood_weight: float = 1.0
@@ -111,7 +111,7 @@ class ShortRun(LangevinChain):
 
     @property
     def chain(self) -> LangevinChain:
-        """This one."""
+        """This object itself."""
         return self
 
     def __call__(self, batch: Batch, prior: Prior, generator: Generator, *, rng: Rng) -> InferenceResult:
@@ -126,9 +126,9 @@ class ShortRun(LangevinChain):
         return InferenceResult(z, start)
 
     def _posterior(self, batch: Batch, prior: Prior, generator: Generator, like: Tensor) -> LogDensity | StaticDensity:
-        """`target` for the batch, on CUDA so that a recording serves all batches of a shape, if the generator can."""
+        """Return `target` for the batch, on CUDA recorded once for all batches of a shape, if the generator can."""
         padded_likelihood = getattr(generator, "padded_likelihood", None)
-        if not isinstance(prior, nn.Module):  # one of this batch alone, as `classes.Given` is
+        if not isinstance(prior, nn.Module):  # valid for this batch only, as `classes.Given` is
             padded_likelihood = None
         if not (padded_likelihood and isinstance(batch, Sentences) and recorded.applies(generator.device)):
             return self.target(prior, generator.likelihood(batch))
@@ -142,15 +142,15 @@ class ShortRun(LangevinChain):
         return StaticDensity((prior, generator), make, (padded.tokens, padded.lengths, weight), len(padded.lengths))
 
     def target(self, prior: Prior, likelihood: LogDensity) -> LogDensity:
-        """log p_α(z) + γ log p_β(x|z) up to a constant."""
+        """Return log p_α(z) + γ log p_β(x|z) up to a constant, as a function of z."""
         return lambda z: prior.logdensity(z) + self.likelihood_weight * likelihood(z)
 
     def penalty(self, result: InferenceResult, prior: Prior) -> float:
-        """None: the update of the generator takes z⁺ as given."""
+        """Return 0: the generator's update treats z⁺ as given."""
         return 0.0
 
     def figures(self, result: InferenceResult) -> dict[str, Tensor | float]:
-        """The annealed values, and how far the chains went."""
+        """Return the annealed values, and how far the chains moved."""
         return {
             "likelihood_weight": self.likelihood_weight,
             "noise_scale": self.noise_scale,

@@ -1,4 +1,4 @@
-"""What attention keeps of half-written sentences: keys and values, so that nothing is read twice."""
+"""The attention cache of partial sentences: keys and values, so that nothing is read twice."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["AttentionState"]
 
 @dataclass(frozen=True)
 class AttentionState:
-    """B half-written sentences, of whatever lengths.
+    """Cached keys and values of B partial sentences of any lengths.
 
     Attributes:
-        memory: keys, then values, of each layer in turn, (B, heads, t, d) each: of a row, the last `length` of the t.
-        length: (B,)
+        memory: keys, then values, of each layer, (B, heads, t, d) each; a row uses the last `length` of the t columns.
+        length: (B,) columns in use.
     """
 
     memory: tuple[Tensor, ...]
     length: Tensor
 
     def select(self, rows: Tensor) -> Self:
-        """The state of some rows, given by index, in that order; repeats are allowed."""
+        """Return the state of the rows with these indices, in that order; repeats are allowed."""
         length = self.length[rows]
         longest = int(length.max()) if len(length) else 0
         return replace(
@@ -36,7 +36,7 @@ class AttentionState:
         )
 
     def join(self, other: Self) -> Self:
-        """These rows, then those of `other`, under the same weights."""
+        """Return the rows of this state followed by those of `other`, under the same weights."""
         longest = max(self.n_columns, other.n_columns)
         ours, theirs = ((F.pad(x, (0, 0, longest - x.shape[2], 0)) for x in s.memory) for s in (self, other))
         memory = tuple(torch.cat(pair) for pair in zip(ours, theirs, strict=True))
@@ -44,11 +44,11 @@ class AttentionState:
 
     @property
     def n_columns(self) -> int:
-        """t"""
+        """t, the number of columns."""
         return self.memory[0].shape[2] if self.memory else 0
 
     def seen(self, n: int) -> Tensor:
-        """(B, n, t + n) what the next n vectors of each row attend to: what is of the row, and themselves in order."""
+        """Return which columns n new vectors of a row attend to, (B, n, t + n): the row's own, and earlier new ones."""
         column = torch.arange(self.n_columns + n, device=self.length.device)
-        first = self.n_columns - self.length  # (B,) the columns before are of other rows
+        first = self.n_columns - self.length  # (B,) earlier columns are padding
         return (column >= first[:, None, None]) & (column <= column[self.n_columns :, None])

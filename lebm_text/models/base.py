@@ -1,4 +1,4 @@
-"""What the rest of the program needs of a prior and of a generator: whatever class has it, is one."""
+"""The interfaces of priors and generators: any class with these members can be used as one."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 class Batch(Protocol):
-    """B items x, such as sentences or images: what is asked of them where nobody knows what they are."""
+    """B items x, such as sentences or images: the members used by code that works for any kind of item."""
 
     @property
     def lengths(self) -> Tensor:
-        """(B,) on the CPU, how many tokens each has, or pixels."""
+        """(B,) on the CPU, the number of tokens or pixels of each."""
 
     @property
     def index(self) -> Tensor:
-        """(B,) on the CPU, the items' places among all that are learned from."""
+        """(B,) on the CPU, positions of the items in the training data."""
 
     @property
     def n_tokens(self) -> int:
-        """The sum of `lengths`."""
+        """Sum of `lengths`."""
 
     def select(self, rows: Tensor) -> Self:
-        """Some rows, at least one, in a rising order."""
+        """Return the items at `rows`, at least one, in increasing order."""
 
 
 class Chain(Protocol):
@@ -42,7 +42,7 @@ class Chain(Protocol):
 
     @property
     def n_steps(self) -> int:
-        """K."""
+        """K, the number of steps."""
 
     @property
     def noise_scale(self) -> float:
@@ -50,14 +50,14 @@ class Chain(Protocol):
 
     @property
     def largest_step(self) -> float:
-        """The largest of its step sizes."""
+        """Largest of its step sizes."""
 
     @property
     def distance(self) -> float:
-        """Σ s²/2 over its steps: on p0, e^−distance of where it began is left."""
+        """Σ s²/2 over its steps: on p0 a factor e^−distance of the start remains."""
 
     def adapted(self, *, n_steps: int | None = None, noise_scale: float | None = None) -> Chain:
-        """The same with other settings; the last step size holds for steps beyond."""
+        """Return the chain with other settings; the last step size is repeated for additional steps."""
 
     def run(
         self,
@@ -67,54 +67,58 @@ class Chain(Protocol):
         rng: Rng,
         callback: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Where the chains that begin at z (..., D) end, detached.
+        """Run the chains and return their final states, (..., D), detached.
 
-        `callback` is called before each step with its number (0, 1, …), z and the gradient.
+        Args:
+            logdensity: (..., D) → (...), in nats; need not be normalised.
+            z: (..., D) initial states.
+            rng: draws the noise.
+            callback: called before each step with its number (0, 1, …), z and the gradient.
         """
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """p(z) on R^D, an `nn.Module`; whatever of its parameters requires gradients is learned.
+    """p(z) on R^D, an `nn.Module`; its parameters that require gradients are trained.
 
     It is written as p0(z) exp(f(z)) / Z with p0 = N(0, I). A normalised density q has f = log q − log p0 and log Z = 0.
     """
 
     @property
     def latent_dim(self) -> int:
-        """D."""
+        """D, the dimension of z."""
 
     @property
     def chain(self) -> Chain | None:
-        """What `sample` runs from draws of p0; None where `sample` is exact."""
+        """The chain that `sample` runs from draws of p0; None if `sample` is exact."""
 
     def neg_energy(self, z: Tensor) -> Tensor:
-        """f(z) in nats, (..., D) → (...)."""
+        """Return f(z) in nats, (..., D) → (...)."""
 
     def logdensity(self, z: Tensor) -> Tensor:
-        """f(z) + log p0(z) in nats, (..., D) → (...): log p(z) up to the constant log Z."""
+        """Return f(z) + log p0(z) in nats, (..., D) → (...): log p(z) up to the constant log Z."""
 
     def sample(self, n: int, rng: Rng) -> Tensor:
-        """n draws (n, D) in float32, on the module's device."""
+        """Return n draws (n, D) in float32, on the module's device."""
 
     def log_z(self) -> float | None:
-        """log Z in nats where it is known in closed form, else None."""
+        """Return log Z in nats if it is known in closed form, else None."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Those of the module."""
+        """Parameters of the module."""
 
 
 @runtime_checkable
 class Generator(Protocol):
     """p(x|z), an `nn.Module`. A batch holds B items of its kind: for text `lebm_text.text.batching.Batch`.
 
-    One may have `padded_likelihood` as well, as `LSTMGenerator` does, which must then agree with `likelihood`: on a GPU
-    a chain is recorded for all batches of a shape instead of for each batch.
+    A generator may also have `padded_likelihood`, which must agree with `likelihood`, as in `LSTMGenerator`: on a GPU
+    a chain is then recorded once per batch shape instead of once per batch.
     """
 
     @property
     def latent_dim(self) -> int:
-        """D."""
+        """D, the dimension of z."""
 
     @property
     def bos_id(self) -> int:
@@ -122,37 +126,49 @@ class Generator(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are."""
+        """Device of its parameters."""
 
     def initialise(self, rng: torch.Generator) -> None:
         """Draw all parameters anew."""
 
     def likelihood(self, batch: Any) -> LogDensity:
-        """log p(x|z) of one batch as a function of z, (..., B, D) → (..., B) in nats.
+        """Return log p(x|z) of one batch as a function of z, (..., B, D) → (..., B) in nats.
 
-        What z does not touch is done once; parameters are constants, there is no dropout. Valid until they change.
+        What does not depend on z is computed once; parameters are constants, without dropout. Valid until they change.
         """
 
     def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p(x|z) in nats, z (B, D) → (B,), differentiable in all; `rng` draws dropout masks, none without it."""
+        """Return log p(x|z) in nats, differentiable in z and the parameters.
+
+        Args:
+            batch: B items x.
+            z: (B, D).
+            rng: draws the dropout masks; without it there is no dropout.
+
+        Returns:
+            (B,)
+        """
 
     def start(self, z: Tensor) -> Any:
-        """The state before the first token, z (B, D): it has `select(rows)` and `join(other)` (`DecoderState`)."""
+        """Return the state before the first token, z (B, D), with `select(rows)` and `join(other)` (`DecoderState`)."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits (B, V) of the ids after `tokens` (B,), which may be written to, and the next state; no gradients."""
+        """Return logits (B, V) of the ids after `tokens` (B,), which may be written to, and the next state.
+
+        Gradients are not computed.
+        """
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Those of the module."""
+        """Parameters of the module."""
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """With their names; where a matrix reads z beside something else, z's columns are its last."""
+        """Parameters with names; in a matrix that reads z and another input, z's columns are the last ones."""
 
 
 def null_latent(generator: Generator) -> Tensor:
-    """The z (D,) with which a generator is a language model: the one that z-dropout has taught it, else 0.
+    """Return the z (D,) with which a generator is a language model: the one learned by z-dropout, else 0.
 
-    `lebm_text.build` gives any generator a parameter of that name where it is trained with z-dropout.
+    `lebm_text.build` adds a parameter `null_latent` to any generator that is trained with z-dropout.
     """
     learned: Tensor | None = getattr(generator, "null_latent", None)
     return next(generator.parameters()).new_zeros(generator.latent_dim) if learned is None else learned

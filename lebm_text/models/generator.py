@@ -27,7 +27,7 @@ __all__ = ["LSTMGenerator"]
 
 @dataclass(frozen=True)
 class DecoderState:
-    """B half-written sentences: h, c (B, H), z's share of the gates (B, 4H), and the weights in use."""
+    """B partial sentences: h, c (B, H), z's part of the gates (B, 4H), and the weights in use."""
 
     h: Tensor
     c: Tensor
@@ -36,11 +36,11 @@ class DecoderState:
     output: OutputLayer
 
     def select(self, rows: Tensor) -> DecoderState:
-        """The state of some rows, given by index, in that order; repeats are allowed."""
+        """Return the state of the rows with these indices, in that order; repeats are allowed."""
         return replace(self, h=self.h[rows], c=self.c[rows], offset=self.offset[rows])
 
     def join(self, other: DecoderState) -> DecoderState:
-        """These rows, then those of `other`, under the same weights."""
+        """Return the rows of this state followed by those of `other`, under the same weights."""
         h, c, offset = (torch.cat([getattr(self, x), getattr(other, x)]) for x in ("h", "c", "offset"))
         return replace(self, h=h, c=c, offset=offset)
 
@@ -52,12 +52,12 @@ class LSTMGenerator(LSTM):
         vocab_size: V, with the special ids.
         latent_dim, embedding_dim, hidden_dim: D (0: a language model), E, H.
         bos_id: first input of every sentence.
-        dropout: rate on embeddings and LSTM outputs, used by `log_likelihood` alone.
-        word_dropout: rate at which words are read as `unk_id`, there alone.
-        unk_id: that of `<unk>`.
+        dropout: rate on embeddings and LSTM outputs, only in `log_likelihood`.
+        word_dropout: rate at which input words are replaced by `unk_id`, only there.
+        unk_id: id of `<unk>`.
         tied: the output weights are the embeddings (E = H).
-        compute_dtype: type of the operands of large matrix products; all else is in the parameters' type.
-        init_range: parameters start uniform in ±init_range.
+        compute_dtype: type of the operands of large matrix products; everything else has the parameters' type.
+        init_range: parameters are initialised uniformly in ±init_range.
         rng: draws the initial parameters.
     """
 
@@ -101,18 +101,18 @@ class LSTMGenerator(LSTM):
             parameter.uniform_(-self.init_range, self.init_range, generator=rng)
 
     def likelihood(self, batch: Batch) -> Likelihood:
-        """log p(x|z) of one batch as a function of z, with everything that z does not touch done once."""
+        """Return log p(x|z) of one batch as a function of z; what does not depend on z is computed once."""
         return Likelihood(self, batch)
 
     def padded_likelihood(self, batch: PaddedBatch) -> Likelihood:
-        """The same of a padded batch, (R,), 0 for rows without a sentence: the host reads nothing of the tensors."""
+        """Return `likelihood` of a padded batch, (R,), 0 for rows without a sentence; the host reads no tensor."""
         return Likelihood(self, batch)
 
     def log_likelihood(self, batch: Batch | PaddedBatch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p(x|z) in nats, differentiable in z and the parameters.
+        """Return log p(x|z) in nats, differentiable in z and the parameters.
 
         Args:
-            batch: B sentences, or as many rows as the padded batch has.
+            batch: B sentences, or a padded batch of B rows.
             z: (B, D).
             rng: draws the dropout masks; without it there is no dropout.
 
@@ -128,18 +128,18 @@ class LSTMGenerator(LSTM):
         return packing.sum_by_row(self.output_layer().log_probs(dropout(hidden, self.dropout, rng), targets))
 
     def output_layer(self) -> OutputLayer:
-        """The weights of the softmax as they are used."""
+        """Return the softmax weights in their computation type."""
         weight = self.embedding if self.output_weight is None else self.output_weight
         return OutputLayer(weight.to(self.operand_dtype), self.output_bias)
 
     def start(self, z: Tensor) -> DecoderState:
-        """State before the first token, z (B, D). It keeps the weights as they are now."""
+        """Return the state before the first token, z (B, D). It refers to the current weights."""
         fixed = constant(self)
         weights = fixed.weights()
         return DecoderState(fixed.initial_h(z), fixed.initial_c(z), weights.offset(z), weights, fixed.output_layer())
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Logits of the next token after `tokens`, without gradients.
+        """Return the logits of the token after `tokens`, without gradients.
 
         Args:
             tokens: (B,) ids just read; `bos_id` first.
@@ -158,7 +158,7 @@ class LSTMGenerator(LSTM):
 
 
 class Likelihood(BatchLikelihood[LSTMGenerator]):
-    """That of an LSTM, whose inputs are multiplied out once."""
+    """log p(x|z) under an LSTM, with the products of its inputs computed once."""
 
     def __init__(self, generator: LSTMGenerator, batch: Batch | PaddedBatch) -> None:
         super().__init__(generator, batch)

@@ -1,4 +1,4 @@
-"""log p(x|z) of one batch as a function of z: what the generators of the package have in common."""
+"""log p(x|z) of one batch as a function of z: the part shared by the package's generators."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class BatchLikelihood(ABC, Generic[G]):
         self._packing, self._output = Packing.of_batch(batch), self._generator.output_layer()
 
     def __call__(self, z: Tensor) -> Tensor:
-        """z (..., B, D) → (..., B) in nats; the gradient reaches z alone."""
+        """Return log p(x|z) in nats, z (..., B, D) → (..., B); only z gets a gradient."""
         require_version(self._generator, self._made)
         return self._by_row(z, self._output.log_probs)
 
     def tangent(self, z: Tensor) -> Tensor:
-        """Of the same shape and with the same gradient, but without the values: all that a Langevin step needs."""
+        """Return values of the same shape and gradient, but meaningless in themselves: enough for a Langevin step."""
         require_version(self._generator, self._made)
         return self._by_row(z, self._output.tangent)
 
     @abstractmethod
     def _by_row(self, z: Tensor, of_tokens: OfTokens) -> Tensor:
-        """What `of_tokens` gives of each token's state and target, summed over each row: (..., B)."""
+        """Sum `of_tokens` of each token's state and target over each row: (..., B)."""

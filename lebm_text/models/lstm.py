@@ -1,15 +1,15 @@
-r"""One LSTM for generator, encoder and judge, over packed sequences; its derivative is written out by hand.
+r"""One LSTM for generator, encoder and judge, over packed sequences, with a hand-written derivative.
 
     a_t = W_x x_t + W_z z + b + W_h h_{t-1}
     i, f, o = σ(a_i), σ(a_f), σ(a_o);   g = tanh(a_g);   c ← f c + i g;   h = o tanh(c)
 
-(Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.) Gates stand in the order i, f, o, g.
+(Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.) Gates are in the order i, f, o, g.
 On a CPU a tanh costs as much as several sigmoids, so tanh(a) = 2σ(2a) − 1 is used twice: the rows of g are doubled
-once (`LSTM.weights`), which makes one sigmoid of all four gates, and inside the cell state is held as 2c.
+once (`LSTM.weights`), which makes one sigmoid of all four gates, and inside, the cell state is held as 2c.
 
-W_x x_t is multiplied out once per batch, whatever z is, and `lstm_scan` runs the steps. Measured against it, one
-thread: updates with `torch.lstm` on the same packed data took 5 to 29 % longer at V = 10,000 and 34 to 75 % at
-V = 1,900 where lengths differ, and about as long where all are equal (benchmarks/ablation.py). On a GPU the many small
+W_x x_t is computed once per batch, whatever z is, and `lstm_scan` runs the steps. In comparison, on one
+thread, updates with `torch.lstm` on the same packed data took 5 to 29 % longer at V = 10,000 and 34 to 75 % at
+V = 1,900 if lengths differ, and about as long if all are equal (benchmarks/ablation.py). On a GPU the many small
 operations of a step cost more than that product: there cuDNN takes [x_t; z] with [W_x W_z] and runs all steps.
 """
 
@@ -35,13 +35,13 @@ TF32_SINCE = (8, 0)  # the compute capability from which cuDNN rounds float32 op
 
 
 class LSTM(Embedded):
-    """Parameters of token embeddings and an LSTM over them; subclasses add what reads its states, and draw all values.
+    """Token embeddings and LSTM parameters; subclasses add the layers that read its states and initialise everything.
 
     Args:
         n_types: rows of the embeddings.
         embedding_dim, hidden_dim: E, H.
         latent_dim: D; None: no z.
-        compute_dtype: type of the operands of large matrix products; all else is in the parameters' type.
+        compute_dtype: type of the operands of large matrix products; everything else has the parameters' type.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LSTM(Embedded):
         self.gate_bias = nn.Parameter(torch.empty(4 * hidden_dim))
 
     def weights(self, *, bias_per_row: bool = False) -> LSTMWeights:
-        """The weights as they are used, differentiable; see `LSTMWeights.bias_per_row`."""
+        """Return the weights in computation form, differentiable; see `LSTMWeights.bias_per_row`."""
         recurrent, dtype = self.recurrent_weight, self.operand_dtype
         scale = torch.ones_like(self.gate_bias).unsqueeze(1)
         scale[3 * self.hidden_dim :].fill_(2.0)
@@ -79,15 +79,15 @@ class LSTM(Embedded):
 
 @dataclass(frozen=True)
 class LSTMWeights:
-    """Weights of an LSTM as they are used: rows of g doubled, operands of large products cast.
+    """LSTM weights in computation form: rows of g doubled, operands of large products cast.
 
     Attributes:
-        token: (4H, E), of x.
+        token: (4H, E), for x.
         recurrent: (4H, H).
-        latent: (4H, D), of z; D may be 0.
+        latent: (4H, D), for z; D may be 0.
         bias: (4H,).
-        bias_per_row: the bias is added to each row's share of the gates, not to each token's. The sum is the same;
-            its gradient, summed over rows first, is rounded otherwise than one summed over tokens.
+        bias_per_row: add the bias to each row's part of the gates instead of each token's. The sum is the same, but
+            its gradient, summed over rows first, is rounded differently from one summed over tokens.
         library: whether cuDNN runs the steps.
     """
 
@@ -99,11 +99,11 @@ class LSTMWeights:
     library: bool
 
     def prepare(self, embedded: Tensor) -> Tensor:
-        """What `scan` takes of tokens, (N, E) → (N, …): all that does not depend on z."""
+        """Return the input of `scan` for tokens, (N, E) → (N, …): everything that does not depend on z."""
         return embedded.to(self.token.dtype) if self.library else self._project(embedded)
 
     def offset(self, z: Tensor) -> Tensor:
-        """The rows' share of the gates, (B, D) → (B, 4H)."""
+        """Return the rows' part of the gates, (B, D) → (B, 4H)."""
         return F.linear(z, self.latent, self.bias if self.bias_per_row else None)
 
     def scan(
@@ -114,12 +114,12 @@ class LSTMWeights:
         h0: Tensor | None = None,
         c0: Tensor | None = None,
     ) -> Tensor:
-        """All hidden states.
+        """Return all hidden states.
 
         Args:
-            prepared: (N, …) of `prepare`, packed.
+            prepared: (N, …) result of `prepare`, packed.
             packing: of the same tokens.
-            z: (B, D); none where D = 0.
+            z: (B, D); None if D = 0.
             h0, c0: (B, H); zero by default.
 
         Returns:
@@ -133,7 +133,7 @@ class LSTMWeights:
         if z.shape[1]:
             prepared = torch.cat([prepared, z.index_select(0, packing.row).to(dtype)], dim=1)
         start = [state.to(dtype).unsqueeze(0) for state in (h0, c0)]
-        training = torch.is_grad_enabled()  # without it cuDNN keeps nothing for a gradient
+        training = torch.is_grad_enabled()  # if not, cuDNN stores nothing for a gradient
         settings = self._library_weights, True, 1, 0.0, training, False
         if packing.inside is not None:
             steps = prepared.view(len(packing.batch_sizes), -1, prepared.shape[1])
@@ -144,11 +144,11 @@ class LSTMWeights:
         return hidden.to(self.latent.dtype)
 
     def step(self, embedded: Tensor, offset: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """h and c after one more token of each row, without a gradient; for generation.
+        """Return h and c after one more token of each row, without gradients; for generation.
 
         Args:
             embedded: (B, E).
-            offset: (B, 4H) of `offset`.
+            offset: (B, 4H) result of `offset`.
             h, c: (B, H).
         """
         gates = self._project(embedded).add_(offset)
@@ -158,15 +158,15 @@ class LSTMWeights:
         return h, twice_c.div_(2)
 
     def _project(self, embedded: Tensor) -> Tensor:
-        """The tokens' share of the gates, (N, E) → (N, 4H) in the parameters' type."""
+        """Return the tokens' part of the gates, (N, E) → (N, 4H) in the parameters' type."""
         product = F.linear(embedded.to(self.token.dtype), self.token)
         return product.to(self.latent.dtype) if self.bias_per_row else product + self.bias
 
     @cached_property
     def _library_weights(self) -> list[Tensor]:
-        """[W_x W_z], W_h and two biases, which cuDNN has for historical reasons: gates as i, f, g, o, none doubled.
+        """Return [W_x W_z], W_h and the two biases that cuDNN expects; gates in the order i, f, g, o, none doubled.
 
-        They are parts of one array in cuDNN's own order, else it would gather them anew at every call.
+        They are views of one array in cuDNN's own order, otherwise it would copy them at every call.
         """
         dtype = self.recurrent.dtype
         ordered = [torch.cat([self.token, self.latent.to(dtype)], dim=1), self.recurrent, self.bias.to(dtype)]
@@ -178,9 +178,9 @@ class LSTMWeights:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """`auto` → "bf16" where the machine multiplies bfloat16 natively, else "fp32"; others unchanged.
+    """Return "bf16" for "auto" if the machine multiplies bfloat16 natively, else "fp32"; other values are unchanged.
 
-    The check reads capabilities only and measures nothing, so one machine always gives one answer.
+    The check reads capabilities and measures nothing, so it gives the same answer on one machine every time.
     """
     if precision != "auto":
         return precision
@@ -192,15 +192,15 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """The type of matrix operands for a resolved precision, "fp32" or "bf16"."""
+    """Return the type of matrix operands for a resolved precision, "fp32" or "bf16"."""
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
 def library_runs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether cuDNN runs an LSTM with operands of `dtype` on `device` as exactly as `dtype` promises.
+    """Return whether cuDNN runs an LSTM with operands of `dtype` on `device` as exactly as `dtype` promises.
 
-    Not on a CPU. Nor in float32 where cuDNN would take TF32 for it: the flags against that hold for the whole
-    process, and a plain scan is at hand. Depends on the machine alone, so that one machine always computes alike.
+    False on a CPU, and for float32 where cuDNN would use TF32: the flags against that affect the whole
+    process, and a plain scan is available. The answer depends only on the machine, so its results are reproducible.
     """
     if device.type != "cuda" or not (torch._C._has_cudnn and torch.backends.cudnn.enabled):
         return False
@@ -211,7 +211,7 @@ def library_runs(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def _library_works(device: torch.device, dtype: torch.dtype) -> bool:
-    """One tiny LSTM forth and back; its failure is a warning, once."""
+    """Run one tiny LSTM forward and backward; a failure is reported as one warning."""
     ones = torch.ones(4, 1, device=device, dtype=dtype, requires_grad=True)
     weights = LSTMWeights(ones, ones, ones[:, :0], ones[:, 0], bias_per_row=False, library=True)
     try:
@@ -227,14 +227,14 @@ def _library_works(device: torch.device, dtype: torch.dtype) -> bool:
 def lstm_scan(
     inputs: Tensor, offset: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, batch_sizes: Sequence[int]
 ) -> Tensor:
-    """All hidden states of a packed batch.
+    """Return all hidden states of a packed batch.
 
     Args:
-        inputs: (N, 4H) pre-activations from the tokens, packed; here and below those of g are doubled.
+        inputs: (N, 4H) pre-activations from the tokens, packed; here and below the rows of g are doubled.
         offset: (B, 4H) added at every step of a row (z's projection).
         weight: (4H, H) recurrent weight; its type is that of the matrix products.
         h0, c0: (B, H) initial state.
-        batch_sizes: n_t for t = 0, 1, …; never rising.
+        batch_sizes: n_t for t = 0, 1, …; non-increasing.
 
     Returns:
         (N, H) hidden states, packed, in the type of `inputs`.
@@ -293,7 +293,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _cell(gates: Tensor, before: Tensor, twice_c: Tensor, squashed: Tensor, h: Tensor) -> None:
-    """Activate the gates in place (g holds σ(2a)) and fill 2c, σ(2c) and h; `before` is 2c of the step before."""
+    """Activate the gates in place (g holds σ(2a)) and fill 2c, σ(2c) and h; `before` is 2c of the previous step."""
     i, f, o, g = gates.sigmoid_().chunk(4, dim=1)
     torch.mul(f, before, out=twice_c)
     twice_c.addcmul_(i, g, value=4.0).sub_(i, alpha=2.0)
@@ -302,7 +302,7 @@ def _cell(gates: Tensor, before: Tensor, twice_c: Tensor, squashed: Tensor, h: T
 
 
 def _factors(gates: Tensor, before: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
-    """What multiplies dh in dc, o (1 − tanh² c), and dc or dh in each pre-activation's gradient: (N, H), (N, 4H)."""
+    """Return the factors of dh in dc, o (1 − tanh² c), and of dc or dh in each pre-activation's gradient."""
     i, _, o, g = gates.chunk(4, dim=1)
     of_cell = torch.addcmul(squashed, squashed, squashed, value=-1.0).mul_(o).mul_(4.0)
     of_gates = torch.addcmul(gates, gates, gates, value=-1.0)
@@ -315,6 +315,6 @@ def _factors(gates: Tensor, before: Tensor, squashed: Tensor) -> tuple[Tensor, T
 
 
 def _previous(first: Tensor, packed: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The state before each token, (N, H): that of the row's token before, `first` (B, H) at the beginning."""
+    """Return the state before each token, (N, H): that after the row's previous token, or `first` (B, H)."""
     steps = packed.split_with_sizes(sizes)
     return torch.cat([first, *(step[:n] for step, n in zip(steps, sizes[1:], strict=False))])

@@ -1,4 +1,4 @@
-"""What networks share: embeddings, affine maps without values of their own, dropout from a stream, constants."""
+"""Parts shared by networks: embeddings, affine maps, dropout and word dropout from a stream, constant parameters."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Embedded(nn.Module):
-    """A network that reads tokens by `embedding`, with operands of matrix products in `compute_dtype`."""
+    """A network that reads tokens through `embedding`, with operands of matrix products in `compute_dtype`."""
 
     embedding: nn.Parameter
     compute_dtype: torch.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.embedding.device
 
     @property
     def operand_dtype(self) -> torch.dtype:
-        """The type of matrix operands: a float64 module keeps its own."""
+        """Type of matrix operands: a float64 module keeps its own."""
         return self.embedding.dtype if self.compute_dtype == torch.float32 else self.compute_dtype
 
 
 class Affine(nn.Linear):
-    """`nn.Linear` draws its initial values from torch's global stream and warns of a width of 0; this one has none."""
+    """`nn.Linear` without initial values: these would come from torch's global stream, and warn of a width of 0."""
 
     def reset_parameters(self) -> None:
-        """Leave them to the generator's `initialise`."""
+        """Do nothing: the generator's `initialise` sets the values."""
 
 
 def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
-    """Set values to 0 at `rate`, the others grow by 1/(1 − rate); without `rng` all stay as they are.
+    """Set values to 0 at `rate` and scale the others by 1/(1 − rate); without `rng` nothing changes.
 
     torch's own dropout takes no generator and would tie a resumed run to global state.
     """
@@ -50,15 +50,16 @@ def dropout(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
 
 
 def drop_words(ids: Tensor, rate: float, unk_id: int, bos_id: int, rng: torch.Generator | None) -> Tensor:
-    """Put `<unk>` in the place of some of the words that are read (Bowman et al., CoNLL 2016, section 3.1).
+    """Replace some of the input words by `<unk>` (Bowman et al., CoNLL 2016, section 3.1).
 
-    A generator that cannot rely on the words before has more need of z.
+    A generator that cannot rely on the previous words depends more on z.
 
     Args:
         ids: (B, T).
-        rate: the probability that a word is dropped; `bos_id`, that of `<s>`, never is.
-        unk_id: of `<unk>`.
-        rng: draws which; None: none is dropped.
+        rate: probability of dropping a word.
+        unk_id: id of `<unk>`.
+        bos_id: id of `<s>`, which is never dropped.
+        rng: draws which words; None: none is dropped.
     """
     if rng is None or rate == 0:
         return ids
@@ -67,7 +68,7 @@ def drop_words(ids: Tensor, rate: float, unk_id: int, bos_id: int, rng: torch.Ge
 
 
 def constant(module: ModuleT) -> ModuleT:
-    """The same module, its parameters as constants: they share memory and versions with it, and get no gradient."""
+    """Return the module with its parameters as constants: they share memory and versions with it, without gradients."""
     fixed = copy.copy(module)
     fixed._parameters = {
         name: None if value is None else nn.Parameter(value, requires_grad=False)
@@ -78,11 +79,11 @@ def constant(module: ModuleT) -> ModuleT:
 
 
 def version(module: nn.Module) -> int:
-    """Rises with every change of a parameter in its place."""
+    """Return a number that increases with every in-place change of a parameter."""
     return sum(parameter._version for parameter in module.parameters())
 
 
 def require_version(generator: nn.Module, made: int) -> None:
-    """Raise RuntimeError if a generator's `version` is another one than when its `likelihood(batch)` was made."""
+    """Raise RuntimeError if the generator's `version` is no longer `made`, that at the call of `likelihood(batch)`."""
     if version(generator) != made:
         raise RuntimeError("the generator's parameters changed since likelihood(batch) was called")

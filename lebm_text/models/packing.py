@@ -1,4 +1,4 @@
-"""Where the tokens of a batch stand when all rows are computed side by side, time step by time step."""
+"""Packed layout of a batch: the positions of its tokens when all rows are computed in parallel, step by step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Packing:
     """Packed layout of sentences sorted longest first: time-major, no padded position is ever computed.
 
     Attributes:
-        batch_sizes: n_t, how many rows still run at each time step; N = Σ_t n_t tokens follow one another.
+        batch_sizes: n_t, the rows still active at each time step; N = Σ_t n_t tokens in total.
         row: (N,) the row of each packed token.
         time: (N,) its position in the row.
         inside: (N,) which positions count; None: all.
@@ -32,10 +32,10 @@ class Packing:
 
     @classmethod
     def of(cls, lengths: Tensor, device: torch.device) -> Packing:
-        """The packing of rows with the given lengths (B,), on the CPU and longest first.
+        """Return the packing of rows with the given lengths (B,), on the CPU and longest first.
 
         Raises:
-            ValueError: lengths rise, or one is below 1.
+            ValueError: lengths increase, or one is below 1.
         """
         sizes = lengths.numpy()
         if len(sizes) == 0 or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any():
@@ -46,38 +46,39 @@ class Packing:
 
     @classmethod
     def of_batch(cls, batch: Batch | PaddedBatch) -> Packing:
-        """That of `of`, or of `padded` for a padded batch."""
+        """Return `of`, or `padded` for a padded batch."""
         if isinstance(batch, PaddedBatch):
             return cls.padded(batch.lengths, batch.tokens.shape[1])
         return cls.of(batch.lengths, batch.tokens.device)
 
     @classmethod
     def padded(cls, lengths: Tensor, width: int) -> Packing:
-        """Rows that are all computed to the end of `width` positions; those from a row's length on do not count.
+        """Return the packing of rows that are all computed to the end; positions from a row's length on do not count.
 
-        They come after all that count, which they cannot change. All but `inside` follows from the shape, and the host
-        reads nothing: a recording of what is computed so holds for all batches of the shape.
+        These positions come after all that count and cannot affect them. Everything but `inside` follows from the
+        shape, and the host reads no tensor: a CUDA graph of the computation is valid for all batches of the shape.
 
         Args:
             lengths: (B,) on the device, in any order; 0 for a row without a sentence.
+            width: number of positions per row.
         """
         place = torch.arange(len(lengths) * width, device=lengths.device)
         row, time = place % len(lengths), place // len(lengths)
         return cls((len(lengths),) * width, row, time, time < lengths[row])
 
     def pack(self, padded: Tensor) -> Tensor:
-        """(B, T) → (N,)."""
+        """Pack (B, T) → (N,)."""
         return padded[self.row, self.time]
 
     def sum_by_row(self, values: Tensor) -> Tensor:
-        """Sum (N, …) values over each row, (B, …); with `inside` in the same order on every run."""
+        """Sum (N, …) values over each row, (B, …); with `inside` always in the same order."""
         if self.inside is not None:
             outside = ~self.inside.view(-1, *[1] * (values.dim() - 1))
             return values.masked_fill(outside, 0.0).view(len(self.batch_sizes), -1, *values.shape[1:]).sum(0)
         return values.new_zeros(self.batch_sizes[0], *values.shape[1:]).index_add(0, self.row, values)
 
     def repeat(self, copies: int) -> Packing:
-        """The packing in which `copies` copies of each row stand side by side."""
+        """Return the packing with `copies` adjacent copies of each row."""
         if copies == 1:
             return self
         which = torch.arange(copies, device=self.row.device)

@@ -1,11 +1,11 @@
-r"""The generator p(x|z) as a pretrained causal language model of `transformers`, to which z is a few vectors in front.
+r"""The generator p(x|z) as a pretrained causal language model of `transformers`, with z as vectors prepended to x.
 
     sequence: P_1 z + p_1, …, P_J z + p_J, embedding(<s>), embedding(x_1), …, embedding(x_{T−1})
     log p(x|z) = Σ_t log softmax(decoder(sequence))[x_t],  x_T = </s>
 
-(Li and Liang, ACL 2021, and Lester et al., EMNLP 2021, of prefixes that are no words; z in that place: Li et al., EMNLP
-2020.) The map P, p always learns; of the decoder nothing (`frozen`), low-rank terms of its matrices (`lora`: Hu et al.,
-ICLR 2022), or all (`full`). What does not learn is read from where it lies and is in no checkpoint.
+(Li and Liang, ACL 2021, and Lester et al., EMNLP 2021, for such prefixes; z in their place: Li et al., EMNLP
+2020.) The map P, p is always trained; of the decoder nothing (`frozen`), low-rank terms of its matrices (`lora`: Hu et
+al., ICLR 2022), or everything (`full`). Untrained weights are read from the decoder's files, not from checkpoints.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class PretrainedGenerator(nn.Module):
     Args:
         source: a directory with config.json, safetensors and a tokenizer, or a model of the Hugging Face Hub.
         vocab_size: V, of `PretrainedTokenizer`.
-        latent_dim: D; 0: the first J vectors are constants.
+        latent_dim: D; 0: the J vectors are constants.
         bos_id: first token that is read.
-        longest: tokens of a sentence, which must fit into the decoder's positions with the J vectors.
+        longest: maximum tokens of a sentence, which must fit into the decoder's positions with the J vectors.
         adapt: frozen, lora or full.
         n_prefix: J.
-        lora_rank: r of `adapt` = lora, whose terms B A, times 2, begin at 0.
-        sha256: of the decoder's files, if it must be one; see `decoder_sha256`.
-        dropout: rate on embeddings of words, in `log_likelihood` alone.
+        lora_rank: rank r for `adapt` = lora, whose terms 2 B A are initially 0.
+        sha256: required hash of the decoder's files, or None; see `decoder_sha256`.
+        dropout: rate on embeddings of words, only in `log_likelihood`.
         compute_dtype: of matrix products of the decoder.
-        init_range: P starts uniform in ±init_range; p starts as the embedding of `<s>`.
+        init_range: P is initialised uniformly in ±init_range, p as the embedding of `<s>`.
         rng: draws the initial parameters that are not pretrained.
 
     Raises:
-        InputError: a package is missing; no such decoder, another one than `sha256`, one of fewer positions, or one
-            that is not a transformer.
+        InputError: a package is missing; the decoder does not exist, has another hash or too few positions, or
+            is not a transformer.
     """
 
     pieces: Tensor
@@ -89,7 +89,7 @@ class PretrainedGenerator(nn.Module):
         self.compute_dtype, self.init_range = torch.float32, init_range
         decoder = _load_decoder(directory, source)
         arguments = signature(decoder.forward).parameters
-        self.cache_argument = "cache" if "cache" in arguments else "past_key_values"  # as it was called before
+        self.cache_argument = "cache" if "cache" in arguments else "past_key_values"  # its name in older versions
         self.takes_places, self.keeps_logits = "position_ids" in arguments, "logits_to_keep" in arguments
         self.n_positions = getattr(decoder.config, "max_position_embeddings", None)
         self._require_room(longest, f"text.max_length = {longest}")
@@ -112,12 +112,12 @@ class PretrainedGenerator(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.prefix.bias.device
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
-        """Draw anew what is not pretrained."""
+        """Draw all parameters anew that are not pretrained."""
         self.prefix.weight.uniform_(-self.init_range, self.init_range, generator=rng)
         begin = self.decoder.get_input_embeddings().weight[self.pieces[self.bos_id]]
         self.prefix.bias.copy_(begin.repeat(self.n_prefix))
@@ -129,7 +129,7 @@ class PretrainedGenerator(nn.Module):
                 parameter.zero_()
 
     def likelihood(self, batch: Batch) -> Callable[[Tensor], Tensor]:
-        """log p(x|z) of one batch, z (..., B, D) → (..., B) in nats, without dropout; valid until parameters change."""
+        """Return log p(x|z) of one batch as a function of z (..., B, D) → (..., B) in nats, without dropout."""
         embedded, of_batch = (
             self._embed(self._read_ids(batch.tokens)).detach(),
             send(batch.lengths, batch.tokens.device),
@@ -144,19 +144,19 @@ class PretrainedGenerator(nn.Module):
         return log_likelihood
 
     def log_likelihood(self, batch: Batch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and in what learns; `rng` draws dropout masks."""
+        """Return log p(x|z) in nats, z (B, D) → (B,), differentiable in z and trained parameters; see `Generator`."""
         embedded = dropout(self._embed(self._read_ids(batch.tokens)), self.dropout, rng)
         return self._log_probs(embedded, z, batch.tokens, send(batch.lengths, batch.tokens.device))
 
     @torch.no_grad()
     def start(self, z: Tensor) -> AttentionState:
-        """State before the first token, z (B, D), the J vectors read."""
+        """Return the state before the first token, z (B, D), with the J vectors read."""
         empty = AttentionState((), torch.zeros(len(z), dtype=torch.long, device=z.device))
         return self._append(self._prefix(z), empty)[1]
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        """Logits (B, V) of the next token after `tokens` (B,), and the state after reading them.
+        """Return logits (B, V) of the token after `tokens` (B,), and the state after reading them.
 
         Raises:
             InputError: a sentence is longer than the decoder's positions.
@@ -174,12 +174,12 @@ class PretrainedGenerator(nn.Module):
         return embedded
 
     def _prefix(self, z: Tensor) -> Tensor:
-        """(B, J, H)"""
+        """Return the J vectors of each z, (B, J, H)."""
         prefix: Tensor = self.prefix(z)
         return prefix.view(len(z), self.n_prefix, -1)
 
     def _append(self, embedded: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        """The logits (B, pieces) after n more vectors (B, n, H) of each row, and the state with them."""
+        """Return logits (B, pieces) after n more vectors (B, n, H) of each row, and the state with them."""
         from transformers import DynamicCache
 
         cache, n = DynamicCache(), embedded.shape[1]
@@ -193,7 +193,7 @@ class PretrainedGenerator(nn.Module):
         return logits[:, -1], replace(state, memory=memory, length=state.length + n)
 
     def _run(self, embedded: Tensor, n_last: int, *, use_cache: bool = False, **how: Any) -> Tensor:
-        """The decoder's logits (B, n_last, pieces) after the last of the vectors (B, n, H)."""
+        """Return the decoder's logits (B, n_last, pieces) after the last of the vectors (B, n, H)."""
         half = self.compute_dtype != torch.float32
         if self.keeps_logits:
             how["logits_to_keep"] = n_last
@@ -209,7 +209,7 @@ class PretrainedGenerator(nn.Module):
 
     @torch.no_grad()
     def _require_steps(self, n_words: int) -> None:
-        """Refuse a decoder that does not read on from keys and values (Mamba), or sees what comes (BERT)."""
+        """Refuse a decoder that cannot continue from keys and values (Mamba), or attends to later tokens (BERT)."""
         words, z = (~self.vacant).nonzero()[:n_words, 0].unsqueeze(0), torch.zeros(1, self.latent_dim)
         try:
             embedded = self._embed(self._read_ids(words))
@@ -234,7 +234,7 @@ class PretrainedGenerator(nn.Module):
 
 
 def _load_decoder(directory: Path, source: str) -> Any:
-    """The causal language model in `directory`, in float32. Raises InputError as `PretrainedGenerator` does."""
+    """Load the causal language model in `directory` in float32. Raises InputError as `PretrainedGenerator` does."""
     with needing("transformers", source):
         from transformers import AutoModelForCausalLM
 
@@ -247,9 +247,9 @@ def _load_decoder(directory: Path, source: str) -> Any:
 
 
 def _with_low_rank_terms(decoder: Any, rank: int, source: str) -> Any:
-    """The decoder whose matrices W have become W + 2 B A, of which A (rank, n) and B (m, rank) learn."""
+    """Return the decoder with matrices W + 2 B A for W, of which A (rank, n) and B (m, rank) are trained."""
     with needing("peft", source), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of matrices that are stored transposed, which it sees to
+        warnings.simplefilter("ignore")  # about matrices stored transposed, which it handles
         from peft import LoraConfig, inject_adapter_in_model
 
         terms = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
@@ -257,7 +257,7 @@ def _with_low_rank_terms(decoder: Any, rank: int, source: str) -> Any:
 
 
 def _pieces_of(specials: Specials, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """The decoder's id for each of ours, (V,), and which of ours are no piece, (V,)."""
+    """Return the decoder's id for each of ours, (V,), and which of ours have none, (V,)."""
     ids = torch.arange(-len(SPECIALS), vocab_size - len(SPECIALS))
     ids[: len(SPECIALS)] = specials.eos
     vacant = torch.arange(vocab_size) < len(SPECIALS)
@@ -267,12 +267,12 @@ def _pieces_of(specials: Specials, vocab_size: int) -> tuple[Tensor, Tensor]:
 
 
 def _leave_out(module: PretrainedGenerator, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    """Of a state, what does not learn: it is where the decoder lies."""
+    """Remove from a state dict what is not trained: it is read from the decoder's files."""
     for name in module.left_out:
         state.pop(prefix + name, None)
 
 
 def _forgive(module: PretrainedGenerator, incompatible: Any) -> None:
-    """A state that has nothing of it."""
+    """Accept a state dict without the parameters that are left out of it."""
     missing = incompatible.missing_keys
     missing[:] = [name for name in missing if not any(name.endswith(each) for each in module.left_out)]

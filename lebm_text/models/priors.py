@@ -3,7 +3,7 @@ r"""Priors on the latent vector.
     Gaussian:  p0(z) = N(z; 0, I)
     EBM:       p_α(z) = exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 2020, eq. 2)
 
-f is called `neg_energy`: the sign is in the name.
+f is called `neg_energy`, so that the name states the sign.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["EBMPrior", "GaussianPrior", "base_log_prob"]
 
 
 def base_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) in nats, (..., D) → (...)."""
+    """Return log N(z; 0, I) in nats, (..., D) → (...)."""
     return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
 
 
@@ -35,26 +35,26 @@ class GaussianPrior(nn.Module):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # without parameters, it knows its device
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # records the device: there are no parameters
 
     def neg_energy(self, z: Tensor) -> Tensor:
-        """f(z) = 0, (..., D) → (...)."""
+        """Return f(z) = 0, (..., D) → (...)."""
         return z.new_zeros(z.shape[:-1])
 
     def logdensity(self, z: Tensor) -> Tensor:
-        """log p0(z) in nats, (..., D) → (...)."""
+        """Return log p0(z) in nats, (..., D) → (...)."""
         return base_log_prob(z)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
-        """n draws (n, D) from p0, exact."""
+        """Return n exact draws (n, D) from p0, using `rng`."""
         return draw_normal(rng, (n, self.latent_dim), self._place.device)
 
     def sample_at(self, n: int, rng: Rng, temperature: float) -> Tensor:
-        """n draws (n, D) from p0^(1/τ) = N(0, τ I) at the temperature τ."""
+        """Return n draws (n, D) from p0^(1/τ) = N(0, τ I), τ being `temperature`, using `rng`."""
         return math.sqrt(temperature) * self.sample(n, rng)
 
     def log_z(self) -> float:
-        """0: p0 is normalised."""
+        """Return 0: p0 is normalised."""
         return 0.0
 
 
@@ -65,9 +65,9 @@ class EBMPrior(nn.Module):
         latent_dim: D.
         hidden_dim: width of both hidden layers.
         energy_bound: b > 0 squashes the output to b·tanh(g/b); 0 leaves it unbounded.
-        init_range: parameters start uniform in ±init_range.
-        chain: what samples it; without one it cannot be sampled.
-        n_outputs: of the network; f is the only one, or made of them by who inherits this.
+        init_range: parameters are initialised uniformly in ±init_range.
+        chain: samples the prior; without one it cannot be sampled.
+        n_outputs: outputs of the network; f is the only one, or subclasses compute it from all.
         rng: draws the initial parameters.
     """
 
@@ -93,11 +93,11 @@ class EBMPrior(nn.Module):
                 parameter.uniform_(-init_range, init_range, generator=rng)
 
     def neg_energy(self, z: Tensor) -> Tensor:
-        """f(z) in nats, (..., D) → (...)."""
+        """Return f(z) in nats, (..., D) → (...)."""
         return self.outputs(z).squeeze(-1)
 
     def outputs(self, z: Tensor) -> Tensor:
-        """What the network gives, bounded if f is: (..., D) → (..., n_outputs)."""
+        """Return the outputs of the network, bounded if f is: (..., D) → (..., n_outputs)."""
         for layer in self.layers[:-1]:
             z = F.gelu(layer(z))
         value: Tensor = self.layers[-1](z)
@@ -106,15 +106,15 @@ class EBMPrior(nn.Module):
         return value
 
     def logdensity(self, z: Tensor) -> Tensor:
-        """f(z) + log p0(z) in nats, (..., D) → (...): log p(z) up to the constant log Z."""
+        """Return f(z) + log p0(z) in nats, (..., D) → (...): log p(z) up to the constant log Z."""
         return self.neg_energy(z) + base_log_prob(z)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
-        """n draws (n, D) by the chain from p0. Raises ValueError without a chain."""
+        """Return n draws (n, D) by the chain, started from p0, using `rng`. Raises ValueError without a chain."""
         if self.chain is None:
             raise ValueError("an energy-based prior without a chain cannot be sampled")
         start = draw_normal(rng, (n, self.latent_dim), next(self.parameters()).device)
         return self.chain.run(self.logdensity, start, rng=rng)
 
     def log_z(self) -> None:
-        """None: log Z(α) is not known in closed form."""
+        """Return None: log Z(α) is not known in closed form."""

@@ -2,11 +2,11 @@ r"""Log-probabilities of targets under a softmax, in chunks.
 
     log p_n = w_{t_n}·h_n + b_{t_n} − log Σ_v exp(w_v·h_n + b_v)
 
-The (N × V) logits never exist: each chunk of rows is projected, reduced and overwritten by the next. Where only h
-asks for a gradient, ∂ log p/∂h = w_t − Σ_v p_v w_v is formed in the same pass, so a Langevin step projects once.
-Sums are in float32 (float64 for float64 input); only matrix operands may be bfloat16. Measured against it, one thread:
-`F.linear` and `log_softmax` took 1.6 times as long in float32 and 2.2 in bfloat16, torch 2.13's chunked
-`F.linear_cross_entropy` 1.1 to 5.5 times, and was less exact.
+The (N × V) logits never exist as a whole: each chunk of rows is projected, reduced and overwritten by the next. If only
+h needs a gradient, ∂ log p/∂h = w_t − Σ_v p_v w_v is formed in the same pass, so a Langevin step projects once.
+Sums are in float32 (float64 for float64 input); only matrix operands may be bfloat16. In comparison, on one thread,
+`F.linear` and `log_softmax` took 1.6 times as long in float32 and 2.2 in bfloat16, and torch 2.13's chunked
+`F.linear_cross_entropy` 1.1 to 5.5 times, with larger errors.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["OutputLayer"]
 
-# rows × V of a chunk: as large as a shared cache holds in bfloat16, since products of fewer rows are slower; a GPU
-# needs more rows to be busy.
+# rows × V of a chunk: as many as fit into a shared cache in bfloat16, since products of fewer rows are slower; a GPU
+# needs more rows for full use.
 CPU_CHUNK, GPU_CHUNK = 1 << 22, 1 << 25
-WIDE_ROWS = 64  # rows that are widened at a time to be summed
-ALIGNED = 8  # H + 2 is padded to a multiple of this on a GPU, whose matrix units read no unaligned bfloat16
-COLUMNS = 64  # V is padded to a multiple of this: unaligned rows slow float32 products by a tenth
+WIDE_ROWS = 64  # rows converted to a wider type at a time for summation
+ALIGNED = 8  # on a GPU H + 2 is padded to a multiple of this, since its matrix units need aligned bfloat16
+COLUMNS = 64  # V is padded to a multiple of this: unaligned rows make float32 products a tenth slower
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class OutputLayer:
 
     @cached_property
     def joint(self) -> Tensor:
-        """(H', V') the transposed weight, and below it the bias as a sum of two rows; a constant, made at first use.
+        """(H', V') the transposed weight, with the bias below it as a sum of two rows; a constant, computed once.
 
-        A product of `operand`, [h, 1, 1], with it yields logits: a bfloat16 row alone would round the bias, and adding
-        it later is another pass over the logits. V' ≥ V; the probability of the columns beyond V is 0. H' ≥ H + 2; the
-        rows beyond are 0.
+        Its product with `operand`, [h, 1, 1], yields logits: a single bfloat16 row would round the bias, and adding
+        it later would be another pass over the logits. V' ≥ V; columns beyond V have probability 0. H' ≥ H + 2; rows
+        beyond are 0.
         """
         weight, bias = self.weight.detach(), self.bias.detach()
         n_types, width = weight.shape
@@ -61,18 +61,18 @@ class OutputLayer:
         return joint
 
     def operand(self, hidden: Tensor) -> Tensor:
-        """[h, 1, 1, 0 …], what `joint` is multiplied by, (n, H) → (n, H')."""
+        """Return [h, 1, 1, 0 …], the operand multiplied by `joint`, (n, H) → (n, H')."""
         ones = hidden.new_zeros(len(hidden), len(self.joint) - hidden.shape[1])
         ones[:, :2].fill_(1.0)
         return torch.cat([hidden, ones], dim=1)
 
     @property
     def sum_dtype(self) -> torch.dtype:
-        """The type of sums and log-probabilities."""
+        """Type of sums and log-probabilities."""
         return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
     def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """log p(target) in nats for each row; gradients reach what asks for them.
+        """Return log p(target) in nats for each row, differentiable in whatever requires a gradient.
 
         Args:
             hidden: (N, H); rounded to the dtype of `weight`.
@@ -88,9 +88,9 @@ class OutputLayer:
         return log_probs
 
     def tangent(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """(N,), linear in `hidden`: its gradient is that of `log_probs`, its value means nothing.
+        """Return (N,) values linear in `hidden`, with the gradient of `log_probs` but otherwise meaningless.
 
-        A Langevin step needs no more, and without the values one pass over the logits is enough.
+        A Langevin step needs only the gradient, and without the values one pass over the logits suffices.
         """
         with torch.no_grad():
             constant = hidden.to(self.weight.dtype)
@@ -100,27 +100,27 @@ class OutputLayer:
         return (hidden * slope.to(hidden.dtype)).sum(1)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """All logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation.
+        """Return all logits of a few rows, hidden (n, H) → (n, V) in `sum_dtype`, without gradients; for generation.
 
-        They lie in memory as the product leaves them, (V, n): a product in that order is faster for few rows, and
-        turning it over costs as much again.
+        They keep the memory layout of the product, (V, n): it is faster for few rows in that order, and transposing
+        would cost as much again.
         """
         weight, bias = self.weight.detach(), self.bias.detach()
         product = torch.mm(weight, hidden.to(weight.dtype).t())
         return product.to(self.sum_dtype).add_(bias.unsqueeze(1)).t()
 
     def target_logits(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The targets' output embeddings (N, H) and logits (N,), free of the rounding of a bfloat16 product."""
+        """Return the targets' output embeddings (N, H) and logits (N,), without the rounding of a bfloat16 product."""
         rows = self.weight.detach().index_select(0, targets).to(self.sum_dtype)
         return rows, (rows * hidden.to(rows.dtype)).sum(1).add_(self.bias.detach().index_select(0, targets))
 
     def expected_weight(self, weights: Tensor) -> Tensor:
-        """Σ_v weights_v w_v, (n, V') → (n, H)."""
+        """Return Σ_v weights_v w_v, (n, V') → (n, H)."""
         return torch.mm(weights, self.joint[: self.weight.shape[1]].t())
 
 
 def _logits(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor]]:
-    """Chunks of rows with their logits (n, V'), which last until the next."""
+    """Yield chunks of rows with their logits (n, V'), each valid until the next."""
     n_rows, n_columns = len(hidden), layer.joint.shape[1]
     size = max(32, (CPU_CHUNK if hidden.device.type == "cpu" else GPU_CHUNK) // n_columns)
     buffer, operand = hidden.new_empty(min(size, n_rows), n_columns), layer.operand(hidden)
@@ -130,17 +130,17 @@ def _logits(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor]
 
 
 def _host_may_wait(device: torch.device) -> bool:
-    """Whether to look at a result before going on: a GPU would be idle meanwhile, and a recording forbids it."""
+    """Return whether a result may be read in between: a GPU would idle meanwhile, and a recording forbids it."""
     return device.type == "cpu"
 
 
 def _exponentials(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Chunks of rows with their e = exp(logits − shift) (n, V'), Σe (n,) and shift (n,); e lasts until the next."""
+    """Yield row chunks with e = exp(logits − shift) (n, V'), Σe (n,) and shift (n,); e is valid until the next."""
     wide = hidden.new_empty(min(WIDE_ROWS, len(hidden)), layer.joint.shape[1], dtype=layer.sum_dtype)
     for rows, logits in _logits(hidden, layer):
         if _host_may_wait(hidden.device):
-            # Subtracting the maximum is a pass more, and in bfloat16 rounds large logits a second time. The plain
-            # exponential is sound unless it leaves the range of the type, which the sums show.
+            # Subtracting the maximum costs another pass, and in bfloat16 rounds large logits a second time. The plain
+            # exponential is safe unless it leaves the range of the type, which the sums reveal.
             total = _sums(logits.exp_(), wide)
             if bool((total.amin() > 1e-30) & (total.amax() < 1e30)):
                 yield rows, logits, total, torch.zeros_like(total)
@@ -153,14 +153,14 @@ def _exponentials(hidden: Tensor, layer: OutputLayer) -> Iterator[tuple[slice, T
 
 
 def _sums(weights: Tensor, wide: Tensor) -> Tensor:
-    """Σ of each row, (n, V') → (n,). Sums of bfloat16 are taken of a wide copy, here of few rows at a time."""
+    """Sum each row, (n, V') → (n,). bfloat16 values are summed in a wider copy, a few rows at a time."""
     if weights.dtype == wide.dtype:
         return weights.sum(1)
     return torch.cat([wide[: len(part)].copy_(part).sum(1) for part in torch.split(weights, WIDE_ROWS)])
 
 
 class _FrozenHead(torch.autograd.Function):
-    """Gradient in `hidden` alone, formed in the forward pass."""
+    """log p with a gradient only in `hidden`, formed in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, layer: OutputLayer, targets: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class _FrozenHead(torch.autograd.Function):
 
 
 class _TrainedHead(torch.autograd.Function):
-    """Gradients in everything; the logits are formed again in the backward pass."""
+    """log p with gradients in everything; the logits are recomputed in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, layer: OutputLayer, targets: Tensor) -> Tensor:

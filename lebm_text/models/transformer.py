@@ -1,12 +1,12 @@
-r"""The generator p(x|z) as a causal transformer: z stands before the sentence, and is added to what each layer reads.
+r"""The generator p(x|z) as a causal transformer: z is prepended to the sentence and added to each layer's input.
 
     sequence: P_1 z + p_1, …, P_J z + p_J, embedding(<s>), embedding(x_1), …, embedding(x_{T−1})
     layer l:  h ← h + L_l z;   h ← h + attention(norm(h));   h ← h + W₂ gelu(W₁ norm(h) + b₁) + b₂
     log p(x|z) = Σ_t log softmax(W_o norm(h_t) + b_o)[x_t],  x_T = </s>
 
 (Vaswani et al., NeurIPS 2017; norms before the blocks: Xiong et al., ICML 2020; rotary positions: Su et al., 2021.
-z as vectors that are attended to and as a term of each input: Li et al., EMNLP 2020.) With D = 0 the first J vectors
-are constants, and this is a language model. Attention is torch's own: `F.scaled_dot_product_attention`.
+z as vectors to attend to and as a term of each input: Li et al., EMNLP 2020.) With D = 0 the J first vectors
+are constants, and this is a language model. Attention is torch's `F.scaled_dot_product_attention`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from lebm_text.text.batching import Batch, PaddedBatch
 __all__ = ["TransformerGenerator"]
 
 N_PREFIX = 4  # J
-WIDENING = 4  # of the layers between: H → 4H → H
-SLOWEST = 10_000.0  # 2π times this is the longest wave of the rotary positions, in tokens
+WIDENING = 4  # of the feed-forward layers: H → 4H → H
+SLOWEST = 10_000.0  # 2π times this is the longest wavelength of the rotary positions, in tokens
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class TransformerState(AttentionState):
-    """B half-written sentences, z (B, D), and the generator with the weights in use."""
+    """B partial sentences, z (B, D), and the generator with the weights in use."""
 
     z: Tensor
     generator: TransformerGenerator
@@ -56,18 +56,18 @@ class TransformerGenerator(Embedded):
         vocab_size: V, with the special ids.
         latent_dim: D; 0: a language model.
         embedding_dim, hidden_dim: of the vectors between layers, E = H.
-        n_layers, n_heads: L, and the parts of H that attend apart.
+        n_layers, n_heads: L, and the number of attention heads, which divides H.
         bos_id: first token that is read.
-        dropout: rate on embeddings, on what each block adds, and on the last states, in `log_likelihood` alone.
-        word_dropout: rate at which words are read as `unk_id`, there alone.
-        unk_id: that of `<unk>`.
+        dropout: rate on embeddings, on the output of each block, and on the last states, only in `log_likelihood`.
+        word_dropout: rate at which input words are replaced by `unk_id`, only there.
+        unk_id: id of `<unk>`.
         tied: the output weights are the embeddings.
-        compute_dtype: type of the operands of matrix products; all else is in the parameters' type.
-        init_range: matrices and p start uniform in ±init_range, other biases at 0, scales of norms at 1.
+        compute_dtype: type of the operands of matrix products; everything else has the parameters' type.
+        init_range: matrices and p are uniform in ±init_range, other biases 0, norm scales 1.
         rng: draws the initial parameters.
 
     Raises:
-        InputError: sizes that do not go together.
+        InputError: incompatible sizes.
     """
 
     layers: Sequence[_Layer]
@@ -111,7 +111,7 @@ class TransformerGenerator(Embedded):
     def initialise(self, rng: torch.Generator) -> None:
         """Draw all parameters anew."""
         for parameter in self.parameters():
-            if parameter.dim() > 1 or parameter is self.prefix.bias:  # whose norm is taken: not at 0
+            if parameter.dim() > 1 or parameter is self.prefix.bias:  # normalised later, so not 0
                 parameter.uniform_(-self.init_range, self.init_range, generator=rng)
             else:
                 parameter.zero_()
@@ -120,20 +120,20 @@ class TransformerGenerator(Embedded):
                 module.weight.fill_(1.0)
 
     def output_layer(self) -> OutputLayer:
-        """The weights of the softmax as they are used."""
+        """Return the softmax weights in their computation type."""
         weight = self.embedding if self.output_weight is None else self.output_weight
         return OutputLayer(weight.to(self.operand_dtype), self.output_bias)
 
     def likelihood(self, batch: Batch) -> Likelihood:
-        """log p(x|z) of one batch as a function of z, the parameters constants, no dropout."""
+        """Return log p(x|z) of one batch as a function of z; parameters are constants, without dropout."""
         return Likelihood(self, batch)
 
     def padded_likelihood(self, batch: PaddedBatch) -> Likelihood:
-        """The same of a padded batch, (R,), 0 for rows without a sentence: the host reads nothing of the tensors."""
+        """Return `likelihood` of a padded batch, (R,), 0 for rows without a sentence; the host reads no tensor."""
         return Likelihood(self, batch)
 
     def log_likelihood(self, batch: Batch | PaddedBatch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p(x|z) in nats, z (B, D) → (B,), differentiable in z and the parameters; `rng` draws dropout masks."""
+        """Return log p(x|z) in nats, z (B, D) → (B,), differentiable in z and the parameters; see `Generator`."""
         packing = Packing.of_batch(batch)
         hidden = packing.pack(self._read(dropout(self._embed(batch, rng), self.dropout, rng), z, rng))
         log_probs = self.output_layer().log_probs(dropout(hidden, self.dropout, rng), packing.pack(batch.tokens))
@@ -141,7 +141,7 @@ class TransformerGenerator(Embedded):
 
     @torch.no_grad()
     def start(self, z: Tensor) -> TransformerState:
-        """State before the first token, z (B, D), the first J vectors read. It keeps the weights as they are now."""
+        """Return the state before the first token, z (B, D), with the J vectors read, under the current weights."""
         fixed, nothing = constant(self), z.new_empty(len(z), self.n_heads, 0, self._head_dim)
         none = torch.zeros(len(z), dtype=torch.long, device=z.device)
         begun = TransformerState((nothing,) * (2 * len(self.layers)), none, z, fixed)
@@ -149,7 +149,7 @@ class TransformerGenerator(Embedded):
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """Logits (B, V) of the next token after `tokens` (B,), without gradients, and the state after reading them."""
+        """Return logits (B, V) of the token after `tokens` (B,) and the state after reading them, without gradients."""
         generator = state.generator
         hidden, state = generator._append(F.embedding(tokens, generator.embedding).unsqueeze(1), state)
         return generator.output_layer().logits(hidden[:, -1]), state
@@ -163,12 +163,12 @@ class TransformerGenerator(Embedded):
         return F.embedding(drop_words(ids, self.word_dropout, self.unk_id, self.bos_id, rng), self.embedding)
 
     def _prefix(self, z: Tensor) -> Tensor:
-        """(B, J, H)"""
+        """Return the J vectors of each z, (B, J, H)."""
         prefix: Tensor = self.prefix(z)
         return prefix.view(len(z), N_PREFIX, -1)
 
     def _read(self, embedded: Tensor, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """The last states (B, T, H) of whole sentences, embedded (B, T, H)."""
+        """Return the last states (B, T, H) of whole sentences, embedded (B, T, H)."""
         h = torch.cat([self._prefix(z), embedded], dim=1)
         place = torch.arange(h.shape[1], device=h.device)
 
@@ -178,7 +178,7 @@ class TransformerGenerator(Embedded):
         return self._run(h, z, attend, rng)[:, N_PREFIX:]
 
     def _append(self, h: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
-        """The last states (B, n, H) of n more vectors of each row, and the state with them."""
+        """Return the last states (B, n, H) of n more vectors of each row, and the state with them."""
         place = state.length[:, None, None] + torch.arange(h.shape[1], device=h.device)  # (B, 1, n)
         seen = state.seen(h.shape[1]).unsqueeze(1)
         memory: list[Tensor] = []
@@ -196,7 +196,7 @@ class TransformerGenerator(Embedded):
         return hidden, replace(state, memory=tuple(memory), length=state.length + h.shape[1])
 
     def _run(self, h: Tensor, z: Tensor, attend: Attend, rng: torch.Generator | None = None) -> Tensor:
-        """The last states (B, n, H) of vectors h (B, n, H); `attend` takes a layer's number, q, k and v."""
+        """Return the last states (B, n, H) of vectors h (B, n, H); `attend` takes a layer's number, q, k and v."""
         for number, layer in enumerate(self.layers):
             h = h + F.linear(z, layer.latent).unsqueeze(1)
             joint = self._product(layer.attention_in, layer.attention_norm(h))
@@ -213,7 +213,7 @@ class TransformerGenerator(Embedded):
 
 
 class Likelihood(BatchLikelihood[TransformerGenerator]):
-    """That of a transformer, whose words are embedded once."""
+    """log p(x|z) under a transformer, with the words embedded once."""
 
     def __init__(self, generator: TransformerGenerator, batch: Batch | PaddedBatch) -> None:
         super().__init__(generator, batch)
@@ -239,7 +239,7 @@ class _Layer(nn.Module):
 
 
 def _rotate(x: Tensor, place: Tensor) -> Tensor:
-    """Rotary positions: pairs of components of x (B, heads, n, d) turned by their place, (n,) or (B, 1, n)."""
+    """Apply rotary positions: rotate pairs of components of x (B, heads, n, d) by their position, (n,) or (B, 1, n)."""
     half = x.shape[-1] // 2
     rate = SLOWEST ** -(torch.arange(half, device=x.device, dtype=torch.float64) / half)
     angle = place.unsqueeze(-1) * rate

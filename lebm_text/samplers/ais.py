@@ -1,11 +1,11 @@
 r"""Annealed importance sampling: log ∫ q(z) exp(Σ_j t_j(z)) dz for a normalised base q and any tilts t_j.
 
     π_β(z) ∝ q(z) exp(β t(z)),   t = Σ_j t_j,   0 = β_0 < … < β_T = 1
-    forward:  z_0 ~ q,  z_k from z_{k−1} by a kernel that keeps π_{β_k};  w = Σ_k (β_k − β_{k−1}) t(z_{k−1})
+    forward:  z_0 ~ q,  z_k from z_{k−1} by a kernel that leaves π_{β_k} invariant;  w = Σ_k (β_k − β_{k−1}) t(z_{k−1})
     reverse:  z_T ~ π_1,  z_{k−1} from z_k by the same kernel;  the same sum
     E_forward[exp w] = ∫ q exp t,   E_reverse[exp −w] = 1 / ∫ q exp t
 
-So log mean exp w is a stochastic lower bound, and −log mean exp −w of chains that start from *exact* samples of π_1 a
+So log mean exp w is a stochastic lower bound, and −log mean exp −w of chains started from *exact* samples of π_1 is a
 stochastic upper bound (Neal, 2001; Grosse et al., 2015, "bidirectional Monte Carlo"; Wu et al., 2017, for decoders).
 With q = p0 and t = f the integral is Z(α); with t = f + log p(x|·) it is A(x), and log p(x) = log A(x) − log Z(α).
 
@@ -29,13 +29,13 @@ from .importance import LogMean, log_mean_exp
 
 __all__ = ["Annealed", "Schedule", "anneal", "lower_bound", "sigmoid_betas", "tune", "upper_bound"]
 
-WARM_UP = 30  # proposals on the base density in which the first step size is found
+WARM_UP = 30  # proposals on the base density for finding the first step size
 STEEPNESS = 4.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to anneal, fixed before the chains that count are run.
+    """An annealing schedule, fixed before the chains of the estimate are run.
 
     Attributes:
         betas: β_0 … β_T.
@@ -49,7 +49,7 @@ class Schedule:
 
 
 class Annealed(NamedTuple):
-    """log weights w (C, B) in float64, where the chains ended, and the mean acceptance probability per target (B,)."""
+    """log weights w (C, B) in float64, final states, and the mean acceptance probability per target (B,)."""
 
     log_weights: Tensor
     state: State
@@ -57,7 +57,7 @@ class Annealed(NamedTuple):
 
 
 def sigmoid_betas(n_steps: int) -> tuple[float, ...]:
-    """β_0 = 0 … β_T = 1 along a logistic curve, close together at both ends (Grosse et al., 2015)."""
+    """Return β_0 = 0 … β_T = 1 along a logistic curve, dense at both ends (Grosse et al., 2015)."""
     curve = torch.linspace(-STEEPNESS, STEEPNESS, n_steps + 1, dtype=torch.float64).sigmoid()
     scaled = (curve - curve[0]) / (curve[-1] - curve[0])
     return (0.0, *scaled[1:-1].tolist(), 1.0)
@@ -66,13 +66,15 @@ def sigmoid_betas(n_steps: int) -> tuple[float, ...]:
 def tune(
     terms: Terms, z: Tensor, *, n_steps: int, n_leapfrog: int = 1, rng: Rng, n_pilot: int | None = None
 ) -> Schedule:
-    """Step sizes from a pilot run, whose chains serve for nothing else.
+    """Find step sizes in a pilot run, whose chains are discarded.
 
     Args:
         terms: of the path.
         z: (C, B, D), samples of the base.
         n_steps: T of the schedule.
-        n_pilot: steps of the pilot run, which passes the same β faster; None: a quarter of T, at least 10.
+        n_leapfrog: leapfrog steps per proposal; 1 is MALA.
+        rng: draws the noise.
+        n_pilot: steps of the pilot run, which covers the same β faster; None: a quarter of T, at least 10.
     """
     n_pilot = max(n_steps // 4, 10) if n_pilot is None else n_pilot
     state = evaluate(terms, z)
@@ -101,10 +103,13 @@ def anneal(
     Args:
         terms: of the path.
         z: (C, B, D), samples of the base; with `reverse`, of the target.
+        schedule: as `tune` returns it.
+        rng: draws the noise.
+        reverse: run from the target to the base.
         on_step: called after each of the T kernels.
 
     Raises:
-        ValueError: the log density is not finite where the chains start.
+        ValueError: the log density is not finite at the initial states.
     """
     state = evaluate(terms, z)
     if not bool(state.values.isfinite().all()):
@@ -125,12 +130,12 @@ def anneal(
 
 
 def lower_bound(forward: Annealed) -> LogMean:
-    """log mean exp w for each target: in expectation not above log ∫ q exp t."""
+    """Return log mean exp w for each target: in expectation not above log ∫ q exp t."""
     return log_mean_exp(forward.log_weights)
 
 
 def upper_bound(reverse: Annealed) -> LogMean:
-    """−log mean exp −w for each target: in expectation not below log ∫ q exp t, if the chains began at draws of it."""
+    """Return −log mean exp −w for each target: in expectation not below log ∫ q exp t, if started at draws of it."""
     mean = log_mean_exp(-reverse.log_weights)
     return mean._replace(value=-mean.value)
 

@@ -4,7 +4,7 @@ r"""Hamiltonian Monte Carlo with accept/reject; one leapfrog step is MALA.
     accepted with probability min(1, π(z′) exp(−½|ρ′|²) / (π(z) exp(−½|ρ|²)))
 
 (Duane et al., 1987; Neal, 2011; with L = 1 it is MALA, Roberts and Tweedie, 1996.) Unlike `langevin` it leaves π
-as it is at any step size. log π is a weighted sum Σ_j w_j t_j(z): a state keeps the values and gradients of its
+invariant at any step size. log π is a weighted sum Σ_j w_j t_j(z): a state keeps the values and gradients of its
 terms, so that a chain whose weights change (annealing) evaluates nothing twice.
 
 Shapes: C chains for each of B targets; z is (C, B, D), a term maps it to (C, B).
@@ -25,35 +25,35 @@ __all__ = ["State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_n
 
 Terms = Sequence[Callable[[Tensor], Tensor]]
 
-# Acceptance that is about the best for MALA (0.574, Roberts and Rosenthal, 1998) and for HMC (0.651, Beskos, 2013).
+# Acceptance near the optimum for MALA (0.574, Roberts and Rosenthal, 1998) and for HMC (0.651, Beskos, 2013).
 TARGET = 0.6
 GAIN = 0.2  # of the logarithm of a step size, per unit of acceptance missed
 
 
 class State(NamedTuple):
-    """z (C, B, D) with what has been computed there: the terms' values (J, C, B) and gradients (J, C, B, D)."""
+    """z (C, B, D) with the values (J, C, B) and gradients (J, C, B, D) of the terms at z."""
 
     z: Tensor
     values: Tensor
     grads: Tensor
 
     def logdensity(self, weights: Sequence[float]) -> Tensor:
-        """Σ_j w_j t_j(z), (C, B)."""
+        """Return Σ_j w_j t_j(z), (C, B)."""
         return _weighted(weights, self.values)
 
     def gradient(self, weights: Sequence[float]) -> Tensor:
-        """Its gradient, (C, B, D)."""
+        """Return the gradient of `logdensity`, (C, B, D)."""
         return _weighted(weights, self.grads)
 
 
 def _weighted(weights: Sequence[float], of_terms: Tensor) -> Tensor:
-    """Σ_j w_j t_j of (J, …)."""
+    """Return Σ_j w_j t_j for terms of shape (J, …)."""
     total: Tensor = torch.tensordot(send(torch.tensor(weights, dtype=of_terms.dtype), of_terms.device), of_terms, 1)
     return total
 
 
 def evaluate(terms: Terms, z: Tensor) -> State:
-    """The terms at z, each with its gradient in z alone: no parameter gets a `.grad`."""
+    """Evaluate the terms at z, each with its gradient in z alone: no parameter gets a `.grad`."""
     values, grads = [], []
     with torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -75,18 +75,18 @@ def hmc_step(
     step_size: float | Tensor,
     n_leapfrog: int = 1,
 ) -> tuple[State, Tensor]:
-    """One proposal, accepted or not, with the noise given.
+    """Make one proposal with the given noise and accept or reject it.
 
     Args:
         terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
-        state: of the chains before.
+        state: current state of the chains.
         step_size: s, or (B,), one per target.
         n_leapfrog: L; 1 is MALA.
         momentum: (C, B, D) N(0, 1) noise.
         uniform: (C, B) numbers in [0, 1).
 
     Returns:
-        The new state, and the acceptance probability (C, B). A proposal whose density is not a number is refused.
+        The new state, and the acceptance probability (C, B). A proposal whose density is nan is rejected.
     """
     size = step_size.unsqueeze(-1) if isinstance(step_size, Tensor) else step_size
     new, rho = state, momentum
@@ -120,19 +120,19 @@ def hmc(
 
     Args:
         terms, weights: log π = Σ_j w_j t_j, in nats; need not be normalised.
-        state: as `evaluate` makes it.
+        state: as `evaluate` returns it.
         step_size: s, or (B,), one per target.
         n_steps: number of proposals.
         n_leapfrog: L; 1 is MALA.
         rng: draws the noise; a KeyedRng has the B targets as its items.
 
     Returns:
-        Where the chains ended, and the mean acceptance probability of the chains of each target, (B,).
+        The final state, and the mean acceptance probability of the chains of each target, (B,).
 
     Raises:
         ValueError: a step size that is not positive, fewer than 1 leapfrog step, a negative n_steps.
     """
-    # Step sizes in a tensor are not looked at: on a GPU that would wait for it at every call.
+    # Step sizes in a tensor are not checked: on a GPU every call would wait for them.
     if n_steps < 0 or n_leapfrog < 1 or not (isinstance(step_size, Tensor) or step_size > 0):
         raise ValueError(
             f"n_steps must be >= 0, n_leapfrog >= 1 and step_size > 0, got {n_steps}, {n_leapfrog} and {step_size}"
@@ -148,7 +148,7 @@ def hmc(
 
 
 def adapted(step_size: Tensor, acceptance: Tensor) -> Tensor:
-    """Step sizes (B,) moved towards a mean acceptance of `TARGET` by the one observed, (B,).
+    """Return step sizes (B,) moved towards a mean acceptance of `TARGET`, given the observed one, (B,).
 
     A chain that keeps adapting has no fixed target: adapt on a pilot run, then keep the step sizes.
     """
@@ -156,12 +156,12 @@ def adapted(step_size: Tensor, acceptance: Tensor) -> Tensor:
 
 
 def normal_noise(rng: Rng, like: Tensor) -> Tensor:
-    """N(0, 1) of the shape of z (C, B, D), drawn target by target."""
+    """Return N(0, 1) noise of the shape of z (C, B, D), drawn target by target."""
     chains, targets, dims = like.shape
     return draw_normal(rng, (targets, chains, dims), like.device).to(like.dtype).transpose(0, 1)
 
 
 def uniform_noise(rng: Rng, like: Tensor) -> Tensor:
-    """Uniform numbers (C, B) for z (C, B, D), drawn target by target."""
+    """Return uniform numbers (C, B) for z (C, B, D), drawn target by target."""
     chains, targets, _ = like.shape
     return draw_uniform(rng, (targets, chains), like.device).to(like.dtype).transpose(0, 1)

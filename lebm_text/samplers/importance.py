@@ -1,15 +1,15 @@
 r"""log ∫ exp(l(z)) dz by importance sampling, with a Gaussian proposal fitted to each target by gradient steps.
 
-    log (1/K) Σ_k exp(w_k)          of unbiased weights: a lower bound on the log of their mean, in expectation (Jensen)
+    log (1/K) Σ_k exp(w_k)          of unbiased weights: in expectation a lower bound on the log of their mean (Jensen)
     ess = (Σ exp w)² / Σ exp 2w     effective sample size (Kong, 1992)
 
     q = N(μ, L Lᵀ) = argmax E_q[l(z)] + H(q);   proposal r = (1 − ε) N(μ, ω² L Lᵀ) + ε N(0, I)
     w_k = l(z_k) − log r(z_k),   z_k ~ r
 
-The gradient is that of l − log q along the path z = μ + L η alone (Roeder et al., 2017): its noise goes to 0 as q nears
-the target. A Gaussian that maximises this bound is narrower than its target, so it is widened by ω; the share ε of
-N(0, I) keeps the weights bounded (a defensive mixture: Hesterberg, 1995). With l = log p0 + f + log p(x|·) the integral
-is A(x).
+The gradient is that of l − log q only along the path z = μ + L η (Roeder et al., 2017): its noise vanishes as q
+approaches the target. A Gaussian that maximises this bound is narrower than its target, so it is widened by ω; the
+share ε of N(0, I) keeps the weights bounded (a defensive mixture: Hesterberg, 1995). With l = log p0 + f + log p(x|·)
+the integral is A(x).
 
 Shapes: C draws for each of B targets; z is (C, B, D), and densities map it to (C, B).
 """
@@ -31,11 +31,11 @@ from .langevin import gradient
 
 __all__ = ["MIN_ESS", "Gaussian", "LogMean", "fit_proposal", "importance_sample", "log_mean_exp"]
 
-MIN_ESS = 100.0  # a value from a smaller effective sample size is not to be reported
+MIN_ESS = 100.0  # a value with a smaller effective sample size should not be reported
 BASE_SHARE = 0.05  # ε
 WIDENING = 1.1  # ω
-START_SCALE = 0.7  # of L = σI before it is fitted
-ASCENT, FIT_DRAWS, LEARNING_RATE = 20, 8, 0.05  # steps towards a mode; draws per step of the fit; its first rate
+START_SCALE = 0.7  # σ of the initial L = σI
+ASCENT, FIT_DRAWS, LEARNING_RATE = 20, 8, 0.05  # steps towards a mode; draws per step of the fit; its initial rate
 
 
 class LogMean(NamedTuple):
@@ -47,7 +47,7 @@ class LogMean(NamedTuple):
 
 
 def log_mean_exp(log_weights: Tensor) -> LogMean:
-    """Over the first axis of (C, B), in float64. One weight has no standard error: nan."""
+    """Reduce the first axis of (C, B), in float64. The standard error of a single weight is nan."""
     log_weights = log_weights.double()
     n = len(log_weights)
     total = log_weights.logsumexp(0)
@@ -64,12 +64,12 @@ class Gaussian:
     factor: Tensor
 
     def at(self, noise: Tensor) -> Tensor:
-        """Samples from N(0, 1) noise (C, B, D)."""
+        """Transform N(0, 1) noise (C, B, D) into samples."""
         z: Tensor = self.mean + torch.einsum("bij,cbj->cbi", self.factor, noise)
         return z
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """(C, B, D) → (C, B) in nats."""
+        """Return the log density in nats, (C, B, D) → (C, B)."""
         centred = (z - self.mean).permute(1, 2, 0)
         noise = torch.linalg.solve_triangular(self.factor, centred, upper=False).permute(2, 0, 1)
         return _normal_log_prob(noise) - self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -81,8 +81,9 @@ def fit_proposal(logdensity: Callable[[Tensor], Tensor], start: Tensor, *, n_ste
     Args:
         logdensity: (C, B, D) → (C, B) in nats, not normalised.
         start: (B, D), first mean.
-        n_steps: of mean and covariance, after `ASCENT` of the mean alone; in both the rate falls to 0. Half of the
-            draws of a step are the mirror images of the others.
+        n_steps: of mean and covariance, after `ASCENT` of the mean alone; in both the rate decays to 0. Half of the
+            draws of a step are mirror images of the others.
+        rng: draws the noise.
     """
     mean, lower = start.clone(), torch.zeros(*start.shape, start.shape[-1]).to(start)
     log_diagonal = torch.full_like(start, math.log(START_SCALE))
@@ -109,9 +110,16 @@ def fit_proposal(logdensity: Callable[[Tensor], Tensor], start: Tensor, *, n_ste
 def importance_sample(
     logdensity: Callable[[Tensor], Tensor], proposal: Gaussian, *, n_samples: int, at_once: int = 16, rng: Rng
 ) -> LogMean:
-    """log ∫ exp(logdensity) of each target by K = `n_samples` draws, `at_once` at a time, with its ess.
+    """Return log ∫ exp(logdensity) of each target and its effective sample size.
 
-    A value whose ess is below `MIN_ESS` should not be reported.
+    A value with one below `MIN_ESS` should not be reported.
+
+    Args:
+        logdensity: (C, B, D) → (C, B) in nats, not normalised.
+        proposal: as `fit_proposal` returns it.
+        n_samples: K draws.
+        at_once: draws evaluated at a time.
+        rng: draws them.
     """
     log_weights = []
     for start in range(0, n_samples, at_once):
@@ -126,12 +134,12 @@ def importance_sample(
 
 
 def _falling(optimizer: torch.optim.Optimizer, n_steps: int) -> Iterator[Callable[[], object]]:
-    """The optimizer's step, `n_steps` times, at a rate that falls to 0."""
+    """Yield the optimizer's step function `n_steps` times, with a rate that decays to 0."""
     for i in range(n_steps):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - i / n_steps)
         yield optimizer.step
 
 
 def _normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I), (..., D) → (...)."""
+    """Return log N(z; 0, I), (..., D) → (...)."""
     return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

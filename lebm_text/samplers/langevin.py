@@ -2,8 +2,8 @@ r"""Unadjusted Langevin dynamics on any log density.
 
     z ← z + ½ s² ∇_z log p(z) + s n ε,   ε ~ N(0, I)
 
-(Pang et al., NeurIPS 2020, eq. 8 with n = 1.) `noise_scale` n is a standard deviation: such a chain samples
-p^(1/n²) up to the error of its step, so only n = 1 aims at p, and n = 0 is gradient ascent.
+(Pang et al., NeurIPS 2020, eq. 8 with n = 1.) `noise_scale` n is a standard deviation: the chain samples
+p^(1/n²) up to its discretisation error, so only n = 1 targets p, and n = 0 is gradient ascent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["gradient", "langevin", "langevin_step", "step_sizes"]
 
 
 def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, noise_scale: float = 1.0) -> Tensor:
-    """One update of z, (..., D).
+    """Return z (..., D) after one update.
 
     Args:
         z: (..., D).
@@ -33,7 +33,7 @@ def langevin_step(z: Tensor, grad: Tensor, noise: Tensor, *, step_size: float, n
 
 
 def step_sizes(step_size: float | Sequence[float], n_steps: int) -> list[float]:
-    """The size of each of `n_steps` steps, where `step_size` is one for all or one for each."""
+    """Return the size of each of `n_steps` steps, where `step_size` is one for all or one for each."""
     return [float(s) for s in step_size] if isinstance(step_size, Sequence) else [float(step_size)] * n_steps
 
 
@@ -48,7 +48,7 @@ def langevin(
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
     slope: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Run K steps from z; returns where the chains end, (..., D), detached. No parameter gets a `.grad`.
+    """Run K steps from z and return the final states, (..., D), detached. No parameter gets a `.grad`.
 
     Args:
         logdensity: (..., D) → (...), in nats; need not be normalised.
@@ -58,7 +58,7 @@ def langevin(
         noise_scale: n, a standard deviation.
         rng: draws the noise.
         callback: called before each step with its number (0, 1, …), z and the gradient, both detached.
-        slope: a faster way to `partial(gradient, logdensity)`, such as a recording of it.
+        slope: a faster equivalent of `partial(gradient, logdensity)`, such as a recording of it.
 
     Raises:
         ValueError: a step size that is not positive, a wrong number of them, a negative n_steps or noise_scale.
@@ -82,7 +82,7 @@ def langevin(
 
 
 def gradient(logdensity: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """∇_z of a log density, (..., D) → (..., D), in z alone: no parameter gets a `.grad`."""
+    """Return ∇_z of a log density, (..., D) → (..., D), in z alone: no parameter gets a `.grad`."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         (grad,) = torch.autograd.grad(logdensity(z).sum(), z)
