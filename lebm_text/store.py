@@ -51,6 +51,7 @@ __all__ = [
     "resumable_directory",
     "sha256_file",
     "sha256_json",
+    "writing_cache",
 ]
 
 
@@ -96,6 +97,18 @@ def cache_entry(kind: str, *depends_on: object) -> Path:
     Any entry may be deleted at any time.
     """
     return cache_directory() / kind / sha256_json(depends_on)[:40]
+
+
+@contextmanager
+def writing_cache(directory: Path) -> Iterator[None]:
+    """Inside, what the system says of a `directory` of the cache that cannot be written is an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write the cache {directory}: {error.strerror or error}; "
+            "set LEBM_TEXT_CACHE to a directory that can be written"
+        ) from error
 
 
 def keep(entry: Path, content: bytes) -> None:

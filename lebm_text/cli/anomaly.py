@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from lebm_text.errors import InputError
 from lebm_text.reports import anomaly_texts
 from lebm_text.reports.anomaly import AnomalySettings, compute
 from lebm_text.run import Run
@@ -89,7 +88,7 @@ def prepare(
               help="How many words <unk> stands for; scores where each <unk> costs log N nats more stand beside "
               "the plain ones.  [default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
 @field_option(AnomalySettings, "resamples", help="Of the bootstrap.")
-@report_options("anomaly-CORPUS.json in the first run's eval/")
+@report_options("anomaly-CORPUS.json in the first run's eval/; nowhere without one")
 def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | None, **settings: Any) -> None:
     """Area under the ROC and the precision-recall curve of every score, with intervals, on CORPUS's test text.
 
@@ -97,8 +96,6 @@ def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | 
     fitted to them. Baselines that need no run stand in the same table: length, unknown words, and an n-gram model of
     the training text. Each run with a learned prior is compared with each baseline, on the same resampled sentences.
     """
-    if not (runs or output):
-        raise InputError("without a --run the report has no place of its own; say where with -o FILE")
     found = find_corpus(corpus, data_dir=settings["data_dir"])
     taking_part = [Run.find(run) for run in runs]
     work = partial(compute, found, taking_part, AnomalySettings(**settings))

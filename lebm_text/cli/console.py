@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,7 @@ __all__ = [
 R = TypeVar("R", bound=Report)
 
 _SECONDS_BETWEEN_LINES = 10.0
+_RULE = 80  # characters, where no table is that narrow
 _WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is broken
 
 
@@ -348,6 +350,10 @@ def show_table(table: RenderableType) -> None:
     shown = (Segment(visible(segment.text), segment.style, segment.control) for segment in console.render(table))
     console.print(Segments(shown), end="")
     lines = [line.rstrip() for line in console.export_text(styles=styled).split("\n")]
+    if not styled:  # sentences are as long as they are, and the rule under their heading is not
+        for i, (above, line) in enumerate(pairwise(lines), 1):
+            if line.strip(" ─") == "":
+                lines[i] = line[: max(len(above), _RULE)]
     print_text("\n".join(lines).strip("\n"), styled=True)
 
 

@@ -52,7 +52,7 @@ T = TypeVar("T")
 Interval = tuple[float, float]
 """Low and high end."""
 
-_WIDEST = 10_000  # characters
+_WIDEST, _LEAST_TEXT = 10_000, 30  # characters
 
 
 def origin(
@@ -92,10 +92,13 @@ class _Figures(Table):
         super().add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        n, stop = len(self.columns), self.keys
-        if not all(column.no_wrap for column in self.columns):  # a column of texts gives way
-            stop = n
-            yield from super().__rich_console__(console, options)
+        n, stop = sum(column.no_wrap for column in self.columns), self.keys
+        texts = self._part(n, len(self.columns)) if n < len(self.columns) else None
+        if texts is not None:  # they give way, unless hardly anything would be left to them
+            room = options.max_width - self._part(self.keys, n).width_on(console)
+            if n <= self.keys or room >= min(_LEAST_TEXT, texts.width_on(console)):
+                yield from super().__rich_console__(console, options)
+                return
         while stop < n:
             start, stop = stop, n
             part = self._part(start, stop)
@@ -103,6 +106,8 @@ class _Figures(Table):
                 stop -= 1
                 part = self._part(start, stop)
             yield from super(_Figures, part).__rich_console__(console, options)
+        if texts is not None:
+            yield from super(_Figures, texts).__rich_console__(console, options)
 
     def width_on(self, console: Console) -> int:
         """The width, in characters, with all columns beside each other."""
@@ -112,6 +117,8 @@ class _Figures(Table):
         """The keys and the columns from `start` up to `stop`; the first part has the title."""
         columns = [*self.columns[: self.keys], *self.columns[start:stop]]
         part = _figures(self.title if start == self.keys else None, self.keys, *(column.header for column in columns))
+        for column, own in zip(part.columns, columns, strict=True):
+            column.no_wrap, column.justify, column.overflow = own.no_wrap, own.justify, own.overflow
         for row, cells in zip(self.rows, zip(*(column.cells for column in columns), strict=True), strict=True):
             part.add_row(*cells, style=row.style, end_section=row.end_section)
         for column in part.columns[: self.keys]:

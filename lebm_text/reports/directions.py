@@ -231,6 +231,12 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     corpus, split, seed = run.corpus(), settings.split, settings.seed
     labelled = {name: labelled_split(corpus, name, settings.label_dir) for name in ("train", split)}
     positive = positive_label(labelled["train"], settings.positive)
+    known, of_split = (sorted({row.label for row in labelled[name]}) for name in ("train", split))
+    if (unknown := [label for label in of_split if label not in known]) and len(known) == 2:
+        raise InputError(
+            f"{corpus.name} {split} has labels that no training sentence has: {', '.join(unknown[:20])}; those of "
+            f"train are: {', '.join(known)}"
+        )
     model = run.model(device=settings.device)
     sizes = tuple(sorted(set(settings.sizes)))
     most = {"train": max(sizes, default=_SIZES[-1]), split: max(settings.held_out, settings.moved)}

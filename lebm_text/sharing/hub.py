@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lebm_text import __version__
 from lebm_text.errors import InputError, one_line
 from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, runs_directory
-from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory
+from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory, writing_cache
 from lebm_text.text.fetching import is_offline, quiet_hub
 
 if TYPE_CHECKING:
@@ -65,11 +65,12 @@ def run_or_demo(name: Path | None, *, data_dir: Path | None = None) -> Run:
 def _unpacked() -> Path:
     """`DEMO`, where reports may be written beside it."""
     target = cache_directory() / "pretrained" / DEMO
-    target.mkdir(parents=True, exist_ok=True)
-    for packed in (resources.files("lebm_text") / "pretrained" / DEMO).iterdir():
-        content, path = packed.read_bytes(), target / packed.name
-        if not path.is_file() or path.read_bytes() != content:
-            atomic_write_bytes(path, content)
+    with writing_cache(target.parent):
+        target.mkdir(parents=True, exist_ok=True)
+        for packed in (resources.files("lebm_text") / "pretrained" / DEMO).iterdir():
+            content, path = packed.read_bytes(), target / packed.name
+            if not path.is_file() or path.read_bytes() != content:
+                atomic_write_bytes(path, content)
     return target
 
 
@@ -93,6 +94,8 @@ def fetch(name: str) -> Path:
                 raise InputError(f"it is no model of {LIBRARY}: it has no {min(missing)}")
             if not revision.is_file() or revision.read_text() != info.sha:
                 logger.info("fetching %s from the Hub into %s", name, target)
+                with writing_cache(target.parent):
+                    target.mkdir(parents=True, exist_ok=True)
                 revision.unlink(missing_ok=True)
                 api.snapshot_download(name, revision=info.sha, local_dir=target, allow_patterns=list(PUBLISHED))
                 for each in set(PUBLISHED) - found:

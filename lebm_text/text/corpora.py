@@ -357,12 +357,16 @@ def positive_label(rows: list[Labelled], asked: str | None = None) -> str:
     """Return the label that counts as positive: `asked`, or the second of two in sorted order.
 
     Raises:
-        InputError: no sentence has it, or there are not two labels and `asked` is None.
+        InputError: no sentence has it, there is only one label, or there are more than two and `asked` is None.
     """
     known = sorted({row.label for row in rows})
     listed = ", ".join(known[:20])
     if asked is not None and asked not in known:
         raise InputError(f"no sentence has the label {asked!r}; the labels are: {listed}")
-    if asked is None and len(known) != 2:
+    if len(known) < 2:
+        raise InputError(
+            f"all {len(rows):,} labelled sentences have the label {listed}; at least two labels are needed"
+        )
+    if asked is None and len(known) > 2:
         raise InputError(f"there are {len(known)} labels, not two; say which one is positive: {listed}")
     return asked or known[1]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lebm_text.errors import InputError, one_line
-from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory
+from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory, writing_cache
 
 from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
@@ -194,23 +194,16 @@ def store(entry: CorpusEntry, splits: Mapping[str, Sequence[str]], made_from: st
         InputError: the text differs from the registry (then nothing is kept), or the cache is not writable.
     """
     target = corpora_directory() / entry.name
-    try:
-        with fresh_directory(target) as fresh:
-            for split in SPLITS:
-                atomic_write_text(fresh / f"{split}.txt", "".join(f"{line}\n" for line in splits[split]))
-            found = {split: read_split(fresh / f"{split}.txt") for split in SPLITS}
-            if wrong := entry.differences(found):
-                raise InputError(
-                    f"{entry.name} from {made_from} is not what the registry lists: {'; '.join(wrong)}; "
-                    "nothing was kept"
-                )
-            sha256 = {split: found[split].sha256 for split in SPLITS}
-            atomic_write_json(fresh / _MANIFEST, {"version": _VERSION, "made_from": made_from, "sha256": sha256})
-    except OSError as error:
-        raise InputError(
-            f"cannot write the cache {target.parent}: {error.strerror or error}; "
-            "set LEBM_TEXT_CACHE to a directory that can be written"
-        ) from error
+    with writing_cache(target.parent), fresh_directory(target) as fresh:
+        for split in SPLITS:
+            atomic_write_text(fresh / f"{split}.txt", "".join(f"{line}\n" for line in splits[split]))
+        found = {split: read_split(fresh / f"{split}.txt") for split in SPLITS}
+        if wrong := entry.differences(found):
+            raise InputError(
+                f"{entry.name} from {made_from} is not what the registry lists: {'; '.join(wrong)}; nothing was kept"
+            )
+        sha256 = {split: found[split].sha256 for split in SPLITS}
+        atomic_write_json(fresh / _MANIFEST, {"version": _VERSION, "made_from": made_from, "sha256": sha256})
     return target
 
 

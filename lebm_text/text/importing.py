@@ -30,6 +30,7 @@ from lebm_text.store import (
     resumable_directory,
     sha256_file,
     sha256_json,
+    writing_cache,
 )
 
 from .gathering import Gathered, gather
@@ -44,6 +45,7 @@ RECORD = "import.json"
 """Beside the text, how it was made."""
 
 _RULES = 1  # version of the rules; another version makes another corpus of the same source
+_USUAL = "5%"  # default size of valid and of test
 _FEWEST = 3  # distinct sentences, one per split
 _BLOCK = 4096  # sentences between two progress reports
 
@@ -71,9 +73,23 @@ class Imported:
         return "; ".join([f"{self.record['source']} {done}: {parts} sentences in {self.directory}", *more])
 
     def notices(self) -> tuple[str, ...]:
-        """Return notices about features of the text that prepared corpora lack."""
+        """Return notices about features of the text that prepared corpora lack, and about sizes not as asked for."""
         train = self.directory / "train.txt"
-        return tuple(filter(None, [rawness(read_lines(train), str(train))]))
+        return tuple(filter(None, [rawness(read_lines(train), str(train)), *map(self._size, ("valid", "test"))]))
+
+    def _size(self, split: str) -> str | None:
+        """Return why a split has another size than was asked for, if it has."""
+        asked, sentences = self.record["options"][split], self.record["counts"]["sentences"]
+        given = {each["split"] for each in self.record["sources"]}
+        if split in given:
+            unused = f"{self.record['source']} has a {split} split of its own: {split} {asked} is unused"
+            return None if asked == _USUAL else unused
+        n, found = sum(sentences[each] for each in SPLITS if each not in given - {"train"}), sentences[split]
+        if found == (wanted := _size(_share(split, asked), n)):
+            return None
+        return (
+            f"{split} has {found:,} sentences, not the {wanted:,} asked for: equal sentences stay together in one split"
+        )
 
 
 _REMARKED = {
@@ -89,8 +105,8 @@ def import_text(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
-    valid: str | int = "5%",
-    test: str | int = "5%",
+    valid: str | int = _USUAL,
+    test: str | int = _USUAL,
     tokenize: bool = False,
     lowercase: bool = False,
     overwrite: bool = False,
@@ -141,6 +157,9 @@ def import_text(
             record |= {"sha256": sha256, "version": __version__}
             atomic_write_json(directory / RECORD, record)
     except OSError as error:
+        if output is None:
+            with writing_cache(target.parent):
+                raise
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     return Imported(target, record, False)
 
@@ -153,6 +172,11 @@ def _share(name: str, asked: str | int) -> int | float:
     if re.fullmatch(r"\d{1,12}", text, re.ASCII) and (number := int(text)):
         return number
     raise InputError(f"{name} must be a number of sentences or a share such as 5%, both above 0, got {text!r}")
+
+
+def _size(share: int | float, n: int) -> int:
+    """Return how many of n sentences are asked for."""
+    return max(1, math.ceil(share * n) if isinstance(share, float) else share)
 
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
@@ -260,7 +284,7 @@ def _divide(
             f"a corpus needs at least {_FEWEST}, one each for train, valid and test"
         )
     n = len(ordered)
-    sizes = {split: max(1, math.ceil(each * n) if isinstance(each, float) else each) for split, each in wanted.items()}
+    sizes = {split: _size(share, n) for split, share in wanted.items()}
     chosen = _choose(ordered, sizes)
     if n_different <= sum(map(len, chosen.values())):
         asked = ", ".join(f"{split} {shares[split]:g}" for split in wanted)

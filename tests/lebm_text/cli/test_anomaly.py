@@ -224,11 +224,16 @@ def test_wrong_arguments_are_one_line(
     assert message in one_line(capsys)
 
 
-def test_refuses_no_anomalies_no_place_and_a_run_twice(
+def test_without_a_run_the_baselines_are_printed_and_go_nowhere(grammar_corpus: Path, report_of: Report) -> None:
+    before = sorted(Path().rglob("*"))
+    found = report_of("anomaly", "eval", str(grammar_corpus), "--swap", "0.5", "--resamples", "20")
+    assert {row["system"] for contrast in found["contrasts"] for row in contrast["results"]} >= {"kn5", "length"}
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_refuses_no_anomalies_and_a_run_twice(
     grammar_corpus: Path, runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["anomaly", "eval", str(grammar_corpus)]) == 2
-    assert "-o FILE" in one_line(capsys)
     assert main(["anomaly", "eval", str(grammar_corpus), *runs, *runs[:2]]) == 2
     assert "given twice" in one_line(capsys)
     (grammar_corpus / "anomalies.txt").unlink()

@@ -14,6 +14,7 @@ from rich.console import Console
 from lebm_text.cli import console
 from lebm_text.cli.console import TrainingBar, TrainingConsole, show_log
 from lebm_text.cli.main import ARGUMENTS
+from lebm_text.reports.base import new_table
 from lebm_text.run import Run
 from lebm_text.training import events
 from lebm_text.training.events import Event, describe_event
@@ -214,3 +215,12 @@ def test_a_training_says_how_long_it_takes_until_it_has_figures(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "updates: 31 of 6,031, 1:40:00 left"
     assert len(lines) == 2
+
+
+def test_the_rule_under_a_heading_is_not_as_long_as_the_longest_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    table = new_table(None, "distance", texts=["sentence"])
+    table.add_row("0.500", "the lord is good " * 100)
+    console.show_table(table)
+    heading, rule, row = capsys.readouterr().out.splitlines()
+    assert set(rule.strip()) == {"─"} and len(heading) < len(rule) <= 80
+    assert row.endswith("the lord is good " * 99 + "the lord is good")

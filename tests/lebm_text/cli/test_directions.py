@@ -87,7 +87,11 @@ def test_wrong_arguments_are_one_line(
 
 @pytest.mark.parametrize(
     ("marks", "part"),
-    [("one\ntwo\nthree\n" * 20, "say which one is positive"), ("one\n" * 60, "1 labels"), ("one\n", "lines")],
+    [
+        ("one\ntwo\nthree\n" * 20, "say which one is positive"),
+        ("one\n" * 60, "have the label one; at least two"),
+        ("one\n", "lines"),
+    ],
 )
 def test_labels_that_do_not_make_an_attribute(
     labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str], marks: str, part: str
@@ -97,10 +101,20 @@ def test_labels_that_do_not_make_an_attribute(
     assert part in one_line(capsys)
 
 
+def test_labels_of_the_split_that_train_does_not_know_are_named(
+    labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would count as the other class."""
+    path = labels / "valid.label"
+    path.write_text(path.read_text().replace("late", "Late"))
+    assert main(QUICK) == 2
+    assert "valid has labels that no training sentence has: Late; those of train are: early, late" in one_line(capsys)
+
+
 def test_no_labelled_sentence_fits_the_model(
     labels: Path, grammar_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learn_from(labels, grammar_run, "the cat sees the dog and the dog sees the cat\n" * 2, "one\ntwo\n")
+    learn_from(labels, grammar_run, "the cat sees the dog and the dog sees the cat\n" * 2, "early\nlate\n")
     assert main(QUICK) == 2
     assert "the 0 labelled sentences of grammar train" in one_line(capsys)
 

@@ -113,6 +113,23 @@ def test_figures_are_never_cut(width: int) -> None:
     assert width == 36 or "sampled [/a]" in shown  # else on two lines
 
 
+@pytest.mark.parametrize("width", [50, 70, 100, 200])
+def test_a_text_beside_many_figures_has_room(width: int) -> None:
+    """Where hardly any would be left beside the figures, the texts stand below them."""
+    sentence = "the lord is good and his mercy endures for ever"
+    table = new_table("paths", "t", *(f"figure {i}" for i in range(4)), texts=["sentence"])
+    for place in ("0.00", "1.00"):
+        table.add_row(place, *(f"{i}.5" for i in range(4)), sentence)
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    assert sum("the lord is good" in line for line in lines) == 2
+    assert sum("3.5" in line for line in lines) == 2
+    assert sum(line.strip() == "paths" for line in lines) == 1
+    assert any("3.5" in line and "lord" in line for line in lines) == (width >= 100)
+
+
 @pytest.mark.parametrize("missing", ["sklearn.linear_model", "sklearn.metrics"])
 def test_scikit_learn_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

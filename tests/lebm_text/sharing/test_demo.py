@@ -43,6 +43,23 @@ def test_sentences_without_any_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run" not in captured.err
 
 
+@pytest.mark.parametrize("command", [["curves", DEMO, "-o", "c.png"], ["compare", DEMO, DEMO], ["push", DEMO, "a/b"]])
+def test_it_is_a_run_to_every_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(command)
+    assert "does not exist" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["generate", "--run", DEMO], ["generate"], ["data", "fetch", "kjv"]])
+def test_a_cache_that_cannot_be_written_is_named(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a.txt").write_text("no directory")
+    monkeypatch.setenv("LEBM_TEXT_CACHE", "a.txt")
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "cannot write the cache a.txt/" in said and "set LEBM_TEXT_CACHE to a directory" in said
+
+
 def test_judges_do_not_take_it_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fppl"]) == 2
     assert "no run in runs; train one first (lebm-text train FILE)" in one_line(capsys)

@@ -174,6 +174,35 @@ def test_sentences_that_are_all_frequent_are_divided_all_the_same(tmp_path: Path
     assert sorted(len(set(lines)) for lines in _corpus(tmp_path / "out").values()) == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("lines", "sizes", "notices"),
+    [
+        ([f"a b {i}" for i in range(60)], {"valid": 3, "test": "10%"}, []),
+        (
+            [f"a b {i % 6}" for i in range(60)],
+            {"valid": 3, "test": "5%"},
+            [
+                f"{split} has 10 sentences, not the 3 asked for: equal sentences stay together in one split"
+                for split in ("valid", "test")
+            ],
+        ),
+    ],
+)
+def test_a_split_of_another_size_than_asked_for_says_why(
+    tmp_path: Path, lines: list[str], sizes: dict[str, Any], notices: list[str]
+) -> None:
+    assert list(import_text(lines, tmp_path / "out", **sizes).notices()) == notices
+
+
+def test_a_size_for_a_split_that_the_source_has_is_said_to_be_unused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, n in (("train", 40), ("dev", 9)):
+        (tmp_path / "in" / f"{name}.txt").write_text("".join(f"a b {name} {i}\n" for i in range(n)))
+    made = import_text(tmp_path / "in", tmp_path / "out", valid=3, test=4)
+    assert made.notices() == (f"{tmp_path / 'in'} has a valid split of its own: valid 3 is unused",)
+    assert import_text(tmp_path / "in", tmp_path / "other", test=4).notices() == ()
+
+
 def test_splits_that_are_named_are_kept(tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
