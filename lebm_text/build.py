@@ -48,6 +48,7 @@ __all__ = [
     "geometric",
     "linear",
     "prior_chain",
+    "try_plugins",
 ]
 
 PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
@@ -116,20 +117,41 @@ def _build(config: Config, vocab_size: int, bos_id: int, rng: torch.Generator) -
         config.prior.implementation or PRIORS[sizes.prior],
         config.generator.implementation or GENERATORS.get(sizes.generator, PretrainedGenerator),
     )
-    for setting in _READ_BY_GENERATOR:
-        if getattr(sizes, setting) != getattr(ModelConfig, setting) and setting not in _arguments(classes[1]):
-            raise InputError(f"model.{setting} has no effect with {sizes.generator}, which takes no such argument")
+    if sizes.word_dropout and "word_dropout" not in _arguments(classes[1]):
+        raise InputError(f"model.word_dropout has no effect with {sizes.generator}, which takes no such argument")
     prior = _make(config, "prior", classes[0], shared | of_prior)
     generator = _make(config, "generator", classes[1], shared | of_text | of_generator)
     null = nn.Parameter(torch.zeros(sizes.latent_dim)) if sizes.z_dropout else None
     generator.register_parameter("null_latent", null)  # of any class; None is in no state_dict
     encoder_class = LSTMEncoder if isinstance(config.inference, AmortizedConfig) else _encoder_class(config.inference)
     encoder = None if encoder_class is None else _make(config, "encoder", encoder_class, shared | of_text)
-    if named := _named(config):
-        infer = build_inference(config.inference, epoch=0.0, encoder=encoder)
-        eos_id = Tokenizer.eos_id
-        try_out(named, prior, generator, infer, vocab_size=vocab_size, eos_id=eos_id, encoder=encoder)
     return LatentModel(prior, generator, encoder)
+
+
+def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
+    """Before a run begins: try out the plug-in classes of a model that `build_model` made, on the CPU.
+
+    Raises:
+        InputError: a class makes a mistake (see `trial.try_out`), or does not take a setting that was changed.
+    """
+    if not (named := _named(config)):
+        return
+    if "generator" in named:
+        taken = _arguments(type(model.generator))
+        for setting in _READ_BY_GENERATOR:
+            if getattr(config.model, setting) != getattr(ModelConfig, setting) and setting not in taken:
+                raise InputError(f"model.{setting} has no effect with {config.model.generator}, which does not take it")
+    epochs = 0.0, float(config.training.n_epochs)
+    infers = [build_inference(config.inference, epoch=epoch, encoder=model.encoder) for epoch in epochs]
+    buffers = [(each, each.clone()) for each in model.buffers()]
+    try:
+        try_out(
+            named, model.prior, model.generator, infers,
+            vocab_size=vocab_size, eos_id=Tokenizer.eos_id, encoder=model.encoder,
+        )  # fmt: skip
+    finally:
+        for each, before in buffers:
+            each.copy_(before)
 
 
 def prior_chain(config: PriorConfig) -> LangevinChain:
@@ -195,7 +217,7 @@ def falling(schedule: str, start: float, progress: float) -> float:
 
 def _plugged_inference(config: InferenceConfig, epoch: float, encoder: nn.Module | None) -> Inference:
     own = {name: getattr(config, name) for name in own_settings(type(config))}
-    of_encoder = inspect.signature(encoder_class).parameters if (encoder_class := _encoder_class(config)) else {}
+    of_encoder = _arguments(encoder_class) if (encoder_class := _encoder_class(config)) else set()
     needed = [name for name in own if name not in of_encoder]
     named, offered = f"inference.kind = {config.kind}", {"epoch": epoch, "encoder": encoder, **own}
     infer: Inference = _call(named, config.implementation, offered, needed, Inference)

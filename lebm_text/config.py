@@ -107,7 +107,7 @@ class Config:
                 "one or the other"
             )
 
-    def require_latent(self, name: object = "this") -> None:
+    def require_latent(self, name: object = "the model") -> None:
         """Raise InputError for a language model, which has no z; `name` is for the message."""
         if self.model.latent_dim == 0:
             raise InputError(f"{name} is a language model (model.latent_dim = 0): it has no latent space")

@@ -384,10 +384,11 @@ class LatentEBM:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise InputError for one string, which is a sequence of strings, too, and for what has no length."""
-    if isinstance(sentences, str) or not isinstance(sentences, Sized):
-        got = f"one string: {sentences!r}" if isinstance(sentences, str) else type(sentences).__name__
-        raise InputError(f"expected a list of sentences, got {got}")
+    """Raise InputError for one string, which is a sequence of strings, too, for a table, and for what has no length."""
+    if isinstance(sentences, str):
+        raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
+    if not isinstance(sentences, Sized) or getattr(sentences, "ndim", 1) != 1:
+        raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

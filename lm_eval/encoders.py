@@ -67,7 +67,10 @@ def embed(
     parts, n_done = [], 0
     for start in range(0, len(different), _AT_ONCE):
         some = different[start : start + _AT_ONCE]
-        parts.append(encoder.encode(some))
+        vectors = encoder.encode(some)
+        if len(vectors) != len(some):
+            raise InputError(f"{encoder.name} gave {len(vectors)} vectors for {len(some)} sentences")
+        parts.append(vectors)
         n_done += sum(n_repeated[sentence] for sentence in some)
         on_done(n_done)
     rows = {sentence: row for row, sentence in enumerate(different)}

@@ -10,6 +10,7 @@ _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # for 
 
 def t975(freedom: int) -> float:
     """Return Student's t to 0.2 %: a table up to 9 degrees of freedom, then `t975_expanded`."""
+    assert freedom >= 1
     return _T975[freedom - 1] if freedom <= len(_T975) else t975_expanded(freedom)
 
 

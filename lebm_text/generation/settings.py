@@ -38,6 +38,8 @@ class DecodeSettings(Checked):
     length_penalty: float = setting(1.0, in_range, 0.0, _MAX_PENALTY)
 
     def __post_init__(self) -> None:
+        if self.temperature == 0:
+            raise InputError("temperature must be above 0; decode=greedy always takes the likeliest word")
         super().__post_init__()
         if self.decode != "sample" and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
             raise InputError(f"temperature, top_k and top_p belong to decode=sample, got decode={self.decode}")

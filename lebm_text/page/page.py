@@ -92,7 +92,9 @@ def _content(run: Run) -> dict[str, Any]:
     shown: dict[str, list[Shown]] = {}
     for place, (name, report) in enumerate(reports.items()):
         shown.setdefault(report.kind, []).append(_show(run, name, report, f"picture-{place}"))
-    texts = [(each.path.name, _lines(run, each.path, _SENTENCES), _record(run, each)) for each in run.samples()]
+    texts = [
+        (each.path.name, [*map(_cut, _lines(run, each.path, _SENTENCES))], _record(run, each)) for each in run.samples()
+    ]
     epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
     texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
     records = {name: record for name, _, record in texts} | {name: each.to_json() for name, each in reports.items()}
@@ -180,14 +182,14 @@ def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
 
 
 def _lines(run: Run, path: Path, n: int) -> list[str]:
-    """The first lines of a text, long ones cut."""
+    """The first lines of a text, or the first `_BYTES` of each."""
 
     def read() -> list[bytes]:
         with path.open("rb") as stream:
             return [line for _ in range(n) if (line := _line(stream))]
 
     lines = _attempt(run, read) or []
-    found = [_cut(line.decode("utf-8", errors="replace").rstrip("\r\n")) for line in lines]
+    found = [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines]
     if any("\ufffd" in text and b"\xef\xbf\xbd" not in line for line, text in zip(lines, found, strict=True)):
         run.note(f"samples/{path.name} is not UTF-8 throughout: a sign stands for what cannot be read")
     return found
@@ -209,7 +211,7 @@ def _cut(sentence: str) -> str:
 def _pairs(run: Run, path: Path) -> list[list[str]]:
     """As `lebm-text reconstruct` prints them: a sentence, a tab, what came of it."""
     lines = _lines(run, path, _PAIRS)
-    found = [pair for line in lines if len(pair := line.split("\t")) == 2]
+    found = [[*map(_cut, pair)] for line in lines if len(pair := line.split("\t")) == 2]
     if len(found) < len(lines):
         run.note(f"samples/{path.name} is not what reconstruct writes: a sentence, a tab, its reconstruction")
     return found

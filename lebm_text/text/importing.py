@@ -47,6 +47,7 @@ RECORD = "import.json"
 _RULES = 1  # version of the rules; another version makes another corpus of the same source
 _USUAL = "5%"  # default size of valid and of test
 _FEWEST = 3  # distinct sentences, one per split
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BLOCK = 4096  # sentences between two progress reports
 
 
@@ -180,14 +181,21 @@ def _size(share: int | float, n: int) -> int:
 
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
-    """Wrap sentences as a source. Raises InputError for non-sentences, a missing `output`, or a given `column`."""
-    if not isinstance(sentences, Iterable) or isinstance(sentences, (bytes, Mapping)) or hasattr(sentences, "columns"):
+    """Raise InputError for what is no list of sentences, without a directory to write them to, and for a column."""
+    is_list = isinstance(sentences, Iterable) and getattr(sentences, "ndim", 1) == 1  # not a table
+    if not is_list or isinstance(sentences, (bytes, Mapping, set, frozenset)) or hasattr(sentences, "read"):
         raise InputError(f"expected a file, a directory or a list of sentences, got {type(sentences).__name__}")
     if column is not None:
         raise InputError(f"a list of sentences has no column {column!r}")
     if output is None:
         raise InputError("a corpus of a list of sentences needs a directory: import_text(sentences, DIRECTORY)")
-    return Lines(Path(output).resolve().name, list(sentences))
+    lines = list(sentences)
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, str):
+            raise InputError(f"sentences are strings; number {number} is {line!r:.60}")
+        if _SURROGATE.search(line):
+            raise InputError(f"sentence {number} contains half of a surrogate pair, which is no text; remove it")
+    return Lines(Path(output).resolve().name, lines)
 
 
 def _require_apart(target: Path, source: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lebm_text.build import build_model
+from lebm_text.build import build_model, try_plugins
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
 from lebm_text.config import Config, by_section
 from lebm_text.environment import resolve_device
@@ -245,6 +245,8 @@ class _Session:
         with cpu_threads(settings.n_threads):  # results can depend on their number, so a run keeps it
             rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
             model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
+            if self.start.checkpoint is None:
+                try_plugins(self.config, model, vocab_size=len(tokenizer))
             if self.start.first is not None:
                 self.start.first.give(model.generator)
             self.model = model.to(self.device)

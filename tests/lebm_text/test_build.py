@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.build import build_inference, build_model, geometric, linear
+from lebm_text.build import build_inference, build_model, geometric, linear, try_plugins
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.base import NoLatent
@@ -255,8 +255,10 @@ def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> Non
 @pytest.mark.parametrize("setting", ["dropout=0.35", "tied=true", "n_layers=3", "n_heads=3", "word_dropout=0.1"])
 def test_a_setting_that_a_generator_of_the_users_own_does_not_take_is_refused(setting: str) -> None:
     config = toy_config({"model": {"dropout": 0.2}}).override([f"model.generator={__name__}:Fixed", f"model.{setting}"])
+    config = config.with_plugins(trust_plugins=True)
     with pytest.raises(InputError, match=rf"model.{setting.partition('=')[0]} has no effect with {__name__}:Fixed"):
-        build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+        model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+        try_plugins(config, model, vocab_size=9)
 
 
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text import LatentEBM, train
-from lebm_text.build import build_inference, build_model
+from lebm_text.build import build_inference, build_model, try_plugins
 from lebm_text.checks import Section, in_range, setting
 from lebm_text.cli.main import main
 from lebm_text.config import Config
@@ -101,7 +101,10 @@ class Constant(NoLatent):
 
 
 def _build(config: Config) -> Any:
-    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    config = config.with_plugins(trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    try_plugins(config, model, vocab_size=9)
+    return model
 
 
 def _config(**changes: dict[str, Any]) -> Config:

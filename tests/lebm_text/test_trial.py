@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lebm_text.build import build_model
+from lebm_text.build import build_model, try_plugins
 from lebm_text.errors import InputError
 from lebm_text.inference.base import InferenceResult, NoLatent
 from lebm_text.models.generator import LSTMGenerator
@@ -131,6 +131,11 @@ class Counting(Normal):
         return {"step": 5.0}
 
 
+class Bent(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"curvature_posterior": 5.0}
+
+
 class Rows(Normal):
     def figures(self, result: InferenceResult) -> Any:
         return {"z": result.z}
@@ -139,6 +144,44 @@ class Rows(Normal):
 class Wordy(Normal):
     def figures(self, result: InferenceResult) -> Any:
         return {"z": "well"}
+
+
+class Forbidding(LSTMGenerator):
+    """Never writes what begins a sentence, as decoding sees to anyhow."""
+
+    def step(self, tokens: Tensor, state: Any) -> Any:
+        logits, state = super().step(tokens, state)
+        logits[:, self.bos_id] = -torch.inf
+        return logits, state
+
+
+class Later(Normal):
+    """Uses its encoder from the second epoch on."""
+
+    class Encoder(nn.Linear):
+        def __init__(self, latent_dim: int) -> None:
+            super().__init__(1, latent_dim)
+
+    def __init__(self, encoder: nn.Module, epoch: float) -> None:
+        object.__setattr__(self, "given", (encoder, epoch))
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> InferenceResult:
+        encoder, epoch = self.given  # type: ignore[attr-defined]
+        z = super().__call__(batch, prior, generator, rng=rng).z
+        z = z + encoder(torch.ones(len(z), 1)) if epoch >= 1 else z
+        return InferenceResult(z, z)
+
+
+class Counted(LSTMGenerator):
+    calls: Tensor
+
+    def initialise(self, rng: torch.Generator) -> None:
+        super().initialise(rng)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        self.calls += 1
+        return super().log_likelihood(batch, z, rng=rng)
 
 
 class Detached(Normal):
@@ -170,6 +213,7 @@ class Detached(Normal):
         ("inference.kind=Square", ": penalty: RuntimeError: "),
         ("inference.kind=Silent", ": penalty: RuntimeError: "),
         ("inference.kind=Counting", ": figures: 'step' is a name that metrics.jsonl has already"),
+        ("inference.kind=Bent", ": figures: 'curvature_posterior' is a name that metrics.jsonl has already"),
         ("inference.kind=Rows", ": figures: z must be one finite number, got shape (2, "),
         ("inference.kind=Wordy", ": figures: z: TypeError: "),
         (
@@ -187,7 +231,14 @@ def test_a_mistake_is_named_in_one_line(setting: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "name"), [("model.prior", "Mixture"), ("model.generator", "LSTMGenerator"), ("inference.kind", "Normal")]
+    ("what", "name"),
+    [
+        ("model.prior", "Mixture"),
+        ("model.generator", "LSTMGenerator"),
+        ("model.generator", "Forbidding"),
+        ("inference.kind", "Normal"),
+        ("inference.kind", "Later"),
+    ],
 )
 def test_what_does_its_part_is_left_as_it_was(what: str, name: str) -> None:
     """The parameters that the trial shakes come back to the bit."""
@@ -197,6 +248,18 @@ def test_what_does_its_part_is_left_as_it_was(what: str, name: str) -> None:
         assert all(torch.equal(value, other[key]) for key, value in first.items())
 
 
+def test_buffers_are_left_as_they_were() -> None:
+    assert _build("model.generator", "Counted").generator.calls == 0
+
+
+def test_weights_are_loaded_without_a_trial() -> None:
+    config = toy_config().override([f"model.prior={HERE}:Tilted"])
+    assert isinstance(build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior, Tilted)
+
+
 def _build(what: str | None = None, name: str = "") -> Any:
     config = toy_config().override([f"{what}={HERE}:{name}"] if what else [])
-    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    config = config.with_plugins(trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    try_plugins(config, model, vocab_size=9)
+    return model

