@@ -4,8 +4,8 @@
             (Holtzman et al., 2020); id = min{i : p_1 + … + p_i > u}, u uniform on [0, 1)
     beam:   argmax over finished hypotheses of log p(x_1..x_n </s>) / (n + 1)^length_penalty
 
-The uniforms are passed in: whoever draws them decides what a sentence's randomness depends on. Knows no
-model: a `step` callable and a state with `select` are all it sees.
+The uniforms are passed in: the caller decides what a sentence's randomness depends on. The module knows no
+model, only a `step` callable and a state with `select`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .settings import DecodeSettings
 
 __all__ = ["Decoded", "DecoderState", "decode", "filter_logits", "sample"]
 
-BLOCK = 128  # ids that `sample` sums at a time: about the square root of a vocabulary, so that both draws are small
-DRAWS = 32  # uniform numbers that are drawn at a time for each sentence
+BLOCK = 128  # ids that `sample` sums at a time: about √V, so that both draws are small
+DRAWS = 32  # uniform numbers drawn at a time for each sentence
 
 S = TypeVar("S", bound="DecoderState")
 
@@ -34,10 +34,10 @@ class DecoderState(Protocol):
     """What a model carries from one step to the next, one row per sentence."""
 
     def select(self: S, rows: Tensor) -> S:
-        """The state of the given rows, in their order; a row may be named more than once."""
+        """Return the state of the given rows, in their order; a row may occur more than once."""
 
     def join(self: S, other: S) -> S:
-        """These rows, then those of `other`."""
+        """Return the rows of this state followed by those of `other`."""
 
 
 Step = Callable[[Tensor, S], tuple[Tensor, S]]
@@ -45,20 +45,26 @@ Step = Callable[[Tensor, S], tuple[Tensor, S]]
 
 @dataclass(frozen=True)
 class Decoded:
-    """Ids of each sentence without `<s>` and `</s>`, and whether `max_length` cut it off."""
+    """Ids of each sentence without `<s>` and `</s>`, and whether it was cut at `max_length`."""
 
     ids: list[list[int]]
     truncated: list[bool]
 
 
 def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Logits (…, V) of the distribution that is sampled: scaled, and −inf outside the top k and the nucleus.
+    """Return the logits (…, V) of the distribution to sample: scaled, and −inf outside the top k and the nucleus.
 
-    Exactly k ids survive `top_k` (the smaller id of equals that straddle the border is not guaranteed); the
+    `top_k` keeps exactly k ids (which of equal ones at the border is not specified); the
     nucleus is the smallest set of most probable ids whose probability reaches `top_p`, never empty.
+
+    Args:
+        logits: (…, V) log-probabilities up to a constant.
+        temperature: T, above 0.
+        top_k: number of ids to keep; 0: all.
+        top_p: probability of the nucleus; 1: no restriction.
     """
     if temperature != 1:
-        # The largest logit becomes 0 before the division, so that a tiny T gives −inf below it and never inf.
+        # The largest logit becomes 0 before the division, so that a tiny T gives −inf for the others and never inf.
         logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if 0 < top_k < logits.shape[-1]:
         values, ids = logits.topk(top_k, dim=-1)
@@ -73,12 +79,12 @@ def filter_logits(logits: Tensor, *, temperature: float = 1.0, top_k: int = 0, t
 
 
 def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Ids (…) drawn from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1).
+    """Draw ids (…) from softmax(logits), logits (…, V), by inverse CDF at `uniforms` (…) in [0, 1).
 
-    First a block of ids is drawn, then an id of the block: sums over V need no double precision then.
+    First a block of ids is drawn, then an id of the block, so that sums over V need no double precision.
     """
-    # Subtracting the maximum is two passes more. The plain exponential is sound unless a row leaves the range of the
-    # type, which its sum shows.
+    # Subtracting the maximum would cost two more passes. The plain exponential is safe unless a row leaves the range of
+    # the type, which its sum reveals.
     weights = logits.exp()
     mass = _block_sums(weights)
     total = mass.sum(-1, keepdim=True)
@@ -87,22 +93,22 @@ def sample(logits: Tensor, uniforms: Tensor) -> Tensor:
         weights = (logits - logits.amax(dim=-1, keepdim=True).masked_fill_(sound, 0.0)).exp_()
         mass = _block_sums(weights)
     cdf = mass.cumsum(dim=-1, dtype=torch.float64)
-    # A double below 1 times the total rounds to less than the total, so some block of mass > 0 lies beyond.
+    # A double below 1 times the total rounds to less than the total, so some block of positive mass lies beyond.
     target = uniforms.to(torch.float64).unsqueeze(-1) * cdf[..., -1:]
     block = torch.searchsorted(cdf, target, right=True)
     before = cdf.gather(-1, block) - mass.gather(-1, block)
     ids = block * BLOCK + torch.arange(BLOCK, device=block.device)
     beyond = ids >= weights.shape[-1]
     inner = weights.gather(-1, ids.masked_fill(beyond, 0)).masked_fill_(beyond, 0.0).cumsum(dim=-1, dtype=torch.float64)
-    # The block's mass was rounded, so what is left of the target may reach beyond its last id.
+    # The block's mass was rounded, so the rest of the target may exceed the block.
     last = inner[..., -1:]
     rest = (target - before).clamp_min(0.0).minimum(last.nextafter(torch.zeros_like(last)))
     return (block * BLOCK + torch.searchsorted(inner, rest, right=True)).squeeze(-1)
 
 
 def _block_sums(weights: Tensor) -> Tensor:
-    """Sums of `BLOCK` neighbours, (…, V) → (…, blocks); the last block may hold fewer, or none."""
-    # Logits lie (V, n) in memory: sums over an inner axis of the other order would take ten times as long.
+    """Return sums of `BLOCK` neighbours, (…, V) → (…, blocks); the last block may hold fewer ids, or none."""
+    # Logits are stored as (V, n): summing along the other axis would take ten times as long.
     ids_first = weights.movedim(-1, 0)
     whole = len(ids_first) // BLOCK * BLOCK
     blocks = ids_first[:whole].reshape(whole // BLOCK, BLOCK, *ids_first.shape[1:]).sum(1)
@@ -124,17 +130,22 @@ def decode(
     at_once: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Decoded:
-    """Decode n sentences, `at_once` (none: all) side by side: where one has ended, the next one begins.
+    """Decode n sentences, `at_once` (None: all) in parallel: when one has ended, the next one begins.
 
     Args:
         step: (tokens (N,), state of N rows) → (logits (N, V), new state); called with `bos_id` first. The logits are
             written to.
         state: of n rows.
+        n: number of sentences.
+        settings: how ids are chosen.
+        bos_id, eos_id: ids of `<s>` and `</s>`.
         forbidden: ids that are never produced; the rest of the distribution is renormalised.
         max_length: in tokens without `</s>`; a sentence is truncated if it has that many and the next one
             would not be `</s>`.
         uniforms: for decode="sample": k → (n, k), the next k numbers in [0, 1) of each sentence, so that its draws
-            depend neither on its neighbours nor on when it begins.
+            are independent of other sentences and of when it begins.
+        at_once: maximum number of rows of a step.
+        device: of the ids.
     """
     if max_length < 1:
         raise InputError(f"max_length must be >= 1, got {max_length}")
@@ -182,7 +193,7 @@ def _one_path(
     n = len(first)
     out = torch.full((n, max_length + 1), eos_id, dtype=torch.long, device=first.device)
     order = torch.arange(n, device=first.device)
-    alive, waiting = order[:at_once], at_once  # sentences under way; the first that has not begun
+    alive, waiting = order[:at_once], at_once  # sentences in progress; the first that has not begun
     t, tokens, running = torch.zeros_like(alive), first[alive], state.select(alive)
     while len(alive):
         logits, running = step(tokens, running)
@@ -205,18 +216,18 @@ def _one_path(
 def _beam_search(
     step: Step[S], state: S, first: Tensor, settings: DecodeSettings, eos_id: int, max_length: int
 ) -> Decoded:
-    """The best ended hypothesis of each sentence, or the best unfinished one where none can end.
+    """Return the best finished hypothesis of each sentence, or the best unfinished one if none can end.
 
     A sentence is done when `beam_size` hypotheses have ended, each of them among the `beam_size` best of its step. At
-    `max_length` nothing goes on, so that each hypothesis can only end, however much more probable another id is; one
-    that would rather go on is truncated.
+    `max_length` every hypothesis must end, however much more probable another id is; one whose most probable id is
+    not `</s>` is marked as truncated.
     """
     size, n, device = settings.beam_size, len(first), first.device
     best: list[tuple[float, list[int], bool]] = [(-inf, [], False)] * n  # score, ids, truncated
     n_ended = torch.zeros(n, dtype=torch.long, device=device)
-    sentence = torch.arange(n, device=device)  # which sentence a block of `size` rows belongs to
+    sentence = torch.arange(n, device=device)  # the sentence of each block of `size` rows
     scores = torch.full((n, size), -torch.inf, device=device)
-    scores[:, 0] = 0.0  # all beams start equal: only one may count
+    scores[:, 0] = 0.0  # all beams are equal at first: only one may count
     paths = first.new_empty((n, size, 0))
     tokens = first.repeat_interleave(size)
     state = state.select(torch.arange(n, device=device).repeat_interleave(size))
@@ -233,7 +244,7 @@ def _beam_search(
                 elif best[row][0] == -inf:
                     best[row] = (-inf, paths[block, 0].tolist(), True)
             break
-        # Each beam has one candidate that ends, so the best 2·size hold `size` that go on (or all there are).
+        # Each beam has one candidate that ends, so the best 2·size include `size` that continue (or all there are).
         values, flat = totals.flatten(1).topk(min(2 * size, size * n_ids), dim=1)
         beams, ids = flat // n_ids, flat % n_ids
         ended = (ids == eos_id) & values.isfinite()
@@ -247,7 +258,7 @@ def _beam_search(
         scores, order = values.topk(size, dim=1)
         beams, ids = beams.gather(1, order), ids.gather(1, order)
         paths = torch.cat([paths.gather(1, beams.unsqueeze(-1).expand(-1, -1, t)), ids.unsqueeze(-1)], dim=-1)
-        # A sentence also ends when nothing that could go on is possible.
+        # A sentence also ends when no continuation is possible.
         going = ((n_ended[sentence] < size) & scores[:, 0].isfinite()).nonzero().squeeze(-1)
         if len(going) == 0:
             break

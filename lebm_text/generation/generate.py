@@ -1,7 +1,7 @@
 """A trained model → n sentences: z from the prior, each z decoded, in batches.
 
-The noise of sentence i, in the chain and in decoding, depends on (seed, i) alone: neither the batch size nor
-n changes it. (Matrix products of different shapes round differently, so a draw that falls within rounding of
+The noise of sentence i, in the chain and in decoding, depends only on (seed, i): neither the batch size nor
+n changes it. (Matrix products of different shapes round differently, so a draw within rounding error of
 a boundary could still flip; fp32 makes that rare.)
 """
 
@@ -30,12 +30,12 @@ from .settings import DecodeSettings
 
 __all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "signature_of"]
 
-LATENTS = 256  # z that are drawn together: a chain on few rows costs nearly as much as one on many
+LATENTS = 256  # z drawn together: a chain on few rows costs nearly as much as one on many
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some sentences in a row, with their ids, whether they were cut at the greatest length, and z (b, D)."""
+    """Consecutive sentences with their ids, whether they were cut at the maximum length, and z (b, D)."""
 
     sentences: list[str]
     ids: list[list[int]]
@@ -45,15 +45,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out, and all that says where it came from.
+    """Generated sentences and their provenance.
 
     Attributes:
         sentences: n texts; an empty sentence is an empty string.
-        truncated: which of them were cut at the greatest length.
+        truncated: which of them were cut at the maximum length.
         z: (n, D) the latent vectors, on the CPU.
         rates: see `Generation.rates`.
-        settings: what was asked for, ready for JSON.
-        signature: the same on one line, for reports.
+        settings: of generation, ready for JSON.
+        signature: the settings on one line, for reports.
     """
 
     sentences: list[str]
@@ -64,30 +64,33 @@ class Generated:
     signature: str
 
     def parts(self) -> Iterator[list[str]]:
-        """The sentences, as `Generation.parts` gives them: all at a time."""
+        """Yield the sentences as `Generation.parts` does, here all at once."""
         yield self.sentences
 
 
 class Generation:
-    """n sentences, made block by block as one goes through them: memory does not grow with n but for 8 bytes each.
+    """n sentences, generated block by block during iteration, so that memory grows only by 8 bytes per sentence.
 
-    Going through them again makes the same ones again; `n_done` and `rates` are of the last time.
+    Each iteration generates the same sentences; `n_done` and `rates` are of the last one.
 
     Args:
+        model, tokenizer: what generates the sentences.
         config: of the model.
-        settings: how ids are chosen; none: ancestral sampling at temperature 1.
-        max_length: in tokens without `</s>`; none: `config.text.max_length`.
-        batch_size: sentences that are decoded at a time; their z are drawn `LATENTS` at a time, or as many.
-        on_progress: called after each block of z with the number of sentences done.
-        processes: that share the work, block by block, and all get all sentences: those of one process, to the bit.
-        latents: where z comes from; none: the prior as it is.
+        n: number of sentences.
+        settings: how ids are chosen; None: ancestral sampling at temperature 1.
+        seed: of all noise.
+        max_length: in tokens without `</s>`; None: `config.text.max_length`.
+        batch_size: sentences that are decoded at a time; z are drawn for at least `LATENTS` sentences at a time.
+        latents: draws z; None: the prior.
         guidance: see `lebm_text.generation.guidance`.
+        on_progress: called after each block of z with the number of sentences done.
+        processes: that share the blocks; all get all sentences, bit-identical to those of one process.
 
     Raises InputError for n, seed, max_length, batch_size or guidance out of range.
 
     Attributes:
-        settings: what was asked for, ready for JSON.
-        signature: the same on one line, for reports.
+        settings: ready for JSON.
+        signature: the settings on one line, for reports.
     """
 
     def __init__(
@@ -126,25 +129,25 @@ class Generation:
 
     @property
     def n_done(self) -> int:
-        """How many sentences have been handed over so far."""
+        """Number of sentences yielded so far."""
         return self._rates.n
 
     @property
     def rates(self) -> dict[str, float]:
-        """Shares of the sentences handed over that are empty, cut off, hold `<unk>`, or repeat an earlier one.
+        """Shares of the sentences so far that are empty, truncated, contain `<unk>`, or repeat an earlier one.
 
-        `unk_tokens` is the share of tokens (`</s>` not counted) that are `<unk>`. All are 0 if there is nothing.
-        Repetitions are found by hashes of 64 bits: among 10⁷ sentences, one in a million texts has one too many.
+        `unk_tokens` is the share of tokens (`</s>` not counted) that are `<unk>`. All are 0 without sentences.
+        Repetitions are found by 64-bit hashes: with 10⁷ sentences, one text in a million is counted wrongly.
         """
         return self._rates.shares()
 
     def parts(self) -> Iterator[list[str]]:
-        """The sentences, some at a time."""
+        """Yield the sentences, some at a time."""
         for block in self:
             yield block.sentences
 
     def all(self) -> Generated:
-        """All sentences, held."""
+        """Generate all sentences and keep them in memory."""
         blocks = list(self)
         return Generated(
             [sentence for block in blocks for sentence in block.sentences],
@@ -170,7 +173,7 @@ class Generation:
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
         z = self._latents(rows, rng)
-        same = not self._latent_dim and self._decoding.decode != "sample"  # a language model's likeliest is one
+        same = not self._latent_dim and self._decoding.decode != "sample"  # without z and noise all are equal
         decoded = decode_latents(
             self._model, self._tokenizer, z[:1] if same else z, self._decoding,
             max_length=self._longest, rng=rng, at_once=self._batch_size, guidance=self._guidance,
@@ -192,7 +195,17 @@ def decode_latents(
     at_once: int | None = None,
     guidance: float = 1.0,
 ) -> Decoded:
-    """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`; `rng` draws for decode="sample"."""
+    """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`.
+
+    Args:
+        model, tokenizer: of z.
+        z: (n, D).
+        settings: how ids are chosen.
+        max_length: in tokens without `</s>`.
+        rng: draws for decode="sample".
+        at_once: maximum number of rows of a step; None: n.
+        guidance: see `lebm_text.generation.guidance`.
+    """
     step, start = guided(model.generator, z, guidance)
     return decode(
         step,
@@ -210,14 +223,14 @@ def decode_latents(
 
 
 class _Rates:
-    """Counts over n sentences, of which 8 bytes each are kept."""
+    """Counts over n sentences, with 8 bytes kept for each."""
 
     def __init__(self, n: int, unk_id: int) -> None:
         self._unk_id, self._hashes = unk_id, np.empty(n, np.int64)
         self.n = self._n_tokens = self._empty = self._truncated = self._unk = self._unk_tokens = 0
 
     def add(self, sentences: Sequence[str], ids: Sequence[list[int]], truncated: Sequence[bool]) -> None:
-        """Some more sentences."""
+        """Count more sentences."""
         self._hashes[self.n : self.n + len(sentences)] = [hash(sentence) for sentence in sentences]
         self.n += len(sentences)
         self._n_tokens += sum(map(len, ids))
@@ -227,9 +240,9 @@ class _Rates:
         self._unk_tokens += sum(sentence.count(self._unk_id) for sentence in ids)
 
     def shares(self) -> dict[str, float]:
-        """See `Generation.rates`."""
+        """Return the shares; see `Generation.rates`."""
         n, seen = max(self.n, 1), self._hashes[: self.n]
-        seen.sort()  # in its place, and in any order as good as another
+        seen.sort()  # in place: the order is not needed
         return {
             "empty": self._empty / n,
             "truncated": self._truncated / n,
@@ -242,18 +255,18 @@ class _Rates:
 def signature_of(
     config: Config, n: int, settings: DecodeSettings, *, seed: int, max_length: int, unusual: str = ""
 ) -> str:
-    """E.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
+    """Return e.g. `samples(n=1000,decode=sample,T=1)|prior:ebm-langevin(40x0.5)|posterior:weighted(3)|seed:1|v:0.1.0`.
 
-    The greatest length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and the
-    posterior of training if it was not a chain on p(z|x) itself: if it was bent, the weights are no maximum
-    likelihood estimate. `unusual`: how z was drawn and followed, if not plainly; `,prior_T=0.5,guidance=2`.
+    The maximum length is named if it is not `text.max_length`, the prior chain's noise if it is not 1, and the
+    posterior of training if it was not a chain on p(z|x) itself: otherwise the weights are not a maximum-
+    likelihood estimate. `unusual`: non-default sampling of z and guidance, such as `,prior_T=0.5,guidance=2`.
     """
     length = "" if max_length == config.text.max_length else f",max_length={max_length}"
     return f"samples(n={n},{settings.describe()}{length}{unusual})|{describe_model(config)}|seed:{seed}|v:{__version__}"
 
 
 def describe_model(config: Config) -> str:
-    """The part of a signature that says how z is drawn: by which prior, and by which posterior if it was bent."""
+    """Return the part of a signature on how z is drawn: the prior, and the posterior if it is not p(z|x)."""
     prior, chain = config.model.prior, config.prior
     if config.model.latent_dim == 0:
         prior = "none"
@@ -265,7 +278,7 @@ def describe_model(config: Config) -> str:
 
 
 def _posterior(inference: InferenceConfig) -> str:
-    """How the posterior that training ended with differs from p(z|x): its family, noise, a weight, free bits."""
+    """Return how the posterior at the end of training differs from p(z|x): family, noise, weight, free bits."""
     if inference.kind not in INFERENCE:
         return f"|posterior:inference={inference.kind}"
     bent = []

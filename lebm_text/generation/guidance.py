@@ -1,9 +1,9 @@
-r"""Guidance: more of what z says, or less, than the generator was taught.
+r"""Guidance: generate with more or less influence of z than in training.
 
     logits = logits(null) + w (logits(z) − logits(null))
 
-w = 1 is the generator itself, w > 1 follows z more closely, w = 0 is the language model that z-dropout has trained
-along: it has learned a null vector that stands for "no z". (Ho and Salimans, 2022, "Classifier-free diffusion
+w = 1 is the generator itself, w > 1 follows z more closely, w = 0 is the language model trained along by z-dropout,
+which has learned a null vector that stands for "no z". (Ho and Salimans, 2022, "Classifier-free diffusion
 guidance".)
 """
 
@@ -26,7 +26,7 @@ __all__ = ["check_guidance", "guided"]
 
 @dataclass(frozen=True)
 class GuidedState:
-    """The same rows with their z and with the null vector."""
+    """The states of the same rows with their z and with the null vector."""
 
     given: Any
     without: Any
@@ -48,7 +48,7 @@ def check_guidance(generator: Generator, weight: float) -> None:
 
 
 def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], DecoderState]:
-    """The generator's step and first state for z (n, D) under a weight that `check_guidance` has let pass."""
+    """Return the generator's step and first state for z (n, D) and a weight accepted by `check_guidance`."""
     if weight == 1:
         return generator.step, generator.start(z)
     null = _null(generator)
@@ -57,13 +57,13 @@ def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], D
     def step(tokens: Tensor, state: GuidedState) -> tuple[Tensor, GuidedState]:
         logits, given = generator.step(tokens, state.given)
         plain, without = generator.step(tokens, state.without)
-        impossible = logits.isneginf() | plain.isneginf()  # as ids that a decoder does not have
+        impossible = logits.isneginf() | plain.isneginf()  # such as ids that a decoder does not have
         return (plain + weight * (logits - plain)).masked_fill_(impossible, -inf), GuidedState(given, without)
 
     return step, GuidedState(generator.start(z), generator.start(null.detach().expand(len(z), -1)))
 
 
 def _null(generator: Generator) -> Tensor | None:
-    """(D,); None without z-dropout, and for generators that know none."""
+    """Return the null vector (D,); None without z-dropout, and for generators that have none."""
     null: Tensor | None = getattr(generator, "null_latent", None)
     return null

@@ -1,13 +1,13 @@
-r"""Where the z of generated sentences come from: the prior, also at another temperature.
+r"""Sources of z for generated sentences: the prior, also at another temperature, and others for comparison.
 
     z ~ p_α(z)^(1/τ):  z_0 ~ N(0, τ I),  z ← z + ½ s² ∇_z log p_α(z) + s n √τ ε,  ε ~ N(0, I)
 
-A Langevin chain whose noise has the standard deviation n samples p^(1/n²), so that noise times √τ samples p^(1/τ); its
-steps and their number are those of the prior's chain, if no other number is asked for. The Gaussian prior is drawn
+A Langevin chain whose noise has the standard deviation n samples p^(1/n²), so noise multiplied by √τ samples p^(1/τ);
+steps and, unless given, their number are those of the prior's chain. The Gaussian prior is sampled
 exactly, from N(0, τ I).
 
-Two ways more are no samplers of the model, but show what a better prior would give: a chain `LONGER` times as long, and
-z⁺ of training sentences, whose law a perfect prior would have.
+Two more sources are not samplers of the model, but show what a better prior would give: a chain `LONGER` times as long,
+and z⁺ of training sentences, whose distribution a perfect prior would have.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from lebm_text.sections import MAX_STEPS
 
 __all__ = ["Latents", "PosteriorLatents", "PriorLatents"]
 
-LONGER = 10  # times as many steps
-_SIGNED = re.compile(r"[|,()=\s]")  # what a signature uses itself
+LONGER = 10  # factor of the number of steps
+_SIGNED = re.compile(r"[|,()=\s]")  # separators of a signature
 
 
 class Latents(Protocol):
-    """Draws of z for numbered sentences."""
+    """Draws z for numbered sentences."""
 
     @property
     def settings(self) -> dict[str, object]:
-        """What is not as usual, for the record of the sentences."""
+        """Non-default settings, for the record of the sentences."""
 
     def describe(self) -> str:
-        """The same for their signature, each with a comma in front."""
+        """Return these settings for a signature, each preceded by a comma."""
 
     def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
-        """z (n, D) of the n sentences `rows`; `rng` has their streams."""
+        """Return z (n, D) of the n sentences `rows`; `rng` has their streams."""
 
 
 @dataclass(frozen=True)
 class PriorLatents:
-    """z from the prior at the temperature τ, by its chain or, `long`, by one `LONGER` times as long.
+    """z from the prior at the temperature τ, by its chain or, if `long`, by one `LONGER` times as long.
 
-    `n_steps`: of the chain, in place of its own number; 0 leaves z where the chain begins.
-    `label`: of the class whose z are drawn, from p(z|y), of a prior with classes.
+    `n_steps`: steps of the chain, in place of its own number; 0 leaves z at the initial state.
+    `label`: draw from p(z|y) of this class of a prior with classes.
 
-    Raises InputError for a temperature out of range, and for another than 1 where there is no z, or no chain and no
-    `sample_at(n, rng, temperature)`, as an exactly sampled prior of your own may have it. Also for steps of no chain,
-    and for a label of no class.
+    Raises InputError for a temperature out of range, for one other than 1 without z, or with neither a chain nor
+    `sample_at(n, rng, temperature)`, which an exactly sampled plug-in prior may have; for steps without a chain,
+    and for an unknown label.
     """
 
     prior: Prior
@@ -118,10 +118,10 @@ class PriorLatents:
 
 @dataclass(frozen=True)
 class PosteriorLatents:
-    """z⁺ of given sentences, one after the other and again from the first: for sentence i that of number i.
+    """z⁺ of given sentences, used cyclically: sentence i gets that of number i.
 
     Attributes:
-        infer: as `LatentEBM.infer`.
+        infer: draws them, as `LatentEBM.infer` does.
     """
 
     infer: Callable[..., Tensor]

@@ -1,6 +1,6 @@
-"""Samples as files: written with a record of how they were made, found again in a run, generated where it lacks them.
+"""Samples as files: written with a record of how they were made, found again in a run, generated if missing.
 
-The record of TEXT.txt lies beside it in TEXT.txt.json; one whose sha256 is not that of the text says nothing of it.
+The record of TEXT.txt is TEXT.txt.json next to it; one with another sha256 than the text's is ignored.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
 __all__ += ["samples_of_run", "write_samples"]
 
-_SEED = 1  # of samples for which none is asked
-# Where a record says nothing else.
+_SEED = 1  # of samples for which no seed is given
+# Defaults of what a record may leave out.
 _USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior", "label": None}
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a run's sentences are made: drawn at a temperature, or greedily (then `temperature` is 1).
+    """How a run's sentences are made: sampled at a temperature, or greedily (then `temperature` is 1).
 
-    `latents`: whose z they are: the prior's, long (of its chain, ten times as long), or posterior (training text's z⁺).
+    `latents`: source of z: the prior, long (its chain with ten times the steps), or posterior (training text's z⁺).
     """
 
     decode: str = "sample"
@@ -72,7 +72,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class _Settings(Checked):
-    """Of those of generation what others read."""
+    """The generation settings that are read back."""
 
     n: int = 0
     seed: int | None = None
@@ -90,7 +90,7 @@ class _Rates:
 
 @dataclass(frozen=True)
 class _Record:
-    """What the record of a text must say: of `_describe` what others read."""
+    """The required content of a text's record: the part of `_describe` that is read back."""
 
     signature: str
     settings: _Settings
@@ -99,16 +99,16 @@ class _Record:
 
 @dataclass(frozen=True)
 class SampledText:
-    """Sentences, and what is known of how they were made.
+    """Sentences, and what is known about how they were made.
 
     Attributes:
-        label: names them in a report.
-        path: of their file, if they come from one.
+        label: their name in a report.
+        path: of their file, if any.
         sha256: of that file, or of one with these lines.
         settings: of generation; empty for a text from elsewhere.
-        truncated_rate: the share that generation cut at the maximum length; None if that is not known.
+        truncated_rate: the share that generation cut at the maximum length; None if unknown.
         signature: of generation, without the version; empty for a text from elsewhere.
-        tokenizer: what the text is made of before it is split into words.
+        tokenizer: units of the text before it was split into words.
     """
 
     sentences: Sequence[str]
@@ -122,7 +122,7 @@ class SampledText:
 
 
 def _describe(generated: Generated | Generation, run: Run) -> dict[str, Any]:
-    """The record of sentences of a run, ready for JSON."""
+    """Return the record of sentences of a run, ready for JSON."""
     return {
         "signature": generated.signature,
         "settings": generated.settings,
@@ -135,12 +135,12 @@ def _describe(generated: Generated | Generation, run: Run) -> dict[str, Any]:
 
 
 def record_file(path: Path) -> Path:
-    """Where the record of the text in `path` lies."""
+    """Return the path of the record of the text in `path`."""
     return path.with_name(f"{path.name}.json")
 
 
 def check_samples_writable(path: Path) -> None:
-    """Raise InputError unless a text can be written at `path`, and its record beside it where files can lie there."""
+    """Raise InputError unless a text can be written to `path`, and its record next to it if `path` is no device."""
     check_ending(path, "sentences are plain lines", ".txt")
     check_writable(path)
     if is_plain(path):
@@ -150,14 +150,15 @@ def check_samples_writable(path: Path) -> None:
 
 
 def write_samples(path: Path | None, generated: Generated | Generation, run: Run) -> dict[str, Any]:
-    """Write the sentences of a run, one per line, as they come, and their record, which is returned.
+    """Write the sentences of a run, one per line, as they are generated, and return their record.
 
-    Without a `path` they stand in the record, as `sentences`. Beside a pipe or a device no record is written.
+    Without a `path` the record contains them, as `sentences`; otherwise it is written too, unless `path` is a pipe or
+    a device.
     """
     if path is None:
         sentences = [sentence for part in generated.parts() for sentence in part]
         return _describe(generated, run) | {"sentences": sentences}
-    digest = hashlib.sha256()  # of the lines, whether the file is packed or not, as `read_text` has it
+    digest = hashlib.sha256()  # of the lines, uncompressed, as in `read_text`
     places = [path, record_file(path)] if is_plain(path) else [path]
     with atomic_writer(path) as text:
         for part in generated.parts():
@@ -173,7 +174,7 @@ def write_samples(path: Path | None, generated: Generated | Generation, run: Run
 
 
 def describe_rates(rates: Mapping[str, float]) -> str:
-    """`Generation.rates` for people."""
+    """Format `Generation.rates` as one line."""
     names = {"empty": "empty", "truncated": "truncated", "unk": "with <unk>", "duplicate": "duplicates"}
     return ", ".join(f"{rates[key]:.1%} {name}" for key, name in names.items())
 
@@ -185,13 +186,17 @@ def read_samples(
     tokenizer: str = "word",
     column: str | None = None,
 ) -> SampledText:
-    """The first `n` sentences (none: all) of a list, or of a file of any format that `sources.raw_records` knows.
+    """Return the first `n` sentences (None: all) of a list, or of a file of any format of `sources.raw_records`.
 
     Args:
-        column: of the file, that holds the sentences; None: `text`, `sentence`, or the only one with strings.
+        source: the file or the list.
+        n: number of sentences.
+        label: their name in a report.
+        tokenizer: units of the text before it was split into words.
+        column: of the file, with the sentences; None: `text`, `sentence`, or the only one with strings.
 
     Raises:
-        InputError: it cannot be read, is empty, has no such column, or has fewer sentences; its record is damaged.
+        InputError: the text is unreadable, empty, lacks the column or enough sentences; its record is damaged.
     """
     path = source if isinstance(source, Path) else None
     if isinstance(source, Path):
@@ -228,9 +233,18 @@ def samples_of_run(
     on_progress: Progress = silent,
     processes: Processes = ALONE,
 ) -> list[SampledText]:
-    """`n` samples of a run for each decoding and seed, from its samples/ or generated into it by all `processes`.
+    """Return `n` samples of a run for each decoding and seed, from its samples/ or newly generated into it.
 
-    With neither decodings nor seeds, the newest samples that were drawn with the default settings.
+    With neither decodings nor seeds, the newest samples drawn with the default settings are used.
+
+    Args:
+        run: whose model generates them.
+        n: number of sentences of each text.
+        decodings: how sentences are made.
+        seeds: of the noise.
+        device: for generation.
+        on_progress: reports the sentences generated.
+        processes: that share the generation.
 
     Raises:
         InputError: the run has no weights, or is damaged.
@@ -238,7 +252,7 @@ def samples_of_run(
     kind = run.config.text.tokenizer
     tokenizer = kind if kind == "word" else f"{kind}>word"
     if not decodings and not seeds:
-        newest = processes.every(_newest(run, n))[0]  # the first one's, so that all read the same
+        newest = processes.every(_newest(run, n))[0]  # that of the first process, so that all read the same
         if newest is not None:
             return [_as_recorded(newest, n, "samples", tokenizer)]
         wanted = [("samples", Decoding(), _SEED)]
@@ -255,7 +269,7 @@ def samples_of_run(
             model = model or run.model(device=device)
             show = counter(on_progress, f"sentences generated, {decoding}", n)
             generated = _generate(run, model, decoding, n, seed, show, processes)
-            # The others read what the first one has written by now, if it could be written.
+            # The others read what the first one has written, if it was able to.
             if not processes.every(processes.first and _kept(path, generated, run))[0]:
                 found.append(_unkept(generated, label, tokenizer))
                 continue
@@ -264,7 +278,7 @@ def samples_of_run(
 
 
 def _as_recorded(path: Path, n: int, label: str, tokenizer: str) -> SampledText:
-    """Samples of a run, which the record beside them must describe: their decoding stands in it alone."""
+    """Read samples of a run, which must have a valid record: only that states their decoding."""
     found = read_samples(path, n, label, tokenizer)
     if not found.settings:
         raise InputError(
@@ -287,7 +301,7 @@ def _generate(
 
     prior, generator = model.model.prior, model.model.generator
     latents: Latents = PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
-    if decoding.latents == "posterior":  # of n random training sentences that the model can read, or all
+    if decoding.latents == "posterior":  # of n random training sentences of admissible length, or all
         train = list(run.corpus().splits["train"].sentences())
         order = np.random.default_rng(seed).permutation(len(train)).tolist()
         fits, longest = model.tokenizer.fits, model.config.text.max_length
@@ -300,7 +314,7 @@ def _generate(
 
 
 def _kept(path: Path, generated: Generated, run: Run) -> bool:
-    """Write samples into the run; False, and a warning, where it cannot be written."""
+    """Write samples into the run; return False, with a warning, if that fails."""
     try:
         write_samples(path, generated, run)
     except OSError as error:
@@ -316,7 +330,7 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
 
 
 def _newest(run: Run, n: int) -> Path | None:
-    """The newest text in the run's samples/ with at least `n` lines, by default settings, of the present weights."""
+    """Return the newest text in samples/ of at least `n` lines, by default settings and the present weights."""
     length = run.config.text.max_length
     default = asdict(Decoding()) | {"top_k": 0, "top_p": 1.0, "max_length": length, "label": None}
     found = [(text.path, _settings(run, text.record)) for text in run.samples()]
@@ -325,7 +339,7 @@ def _newest(run: Run, n: int) -> Path | None:
 
 
 def _settings(run: Run, record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How samples with this record were made; empty if it is damaged, or they are not of the run's present weights."""
+    """Return the settings of samples with this record; empty if it is damaged or of other weights than the run's."""
     if record.get("weights_sha256") != run.weights_sha256:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""How the next word is chosen: settings alone, so that what names them imports no torch."""
+"""How the next word is chosen: only the settings, so that modules that need them do not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_PENALTY = 10.0  # a length to a larger power overflows
 
 
 class DecodeOptions(TypedDict, total=False):
-    """The fields of `DecodeSettings` as keywords."""
+    """The fields of `DecodeSettings` as keyword arguments."""
 
     decode: str
     temperature: float
@@ -27,7 +27,7 @@ class DecodeOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class DecodeSettings(Checked):
-    """How the next id is chosen. Raises InputError for nonsense and for settings without effect."""
+    """How the next id is chosen. Raises InputError for invalid settings and for settings without effect."""
 
     decode: str = setting("sample", one_of, DECODERS)
     temperature: float = setting(1.0, in_range, MIN_TEMPERATURE, MAX_TEMPERATURE)  # towards 0 it becomes greedy
@@ -47,7 +47,7 @@ class DecodeSettings(Checked):
             raise InputError(f"beam_size and length_penalty belong to decode=beam, got decode={self.decode}")
 
     def describe(self) -> str:
-        """How sentences were decoded, as a signature says it: `decode=sample,T=0.8,top_k=40`."""
+        """Return how sentences were decoded, as in signatures: `decode=sample,T=0.8,top_k=40`."""
         if self.decode == "greedy":
             return "decode=greedy"
         if self.decode == "beam":

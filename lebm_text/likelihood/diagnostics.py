@@ -1,4 +1,4 @@
-r"""What the latent vector carries, how far the chain that generates is from the density, and how tight a bound is.
+r"""What the latent vector carries, how far the generating chain is from the density, and how tight a bound is.
 
     chain gap     E_chain[f] − E_{p_α}[f]        K0 steps from p0, as generation does, against samples of p_α
     active units  Var_x(mean of z_d over M chains) − mean within-variance / M  > 0.01
@@ -6,12 +6,12 @@ r"""What the latent vector carries, how far the chain that generates is from the
     bracket       z* ~ p_α,  x ~ p(x|z*)   ⇒   z* is a sample of p(z|x), from which AIS can run in reverse
 
 (Burda et al., 2016, for active units, here without an encoder: a mean of M chains still has the noise of M chains,
-which is subtracted.) Of the KL of a normal q, by an encoder or fitted, the first term has a closed form, the second is
-a mean over draws. It is not the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which any model has: q
-is no posterior.
+which is subtracted.) In the KL of a normal q, from an encoder or fitted, the first term has a closed form, the second
+is a mean over draws. It differs from the information KL(p(z|x)‖p_α) = E_{p(z|x)}[log p(x|z)] − log p(x), which every
+model has: q is not the posterior.
 
-On real text no exact posterior sample is known, hence no upper bound. How far the bounds on simulated sentences lie
-apart (bidirectional Monte Carlo: Grosse et al., 2015) says how tight the lower one is likely to be for such sentences.
+For real text no exact posterior sample is known, hence no upper bound. The gap of the bounds on simulated sentences
+(bidirectional Monte Carlo: Grosse et al., 2015) shows how tight the lower one is likely to be for such sentences.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ __all__ = [
 ]
 
 MIN_CHAINS = 8  # M, below which the within-variance is too uncertain
-THRESHOLD = 0.01  # variance of its posterior mean from which a unit counts as active
+THRESHOLD = 0.01  # variance of its posterior mean above which a unit counts as active
 DRAWS = 64  # of q for each sentence
 
 
 def chain_gap(f_chain: Tensor, f_long: Tensor) -> Estimate:
-    """E_chain[f] − E_{p_α}[f] from independent draws of each, (N,) and (M,)."""
+    """Return E_chain[f] − E_{p_α}[f] from independent draws of each, (N,) and (M,)."""
     chain, long = mean_of(f_chain), mean_of(f_long)
     error = (chain.standard_error**2 + long.standard_error**2) ** 0.5
     return Estimate(chain.value - long.value, error)
 
 
 def unit_variances(z: Tensor) -> Tensor:
-    """The variance of each unit's posterior mean over sentences, (D,); active are those above `THRESHOLD`.
+    """Return the variance of each unit's posterior mean over sentences, (D,); units above `THRESHOLD` are active.
 
     Args:
         z: (M, N, D), draws or averages of M ≥ `MIN_CHAINS` independent chains for each of N ≥ 2 sentences.
@@ -79,12 +79,12 @@ def unit_variances(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LatentUse:
-    """What z carries; None for what one sentence, or too few chains, cannot tell.
+    """Information carried by z; None where there is only one sentence or there are too few chains.
 
     Attributes:
-        reconstruction_nll: −E log p(x|z) over posterior chains: no likelihood, since z has seen x.
-        information: KL(p(z|x) ‖ p_α) in nats; no bound, since chains that do not end in a draw of p(z|x) make its first
-            term too small or too large.
+        reconstruction_nll: −E log p(x|z) over posterior chains: not a likelihood, since z has seen x.
+        information: KL(p(z|x) ‖ p_α) in nats; not a bound, since chains that do not end in a draw of p(z|x) make its
+            first term too small or too large.
         active_units: number of dimensions of z that vary with the sentence.
         unit_variances: (D,) variance of the posterior mean over sentences.
     """
@@ -96,7 +96,7 @@ class LatentUse:
 
     @classmethod
     def of(cls, ais: AISBounds, log_z: LogZ) -> LatentUse:
-        """From the posterior chains of some sentences."""
+        """Compute the figures from the posterior chains of some sentences."""
         log_p, n_chains = ais.log_a.value - log_z.reverse.value, len(ais.z)
         if len(log_p) < 2:
             return cls(None, None, None, None)
@@ -120,9 +120,14 @@ def kl_from_prior(
     log_z: float,
     seed: int,
 ) -> Tensor:
-    """KL(q(z|x)‖p_α) of each sentence in nats, (n,) on the CPU in the order of `index`; `log_z` of the prior.
+    """Return KL(q(z|x)‖p_α) of each sentence in nats, (n,) on the CPU in the order of `index`.
 
-    `moments_of`: `Inference.moments`.
+    Args:
+        moments_of: `Inference.moments`.
+        prior, generator: p_α(z) and p_β(x|z).
+        corpus, index: the sentences, and which of them.
+        log_z: of the prior, in nats.
+        seed: of all draws.
     """
     found = torch.empty(len(index), dtype=torch.float64)
     for rows, batch in batches(corpus, index, ROWS, generator):
@@ -135,7 +140,7 @@ def kl_from_prior(
 
 
 class Simulated(NamedTuple):
-    """Sentences drawn from p_θ, and the z (N, D) that each of them came from."""
+    """Sentences drawn from p_θ, and the z (N, D) that each was drawn from."""
 
     corpus: EncodedCorpus
     z: Tensor
@@ -151,7 +156,7 @@ class Bracket(NamedTuple):
 
 @dataclass(frozen=True)
 class BracketLikelihood:
-    """Mean bounds on log p(x) of simulated sentences, in nats; nothing else if none of them could be kept."""
+    """Mean bounds on log p(x) of simulated sentences, in nats; None if no sentence could be kept."""
 
     n_sentences: int
     lower: float | None = None
@@ -162,7 +167,7 @@ class BracketLikelihood:
 
     @classmethod
     def of(cls, found: Bracket, log_z: LogZ) -> BracketLikelihood:
-        """With forward and reverse log Z as they keep each bound on its side."""
+        """Subtract forward or reverse log Z so that each bound remains one."""
         n, lower, upper = len(found.lower), found.lower - log_z.reverse.value, found.upper - log_z.forward.value
         gap = mean_of(upper - lower) if n > 1 else None
         largest = float((upper - lower).max())
@@ -170,10 +175,17 @@ class BracketLikelihood:
 
 
 def simulate(generator: Generator, z: Tensor, *, eos_id: int, pad_id: int, max_length: int, seed: int) -> Simulated:
-    """Draw a sentence of at most `max_length` tokens from p(x|z) at temperature 1 for each z (N, D).
+    """Draw a sentence from p(x|z) at temperature 1 for each z (N, D).
 
-    Sentences that `max_length` truncates and those with a `<pad>` or `<s>` inside are left out, with their z: whether x
-    is left out depends on x alone, so that the z of the others are still samples of p(z|x).
+    Truncated sentences and those with a `<pad>` or `<s>` inside are left out, with their z: since this
+    depends only on x, the remaining z are still samples of p(z|x).
+
+    Args:
+        generator: p_β(x|z).
+        z: (N, D).
+        eos_id, pad_id: ids of `</s>` and `<pad>`.
+        max_length: in tokens without `</s>`.
+        seed: of all draws.
     """
     rng = KeyedRng(seed, range(len(z)))
     decoded = decode(
@@ -205,7 +217,7 @@ def bracket(
     seed: int,
     on_progress: Progress = silent,
 ) -> Bracket:
-    """Forward AIS from the base and reverse AIS from the z that wrote each sentence, under one schedule.
+    """Run forward AIS from the base and reverse AIS from the z that generated each sentence, under one schedule.
 
     Args:
         prior, generator: p_α(z) and p_β(x|z), from which `simulated` was drawn.

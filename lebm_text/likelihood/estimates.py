@@ -1,9 +1,9 @@
-r"""What estimates of log A(x) and log Z say of a text: plain numbers with their errors, ready for a report.
+r"""Statistics of a text from estimates of log A(x) and log Z: plain numbers with their errors, ready for a report.
 
     perplexity = exp(Σ nll / Σ words),   standard error by the delta method of that ratio, over sentences
 
-Two errors stand apart: what other sentences would have given, and what other noise would have given the same sentences.
-The error of log Z is common to all sentences and is not averaged away.
+Two errors are reported separately: the variation over other sentences, and over other noise for the same sentences.
+The error of log Z is common to all sentences and does not average out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-TOLERANCE = 0.02  # nats by which the ways to log Z may differ, and the largest standard error that counts as agreement
+TOLERANCE = 0.02  # nats: largest admissible difference of estimates of log Z, and largest standard error
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class LogZ:
 
     Attributes:
         forward, reverse: by AIS, a lower and an upper bound in expectation.
-        importance: by plain importance sampling; None where its effective sample size is too small to say anything.
+        importance: by plain importance sampling; None if its effective sample size is too small.
         importance_ess: that size.
-        samples_from: how the samples were made from which reverse AIS began.
+        samples_from: source of the samples from which reverse AIS started.
         acceptance: mean acceptance probability of the annealed chains.
         disagreement: largest difference between two of the estimates, or the largest standard error if that is larger;
-            nan where one is not finite. Whatever is given is replaced.
+            nan if one is not finite. Always computed here; a given value is replaced.
         tolerance: the disagreement up to which log Z counts as known.
     """
 
@@ -104,7 +104,7 @@ class LogZ:
 
 @dataclass(frozen=True, kw_only=True)
 class TextLikelihood:
-    """log p(x) of a text; None for what one sentence, or one chain, cannot tell.
+    """log p(x) of a text; None where there is only one sentence, or one chain.
 
     Attributes:
         n_sentences, n_words: size of the text, `</s>` counted as a word.
@@ -112,7 +112,7 @@ class TextLikelihood:
         nll_standard_error: over sentences.
         nll_sampling_error: standard error from sampling z and from log Z; None if nothing was sampled.
         perplexity: per word.
-        bits_per_byte: None where it means nothing, since the tokenizer loses text.
+        bits_per_byte: None if it is meaningless because the tokenizer loses text.
     """
 
     n_sentences: int
@@ -127,13 +127,13 @@ class TextLikelihood:
 
 
 def mean_of(values: Tensor) -> Estimate:
-    """The mean of independent values (N,)."""
+    """Return the mean of independent values (N,)."""
     values = values.double()
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
 
 
 def spread(values: Tensor) -> Spread:
-    """Of (N,) numbers on the CPU."""
+    """Return smallest, median and mean of (N,) numbers on the CPU."""
     array = values.numpy()
     return Spread(float(array.min()), float(np.median(array)), float(array.mean()))
 
@@ -141,11 +141,11 @@ def spread(values: Tensor) -> Spread:
 def text_likelihood(
     log_p: Floats, error: Floats, words: Integers, *, log_z_error: float, n_bytes: Integers | None = None
 ) -> TextLikelihood:
-    """Sum up the sentences of a text.
+    """Return the log-likelihood statistics of the sentences of a text.
 
     Args:
         log_p: (n,) in nats.
-        error: (n,) their standard errors from sampling z; nan where there is none.
+        error: (n,) their standard errors from sampling z; nan if there are none.
         words: (n,) words of each sentence, `</s>` counted.
         log_z_error: standard error of log Z.
         n_bytes: (n,) UTF-8 bytes with the line end, for bits per byte.
@@ -170,7 +170,7 @@ def text_likelihood(
 
 
 def _ratio(top: Floats, bottom: Floats | Integers) -> tuple[float, float | None]:
-    """Σ top / Σ bottom and its standard error over resampled pairs."""
+    """Return Σ top / Σ bottom and its standard error over resampled pairs."""
     n, ratio = len(top), float(top.sum() / bottom.sum())
     if n < 2:
         return ratio, None
@@ -179,12 +179,12 @@ def _ratio(top: Floats, bottom: Floats | Integers) -> tuple[float, float | None]
 
 @dataclass(frozen=True)
 class Text:
-    """N encoded sentences, in the order in which they are taken.
+    """N encoded sentences, in the order in which they are used.
 
     Attributes:
         corpus: their ids.
         words: (N,) number of words, `</s>` counted.
-        n_bytes: (N,) UTF-8 bytes with the line end; None where bits per byte mean nothing.
+        n_bytes: (N,) UTF-8 bytes with the line end; None if bits per byte are meaningless.
     """
 
     corpus: EncodedCorpus
@@ -192,19 +192,26 @@ class Text:
     n_bytes: Integers | None
 
     def likelihood(self, log_p: Floats, error: Floats, rows: Integers, log_z_error: float = 0.0) -> TextLikelihood:
-        """`text_likelihood` of the sentences at `rows`, (n,), of (N,) values or fewer."""
+        """Return `text_likelihood` of the sentences at `rows`, (n,), where the values may cover fewer than N.
+
+        Args:
+            log_p: log p(x) in nats.
+            error: standard errors from sampling z; nan if there are none.
+            rows: (n,) indices of sentences.
+            log_z_error: standard error of log Z.
+        """
         n_bytes = None if self.n_bytes is None else self.n_bytes[rows]
         return text_likelihood(log_p[rows], error[rows], self.words[rows], log_z_error=log_z_error, n_bytes=n_bytes)
 
     def estimated(self, log_a: LogMean, rows: Integers, log_z: LogZ) -> TextLikelihood:
-        """`likelihood` from estimates `log_a` of log A(x), (n,), at `rows`, and one of log Z."""
+        """Return `likelihood` from estimates `log_a` of log A(x), (n,), at `rows`, and one of log Z."""
         log_p = log_a.value.numpy() - log_z.reverse.value
         return self.likelihood(log_p, log_a.standard_error.numpy(), rows, log_z.reverse.standard_error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AISLikelihood(TextLikelihood):
-    """A stochastic lower bound on log p(x); `ess` of the chains."""
+    """A stochastic lower bound on log p(x); `ess` is that of the chains."""
 
     bound: str = "stochastic lower bound on log p(x)"
     settings: AISSettings
@@ -213,7 +220,7 @@ class AISLikelihood(TextLikelihood):
 
     @classmethod
     def of(cls, ais: AISBounds, settings: AISSettings, log_z: LogZ, text: Text) -> AISLikelihood:
-        """Of the first sentences of a text."""
+        """Return the bound for the first sentences of a text."""
         found = text.estimated(ais.log_a, np.arange(len(ais.acceptance)), log_z)
         acceptance, ess = spread(ais.acceptance), spread(ais.log_a.ess)
         return cls(**vars(found), settings=settings, acceptance=acceptance, ess=ess)
@@ -230,7 +237,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ImportanceLikelihood:
-    """Importance sampling; `of_reliable`: of the `n_reliable` sentences whose ess reaches `min_ess` alone."""
+    """log p(x) by importance sampling; `of_reliable` covers only the `n_reliable` sentences with ess of `min_ess`."""
 
     n_sentences: int
     min_ess: float
@@ -241,7 +248,7 @@ class ImportanceLikelihood:
 
     @classmethod
     def of(cls, importance: LogMean, ais: AISBounds | None, log_z: LogZ, text: Text) -> ImportanceLikelihood:
-        """Of the first sentences of a text, and `ais` of some of the same."""
+        """Return the estimate for the first sentences of a text, compared with `ais` where that covers the same."""
         known = np.flatnonzero(importance.ess.numpy() >= MIN_ESS)
         both = known if ais is None else known[known < len(ais.acceptance)]
         same = None
@@ -254,7 +261,7 @@ class ImportanceLikelihood:
 
 @dataclass(frozen=True)
 class SentenceLikelihood:
-    """One sentence: bound by AIS and its standard error, and value by importance sampling if its ess is enough."""
+    """One sentence: AIS bound with standard error, and the importance-sampling value if its ess is large enough."""
 
     n_tokens: int
     log_p_lower: float | None = None
@@ -266,7 +273,7 @@ class SentenceLikelihood:
     def each(
         cls, ais: AISBounds | None, importance: LogMean | None, log_z: LogZ, text: Text
     ) -> list[SentenceLikelihood]:
-        """The first sentences of a text, as many as either method was used on."""
+        """Return the first sentences of a text, as many as either method covers."""
         n = 0 if ais is None else len(ais.acceptance)
         m = 0 if importance is None else len(importance.ess)
         found = []

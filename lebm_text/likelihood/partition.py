@@ -1,11 +1,11 @@
-r"""log Z(α) = log E_{p0}[exp f(z)], three ways that have to agree, the last where enough of its draws count.
+r"""log Z(α) = log E_{p0}[exp f(z)], estimated in three ways that must agree, the last if its sample size suffices.
 
     forward AIS from p0 (too low in expectation), reverse AIS from samples of p_α (too high if they are exact),
     and plain importance sampling, log mean exp f of many p0 draws
 
-The samples of p_α are p0 draws resampled with weights exp f and moved by MALA, or, where too few weights carry all,
-long MALA chains of their own. Z needs no sentence, so thousands of chains cost seconds; a Gaussian prior has log Z = 0.
-Subtracting the reverse value makes log A(x) − log Z no larger than it is, the forward value no smaller.
+The samples of p_α are p0 draws resampled with weights exp f and moved by MALA, or, if the mass is in too few of them,
+separate long MALA chains. Z involves no sentence, so thousands of chains cost seconds; a Gaussian prior has log Z = 0.
+In expectation, subtracting the reverse value from log A(x) gives at most log p(x), the forward value at least that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .estimates import Estimate, LogZ
 
 __all__ = ["log_partition", "partition_of"]
 
-MIN_DRAWS_ESS = 10_000  # of plain importance sampling that takes part: a standard error of 0.01 or less
+MIN_DRAWS_ESS = 10_000  # required of plain importance sampling: a standard error of 0.01 or less
 AT_ONCE = 1 << 15  # p0 draws per product
 DRAWS_PER_CHAIN = 256  # p0 draws from which the start of each reverse chain is chosen
 
@@ -43,10 +43,17 @@ def partition_of(
     device: torch.device,
     on_progress: Progress = silent,
 ) -> tuple[LogZ, Tensor]:
-    """log Z of a prior on `device`: exact where it is known, else by all ways, whether or not they agree.
+    """Return log Z of a prior: exact if it is known, otherwise by all methods, whether or not they agree.
+
+    Args:
+        prior: on `device`.
+        n_steps, n_chains: of both AIS runs.
+        seed: of all noise.
+        device: of the prior.
+        on_progress: reports the annealing steps.
 
     Returns:
-        The estimates, and samples of the prior (N, D), from which reverse AIS began.
+        The estimates, and samples of the prior (N, D), from which reverse AIS started.
     """
     rng = torch.Generator().manual_seed(seed)
     if (log_z := prior.log_z()) is not None and prior.chain is None:
@@ -75,21 +82,23 @@ def log_partition(
     rng: torch.Generator,
     on_progress: Progress = silent,
 ) -> tuple[LogZ, Tensor]:
-    """Estimate log E_{p0}[exp f]; returns what `partition_of` does.
+    """Estimate log E_{p0}[exp f]; the results are those of `partition_of`.
 
     Args:
         neg_energy: f, (..., D) → (...) in nats.
         like: (D,), for the latent dimension, type and device.
         n_steps: T of both AIS runs.
         n_chains: N of both.
-        n_draws: p0 draws of importance sampling, also those that are resampled.
-        n_moves, n_long: MALA proposals after resampling, or of the chains that take its place.
+        n_draws: p0 draws of importance sampling, which are also resampled.
+        n_moves, n_long: MALA proposals after resampling, or of the chains used instead of it.
+        rng: draws all noise.
+        on_progress: reports the annealing steps.
     """
     terms, on_step = (base_log_prob, neg_energy), partial(adder(on_progress, "log Z", 2 * n_steps), 1)
     schedule = tune(terms, _noise(rng, n_chains, like), n_steps=n_steps, rng=rng)
     forward = anneal(terms, _noise(rng, n_chains, like), schedule, rng=rng, on_step=on_step)
     plain, resampled = _resample(neg_energy, like, n_draws, n_chains, rng)
-    # A resampled draw that stands for many others would make chains that are no longer independent.
+    # If one draw were resampled many times, the chains would not be independent.
     enough = float(plain.ess) >= n_chains
     start = evaluate(terms, resampled if enough else _noise(rng, n_chains, like))
     size, n = schedule.step_sizes[-1], n_moves if enough else n_long
@@ -110,9 +119,9 @@ def log_partition(
 def _resample(
     neg_energy: LogDensity, like: Tensor, n_draws: int, n: int, rng: torch.Generator
 ) -> tuple[LogMean, Tensor]:
-    """log mean exp f of `n_draws` p0 draws, and n of them (n, 1, D) drawn with weights exp f.
+    """Return log mean exp f of `n_draws` p0 draws, and n of them (n, 1, D) resampled with weights exp f.
 
-    The draws are made a second time rather than kept: they are many times what is chosen of them.
+    The draws are generated twice instead of being stored, since there are many times n of them.
     """
     state = rng.get_state()
     tilt = torch.cat([neg_energy(block).double() for block in _blocks(rng, n_draws, like)])
@@ -137,7 +146,7 @@ def _blocks(rng: torch.Generator, n: int, like: Tensor) -> Iterator[Tensor]:
 
 
 def _noise(rng: torch.Generator, n: int, like: Tensor) -> Tensor:
-    """(n, 1, D): n chains of one target."""
+    """Return (n, 1, D) noise: n chains of one target."""
     return normal_noise(rng, like.expand(n, 1, len(like)))
 
 

@@ -1,9 +1,9 @@
-r"""log p(x) of many sentences, batch by batch: a lower bound by AIS, importance sampling, or exactly where D = 0.
+r"""log p(x) of many sentences, batch by batch: a lower bound by AIS, importance sampling, or exact if D = 0.
 
     log p(x) = log A(x) − log Z(α),   A(x) = ∫ p0(z) exp(f(z)) p(x|z) dz
 
-Only A(x) is estimated here. The density is p_θ at temperature 1 without dropout: none of the training chain's noise,
-weights or steps enters. What a sentence draws depends on (seed, its index) alone.
+Only A(x) is estimated here. The density is p_θ at temperature 1 without dropout, independent of the noise,
+weights and steps of the training chain. A sentence's noise depends only on (seed, its index).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
     "sentence_rng",
 ]
 
-ROWS = 256  # chains side by side: enough to keep the products large, few enough to stay in memory
-STREAMS = 4  # of noise per sentence, so that no two uses of a sentence share it
+ROWS = 256  # chains in parallel: enough to keep the products large, few enough for the memory
+STREAMS = 4  # noise streams per sentence, one for each use
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class AISSettings(Checked):
 
 
 class AISBounds(NamedTuple):
-    """n sentences, in the order asked for, on the CPU.
+    """Bounds for n sentences, in the order of `index`, on the CPU.
 
     Attributes:
         log_a: bounds on log A(x), their standard errors and the effective sample sizes of the chains, each (n,).
         acceptance: (n,) mean acceptance probability.
-        z: (C, n, D) averages over the posterior chains that went on.
+        z: (C, n, D) averages over the continued posterior chains.
         log_likelihood: (n,) averages of log p(x|z) over them.
     """
 
@@ -84,20 +84,20 @@ class AISBounds(NamedTuple):
 
 
 def joint(prior: Prior, likelihood: LogDensity) -> LogDensity:
-    """log p0(z) + f(z) + log p(x|z) in nats, (C, B, D) → (C, B)."""
+    """Return log p0(z) + f(z) + log p(x|z) in nats, as a function (C, B, D) → (C, B)."""
     return lambda z: prior.logdensity(z) + likelihood(z)
 
 
 def annealing(
     prior: Prior, likelihood: LogDensity, like: Tensor, settings: AISSettings, rng: Rng
 ) -> tuple[Terms, Schedule, Callable[[], Tensor]]:
-    """The terms of a path to p0 exp(f) p(x|·), whose last is log p(x|·), its schedule, and what draws starts.
+    """Return the terms of a path to p0 exp(f) p(x|·), the last being log p(x|·), its schedule, and a start sampler.
 
     Args:
         prior: on z.
         likelihood: log p(x|z) of B sentences in nats, (C, B, D) → (C, B).
-        like: (C, B, D), of the shape, type and device that the starts are to have.
-        settings: where the path starts, and its numbers of steps.
+        like: (C, B, D), with the shape, type and device of the starts.
+        settings: of the start and the numbers of steps.
         rng: draws the starts and the noise of tuning; its items are the B sentences.
     """
     terms: Terms = (base_log_prob, prior.neg_energy, likelihood)
@@ -119,10 +119,11 @@ def chain_averages(
     """Continue M chains for each of B targets at β = 1 and average over the second half of their steps.
 
     Args:
-        terms: as `annealing` makes them.
+        terms: as `annealing` returns them.
         state: of the chains, at the end of the annealing.
         step_size: s of each target, (B,).
-        n_steps: of HMC, of `n_leapfrog` leapfrog steps each.
+        n_steps: HMC proposals.
+        n_leapfrog: leapfrog steps per proposal.
         rng: draws the noise; its items are the B targets.
 
     Returns:
@@ -151,16 +152,16 @@ def ais_bounds(
     on_progress: Progress = silent,
     processes: Processes = ALONE,
 ) -> AISBounds:
-    """Bounds on log A(x) from below, and posterior chains from where the annealing ended.
+    """Return lower bounds on log A(x), and posterior chains continued from the end of the annealing.
 
     Args:
         prior, generator: p_α(z) and p_β(x|z).
         corpus, index: the sentences, and which of them.
         settings: of annealing and of the chains after it.
         seed: of all chains; sentence i draws from (seed, i).
-        first: the number that the corpus's first sentence has in its text.
-        on_progress: told of annealing steps of this process, summed over sentences.
-        processes: share the work, batch by batch, and all get all figures: those of one process, to the bit.
+        first: number of the corpus's first sentence within its text.
+        on_progress: called with the annealing steps of this process, summed over sentences.
+        processes: that share the batches; all get all figures, bit-identical to those of one process.
     """
     n, chains = len(index), settings.n_chains
     figures = torch.zeros(5, n, dtype=torch.float64)
@@ -195,7 +196,7 @@ def importance_values(
     on_progress: Progress = silent,
     processes: Processes = ALONE,
 ) -> LogMean:
-    """log A(x) by K = `n_samples` draws for each sentence, with ess: each (n,) on the CPU, in the order of `index`.
+    """Return log A(x) by K = `n_samples` draws for each sentence, with ess: each (n,) on the CPU, in `index` order.
 
     The other arguments are those of `ais_bounds`.
     """
@@ -217,7 +218,7 @@ def importance_values(
 def exact_log_probs(
     generator: Generator, corpus: EncodedCorpus, index: NDArray[np.int64], on_progress: Progress = silent
 ) -> NDArray[np.float64]:
-    """log p(x) of a language model (D = 0), which has no z to integrate over: (n,) nats, in the order of `index`.
+    """Return log p(x) of a language model (D = 0), exact without z: (n,) nats, in the order of `index`.
 
     Args:
         generator: the language model.
@@ -236,13 +237,13 @@ def exact_log_probs(
 def batches(
     corpus: EncodedCorpus, index: NDArray[np.int64], size: int, generator: Generator, processes: Processes = ALONE
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Batches of similar lengths on the generator's device, each with the positions of its rows in `index`.
+    """Yield batches of similar lengths on the generator's device, with the positions of their rows in `index`.
 
     Args:
         corpus, index: the sentences, and which of them.
-        size: sentences in a batch.
-        generator: that is to read them.
-        processes: of several, each has every `processes.size`-th batch.
+        size: sentences per batch.
+        generator: that reads them.
+        processes: each of several yields every `processes.size`-th batch.
     """
     order = np.argsort(-corpus.lengths[index], kind="stable")
     for start in range(processes.rank * size, len(order), processes.size * size):
@@ -251,5 +252,12 @@ def batches(
 
 
 def sentence_rng(seed: int, batch: Batch, stream: int, first: int = 0) -> KeyedRng:
-    """The noise of a batch's sentences for one of `STREAMS` uses; `first`: the number of the corpus's first one."""
+    """Return the noise of a batch's sentences for one of `STREAMS` uses.
+
+    Args:
+        seed: of the noise.
+        batch: the sentences.
+        stream: number of the use.
+        first: number of the corpus's first sentence within its text.
+    """
     return KeyedRng(seed, [STREAMS * (first + int(i)) + stream for i in batch.index])

@@ -1,1 +1,1 @@
-"""Losses, the loop, its state on disk and its watchdog."""
+"""Losses, the training loop, its state on disk and its watchdog."""

@@ -1,8 +1,8 @@
 """Atomic, verified, resumable state on disk: safetensors and JSON, never pickle.
 
-`root/last` and `root/previous` each hold `tensors.safetensors` and `state.json`; the latter carries the
+`root/last` and `root/previous` each hold `tensors.safetensors` and `state.json`; the latter contains the
 size and SHA-256 of the former and a digest of itself. A save writes a temporary sibling, syncs it, and
-then only renames, so that whatever moment a process dies at, one complete checkpoint has its name.
+then only renames, so that whenever a process is killed, one complete checkpoint is in place.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was saved, where it was found, and a sentence for the user if `last` could not be used."""
+    """The saved content, its location, and a notice for the user if `last` could not be used."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -50,8 +50,13 @@ def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     """Write `root/last`; the former `last` becomes `root/previous`.
 
     Between any two system calls `last` or `previous` is complete: a damaged `last` (the run was resumed
-    from `previous`) is thrown away instead of taking the place of the good one. Leftovers of a process
-    that was killed while saving are removed first. One process writes at a time.
+    from `previous`) is deleted and does not replace the good one. Leftovers of a process
+    that was killed while saving are removed first. Only one process may write at a time.
+
+    Args:
+        root: directory of the checkpoints.
+        tensors: by name.
+        state: JSON values by name.
     """
     root.mkdir(parents=True, exist_ok=True)
     for leftover in [*root.glob(".tmp-*"), *root.glob(".old-*")]:
@@ -61,7 +66,7 @@ def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     try:
         _write(fresh, tensors, state)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)  # of a full disk most of all
+        shutil.rmtree(fresh, ignore_errors=True)  # above all if the disk is full
         raise
 
     if last.exists():
@@ -82,7 +87,7 @@ def save_checkpoint(root: Path, tensors: Mapping[str, Tensor], state: Mapping[st
 def load_checkpoint(root: Path) -> Checkpoint:
     """Read `root/last`, or `root/previous` (with a `notice`) if `last` is missing or damaged.
 
-    Raises InputError if neither is complete, saying what is wrong with each. Tensors are on the CPU.
+    Raises InputError if neither is complete, with the reason for each. Tensors are on the CPU.
     """
     problems: list[str] = []
     for path in (root / "last", root / "previous"):
@@ -97,10 +102,10 @@ def load_checkpoint(root: Path) -> Checkpoint:
 
 
 def flatten(tree: object, prefix: str) -> tuple[dict[str, Tensor], JSON]:
-    """Split nested dicts, lists and tuples into named tensors and a JSON skeleton; `unflatten` is exact.
+    """Split nested dicts, lists and tuples into named tensors and a JSON skeleton; `unflatten` inverts it exactly.
 
     For `optimizer.state_dict()` (integer keys, tuples), `{"noise": rng.get_state()}` and the like. The
-    tensors are called `prefix.0`, `prefix.1`, … in the order of the walk. Raises TypeError for a leaf
+    tensors are named `prefix.0`, `prefix.1`, … in the order of traversal. Raises TypeError for a leaf
     that is neither a tensor nor JSON.
     """
     tensors: dict[str, Tensor] = {}
@@ -126,7 +131,7 @@ def flatten(tree: object, prefix: str) -> tuple[dict[str, Tensor], JSON]:
 
 
 def unflatten(skeleton: JSON, tensors: Mapping[str, Tensor]) -> Any:
-    """The tree that `flatten` took apart, from its skeleton and a dict that holds its tensors."""
+    """Return the tree that `flatten` split, from its skeleton and a dict that contains its tensors."""
     if isinstance(skeleton, Mapping):
         if "__tensor__" in skeleton:
             return tensors[str(skeleton["__tensor__"])]
@@ -149,10 +154,10 @@ def _discard(path: Path) -> None:
 
 
 def _write(directory: Path, tensors: Mapping[str, Tensor], state: Mapping[str, JSON]) -> None:
-    """Fill a new directory with the two files, all of it on the disk when this returns."""
+    """Write the two files into a new directory and sync them to disk."""
     directory.mkdir()
     data = safetensors.torch.save(separate(tensors))
-    # Through JSON once, so that the digest is taken of what a reader will get (string keys, lists).
+    # Through JSON once, so that the digest is that of what a reader will get (string keys, lists).
     plain = json.loads(json.dumps(state))
     document = {
         "format": _FORMAT,
@@ -169,7 +174,7 @@ def _plain(document: object) -> bytes:
 
 
 def _verify(directory: Path) -> dict[str, Any]:
-    """The state of a complete checkpoint; InputError says what is damaged or missing."""
+    """Return the state of a complete checkpoint. Raises InputError for damaged or missing files."""
     try:
         text = (directory / _STATE).read_bytes()
         document = json.loads(text)

@@ -1,4 +1,4 @@
-"""A corpus as training wants it: tokenizer, encoded training text, a fixed validation set."""
+"""A corpus prepared for training: tokenizer, encoded training text, a fixed validation set."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lebm_text.text.tokenizers import SPECIALS, SentencePieceTokenizer, Tokenize
 
 __all__ = ["Labels", "PreparedText", "chosen", "prepare_text", "train_tokenizer"]
 
-_COUNTED = 1 << 24  # tokens looked at at a time
-PIECES = 8000  # of a sentencepiece model, unless text.vocab_size says otherwise
-PIECES_FROM = 500_000  # sentences at most, at even distances: the library holds in memory what it learns from, 20-fold
+_COUNTED = 1 << 24  # tokens counted at a time
+PIECES = 8000  # of a sentencepiece model, unless text.vocab_size is set
+PIECES_FROM = 500_000  # maximum sentences, evenly spaced: the library needs 20 times the memory of its training text
 VALIDATION_SEED = 0  # of the choice of validation sentences: the same for all runs on a corpus
 
 
 class Labels(NamedTuple):
-    """What a prior with classes is told (`training.labels`): numbers of classes, `UNKNOWN` for none.
+    """Labels for a prior with classes (`training.labels`): numbers of classes, `UNKNOWN` for none.
 
     Attributes:
-        train: (N,) of the training sentences; None if none is told.
-        valid: of the validation sentences; None if their labels are not there.
+        train: (N,) of the training sentences; None if none is used.
+        valid: of the validation sentences; None if they have no labels.
         sha256: of the labels that `train` was read from.
     """
 
@@ -44,9 +44,9 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A corpus, its encoded splits, the lines behind `valid`, `notices` of what was left out, and `warnings`.
+    """A corpus, its encoded splits, the lines of `valid`, `notices` of what was left out, and `warnings`.
 
-    `labels` are those that a prior with classes is told.
+    `labels` are those used by a prior with classes.
     """
 
     corpus: Corpus
@@ -60,16 +60,18 @@ class PreparedText:
 
 
 def train_tokenizer(corpus: Corpus, config: TextConfig, pretrained: str | None = None) -> Tokenizer:
-    """The tokenizer that `config` asks for, learned from the training split or from the cache.
+    """Return the tokenizer that `config` asks for, learned from the training split or loaded from the cache.
 
     Args:
-        pretrained: the decoder that has it already, where it is its own.
+        corpus: to learn from.
+        config: kind and settings of the tokenizer.
+        pretrained: the decoder whose tokenizer is used instead, if any.
 
     Raises:
-        InputError: a closed vocabulary without a word; a word that is reserved once it is in lower case.
+        InputError: the closed vocabulary is empty, or lower-casing produces a reserved word.
     """
     split = corpus.splits["train"]
-    if config.lowercase:  # what the judges of the run would refuse is refused before it is trained
+    if config.lowercase:  # text that the run's judges would refuse is refused before training
         for each in corpus.splits.values():
             deque(each.lowered(), maxlen=0)
 
@@ -90,7 +92,13 @@ def train_tokenizer(corpus: Corpus, config: TextConfig, pretrained: str | None =
 
 
 def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_validation: int) -> PreparedText:
-    """Encode the training split and `n_validation` sentences of the validation split (all, if it has fewer).
+    """Encode the training split and `n_validation` sentences of the validation split (all if it has fewer).
+
+    Args:
+        corpus: to encode.
+        config: maximum length of its sentences.
+        tokenizer: encodes them.
+        n_validation: number of validation sentences.
 
     Raises:
         InputError: every sentence is longer than `config.max_length`.
@@ -117,7 +125,7 @@ def prepare_text(corpus: Corpus, config: TextConfig, tokenizer: Tokenizer, n_val
 
 
 def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tuple[str, ...]:
-    """A warning if most of what is trained on is `<unk>`: the model would learn to say that, and judges to read it."""
+    """Return a warning if most training tokens are `<unk>`: the model would learn to generate that."""
     n_words, n_unknown = len(train.tokens) - len(train), 0
     for start in range(0, len(train.tokens), _COUNTED):
         n_unknown += np.count_nonzero(train.tokens[start : start + _COUNTED] == tokenizer.unk_id)
@@ -130,7 +138,7 @@ def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tu
 
 
 def chosen(n_sentences: int, n: int) -> NDArray[np.bool_]:
-    """Which `n` of the validation sentences, or all, are used: the same ones each time."""
+    """Return a mask of the `n` validation sentences to use, or of all: always the same ones."""
     mask = np.zeros(n_sentences, dtype=bool)
     mask[np.random.Generator(np.random.PCG64(VALIDATION_SEED)).permutation(n_sentences)[:n]] = True
     return mask

@@ -1,4 +1,4 @@
-"""What training tells beside its progress and its log: events.
+"""Events: what training reports besides its progress and its log.
 
 An event is a kind and a JSON-ready dictionary:
 
@@ -27,7 +27,7 @@ __all__ = ["Event", "Listener", "describe_event", "ignore"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in training; see the table of kinds in the module's docstring."""
+    """An event of a training; see the table of kinds in the module's docstring."""
 
     kind: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -37,7 +37,7 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The listener that does nothing."""
+    """Do nothing: the default listener."""
 
 
 # The metrics that a line shows, in its order, and their labels; metrics.jsonl has all of them.
@@ -69,7 +69,7 @@ _HINT = (
 
 
 def describe_event(event: Event) -> list[str]:
-    """The lines that tell a person of `event`; none for an event that is not worth one."""
+    """Return the lines that describe `event` for people; none for an event of no interest to them."""
     describe = _DESCRIPTIONS.get(event.kind)
     return [] if describe is None else describe(event.data)
 
@@ -102,7 +102,7 @@ def _end(data: Mapping[str, Any]) -> list[str]:
 
 
 def _best(data: Mapping[str, Any]) -> list[str]:
-    """Which epoch was best by what, and whose weights are published."""
+    """Return lines on which epoch was best by which figure, and whose weights are published."""
     best = {name: data["best"][name] for name in _HEADLINES if name in data.get("best", {})}
     if not best:
         return []

@@ -1,4 +1,4 @@
-"""The labels of a corpus as a prior with classes is told them: numbers beside the encoded sentences."""
+"""The labels of a corpus for a prior with classes: numbers that accompany the encoded sentences."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from lebm_text.training.data import Labels, PreparedText, chosen
 
 __all__ = ["labelled"]
 
-SEED = 0  # of the choice of sentences whose label is told: the same for all runs on a corpus
+SEED = 0  # of the choice of labels to use: the same for all runs on a corpus
 
 
 def labelled(config: Config, text: PreparedText, begun: str | None = None) -> tuple[Config, PreparedText]:
-    """With the names of the classes, and the labels of the text, if the prior has classes; else as they are.
+    """Add the names of the classes and the labels of the text if the prior has classes; otherwise change nothing.
 
     Args:
-        begun: `Labels.sha256` of the run that goes on.
+        config: of the run.
+        text: encoded.
+        begun: `Labels.sha256` of a run that is resumed.
 
     Raises:
-        InputError: there are no labels where there must be some, they do not belong to the text, one is no class, there
-            are too few or too many different ones, or they are not those of when the run began.
+        InputError: labels are missing, do not belong to the text, are not among the classes, have too
+            few or too many distinct values, or differ from those with which the run began.
     """
     prior = config.prior
     if not isinstance(prior, ClassesConfig):
@@ -47,7 +49,7 @@ def labelled(config: Config, text: PreparedText, begun: str | None = None) -> tu
         sha256 = hashlib.sha256("\n".join(row.label for row in rows).encode()).hexdigest()
         if begun is not None and begun != sha256:
             raise InputError(f"{_file(text.corpus, 'train')} does not hold the labels that the run began with")
-        train = _told(_numbers(config, text, "train", rows), prior.label_share)
+        train = _chosen_labels(_numbers(config, text, "train", rows), prior.label_share)
     if _file(text.corpus, "valid").is_file():
         rows = label_rows(text.corpus, "valid")
         rows = [rows[i] for i in np.flatnonzero(chosen(len(rows), config.training.validation_sentences))]
@@ -69,7 +71,7 @@ def _names(corpus: Corpus, rows: Sequence[Labelled]) -> tuple[str, ...]:
 
 
 def _numbers(config: Config, text: PreparedText, split: str, rows: Sequence[Labelled]) -> NDArray[np.int64]:
-    """Of the sentences that are not too long, which alone have been encoded."""
+    """Return the label numbers of the sentences that are not too long, since only these have been encoded."""
     assert isinstance(config.prior, ClassesConfig)
     names = config.prior.labels or ()
     places = {name: number for number, name in enumerate(names)} | {"": UNKNOWN}
@@ -79,14 +81,14 @@ def _numbers(config: Config, text: PreparedText, split: str, rows: Sequence[Labe
     return np.array([places[row.label] for row in rows if fits(row.sentence, longest)], dtype=np.int64)
 
 
-def _told(numbers: NDArray[np.int64], share: float) -> Tensor | None:
-    """The labels of so many of the sentences that have one."""
+def _chosen_labels(numbers: NDArray[np.int64], share: float) -> Tensor | None:
+    """Keep the labels of a random `share` of the sentences that have one; the others become `UNKNOWN`."""
     if not share:
         return None
     known = np.flatnonzero(numbers != UNKNOWN)
-    told = np.random.Generator(np.random.PCG64(SEED)).permutation(known)[: round(share * len(known))]
-    if not len(told):
+    kept = np.random.Generator(np.random.PCG64(SEED)).permutation(known)[: round(share * len(known))]
+    if not len(kept):
         raise InputError(f"prior.label_share = {share:g} of {len(known):,} training sentences with a label is none")
     labels = np.full(len(numbers), UNKNOWN)
-    labels[told] = numbers[told]
+    labels[kept] = numbers[kept]
     return torch.from_numpy(labels)

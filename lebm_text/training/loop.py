@@ -32,14 +32,14 @@ _PATIENCE = "patience"
 
 @dataclass(frozen=True)
 class Limits:
-    """Reasons to stop early: an update number, a moment of time.monotonic(), a flag that someone may set."""
+    """Reasons to stop early: an update number, a time of time.monotonic(), or a flag that a callback may set."""
 
     max_steps: int | None = None
     deadline: float | None = None
     should_stop: Callable[[], bool] = lambda: False
 
     def reached(self, step: int) -> str | None:
-        """Why to stop before the update after `step`, if at all."""
+        """Return the reason to stop before the update after `step`, or None."""
         if self.should_stop():
             return _STOPPED
         if self.max_steps is not None and step >= self.max_steps:
@@ -51,16 +51,16 @@ class Limits:
 
 @dataclass
 class Position:
-    """Where a run stands; saved with each checkpoint."""
+    """Position of a run; saved with each checkpoint."""
 
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
-    batch: int = 0  # batches done in the running epoch
+    batch: int = 0  # batches done in the current epoch
     seconds: float = 0.0  # spent on updates
     tokens: int = 0  # since the last report
     interval_seconds: float = 0.0
     sums: dict[str, Any] = field(default_factory=dict)  # of the figures since the last report
-    warnings: list[str] = field(default_factory=list)  # that are in force
+    warnings: list[str] = field(default_factory=list)  # currently active
     best: float | None = None  # lowest selection score so far
     since_best: int = 0  # epochs since then
     finished: bool = False
@@ -70,11 +70,11 @@ class TrainingLoop:
     """Drives a `Trainer` through the epochs of a `BatchPlan`.
 
     Args:
-        trainer: makes the updates; of several processes, the first alone writes, and all stop together.
+        trainer: makes the updates; of several processes only the first writes, and all stop together.
         plan: the batches.
-        run: has the files of checkpoints and metrics.
-        on_progress: told of every update.
-        on_event: told of what else happens.
+        run: the run directory, with the files of checkpoints and metrics.
+        on_progress: called after every update.
+        on_event: called with all other events.
         end_of_epoch: called with the position after each epoch; returns what to log (validation figures).
     """
 
@@ -98,9 +98,9 @@ class TrainingLoop:
         self.n_steps = trainer.config.training.n_epochs * self.steps_per_epoch
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Stand where `checkpoint` was written, metrics included; without one, before the first update.
+        """Return to the position of `checkpoint`, metrics included; without one, to before the first update.
 
-        The run may have been killed before its first checkpoint, and have metrics.
+        Without one there may still be metrics, if the run was killed before its first checkpoint.
         """
         if checkpoint is None:
             self.metrics.truncate_after(0)
@@ -117,7 +117,7 @@ class TrainingLoop:
         self.watchdog = Watchdog(self.watchdog.latent_dim, self.position.warnings)
 
     def run(self, limits: Limits) -> str:
-        """Train until the last epoch, or the last that patience allows, or a limit, and save a checkpoint.
+        """Train until the last epoch, until patience runs out, or to a limit, and save a checkpoint.
 
         Returns:
             `finished`, `patience`, or the limit's name.
@@ -138,14 +138,14 @@ class TrainingLoop:
                             self._save()
                             return reason
                         self._update(batches)
-                        # After an epoch's last batch the checkpoint waits for the validation that belongs to it.
+                        # After an epoch's last batch the checkpoint is written with the validation figures.
                         if position.step % settings.checkpoint_every == 0 and position.batch < len(indices):
                             self._save()
                 self._finish_epoch()
             return "finished"
 
     def finish(self) -> None:
-        """Mark the run as finished, once all that it leaves is written: a finished run is never touched again."""
+        """Mark the run as finished, after everything else is written: a finished run never changes again."""
         self.position.finished = True
         self._save()
 
@@ -187,7 +187,7 @@ class TrainingLoop:
 
     def _finish_epoch(self) -> None:
         position = self.position
-        self.trainer.monitor.collect()  # nothing is made of a model that has diverged
+        self.trainer.monitor.collect()  # a model that has diverged is neither validated nor sampled
         self.trainer.end_epoch()
         position.epoch, position.batch = position.epoch + 1, 0
         record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}

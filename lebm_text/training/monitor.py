@@ -1,8 +1,8 @@
-r"""What a run reports of itself, and when it warns.
+r"""The figures that a run reports, and its warnings.
 
-Figures of every update are averaged over the interval between two reports. They stay on the device until somebody asks
-for them, so that updates do not wait for each other. `probe` measures dearer ones once an interval, on the batch at
-hand. `Watchdog` turns reports into warnings of collapse and divergence.
+Figures of every update are averaged over the interval between two reports. They stay on the device until they are
+needed, so that updates do not wait for each other. `probe` measures more expensive ones once per interval, on the
+current batch. `Watchdog` turns reports into warnings of collapse and divergence.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MOST_WAITING = 256  # updates whose figures are kept on the device
 
 @dataclass(frozen=True)
 class Update:
-    """What one update drew and computed, detached; of the own rows, where several processes share the batch.
+    """Values drawn and computed in one update, detached; only for this process's rows if several share the batch.
 
     Attributes:
         step: its number.
         share: the rows.
         z_positive: (b, D) z⁺.
         z_negative: (b, D) z⁻.
-        start: (b, D) where the chains of z⁻ began.
+        start: (b, D) initial states of the chains of z⁻.
         log_likelihood: (b,) log p(x|z⁺) in nats.
-        inference: what the inference says of itself, means over rows.
-        norms: of the gradients, before they were clipped.
+        inference: figures of the inference, means over rows.
+        norms: of the gradients, before clipping.
     """
 
     step: int
@@ -53,7 +53,7 @@ class Update:
 
 
 class Monitor:
-    """Takes the figures of updates, and reads them from the device when asked for.
+    """Collects the figures of updates, and reads them from the device when they are needed.
 
     Args:
         prior: whose f is reported.
@@ -65,14 +65,14 @@ class Monitor:
         self._waiting: list[tuple[int, tuple[str, ...], Tensor]] = []
 
     def add(self, update: Update, probed: Mapping[str, Tensor]) -> None:
-        """Take the figures of one update, and what else was measured."""
+        """Add the figures of one update, and the `probed` ones."""
         figures = {**self._figures(update), **probed}
         self._waiting.append((update.step, tuple(figures), torch.stack([*figures.values()])))
         if len(self._waiting) == MOST_WAITING:
             self.collect()
 
     def collect(self) -> None:
-        """Read what waits. Raises FloatingPointError, with the first step at which a figure was not finite."""
+        """Read pending figures. Raises FloatingPointError, with the first step at which one was not finite."""
         waiting, self._waiting = self._waiting, []
         for names, group in groupby(waiting, key=lambda entry: entry[1]):
             steps, rows = zip(*((step, values) for step, _, values in group), strict=True)
@@ -90,13 +90,13 @@ class Monitor:
                 self.averages.add(figures)
 
     def flush(self) -> dict[str, float]:
-        """The means since the last flush."""
+        """Return the means since the last flush."""
         self.collect()
         return self.averages.flush()
 
     @torch.no_grad()
     def _figures(self, update: Update) -> dict[str, Tensor]:
-        """This process's part of each figure, () in float64."""
+        """Return this process's part of each figure, () in float64."""
         share, z, z_negative = update.share, update.z_positive, update.z_negative
         rows, equals = share.of_rows, share.of_equals
         parts: dict[str, tuple[Tensor | float, float]] = {}
@@ -117,26 +117,26 @@ class Monitor:
 
 
 class Averages:
-    """Means of figures over an interval of updates, as plain numbers that a checkpoint can hold."""
+    """Means of figures over an interval of updates, as plain numbers that a checkpoint can store."""
 
     def __init__(self, sums: Mapping[str, Sequence[float]] | None = None) -> None:
         self.sums = {name: (float(total), int(count)) for name, (total, count) in (sums or {}).items()}
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Take the figures of one update; not every update need have all."""
+        """Add the figures of one update; they may differ between updates."""
         for name, value in values.items():
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, count + 1)
 
     def flush(self) -> dict[str, float]:
-        """The means since the last flush."""
+        """Return the means since the last flush."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
 
 
 def spread(z: Tensor) -> Tensor:
-    """Root mean square over dimensions of the standard deviation over a batch of at least two, (B, D)."""
+    """Return the root mean square over dimensions of the standard deviation over a batch of at least two, (B, D)."""
     return z.var(0).mean().sqrt()
 
 
@@ -144,10 +144,16 @@ def spread(z: Tensor) -> Tensor:
 def probe(
     update: Update, infer: Inference, prior: Prior, generator: Generator, *, rng: torch.Generator
 ) -> dict[str, Tensor]:
-    """Dearer figures of the batch at hand, () in float64; the parameters must be those that the update began with.
+    """Return more expensive figures of the current batch, () in float64, under the parameters before the update.
 
-    −log p(x|z) per token with z⁺, with z⁺ of another sentence (if there is one) and with z from the prior; the
-    curvature of each chain's target, times s²/4; and how far the prior chain's draws are from the prior.
+    They are −log p(x|z) per token with z⁺, with z⁺ of another sentence (if there is one) and with z from the prior; the
+    curvature of each chain's target, times s²/4; and the distance of the prior chain's draws from the prior.
+
+    Args:
+        update: values of the update.
+        infer: drew z⁺.
+        prior, generator: p_α(z) and p_β(x|z).
+        rng: draws the noise.
     """
     share, likelihood = update.share, generator.likelihood(update.share.batch)
     n_rows, n_tokens = len(share.batch.lengths), share.batch.n_tokens
@@ -173,10 +179,17 @@ def probe(
 
 
 def chain_gap(prior: Prior, chain: Chain, *, rng: torch.Generator, n: int = 256, n_proposals: int = 60) -> Tensor:
-    """E_chain[f] − E_{p_α}[f] in nats, (): n chains, and the same after they went on by Metropolis-adjusted steps.
+    """Return E_chain[f] − E_{p_α}[f] in nats, (): n chains, before and after Metropolis-adjusted steps.
 
-    Those leave p_α as it is at any step size. The first half of them finds the size, the second is averaged. A part of
-    p_α that neither reaches stays unseen.
+    These leave p_α invariant at any step size. The first half of them finds the size, the second is averaged. A part of
+    p_α that neither reaches goes unnoticed.
+
+    Args:
+        prior: p_α.
+        chain: that of the prior.
+        rng: draws the noise.
+        n: number of chains.
+        n_proposals: adjusted steps.
     """
     start = prior.sample(n, rng)
     state, size = evaluate([prior.logdensity], start.unsqueeze(1)), start.new_full((1,), chain.largest_step)
@@ -193,10 +206,17 @@ def chain_gap(prior: Prior, chain: Chain, *, rng: torch.Generator, n: int = 256,
 def largest_curvature(
     logdensity: LogDensity, z: Tensor, *, rng: Rng, n_iterations: int = 6, radius: float = 0.1
 ) -> Tensor:
-    """Largest |eigenvalue| of the Hessian of −log density over the rows of z (B, D).
+    """Return the largest |eigenvalue| of the Hessian of −log density over the rows of z (B, D).
 
-    Power iteration on each row, Hessian-vector products by central differences of the gradient at `radius`. A
-    Langevin step of size s is unstable where it exceeds 4/s².
+    Power iteration on each row, Hessian-vector products by central differences of the gradient. A
+    Langevin step of size s is unstable where the curvature exceeds 4/s².
+
+    Args:
+        logdensity: (B, D) → (B,) in nats.
+        z: (B, D).
+        rng: draws the initial vectors.
+        n_iterations: of the power iteration.
+        radius: of the differences.
     """
     direction = draw_normal(rng, z.shape, z.device)
     curvature = z.new_zeros(z.shape[0])
@@ -209,14 +229,14 @@ def largest_curvature(
 
 
 class Watchdog:
-    """Warnings for the signs of collapse and of divergence, said when a sign begins, not at every report.
+    """Warnings for signs of collapse and of divergence, given when a sign begins, not at every report.
 
-    Each sign is a number that is 1 at its threshold; it is over once it has fallen to 1/2. z counts as ignored where
-    its own z makes a token less than 1 % more probable than another sentence's; a step as too long where curvature ×
-    s²/4 reaches 1/2, half-way to instability; the phases as apart where the energy gap reaches D nats, or one
-    spreads twice as wide as the other; f as fitted to the chain instead of its density where their means of f differ
-    by 1/2 nat, four standard errors of the probe's where f has a standard deviation of 1.8 nats, as on E2E; training
-    as diverged where the perplexity of held-out sentences, with their own z, is a tenth above that of uniform guessing,
+    Each sign is a number that is 1 at its threshold; it ends when it has fallen to 1/2. z counts as ignored if
+    its own z makes a token less than 1 % more probable than another sentence's does; a step as too long if curvature ×
+    s²/4 reaches 1/2, half-way to instability; the phases as apart if the energy gap reaches D nats, or one
+    spreads twice as wide as the other; f as fitted to the chain instead of its density if their means of f differ
+    by 1/2 nat, four standard errors of the probe's if f has a standard deviation of 1.8 nats, as on E2E; training
+    as diverged if the perplexity of held-out sentences, with their own z, is a tenth above that of uniform guessing,
     which a text of equally frequent words may just reach.
     """
 
@@ -225,11 +245,11 @@ class Watchdog:
         self.active = set(active)
 
     def check(self, report: Mapping[str, float]) -> list[str]:
-        """New warnings for one report (keys as in metrics.jsonl; missing keys are not checked)."""
+        """Return new warnings for one report (keys as in metrics.jsonl; missing keys are not checked)."""
         return [*self.begun(report).values()]
 
     def begun(self, report: Mapping[str, float]) -> dict[str, str]:
-        """`check`, by the signs that begin; `active` has those that are not over."""
+        """Return `check` by sign, for the signs that begin; `active` has those that have not ended."""
         levels = self._levels(report)
         begun = [name for name, level in levels.items() if level >= 1 and name not in self.active]
         going_on = {name for name in self.active if levels.get(name, 1.0) > 0.5}
@@ -276,5 +296,5 @@ def _mean_norm(z: Tensor) -> Tensor:
 
 
 def _scalar(value: Tensor | float, like: Tensor) -> Tensor:
-    """() like `like`; a number gets to the device without waiting for it."""
+    """Convert to () like `like`; a number is moved to the device without synchronisation."""
     return value.to(like.dtype) if isinstance(value, Tensor) else torch.full_like(like, value)

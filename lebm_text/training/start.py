@@ -1,8 +1,8 @@
-"""What a run begins with: settings that were open, another run's weights (`training.init`), and the files that say so.
+"""Where a run starts: resolved settings, another run's weights (`training.init`), and the files that record both.
 
-Of another run's generator a parameter of the same name and shape is taken whole. One that reads z beside something else
-has z's columns last, [W_x W_z]: from another latent_dim, 0 for instance, the columns before them are taken, and z's
-stay as drawn. So it is with what reads z alone.
+Parameters of another run's generator with the same name and shape are copied. In a matrix that reads z and another
+input, z's columns are the last ones, [W_x W_z]: if latent_dim differs, for instance from 0, the other columns are
+copied, and z's keep their random values. So do parameters that read only z.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _PREFIX = "generator."
 
 @dataclass(frozen=True)
 class Begun:
-    """What env.json says that a run began with: the directory of another run, and the sha256 of its weights."""
+    """The record in env.json of what a run began with: the directory of another run, and the sha256 of its weights."""
 
     run: str
     weights_sha256: str
 
     @classmethod
     def of(cls, run: Run) -> Begun | None:
-        """None if it began with nothing. Raises InputError if env.json is damaged."""
+        """Return the record, or None if there is none. Raises InputError if env.json is damaged."""
         plain = run.environment.get("init")
         try:
             return None if plain is None else from_plain(cls, plain, "init")
@@ -67,7 +67,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class FirstWeights:
-    """Those of another run's generator, by name.
+    """Weights of another run's generator, by name.
 
     Attributes:
         tensors: the weights.
@@ -83,7 +83,7 @@ class FirstWeights:
 
     @torch.no_grad()
     def give(self, generator: Generator) -> None:
-        """Write them into a generator. Raises InputError if it has a parameter that they do not fit."""
+        """Copy them into a generator. Raises InputError if it has a parameter that they do not fit."""
         for name, own in generator.named_parameters():
             given = self.tensors.get(name, torch.empty(()))
             if name == "null_latent" and given.shape != own.shape:
@@ -100,13 +100,13 @@ class FirstWeights:
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts from.
+    """The starting point of a training.
 
     Attributes:
         config: of the run, resolved.
         text: encoded, with its labels.
         first: weights of another run's generator, if `training.init` names one and there is no checkpoint.
-        checkpoint: that the run goes on from; None: it starts at the first update.
+        checkpoint: to resume from; None: start at the first update.
     """
 
     config: Config
@@ -115,7 +115,7 @@ class Start:
     checkpoint: Checkpoint | None = None
 
     def require_alike(self, processes: Processes) -> None:
-        """Processes that differ in what they start from would drift apart without a word."""
+        """Raise InputError if processes start differently: they would silently diverge."""
         text, state = self.text, None if self.checkpoint is None else self.checkpoint.state
         tokenizer, n_tokens = text.tokenizer.fingerprint(), len(text.train.tokens)
         weights = [state, None if self.first is None else self.first.sha256]
@@ -124,10 +124,16 @@ class Start:
 
 
 def start_new(config: Config, device: torch.device, processes: Processes, find: Callable[[], Corpus]) -> Start:
-    """The start of a new run of `config` on the corpus that `find` finds, on one process after the other.
+    """Return the start of a new run, prepared by one process after the other.
+
+    Args:
+        config: of the run.
+        device: for training.
+        processes: that train it.
+        find: returns the corpus.
 
     Raises:
-        InputError: the text cannot be found or encoded, or has not the labels or the weights that `config` asks for.
+        InputError: the text cannot be found or encoded, or lacks the labels or weights that `config` asks for.
     """
     config = _resolved(config, device)
     text = processes.first_then_others(lambda: _prepare(find(), config))
@@ -136,10 +142,16 @@ def start_new(config: Config, device: torch.device, processes: Processes, find: 
 
 
 def start_resumed(run: Run, config: Config, checkpoint: Checkpoint | None, processes: Processes) -> Start:
-    """The start of a run with the text, tokenizer, labels and first weights that it began with.
+    """Return the start of a run with the text, tokenizer, labels and first weights that it began with.
+
+    Args:
+        run: its directory.
+        config: as it was stored.
+        checkpoint: to resume from; None: start at the first update.
+        processes: that train it.
 
     Raises:
-        InputError: one of them is gone, or is not what it was.
+        InputError: one of them is missing or has changed.
     """
     text = processes.first_then_others(lambda: _prepare(run.corpus(), config, run.tokenizer))
     config, text = labelled(config, text, run.environment.get("labels_sha256"))
@@ -154,15 +166,15 @@ def _prepare(corpus: Corpus, config: Config, tokenizer: Tokenizer | None = None)
 
 
 def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = None) -> FirstWeights | None:
-    """What `config.training.init` names, if that is a run.
+    """Return the weights of the run that `config.training.init` names, if any.
 
     Args:
-        config: of the run that begins.
-        tokenizer: of it.
-        begun: what env.json says of it, if it begins once more; the weights must be those of then.
+        config: of the new run.
+        tokenizer: of the new run.
+        begun: record in env.json if the run is started again; the weights must be the same as then.
 
     Raises:
-        InputError: no run, one whose generator has other sizes or reads other ids, or other weights than then.
+        InputError: no such run, other sizes or token ids of its generator, or other weights than recorded.
     """
     init = config.training.init
     if init is None or init == "lm":
@@ -185,7 +197,7 @@ def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = No
 
 
 def _resolved(config: Config, device: torch.device) -> Config:
-    """`config` without what may be open before a run: precision, threads, which files a pretrained decoder has."""
+    """Return `config` with open settings resolved: precision, threads, hash of a pretrained decoder's files."""
     settings = config.training
     precision = resolve_precision(settings.precision, device)
     n_threads = settings.n_threads or torch.get_num_threads()
@@ -198,7 +210,7 @@ def _resolved(config: Config, device: torch.device) -> Config:
 
 
 def located(config: Config) -> Config:
-    """`config` with the full name of a pretrained decoder's directory: a run is also used from elsewhere."""
+    """Return `config` with the absolute path of a pretrained decoder, since a run is also used from elsewhere."""
     directory = Path(config.model.generator.removeprefix(PRETRAINED))
     if not (config.is_pretrained and directory.is_dir()):
         return config
@@ -213,7 +225,16 @@ def begin_directory(
     processes: Processes,
     first: FirstWeights | None,
 ) -> None:
-    """Write what says how to repeat a run; config.json last: a directory that holds one can be resumed."""
+    """Write the files needed to repeat a run; config.json last: a directory that contains one can be resumed.
+
+    Args:
+        run: the run directory.
+        config: resolved.
+        text: encoded.
+        device: for training.
+        processes: that train it.
+        first: weights of another run's generator, if any.
+    """
     text.tokenizer.save(run.path)
     environment = describe_environment(
         device=device,

@@ -1,6 +1,6 @@
-"""A training followed elsewhere, besides its own files: in TensorBoard, Weights & Biases, or MLflow.
+"""Tracking of a training in external services: TensorBoard, Weights & Biases, or MLflow.
 
-| event | what is told of it |
+| event | what is logged |
 |---|---|
 | start | the configuration |
 | report, validation | every number, and after an epoch its samples |
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TRACKERS", "Latents", "Tracker", "Tracking"]
 
-N_LATENTS = 500  # of held-out sentences, and of generated ones, at most
+N_LATENTS = 500  # maximum number of held-out sentences, and of generated ones
 _PROJECT = "lebm-text"
 
 logger = logging.getLogger(__name__)
 
 
 class Latents(NamedTuple):
-    """Vectors z (n, D), sentences that they were inferred from or decoded to, and which of both: read, generated."""
+    """Vectors z (n, D), the sentences they were inferred from or decoded to, and which of the two: read, generated."""
 
     z: Tensor
     sentences: list[str]
@@ -44,10 +44,10 @@ class Latents(NamedTuple):
 
 
 class Tracker(Protocol):
-    """A service that keeps what it is told of a run; what it raises ends the telling, not the training."""
+    """A service that logs a run; an exception it raises ends the logging, not the training."""
 
     def begin(self, run: Run, step: int) -> None:
-        """Of this run; what was told of it after the update `step` counts no more."""
+        """Start or resume logging of a run; anything logged after the update `step` is superseded."""
 
     def numbers(self, values: Mapping[str, float], step: int) -> None: ...
 
@@ -123,7 +123,7 @@ class WandB:
 
 
 class MLflow:
-    """MLflow, where MLFLOW_TRACKING_URI says."""
+    """MLflow, at MLFLOW_TRACKING_URI."""
 
     def begin(self, run: Run, step: int) -> None:
         from mlflow import MlflowClient
@@ -132,9 +132,9 @@ class MLflow:
         known = self._client.get_experiment_by_name(_PROJECT)
         experiment = known.experiment_id if known else self._client.create_experiment(_PROJECT)
         mark = _identity(run)
-        told = self._client.search_runs([experiment], f"tags.lebm_text = '{mark}'")
-        if told:
-            self._id = told[0].info.run_id
+        found = self._client.search_runs([experiment], f"tags.lebm_text = '{mark}'")
+        if found:
+            self._id = found[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
             return
         self._id = self._client.create_run(experiment, run_name=run.name, tags={"lebm_text": mark}).info.run_id
@@ -162,7 +162,7 @@ class MLflow:
         self._client.set_terminated(self._id)
 
 
-# name of option and extra → (the package that it needs, the class)
+# name of option and extra → (required package, class)
 TRACKERS: dict[str, tuple[str, type[Tracker]]] = {
     "tensorboard": ("tensorboard", TensorBoard),
     "wandb": ("wandb", WandB),
@@ -171,10 +171,10 @@ TRACKERS: dict[str, tuple[str, type[Tracker]]] = {
 
 
 class Tracking:
-    """The listener that tells the trackers of these names of a training in the directory of `run`."""
+    """The listener that passes the events of a training in the directory of `run` to the named trackers."""
 
     def __init__(self, run: Run, names: Sequence[str]) -> None:
-        """Raises InputError if one is not installed, before any work is done."""
+        """Check the trackers before any work is done. Raises InputError if one is not installed."""
         for name in names:
             if importlib.util.find_spec(TRACKERS[name][0]) is None:
                 raise InputError(f"--{name} needs another package: pip install 'lebm-text[{name}]'")
@@ -182,23 +182,23 @@ class Tracking:
         self._trackers: dict[str, Tracker] = {}
 
     def __call__(self, event: Event) -> None:
-        """Tell of one event. What a tracker raises is a warning, and it is told nothing more."""
+        """Log one event. An exception of a tracker becomes a warning, and the tracker is dropped."""
         if event.kind == "start":
             self._run = Run(self._path, trust_plugins=True)  # as trained here and now
             self._trackers = {name: TRACKERS[name][1]() for name in self._names}
         if not self._trackers:
             return
-        for tell in self._told(event):
+        for log in self._log_calls(event):
             for name, tracker in [*self._trackers.items()]:
                 try:
-                    tell(tracker)
-                # Services over a network, each with exceptions of its own.
+                    log(tracker)
+                # Network services, each with exceptions of its own.
                 except Exception as error:
                     del self._trackers[name]
                     logger.warning("%s: %s; it is told nothing more, the training goes on", name, one_line(error))
 
-    def _told(self, event: Event) -> Iterator[Callable[[Tracker], None]]:
-        """What of an event is told to each tracker."""
+    def _log_calls(self, event: Event) -> Iterator[Callable[[Tracker], None]]:
+        """Yield the calls that log an event to a tracker."""
         step = event.data.get("step", 0)
         if event.kind == "start":
             yield lambda tracker: tracker.begin(self._run, step)
@@ -253,5 +253,5 @@ def _show(name: str, figure: Figure, step: int, tracker: Tracker) -> None:
 
 
 def _identity(run: Run) -> str:
-    """The same when a run goes on, another when one takes its place."""
+    """Return an id that stays the same when a run is resumed and changes when it is replaced."""
     return sha256_file(run.environment_file)[:16]

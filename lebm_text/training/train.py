@@ -46,11 +46,11 @@ logger = logging.getLogger(__name__)
 
 # {"section.key": value}, {"section": {"key": value}}, or strings section.key=value.
 Overrides = Mapping[str, Any] | Iterable[str]
-# (samples, real sentences, vocabulary) → a score to be made small, for training.select = valid_kn5.
+# (samples, real sentences, vocabulary) → a score, lower is better, for training.select = valid_kn5.
 SampleScore = Callable[[Sequence[str], Sequence[str], Sequence[str]], float]
 
 SHOWN_SAMPLES = 20  # sentences written to samples/ after each epoch
-SCORED_SAMPLES = 10_000  # sentences that a SampleScore judges, or as many as were trained on
+SCORED_SAMPLES = 10_000  # maximum sentences for a SampleScore, and no more than were trained on
 
 
 def train(
@@ -72,38 +72,38 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     sample_score: SampleScore | None = None,
 ) -> Run:
-    """Train a model and keep all about it in a run directory.
+    """Train a model and store everything about it in a run directory.
 
-    The processes that `torchrun` starts, all of which call this alike, share each batch; the first writes to `out`.
+    Processes started by `torchrun`, which must all make the same call, share each batch; the first writes to `out`.
 
     Args:
         corpus: a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, another text,
-            which is imported (see `import_text`), or a corpus; needed unless `resume`.
-        out: the run directory, which must be new or empty but for `resume` and `overwrite`.
-        preset: configuration to start from (see `lebm_text.presets`); none: quick.
-        config: configuration to start from, in the place of a preset.
+            which is imported (see `import_text`), or a `Corpus`; required unless `resume`.
+        out: the run directory, which must be new or empty except with `resume` or `overwrite`.
+        preset: configuration to start from (see `lebm_text.presets`); None: quick.
+        config: configuration to start from, instead of a preset.
         overrides: changes to it, such as {"model.hidden_dim": 128} or {"model": {"hidden_dim": 128}}.
         max_steps: stop after this update, counted from the run's first.
-        max_minutes: stop after so many minutes of this call.
-        resume: continue the run in `out` from its last checkpoint; on a CPU it goes on as if it had never stopped, and
-            a finished run is left as it is. What is given of corpus and configuration must be what it was begun with.
+        max_minutes: stop after this many minutes of this call.
+        resume: continue the run in `out` from its last checkpoint; on a CPU the result is as if it had never stopped,
+            and a finished run is left as it is. Any corpus and configuration given must equal the original ones.
         overwrite: replace the run in `out`, once the new one has begun.
         trust_plugins: with `resume`, import the classes that the run's config.json names as package.module:Class; those
-            that `config` or `overrides` name are imported.
+            that `config` or `overrides` name are always imported.
         device: auto (a CUDA device if there is one), cpu or cuda.
         data_dir: where to look for the corpus first.
-        on_progress: told of every update.
-        on_event: told of all that is worth a line; see `lebm_text.training.events`.
-        should_stop: asked before each update; a run that is stopped has a checkpoint and weights.
-        sample_score: judge for training.select = valid_kn5; none: reverse perplexity under a 5-gram model.
+        on_progress: called after every update.
+        on_event: called with all other events; see `lebm_text.training.events`.
+        should_stop: called before each update; a run that is stopped has a checkpoint and weights.
+        sample_score: judge for training.select = valid_kn5; None: reverse perplexity under a 5-gram model.
 
     Returns:
-        The run; `progress()` says how far it has come.
+        The run; its `progress()` reports how far it has come.
 
     Raises:
-        InputError: bad configuration, device or text; no usable run to continue; a directory that is taken; numbers
-            that stopped being finite.
-        LostProcessError: another of the processes is gone.
+        InputError: bad configuration, device or text; no usable run to continue; a directory that is taken; non-finite
+            values in training.
+        LostProcessError: another of the processes has died.
     """
     if max_steps is not None:
         max_steps = whole("max_steps", max_steps, 0)
@@ -121,7 +121,7 @@ def train(
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))  # before any change to `out`
         processes.first_then_others(lambda: stack.enter_context(run.locked()) if processes.first else None)
-        # From here on no other process can take `out`, or go on with what is in it.
+        # From here on no other process can take `out`, or continue the run in it.
         if resume:
             _check_unchanged(run, corpus, base or run.config, overrides)
             settings = read_config(run.path, plugged=True, trust_plugins=trust_plugins)
@@ -153,20 +153,20 @@ def train(
 
 
 def _override(config: Config, overrides: Overrides | None) -> Config:
-    """`config` with some values replaced."""
+    """Return `config` with some values replaced."""
     if not isinstance(overrides, Mapping):
         return located(config.override(overrides or ()))
     return located(config.merge(by_section(overrides)))
 
 
 def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None) -> None:
-    """Raise InputError if a run is to be continued otherwise than it was begun."""
+    """Raise InputError if a run is to be continued with other settings than it began with."""
     stored = run.config
     if corpus is not None:
         name = str(corpus.name if isinstance(corpus, Corpus) else corpus)
         if run.corpus_name not in (name, Path(name).name, name_of_source(name)):
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
-    # A preset does not ask for the way of selecting: runs of before there was another have the last weights.
+    # A preset leaves the selection open: runs older than the setting publish the last weights.
     base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))
     asked = _override(base, overrides)
     for path, wanted in asked.conflicts(stored).items():
@@ -177,7 +177,7 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
 
 
 def _last_checkpoint(run: Run) -> Checkpoint | None:
-    """The newest usable checkpoint; none if the run was stopped before its first."""
+    """Return the newest usable checkpoint; None if the run was stopped before its first."""
     if not any((run.checkpoints / name).exists() for name in ("last", "previous")):
         return None
     found = load_checkpoint(run.checkpoints)
@@ -188,7 +188,7 @@ def _last_checkpoint(run: Run) -> Checkpoint | None:
 
 
 def _reverse_perplexity() -> SampleScore:
-    """RPPL of samples on real held-out sentences under KN5: the one judge that training knows, if it is asked for."""
+    """Return the RPPL under KN5 of samples on real held-out sentences: the only judge used in training, on request."""
     from lebm_text.judges import check_judges
 
     check_judges()
@@ -211,7 +211,7 @@ def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress
 
 
 def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:
-    """Log what is not as one might expect."""
+    """Log notices and warnings about the start."""
     if not resume:
         for notice in (*text.corpus.notices, *text.tokenizer.notices, *text.notices):
             logger.info(notice)
@@ -225,7 +225,7 @@ def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume
 
 @dataclasses.dataclass
 class _Session:
-    """One call of training: the modules of a run, and the files that they leave in its directory."""
+    """One call of training: the modules of a run, and the files written to its directory."""
 
     run: Run
     start: Start
@@ -242,7 +242,7 @@ class _Session:
         """Train to the end or a limit; `begun` is called before the first update. Raises InputError on divergence."""
         settings = self.config.training
         started = time.monotonic()
-        with cpu_threads(settings.n_threads):  # results can depend on their number, so a run keeps it
+        with cpu_threads(settings.n_threads):  # results can depend on the number, so a run keeps it
             rng, tokenizer = stream(settings.seed, "weights"), self.text.tokenizer
             model = build_model(self.config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
             if self.start.checkpoint is None:
@@ -275,7 +275,7 @@ class _Session:
             try:
                 reason = loop.run(limits)
             except FloatingPointError as error:
-                self._publish(loop.position)  # the weights are those of before the update
+                self._publish(loop.position)  # the weights are those before the update
                 raise InputError(
                     f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a "
                     "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
@@ -287,7 +287,7 @@ class _Session:
         end = {"reason": reason, "step": step, "seconds": seconds, "path": str(self.run)}
         best = {name: {"epoch": at, "value": value} for name, (at, value) in self._best_epochs().items()}
         if by in best and best[by]["value"] != loop.position.best:
-            del best[by]  # metrics.jsonl, which was begun anew, does not know that epoch
+            del best[by]  # metrics.jsonl was started anew and lacks that epoch
         self.on_event(Event("end", {**end, "best": best, "published_by": by}))
 
     def _announce(self, loop: TrainingLoop) -> None:
@@ -312,7 +312,7 @@ class _Session:
 
     def _end_of_epoch(self, position: Position) -> dict[str, float]:
         figures = self._validate(position)
-        if position.epoch <= self.config.training.init_epochs:  # a language model: no z to sample from or to select by
+        if position.epoch <= self.config.training.init_epochs:  # still a language model, without z to sample or select
             return figures
         samples = "".join(f"{sentence}\n" for sentence in self._sample(SHOWN_SAMPLES))
         if self.processes.first:
@@ -338,7 +338,7 @@ class _Session:
         return figures | {"uniform_ppl": float(len(self.text.tokenizer))}
 
     def _judged(self) -> dict[str, float]:
-        """What a judge says of samples of the present weights."""
+        """Return the judge's score of samples of the current weights."""
         assert self.sample_score is not None
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
         if not self.processes.first:
@@ -351,16 +351,16 @@ class _Session:
 
     @cached_property
     def _vocabulary(self) -> list[str]:
-        """The closed vocabulary by which judges read."""
+        """The closed vocabulary for judges."""
         return closed_vocabulary(self.text.corpus.splits["train"].sentences())
 
     def _publish(self, position: Position, *, within_epoch: bool = False) -> str | None:
-        """Write model.safetensors: the best weights if they are selected and exist, else the present ones.
+        """Write model.safetensors: the best weights if they are selected and exist, else the current ones.
 
-        `within_epoch`: the present ones have not been validated; they are, and may be better.
+        `within_epoch`: the current ones have not been validated yet; they are now, and may be better.
 
         Returns:
-            The figure by which the best ones were selected; None if the present ones were written.
+            The figure by which the best ones were selected; None if the current ones were written.
         """
         name, best = selecting(self.config.training.select, self._best_epochs()), position.best
         if within_epoch and best is not None and self.config.training.select == "valid":
@@ -370,12 +370,12 @@ class _Session:
         if self.processes.first and best is None:
             self._save(self.run.weights_file)
         elif self.processes.first:
-            # The model keeps its own: a checkpoint may follow.
+            # The model's own parameters are unchanged: a checkpoint may follow.
             save_weights(self.run.weights_file, *load_weights(self.run.best_weights_file))
         return None if best is None else name or self.config.training.select
 
     def _best_epochs(self) -> dict[str, tuple[float, float]]:
-        """Of each validation perplexity, without the epochs as a language model, which the model is not any more."""
+        """`best_epochs` without the epochs as a language model, which the model no longer is."""
         first = self.config.training.init_epochs
         return best_epochs(record for record in self.run.metrics() if record.get("epoch", 0) > first)
 

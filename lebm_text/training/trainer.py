@@ -1,16 +1,17 @@
-r"""One learner: modules, optimisers and random streams, and the update that moves them together.
+r"""The training update: modules, optimisers and random streams, moved together.
 
-Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from whatever the inference is. Where q(z|x) has a density the
-generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), and moves an encoder, too; with D = 0 it
-is −log p(x). So it is in the epochs in which a generator starts as a language model, with the null vector for z and
-nothing else that moves.
+Algorithm 1 of Pang et al. (NeurIPS 2020), with z⁺ from any inference method. Where q(z|x) has a density the
+generator's loss is the negative evidence bound, −log p_β(x|z⁺) + β KL(q‖p_α), which also trains an encoder; with D = 0
+it is −log p(x). The same holds for the epochs in which a generator starts as a language model, with the null vector
+for z; nothing else is trained then.
 
-A Langevin step s on a density of curvature c ends at variance 1 / (c (1 − c s²/4)), not 1 / c. The longer the step, the
-steeper f has to be to match z⁺ with it, and from c s²/4 = 1/2 on a steeper f makes z⁻ wider: what should lower the loss
-drives f away. So the prior chain's step is halved, and its number of steps doubled, before that (docs/training.md).
+A Langevin step s on a density of curvature c has the stationary variance 1 / (c (1 − c s²/4)), not 1 / c. The longer
+the step, the steeper f must be to match z⁺ with it, and from c s²/4 = 1/2 on a steeper f makes z⁻ wider: what should
+lower the loss drives f away. So the prior chain's step is halved earlier, and its number of steps doubled
+(docs/training.md).
 
 Both losses are sums over a batch divided by the corpus-average batch size. With batches cut by tokens, dividing by a
-batch's own size would weigh sentences by how many share their batch.
+batch's own size would weight sentences by the size of their batch.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ __all__ = ["Adam", "Trainer", "generator_loss", "prior_loss"]
 
 logger = logging.getLogger(__name__)
 
-CHECK_EVERY = 100  # updates between two looks at the prior chain's step, however often a run reports
-LONG_STEP = 0.25  # curvature × s²/4 from which it is halved
+CHECK_EVERY = 100  # updates between two checks of the prior chain's step, independent of the reports
+LONG_STEP = 0.25  # curvature × s²/4 from which the step is halved
 
 
 class Trainer:
@@ -52,7 +53,7 @@ class Trainer:
         config: resolved.
         n_sentences: of the training corpus.
         mean_batch_size: corpus average, the divisor of both losses.
-        processes: that share each batch; all keep the same state, but for the streams of dropout.
+        processes: that share each batch; all keep the same state, except for the dropout streams.
         labels: (N,) numbers of the sentences' classes, for a prior that has `given`; see `models.classes`.
     """
 
@@ -73,10 +74,10 @@ class Trainer:
         settings = config.training
         self.noise = stream(settings.seed, "chains")
         self.dropout = stream(settings.seed, "dropout", self.device)
-        # Of an autoencoder, or as a language model.
+        # Epochs as an autoencoder or as a language model.
         self.pretrain_epochs = max(config.inference.pretrain_epochs, settings.init_epochs)
         self.pretraining = self.pretrain_epochs > 0
-        self.diverged = torch.zeros((), device=self.device)  # 1 from the first gradient on that was not finite
+        self.diverged = torch.zeros((), device=self.device)  # 1 once a gradient was not finite
         self.optimizers = {"generator": Adam(_learned(model.generator), lr=settings.learning_rate, fused=True)}
         if model.encoder is not None:
             self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate, fused=True)
@@ -90,29 +91,29 @@ class Trainer:
             self.memory = draw_normal(self.noise, (n_sentences, config.model.latent_dim))
 
     def inference(self, epoch: float) -> Inference:
-        """The way to z⁺ as it is after `epoch` epochs; none while the generator is a language model."""
+        """Return the inference method after `epoch` epochs; none while the generator is a language model."""
         since = epoch - self.config.training.init_epochs
         if since < 0:
             return NoLatent()
         return build_inference(self.config.inference, epoch=since, memory=self.memory, encoder=self.model.encoder)
 
     def record(self, largest: Batch) -> None:
-        """Run the chains of the largest batch before others', whose recordings then fit into its memory on a GPU."""
+        """Run the chains of the largest batch first, so that on a GPU the others' recordings fit into its memory."""
         infer = build_inference(self.config.inference, epoch=0.0, encoder=self.model.encoder)
         batch = self.processes.share(largest).batch
         infer(batch, self.model.prior, self.model.generator, rng=stream(self.config.training.seed, "recording"))
 
     def update(self, batch: Batch, *, epoch: float, step: int, report: bool = False) -> None:
-        """One step of all optimisers: draw z⁺ and z⁻, take the gradients of both losses, move the parameters.
+        """Make one step of all optimisers: draw z⁺ and z⁻, compute the gradients of both losses, move the parameters.
 
-        What it saw is in `monitor`. Where a gradient is not finite no parameter moves, in this update or any later one,
-        and `monitor` raises FloatingPointError when it is asked.
+        Figures are added to `monitor`. If a gradient is not finite, no parameter moves in this or any later update,
+        and `monitor` raises FloatingPointError when it is read.
 
         Args:
-            batch: on the device, whole, also where several processes share it.
-            epoch: epochs done, with the fraction of the running one.
+            batch: on the device, whole even if several processes share it.
+            epoch: epochs done, including the fraction of the current one.
             step: number of this update.
-            report: measure the dearer figures, too.
+            report: also measure the more expensive figures.
         """
         if self.pretraining and epoch >= self.pretrain_epochs:
             self._end_pretraining()
@@ -126,18 +127,18 @@ class Trainer:
         positive = infer(share.batch, given, generator, rng=rng)
         z_negative, start = self._negative_phase(positive.z, rng)
         has_z = positive.z.shape[1] > 0
-        if self.memory is not None and has_z:  # of the rows of other processes, too
+        if self.memory is not None and has_z:  # also for the rows of other processes
             self.memory[batch.index] = share.gather(positive.z).to(self.memory.device)
 
-        z, told = self._told(positive.z, share, step)
+        z, kept = self._drop_latents(positive.z, share, step)
         log_likelihood = generator.log_likelihood(share.batch, z, rng=self._dropout(step))
-        loss = generator_loss(log_likelihood, self.mean_batch_size, told * infer.penalty(positive, given))
+        loss = generator_loss(log_likelihood, self.mean_batch_size, kept * infer.penalty(positive, given))
         z_positive = positive.z.detach()
         norms = self._backward(loss, given, z_positive, z_negative, share)
 
         drawn = (z_positive, z_negative, start)
         seen = Update(step, share, *drawn, log_likelihood.detach(), infer.figures(positive), norms)
-        # A stream of its own: how often a run reports must not change what it learns.
+        # A separate stream: the frequency of reports must not change what is learned.
         probe_rng = stream(self.config.training.seed, "probe")
         probed = probe(seen, infer, prior, generator, rng=probe_rng) if report and has_z else {}
         self.monitor.add(seen, probed)
@@ -146,7 +147,7 @@ class Trainer:
         self._step(epoch, norms)
 
     def learning_rate(self, epoch: float, name: str = "generator") -> float:
-        """That of the update which comes after `epoch` epochs."""
+        """Return the learning rate of the update after `epoch` epochs."""
         settings, rate = self.config.training, float(self.optimizers[name].param_groups[0]["lr"])
         return rate * falling(settings.schedule, settings.schedule_start, epoch / settings.n_epochs)
 
@@ -156,7 +157,7 @@ class Trainer:
             optimizer.param_groups[0]["lr"] *= self.config.training.learning_rate_decay
 
     def state(self) -> tuple[dict[str, Tensor], JSON]:
-        """All that the next update depends on, but for its batch: tensors and their JSON skeleton."""
+        """Return everything the next update depends on, except its batch: tensors and their JSON skeleton."""
         tree: dict[str, Any] = {
             "model": dict(self.model.state_dict()),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -169,12 +170,12 @@ class Trainer:
         return flatten(tree, "trainer")
 
     def load_state(self, tensors: dict[str, Tensor], skeleton: JSON) -> None:
-        """The inverse of `state`."""
+        """Restore what `state` returned."""
         tree = unflatten(skeleton, tensors)
         self.model.load_state_dict(tree["model"])
         for name, optimizer in self.optimizers.items():
             saved = tree["optimizers"][name]
-            groups = [optimizer.state_dict()["param_groups"][0] | saved["param_groups"][0]]  # 0.1.0 kept the rate alone
+            groups = [optimizer.state_dict()["param_groups"][0] | saved["param_groups"][0]]  # 0.1.0 saved only the rate
             optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
         self.noise.set_state(tree["noise"])
         if tree["dropout"].shape == self.dropout.get_state().shape:
@@ -182,14 +183,14 @@ class Trainer:
         else:
             logger.warning("masks of dropout begin anew: this run was on another kind of device before")
         self.memory = tree["memory"]
-        # Checkpoints of earlier versions do not say.
+        # Missing in checkpoints of earlier versions.
         self.pretraining = tree.get("pretraining", False)
         self._halve(tree.get("halvings", 0))
 
     def _end_pretraining(self) -> None:
-        """Keep the encoder that the autoencoder has learned, and begin its generator anew (Li et al., EMNLP 2019).
+        """Keep the encoder that the autoencoder has learned, and reinitialise its generator (Li et al., EMNLP 2019).
 
-        A language model goes on. Only what no gradient has reached, z's weights, begins with a new optimiser's state:
+        A language model continues. Only z's weights, which no gradient has reached, get a new optimiser state:
         Adam divides by the root of a mean of squares, and after many zeros its first steps would be several times as
         long as the learning rate.
         """
@@ -201,7 +202,7 @@ class Trainer:
                 del states[parameter]
             return
         device, module = self.device, self.model.get_submodule("generator")
-        module.cpu()  # where the stream is: the same numbers on every device
+        module.cpu()  # the device of the stream: the same numbers for every device
         generator.initialise(stream(self.config.training.seed, "weights after pretraining"))
         module.to(device)
         if self.config.model.z_dropout:
@@ -209,28 +210,28 @@ class Trainer:
         rate = self.optimizers["generator"].param_groups[0]["lr"]
         self.optimizers["generator"] = Adam(_learned(generator), lr=rate, fused=True)
 
-    def _told(self, z: Tensor, share: Share, step: int) -> tuple[Tensor, Tensor | float]:
-        """The z (b, D) that the generator's update is told, and whether it is z⁺ (b,): then its KL costs, too.
+    def _drop_latents(self, z: Tensor, share: Share, step: int) -> tuple[Tensor, Tensor | float]:
+        """Return the z (b, D) for the generator's update, and where it is z⁺ (b,), so that its KL counts.
 
-        The null vector stands in for it in `model.z_dropout` of all sentences, and where there is none yet. (Ho and
-        Salimans, 2022, drop the condition of a diffusion model so.)
+        The null vector replaces it in a share `model.z_dropout` of sentences, and in all while there is no z yet. (Ho
+        and Salimans, 2022, drop the condition of a diffusion model in this way.)
         """
         settings, generator = self.config, self.model.generator
         if not z.shape[1]:
             return null_latent(generator).expand(len(z), -1), 1.0
         if not settings.model.z_dropout:
             return z, 1.0
-        # Of the whole batch, and of each update its own: the same for any number of processes, and after a stop.
+        # For the whole batch, with a stream per update: independent of the number of processes and of interruptions.
         rng = share.rng(stream(settings.training.seed, f"dropout of z {step}", self.device))
-        told = draw_uniform(rng, (len(z), 1), self.device) >= settings.model.z_dropout
-        return torch.where(told, z, null_latent(generator)), told.squeeze(1)
+        kept = draw_uniform(rng, (len(z), 1), self.device) >= settings.model.z_dropout
+        return torch.where(kept, z, null_latent(generator)), kept.squeeze(1)
 
     def _prior_learns(self, epoch: float) -> bool:
         settings = self.config.training
         return not self.pretraining and epoch - settings.init_epochs >= settings.prior_start_epoch
 
     def _negative_phase(self, z_positive: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """z⁻ (b, D), a constant, and where its chains began; the same where the prior has none, or there is no z."""
+        """Return z⁻ (b, D), detached, and the initial states of its chains; z⁻ twice if there is no chain or no z."""
         prior, (n, width) = self.model.prior, z_positive.shape
         if not width:
             return z_positive, z_positive
@@ -241,7 +242,7 @@ class Trainer:
         return prior.chain.run(prior.logdensity, start, rng=rng), start
 
     def _check_prior_chain(self, seen: Update) -> None:
-        """Halve the prior chain's step, if it is the configured one and gets too long for f."""
+        """Halve the prior chain's step if it is the configured one and becomes too long for f."""
         prior, chain = self.model.prior, prior_chain(self.config.prior.finer(self.halvings))
         if prior.chain != chain or self.halvings == MOST_HALVINGS or 2 * chain.n_steps > MAX_STEPS:
             return
@@ -256,22 +257,22 @@ class Trainer:
                 )
 
     def _halve(self, times: int) -> None:
-        """The configured prior chain with its step halved so many times."""
+        """Use the configured prior chain with its step halved `times` times."""
         if times != self.halvings:
             self.halvings = times
             self.model.prior.chain = prior_chain(self.config.prior.finer(times))  # type: ignore[misc]
 
     def _dropout(self, step: int) -> torch.Generator:
-        """The masks' stream: of the first rank one that goes on, which is saved; of the others one an update."""
+        """Return the stream of dropout masks: on the first rank a continuing, saved one; on others one per update."""
         rank = self.processes.rank
         return stream(self.config.training.seed, f"dropout {rank} {step}", self.device) if rank else self.dropout
 
     def _backward(
         self, loss: Tensor, given: Prior, z_positive: Tensor, z_negative: Tensor, share: Share
     ) -> dict[str, Tensor]:
-        """Fill the gradients, clipped. That of an encoder's loss goes through f, but stops before its parameters.
+        """Fill the gradients, clipped. The encoder's gradient passes through f, but not into its parameters.
 
-        Without a z the generator alone has one.
+        Without a z only the generator has one.
         """
         moving = self.optimizers if z_positive.shape[1] else ("generator",)
         parameters = {name: _parameters(self.optimizers[name]) for name in moving}
@@ -288,7 +289,7 @@ class Trainer:
         return {f"grad_{name}": clip_grad_norm_(group, limits[name]) for name, group in parameters.items()}
 
     def _step(self, epoch: float, norms: dict[str, Tensor]) -> None:
-        """Move the parameters. `found_inf` makes a fused optimizer do nothing, without waiting for the device."""
+        """Move the parameters. `found_inf` makes a fused optimizer do nothing, without synchronisation."""
         finite = torch.stack([*norms.values()]).isfinite().all()
         self.diverged = self.diverged.masked_fill(~finite, 1.0)
         for name, optimizer in self.optimizers.items():
@@ -296,13 +297,13 @@ class Trainer:
                 group, optimizer.found_inf = optimizer.param_groups[0], self.diverged
                 rate, group["lr"] = group["lr"], self.learning_rate(epoch, name)
                 optimizer.step()
-                group["lr"] = rate  # as it is saved: what falls depends on the epoch alone
+                group["lr"] = rate  # as it is saved: the schedule depends only on the epoch
 
 
 class Adam(torch.optim.Adam):
-    """torch.optim.Adam without torch's compiler, whose loading would add a third to the time until the first update.
+    """torch.optim.Adam without torch's compiler, whose import would add a third to the time until the first update.
 
-    Its methods load the compiler only to exempt themselves from compilation.
+    Its methods import the compiler only to exempt themselves from compilation.
     """
 
     found_inf: Tensor | None = None
@@ -323,9 +324,12 @@ def _parameters(optimizer: Adam) -> list[Tensor]:
 
 
 def generator_loss(log_likelihood: Tensor, mean_batch_size: float, penalty: Tensor | float = 0.0) -> Tensor:
-    """−Σ_i [log p_β(x_i|z_i⁺) − penalty_i] / mean batch size, from (B,) nats; its gradient moves β up the likelihood.
+    """Return −Σ_i [log p_β(x_i|z_i⁺) − penalty_i] / mean batch size, to be minimised.
 
-    The penalty is what inference adds (`Inference.penalty`): an encoder's KL, nothing for a chain.
+    Args:
+        log_likelihood: (B,) in nats.
+        mean_batch_size: corpus average.
+        penalty: (B,) from the inference (`Inference.penalty`): an encoder's KL, 0 for a chain.
     """
     return -(log_likelihood - penalty).sum() / mean_batch_size
 
@@ -333,8 +337,12 @@ def generator_loss(log_likelihood: Tensor, mean_batch_size: float, penalty: Tens
 def prior_loss(
     prior: Prior, z_positive: Tensor, z_negative: Tensor, mean_batch_size: float, given: Prior | None = None
 ) -> Tensor:
-    """Σ_i [f(z_i⁻) − f(z_i⁺)] / mean batch size, from (B, D) each; its gradient estimates −∂ log p_α(z⁺)/∂α.
+    """Return Σ_i [f(z_i⁻) − f(z_i⁺)] / mean batch size, whose gradient estimates −∂ log p_α(z⁺)/∂α.
 
-    `given`: the prior where labels of z⁺ are known, whose f(z⁺, y) stands for f(z⁺); so −log p(y|z⁺) is added.
+    Args:
+        prior: p_α.
+        z_positive, z_negative: (B, D) z⁺ and z⁻.
+        mean_batch_size: corpus average.
+        given: the prior given labels of z⁺, whose f(z⁺, y) replaces f(z⁺), which adds −log p(y|z⁺); or None.
     """
     return (prior.neg_energy(z_negative) - (given or prior).neg_energy(z_positive)).sum() / mean_batch_size

@@ -1,4 +1,4 @@
-"""Figures on held-out sentences, under noise that is the same each time."""
+"""Figures on held-out sentences, under fixed noise."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ epoch models the text best, and of a model that has no others the last weights a
 
 
 def selecting(select: str, figures: Iterable[str]) -> str | None:
-    """The figure of an epoch that decides which weights are published; None: the last ones are."""
+    """Return the figure of an epoch that selects the published weights; None: the last ones are published."""
     names = {"valid": SELECTING, "valid_kn5": ("valid_kn5",)}.get(select, ())
     return next((name for name in names if name in figures), None)
 
 
 def require_figures(model: LatentModel, config: Config, n_sentences: int) -> None:
-    """Raise InputError for settings of `config` that look at a figure which `model` has not.
+    """Raise InputError for settings of `config` that need a figure which `model` does not have.
 
-    Or would have, if there were any: `n_sentences` is the number of validation sentences.
+    This includes figures of validation sentences if their number, `n_sentences`, is 0.
     """
     select = config.training.select
     if select == "valid_kn5" and not n_sentences:
@@ -56,7 +56,7 @@ def require_figures(model: LatentModel, config: Config, n_sentences: int) -> Non
 
 
 def best_epochs(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Of each perplexity in the records of metrics.jsonl: the epoch at which it was lowest, and its value there."""
+    """Return for each perplexity in the records of metrics.jsonl the epoch of its lowest value, and that value."""
     found: dict[str, tuple[float, float]] = {}
     for record in records:
         for name, value in record.items():
@@ -74,30 +74,35 @@ def validate(
     processes: Processes = ALONE,
     labels: Tensor | None = None,
 ) -> dict[str, float]:
-    """Held-out sentences with z from their own posterior, from another sentence's, and from the prior.
+    """Return figures of held-out sentences with z from their own posterior, another sentence's, and the prior.
 
-    Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. A chain
-    starts cold, also where training keeps persistent ones. Several processes share each batch.
+    Perplexities are per token with `</s>`: exp(−Σ log p(x|z) / Σ tokens). Neither is a likelihood of x. Chains
+    start from p0 even if training keeps persistent ones. Several processes share each batch.
 
     Args:
-        labels: (N,) numbers of the sentences' classes, of a prior that has some; see `models.classes`.
+        model: to validate.
+        config: of the run.
+        corpus: the sentences.
+        epoch: epochs done, for annealed settings.
+        processes: that share each batch.
+        labels: (N,) numbers of the sentences' classes, for a prior with classes; see `models.classes`.
 
     Returns:
-        valid_nll_* (nats a token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
-        valid_f_posterior and valid_f_prior. A batch of one sentence takes a z of the batch before for another's; where
-        there is none before, its tokens are left out of shuffled, and a single sentence has no such figure. Where
-        q(z|x) has a density also valid_kl, KL(q‖p0) in nats a sentence, and with it and a prior of known log Z
+        valid_nll_* (nats per token) and valid_ppl_* for posterior, shuffled and prior, and the mean negative energies
+        valid_f_posterior and valid_f_prior. A batch of one sentence takes another's z from the previous batch; if
+        there is none, its tokens are left out of shuffled, and a single sentence has no such figure. If
+        q(z|x) has a density also valid_kl, KL(q‖p0) in nats per sentence, and, if log Z is known too,
         valid_ppl_bound, from the evidence bound: an upper bound on the perplexity. With z-dropout also those for null,
-        exactly a language model's, which it is trained to be along. With labels also valid_accuracy, the share of
-        those sentences whose class is the most probable one given z from the posterior. For D = 0, and after epochs in
-        which a generator starts as a language model, there is no z, and all there is are valid_nll and valid_ppl, those
-        of a language model.
+        exactly those of the language model that is trained along. With labels also valid_accuracy, the share of the
+        labelled sentences whose class is the most probable one given z from the posterior. For D = 0, and after epochs
+        in which a generator starts as a language model, there is no z, and only valid_nll and valid_ppl, those
+        of a language model, are returned.
     """
     rng = stream(config.training.seed, "validation")
     init_epochs = config.training.init_epochs
     has_z = config.model.latent_dim > 0 and not 0 < epoch <= init_epochs
     infer = build_inference(config.inference, epoch=epoch - init_epochs, encoder=model.encoder)
-    before: Tensor | None = None  # z of a sentence of the batch before
+    before: Tensor | None = None  # z of a sentence of the previous batch
 
     def measure(share: Share) -> dict[str, Tensor]:
         nonlocal before
@@ -129,7 +134,7 @@ def validate(
 
 
 def _figures(sums: Mapping[str, float], n: int, n_tokens: int, log_z: float | None) -> dict[str, float]:
-    """The figures of n sentences from the sums over them."""
+    """Return the figures of n sentences from the sums over them."""
     figures = {f"valid_{name}": sums[name] / n for name in ("f_posterior", "f_prior")}
     counted = {"posterior": n_tokens, "shuffled": sums.get("shuffled_tokens", 0), "prior": n_tokens, "null": n_tokens}
     for name, count in counted.items():
@@ -149,7 +154,7 @@ def _figures(sums: Mapping[str, float], n: int, n_tokens: int, log_z: float | No
 def _sums(
     measure: Callable[[Share], dict[str, Tensor]], batches: Iterable[Batch], processes: Processes
 ) -> dict[str, float]:
-    """Sums over all sentences of what is measured of each, made on the device and read from it once."""
+    """Return sums over all sentences of what is measured for each, accumulated on the device and read once."""
     totals: dict[str, Tensor] = {}
     for batch in batches:
         share = processes.share(batch)
@@ -161,7 +166,7 @@ def _sums(
 
 
 def _batches(model: LatentModel, config: Config, corpus: EncodedCorpus) -> Iterator[Batch]:
-    """All sentences, the shortest first, on the model's device."""
+    """Yield all sentences, the shortest first, on the model's device."""
     order, size = np.argsort(corpus.lengths, kind="stable"), config.training.batch_size
     for start in range(0, len(order), size):
         yield corpus.batch(order[start : start + size]).to(model.generator.device)
