@@ -1,4 +1,4 @@
-"""What the tabs of `lebm-text explore` ask for: calls of the library on one run, whose model and text are read once."""
+"""The functions behind the tabs of `lebm-text explore`: library calls on one run, which is read once."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SHIFTS = tuple(step / 2 for step in range(-8, 9))
 """Along a direction, in standard deviations."""
 
 _POINTS = 21  # between two sentences
-_MOST = 200  # sentences at once
+_MOST = 200  # maximum number of sentences
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the model makes of a sentence; of a language model z is empty and there is no reconstruction.
+    """Posterior, reconstruction and score of a sentence; a language model has an empty z and no reconstruction.
 
     Attributes:
         sentence: as it was read.
@@ -57,7 +57,7 @@ class Reading:
 
 
 class Explorer:
-    """The functions behind the tabs. All raise InputError, in one line, for what cannot be done.
+    """The functions behind the tabs. All raise InputError, in one line, for invalid requests.
 
     Args:
         run: any run that has weights.
@@ -71,17 +71,17 @@ class Explorer:
 
     @property
     def latent_dim(self) -> int:
-        """D; 0 of a language model, which can only write and score."""
+        """D; 0 for a language model, which can only generate and score."""
         return self.model.config.model.latent_dim
 
     @property
     def prior_steps(self) -> int:
-        """Of the prior's chain; 0 if it has none."""
+        """Steps of the prior's chain; 0 if it has none."""
         chain = self.model.model.prior.chain
         return 0 if chain is None else chain.n_steps
 
     def examples(self, n: int) -> list[str]:
-        """Sentences to begin with: of the validation text or, where that is gone, of the model."""
+        """Return initial sentences, from the validation text or, if that is missing, from the model."""
         try:
             found = self.model.fitting(islice(self.run.corpus().splits["valid"].sentences(), 50 * n))[:n]
         except (InputError, OSError):
@@ -98,7 +98,16 @@ class Explorer:
         prior_steps: int | None = None,
         seed: int = 1,
     ) -> Generated:
-        """n sentences; `prior_steps` in place of the prior's own number, which None means, too."""
+        """Generate n sentences.
+
+        Args:
+            n: number of sentences.
+            decode: see `DecodeSettings`.
+            temperature: of decoding.
+            prior_temperature: of the prior.
+            prior_steps: of the prior's chain; None: its own number.
+            seed: of all noise.
+        """
         if n > _MOST:
             raise InputError(f"the page shows at most {_MOST} sentences at once; `lebm-text generate` writes more")
         model, usual = self.model, prior_steps == self.prior_steps
@@ -109,12 +118,12 @@ class Explorer:
 
     @torch.no_grad()
     def neg_energy(self, z: Tensor) -> list[float]:
-        """f of z (n, D), in nats."""
+        """Return f of z (n, D), in nats."""
         values: list[float] = self.model.model.prior.neg_energy(z.to(self.model.device)).tolist()
         return values
 
     def read(self, text: str, *, seed: int = 1) -> Reading:
-        """z of a sentence, what it is decoded to, and its score."""
+        """Return z of a sentence, its reconstruction, and its score."""
         sentence, model = self._sentence(text), self.model
         scorer = Scorer(model)
         (score,) = scorer([sentence])
@@ -134,18 +143,18 @@ class Explorer:
         )
 
     def neighbours(self, text: str, split: str = "valid", on_progress: Progress = silent) -> list[neighbours.Neighbour]:
-        """The sentences of a split that lie nearest to a sentence, among 500 of them."""
+        """Return the nearest neighbours of a sentence among 500 sentences of a split."""
         settings = neighbours.NeighboursSettings(split=split, k=8)
         return neighbours.compute(self.run, [self._sentence(text)], settings, on_progress).queries[0].neighbours
 
     def between(self, a: str, b: str, path: str = "spherical") -> list[interpolation.Point]:
-        """Points on the way from one sentence to another."""
+        """Return points on the path from one sentence to another."""
         settings = interpolation.InterpolationSettings(_POINTS, (path,))
         ends = self._sentence(a, "the first sentence"), self._sentence(b, "the second sentence")
         return interpolation.compute(self.run, *ends, settings).paths[path]
 
     def direction(self, on_progress: Progress = silent) -> directions.Directions:
-        """The direction of the labels: as `lebm-text directions` left it in the run, else learned, once."""
+        """Return the direction of the labels: from the run's report of `lebm-text directions`, else learned, once."""
         if self._direction is None:
             kept = self.run.report("directions")
             if not isinstance(kept, directions.Directions):
@@ -154,26 +163,26 @@ class Explorer:
         return self._direction
 
     def move(self, text: str, on_progress: Progress = silent) -> list[directions.MovedSentence]:
-        """A sentence moved along the direction of the labels, by each of `SHIFTS`."""
+        """Return a sentence moved along the direction of the labels, by each of `SHIFTS`."""
         sentence = self._sentence(text)
         return self.direction(on_progress).move(self.model, sentence, SHIFTS)
 
     def plane(self, n: int, split: str = "valid", on_progress: Progress = silent) -> str:
-        """n points each of prior and posterior, or as many as the split has sentences, on their principal axes.
+        """Plot n points each of prior and posterior (fewer if the split is smaller) on their principal axes.
 
-        As SVG whose points have their sentences.
+        Returns SVG in which each point has its sentence as a title.
         """
         n = min(n, len(self.model.fitting(self.run.corpus().splits[split].sentences())))
         figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
         return to_svg(figure, "plane")[0]
 
     def chain(self, n_steps: int, *, decode: str = "sample", seed: int = 1) -> list[trajectories.ChainSentence]:
-        """One chain of the prior with what its z is decoded to after each step."""
+        """Run one chain of the prior and return what its z is decoded to after each step."""
         self.run.config.require_latent(self.run)
         return trajectories.walk(self.model, n_steps, DecodeSettings(decode), seed=seed)
 
     def _sentence(self, text: str, name: str = "the sentence") -> str:
-        """What was typed, as a line of a text is read."""
+        """Parse typed text like a line of a text. Raises InputError if it is empty."""
         if not (sentence := parse_sentence(text or "", name)):
             raise InputError(f"{name} is empty: type one, its words separated by blanks as in the training text")
         return sentence

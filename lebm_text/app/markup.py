@@ -1,4 +1,4 @@
-"""HTML of the page of `lebm-text explore`. What model and corpus say is shown as text, never as markup."""
+"""HTML of the page of `lebm-text explore`. Text from model and corpus is escaped, never used as markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 from lebm_text.visible import named, visible
 
-__all__ = ["bars", "number", "said", "shown", "table"]
+__all__ = ["bars", "number", "quoted", "shown", "table"]
 
 _ALIKE = (
     "The sentence is the same everywhere: z changes no word of it here. A model that keeps little in z is like that."
@@ -15,9 +15,14 @@ _ALIKE = (
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int = -1, repeats: bool = False) -> str:
-    """Rows of figures with a text in the last column.
+    """Return a table of figures with a text in the last column.
 
-    `repeats`: a text that is that of the row before says nothing new and is grey; if all are alike, a line says why.
+    Args:
+        headings: of the columns.
+        rows: cells, not escaped yet.
+        chosen: number of the highlighted row; -1: none.
+        repeats: show a text equal to that of the previous row in grey; if all are equal, a line explains it.
+
     """
 
     def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
@@ -33,7 +38,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int
 
 
 def bars(z: Sequence[float]) -> str:
-    """The numbers of z as bars up and down from 0, cut at 3."""
+    """Return the components of z as bars up and down from 0, clipped at ±3."""
     heights, width = [10 * max(-3, min(value, 3)) for value in z], 10 * len(z)
     drawn = "".join(
         f'<rect x="{10 * i + 1}" y="{30 - max(height, 0):.1f}" width="8" height="{abs(height):.1f}">'
@@ -49,7 +54,7 @@ def bars(z: Sequence[float]) -> str:
     )
 
 
-def said(text: str) -> str:
+def quoted(text: str) -> str:
     return f"<p class=said dir=auto>{shown(text)}</p>"
 
 
@@ -58,5 +63,5 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def shown(text: str) -> str:
-    """As markup that shows it."""
+    """Return markup that displays the text."""
     return escape(visible(text, named)) or "<em>(empty)</em>"

@@ -31,7 +31,7 @@ _PRIORS = {"ebm": "learned (energy-based)", "gaussian": "normal, N(0, I)"}
 
 
 def require_gradio() -> Any:
-    """The package. Raises InputError if it is missing."""
+    """Return the package. Raises InputError if it is missing."""
     try:
         import gradio
     except ImportError:
@@ -40,10 +40,16 @@ def require_gradio() -> Any:
 
 
 def serve(explorer: Explorer, *, port: int, browser: bool, on_ready: Callable[[str], None]) -> None:
-    """Show the page on this machine alone until an interrupt; `on_ready` is told its address.
+    """Serve the page on this machine only until an interrupt; `on_ready` is called with its address.
+
+    Args:
+        explorer: the functions behind the tabs.
+        port: of the server.
+        browser: open it in the browser.
+        on_ready: called with the address.
 
     Raises:
-        InputError: Gradio is missing, or the port cannot be had.
+        InputError: Gradio is missing, or the port is not available.
     """
     with _listen(port) as found, suppress(KeyboardInterrupt):
         require_gradio()
@@ -65,7 +71,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def application(explorer: Explorer) -> Callable[..., Any]:
-    """The page as an ASGI application. It answers requests to this machine alone, and browsers load nothing else."""
+    """Return the page as an ASGI application that answers only this machine and loads nothing from elsewhere."""
     gradio = require_gradio()
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -90,7 +96,7 @@ def application(explorer: Explorer) -> Callable[..., Any]:
 
 
 def build(explorer: Explorer) -> Any:
-    """The page as Gradio's `Blocks`; a language model, or a prior without a chain, has fewer tabs."""
+    """Return the page as Gradio's `Blocks`; a language model, or a prior without a chain, has fewer tabs."""
     gradio, dims, name = require_gradio(), explorer.latent_dim, explorer.run.name
     about = f"{len(explorer.model.tokenizer):,} tokens known; "
     if dims:

@@ -1,4 +1,4 @@
-"""The tabs of the page of `lebm-text explore`: what is asked, of which method of `Explorer`, and how it is shown."""
+"""The tabs of the page of `lebm-text explore`: inputs, the method of `Explorer` they call, and the display of results."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from lebm_text.progress import Progress
 from lebm_text.reports.interpolation import PATHS
 
 from .explorer import SHIFTS, Explorer
-from .markup import bars, number, said, shown, table
+from .markup import bars, number, quoted, shown, table
 
 __all__ = ["between", "chain", "direction", "generate", "plane", "sentence"]
 
 Places = list[tuple[float, str]]
 """Sentences by their place on a slider; a string in their stead says what was wrong."""
 
-_EVENT = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}  # one at a time on a model
+_EVENT = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}  # one at a time per model
 _AT_ONCE = {"show_progress": "hidden", "api_visibility": "private"}
 _SPLITS = [("validation text", "valid"), ("training text", "train"), ("test text", "test")]
-_SAY_POINT = """
-const say = (event) => {
+_SHOW_TITLE = """
+const showTitle = (event) => {
   const title = event.target.closest('use')?.querySelector('title');
   if (title) element.querySelector('.said').textContent = title.textContent;
 };
-element.addEventListener('pointerover', say);
-element.addEventListener('click', say);
+element.addEventListener('pointerover', showTitle);
+element.addEventListener('click', showTitle);
 """
 
 
@@ -58,7 +58,7 @@ def generate(gradio: Any, explorer: Explorer) -> None:
             button = gradio.Button("Generate", variant="primary")
         with gradio.Column(scale=3, min_width=280):
             output = _output(gradio)
-    button.click(_told(write), inputs, output, **_EVENT)
+    button.click(_safe(write), inputs, output, **_EVENT)
 
 
 def sentence(gradio: Any, explorer: Explorer, example: str) -> None:
@@ -73,11 +73,11 @@ def sentence(gradio: Any, explorer: Explorer, example: str) -> None:
         if found.unknown:
             parts.insert(0, f"<p>Not in the vocabulary, read as &lt;unk&gt;: {shown(', '.join(found.unknown))}</p>")
         if latent:
-            parts = ["<p class=muted>reconstruction</p>", said(found.reconstruction), *parts, bars(found.z)]
+            parts = ["<p class=muted>reconstruction</p>", quoted(found.reconstruction), *parts, bars(found.z)]
         return "".join(parts) + (f"<p class=muted>{shown(found.bias)}</p>" if found.bias else "")
 
     def near(text: str, split: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008
-        found = explorer.neighbours(text, split, _heard(progress))
+        found = explorer.neighbours(text, split, _adapted(progress))
         return table(["distance", "nearest"], ((number(each.distance), each.sentence) for each in found))
 
     with gradio.Tab("Sentence"), gradio.Row():
@@ -88,8 +88,8 @@ def sentence(gradio: Any, explorer: Explorer, example: str) -> None:
             nearest = gradio.Button("Find neighbours", visible=latent)
         with gradio.Column(scale=3, min_width=280):
             output, neighbours = _output(gradio), _output(gradio)
-    gradio.on([button.click, text.submit], _told(read), [text, seed], output, **_EVENT)
-    nearest.click(_told(near), [text, split], neighbours, **_EVENT)
+    gradio.on([button.click, text.submit], _safe(read), [text, seed], output, **_EVENT)
+    nearest.click(_safe(near), [text, split], neighbours, **_EVENT)
 
 
 def between(gradio: Any, explorer: Explorer, examples: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ def between(gradio: Any, explorer: Explorer, examples: Sequence[str]) -> None:
 
 def direction(gradio: Any, explorer: Explorer, example: str) -> None:
     def move(text: str, progress: Any = gradio.Progress()) -> Places:  # noqa: B008
-        return [(each.shift, each.sentence) for each in explorer.move(text, _heard(progress))]
+        return [(each.shift, each.sentence) for each in explorer.move(text, _adapted(progress))]
 
     with gradio.Tab("Direction"):
         _note(gradio, "Moves z of a sentence, in standard deviations, along the direction that tells the labels of the "
@@ -120,7 +120,7 @@ def direction(gradio: Any, explorer: Explorer, example: str) -> None:
 
 def plane(gradio: Any, explorer: Explorer) -> None:
     def draw(n: int, split: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008
-        return "<p class=said>Point at a dot, or tap it.</p>" + explorer.plane(n, split, _heard(progress))
+        return "<p class=said>Point at a dot, or tap it.</p>" + explorer.plane(n, split, _adapted(progress))
 
     with gradio.Tab("Plane"):
         _note(gradio, "The two principal axes of the latent space: z of sentences (posterior), draws of the prior, and "
@@ -129,8 +129,8 @@ def plane(gradio: Any, explorer: Explorer) -> None:
             n = gradio.Slider(20, 1000, 200, step=20, label="Points of each", min_width=280)
             split = gradio.Radio(_SPLITS, value="valid", label="Sentences of the", min_width=280)
         button = gradio.Button("Draw", variant="primary")
-        output = _output(gradio, js_on_load=_SAY_POINT)
-    button.click(_told(draw), [n, split], output, **_EVENT)
+        output = _output(gradio, js_on_load=_SHOW_TITLE)
+    button.click(_safe(draw), [n, split], output, **_EVENT)
 
 
 def chain(gradio: Any, explorer: Explorer) -> None:
@@ -150,12 +150,12 @@ def chain(gradio: Any, explorer: Explorer) -> None:
             button = gradio.Button("Follow", variant="primary")
         with gradio.Column(scale=3, min_width=280):
             output = _output(gradio)
-    button.click(_told(follow), [steps, decode, seed], output, **_EVENT)
+    button.click(_safe(follow), [steps, decode, seed], output, **_EVENT)
 # fmt: on
 
 
 def _slide(gradio: Any, triggers: list[Any], slider: Any, compute: Callable[..., Places], inputs: list[Any]) -> None:
-    """`triggers` compute sentences by place; `slider` then chooses the one that is shown large, among all."""
+    """Let `triggers` compute sentences by place, and `slider` choose the one that is shown large, among all."""
 
     def show(found: str | Places, place: float) -> str:
         if isinstance(found, str):
@@ -164,10 +164,10 @@ def _slide(gradio: Any, triggers: list[Any], slider: Any, compute: Callable[...,
             return ""
         chosen = min(range(len(found)), key=lambda row: abs(found[row][0] - place))
         rows = ((number(at, 2), text) for at, text in found)
-        return said(found[chosen][1]) + table(["place", "sentence"], rows, chosen=chosen, repeats=True)
+        return quoted(found[chosen][1]) + table(["place", "sentence"], rows, chosen=chosen, repeats=True)
 
     found, output = gradio.State([]), _output(gradio)
-    computed = gradio.on(triggers, _told(compute), inputs, found, show_progress_on=output, **_EVENT)
+    computed = gradio.on(triggers, _safe(compute), inputs, found, show_progress_on=output, **_EVENT)
     computed.then(show, [found, slider], output, **_AT_ONCE)
     slider.change(show, [found, slider], output, **_AT_ONCE)
 
@@ -188,23 +188,23 @@ def _output(gradio: Any, **more: Any) -> Any:
     return gradio.HTML(elem_classes="lebm", min_height=80, **more)
 
 
-def _told(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, or one line of what was wrong."""
+def _safe(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `call` so that an error becomes one line of HTML."""
 
     @wraps(call)
-    def told(*given: Any) -> Any:
+    def wrapped(*given: Any) -> Any:
         try:
             return call(*given)
         except (InputError, OSError) as error:
             return f'<p class="problem" role="alert">{shown(one_line(error))}</p>'
 
-    return told
+    return wrapped
 
 
-def _heard(progress: Any) -> Progress:
-    """Gradio's progress as the library's."""
+def _adapted(progress: Any) -> Progress:
+    """Return Gradio's progress as the library's."""
 
-    def hear(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         progress((done, total), desc=stage)
 
-    return hear
+    return report

@@ -17,14 +17,14 @@ from .statistics import GREEDY, Figures, Points, SeedInterval, normal_interval
 
 __all__ = ["JUDGES", "ByDecoding", "SeedRun", "Sources", "likelihood_of", "meaning_of", "points_of", "variety_of"]
 
-JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # and the report that has their figures
+JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # judge → report with its figures
 _MEANING = ("frechet", "precision", "recall")
 ByDecoding = dict[str, Figures]
 
 
 @dataclass
 class Sources:
-    """What is collected while reports are read."""
+    """Everything collected while reports are read."""
 
     real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
     signatures: dict[str, None]
@@ -34,9 +34,9 @@ class Sources:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """A run from one seed, none for samples of another system, and those of its reports that are as asked.
+    """A run from one seed (None for samples of another system) and its reports that match the experiment's settings.
 
-    `judged`: by judge.
+    `judged`: reports by judge.
     """
 
     number: int
@@ -61,7 +61,7 @@ def points_of(seed: SeedRun, judge: str, row: Row, sources: Sources) -> Points:
 
 
 def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
-    """Return those results of a report that are decoded as the row is."""
+    """Return the results of a report whose z are drawn as the row asks."""
     return [result for result in report.results if result.latents == row.decoding.latents]
 
 
@@ -71,7 +71,7 @@ def _decoding(result: JudgedText) -> str:
 
 
 def meaning_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
-    """Return what sentences are about, with the report's intervals over its samples."""
+    """Return the figures of what sentences are about, with the report's intervals over its samples."""
     report = seed.judged.get("kn5")
     if report is None or report.real_meaning is None:
         return {}
@@ -86,7 +86,7 @@ def meaning_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
 
 
 def variety_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
-    """Return how alike sentences are, and how much they copy."""
+    """Return how similar the sentences are to each other, and how much they copy."""
     report, found = seed.judged.get("kn5"), ByDecoding()
     for result in [] if report is None else _of_row(report, row):
         if (variety := result.diversity) is not None:

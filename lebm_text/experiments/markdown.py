@@ -1,4 +1,4 @@
-"""The results of an experiment as Markdown: tables for people, with what is needed to doubt and to repeat them."""
+"""The results of an experiment as Markdown: tables, and what is needed to check and to repeat them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .statistics import GREEDY, METRICS, Figures, RowComparison, SeedInterval
 __all__ = ["markdown", "write_table"]
 
 _MISSING = "–"
-_KEYS = 3  # columns of the table that say which row it is
+_KEYS = 3  # columns of the table that identify the row
 _TEXT = {"test": "Test", "valid": "Validation"}
-_BEHIND = {  # what stands behind a likelihood: header, key
+_BEHIND = {  # figures behind a likelihood: header, key
     "perplexity of all sentences": "perplexity_of_all",
     "log Z": "log_z",
     "E_chain[f] − E_p[f]": "chain_gap",
@@ -33,7 +33,7 @@ _BEHIND = {  # what stands behind a likelihood: header, key
 
 
 def write_table(experiment: Experiment, root: Path, command: str) -> Results:
-    """Write results.md, results.json and frontiers.png and .svg of what is done so far; `command` is what made them.
+    """Write results.md, results.json and frontiers.png and .svg of the results so far; `command` is quoted in them.
 
     Raises:
         InputError: nothing has been done.
@@ -55,7 +55,7 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
 
 
 def markdown(results: Results, command: str) -> str:
-    """Return the results as one document; `command` is what made it."""
+    """Return the results as one document, which quotes `command`, the command that writes it."""
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row.kn5 for row in results.rows.values()):
         parts.append(_frontiers(results))
@@ -168,7 +168,7 @@ def _by_decoding(
     digits: Sequence[int],
 ) -> str:
     decodings = list(dict.fromkeys(decoding for row in rows.values() for decoding in row))
-    at = "T=1" if "T=1" in decodings else decodings[0]  # where real text stands, which nobody decodes
+    at = "T=1" if "T=1" in decodings else decodings[0]  # the row for real text, which has no decoding
     lines = []
     for (name, header), places in zip(names.items(), digits, strict=True):
         cells = [f"{real[name]:.{places}f}" if decoding == at else _MISSING for decoding in decodings]
@@ -260,7 +260,7 @@ def _cost(results: Results) -> str:
 
 
 def _signatures(results: Results) -> str:
-    """List signatures, one line for those that differ in decoding and seed alone; results.json has all."""
+    """List signatures, one line for those that differ only in decoding and seed; results.json has all."""
     kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
     return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
 

@@ -1,9 +1,9 @@
 """An experiment as data: which models, what is tuned, how all are judged.
 
-A row is one kind of model. Its settings stand on those of all rows, which stand on its preset; each of its trials
+A row is one kind of model. Its settings override those of all rows, which override its preset; each of its trials
 changes some more, and the trial that does best on validation text decides for the row. A trial may be shorter than a
 run: settings that are counted in epochs are shortened with it. A row `like` another has no trials: it takes that row's
-configuration as chosen and changes its own settings alone. Rows that `start` from another begin with the generator of
+configuration as chosen and changes only its own settings. Rows that `start` from another begin with the generator of
 its run. Two kinds of rows train nothing: those `of` another row, whose runs they decode in another way, and `samples`.
 """
 
@@ -43,7 +43,7 @@ __all__ = ["Experiment", "ReportSettings", "Tuning"]
 ReportSettings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
 
 TRIAL_SEED = 1
-# Settings that are counted in epochs and may be fractions, and those that are whole.
+# Settings that are counted in epochs: those that may be fractions, and those that are whole numbers.
 _IN_EPOCHS = (("inference", "anneal_epochs"), ("inference", "anneal_start_epoch"), ("training", "prior_start_epoch"))
 _TEMPERATURES = MIN_TEMPERATURE, MAX_TEMPERATURE
 _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
@@ -51,7 +51,7 @@ _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 @dataclass(frozen=True)
 class Tuning(Checked):
-    """Settings of all trials: epochs (None: as many as a run), and the number of samples that they are judged by."""
+    """Settings of all trials: epochs (None: those of a run), and the number of samples they are judged by."""
 
     n_epochs: int | None = None
     n_samples: int = setting(10_000, whole, 1)
@@ -67,12 +67,12 @@ class Experiment(Checked):
         n_samples: number of sentences generated for each decoding.
         temperatures: decoding temperatures that the n-gram judge reads, in addition to greedy decoding.
         fed: also judge what sentences are about, by a sentence encoder.
-        diversity: also self-BLEU, and the share of n-grams that stand in the training text.
-        lstm_seeds: those of `seeds` whose samples an LSTM judge reads, too, at `lstm_temperatures`.
+        diversity: also compute self-BLEU, and the share of n-grams that occur in the training text.
+        lstm_seeds: those of `seeds` whose samples are also read by an LSTM judge, at `lstm_temperatures`.
         likelihood_seeds: those of `seeds` for whose runs a likelihood report is computed.
         likelihood: settings of that report; its `split` is the experiment's.
         compare: pairs of rows whose figures are compared seed by seed.
-        split: the held-out text that runs are judged on; valid for what choices will follow from.
+        split: the held-out text that runs are judged on; valid if choices will depend on the results.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Experiment(Checked):
         return Config.from_dict(values)
 
     def share(self, row: Row, number: int) -> float:
-        """Return the share of a run's budget that a trial of the row may take: that of its epochs."""
+        """Return the share of a run's budget for a trial of the row: its share of the epochs."""
         whole = self.config(row, {row.name: number}, TRIAL_SEED)
         return self.trial(row, number).training.n_epochs / whole.training.n_epochs
 
@@ -124,13 +124,15 @@ class Experiment(Checked):
         """Return the configuration of a row's run from one seed.
 
         Args:
-            chosen: row → number of the trial that is taken, for each row that has trials.
+            row: of the experiment.
+            chosen: row → number of its chosen trial, for each row that has trials.
+            seed: of training.
         """
         if row.like is None:
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
             settings = by_key(self.settings) | by_key(row.settings) | by_key(trial) | {"training.seed": seed}
             return preset(row.preset).merge(by_section(settings))
-        # Not asked for one by one: what the other kind does not read returns to its default.
+        # Settings may be set although the chosen kind does not read them: these return to their defaults.
         values = self.config(self.row(row.like), chosen, seed).to_dict()
         for section, changes in by_section(row.settings).items():
             values.setdefault(section, {}).update(changes)
@@ -149,7 +151,7 @@ class Experiment(Checked):
 
     @property
     def first(self) -> Row:
-        """The first row that trains and needs no other: by way of its run real text is found."""
+        """The first row that trains and needs no other; its run leads to the real text."""
         return next(row for row in self.rows if row.trains and not row.needs)
 
     def source(self, row: Row) -> Row:
@@ -159,7 +161,7 @@ class Experiment(Checked):
         return row if row.of is None else self.row(row.of)
 
     def generations(self) -> list[list[Row]]:
-        """Return rows in groups: those that start from others come in a later group, with the rows that need them."""
+        """Return the rows in groups: rows that start from others are in a later group than these."""
         depth = {row.name: self._depth(row) for row in self.rows}
         return [[row for row in self.rows if depth[row.name] == n] for n in range(1 + max(depth.values()))]
 
@@ -173,11 +175,11 @@ class Experiment(Checked):
 
     @property
     def directory(self) -> Path:
-        """The default directory of its runs, beside all other runs."""
+        """Default directory of its runs, next to all other runs."""
         return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
-        """Return lines on what will be done and the sum of its budgets; `tuned`: trials are not needed."""
+        """Return lines on what will be done and the total budget; `tuned`: trials are not needed."""
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
         lines = [
@@ -207,6 +209,9 @@ class Experiment(Checked):
         Rows that a chosen row needs are kept, too.
 
         Args:
+            corpus: instead of the experiment's.
+            seeds: instead of the experiment's.
+            rows: names of those to keep; empty: all.
             skip: lstm, likelihood or fed.
             settings: changes to all rows that train, applied before those of their trials.
 
@@ -214,13 +219,13 @@ class Experiment(Checked):
             InputError: unknown rows, or settings that do not go together.
         """
         wanted = [self.row(name) for name in rows] or list(self.rows)
-        for row in wanted:  # grows on the way
+        for row in wanted:  # extended during the loop
             wanted += [self.row(name) for name in row.needs]
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
         if settings:
             kept = tuple(_with(row, settings) if row.trains else row for row in kept)
-        seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # one asked for twice is still one run
+        seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # a repeated seed is still one run
         lstm_seeds, likelihood_seeds = (
             () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
             for judge, of_judge in (("lstm", self.lstm_seeds), ("likelihood", self.likelihood_seeds))
@@ -273,10 +278,10 @@ class Experiment(Checked):
         return {metric: PerplexitySettings(metric=metric, **how, calibrate=True) for metric in METRICS}
 
     def check(self) -> None:
-        """Make every configuration and all settings of reports once, so that no mistake shows only after a day.
+        """Build every configuration and all report settings once, so that mistakes show before the first training.
 
         Raises:
-            InputError: of the first mistake.
+            InputError: the first mistake found.
         """
         rows, names = self.rows, [row.name for row in self.rows]
         if not any(row.trains for row in rows) or not self.seeds:
@@ -317,7 +322,7 @@ class Experiment(Checked):
                 raise InputError(f"row {row.name}: {error}") from None
 
     def _check_trial(self, row: Row, number: int) -> None:
-        """Make a row's configurations, where of all rows the trial of that number is taken."""
+        """Build a row's configurations with the trial of that number chosen for all rows."""
         if row.trials:
             self.trial(row, number)
         if row.samples is None:
@@ -330,7 +335,7 @@ def _with(row: Row, settings: Mapping[str, Any]) -> Row:
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:
-    """Raise InputError unless what a row takes from others exists and goes together with what it has itself."""
+    """Raise InputError unless what a row takes from others exists and is compatible with its own settings."""
     if row.like is not None and (row.trials or row.start or experiment.row(row.like).like is not None):
         raise InputError(f"row {row.name} is like {row.like}, so it has no trials and no start, and {row.like} no like")
     if not row.trains and (row.trials or row.settings or row.like or row.start or (row.of and row.samples)):
@@ -341,7 +346,7 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         if not experiment.row(name).trains:
             raise InputError(f"row {row.name} needs {name}, which trains nothing")
     needed = list(row.needs)
-    for name in needed:  # grows on the way
+    for name in needed:  # extended during the loop
         needed += [other for other in experiment.row(name).needs if other not in needed]
     if row.name in needed:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")

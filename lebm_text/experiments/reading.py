@@ -1,4 +1,4 @@
-"""Experiments from TOML: those of the package, one's own, and files that say only what they change of another."""
+"""Experiments from TOML: those of the package, the user's own, and files that change another experiment."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def builtin_experiments() -> dict[str, Path]:
 def read_experiment(name_or_file: str) -> Experiment:
     """Read an experiment of the package by its name, or any TOML file.
 
-    A file with `base`, one of the package or a file beside it, says what it changes: its tables are laid over those of
-    the base, key by key, its rows over those of the same name; other rows come last.
+    A file with `base`, an experiment of the package or a file next to it, lists its changes: its tables override those
+    of the base, key by key, its rows those of the same name; new rows are appended.
 
     Raises:
-        InputError: what cannot be read or makes no sense.
+        InputError: the file is unreadable or invalid.
     """
     path = _find(name_or_file)
     values = _read(path)
@@ -71,16 +71,16 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the experiment {path}: {error}") from None
     for row in values.get("rows", ()) if _are_rows(values.get("rows")) else ():
-        if isinstance(row.get("samples"), str):  # which lie beside the file, wherever the command is given
+        if isinstance(row.get("samples"), str):  # relative to the file, not to the working directory
             row["samples"] = str(path.parent / row["samples"])
     return values
 
 
 def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Return whether it looks like rows; whoever reads other values refuses them.
+    """Return whether `value` looks like rows; other values are refused later.
 
     Raises:
-        InputError: two have one name.
+            InputError: two rows have the same name.
     """
     if not isinstance(value, list) or not all(isinstance(r, dict) and isinstance(r.get("name"), str) for r in value):
         return False
@@ -90,7 +90,7 @@ def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the changes, table by table, row by row."""
+    """Return `base` with the changes applied, table by table, row by row."""
     merged = dict(base)
     for key, value in changes.items():
         before = base.get(key)

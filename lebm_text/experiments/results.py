@@ -1,4 +1,4 @@
-"""What the steps of an experiment left on disk, gathered by row: figures with intervals over seeds, their sources."""
+"""Results of an experiment's steps, read from disk and gathered by row: figures with intervals over seeds, sources."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
 __all__ = ["Results", "RowResult", "gather"]
 
-_NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # of env.json
+_NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # fields of env.json
 
 _SHARES = ("precision", "recall", "in_train")
 
@@ -45,8 +45,8 @@ class RowResult:
     """The figures of a row.
 
     Attributes:
-        seeds: that are done.
-        cost: minutes and epochs; None where nothing is trained.
+        seeds: those that are done.
+        cost: minutes and epochs; None if nothing is trained.
         validation: of the last validation in training.
         kn5: by decoding, fppl, rppl and distinct by the n-gram judge.
         lstm: the same by the LSTM judge.
@@ -76,14 +76,14 @@ class Results:
 
     Attributes:
         rows: by name.
-        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` what these are of real text:
+        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` the same figures of real text:
             means over seeds, each of which draws its own sentences.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
         comparisons: paired ratios of two rows by a judge, by decoding.
         signatures: of all figures, each once.
-        environments: that trials and runs were trained in, each once.
-        missing: what was asked for and is not there, or not of the present weights, settings and options.
+        environments: of trials and runs, each once.
+        missing: what the experiment asks for and is missing or out of date (other weights, settings or options).
         log: every step with its command, status and seconds.
     """
 
@@ -110,7 +110,7 @@ class Results:
 def gather(experiment: Experiment, root: Path) -> Results:
     """Gather the results of what is done so far.
 
-    Only what is there as the experiment asks for it: a report of older weights or of other settings counts as missing,
+    Only up-to-date results are used: a report of older weights or of other settings counts as missing,
     as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
     different texts.
     """
@@ -153,7 +153,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
 
 
 def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
-    """Return the choices that were made among the trials that the experiment now has."""
+    """Return the choices made among the trials that the experiment has now."""
     found, trials = read_tuning(path) if path.is_file() else {}, experiment.trials
     return {name: choice for name, choice in found.items() if choice.is_among(trials.get(name, ()))}
 
@@ -258,7 +258,7 @@ def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Return fppl and rppl of each text of known quality; any of the runs leads to their reports."""
+    """Return fppl and rppl of each text of known quality, from reports found through any of the runs."""
     found: dict[str, dict[str, float]] = {}
     for run in runs[:1]:
         for step, metric in zip(calibrations(experiment, run.path, root), METRICS, strict=True):
@@ -269,7 +269,7 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
 
 
 def _likelihoods(seeds: Sequence[SeedRun], sources: Sources) -> Figures:
-    """Return intervals over seeds, those of perplexities in logarithms, or the only seed's over sentences."""
+    """Return intervals over seeds, in logarithms for perplexities, or over sentences if there is one seed."""
     rows = [likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
     if len(rows) == 1:
         return rows[0]

@@ -1,4 +1,4 @@
-"""A row of an experiment: one kind of model, or what is judged beside the models."""
+"""A row of an experiment: one kind of model, or samples judged in addition to the models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RowDecoding:
     latents: str | None = None
 
     def check(self, config: Config) -> None:
-        """Raise InputError for what no model of this configuration can do; ranges are checked by the report."""
+        """Raise InputError for settings that models of this configuration lack; the report checks ranges."""
         model = config.model
         if self != RowDecoding() and model.latent_dim == 0:
             raise InputError("decoding is for a model with a latent vector, not for a language model")
@@ -36,14 +36,14 @@ class RowDecoding:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of model: its preset, what it changes of it, and what is tried.
+    """One kind of model: its preset, changes to it, and its trials.
 
     Attributes:
-        like: the row whose configuration, as chosen, this one takes and changes.
+        like: the row whose chosen configuration this one takes and changes.
         start: the row whose run from the same seed gives this one's generator its first weights; trials take the run
             from the experiment's first seed.
         of: the row whose runs are judged again under `decoding`; nothing is trained.
-        samples: a file of another system's sentences, one a line, beside the experiment's; nothing is trained.
+        samples: a file of another system's sentences, one per line, next to the experiment's; nothing is trained.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def suffix(self) -> str:
-        """The end of the names of its reports, where they lie beside those of another row."""
+        """Suffix of the names of its reports if they are in the same directory as another row's."""
         return "" if self.trains else f"-{self.name}"
 
     @property

@@ -1,7 +1,7 @@
-"""Carry out an experiment: tune on validation text, train every row from every seed, judge; go on where it stopped.
+"""Run an experiment: tune on validation text, train every row from every seed, judge; resume where it stopped.
 
-One step at a time is carried out in this process, several in worker processes that stay until the end. What is done is
-not done again.
+A single step at a time runs in this process, several in worker processes that stay until the end. Completed steps are
+not repeated.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ TUNING, LOG = "tuning.json", "log.jsonl"
 _STOPPED = 130, "stopped"
 _SECONDS_BETWEEN_LOOKS = 0.2
 
-Outcome = tuple[int, str]  # exit status, and what went wrong
+Outcome = tuple[int, str]  # exit status, and the error message
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Failure:
 
 @dataclass
 class Runner:
-    """Carries out `experiment` in the directory `root`.
+    """Runs `experiment` in the directory `root`.
 
     Attributes:
-        budget: minutes of training a run from one seed may take; a trial gets its share by epochs. None: no limit.
+        budget: minutes of training per run; a trial gets its share by epochs. None: no limit.
         n_jobs: steps that run at a time; the processors are divided among them.
         n_threads: CPU threads of each step. None: OMP_NUM_THREADS, or a step's share of the processors.
         corpus: sha256 of its splits: runs on another text are refused. None: those of the experiment's corpus.
-        on_progress: reports the steps, and what they do where one runs at a time.
-        should_stop: asked again and again; once it is true, trainings save and end.
+        on_progress: reports the steps, and the progress of each if one runs at a time.
+        should_stop: polled; once it is true, trainings save and end.
         failures: the steps that failed.
     """
 
@@ -102,10 +102,10 @@ class Runner:
         self.threads = self.n_threads or default_threads(self.n_jobs)
 
     def carry_out(self, choices: Mapping[str, Choice] | None = None) -> list[Failure]:
-        """Tune, train and judge all rows, as far as it is not done yet; those that start from others after these.
+        """Tune, train and judge all rows, as far as that is not done yet; rows that start from others come later.
 
         Args:
-            choices: taken in place of trials, such as those made on another corpus; see `read_choices`.
+            choices: used in place of trials, such as those made on another corpus; see `read_choices`.
 
         Returns:
             The steps that failed.
@@ -141,7 +141,7 @@ class Runner:
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
         """Carry out the trials of some rows, or all; write tuning.json, return the number of each row's chosen trial.
 
-        A row that has a trial which could not be finished and judged is left out: nothing can be chosen for it.
+        A row with a trial that could not be finished and judged is left out: nothing can be chosen for it.
         """
         rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
@@ -156,14 +156,14 @@ class Runner:
     def adopt(self, choices: Mapping[str, Choice]) -> dict[str, int]:
         """Add these choices to tuning.json and return the numbers of the chosen trials."""
         path = self.root / TUNING
-        others = read_tuning(path) if path.is_file() else {}  # of rows that an earlier, narrower command had
+        others = read_tuning(path) if path.is_file() else {}  # of rows of an earlier, narrower command
         atomic_write_json(path, {name: choice.record() for name, choice in (others | dict(choices)).items()})
         return {name: choice.chosen for name, choice in choices.items()}
 
     def train_and_judge(self, chosen: Mapping[str, int], rows: Sequence[Row] | None = None) -> None:
         """Train and judge some rows, or all, from every seed; all rows from the first seed come first.
 
-        Rows that wait for a choice are left out.
+        Rows that still lack a choice are left out.
         """
         trained = [
             row
@@ -203,7 +203,7 @@ class Runner:
         return [train, *reports, *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
-        """Copy the chosen trial if it is this very run, of the same settings, seed and epochs."""
+        """Copy the chosen trial if it equals this run, in settings, seed and epochs."""
         run = run_directory(self.root, row, seed)
         if run.exists() or not row.trials:
             return
@@ -214,11 +214,11 @@ class Runner:
         if train.init == init_of(self.experiment, row, self.root, seed) and train.is_done(self.log):
             with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.parent) as scratch:
                 copy = shutil.copytree(train.run, Path(scratch, "run"))
-                with suppress(OSError):  # another process was as quick
+                with suppress(OSError):  # another process did the same first
                     copy.rename(run)
 
     def _carry_out(self, stage: str, chains: Sequence[Sequence[Step]]) -> None:
-        """Carry out chains side by side, the steps of a chain in turn; a chain ends where its training fails.
+        """Run chains in parallel, the steps of a chain in turn; a chain ends if its training fails.
 
         Raises KeyboardInterrupt once all chains have stopped because of `should_stop`.
         """
@@ -237,7 +237,7 @@ class Runner:
             raise KeyboardInterrupt
 
     def _chain(self, steps: Iterable[Step]) -> None:
-        """Carry out the steps of a chain in turn."""
+        """Run the steps of a chain in turn."""
         try:
             for step in steps:
                 if self._stops():
@@ -245,7 +245,7 @@ class Runner:
                 if not step.is_done(self.log) and not self._do(step) and step.is_needed:
                     return
                 self._add(1)
-        except BaseException:  # a fault here, such as a full disk, must not wait for hours of other chains
+        except BaseException:  # an error here, such as a full disk, must not wait for hours of other chains
             self._broken_off = True
             raise
 
@@ -271,7 +271,7 @@ class Runner:
 
 
 class _Pool:
-    """Worker processes that carry out steps; one that dies fails the steps at hand and is replaced."""
+    """Worker processes that run steps; if one dies, its steps fail and it is replaced."""
 
     def __init__(self, n_jobs: int, n_threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
@@ -289,7 +289,7 @@ class _Pool:
         with self._lock:
             try:
                 future: Future[Outcome] = self._executor.submit(_work, step, device)
-            except BrokenProcessPool:  # a worker died that had nothing to do
+            except BrokenProcessPool:  # an idle worker died
                 self._executor = self._start()
                 future = self._executor.submit(_work, step, device)
             executor = self._executor
@@ -311,7 +311,7 @@ class _Pool:
 
 
 def _block_signals() -> None:
-    """Block signals in this thread and its workers: Ctrl-C reaches the main thread alone, which passes it on once."""
+    """Block signals in this thread and its workers: Ctrl-C reaches only the main thread, which passes it on once."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 

@@ -2,9 +2,9 @@
 
     mean ± t_{0.975, n−1} · sd / √n      (Student, 1908)
 
-Perplexities are averaged in logarithms: a mean is then the geometric one, a difference a ratio. FPPL and RPPL are
-bought from each other by temperature: of two rows one is often the better on one and the worse on the other. Where both
-have the same FPPL, the lower RPPL is the better frontier.
+Perplexities are averaged in logarithms: a mean is then the geometric one, a difference a ratio. Temperature trades
+FPPL for RPPL: of two rows one is often better on one and worse on the other. At equal
+FPPL, the lower RPPL is the better frontier.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 @dataclass(frozen=True)
 class SeedInterval:
-    """A mean over n seeds and its 95 % interval; None where one seed can give none."""
+    """A mean over n seeds and its 95 % interval; None with one seed."""
 
     value: float
     low: float | None
@@ -54,7 +54,7 @@ Figures = dict[str, SeedInterval]  # figure → its value
 
 @dataclass(frozen=True)
 class RowComparison:
-    """Two rows by one judge: by decoding, ratios first / second of figures; None where there is none."""
+    """Two rows by one judge: by decoding, ratios first / second of figures; None if undefined."""
 
     judge: str
     first: str
@@ -63,7 +63,7 @@ class RowComparison:
 
 
 def mean_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the mean of one or more values by seed, and Student's interval of it."""
+    """Return the mean of one or more values by seed, with Student's interval."""
     n, mean = len(values), fmean(values)
     if n < 2:
         return SeedInterval(mean, None, None, n)
@@ -72,7 +72,7 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
 
 
 def share_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the mean of shares by seed; its interval is cut to [0, 1], which few seeds would leave."""
+    """Return the mean of shares by seed; its interval is clipped to [0, 1], which it may exceed with few seeds."""
     found = mean_interval(values)
     low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
     return SeedInterval(found.value, low, high, found.n)
@@ -106,16 +106,21 @@ def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | Non
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
-    """Return first / second, both by the same seeds in the same order; below 1 where the first is lower."""
+    """Return first / second, values by the same seeds in the same order; below 1 if the first is lower."""
     return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
     """Compare two rows by decoding: ratios first / second of fppl and rppl over the seeds that both have.
 
-    `rppl_at_second`: the first row's RPPL where, at some temperature between those judged, its FPPL is the second's at
-    this one, over the second's; `rppl_at_first`: the first row's at this temperature over the second's where it has the
-    first's FPPL. None beyond the ends of a frontier, for one of the seeds at least, and for greedy decoding.
+    `rppl_at_second`: the first row's RPPL, interpolated between temperatures to the second's FPPL at
+    this one, over the second's; `rppl_at_first`: the first row's at this temperature over the second's, interpolated to
+    the first's FPPL. None if a frontier of at least one seed does not reach that far, and for greedy decoding.
+
+    Args:
+        judge: copied to the result.
+        pair: names of the two rows.
+        points: row → seed → figures by decoding.
     """
     first, second = (points[name] for name in pair)
     seeds = [seed for seed in first if seed in second]
@@ -127,7 +132,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
             ratios[decoding] = {
                 metric: _ratio([(a[decoding][metric], b[decoding][metric]) for a, b in both]) for metric in METRICS
             }
-            if decoding == GREEDY:  # no part of a frontier
+            if decoding == GREEDY:  # not part of a frontier
                 both = []
             at_second = _at_equal_fppl([(a, b[decoding]) for a, b in both])
             at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both])
@@ -137,7 +142,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
 
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:
-    """Return the ratio of a row's RPPL at a point's FPPL to the point's RPPL; None where there is none."""
+    """Return the ratio of a row's RPPL at a point's FPPL to the point's RPPL; None if it is undefined."""
     return (
         _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
         if {*METRICS} <= known.keys()
@@ -146,7 +151,7 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
 
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[tuple[float, float]]:
-    """(RPPL of a frontier where it has a point's FPPL, the point's RPPL); none at all if one of the pairs has none."""
+    """Return (RPPL of a frontier at a point's FPPL, the point's RPPL); empty unless all pairs have it."""
     equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
     reached = [(at, rppl) for at, rppl in equal if at is not None]
     return reached if len(reached) == len(pairs) else []

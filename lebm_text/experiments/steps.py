@@ -1,8 +1,7 @@
-"""The steps of an experiment: trainings and reports, each a call of the library under the key of what it depends on.
+"""The steps of an experiment: trainings and reports, each a library call identified by a key of its inputs.
 
-A report is done if the log has it under its present key, a hash of its settings and of the weights or the text that it
-is about: whatever changes makes it anew.
-"""
+A report is done if the log has it under its current key, a hash of its settings and of the weights or the text that it
+is about: any change causes it to be computed again."""
 
 from __future__ import annotations
 
@@ -44,15 +43,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Training:
-    """Train a configuration, or go on with it.
+    """Train a configuration, or resume its training.
 
     Attributes:
         run: its directory.
         init: the run whose generator's weights it begins with.
-        budget: minutes of training that the run may take over all calls; None: no limit.
+        budget: minutes of training over all calls; None: no limit.
     """
 
-    is_needed: ClassVar[bool] = True  # by what follows it
+    is_needed: ClassVar[bool] = True  # by the following steps
 
     run: Path
     corpus: str
@@ -67,11 +66,11 @@ class Training:
         return f"{self.run.name} train"
 
     def key(self) -> str:
-        """Return a hash of the corpus and the configuration; how far the training has come is in its run."""
+        """Return a hash of corpus and configuration; the progress of the training is in its run."""
         return sha256_json([self.corpus, self.config.to_dict(), *([] if self.init is None else [self.init.name])])
 
     def is_done(self, log: Log) -> bool:
-        """Return whether the run has ended, or its last call had and used at least the present budget."""
+        """Return whether the run has ended, or its last call has ended after at least the current budget."""
         run = Run(self.run)
         if not run.weights_file.is_file():
             return False
@@ -82,7 +81,7 @@ class Training:
         )
 
     def entry(self, status: int) -> dict[str, Any]:
-        """Return what the log keeps of a step that ended with this status."""
+        """Return the log entry of a step that ended with this status."""
         return {"key": self.key(), "budget": self.budget}
 
     def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
@@ -113,12 +112,12 @@ class Training:
 
 @dataclass(frozen=True)
 class ReportStep:
-    """Compute a report on a run and keep it.
+    """Compute a report on a run and store it.
 
     Attributes:
-        compute: of the report's module.
+        compute: function of the report's module.
         output: its file.
-        of_corpus: the report is not about the run, which only leads to the real text, as any run does.
+        of_corpus: the report is about the real text, which any run leads to, not about the run.
         samples: file of the sentences that the report is about, if it is not about the run.
     """
 
@@ -138,7 +137,7 @@ class ReportStep:
         return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
 
     def key(self) -> str:
-        """Return a hash of settings other than the defaults, the judges' keys, and the run's weights or the texts."""
+        """Return a hash of non-default settings, the judges' keys, and the run's weights or the texts."""
         run, settings, default = Run(self.run), asdict(self.settings), asdict(type(self.settings)())
         inputs: Any = text_of(run) if self.of_corpus else run.weights_sha256
         if self.samples is not None:
@@ -149,14 +148,14 @@ class ReportStep:
         return sha256_json([type(self.settings).__name__, asked, inputs])
 
     def is_done(self, log: Log) -> bool:
-        """Return whether the file exists and was made under the present key."""
+        """Return whether the file exists and was made under the current key."""
         if not self.output.is_file() or not Run(self.run).weights_file.is_file():
             return False
         last = log.last(self.name)
         return last is not None and not last["status"] and last["key"] == self.key()
 
     def entry(self, status: int) -> dict[str, Any]:
-        """Return what the log keeps of a step that ended with this status: the key of a report that was made."""
+        """Return the log entry of a step that ended with this status: its key if the report was made."""
         return {"key": None if status else self.key()}
 
     def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
@@ -207,7 +206,7 @@ class Log:
 
 
 def _entry(line: bytes) -> dict[str, Any]:
-    """Return an entry, or an empty one for a line that was cut off or is damaged: its step is then done again."""
+    """Return an entry, or an empty one for a truncated or damaged line: its step is then repeated."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -248,7 +247,15 @@ _COMPUTE: dict[str, Callable[..., Report]] = {
 def reports_of(
     experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None
 ) -> list[ReportStep]:
-    """Return the steps that judge a row's run, or its samples, on held-out text, cheapest first."""
+    """Return the steps that judge a row's run, or its samples, on held-out text, cheapest first.
+
+    Args:
+        experiment: the experiment of the row.
+        row: whose run is judged.
+        root: the experiment's directory.
+        seed: of the run.
+        data_dir: where to look for the corpus first.
+    """
     run = run_directory(root, experiment.source(row), seed)
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
@@ -261,7 +268,7 @@ def reports_of(
 
 
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
-    """Return the steps that judge texts of known quality, n-gram samples among them; any run leads to them."""
+    """Return the steps that judge texts of known quality, such as n-gram samples; any run leads to the real text."""
     return [
         ReportStep(run, perplexity.compute, settings, root / f"{metric}-known.json", True, data_dir)
         for metric, settings in experiment.calibration_settings().items()
@@ -269,11 +276,13 @@ def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path |
 
 
 def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:
-    """Raise InputError if there is a run of another configuration or on another text than is asked for.
+    """Raise InputError if the run has another configuration, text or start than required.
 
     Args:
+        run: the run directory, which may be missing.
+        config: required.
         corpus: sha256 of its splits. None: the text is not checked.
-        init: the run that it should have begun with.
+        init: the run that it must have begun with.
     """
     if not run.config_file.is_file():
         return
@@ -294,5 +303,5 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
 
 
 def text_of(run: Run) -> dict[str, str]:
-    """Split → sha256 of the text that a run was trained on."""
+    """Return split → sha256 of the text that a run was trained on."""
     return {name: split.sha256 for name, split in run.described_corpus.splits.items()}

@@ -1,11 +1,11 @@
-"""Which of a row's trials is taken: one rule for all rows, on validation text alone.
+"""Choice among a row's trials: one rule for all rows, on validation text alone.
 
     score = least of sqrt(max(FPPL, that of real text) · RPPL)   along the frontier over temperatures, 5-gram judge
 
-Both together, since either alone is made small by a model that nobody wants: FPPL by one that repeats itself, RPPL by
-one that mixes good sentences with any number of bad ones. Along the frontier, since temperature buys one with the
-other: at one temperature the trial would win whose price happens to be right there. An FPPL below that of real text is
-no merit, so that the least is mostly found where the two are the same.
+Both are used, since a bad model can make either small alone: FPPL by repeating itself, RPPL by
+mixing good sentences with any number of bad ones. The whole frontier is used, since temperature trades one for the
+other: at a single temperature the trial would win whose trade-off happens to fit there. An FPPL below that of real text
+is no merit, so that the minimum is mostly where the two are the same.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "read
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial changed and what it brought; validation text.
+    """Changes and results of one trial, on validation text.
 
-    `frontier`: temperature, fppl and rppl of what was judged; `score` as above, `fppl` and `rppl` where it is.
+    `frontier`: temperature, fppl and rppl of what was judged; `score` as above, with its `fppl` and `rppl`.
     """
 
     settings: dict[str, Any]
@@ -41,14 +41,14 @@ class Trial:
     epochs: float
     seconds: float
     last: dict[str, float]  # figures of the last validation in training
-    frontier: list[dict[str, float]] = field(default_factory=list)  # some tables are kept without
+    frontier: list[dict[str, float]] = field(default_factory=list)  # some stored tables lack it
 
 
 @dataclass(frozen=True)
 class Choice:
     """A row's trials in order, and the number of the one with the least score, counted from 1.
 
-    `source`: the tuning.json of another experiment that all this is from.
+    `source`: the tuning.json of another experiment from which the choice was taken.
     """
 
     chosen: int
@@ -82,10 +82,10 @@ def read_tuning(path: Path) -> dict[str, Choice]:
 
 
 def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Choice]:
-    """Read the choices made on another corpus, by row, and note where they are from.
+    """Read the choices made on another corpus, by row, and record their source.
 
-    `trials`: of the rows that there must be. Raises InputError if a row is missing, or was chosen among other trials,
-    or as `read_tuning` does.
+    `trials`: those of the required rows. Raises InputError if a row is missing or was chosen among other trials,
+    and as `read_tuning` does.
     """
     known, found = read_tuning(path), {}
     for name, settings in trials.items():
@@ -99,7 +99,7 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def _read(name: str, plain: object) -> Choice:
-    """Invert `Choice.record`."""
+    """Restore what `Choice.record` returned."""
     if isinstance(plain, Mapping):
         plain = {**plain, "source": plain.get("from")}
     choice = from_plain(Choice, plain, name)
@@ -121,7 +121,7 @@ def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
 def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float, float, float]:
     """Return the least score with its FPPL and RPPL.
 
-    In logarithms the score is linear between two judged points but for a bend where FPPL is that of real text.
+    In logarithms the score is linear between two judged points except for a bend where FPPL is that of real text.
     """
     points = [(point["fppl"], point["rppl"]) for point in frontier]
     if (at_real := rppl_at(real, points)) is not None:

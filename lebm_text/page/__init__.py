@@ -1,1 +1,1 @@
-"""The page about a run: one HTML file that needs nothing else."""
+"""The page about a run: one self-contained HTML file."""

@@ -1,7 +1,7 @@
-"""The page: what there is of a run, in one HTML file that loads nothing, runs nothing and shows text as text.
+"""The page: everything about a run in one HTML file that loads nothing, runs nothing and shows text as text.
 
-Model and corpus decide what stands in samples; nothing of that may become markup. The template escapes all text, and
-characters that would change how their neighbours are shown are spelled out.
+Samples contain whatever model and corpus produce; none of it may become markup. The template escapes all text, and
+characters that would affect the display of their neighbours are spelled out.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .repeat import commands, nearest_preset
 
 __all__ = ["render", "write_page"]
 
-_SENTENCES = 20  # read of each sample file
-_PAIRS = 50  # read of each file of reconstructions
+_SENTENCES = 20  # read from each sample file
+_PAIRS = 50  # read from each file of reconstructions
 _CHARACTERS = 600  # shown of a sentence
 _BYTES = 4096  # read of a line
-_EPOCHS = 6  # at which samples are shown
+_EPOCHS = 6  # number of epochs whose samples are shown
 _OF_EPOCH = re.compile(r"epoch-(\d+)\.txt")
 
 T = TypeVar("T")
 
 
 class Warned(NamedTuple):
-    """What training warned of, from an update on and up to another; None: to the last one that there is."""
+    """A warning of training and the updates between which it held; None: to the last one."""
 
     step: int
     message: str
@@ -63,17 +63,17 @@ def write_page(run: Run, output: Path) -> list[str]:
     """Write the page about a run to `output`, whole or not at all.
 
     Returns:
-        What could not be read and is therefore missing from the page.
+        Notes on what could not be read and is therefore missing from the page.
 
     Raises:
-        InputError: the run has no sound config.json.
+        InputError: the run has no valid config.json.
     """
     atomic_write_text(output, render(run))
     return run.notes
 
 
 def render(run: Run) -> str:
-    """The page about a run; what cannot be read is added to `run.notes`. Raises InputError as `write_page` does."""
+    """Return the page about a run; unreadable parts are added to `run.notes`. Raises InputError as `write_page` does."""
     template = read_template(__package__, "page.html.j2", escape=True, number=number)
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -82,7 +82,7 @@ def render(run: Run) -> str:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    """What the template shows."""
+    """Return the variables of the template."""
     config = run.config
     environment = (_attempt(run, lambda: run.environment) if run.environment_file.exists() else None) or {}
     corpus = found if isinstance(found := environment.get("corpus"), Mapping) else {}
@@ -128,7 +128,7 @@ def _content(run: Run) -> dict[str, Any]:
 
 
 def _attempt(run: Run, read: Callable[[], T]) -> T | None:
-    """What `read` gives, or None and a note."""
+    """Return the result of `read`, or None and add a note."""
     try:
         return read()
     except (ArithmeticError, LookupError, OSError, RecursionError, ValueError) as error:
@@ -137,7 +137,7 @@ def _attempt(run: Run, read: Callable[[], T]) -> T | None:
 
 
 def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
-    """A report's table and, where matplotlib is there, its pictures, whose ids begin with `ident`."""
+    """Return a report's table and, if matplotlib is installed, its pictures, whose ids begin with `ident`."""
 
     def pictures() -> list[Markup]:
         figures = report.figures() if picture_formats() else {}
@@ -148,7 +148,7 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
 
 
 def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Rows of FPPL and RPPL."""
+    """Yield rows of FPPL and RPPL."""
     rows = report.get("results")
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row):
@@ -156,7 +156,7 @@ def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[Warned]:
-    """As training said them: metrics.jsonl does not hold them, but all that they follow from."""
+    """Reproduce the warnings of training: metrics.jsonl lacks them, but has all that they follow from."""
     watchdog, found, going_on = Watchdog(latent_dim), list[Warned](), dict[str, int]()
     for record in metrics:
         if "nll_shuffled" in record and "nll_posterior" not in record:
@@ -171,7 +171,7 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
 
 
 def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
-    """How a text was generated, if that is still known: a note says why not."""
+    """Return how a text was generated, if that is known; otherwise a note gives the reason."""
     recorded = text.record.get("sha256")
     changed = recorded is not None and recorded != _attempt(run, lambda: sha256_file(text.path))
     if changed or text.record.get("weights_sha256", run.present_weights) != run.present_weights:
@@ -182,7 +182,8 @@ def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
 
 
 def _lines(run: Run, path: Path, n: int) -> list[str]:
-    """The first lines of a text, or the first `_BYTES` of each."""
+    """Return the first lines of a text, or the first `_BYTES` of each."""
+
 
     def read() -> list[bytes]:
         with path.open("rb") as stream:
@@ -196,7 +197,7 @@ def _lines(run: Run, path: Path, n: int) -> list[str]:
 
 
 def _line(stream: BinaryIO) -> bytes:
-    """The next line, or its first `_BYTES`; empty at the end."""
+    """Return the next line, or its first `_BYTES`; empty at the end."""
     line = piece = stream.readline(_BYTES)
     while piece and not piece.endswith(b"\n"):
         piece = stream.readline(1 << 20)
@@ -209,7 +210,7 @@ def _cut(sentence: str) -> str:
 
 
 def _pairs(run: Run, path: Path) -> list[list[str]]:
-    """As `lebm-text reconstruct` prints them: a sentence, a tab, what came of it."""
+    """Read pairs as `lebm-text reconstruct` prints them: a sentence, a tab, its reconstruction."""
     lines = _lines(run, path, _PAIRS)
     found = [[*map(_cut, pair)] for line in lines if len(pair := line.split("\t")) == 2]
     if len(found) < len(lines):
@@ -218,13 +219,13 @@ def _pairs(run: Run, path: Path) -> list[list[str]]:
 
 
 def _spread(epochs: Sequence[int]) -> list[int]:
-    """The first and last and some between, evenly."""
+    """Return the first and last epochs and some in between, evenly spaced."""
     last = min(_EPOCHS, len(epochs)) - 1
     return [epochs[round(i * (len(epochs) - 1) / max(last, 1))] for i in range(last + 1)]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`, without what is None."""
+    """Return `{"a": {"b": 1}}` as `{"a.b": 1}`, without None."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -235,7 +236,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(record: Mapping[str, Any]) -> dict[str, float]:
-    """What is a finite number in a record."""
+    """Return the finite numbers of a record."""
     return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
 
 

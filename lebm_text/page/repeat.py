@@ -1,4 +1,4 @@
-"""How to repeat a run: the commands that lead to it, and to all that its page shows."""
+"""How to repeat a run: the commands that produce it and everything on its page."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ def commands(
     records: Mapping[str, Mapping[str, Any]],
     max_steps: int | None = None,
 ) -> Iterator[str]:
-    """What leads to all that the page of a run shows; the run is named where runs are kept by default.
+    """Yield the commands that produce everything on the page of a run, named as in the default directory of runs.
 
     Args:
-        corpus, max_steps: as `training_command` takes them.
+        config: of the run.
+        name: of the run.
+        corpus, max_steps: as for `training_command`.
         records: of sample files (`.txt`) and reports, by name.
     """
     path = f"runs/{name}"
@@ -42,13 +44,14 @@ def commands(
 
 
 def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_steps: int | None = None) -> str:
-    """`lebm-text train` with the preset that needs the fewest changes, and these.
+    """Return `lebm-text train` with the preset that needs the fewest changes, and these.
 
     Args:
-        corpus: as env.json describes it: its name, what it was imported from, and whether it is a directory's. Of a
-            file, which lies elsewhere on each machine, the name stands.
-        out: where the run goes.
-        max_steps: the update that it was stopped after, such as by `--max-minutes`; None: it was not.
+        config: of the run.
+        corpus: as described in env.json: its name, its source if imported, and whether it is a directory. A source
+            file, whose place differs between machines, is replaced by its name.
+        out: the run directory.
+        max_steps: the update after which it was stopped, for example by `--max-minutes`; None: it was not.
     """
     name, changes = nearest_preset(config)
     text, source = str(corpus.get("name", "CORPUS")), corpus.get("source")
@@ -64,10 +67,10 @@ def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_st
 
 
 def nearest_preset(config: Config) -> tuple[str, list[str]]:
-    """The preset from which the fewest changes lead to `config`, and these.
+    """Return the preset from which the fewest changes lead to `config`, and these.
 
-    Each is tried, since some changes bring others and some are refused: what the kinds of `config` do not read cannot
-    be set, not even back to its default. From a preset of the same kinds it always can.
+    All are tried, since some changes imply others and some are refused: settings that the kinds of `config` do not use
+    cannot be set, not even to their defaults. From a preset of the same kinds it is always possible.
     """
     found = []
     for name in PRESETS:
@@ -80,11 +83,13 @@ def nearest_preset(config: Config) -> tuple[str, list[str]]:
 
 
 def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
-    """`lebm-text generate` with all that is not its default.
+    """Return `lebm-text generate` with all non-default settings.
 
     Args:
-        settings: as the file beside a sample file has them.
-        longest: the run's maximum length, which generation takes by default.
+        run: name of the run.
+        settings: from the record of a sample file.
+        longest: the run's maximum length, the default of generation.
+        output: file to write.
     """
     defaults: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
     defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}

@@ -1,1 +1,1 @@
-"""Runs that others can use: on the Hugging Face Hub, each with a card that says what it is."""
+"""Sharing of runs on the Hugging Face Hub, each with a model card."""

@@ -1,4 +1,4 @@
-"""The card of a model, README.md on the Hugging Face Hub: what it is, from what, how good, and how it is loaded."""
+"""The model card, README.md on the Hugging Face Hub: description, training data, figures, and how to load the model."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from .hub import LIBRARY
 __all__ = ["card"]
 
 N_SAMPLES = 8
-FIGURES = ("perplexity", "frontier", "embedding", "likelihood")  # reports without sentences of the corpus
+FIGURES = ("perplexity", "frontier", "embedding", "likelihood")  # reports that quote no sentences of the corpus
 _TAGS = ["energy-based-model", "latent-variable-model", "langevin-dynamics", LIBRARY]
 
 
 class Measured(NamedTuple):
-    """A report on the card: tables and paragraphs in Markdown, and what its figures are."""
+    """A report on the card: tables and paragraphs in Markdown, and the signatures of its figures."""
 
     parts: list[str]
     signatures: list[str]
 
 
 def card(run: Run, repository: str, licence: str) -> str:
-    """The card of a run with weights, in Markdown, with the front matter that the Hub reads.
+    """Return the card of a run with weights, in Markdown, with the front matter that the Hub reads.
 
     Args:
-        repository: `user/model`, where it is to be.
+        run: the run directory.
+        repository: its destination, `user/model`.
         licence: of the model, as the Hub names it, such as mit, cc-by-4.0, or unknown.
 
     Raises:
@@ -76,14 +77,14 @@ def card(run: Run, repository: str, licence: str) -> str:
 
 
 def _measured(report: Report, run: Run) -> Measured:
-    """Without the place of the run, which is on a machine of somebody."""
+    """Format a report without the path of the run, which is private."""
     shown = [_markdown(part, f"{run.path}/") for part in parts(report.table())]
     signatures = [value for name, value in sources_of(report.to_json()) if not name]
     return Measured([*filter(None, shown)], [*dict.fromkeys(signatures)])
 
 
 def _markdown(part: Grid | str, left_out: str = "") -> str:
-    """A paragraph, or a table after its caption."""
+    """Return a paragraph, or a table after its caption."""
     if isinstance(part, str):
         return _text(part, left_out)
     headings, *rows = ([_text(cell.text, left_out) for cell in row] for row in [part.headings, *part.rows])
@@ -91,8 +92,8 @@ def _markdown(part: Grid | str, left_out: str = "") -> str:
 
 
 def _text(text: str, left_out: str) -> str:
-    """A text in which Markdown and HTML find nothing to obey."""
+    """Return a text with everything escaped that Markdown and HTML would interpret."""
     text = text.replace(left_out, "")
-    for sign in "\\`*_[]#":  # a bar is one in tables alone
+    for sign in "\\`*_[]#":  # a bar is special only in tables
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub, and the one that comes with the package: a name becomes a directory in the cache."""
+"""Models of the Hugging Face Hub, and the one bundled with the package: a name becomes a directory in the cache."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 LIBRARY, UNKNOWN_LICENCE = "lebm-text", "unknown"  # as the Hub knows them
-DEMO = "kjv-demo"  # the small model that comes with the package
+DEMO = "kjv-demo"  # the small model bundled with the package
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_REVISION = ".revision"  # of the Hub's files that are here; not there while they change
+_REVISION = ".revision"  # revision of the downloaded files; missing during an update
 
 logger = logging.getLogger(__name__)
 
 
 def is_elsewhere(name: str | Path) -> bool:
-    """Whether `name` is `DEMO` and no directory, or on the Hub: `user/model`, and no directory `user` here."""
+    """Return whether `name` is `DEMO`, or `user/model` on the Hub, and not a local directory."""
     path = Path(name)
     if path.as_posix() == DEMO:
         return not path.exists()
@@ -48,14 +48,14 @@ def is_elsewhere(name: str | Path) -> bool:
 
 
 def local_directory(name: str | Path) -> Path:
-    """`name` as a directory: itself, or in the cache if it is elsewhere. Raises InputError as `fetch` does."""
+    """Return `name` as a directory: itself, or in the cache if it is elsewhere. Raises InputError as `fetch` does."""
     if not is_elsewhere(name):
         return Path(name)
     return _unpacked() if Path(name).as_posix() == DEMO else fetch(Path(name).as_posix())
 
 
 def run_or_demo(name: Path | None, *, data_dir: Path | None = None) -> Run:
-    """`Run.find`, and `DEMO` where no run is named and there is none: with a notice."""
+    """Return `Run.find`, or `DEMO`, with a notice, if no run is named and none exists."""
     if name is None and not any(runs_directory().glob(f"*/{CONFIG}")):
         name = Path(DEMO)
         logger.info("no run in %s; this is %s, the small model that comes with lebm-text", runs_directory(), DEMO)
@@ -63,7 +63,7 @@ def run_or_demo(name: Path | None, *, data_dir: Path | None = None) -> Run:
 
 
 def _unpacked() -> Path:
-    """`DEMO`, where reports may be written beside it."""
+    """Return a copy of `DEMO` to which reports can be added."""
     target = cache_directory() / "pretrained" / DEMO
     with writing_cache(target.parent):
         target.mkdir(parents=True, exist_ok=True)
@@ -75,12 +75,12 @@ def _unpacked() -> Path:
 
 
 def fetch(name: str) -> Path:
-    """The Hub's model of that name as a run directory in the cache, as it is on the Hub now.
+    """Return the current version of a Hub model as a run directory in the cache.
 
-    Where the Hub cannot be asked, or not asked for this model, the copy of an earlier call is taken, with a warning.
+    If the Hub cannot be reached, or refuses this model, an earlier copy is used, with a warning.
 
     Raises:
-        InputError: there is no such model, or no way to it, and no copy; or it is none of this program.
+        InputError: the model does not exist or cannot be reached and there is no copy; or it is not of this program.
     """
     target = cache_directory() / "hub" / name
     revision = target / _REVISION
@@ -112,7 +112,7 @@ def fetch(name: str) -> Path:
 
 @contextmanager
 def hub() -> Iterator[HfApi]:
-    """The Hub's client, for $HF_ENDPOINT if that is set. Whatever fails inside is an InputError, without a name."""
+    """Provide the Hub's client, for $HF_ENDPOINT if that is set. Any failure inside becomes an InputError."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -123,7 +123,7 @@ def hub() -> Iterator[HfApi]:
             yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name=LIBRARY, library_version=__version__)
     except InputError:
         raise
-    # What a transfer can raise is not bounded, as in `lebm_text.text.fetching`. The cause stays attached.
+    # A transfer can raise anything, as in `lebm_text.text.fetching`. The cause stays attached.
     except Exception as error:
         raise InputError(_reason(error)) from error
     finally:
@@ -132,7 +132,7 @@ def hub() -> Iterator[HfApi]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, and what may help."""
+    """Return the cause of the error and a possible remedy."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -1,4 +1,4 @@
-"""A run put on the Hugging Face Hub: weights, settings, vocabulary, figures of the training, and a card."""
+"""Upload of a run to the Hugging Face Hub: weights, settings, vocabulary, training figures, and a card."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ __all__ = ["export", "push"]
 
 CARD = "README.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
-# Of env.json: what repeats the training, and nothing of whose machine it was.
+# Fields of env.json that are needed to repeat the training and do not identify the machine.
 _SHARED = ("date", "lebm_text", "python", "packages", "threads", "processes", "precision", "cuda")
 
 
 def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
-    """Put a run on the Hub as the model `name`, `user/model`, which is made if there is none: its address.
+    """Upload a run to the Hub as the model `name`, which is created if necessary, and return its address.
 
-    One commit holds what `export` writes; what else lies there stays. Samples, checkpoints and text are never sent.
+    One commit contains what `export` writes; other files there are kept. Samples, checkpoints and text are never sent.
 
     Args:
-        private: only you and those you let may read it; a model that is public already is refused.
+        run: the run directory.
+        name: `user/model`.
+        private: only you and those you admit can read it; a model that is already public is refused.
         licence: of the model, as the Hub names it, such as mit or cc-by-4.0.
 
     Raises:
-        InputError: no token, no such name, not yours, not reachable; or what `export` raises.
+        InputError: no token, an invalid name, no permission, no connection; and as `export` does.
     """
     if not NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name on the Hub: a model is user/model, in letters, digits, '-', '_' and '.'")
@@ -73,10 +75,16 @@ def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_L
 
 
 def export(run: Run, directory: Path, name: str, licence: str = UNKNOWN_LICENCE) -> None:
-    """Write what `push` sends into a directory: what the run has of `PUBLISHED`, env.json without its machine, a card.
+    """Write the upload of `push` to a directory: the run's files of `PUBLISHED`, env.json without its machine, a card.
+
+    Args:
+        run: the run directory.
+        directory: to write to.
+        name: `user/model`.
+        licence: of the model.
 
     Raises:
-        InputError: the run has no weights, is in training, has links that lead out of it, or cannot be loaded.
+        InputError: the run has no weights, is in training, has links that lead outside, or cannot be loaded.
     """
     if not _LICENCE.fullmatch(licence):
         raise InputError(f"a licence is named as the Hub does, such as mit, cc-by-4.0 or unknown, got {licence!r}")
@@ -93,7 +101,7 @@ def export(run: Run, directory: Path, name: str, licence: str = UNKNOWN_LICENCE)
 
 
 def _without_machine(run: Run) -> dict[str, Any]:
-    """env.json without paths, names of processors and the like; the text is one that is looked for by its name."""
+    """Return env.json without paths, processor names and the like; the corpus is identified by name."""
     corpus = run.described_corpus
     public = CorpusDescription(
         corpus.name,
