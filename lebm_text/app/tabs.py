@@ -1,4 +1,4 @@
-"""The tabs of the page of `lebm-text explore`: inputs, the method of `Explorer` they call, and the display of results."""
+"""The tabs of the page of `lebm-text explore`: inputs, the `Explorer` method they call, and the results."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
     """Return whether `value` looks like rows; other values are refused later.
 
     Raises:
-            InputError: two rows have the same name.
+        InputError: two rows have the same name.
     """
     if not isinstance(value, list) or not all(isinstance(r, dict) and isinstance(r.get("name"), str) for r in value):
         return False

@@ -76,7 +76,7 @@ class Results:
 
     Attributes:
         rows: by name.
-        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` the same figures of real text:
+        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` these figures of real text:
             means over seeds, each of which draws its own sentences.
         known: by name, fppl and rppl of texts of known quality under KN5.
         distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.

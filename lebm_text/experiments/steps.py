@@ -1,7 +1,8 @@
 """The steps of an experiment: trainings and reports, each a library call identified by a key of its inputs.
 
 A report is done if the log has it under its current key, a hash of its settings and of the weights or the text that it
-is about: any change causes it to be computed again."""
+is about: any change causes it to be computed again.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def write_page(run: Run, output: Path) -> list[str]:
 
 
 def render(run: Run) -> str:
-    """Return the page about a run; unreadable parts are added to `run.notes`. Raises InputError as `write_page` does."""
+    """Return the page about a run; unreadable parts are added to `run.notes`. Raises as `write_page` does."""
     template = read_template(__package__, "page.html.j2", escape=True, number=number)
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
