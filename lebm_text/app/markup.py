@@ -22,7 +22,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int
         rows: cells, not escaped yet.
         chosen: number of the highlighted row; -1: none.
         repeats: show a text equal to that of the previous row in grey; if all are equal, a line explains it.
-
     """
 
     def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
