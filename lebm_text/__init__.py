@@ -1,7 +1,7 @@
 """Sentence generation with a latent-space energy-based prior.
 
 The public names below are imported on first use, so that importing this package, and with it the command line's help,
-does not wait for torch.
+does not load torch.
 """
 
 from __future__ import annotations

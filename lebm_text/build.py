@@ -1,4 +1,4 @@
-"""Configuration → modules. The only place that reads configuration to make them."""
+"""Configuration → modules: the only place where modules are built from a configuration."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
 PRIORS: dict[str, type] = {"ebm": EBMPrior, "classes": ClassPrior, "gaussian": GaussianPrior}
 GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
 
-# Settings that no preset changes: a generator whose constructor does not take one does not read it.
+# Settings that no preset changes: unused by a generator whose constructor does not take them.
 _READ_BY_GENERATOR = ("dropout", "tied", "n_layers", "n_heads", "word_dropout")
 
 
 class LatentModel(nn.Module):
-    """The learned parts of p(x, z) = p_α(z) p_β(x|z), and of q(z|x) where inference is amortized."""
+    """The trained parts of p(x, z) = p_α(z) p_β(x|z), and of q(z|x) if inference is amortized."""
 
     def __init__(self, prior: Prior, generator: Generator, encoder: nn.Module | None = None) -> None:
         super().__init__()
@@ -72,16 +72,20 @@ class LatentModel(nn.Module):
 def build_model(
     config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator, trust_plugins: bool = False
 ) -> LatentModel:
-    """Freshly initialised modules on the CPU; `config.training.precision` must be resolved.
+    """Return newly initialised modules on the CPU; `config.training.precision` must be resolved.
 
-    PyTorch's global stream is left as it was. Inside it begins with the training's seed, since a class may leave its
-    parameters as the layers of PyTorch draw them.
+    PyTorch's global stream is restored afterwards. Inside, it is seeded with the training's seed, since a class may
+    leave its parameters as PyTorch's layers initialise them.
 
     Args:
-        trust_plugins: import the classes that the configuration names as package.module:Class, if it names any.
+        config: of the model.
+        vocab_size: V.
+        bos_id: id of `<s>`.
+        rng: draws the initial parameters.
+        trust_plugins: import classes that the configuration names as package.module:Class.
 
     Raises:
-        InputError: a class that is not to be imported, or is not there, or is no prior, generator or inference.
+        InputError: a class may not be imported, is missing, or is not a prior, generator or inference.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.training.seed)
@@ -122,7 +126,7 @@ def _build(config: Config, vocab_size: int, bos_id: int, rng: torch.Generator) -
     prior = _make(config, "prior", classes[0], shared | of_prior)
     generator = _make(config, "generator", classes[1], shared | of_text | of_generator)
     null = nn.Parameter(torch.zeros(sizes.latent_dim)) if sizes.z_dropout else None
-    generator.register_parameter("null_latent", null)  # of any class; None is in no state_dict
+    generator.register_parameter("null_latent", null)  # for any class; None adds nothing to state_dict
     encoder_class = LSTMEncoder if isinstance(config.inference, AmortizedConfig) else _encoder_class(config.inference)
     encoder = None if encoder_class is None else _make(config, "encoder", encoder_class, shared | of_text)
     return LatentModel(prior, generator, encoder)
@@ -155,16 +159,20 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
 
 
 def prior_chain(config: PriorConfig) -> LangevinChain:
-    """The chain that draws z from a learned prior."""
+    """Return the chain that samples a learned prior."""
     return LangevinChain(config.n_steps, config.step_size, config.noise_scale)
 
 
 def build_inference(
     config: InferenceConfig, *, epoch: float, memory: Tensor | None = None, encoder: nn.Module | None = None
 ) -> Inference:
-    """The way to z⁺ as it is after `epoch` epochs (a fraction counts), its anneals applied.
+    """Return the inference method after `epoch` epochs (a fraction counts), with annealing applied.
 
-    `memory` (N, D) holds persistent chains; `encoder` is that of an amortized posterior.
+    Args:
+        config: the section inference.
+        epoch: epochs of this inference.
+        memory: (N, D) persistent chains.
+        encoder: of an amortized posterior.
     """
     if isinstance(config, ShortRunConfig):
         progress = (epoch - config.anneal_start_epoch) / config.anneal_epochs
@@ -194,17 +202,17 @@ def build_inference(
 
 
 def linear(start: float | None, end: float, progress: float) -> float:
-    """From `start` to `end` as progress goes from 0 to 1, constant outside; always `end` without a start."""
+    """Interpolate from `start` to `end` as progress goes from 0 to 1, constant outside; `end` if `start` is None."""
     return end if start is None else start + (end - start) * min(max(progress, 0.0), 1.0)
 
 
 def geometric(start: float | None, end: float, progress: float) -> float:
-    """As `linear`, with equal ratios for equal progress; both ends must be > 0."""
+    """Interpolate as `linear`, with equal ratios for equal progress; both ends must be > 0."""
     return end if start is None else float(start * (end / start) ** min(max(progress, 0.0), 1.0))
 
 
 def falling(schedule: str, start: float, progress: float) -> float:
-    """1 until `progress` is at `start`, then down to 0 where it is 1; always 1 if the schedule is constant.
+    """Return 1 until `progress` is `start`, then decreasing values to 0 at 1; always 1 if the schedule is constant.
 
     `linear`: in a straight line; `cosine`: along half a period of a cosine (Loshchilov and Hutter, ICLR 2017, there
     from the beginning and with restarts).
@@ -225,17 +233,17 @@ def _plugged_inference(config: InferenceConfig, epoch: float, encoder: nn.Module
 
 
 def _named(config: Config) -> dict[str, str]:
-    """What messages call the parts that are of others."""
+    """Return the names of plug-in parts in messages."""
     return {part: f"{PARTS[part].setting} = {name}" for part, name in config.plugged.items()}
 
 
 def _encoder_class(config: InferenceConfig) -> type | None:
-    """What a class of others wants to learn along with the generator."""
+    """Return the class that a plug-in inference trains along with the generator, if any."""
     return getattr(config.implementation, "Encoder", None)
 
 
 def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -> Any:
-    """A module of `cls`, called with those of the settings that it has arguments for, and with its own."""
+    """Return an instance of `cls`, called with those settings that it takes, and with its own."""
     section = config.inference if part == "encoder" else getattr(config, part)
     named = _named(config).get("inference" if part == "encoder" else part)
     if named and not (isinstance(cls, type) and issubclass(cls, nn.Module)):
@@ -249,10 +257,10 @@ def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -
 
 
 def _call(named: str | None, cls: type, offered: Mapping[str, object], needed: Collection[str], protocol: type) -> Any:
-    """`cls`, of the package or `named`, called with those of the offered arguments that it has.
+    """Call `cls`, of the package or a plug-in `named`, with those of the offered arguments that it takes.
 
     Raises:
-        InputError: it needs others, does not take one that is needed, or is not of the protocol.
+        InputError: it requires others, does not take a needed one, or lacks a member of the protocol.
     """
     taken = _arguments(cls)
     if untaken := [name for name in needed if name not in taken]:
@@ -268,7 +276,7 @@ def _call(named: str | None, cls: type, offered: Mapping[str, object], needed: C
 
 
 def _arguments(cls: type) -> set[str]:
-    """The names that its constructor takes: with `**options` those of the class above it, too."""
+    """Return the parameter names of its constructor: with `**options` also those of its base class."""
     names: set[str] = set()
     for each in cls.__mro__:
         if "__init__" in vars(each):

@@ -1,4 +1,4 @@
-"""What a value of a configuration, a plan or a report may be: types, ranges, and what to say of others."""
+"""Types and ranges of the values in a configuration, a plan or a report, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -43,41 +43,43 @@ __all__ = [
 
 T = TypeVar("T")
 _LONGEST_NAME = 100  # bytes
-MAX_COUNT = 10**9  # of sentences, tokens, updates: more than anybody has, and far from what overflows
+MAX_COUNT = 10**9  # of sentences, tokens, updates: more than is practical, and far from overflow
 MAX_DRAWS = 4096  # of z for each sentence
-MAX_SEED = 2**63 - 1  # the largest that torch takes
+MAX_SEED = 2**63 - 1  # the largest that torch accepts
 MIN_SHARE = 1e-9
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-30, 1e30  # what logits in float32 can be divided by
-MAX_PRIOR_TEMPERATURE = 100.0  # far beyond, f leaves the numbers that its network was taught on
+MAX_PRIOR_TEMPERATURE = 100.0  # well beyond it, z is outside the region on which f was trained
 MAX_GUIDANCE = 100.0
-MAX_STEP_SIZE = 10.0  # of a chain: from 2 on, one on N(0, I) does not end
+MAX_STEP_SIZE = 10.0  # of a chain: from 2 on, one on N(0, I) diverges
 
 
 def parse_value(text: str) -> Any:
-    """The value that `text` writes: JSON, `none`, or a bare word."""
+    """Return the value of `text`: JSON, `none`, or a bare word."""
     if text == "none":
         return None
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # also for thousands of digits or of brackets
+    except (ValueError, RecursionError):  # also for thousands of digits or brackets
         return text
 
 
 @functools.cache
 def hints_of(kind: Any) -> dict[str, Any]:
-    """Field → type of a dataclass; kept, since finding them is slow."""
+    """Return field → type of a dataclass; cached, since it is slow to compute."""
     return get_type_hints(kind)
 
 
 def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = False) -> T:
-    """`value`, as JSON or TOML gives it, as a dataclass, tuple, list, dictionary, union or plain type.
+    """Convert a `value` from JSON or TOML to a dataclass, tuple, list, dictionary, union or plain type.
 
-    Whole numbers pass as floats, floats without a fraction as whole numbers, texts as paths; nothing else is
+    Integers pass as floats, floats without a fraction as integers, strings as paths; nothing else is
     converted, and a dataclass passes as it is.
 
     Args:
+        kind: the type.
+        value: to convert.
         name: of the value, for messages.
-        strict: refuse numbers that are not finite, and keys that a dataclass does not have, ignored otherwise.
+        strict: refuse non-finite numbers, and unknown keys of a dataclass, which are ignored otherwise.
 
     Raises:
         InputError: it is not of that type.
@@ -87,7 +89,7 @@ def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = F
 
 
 def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
-    if kind in (str, bool, int) and type(value) is kind:  # most of them, and the rest takes a while
+    if kind in (str, bool, int) and type(value) is kind:  # the most frequent case; the rest is slow
         return value
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if not _fits(kind, value, strict):
@@ -131,17 +133,17 @@ def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
 
 
 def _fits(kind: Any, value: Any, strict: bool) -> bool:
-    """Whether `value` is of a kind, whatever it holds."""
+    """Return whether `value` is of a kind, without checking its contents."""
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(each, value, strict) for each in arguments)
     if origin is Literal:
         return value in arguments
-    if is_dataclass(origin) and isinstance(origin, type):  # of which version 0.1.0 wrote some as lists
+    if is_dataclass(origin) and isinstance(origin, type):  # version 0.1.0 wrote some as lists
         listed = isinstance(value, (list, tuple)) and len(value) == len(fields(origin))
         return listed or isinstance(value, (origin, Mapping))
     if origin in (int, float):
-        if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are some, too
+        if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real, too
             return False
         finite = _is_finite(value)
         if origin is int:
@@ -152,7 +154,7 @@ def _fits(kind: Any, value: Any, strict: bool) -> bool:
 
 
 def _is_finite(value: Real) -> bool:
-    """JSON as Python writes it has NaN and Infinity; a whole number may be too large for a float."""
+    """Return whether a number is finite as a float: Python's JSON has NaN and Infinity, and integers may overflow."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -189,7 +191,7 @@ def _short(value: object) -> str:
 
 
 def hint(name: str, known: list[str], section: str = "") -> str:
-    """What to try in place of an unknown `name`."""
+    """Return a suggestion for an unknown `name`."""
     close = difflib.get_close_matches(name, known, n=1)
     prefix = f"{section}." if section else ""
     if close:
@@ -198,7 +200,7 @@ def hint(name: str, known: list[str], section: str = "") -> str:
 
 
 def file_name(name: str, value: str) -> None:
-    """Raise InputError unless a file or directory may have `value` for its name, or the beginning of it."""
+    """Raise InputError unless `value` may be, or begin, the name of a file or directory."""
     plain = value.isprintable() and not set(value) & set("/\\")
     bare = not value.startswith((" ", ".")) and not value.endswith(" ")
     if not (value and plain and bare and len(value.encode()) <= _LONGEST_NAME):
@@ -215,7 +217,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def whole(name: str, value: object, least: int, most: int | None = MAX_COUNT) -> int:
-    """`value` as a whole number from `least` to `most`. Raises InputError if it is none."""
+    """Return `value` as an integer from `least` to `most`. Raises InputError if it is none."""
     number = from_plain(int, value, name, strict=True)
     if number < least or (most is not None and number > most):
         allowed = f">= {least}" if most is None or number < least else f"at most {most:,}"
@@ -232,7 +234,7 @@ def positive(name: str, value: float) -> None:
 def in_range(
     name: str, value: float, low: float, high: float, *, open_start: bool = False, open_end: bool = False
 ) -> None:
-    """Raise InputError unless `value` lies between `low` and `high`."""
+    """Raise InputError unless `value` is between `low` and `high`, excluding an end that is open."""
     inside = (low < value if open_start else low <= value) and (value < high if open_end else value <= high)
     if not inside:
         left, right = "(" if open_start else "[", ")" if open_end else "]"
@@ -240,13 +242,13 @@ def in_range(
 
 
 def each_of(name: str, values: Iterable[Any], check: Callable[..., object], *limits: Any, **options: Any) -> None:
-    """Raise InputError unless each of `values` passes a check."""
+    """Raise InputError unless each of `values` passes a check called with `limits` and `options`."""
     for value in values:
         check(name, value, *limits, **options)
 
 
 def setting(default: Any, check: Callable[..., object], *limits: Any, **options: Any) -> Any:
-    """A field of a `Section` or `Checked` with its default, and what it must fulfil unless it is None."""
+    """Return a field of a `Section` or `Checked` with a default, and a check for values other than None."""
     return field(default=default, metadata={"check": (check, limits, options)})
 
 
@@ -263,7 +265,7 @@ def _read_settings(of: Any, prefix: str = "") -> None:
 
 
 class Checked:
-    """Base of frozen dataclasses whose values are of the types that they name, each checked by its own check.
+    """Base of frozen dataclasses whose values must have the annotated types and pass the checks of their fields.
 
     Raises InputError for others.
     """
@@ -274,12 +276,12 @@ class Checked:
 
 @dataclass(frozen=True)
 class Section:
-    """Base of a configuration's dataclasses: each setting is of the type that it names, and checked by its own check.
+    """Base of a configuration's dataclasses: each setting must have its annotated type and pass its check.
 
     Attributes:
         section: its name.
-        implementation: the class that is not the package's own whose settings these are.
-        is_open: whether they are settings of such a class that has not been imported, and so not checked.
+        implementation: the plug-in class whose settings these are, if any.
+        is_open: whether they are unchecked settings of a plug-in class that has not been imported.
     """
 
     section: ClassVar[str]
@@ -291,7 +293,7 @@ class Section:
 
 
 class Steps(Section):
-    """A section with the settings `n_steps` and `step_size`, a size or one per step."""
+    """A section with the settings `n_steps` and `step_size`, one size or one per step."""
 
     n_steps: int
     step_size: float | tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Configuration: sections (`lebm_text.sections`) that belong together, from and to JSON.
+"""Configuration: consistent sections (`lebm_text.sections`), from and to JSON.
 
 `Config.override` applies `section.key=value` strings from the command line.
 """
@@ -39,7 +39,7 @@ RESOLVED_AT_START: dict[str, object] = {
 }
 """Values that leave a setting open until a run starts; its config.json has what was decided."""
 
-# What a prior without parameters does not read.
+# Settings that a prior without parameters does not use.
 _OF_A_LEARNED_PRIOR: dict[str, tuple[str, ...]] = {
     "model": ("prior_hidden_dim", "energy_bound"),
     "prior": ("n_steps", "step_size", "noise_scale"),
@@ -50,7 +50,7 @@ _OF_A_TRANSFORMER = "n_layers", "n_heads"
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides what a run computes."""
+    """Everything that determines what a run computes."""
 
     text: TextConfig = field(default_factory=TextConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -113,11 +113,11 @@ class Config:
             raise InputError(f"{name} is a language model (model.latent_dim = 0): it has no latent space")
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain nested dictionaries, ready for JSON."""
+        """Return nested dictionaries, ready for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
     def differences(self, base: Config) -> dict[str, Any]:
-        """`section.key` → value of what is here otherwise than in `base`, or else than its default."""
+        """Return `section.key` → value of the settings that differ from `base`, or from its defaults."""
         theirs = base.to_dict()
         return {
             f"{section}.{key}": value
@@ -127,27 +127,27 @@ class Config:
         }
 
     def assignments(self, base: Config) -> list[str]:
-        """The strings with which `base.override` gives this configuration, where it can be had so."""
+        """Return the strings with which `base.override` gives this configuration, if that is possible."""
         return [
             f"{path}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
             for path, value in self.differences(base).items()
         ]
 
     def conflicts(self, stored: Config) -> dict[str, Any]:
-        """`differences` from what a run has stored, without what was open here and was decided when it started."""
+        """Return `differences` from a run's stored configuration, except settings resolved when it started."""
         found = self.differences(stored)
         return {path: value for path, value in found.items() if value != RESOLVED_AT_START.get(path, stored)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise InputError."""
+        """Restore what `to_dict` returned; missing keys take their defaults, unknown ones raise InputError."""
         return cls()._replace(values, asked=False)
 
     def merge(self, values: Mapping[str, Any]) -> Config:
-        """A copy with some values replaced, given as {section: {key: value}}.
+        """Return a copy with some values replaced, given as {section: {key: value}}.
 
-        Another kind of inference keeps the settings that both kinds have; what a prior without parameters does not
-        read returns to its default. `model.latent_dim = 0` brings the kinds that belong to it.
+        Another kind of inference keeps the settings that both kinds have; those that a prior without parameters does
+        not use return to their defaults. `model.latent_dim = 0` selects the kinds that belong to it.
 
         Raises:
             InputError: unknown section or key, wrong type, a value out of range, or one that has no effect.
@@ -155,7 +155,7 @@ class Config:
         return self._replace(values, asked=True)
 
     def _replace(self, values: Mapping[str, Any], *, asked: bool) -> Config:
-        """`merge`; a value without effect is refused if a person `asked` for it, not if a file holds it."""
+        """`merge`; a value without effect is refused if a user `asked` for it, not if it comes from a file."""
         sections: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for section, changes in values.items():
             if section not in sections:
@@ -171,7 +171,7 @@ class Config:
         names = {part: from_plain(str, name, PARTS[part].setting) for part, name in names.items()}
         class_or("inference.kind", names["inference"], tuple(INFERENCE))
         pretrained = names["generator"].startswith(PRETRAINED)
-        if pretrained != self.is_pretrained:  # and its pieces with it
+        if pretrained != self.is_pretrained:  # the tokenizer changes with it
             wanted["text"].setdefault("tokenizer", "hf" if pretrained else "word")
         for part in PARTS:
             sections[part] = section_of(part, names[part], sections[part], self.named(part), wanted[part])
@@ -190,27 +190,27 @@ class Config:
         return dataclasses.replace(self, **sections)
 
     def named(self, part: str) -> str:
-        """What the configuration calls the class of a part of `PARTS`."""
+        """Return the name of the class of a part of `PARTS` in this configuration."""
         return str(getattr(getattr(self, PARTS[part].section), PARTS[part].key))
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the generator is a pretrained decoder, which lies elsewhere."""
+        """Whether the generator is a pretrained decoder, stored elsewhere."""
         return self.model.generator.startswith(PRETRAINED)
 
     @property
     def plugged(self) -> dict[str, str]:
-        """The parts whose class is not the package's own, and its name."""
+        """Part → name of its class, for parts that are plug-in classes."""
         return {part: self.named(part) for part in PARTS if PARTS[part].kind(self.named(part)) is None}
 
     def with_plugins(self, *, trust_plugins: bool = False) -> Config:
-        """With the settings of classes that are not the package's own checked, for which these are imported.
+        """Return the configuration with plug-in classes imported and their settings checked.
 
         Args:
-            trust_plugins: import those that are named as package.module:Class.
+            trust_plugins: import those named as package.module:Class.
 
         Raises:
-            InputError: one is not to be imported, or not there, or settings are not as it wants them.
+            InputError: one may not be imported, is missing, or has other settings.
         """
         unread = {part: name for part, name in self.plugged.items() if not getattr(self, part).implementation}
         if not unread:
@@ -222,15 +222,15 @@ class Config:
         return dataclasses.replace(self, **own)._replace({part: values[part] for part in unread}, asked=False)  # type: ignore[arg-type]
 
     def describe_plugins(self) -> dict[str, dict[str, str | None]]:
-        """For env.json: by setting, the class of others, its package and that one's version."""
+        """Return, for env.json, by setting the plug-in class, its package and the package's version."""
         found = {PARTS[part].setting: name for part, name in self.plugged.items()}
         return {setting: find(setting, name, trust_plugins=True).describe() for setting, name in found.items()}
 
     def override(self, assignments: Iterable[str]) -> Config:
-        """A copy with `section.key=value` strings applied together; values are JSON, or bare words.
+        """Return a copy with `section.key=value` strings applied together; values are JSON, or bare words.
 
         Raises:
-            InputError: not of that form, or what `merge` raises.
+            InputError: a string of another form, and as `merge` does.
         """
         return self.merge(by_section(read_assignments(assignments)))
 
@@ -238,12 +238,12 @@ class Config:
 def _without_effect(
     names: Mapping[str, str], sections: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, str]]:
-    """By section, the keys that nothing reads, each with the setting that makes it so.
+    """Return, by section, the keys that nothing uses, each with the setting responsible for that.
 
     Args:
         names: of the parts of `PARTS`.
-        sections: as they are, of the kinds that belong to `names`.
-        wanted: what is to be changed in them.
+        sections: current ones, of the kinds given by `names`.
+        wanted: requested changes.
     """
     idle = {section: dict[str, str]() for section in sections}
     kind, generator = names["inference"], names["generator"]
@@ -269,10 +269,10 @@ def _without_effect(
 
 
 def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """`section.key` → value, of `section.key=value` strings whose values are JSON, or bare words.
+    """Return `section.key` → value for `section.key=value` strings whose values are JSON, or bare words.
 
     Raises:
-        InputError: one that is not of that form.
+        InputError: a string of another form.
     """
     found = {}
     for assignment in assignments:
@@ -285,7 +285,7 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def by_key(values: Mapping[str, Any]) -> dict[str, Any]:
-    """{"section.key": value}, of that form, of {section: {key: value}}, or of both; of one key the last value."""
+    """Return {"section.key": value} for values in that form, {section: {key: value}}, or both; the last value wins."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         nested = isinstance(value, Mapping) and "." not in name
@@ -294,7 +294,7 @@ def by_key(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
-    """{section: {key: value}} of what `by_key` takes; what is neither stays as it is."""
+    """Return {section: {key: value}} for values that `by_key` takes; anything else is unchanged."""
     sections: dict[str, Any] = {}
     for name, value in by_key(values).items():
         section, dot, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""Where a run computes, and what env.json says it ran with: versions, machine, source, corpus, date."""
+"""The device of a run, and the content of env.json: versions, machine, source, corpus, date."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _PACKAGES = (
     "transformers",
     "peft",
 )
-_OF_FIGURES = ("numpy", "torch", "ufal-kenlm", "sacrebleu")  # can change those of any report
+_OF_FIGURES = ("numpy", "torch", "ufal-kenlm", "sacrebleu")  # can change the figures of any report
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of this program, Python, and the packages that figures depend on; `packages`: further ones."""
+    """Return the versions of this program, Python, the packages that figures depend on, and `packages`."""
     found = {name: _version(name) for name in (*_OF_FIGURES, *packages)}
     installed = {name: version for name, version in found.items() if version is not None}
     return {"lebm-text": __version__, "python": platform.python_version(), **installed}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto` is a CUDA device if torch sees one, else the CPU; other names are torch's.
+    """Resolve `auto` to a CUDA device if torch finds one, else the CPU; other names are torch's.
 
     Raises:
-        InputError: no such device here.
+        InputError: there is no such device.
     """
     import torch
 
@@ -64,9 +64,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def describe_environment(
     *, device: torch.device, n_threads: int, n_processes: int = 1, precision: str, corpus: Mapping[str, object]
 ) -> dict[str, Any]:
-    """The content of env.json, ready for JSON.
+    """Return the content of env.json, ready for JSON.
 
     Args:
+        device: of the training.
         n_threads: CPU threads of each process.
         n_processes: that train together.
         precision: fp32 or bf16, as resolved.
@@ -101,7 +102,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    """The processor's name; Linux keeps it in /proc, elsewhere `platform` knows what there is to know."""
+    """Return the processor's name, from /proc/cpuinfo on Linux, elsewhere from `platform`."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
@@ -109,7 +110,7 @@ def _cpu_model() -> str:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that this package runs from and whether it was changed; None if it is none."""
+    """Return the commit of the checkout of this package and whether it is modified; None outside a checkout."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None

@@ -6,16 +6,16 @@ __all__ = ["InputError", "LostProcessError", "one_line"]
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: one line that says what it was and what would be right.
+    """Invalid input by the user: one line that names the mistake and the remedy.
 
-    The command line prints it as that line and exits with 2; anything else that is raised is a bug.
+    The command line prints that line and exits with 2; any other exception is a bug.
     """
 
 
 class LostProcessError(RuntimeError):
-    """One of several processes that work together is gone, and the others cannot go on; exit code 1."""
+    """One of several cooperating processes has died, and the others cannot continue; exit code 1."""
 
 
 def one_line(error: object, most: int | None = None) -> str:
-    """What an exception, or a message, says, on one line of `most` characters; its type if it says nothing."""
+    """Return the text of an exception or a message on one line of at most `most` characters, or its type if empty."""
     return " ".join(str(error).split())[:most] or type(error).__name__

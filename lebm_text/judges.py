@@ -1,4 +1,4 @@
-"""Whether the judges of this package can be imported: `lm_eval` is also the import name of another distribution."""
+"""Check that the package's judges can be imported: another distribution has the same import name `lm_eval`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_judges"]
 
 
 def check_judges() -> None:
-    """Raise InputError if `lm_eval` is not ours: another distribution has the same import name."""
+    """Raise InputError if `lm_eval` is another distribution with the same import name."""
     mend = "pip install --force-reinstall --no-deps lebm-text"
     try:
         module = importlib.import_module("lm_eval")

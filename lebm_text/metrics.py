@@ -1,4 +1,4 @@
-"""metrics.jsonl, the figures of a training: written line by line, each with a digest, and read again."""
+"""metrics.jsonl, the figures of a training: written line by line, each with a digest, and read back."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lebm_text.store import atomic_write_bytes
 
 __all__ = ["MetricsLog", "read_metrics"]
 
-_DIGEST = re.compile(rb'(.*), "digest": "([0-9a-f]{16})"}', re.DOTALL)  # what it is of, and itself
+_DIGEST = re.compile(rb'(.*), "digest": "([0-9a-f]{16})"}', re.DOTALL)  # digested content and digest
 _HEXADECIMAL = re.compile("[0-9a-fA-F]{16}")
 
 
 class MetricsLog:
     """metrics.jsonl: one JSON object per line, with an integer `step`, the number of updates done at that time.
 
-    A run that was killed and resumed has the lines of one that was not, except for times: lines later than the
-    checkpoint are dropped before training repeats those updates. The last key of a line is its `digest`, of the digest
-    before it and the line, so that a line that is changed, lost or moved is noticed.
+    A run that was killed and resumed has the same lines as an uninterrupted one, except for times: lines later than
+    the checkpoint are dropped before training repeats those updates. The last key of a line is its `digest`, of the
+    previous digest and the line, so that a changed, lost or moved line is noticed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,14 +32,14 @@ class MetricsLog:
         self._digest = ""  # of the last line
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one line and hand it to the system, so that a killed process has lost none before it."""
+        """Write one line and flush it, so that a killed process loses none of the earlier ones."""
         line = json.dumps(record).encode()
         self._digest = _digest(self._digest, line)
         self._stream.write(line[:-1] + b', "digest": "%s"}\n' % self._digest.encode())
         self._stream.flush()
 
     def truncate_after(self, step: int) -> None:
-        """Drop the lines with a step greater than `step`, and a cut-off last line; keep the rest as is."""
+        """Drop the lines with a step greater than `step`, and a truncated last line; keep the rest as is."""
         self._stream.close()
         try:
             kept = [line for line in _lines(self.path) if line.record["step"] <= step]
@@ -54,7 +54,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of `path` in order, without a cut-off last line; InputError for any other bad line."""
+    """Return the records of `path` in order, without a truncated last line; InputError for any other bad line."""
     return [line.record for line in _lines(path)]
 
 
@@ -76,7 +76,7 @@ def _lines(path: Path) -> list[_Line]:
         raise InputError(f"{path} {reason}") from None
     found: list[_Line] = []
     for number, text in enumerate(texts, start=1):
-        # Nothing after the last newline is the normal end; part of a record there was cut off by a kill.
+        # Nothing after the last newline is the normal end; a partial record there was truncated by a kill.
         if number == len(texts) and not text.endswith(b"}"):
             if b"}" in text:
                 raise InputError(f"{path} is damaged: its last line goes on after its end")
@@ -86,7 +86,7 @@ def _lines(path: Path) -> list[_Line]:
 
 
 def _line(text: bytes, before: str, name: str) -> _Line:
-    """A line after one with the digest `before`."""
+    """Parse a line after one with the digest `before`."""
     try:
         record = json.loads(text)
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
@@ -96,7 +96,7 @@ def _line(text: bytes, before: str, name: str) -> _Line:
     match = _DIGEST.fullmatch(text)
     digest = "" if match is None else match[2].decode()
     if match is None:
-        # Lines without are of version 0.1.0, and stand before all others.
+        # Lines without a digest are of version 0.1.0 and come before all others.
         whole = "digest" not in record and not any(_HEXADECIMAL.fullmatch(str(value)) for value in record.values())
         sound = not before and whole
     else:

@@ -44,11 +44,11 @@ __all__ = ["LatentEBM", "check_sentences"]
 
 
 class LatentEBM:
-    """The generator p(x|z), the prior on z, and what turns text into their ids.
+    """The generator p(x|z), the prior on z, and the tokenizer and configuration that belong to them.
 
-    Sentences are texts with blanks between tokens, as the training text has them; words outside the
-    vocabulary become `<unk>`, and the empty string is the sentence that ends at once. Everything random
-    takes a `seed`; sentence i of a call depends on (seed, i) alone.
+    Sentences are strings with blanks between tokens, as in the training text; words outside the
+    vocabulary become `<unk>`, and the empty string is the empty sentence. All random operations
+    take a `seed`; sentence i of a call depends only on (seed, i).
     """
 
     def __init__(self, config: Config, tokenizer: Tokenizer, model: LatentModel) -> None:
@@ -65,18 +65,18 @@ class LatentEBM:
         precision: str = "fp32",
         trust_plugins: bool = False,
     ) -> LatentEBM:
-        """Read a run directory, or any with config.json, a tokenizer and model.safetensors.
+        """Load a run directory, or any with config.json, a tokenizer and model.safetensors.
 
         Args:
-            directory: or the name of a model on the Hugging Face Hub, `user/model`, which is kept in the cache.
+            directory: or the name of a model on the Hugging Face Hub, `user/model`, which is cached.
             device: auto (a CUDA device if there is one), cpu, cuda, …
-            precision: of matrix products: fp32, bf16 or auto; not that of the training, so that the same
+            precision: of matrix products: fp32, bf16 or auto; independent of that of the training, so that the same
                 weights give the same sentences on machines with and without bf16.
-            trust_plugins: import the classes that config.json names as package.module:Class, if any; so does
-                LEBM_TEXT_TRUST_PLUGINS=1 in the environment. Those that an installed package registers are imported.
+            trust_plugins: import classes that config.json names as package.module:Class; so does
+                LEBM_TEXT_TRUST_PLUGINS=1 in the environment. Those that an installed package registers need no trust.
 
         Raises:
-            InputError: something is missing, damaged or does not belong together.
+            InputError: something is missing, damaged or inconsistent.
         """
         return cls(*load_model(local_directory(directory), device, precision, trust_plugins=trust_plugins))
 
@@ -84,7 +84,7 @@ class LatentEBM:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.
 
         Raises:
-            InputError: a run was trained there, which would no longer be what its other files say.
+            InputError: the directory contains a training run, whose other files would no longer match.
         """
         for name in (CHECKPOINTS, METRICS):
             if (Path(directory) / name).exists():
@@ -92,11 +92,11 @@ class LatentEBM:
         save_model(Path(directory), self.config, self.tokenizer, self.model)
 
     def push_to_hub(self, name: str, *, private: bool = False, licence: str = UNKNOWN_LICENCE) -> str:
-        """Put the model on the Hugging Face Hub: its address there. `sharing.push.push` puts a whole run there.
+        """Upload the model to the Hugging Face Hub and return its address. `sharing.push.push` uploads a whole run.
 
         Args:
             name: `user/model`.
-            private: only you and those you let may read it.
+            private: only you and those you admit can read it.
             licence: of the model, as the Hub names it, such as mit or cc-by-4.0.
 
         Raises:
@@ -110,7 +110,7 @@ class LatentEBM:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.model.generator.device
 
     def __repr__(self) -> str:
@@ -136,13 +136,13 @@ class LatentEBM:
         """Draw n sentences, z from the prior; see `lebm_text.generation.generate.Generation`.
 
         Args:
-            settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. By default drawn.
+            settings: how ids are chosen; or its fields as keywords, such as temperature=0.8. Default: sampled.
             prior_temperature: τ, z from p(z)^(1/τ); see `lebm_text.generation.latents`.
             guidance: w > 1 follows z more closely; for models with z-dropout, see `lebm_text.generation.guidance`.
-            label: of the class to speak for, of a model with classes; see `lebm_text.models.classes`.
+            label: class of the sentences, for a model with classes; see `lebm_text.models.classes`.
 
         Raises:
-            InputError: values out of range, or not for this model.
+            InputError: values out of range, or not applicable to this model.
         """
         options: dict[str, Any] = {"seed": seed, "max_length": max_length, "batch_size": batch_size}
         options |= {"prior_temperature": prior_temperature, "guidance": guidance, "label": label}
@@ -164,10 +164,10 @@ class LatentEBM:
         processes: Processes = ALONE,
         **decoding: Unpack[DecodeOptions],
     ) -> Generation:
-        """`generate` for more sentences than fit the memory: they are made as one goes through `.parts()`.
+        """`generate` for more sentences than fit into memory: they are generated during iteration over `.parts()`.
 
         Args:
-            latents: where z comes from, in place of the prior at `prior_temperature` and of `label`.
+            latents: source of z, instead of the prior at `prior_temperature` and of `label`.
         """
         return Generation(
             self.model,
@@ -185,7 +185,7 @@ class LatentEBM:
         )
 
     def fitting(self, sentences: Iterable[str]) -> list[str]:
-        """The sentences that are not longer than `config.text.max_length` tokens, in order."""
+        """Return the sentences of at most `config.text.max_length` tokens, in order."""
         return [sentence for sentence in sentences if self.tokenizer.fits(sentence, self.config.text.max_length)]
 
     def require_fitting(self, sentences: Sequence[str]) -> None:
@@ -207,10 +207,10 @@ class LatentEBM:
     ) -> Tensor:
         """Draw one z from the posterior of each sentence, (n, D) on the CPU.
 
-        By the encoder if there is one, else by the chain of `config.inference` after its anneals, from p0; that of the
-        preset quick goes about half way to the posterior. Sentence i draws from (seed, first + i): a long list may be
-        given in parts. Raises InputError for a sentence longer than `config.text.max_length`, and of a language model,
-        which has no z.
+        The encoder is used if there is one, else the chain of `config.inference` after annealing, from p0; that of the
+        preset quick goes about half way to the posterior. Sentence i draws from (seed, first + i), so a long list may
+        be given in parts. Raises InputError for a sentence longer than `config.text.max_length`, and for a language
+        model, which has no z.
         """
         self.config.require_latent()
         check_sentences(sentences)
@@ -234,9 +234,9 @@ class LatentEBM:
         """Sentence → z from its posterior (as `infer` draws it) → sentence, in the order given.
 
         Args:
-            sentences: to be read; sentence i draws from (seed, first + i).
-            settings: how ids are chosen; or its fields as keywords, as in `generate`. By default greedily.
-            max_length: in tokens without `</s>`; none: `config.text.max_length`.
+            sentences: to be reconstructed; sentence i draws from (seed, first + i).
+            settings: how ids are chosen; or its fields as keywords, as in `generate`. Default: greedy.
+            max_length: in tokens without `</s>`; None: `config.text.max_length`.
 
         Raises:
             InputError: as `infer` does, or values out of range.
@@ -261,9 +261,9 @@ class LatentEBM:
         batch_size: int = 256,
         **decoding: Unpack[DecodeOptions],
     ) -> list[str]:
-        """Sentences of given latent vectors z (n, D), in their order; with the options of `reconstruct`.
+        """Decode latent vectors z (n, D) to sentences, in order; the options are those of `reconstruct`.
 
-        Row i draws from (seed, i): the z of `generate` with that seed and settings give its sentences again.
+        Row i draws from (seed, i): the z of `generate` with that seed and settings give the same sentences again.
         """
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         settings, z = _settings("greedy", settings, decoding), self._latents(z, len(z))
@@ -274,7 +274,7 @@ class LatentEBM:
         return texts
 
     def interpolate(self, a: str, b: str, n: int = 9, *, path: str = "spherical", seed: int = 1) -> list[Point]:
-        """n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
+        """Return n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
 
         self.config.require_latent()
@@ -290,11 +290,11 @@ class LatentEBM:
         n_draws: int = 4,
         seed: int = 1,
     ) -> list[list[Neighbour]]:
-        """The k sentences nearest to each query, nearest first; see `lebm_text.reports.neighbours`.
+        """Return the k nearest sentences to each query, nearest first; see `lebm_text.reports.neighbours`.
 
         Args:
             metric: of the distance between posterior means: cosine or euclidean.
-            n_draws: of z for each sentence, whose mean is its place.
+            n_draws: draws of z averaged for each sentence.
         """
         from lebm_text.reports.neighbours import nearest
         from lebm_text.reports.posterior import posterior_means, seed_apart
@@ -304,7 +304,7 @@ class LatentEBM:
         return nearest(places, means, k, metric).among(sentences)
 
     def score(self, sentences: Sequence[str], settings: ScoreSettings | None = None) -> list[SentenceScore | None]:
-        """How anomalous each sentence is, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
+        """Return each sentence's anomaly, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
         from lebm_text.reports.scores import Scorer
 
         check_sentences(sentences)
@@ -312,10 +312,10 @@ class LatentEBM:
 
     @torch.no_grad()
     def classify(self, sentences: Sequence[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
-        """p(y|x) by label, for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
+        """Return p(y|x) by label for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
 
         Raises:
-            InputError: a model without classes, or as `infer` does.
+            InputError: the model has no classes; and as `infer` does.
         """
         check_sentences(sentences)
         self.require_fitting(sentences)
@@ -326,7 +326,7 @@ class LatentEBM:
 
     @torch.no_grad()
     def log_joint(self, sentences: Sequence[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
-        """log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
+        """Return log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
 
         With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
         Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
@@ -350,7 +350,7 @@ class LatentEBM:
         return [self.tokenizer.decode(ids) for ids in decoded.ids]
 
     def _latents(self, z: Tensor | NDArray[Any], n: int) -> Tensor:
-        """z (n, D) of any type on the device, as the parameters are. Raises InputError for another shape."""
+        """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
         if not isinstance(z, (Tensor, np.ndarray)):
             raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
         expected = (n, self.config.model.latent_dim)
@@ -370,7 +370,7 @@ class LatentEBM:
         *,
         first: int = 0,
     ) -> Iterator[tuple[Batch, KeyedRng]]:
-        """Batches of like lengths on the device, each with the streams of its sentences."""
+        """Yield batches of similar lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
         corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
         if int(corpus.lengths.max(initial=0)) - 1 > self.config.text.max_length:
@@ -384,7 +384,7 @@ class LatentEBM:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise InputError for one string, which is a sequence of strings, too, for a table, and for what has no length."""
+    """Raise InputError for a single string, for an array of several dimensions, and for anything without a length."""
     if isinstance(sentences, str):
         raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
     if not isinstance(sentences, Sized) or getattr(sentences, "ndim", 1) != 1:
@@ -392,7 +392,7 @@ def check_sentences(sentences: Sequence[str]) -> None:
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
-    """Those given, whole or by their fields; `decode` is the default."""
+    """Return the given settings, whole or by their fields; `decode` is the default."""
     if not isinstance(settings, DecodeSettings | None):
         raise InputError(f"expected DecodeSettings, got {type(settings).__name__}; or give their fields as keywords")
     if settings is not None and options:

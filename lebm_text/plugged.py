@@ -1,4 +1,4 @@
-"""Sections of the parts that may be classes of others, which bring settings of their own.
+"""Configuration sections of parts that may be plug-in classes with settings of their own.
 
     @dataclass(frozen=True)
     class MixtureSettings(PriorConfig):
@@ -7,8 +7,8 @@
     class MixturePrior(nn.Module):
         Settings = MixtureSettings
 
-Then `prior.n_parts` is a setting like all others, and the constructor is given it under that name. Before the class is
-imported, which a file alone must not bring about, its settings are carried along as they stand in the file.
+Then `prior.n_parts` is a setting like all others, and the constructor receives it under that name. Until the class is
+imported, which a file alone must not cause, its settings are kept as they are in the file.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Part(NamedTuple):
 
     Attributes:
         section, key: of the setting that names its class.
-        kinds: the section's class for each name that is the package's own.
-        base: of those of other classes.
+        kinds: the section's class for each of the package's own names.
+        base: base of the sections of plug-in classes.
     """
 
     section: str
@@ -56,7 +56,7 @@ class Part(NamedTuple):
         return f"{self.section}.{self.key}"
 
     def kind(self, name: str) -> type[Section] | None:
-        """The section's class for a name that is the package's own; None for others."""
+        """Return the section's class for one of the package's own names; None for others."""
         if self.base is GeneratorConfig and name.startswith(PRETRAINED):
             return PretrainedConfig
         return self.kinds.get(name)
@@ -70,13 +70,17 @@ PARTS = {
 
 
 def section_of(part: str, name: str, current: Section, before: str, keys: Collection[str]) -> Section:
-    """The section of a part of that name, with the settings of `current`, of one named `before`, that it has, too.
+    """Return the section of a part of that name, keeping the settings of `current`, named `before`, that it has too.
 
     Args:
-        keys: that it is about to be given; of a class that has not been imported, any.
+        part: of `PARTS`.
+        name: of the class.
+        current: the present section.
+        before: name of the class of `current`.
+        keys: about to be set; for a class that has not been imported, any.
 
     Raises:
-        InputError: one of them can be no setting.
+        InputError: one of them cannot be a setting.
     """
     kind, base = PARTS[part].kind(name), PARTS[part].base
     if name == before and not (current.is_open and keys):
@@ -89,15 +93,15 @@ def section_of(part: str, name: str, current: Section, before: str, keys: Collec
 
 
 def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
-    """The section's class for a class that is not the package's own, which is imported.
+    """Return the section's class for a plug-in class, which is imported.
 
     Args:
         part: of `PARTS`.
         name: of the class, in a configuration.
-        trust_plugins: import it also where no installed package registers it.
+        trust_plugins: import it even if no installed package registers it.
 
     Raises:
-        InputError: it is not there, or not to be imported, or has no sound settings.
+        InputError: it is missing, may not be imported, or has invalid settings.
     """
     found = find(PARTS[part].setting, name, trust_plugins=trust_plugins)
     cls, base, named = found.load(), PARTS[part].base, f"{PARTS[part].setting} = {name}"
@@ -111,12 +115,12 @@ def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
     for each in vars(settings).get("__annotations__", {}) if settings is not base else ():
         _require_free(part, each)
     filled = _filled(settings, part, name, cls)  # type: ignore[arg-type]  # a class can be hashed
-    called(f"{named}, its Settings", filled)  # every setting has a default, which is in its range
+    called(f"{named}, its Settings", filled)  # every setting has a default within its range
     return filled
 
 
 def own_settings(settings: type[Section]) -> list[str]:
-    """The names of the settings that a class of others has brought."""
+    """Return the names of the settings added by a plug-in class."""
     base = {
         each.name
         for kind in PARTS.values()
@@ -133,7 +137,7 @@ def _require_free(part: str, key: str) -> None:
 
 @cache
 def _open(part: str, name: str, own: tuple[str, ...]) -> type[Section]:
-    """With settings of which nothing is known."""
+    """Return a section with unknown settings."""
     for key in own:
         _require_free(part, key)
     new = dataclasses.make_dataclass(
@@ -165,7 +169,7 @@ def _kind(part: str, name: str) -> list[Any]:
 
 
 def _carried(new: type[Section], current: Section) -> Section:
-    """`new` with the values of `current` that it has a setting for."""
+    """Return `new` with the values of `current` for the settings that both have."""
     given = {each.name for each in dataclasses.fields(current) if each.init}
     names = [each.name for each in dataclasses.fields(new) if each.init and each.name in given]
     return new(**{name: getattr(current, name) for name in names})

@@ -1,10 +1,10 @@
-"""Classes that are not the package's own: under a name that an installed package registers, or as package.module:Class.
+"""Plug-in classes: named as an installed package registers them, or as package.module:Class.
 
     [project.entry-points."lebm_text.priors"]
     mixture = "lebm_mixture:MixturePrior"
 
-To import a module is to run its code. What an installed package has registered is imported wherever it is named: who
-installed it has said so. Another class is imported for a caller alone who trusts the one that has named it.
+Importing a module runs its code. What an installed package registers is imported wherever it is named, since its
+installation implies consent. Any other class is imported only for a caller that trusts whoever named it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class MissingPlugin(InputError):
-    """A class that is not on this machine, or not in its module; `what` of `GROUPS` it was to be."""
+    """A class that is missing on this machine or in its module; `what` is its kind, of `GROUPS`."""
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(what, message)
@@ -58,13 +58,13 @@ class MissingPlugin(InputError):
 
 @dataclass(frozen=True)
 class Plugin:
-    """What a name stands for, which may not have been imported.
+    """A named class, possibly not imported yet.
 
     Attributes:
-        what: it is, of `GROUPS`.
+        what: its kind, of `GROUPS`.
         name: by which it was named.
         value: package.module:Class.
-        entry: by which a package registers it, if one does.
+        entry: entry point of the package that registers it, if any.
     """
 
     what: str
@@ -73,7 +73,7 @@ class Plugin:
     entry: EntryPoint | None = None
 
     def load(self) -> Any:
-        """The class. Raises MissingPlugin if it is not there, InputError if its module cannot be run."""
+        """Import the class. Raises MissingPlugin if it is missing, InputError if its module cannot be run."""
         module, _, attribute = self.value.partition(":")
         here = f"{self.what} = {self.name} cannot be imported"
         try:
@@ -85,9 +85,9 @@ class Plugin:
 
     @cached_property
     def origin(self) -> tuple[str | None, str | None]:
-        """The distribution that has the class, and its version; None where there is none.
+        """The distribution that contains the class, and its version; None if there is none.
 
-        Of a class that is not registered it takes half a second to find.
+        For a class that is not registered, the search takes half a second.
         """
         if self.entry is not None and self.entry.dist is not None:
             return self.entry.dist.name, self.entry.dist.version
@@ -98,7 +98,7 @@ class Plugin:
         return None, None if own is None else str(own)
 
     def describe(self) -> dict[str, str | None]:
-        """For env.json."""
+        """Return the class's entry in env.json."""
         package, version = self.origin
         return {"name": self.name, "class": self.value, "package": package, "version": version}
 
@@ -106,7 +106,7 @@ class Plugin:
 def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None = None) -> None:
     """Raise InputError unless `value` is one of `allowed`, registered, or of the form package.module:Class.
 
-    `prefix` + anything is allowed, too.
+    `prefix` + anything is allowed as well.
     """
     own = value in allowed or (prefix is not None and value.startswith(prefix) and value != prefix)
     if not own and not CLASS.fullmatch(value) and _registered(name, value) is None:
@@ -119,16 +119,16 @@ def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None
 
 
 def is_named(what: str, name: str) -> bool:
-    """Whether `name`, without settings, has the form of a class or is registered."""
+    """Return whether `name`, without settings, has the form of a class or is registered."""
     return bool(CLASS.fullmatch(name)) or _registered(what, name) is not None
 
 
 def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
-    """The class that `name` stands for, not imported.
+    """Return the class that `name` stands for, without importing it.
 
     Raises:
         MissingPlugin: no package registers that name.
-        InputError: it would import a module that nobody has said may be run.
+        InputError: importing its module is not allowed.
     """
     if (entry := _registered(what, name)) is not None:
         return Plugin(what, name, entry.value, entry)
@@ -145,9 +145,9 @@ def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
 
 @contextmanager
 def as_recorded(environment: Path) -> Iterator[None]:
-    """Inside, a class that is missing is said with the package that had it, and another version of it is noticed.
+    """Add the recorded package to errors about missing classes inside, and log when another version is in use.
 
-    `environment` is env.json of the run, which may be missing or damaged: nothing is known of the packages then.
+    `environment` is env.json of the run, which may be missing or damaged: then the packages are unknown.
     """
     recorded: object = None
     with suppress(InputError):
@@ -172,13 +172,13 @@ def as_recorded(environment: Path) -> Iterator[None]:
 
 
 def trusted(trust_plugins: bool = False) -> bool:
-    """Whether classes that a file names may be imported: by the argument, or by the environment."""
+    """Return whether classes named in a file may be imported: by the argument, or by the environment."""
     return trust_plugins or os.environ.get(TRUST) == "1"
 
 
 @contextmanager
 def trusting() -> Iterator[None]:
-    """Inside, and in processes that are started inside, they may."""
+    """Allow it inside, and in processes started inside."""
     before = os.environ.get(TRUST)
     os.environ[TRUST] = "1"
     try:
@@ -191,14 +191,16 @@ def trusting() -> Iterator[None]:
 
 
 def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> Any:
-    """An object from `NAME` or `NAME,key=value,key=value`: a dataclass whose fields are its settings.
+    """Return an object from `NAME` or `NAME,key=value,key=value`: a dataclass whose fields are its settings.
 
     Args:
-        what: of `GROUPS`.
+        what: its kind, of `GROUPS`.
+        text: name and settings.
         protocol: that it must fulfil.
+        trust_plugins: import a class that no installed package registers.
 
     Raises:
-        InputError: no such class; one that lacks something; an unknown setting, one of a wrong type or out of range.
+        InputError: the class is missing or lacks a member; a setting is unknown, of a wrong type or out of range.
     """
     name, *assignments = text.split(",")
     cls = find(what, name, trust_plugins=trust_plugins).load()
@@ -216,7 +218,7 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
 
 
 def made(named: str, call: Callable[[], Any], protocol: type) -> Any:
-    """What `call` makes. Raises InputError, with its name, if it cannot be made or lacks a member of the protocol."""
+    """Return the result of `call`. Raises InputError with its name if that fails or the result lacks a member."""
     found = called(named, call)
     lacking = sorted(name for name in vars(protocol) if not name.startswith("_") and not hasattr(found, name))
     if getattr(protocol, "_is_protocol", False) and lacking:
@@ -225,7 +227,7 @@ def made(named: str, call: Callable[[], Any], protocol: type) -> Any:
 
 
 def called(named: str, call: Callable[[], Any]) -> Any:
-    """What somebody else's code gives; whatever it raises, in one line with its name."""
+    """Call plug-in code; any exception becomes one line with its name."""
     try:
         return call()
     except InputError:

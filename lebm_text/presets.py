@@ -1,4 +1,4 @@
-"""Named configurations: a base, and what each preset changes of it."""
+"""Named configurations: a base, and the changes of each preset to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "preset"]
 
 DEFAULT_PRESET = "quick"
 
-# The posterior chain weighs the likelihood: see docs/training-trials.md for what was tried.
+# The posterior chain weights the likelihood: see docs/training-trials.md for the trials.
 _WEIGHTED = {"step_size": 0.3, "likelihood_weight": 3.0}
 
 # The posterior chain of Pang et al. (EACL 2021) on PTB. Its noise is 0.05 for a quarter of the run (there 60 epochs),
@@ -23,14 +23,14 @@ _ANNEALED_NOISE = {"noise_scale_start": 0.05, "noise_scale": 0.2, "anneal_start_
 
 
 def _small(inference: Mapping[str, Any], **model: Any) -> dict[str, Mapping[str, Any]]:
-    """What all of the family share with `quick`, so that they differ in nothing but the method (docs/models.md)."""
+    """Return what the whole family shares with `quick`, so that only the method differs (docs/models.md)."""
     sizes = {"embedding_dim": 128, "hidden_dim": 128, **model}
     return {"model": sizes, "inference": inference, "training": {"batch_size": 128, "batch_tokens": 4096}}
 
 
 _WARM_UP = {"kind": "amortized", "kl_weight_start": 0.0}
 
-# name → (what it is for, its difference from the defaults of `config`)
+# name → (purpose, difference from the defaults of `config`)
 PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
     "quick": ("for 2 CPU cores", _small({"n_steps": 10, **_WEIGHTED})),
     "paper": (
@@ -81,10 +81,10 @@ PRESETS: dict[str, tuple[str, Mapping[str, Mapping[str, Any]]]] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration of a preset.
+    """Return the configuration of a preset.
 
     Raises:
-        InputError: no preset of that name.
+        InputError: there is no preset of that name.
     """
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1)

@@ -1,10 +1,10 @@
-"""One process, or several that work together: which rows of a batch are whose, and how sums meet.
+"""One process, or several that work together: who computes which rows of a batch, and how sums are combined.
 
-Each rank draws the noise of the whole batch from one stream and takes its own rows, and gradients are sums over
-ranks; up to the rounding of those sums, what is learned does not depend on the number of processes. Ranks meet
-through `torch.distributed`: gloo for what lies on the CPU, NCCL for what lies on CUDA devices.
+Each rank draws the noise of the whole batch from one stream and takes its own rows, and gradients are summed over
+ranks; up to the rounding of those sums, the result does not depend on the number of processes. Ranks communicate
+through `torch.distributed`: gloo for data on the CPU, NCCL for data on CUDA devices.
 
-Importing this module does not import torch: the command line asks it how many processes there are before it knows
+Importing this module does not import torch: the command line needs the number of processes before it knows
 whether there is anything to compute.
 """
 
@@ -29,15 +29,15 @@ __all__ = ["ALONE", "Processes", "Share", "joined", "n_launched"]
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)  # with a rank that works alone; one that has died is noticed at once
+PATIENCE = timedelta(days=1)  # for a rank that works alone; a dead one is noticed at once
 
 
 def n_launched() -> int:
-    """How many processes `torchrun`, or a launcher that sets the same variables, has started; 1 without one.
+    """Return how many processes `torchrun`, or a launcher that sets the same variables, has started; 1 without one.
 
-    Raises InputError if the variable WORLD_SIZE is no number.
+    Raises InputError if the variable WORLD_SIZE is not a number.
     """
-    # Schedulers set WORLD_SIZE for purposes of their own; with a RANK beside it, it is meant for torch.
+    # Schedulers set WORLD_SIZE for other purposes; together with RANK it is meant for torch.
     size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
     if not size.isdecimal():
         raise InputError(f"the variable WORLD_SIZE should be the number of processes, got {size!r}")
@@ -45,25 +45,25 @@ def n_launched() -> int:
 
 
 class Processes:
-    """This process, `rank`, among the `size` of a run; as it stands here, the only one."""
+    """This process, `rank`, among the `size` of a run; this class represents a single one."""
 
     rank = 0
     size = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and logs."""
         return self.rank == 0
 
     def every(self, value: T) -> list[T]:
-        """The `value` (any Python object) of each rank, on all ranks; each waits here for all others."""
+        """Return the `value` (any Python object) of each rank, on all ranks; each waits here for all others."""
         return [value]
 
     def sum_(self, tensor: Tensor) -> None:
-        """Replace `tensor` by its sum over ranks, which is the same to the bit on all of them."""
+        """Replace `tensor` by its sum over ranks, bit-identical on all of them."""
 
     def first_then_others(self, act: Callable[[], T]) -> T:
-        """`act()`, on the first rank before all others: they find in the cache what it left there."""
+        """Return `act()`, called on the first rank before all others, which then find its results in the cache."""
         if not self.first:
             self.every(None)
         result = act()
@@ -77,10 +77,10 @@ class Processes:
             raise InputError(f"the processes of this run do not have the same {what}; start all of them alike")
 
     def each(self, acts: Sequence[Callable[[], T]], costs: Sequence[float]) -> list[T]:
-        """What independent `acts` return, on all ranks; each act is done on one of them, alone in the given order.
+        """Return the results of independent `acts`, on all ranks; each act runs on one of them, alone in order.
 
-        They are dealt out by falling cost, so that acts which cost alike are spread evenly. The first InputError,
-        in the order of `acts`, is raised on all ranks, as it would be by one.
+        They are assigned by decreasing cost, so that acts of equal cost are spread evenly. The first InputError,
+        in the order of `acts`, is raised on all ranks, as a single process would raise it.
         """
         dealt = sorted(range(len(acts)), key=lambda i: -costs[i])
         done: dict[int, T] = {}
@@ -98,7 +98,7 @@ class Processes:
         return [done[i] for i in range(len(acts))]
 
     def agreed(self, wish: T | None, choices: Sequence[T]) -> T | None:
-        """The first of `choices` that any rank wishes, the same on all ranks; None if none wishes any."""
+        """Return the first of `choices` that any rank wishes, the same on all ranks; None if there is none."""
         if self.size == 1:
             return wish
         import torch
@@ -108,7 +108,7 @@ class Processes:
         return next((choice for choice, n in zip(choices, votes.tolist(), strict=True) if n), None)
 
     def share(self, batch: Batch) -> Share:
-        """This rank's part of a batch."""
+        """Return this rank's part of a batch."""
         return Share(batch) if self.size == 1 else _Part(self, batch)
 
 
@@ -116,13 +116,13 @@ ALONE = Processes()
 
 
 class Share:
-    """What a process does of a batch: all of it, if it is alone.
+    """The part of a batch that a process computes: all of it if it is alone.
 
     Attributes:
-        batch: the own rows.
-        of_rows: their part of the sums over all rows, which is 1 for one process.
-        of_tokens: the same for sums over tokens.
-        of_equals: the part of this process in what all have alike.
+        batch: its own rows.
+        of_rows: its share of sums over all rows, which is 1 for one process.
+        of_tokens: its share of sums over tokens.
+        of_equals: its share of values that are equal on all ranks.
     """
 
     of_rows = of_tokens = of_equals = 1.0
@@ -131,34 +131,34 @@ class Share:
         self.batch = batch
 
     def rows(self, values: Tensor) -> Tensor:
-        """The own rows of (B, ...) values."""
+        """Return the own rows of (B, ...) values."""
         return values
 
     def rng(self, rng: torch.Generator) -> torch.Generator | RowsRng:
-        """`rng`, of whose draws for all rows the own ones are taken."""
+        """Return a generator that gives the own rows of `rng`'s draws for all rows."""
         return rng
 
     def sum(self, own: Tensor) -> Tensor:
-        """The sum of values of the own rows (b, ...), as far as they count."""
+        """Return the sum of values of the own rows (b, ...) that count."""
         return own.sum()
 
     def gather(self, own: Tensor) -> Tensor:
-        """(b, ...) of the own rows → (B, ...) of all, detached and on all ranks."""
+        """Return (B, ...) of all rows from (b, ...) of the own ones, detached and on all ranks."""
         return own.detach()
 
     def largest(self, own: Tensor) -> Tensor:
-        """The largest over ranks of one number; what is not a number stays so."""
+        """Return the maximum over ranks of one number; nan is kept."""
         return own
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace the gradients, which all ranks have of the same parameters, by their sums over ranks."""
+        """Replace the gradients, which all ranks have for the same parameters, by their sums over ranks."""
 
 
 class _Part(Share):
-    """Every `size`-th row of a batch, so that rows which come longest first give each rank as many tokens.
+    """Every `size`-th row of a batch: with the longest rows first, each rank gets about as many tokens.
 
-    A rank that is left without a row takes the first one, to keep step with the others' draws; what it computes of it
-    counts nowhere.
+    A rank without a row takes the first one, to keep its draws in step with the others'; its results do not
+    count.
     """
 
     def __init__(self, processes: Processes, batch: Batch) -> None:
@@ -210,14 +210,14 @@ class _Part(Share):
 
 
 class _Several(Processes):
-    """A process among others that `torch.distributed` connects."""
+    """A process among others connected by `torch.distributed`."""
 
     def __init__(self) -> None:
         import torch.distributed as dist
 
         self._dist = dist
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        # What the first rank does before all others, encoding a text, may take longer than any exchange should.
+        # Work that the first rank does before the others, such as encoding, may take longer than an exchange should.
         with _peers_needed():
             self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
 
@@ -234,11 +234,11 @@ class _Several(Processes):
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Processes]:
-    """The processes that `torchrun` started, connected inside; without it, `ALONE`. Inside another, the same ones.
+    """Provide the processes that `torchrun` started, connected; without it, `ALONE`. Nested uses share them.
 
     Each takes the CUDA device of its local rank, unless `device` is cpu. All wait here for each other, and a run
-    whose processes never all arrive ends after the time-out of `torch.distributed`. Raises InputError if the launcher
-    does not say where to meet.
+    whose processes do not all arrive ends after the time-out of `torch.distributed`. Raises InputError if the launcher
+    does not set the address.
     """
     if n_launched() == 1:
         yield ALONE
@@ -262,7 +262,7 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     try:
         yield _Several()
     finally:
-        # After an exception, too: it tells the others at once that this process is gone.
+        # After an exception, too: it informs the others at once that this process has ended.
         dist.destroy_process_group()
 
 
@@ -271,7 +271,7 @@ def _peers_needed() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).split("] ", 1)[-1].split(". ")[0]  # without the place in the library's source
+        reason = str(error).split("] ", 1)[-1].split(". ")[0]  # without the location in the library's source
         raise LostProcessError(
             f"another process of this run has ended or cannot be reached ({reason}), so this one ends, too; "
             "what it wrote before is whole, and a training goes on from its last checkpoint when it is resumed"

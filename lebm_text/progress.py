@@ -1,4 +1,4 @@
-"""How long work tells how far it is; everything else that the library says goes through `logging`."""
+"""Progress reports of long work; all other messages of the library go through `logging`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Hears of long work: what is being done, and how many of how many things are done."""
+    """Callback for the progress of long work: its stage, and how many of how many items are done."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` counts from 0 up to `total`; a new `stage` follows once the former is done."""
+        """Report that `done` of `total` items are done; a new `stage` follows when the previous one is complete."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """The progress that nobody watches."""
+    """Ignore progress."""
 
 
 def counter(on_progress: Progress, stage: str, total: int) -> Callable[[int], None]:
-    """`on_progress` for one stage: a function of how many are done."""
+    """Return a function for one stage that reports how many items are done."""
     return lambda done: on_progress(stage, done, total)
 
 
 def adder(on_progress: Progress, stage: str, total: int) -> Callable[[int], None]:
-    """`on_progress` for one stage: a function of how many more are done."""
+    """Return a function for one stage that reports how many more items are done."""
     done = 0
 
     def add(more: int) -> None:
@@ -41,7 +41,7 @@ def adder(on_progress: Progress, stage: str, total: int) -> Callable[[int], None
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds for people: 1:02:03."""
+    """Format hours, minutes and seconds: 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
@@ -49,7 +49,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def keeping(what: Callable[[], str]) -> Iterator[None]:
-    """Inside, an interrupt says `what()` of what is done is kept: the same command goes on from there."""
+    """Add to an interrupt inside that `what()` of the work is kept, and that the same command continues it."""
     try:
         yield
     except KeyboardInterrupt:

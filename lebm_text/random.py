@@ -1,9 +1,9 @@
-r"""Standard noise from a torch.Generator, or from one stream for each item of a batch, or rows of a larger batch's.
+r"""Standard noise from a torch.Generator, from one stream per item of a batch, or for some rows of a larger batch.
 
 An item's numbers are Philox4x32-10 of a counter (Salmon, Moraes, Dror and Shaw, SC 2011): the key is the seed, the
-counter (position, kind, index), 64 bits of index. So no two items of a seed share a stream, however many there are; a
-torch.Generator takes 32 bits of its seed on the CPU. By hand, since a generator of torch for each item took half
-as much time again, and one of numpy (`Philox(key=…)`) four times as much.
+counter (position, kind, index), with 64 bits of index. So no two items of a seed share a stream, however many there
+are; a torch.Generator uses only 32 bits of its seed on the CPU. It is implemented here because a torch generator per
+item took half as much time again, and a numpy one (`Philox(key=…)`) four times as much.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from lebm_text.transfer import send
 __all__ = ["KeyedRng", "Noise", "Rng", "RowsRng", "draw_normal", "draw_uniform", "stream"]
 
 STOCK = 256  # numbers that a stream draws at a time
-WORDS = 4  # numbers of 32 bits that one counter gives
+WORDS = 4  # 32-bit numbers per counter
 
 Words = NDArray[np.uint64]
 
 
 class Noise(Protocol):
-    """Where standard noise comes from, in float32."""
+    """A source of standard noise, in float32."""
 
     def normal(self, shape: Iterable[int]) -> Tensor:
-        """N(0, 1) draws."""
+        """Return N(0, 1) draws."""
 
     def uniform(self, shape: Iterable[int]) -> Tensor:
-        """Uniform draws on [0, 1)."""
+        """Return uniform draws on [0, 1)."""
 
 
 class KeyedRng:
-    """One stream of each kind an item, keyed by (seed, index): what an item draws does not depend on its neighbours.
+    """One stream of each kind per item, keyed by (seed, index): an item's draws do not depend on the other items.
 
-    Draws have the items on their first axis and are made on the CPU, many at a time: small draws for each of many items
+    Draws have the items on their first axis and are made on the CPU, many at a time: many small draws
     would cost more than a step of a small model.
     """
 
@@ -57,9 +57,9 @@ class KeyedRng:
 
 
 class RowsRng:
-    """Some rows of the draws for a larger batch: whoever takes the others has the rest of the same noise.
+    """Some rows of the draws for a larger batch; the other rows give the rest of the same noise.
 
-    Draws have the rows on their first axis. Each moves `rng` on by the draws of all `n_rows`.
+    Draws have the rows on their first axis. Each advances `rng` by the draws of all `n_rows`.
     """
 
     def __init__(self, rng: torch.Generator, rows: Tensor, n_rows: int) -> None:
@@ -78,7 +78,7 @@ class RowsRng:
 
 
 class _Streams:
-    """The streams of one kind of some items, each with a stock of numbers that is drawn at once."""
+    """The streams of one kind of some items, each with a stock of numbers drawn in advance."""
 
     def __init__(self, seed: int, indices: Sequence[int], kind: int, numbers: Callable[[Words], Tensor]) -> None:
         self._seed, self._kind, self._numbers = seed, kind, numbers
@@ -106,7 +106,7 @@ _ROUNDS = 10
 
 
 def _philox(seed: int, indices: Words, kind: int, positions: range) -> Words:
-    """The words of 32 bits that follow one another in the stream of each index, (B, `WORDS` × positions)."""
+    """Return consecutive 32-bit words of the stream of each index, (B, `WORDS` × positions)."""
     key = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
     shape = len(indices), len(positions)
     a = np.broadcast_to(np.arange(positions.start, positions.stop, dtype=np.uint64), shape)
@@ -122,12 +122,12 @@ def _philox(seed: int, indices: Words, kind: int, positions: range) -> Words:
 
 
 def _uniform(words: Words) -> Tensor:
-    """Of the upper 24 bits, as many as float32 has, so that none is rounded to 1."""
+    """Convert the upper 24 bits, as many as float32 has, so that none is rounded to 1."""
     return torch.from_numpy((words >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24))
 
 
 def _normal(words: Words) -> Tensor:
-    """Pairs of words give pairs of numbers (Box and Muller, 1958), in float64, so that machines agree in float32."""
+    """Convert pairs of words to normal pairs (Box and Muller, 1958), in float64, so that machines agree in float32."""
     first, second = words[:, ::2], words[:, 1::2]
     radius = np.sqrt(-2 * np.log((first + np.uint64(1)) * 2.0**-32))
     angle = second * (2 * math.pi * 2.0**-32)
@@ -139,29 +139,29 @@ Rng = torch.Generator | Noise
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one purpose, which differs from those that the same seed gives for others.
+    """Return a generator for one purpose, different from those of the same seed for other purposes.
 
-    On the CPU one of 2^32: enough for a few purposes, too few for a stream each of a million sentences.
+    On the CPU it is one of 2^32: enough for a few purposes, too few for one stream per sentence of a large text.
     """
     return torch.Generator(device).manual_seed(_mix(seed, zlib.crc32(purpose.encode())))
 
 
 def draw_normal(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
-    """N(0, 1) draws in float32 on `device`."""
+    """Return N(0, 1) draws in float32 on `device`."""
     if not isinstance(rng, torch.Generator):
         return send(rng.normal(shape), device)
     return send(torch.randn(tuple(shape), generator=rng, device=rng.device), device)
 
 
 def draw_uniform(rng: Rng, shape: Iterable[int], device: torch.device | None = None) -> Tensor:
-    """Uniform draws on [0, 1) in float32 on `device`."""
+    """Return uniform draws on [0, 1) in float32 on `device`."""
     if not isinstance(rng, torch.Generator):
         return send(rng.uniform(shape), device)
     return send(torch.rand(tuple(shape), generator=rng, device=rng.device), device)
 
 
 def _mix(seed: int, index: int) -> int:
-    """A 63-bit key of the pair (SplitMix64's finaliser: Steele, Lea and Flood, 2014), so that near seeds are far."""
+    """Return a 63-bit key of the pair (SplitMix64's finaliser: Steele, Lea and Flood, 2014)."""
     mask = (1 << 64) - 1
     value = (int(seed) * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x8CB92BA72F3D8DD7) & mask
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask

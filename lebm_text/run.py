@@ -1,11 +1,11 @@
-"""`Run`: a run directory, and the only code that knows what its files are called.
+"""`Run`: a run directory, and the only code that knows the names of its files.
 
 config.json, env.json                 how to repeat the run
 tokenizer.json | spm.model            text to ids
 model.safetensors                     the published weights
-checkpoints/last, previous, best      to go on from
-metrics.jsonl                         one line a report interval
-samples/*.txt, eval/*.json            what was made from the run, and said of it
+checkpoints/last, previous, best      to resume from
+metrics.jsonl                         one line per report interval
+samples/*.txt, eval/*.json            samples and reports
 report.html, tensorboard/, wandb/
 """
 
@@ -41,8 +41,8 @@ CONFIG, ENVIRONMENT, WEIGHTS, METRICS = "config.json", "env.json", "model.safete
 CHECKPOINTS, SAMPLES, REPORTS, PAGE, TENSORBOARD = "checkpoints", "samples", "eval", "report.html", "tensorboard"
 LOCK = ".lock"  # held by the process that trains
 ASIDE, UNFINISHED = ".replaced", ".unfinished"  # the old run while a new one begins; marks one that has not begun
-PUBLISHED = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, METRICS)  # what is shared of a run
-# Of all that a run consists of config.json comes first: where it is, all is there.
+PUBLISHED = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, METRICS)  # files of a run that are shared
+# config.json is first, since it is renamed last when a run is put in place: where it exists, the run is complete.
 _ENTRIES = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, CHECKPOINTS, METRICS, SAMPLES, REPORTS, PAGE, TENSORBOARD,
             "wandb")  # fmt: skip
 
@@ -51,17 +51,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SampleText:
-    """A file of samples/, and what the file beside it records of how it was made (empty if there is none)."""
+    """A file of samples/, and the record next to it of how it was made (empty if there is none)."""
 
     path: Path
     record: Mapping[str, Any]
 
 
 class Run:
-    """A run directory, read as it is asked for.
+    """A run directory, read on access.
 
-    Whatever is missing or damaged raises InputError where it is asked for, in one line; `reports` and `samples`,
-    which hold many files, leave out what cannot be read and say so in `notes`.
+    Access to anything missing or damaged raises InputError, in one line; `reports` and `samples`,
+    which cover many files, leave out what cannot be read and add a line to `notes`.
 
     Args:
         path: the directory.
@@ -79,7 +79,7 @@ class Run:
 
     @classmethod
     def find(cls, path: str | Path | None, *, data_dir: Path | None = None) -> Run:
-        """The run that was named, here or elsewhere, or the newest one. Raises InputError if that is none."""
+        """Return the named run, local or from elsewhere, or the newest one. Raises InputError if there is none."""
         if path is None:
             return cls(newest_run(runs_directory()), data_dir=data_dir)
         from lebm_text.sharing.hub import local_directory
@@ -100,18 +100,18 @@ class Run:
 
     @property
     def best_weights_file(self) -> Path:
-        """The weights that `training.select` likes best so far."""
+        """The best weights so far by `training.select`."""
         return self.checkpoints / "best" / WEIGHTS
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside, no other process trains here: two would mix their checkpoints and lines of metrics.
+        """Exclude other processes from training here: two would mix their checkpoints and lines of metrics.
 
-        The directory is made, and taken away if it is left empty. What a killed process left of a run that had not
-        begun is deleted, and the run that it was to replace is back. Where files cannot be locked nothing is checked.
+        The directory is created, and deleted if it is left empty. Remains of a killed process whose run had not
+        begun are deleted, and the run to be replaced is restored. Where files cannot be locked nothing is checked.
 
         Raises:
-            InputError: another process is here, or a link leads out of the run (see `require_own`).
+            InputError: another process trains here, or a link leads out of the run (see `require_own`).
         """
         made = [each for each in (self.path, *self.path.parents) if not each.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
@@ -130,14 +130,14 @@ class Run:
                     each.rmdir()
 
     def is_training(self) -> bool:
-        """Whether a process trains here now, as far as can be known: see `lebm_text.store.lock`."""
+        """Return whether a process trains here now, as far as is known: see `lebm_text.store.lock`."""
         with lock(self.path / LOCK) as alone:
             return alone is False
 
     def require_own(self, *names: str) -> None:
-        """Raise InputError if one of these entries, or what is in it, is a link that leads out of the run directory.
+        """Raise InputError if one of these entries, or its content, is a link that leads out of the run directory.
 
-        For use before anything is written there: a run may come from a stranger, who is not to choose what is
+        For use before anything is written there: a run may come from a stranger, who must not choose what is
         overwritten. The run directory itself may be a link.
         """
         root = self.path.resolve()
@@ -149,46 +149,46 @@ class Run:
                     raise InputError(f"{path} is neither a file nor a directory; remove it")
 
     def sample_file(self, name: str) -> Path:
-        """samples/NAME, to be written. Raises InputError as `require_own` does."""
+        """Return the path samples/NAME for writing. Raises InputError as `require_own` does."""
         self.require_own(SAMPLES)
         return self.path / SAMPLES / name
 
     def report_file(self, name: str) -> Path:
-        """eval/NAME.json, to be written, with pictures beside it. Raises InputError as `require_own` does."""
+        """Return the path eval/NAME.json for writing, with pictures next to it. Raises as `require_own` does."""
         self.require_own(REPORTS)
         return self.path / REPORTS / f"{name}.json"
 
     @property
     def page_file(self) -> Path:
-        """report.html, to be written. Raises InputError as `require_own` does."""
+        """The path report.html for writing. Raises InputError as `require_own` does."""
         self.require_own(PAGE)
         return self.path / PAGE
 
     @cached_property
     def config(self) -> Config:
-        """Of the run, resolved."""
+        """Resolved configuration of the run."""
         return read_config(self.path)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """What the run ran with: see `lebm_text.environment`."""
+        """Content of env.json: see `lebm_text.environment`."""
         return read_json(self.environment_file)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """That the run reads and writes text with."""
+        """Tokenizer of the run."""
         return load_tokenizer(self.path)
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Of the published weights."""
+        """Hash of the published weights."""
         if not self.weights_file.is_file():
             raise InputError(f"{self.path} has no {WEIGHTS}: training has not ended yet")
         return sha256_file(self.weights_file)
 
     @cached_property
     def described_corpus(self) -> CorpusDescription:
-        """What env.json says of the text that the run was trained on."""
+        """Record in env.json of the text that the run was trained on."""
         try:
             return CorpusDescription.read(self.environment.get("corpus"))
         except InputError as error:
@@ -197,15 +197,15 @@ class Run:
 
     @property
     def corpus_name(self) -> str:
-        """Of the text that the run was trained on."""
+        """Name of the text that the run was trained on."""
         return self.described_corpus.name
 
     def corpus(self) -> Corpus:
-        """The text that the run was trained on, unchanged. Raises InputError if it is gone."""
+        """Return the text that the run was trained on, unchanged. Raises InputError if it is gone."""
         return find_again(self.described_corpus, data_dir=self.data_dir, trust_plugins=self.trust_plugins)
 
     def model(self, *, device: str = "auto", precision: str = "fp32") -> LatentEBM:
-        """The trained model; see `LatentEBM.from_pretrained`."""
+        """Load the trained model; see `LatentEBM.from_pretrained`."""
         from lebm_text.model import LatentEBM
 
         return LatentEBM.from_pretrained(
@@ -213,11 +213,11 @@ class Run:
         )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl; none before the first report."""
+        """Return the records of metrics.jsonl; none before the first report."""
         return read_metrics(self.metrics_file) if self.metrics_file.exists() else []
 
     def progress(self) -> Mapping[str, Any]:
-        """Of the last checkpoint: step, epoch, seconds, finished; empty if there is none."""
+        """Return the last checkpoint's step, epoch, seconds and finished; empty if there is none."""
         for name in ("last", "previous"):  # between two renames a running training has no `last`
             path = self.checkpoints / name / "state.json"
             state = (self._noted(read_json, path) or {}).get("state") if path.exists() else None
@@ -227,7 +227,7 @@ class Run:
         return {}
 
     def samples(self) -> list[SampleText]:
-        """The texts in samples/, by name."""
+        """Return the texts in samples/, by name."""
         found = []
         for path in _files(self.path / SAMPLES, "*.txt"):
             sidecar = path.with_name(f"{path.name}.json")
@@ -236,10 +236,10 @@ class Run:
         return found
 
     def report(self, kind: str) -> Report | None:
-        """The newest report of a kind of the present weights; None without one.
+        """Return the newest report of a kind for the current weights; None without one.
 
         Raises:
-            InputError: a kind that is none of `lebm_text.reports.KINDS`.
+            InputError: a kind that is not in `lebm_text.reports.KINDS`.
         """
         from lebm_text.reports import KINDS
 
@@ -251,7 +251,7 @@ class Run:
         return None if newest is None else found[newest]
 
     def reports(self) -> dict[str, Report]:
-        """The reports in eval/ by name, without those of weights that the run no longer has."""
+        """Return the reports in eval/ by name, without those of weights that the run no longer has."""
         from lebm_text import reports
 
         found: dict[str, Report] = {}
@@ -267,11 +267,11 @@ class Run:
 
     @cached_property
     def present_weights(self) -> str | None:
-        """Their sha256; None without any."""
+        """Return the sha256 of the current weights; None without any."""
         return self.weights_sha256 if self.weights_file.is_file() else None
 
     def _noted(self, read: Callable[[Path], T], path: Path) -> T | None:
-        """What `read` reads from `path`, or None and a note."""
+        """Return what `read` reads from `path`, or None and add a note."""
         try:
             return read(path)
         except (InputError, RecursionError) as error:
@@ -279,19 +279,19 @@ class Run:
             return None
 
     def note(self, problem: Exception | str) -> None:
-        """Keep in `notes`, in one line and once, what could not be read."""
+        """Add a problem in reading to `notes`, in one line and once."""
         if (line := one_line(problem)) not in self.notes:
             self.notes.append(line)
 
 
 def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool = False) -> Config:
-    """Of a run, or of any directory with config.json.
+    """Read the configuration of a run, or of any directory with config.json.
 
     Args:
-        plugged: import the classes that it names, if any, and check their settings; see `Config.with_plugins`.
+        plugged: import the plug-in classes that it names, and check their settings; see `Config.with_plugins`.
 
     Raises:
-        InputError: there is none, it is not sound, or a class is missing: then with the package that had it.
+        InputError: it is missing or invalid, or a class is missing (the message names its package).
     """
     _require_config(directory)
     with as_recorded(directory / ENVIRONMENT):
@@ -305,12 +305,12 @@ def _require_config(directory: Path) -> None:
 
 
 def runs_directory() -> Path:
-    """Where runs are kept unless a command names a place: $LEBM_TEXT_RUNS, or `runs` here."""
+    """Return the default directory of runs: $LEBM_TEXT_RUNS, or `runs` in the working directory."""
     return Path(os.environ.get("LEBM_TEXT_RUNS") or "runs")
 
 
 def newest_run(directory: Path) -> Path:
-    """The run in `directory` whose weights were written last. Raises InputError if there is none."""
+    """Return the run in `directory` whose weights were written last. Raises InputError if there is none."""
     runs = [path.parent for path in directory.glob(f"*/{CONFIG}")]
     finished = [run for run in runs if (run / WEIGHTS).is_file()]
     if finished:
@@ -342,11 +342,11 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def replacing(directory: Path) -> Iterator[Callable[[], None]]:
-    """Inside, `directory` is free for a new run: the old one is set aside, and comes back on leaving.
+    """Free `directory` for a new run inside: the old one is set aside, and restored on leaving.
 
-    Unless the yielded function was called: it deletes the old run, once the new one has begun. A new one that fails
-    before leaves nothing, and if it is killed, `Run.locked` sees to it. Nothing that a run does not consist of is
-    touched. To be used inside `Run.locked`.
+    If the yielded function is called, once the new run has begun, it deletes the old one instead. A new run that fails
+    before leaves nothing, and if it is killed, `Run.locked` restores the old one. Files that do not belong to a run are
+    not touched. To be used inside `Run.locked`.
     """
     begun = failed = False
 
@@ -369,10 +369,10 @@ def replacing(directory: Path) -> Iterator[Callable[[], None]]:
 
 
 def _recover(directory: Path, *, failed: bool = False) -> None:
-    """Settle what is left of replacing a run: the new one stays if it has begun, else the old one comes back.
+    """Finish an interrupted replacement of a run: the new one stays if it has begun, else the old one is restored.
 
-    Without an old one what can be resumed stays, too, unless it `failed`. At every moment of this, another call could
-    do the rest.
+    Without an old one, a new one that can be resumed stays too, unless it `failed`. If this is interrupted, another
+    call completes it.
     """
     aside, unfinished = directory / ASIDE, directory / UNFINISHED
     new = (directory / CONFIG).is_file() and not failed and not (unfinished.exists() and aside.exists())
@@ -386,7 +386,7 @@ def _recover(directory: Path, *, failed: bool = False) -> None:
 
 
 def _move_run(source: Path, target: Path, *, last_first: bool = False) -> None:
-    """Rename what belongs to the run in `source`, within one file system."""
+    """Rename the files of the run in `source`, within one file system."""
     entries = [source / name for name in _ENTRIES if os.path.lexists(source / name)]
     if entries:
         target.mkdir(exist_ok=True)

@@ -56,7 +56,7 @@ __all__ = [
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError if there is none."""
+    """Return the JSON object in a file. Raises InputError if there is none."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of the bytes of `path`, read in pieces."""
+    """Return the hexadecimal SHA-256 of the bytes of `path`, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while piece := stream.read(1 << 20):
@@ -78,21 +78,21 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: object) -> str:
-    """Hexadecimal SHA-256 of a value as JSON, whose keys may stand in any order."""
+    """Return the hexadecimal SHA-256 of a value as JSON, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def cache_directory() -> Path:
-    """`LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`."""
+    """Return `LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LEBM_TEXT_CACHE"):
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says to ignore relative paths.
     return (Path(base) if base and os.path.isabs(base) else Path.home() / ".cache") / "lebm-text"
 
 
 def cache_entry(kind: str, *depends_on: object) -> Path:
-    """Where the cache keeps what depends on these values (ready for JSON) alone: it is never out of date.
+    """Return the cache path of what depends only on these values (ready for JSON), so that it is never out of date.
 
     Any entry may be deleted at any time.
     """
@@ -101,7 +101,7 @@ def cache_entry(kind: str, *depends_on: object) -> Path:
 
 @contextmanager
 def writing_cache(directory: Path) -> Iterator[None]:
-    """Inside, what the system says of a `directory` of the cache that cannot be written is an InputError."""
+    """Turn errors in writing a `directory` of the cache inside into InputErrors."""
     try:
         yield
     except OSError as error:
@@ -112,14 +112,14 @@ def writing_cache(directory: Path) -> Iterator[None]:
 
 
 def keep(entry: Path, content: bytes) -> None:
-    """Keep `content` as a cache entry, behind its SHA-256. A cache that cannot be written costs time alone."""
+    """Store `content` as a cache entry, after its SHA-256. A cache that is not writable only costs time."""
     with suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(entry, hashlib.sha256(content).digest() + content)
 
 
 def kept(entry: Path) -> bytes | None:
-    """What `keep` was given; None if nothing is there, or something else."""
+    """Return what `keep` stored; None if it is missing or damaged."""
     try:
         stored = entry.read_bytes()
     except OSError:
@@ -129,8 +129,8 @@ def kept(entry: Path) -> bytes | None:
 
 
 def keep_array(entry: Path, array: NDArray[Any]) -> None:
-    """`keep` an array of numbers."""
-    import numpy as np  # not for the overview of commands
+    """Store an array of numbers as `keep` does."""
+    import numpy as np  # not needed for the list of commands
 
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
@@ -138,7 +138,7 @@ def keep_array(entry: Path, array: NDArray[Any]) -> None:
 
 
 def kept_array(entry: Path) -> NDArray[Any] | None:
-    """The array that `keep_array` was given; None if nothing is there, or something else."""
+    """Return the array that `keep_array` stored; None if it is missing or damaged."""
     import numpy as np
 
     content = kept(entry)
@@ -147,13 +147,13 @@ def kept_array(entry: Path) -> NDArray[Any] | None:
 
 @contextmanager
 def lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[bool | None]:
-    """Yields whether this process alone holds the lock file `path`; the system takes it back however the process dies.
+    """Yield whether this process holds the lock file `path` alone; the system releases it when the process dies.
 
     Args:
-        on_wait: called once if another process holds the lock, which is then waited for. Without it there is no
-            waiting, and the value is False.
+        on_wait: called once before waiting for a process that holds the lock. If None, there is no waiting, and the
+            value is False.
 
-    Where files cannot be locked (some network file systems, a directory that cannot be written) the value is None.
+    Where files cannot be locked (some network file systems, a read-only directory) the value is None.
     """
     held = FileLock(path)
     state: bool | None = True
@@ -172,16 +172,16 @@ def lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[b
         yield state
     finally:
         if state:
-            with suppress(OSError):  # whoever waits at a file that is gone makes it anew
+            with suppress(OSError):  # a process that waits at a deleted file creates it again
                 path.unlink()
         held.release()
 
 
 @contextmanager
 def fresh_directory(target: Path) -> Iterator[Path]:
-    """An empty directory that becomes `target` when the block ends well, and is deleted when it does not.
+    """Provide an empty directory that becomes `target` after the block, or is deleted after an error.
 
-    What had that name before is replaced. Raises OSError if that cannot be done.
+    An existing `target` is replaced. Raises OSError if that fails.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with scratch_directory(target) as scratch:
@@ -193,10 +193,10 @@ def fresh_directory(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_directory(target: Path) -> Iterator[Path]:
-    """`fresh_directory`, but where a process was interrupted or killed, the next one finds what it left.
+    """`fresh_directory`, except that after an interrupt or a kill the next process finds what was left.
 
-    An error leaves nothing. One process at a time has what was left; any other, and all where files cannot be locked,
-    start with an empty directory.
+    An error leaves nothing. Only one process at a time gets what was left; any other, and all where files cannot be
+    locked, start with an empty directory.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
@@ -215,7 +215,7 @@ def resumable_directory(target: Path) -> Iterator[Path]:
 
 
 def _replace_directory(fresh: Path, target: Path) -> None:
-    """Give `fresh` the name `target`, and delete what had it."""
+    """Rename `fresh` to `target`, and delete the old one."""
     with scratch_directory(target) as scratch:
         for number in range(3):
             try:
@@ -224,7 +224,7 @@ def _replace_directory(fresh: Path, target: Path) -> None:
             except OSError:
                 if not target.exists():
                     raise
-                # Another process may move or make the target in between: then the next round sees to it.
+                # Another process may move or create the target in between: then the next iteration handles it.
                 with suppress(FileNotFoundError):
                     target.rename(scratch / str(number))
     raise OSError(f"{target} keeps changing")

@@ -1,4 +1,4 @@
-"""Templates of the package, in which all text is shown as text: what would change how its neighbours look is named."""
+"""Templates of the package, in which all text is shown as text; characters that affect their neighbours are named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["read_template"]
 
 
 def read_template(package: str, name: str, *, escape: bool, **filters: Callable[..., str]) -> Template:
-    """The Jinja template in the file `name` of a package, with `filters`; `escape` all that is no markup, for HTML."""
+    """Return the Jinja template in the file `name` of a package, with `filters`; `escape` for HTML."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 

@@ -1,10 +1,10 @@
 """CPU threads: how many this process may use, and how they wait for one another.
 
-OpenMP's threads spin where they wait for each other, GCC's for milliseconds, Intel's and LLVM's for two tenths of a
-second. Beside other work they thereby take the processor from the very thread that they wait for, and an update lasts 2
-to 20 times as long; the short spin that is set here costs nothing on an idle machine (docs/performance.md). OpenMP
-reads the variables once, as torch is imported: this module imports nothing large, and programs alone, never the
-library, call `spin_briefly`.
+OpenMP's threads spin while they wait for each other, GCC's for milliseconds, Intel's and LLVM's for two tenths of a
+second. On a busy machine they thereby occupy the processor of the very thread that they wait for, and an update takes 2
+to 20 times as long; the short spin set here costs nothing on an idle machine (docs/performance.md). OpenMP
+reads the variables once, when torch is imported: this module imports nothing large, and `spin_briefly` is called only
+by programs, never by the library.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from pathlib import Path
 
 __all__ = ["SHORT_SPIN", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
 
-SHORT_SPIN = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}  # rounds, of GCC's; milliseconds, of Intel's and LLVM's
+SHORT_SPIN = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}  # iterations for GCC; milliseconds for Intel and LLVM
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OF_THIS_PROCESS = Path("/proc/self/cgroup")
 
 
 def spin_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let OpenMP's threads sleep soon where they wait, unless the user has said how they wait; before torch comes."""
+    """Let waiting OpenMP threads sleep soon, unless the user has set this; for use before torch is imported."""
     if not any(name in environment for name in ("OMP_WAIT_POLICY", *SHORT_SPIN)):
         environment.update(SHORT_SPIN)
 
 
 def asked_threads() -> int | None:
-    """What OMP_NUM_THREADS asks for, of whose list (a number for each level of nesting) the first counts."""
+    """Return the number in OMP_NUM_THREADS, the first of a list for several levels of nesting, or None."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return (int(asked) or None) if asked.isdecimal() else None
 
 
 def available_cpus() -> int:
-    """Processors that this process may use: by its affinity, and by the quota of its container, rounded down."""
+    """Return the processors that this process may use: by its affinity and its container's quota, rounded down."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([affinity, *_quotas(_CGROUPS, _OF_THIS_PROCESS)])))
 
 
 def default_threads(n_processes: int = 1) -> int:
-    """Threads of each of some processes where nobody names a number: as OMP_NUM_THREADS says, or its share.
+    """Return the default threads per process: OMP_NUM_THREADS, or its share of the processors.
 
-    Of what is available torch takes no more than its own number, one for each core.
+    torch uses at most one thread per core.
     """
     import torch
 
@@ -52,7 +52,7 @@ def default_threads(n_processes: int = 1) -> int:
 
 @contextmanager
 def cpu_threads(n: int) -> Iterator[None]:
-    """`n` CPU threads inside, of torch."""
+    """Use `n` CPU threads of torch inside."""
     import torch
 
     before = torch.get_num_threads()
@@ -64,7 +64,7 @@ def cpu_threads(n: int) -> Iterator[None]:
 
 
 def _quotas(root: Path, of_process: Path) -> Iterator[float]:
-    """The processors that each control group of a process has for its members, of version 1 and 2."""
+    """Yield the processor quota of each control group of a process, for versions 1 and 2."""
     lines: list[str] = []
     with suppress(OSError):
         lines = of_process.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -72,7 +72,7 @@ def _quotas(root: Path, of_process: Path) -> Iterator[float]:
         _, controllers, name = (*line.split(":", 2), "", "")[:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # In a container the path may be that of the host, which is not seen here: then the root is the group itself.
+        # In a container the path may be that of the host, which is not visible: then the root is the group itself.
         inner = Path(name.lstrip("/"))
         top = root / "cpu" if controllers else root
         for group in (top / inner, *(top / each for each in inner.parents)):
@@ -81,7 +81,7 @@ def _quotas(root: Path, of_process: Path) -> Iterator[float]:
 
 
 def _quota(group: Path) -> float:
-    """Raises OSError or ValueError where there is no limit."""
+    """Return the quota of a group in processors. Raises OSError or ValueError if there is no limit."""
     try:
         quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Tensors from the host to a device, without waiting for what the device still computes."""
+"""Tensors from the host to a device, without waiting for its pending work."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["send"]
 
 
 def send(tensor: Tensor, device: torch.device | None) -> Tensor:
-    """The tensor on `device`; from the host to CUDA through pinned memory, so that the caller goes on at once.
+    """Return the tensor on `device`; copies from the host to CUDA use pinned memory and are asynchronous.
 
-    A plain copy would wait for all work that the device was given before.
+    A plain copy would wait for all work queued on the device.
     """
     if device is None or device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)

@@ -1,4 +1,4 @@
-"""Plug-in classes, tried out before anything is trained: what is wrong with one is one line that names it."""
+"""Plug-in classes are tried out before training: a mistake becomes one line that names the class."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lebm_text.text.encoding import pack
 __all__ = ["try_out"]
 
 _N = 3  # draws of z
-_SHAKE = 0.3  # standard deviation of what is added to parameters: a fresh model is too flat to show a mistake
+_SHAKE = 0.3  # standard deviation of noise added to parameters: a fresh model is too flat to reveal mistakes
 _TAKEN = frozenset({
     "kind", "step", "epoch", "f_positive", "f_negative", "gap", "norm_positive", "norm_negative", "move_negative",
     "std_positive", "std_negative", "std_ratio", "chain_gap", "prior_n_steps", "learning_rate", "tokens_per_second",
     "eta_seconds", "digest",
 })  # fmt: skip
-"""What a line of metrics.jsonl has already."""
+"""Keys that a line of metrics.jsonl has already."""
 _TAKEN_PREFIXES = ("nll_", "curvature", "grad_", "valid_")
 
 
@@ -43,19 +43,19 @@ def try_out(
     eos_id: int,
     encoder: nn.Module | None = None,
 ) -> None:
-    """Ask of the parts that are `named` what training and generation ask of them.
+    """Check that the `named` parts fulfil what training and generation need.
 
     Args:
-        named: part → what messages call it; of prior, generator and inference.
+        named: part → its name in messages; of prior, generator and inference.
         prior, generator: all parts, on the CPU.
-        infers: the inference as it is at the beginning of the training, and at its end.
+        infers: the inference at the beginning of the training, and at its end.
         vocab_size: V.
-        eos_id: that ends the sentences of the trial.
-        encoder: what the inference learns.
+        eos_id: ends the sentences of the trial.
+        encoder: the module that the inference trains.
 
     Raises:
-        InputError: one raises an error, gives nan or another shape, takes noise from elsewhere than `rng`, is not
-            differentiable where it is learned, contradicts itself, or has no parameters where there must be some.
+        InputError: a part raises an error, returns nan or a wrong shape, draws noise from elsewhere than `rng`, is not
+            differentiable where it is trained, contradicts itself, or lacks required parameters.
     """
     if "prior" in named:
         _try_prior(named["prior"], prior)
@@ -114,11 +114,11 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
 
 @torch.no_grad()
 def _try_agreement(named: str, generator: Generator, batch: Any, z: Tensor, rows: Sequence[Sequence[int]]) -> None:
-    """Three ways to log p(x|z) of the sentences `rows`, each closed by its end: they must agree, and be below 0."""
+    """Compute log p(x|z) of the closed sentences `rows` in three ways: they must agree, and be below 0."""
     with _shaken([each for each in generator.parameters() if each.requires_grad]):
         values = called(named, lambda: generator.log_likelihood(batch, z))
         if not values.isfinite().all():
-            return  # of parameters that no training would come to
+            return  # with parameters that training would never reach
         if (values > 1e-3).any():
             raise InputError(f"{named}: log_likelihood must not be above 0, got {values.max():.3g}")
         fast = called(named, lambda: generator.likelihood(batch)(z))
@@ -149,14 +149,14 @@ def _word_by_word(generator: Generator, z: Tensor, rows: Sequence[Sequence[int]]
 
 
 def _same(complaint: str, found: Tensor, wanted: Tensor) -> None:
-    """Raise InputError unless they are the same but for the rounding of 16 bits."""
+    """Raise InputError unless they are equal up to 16-bit rounding."""
     if not torch.allclose(found.float(), wanted.float(), rtol=0.02, atol=0.05):
         raise InputError(f"{complaint}: {found.tolist()} and {wanted.tolist()}")
 
 
 @contextmanager
 def _shaken(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Inside, noise is added to the parameters."""
+    """Add noise to the parameters inside."""
     before, rng = [each.clone() for each in parameters], _stream()
     try:
         for each in parameters:
@@ -195,7 +195,7 @@ def _try_figures(named: str, figures: Mapping[Any, Any]) -> None:
 
 
 def _try_density(named: str, logdensity: LogDensity, z: Tensor) -> Tensor:
-    """The values of a log density, which chains need the gradient of, at z and -z: (2, ...), detached."""
+    """Return the values of a log density, which must be differentiable, at z and -z: (2, ...), detached."""
     both = torch.stack([z, -z]).requires_grad_(bool(z.shape[1]))
     value = _value(named, lambda: logdensity(both), tuple(both.shape[:-1]))
     if not z.shape[1]:
@@ -217,17 +217,17 @@ def _try_slopes(named: str, value: Tensor, learned: Sequence[nn.Parameter]) -> N
 
 
 def _both_kinds(n: int) -> tuple[Rng, Rng]:
-    """Noise as training has it, one stream for all, and as generation has it, one for each of n items."""
+    """Return noise sources as in training, one stream for all, and as in generation, one for each of n items."""
     return _stream(), KeyedRng(0, range(n))
 
 
 def _of(rng: Rng) -> str:
-    """What a message adds where only generation would fail."""
+    """Return an addition to messages where only generation would fail."""
     return "" if isinstance(rng, torch.Generator) else " with a stream for each sentence (lebm_text.random.draw_normal)"
 
 
 def _noise_of_rng(named: str, call: Callable[[], Any]) -> Any:
-    """What is given, and an error if PyTorch's own stream was drawn from."""
+    """Return the result of a call. Raises InputError if PyTorch's own stream was drawn from."""
     before = torch.random.get_rng_state()
     value = called(named, call)
     if not torch.equal(before, torch.random.get_rng_state()):

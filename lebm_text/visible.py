@@ -1,4 +1,4 @@
-"""Text for people: what a terminal or a browser would obey, or a reader would not see, is spelled out."""
+"""Text for display: characters that a terminal or browser would interpret, or that are invisible, are spelled out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["named", "shortened", "visible"]
 _LOOKED_AT = re.compile(r"[^ -~\n\t]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NO_XML = frozenset("\ufffe\uffff")
-_JOINERS = frozenset("\u200c\u200d")  # that some scripts and emoji are written with
+_JOINERS = frozenset("\u200c\u200d")  # used in some scripts and emoji
 
 
 def escaped(char: str) -> str:
-    r"""As Python has it, such as \x1b or \u202e: for terminals."""
+    r"""Return the Python escape, such as \x1b or \u202e: for terminals."""
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def named(char: str) -> str:
-    """Such as ⟨U+202E⟩: for pages and pictures."""
+    """Return the code point, such as ⟨U+202E⟩: for pages and pictures."""
     return f"⟨U+{ord(char):04X}⟩"
 
 
 def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
-    """`text` with the `spelling` of each character that is not seen, or that moves others; tab and line feed stay."""
+    """Return `text` with invisible and reordering characters replaced by their `spelling`, except tab and line feed."""
 
     def spelled(found: re.Match[str]) -> str:
         char = found[0]
@@ -36,5 +36,5 @@ def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
 
 
 def shortened(text: str, most: int = 40) -> str:
-    """`text`, or its first characters where it has more than `most`."""
+    """Return `text`, cut after `most` characters."""
     return text if len(text) <= most else f"{text[:most]}…"

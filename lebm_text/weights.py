@@ -1,4 +1,4 @@
-"""The weights of a model: a file of safetensors that notices damage, and the model that is built from it."""
+"""The weights of a model: a safetensors file that reveals damage, and the model built from it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NO_HASH = "0" * 64
 def load_model(
     directory: Path, device: str | torch.device, precision: str, *, trust_plugins: bool = False
 ) -> tuple[Config, Tokenizer, LatentModel]:
-    """What `directory` holds; the arguments are those of `LatentEBM.from_pretrained`, and so is what it raises."""
+    """Load the model in `directory`; arguments and errors are those of `LatentEBM.from_pretrained`."""
     config = read_config(directory, plugged=True, trust_plugins=trust_plugins)
     tokenizer = load_tokenizer(directory)
     path = directory / WEIGHTS
@@ -53,7 +53,7 @@ def load_model(
     config = dataclasses.replace(config, prior=config.prior.finer(halvings))
     place = resolve_device(device)
     resolved = config.merge({"training": {"precision": resolve_precision(precision, place)}})
-    # Sizes without memory, which config.json may ask too much of; what a class of yours makes is not known.
+    # Sizes are first checked without memory, since config.json may ask for too much; not possible for plug-in classes.
     elsewhere = bool(config.plugged) or config.is_pretrained
     with nullcontext() if elsewhere else torch.device("meta"):
         model = build_model(
@@ -80,8 +80,8 @@ def save_model(directory: Path, config: Config, tokenizer: Tokenizer, model: Lat
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, JSON]) -> None:
     """Write a safetensors file atomically; equal tensors and metadata give equal bytes.
 
-    The format stores its string metadata in no fixed order, so all of it goes under one key as one sorted JSON string.
-    With it goes `sha256`, that of the file as it is with zeros in the place of this hash.
+    The format stores its string metadata in no fixed order, so all of it is stored under one key as a sorted JSON
+    string. It includes `sha256`, the hash of the file with zeros in its place.
     """
     notes = json.dumps({**metadata, "sha256": _NO_HASH}, sort_keys=True)
     data = safetensors.torch.save(separate(tensors), {_METADATA_KEY: notes})
@@ -93,10 +93,10 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and metadata of a file from `save_weights`, or of any safetensors file without metadata.
+    """Return tensors (on the CPU) and metadata of a file from `save_weights`, or of one without metadata.
 
     Raises:
-        InputError: it cannot be read, is not what was written, or holds nan or inf.
+        InputError: it is unreadable, not as it was written, or contains nan or inf.
     """
     problem = f"cannot read the weights {path}"
     if not path.is_file():
@@ -110,7 +110,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{problem}: {error.strerror or error}") from None
     except InputError:
         raise
-    # torch has not all types that a file may name, and says so in many ways.
+    # torch lacks some types that a file may name, and raises various errors for them.
     except (safetensors.SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise InputError(f"{problem}: not a complete safetensors file ({error})") from None
     if odd:
@@ -131,7 +131,7 @@ def _check_shapes(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -
 
 
 def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:
-    """What a weights file says of itself: enough to refuse the ids of another tokenizer.
+    """Return the metadata of a weights file: enough to refuse the ids of another tokenizer.
 
     `halvings`: how often training has halved the step of the prior's chain beyond the configuration.
     """
@@ -140,13 +140,13 @@ def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]
 
 
 def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What `save_weights` wrote beside the tensors. Raises InputError unless all is as it was written."""
+    """Return the metadata that `save_weights` wrote. Raises InputError unless everything is as it was written."""
     damaged = InputError(f"{path} is damaged: it does not match its checksum")
     notes = json.loads(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(notes, dict):
         raise damaged
     if (expected := notes.pop("sha256", None)) is None:
-        # Version 0.1.0 wrote none, and these two; other programs write the format alone.
+        # Version 0.1.0 wrote no hash, and only these two; other programs write only the format.
         if set(metadata) - {_METADATA_KEY, "format"} or set(notes) - {"format", "tokenizer"}:
             raise damaged
         return notes
@@ -162,7 +162,7 @@ def _checked_notes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors that share no memory (the format refuses tied weights otherwise)."""
+    """Return contiguous CPU tensors that share no memory (the format refuses tied weights otherwise)."""
     separate: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in sorted(tensors.items()):

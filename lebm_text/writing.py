@@ -1,7 +1,7 @@
-"""All that is written passes here: a file is either complete or as it was before.
+"""All writing of files: a file is either complete or unchanged.
 
-A reader never sees half a file, whatever kills the writer: the bytes go to a temporary file in the
-same directory, reach the disk, and take the name in one `rename`.
+A reader never sees a partial file, however the writer dies: the bytes go to a temporary file in the
+same directory, are synced to disk, and replace the file in one `rename`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ __all__ = [
     "sweep",
 ]
 
-# The name of what is written, the process that writes it, and a random number, which earlier versions did not add.
+# The name of the target, the writing process, and a random number, which earlier versions did not add.
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)(-[0-9a-f]+)?\.tmp", re.DOTALL)
-_NO_NEW_NAMES = (errno.EACCES, errno.EPERM, errno.EROFS)  # in a directory
+_NO_NEW_NAMES = (errno.EACCES, errno.EPERM, errno.EROFS)  # no file can be created in the directory
 _MOST_LINKS = 40
-# Endings that promise a format.
+# File extensions that promise a format.
 _FORMATS = {".arrow", ".csv", ".htm", ".html", ".json", ".jsonl", ".ndjson", ".parquet", ".pdf", ".png", ".svg", ".tsv"}
 _NOT_WRITTEN = {stat.S_ISDIR: "directory", stat.S_ISBLK: "disk", stat.S_ISSOCK: "socket"}
 
@@ -69,25 +69,25 @@ class Output(io.BufferedIOBase):
 
     def __init__(self, file: BinaryIO, *, compress: bool) -> None:
         self._stored = _Hashed(file)
-        # No name and no time in its head: equal text gives equal bytes.
+        # No name and time in the header: equal text gives equal bytes.
         pack = gzip.GzipFile(fileobj=self._stored, mode="wb", filename="", mtime=0) if compress else None
         self._stream: _Hashed | gzip.GzipFile = pack or self._stored
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal, of the bytes that the file got; complete once the stream is closed."""
+        """Hexadecimal hash of the bytes written to the file; complete once the stream is closed."""
         return self._stored.hash.hexdigest()
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """All of `data`; returns its bytes."""
+        """Write all of `data` and return its number of bytes."""
         return self._stream.write(data)
 
     def close(self) -> None:
-        """End what is compressed. The file itself stays open."""
+        """Finish compression. The file itself stays open."""
         if isinstance(self._stream, gzip.GzipFile):
             self._stream.close()
         super().close()
@@ -95,11 +95,11 @@ class Output(io.BufferedIOBase):
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[Output]:
-    """A binary stream, after whose block `path` holds all that was written to it; after an error, what it held before.
+    """Provide a binary stream; after the block `path` has all that was written to it, after an error its old content.
 
-    A symbolic link keeps pointing where it did, and a file keeps its mode and owner. What a rename cannot replace is
+    A symbolic link keeps its target, and a file its mode and owner. What a rename cannot replace is
     written to directly: a pipe, a device, an open descriptor (/dev/stdout, /dev/fd/3), a file in a directory that
-    takes no new names. What is called `….gz` is compressed. Missing directories above `path` are made.
+    does not allow new files. A name that ends in `.gz` is compressed. Missing directories above `path` are created.
 
     Raises:
         OSError: as the system reports it, with `path` as its filename.
@@ -143,13 +143,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         if found is not None:
             if sys.platform != "win32":
-                with suppress(OSError):  # only an administrator may give files away
+                with suppress(OSError):  # only an administrator may change owners
                     os.chown(temporary, found.st_uid, found.st_gid)
             temporary.chmod(found.st_mode & 0o777)
         try:
             temporary.replace(target)
         except OSError as error:
-            if error.errno != errno.EBUSY:  # a mount point, which can be written to
+            if error.errno != errno.EBUSY:  # a mount point can only be written to
                 raise
             with temporary.open("rb") as source, target.open("wb") as destination:
                 shutil.copyfileobj(source, destination)
@@ -159,12 +159,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether `path` is a file or nothing yet, by whose side others can lie: no pipe, device or open descriptor."""
+    """Return whether `path` is a file or missing, not a pipe, device or descriptor: others can be next to it."""
     return _own_descriptor(path) is None and (path.is_file() or not path.exists())
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """Of this process, that `path` stands for, such as 1 for /dev/stdout; None if it stands for none."""
+    """Return the descriptor of this process that `path` stands for, such as 1 for /dev/stdout, or None."""
     here = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
         directory, name = os.path.split(here)
@@ -178,7 +178,7 @@ def _own_descriptor(path: Path) -> int | None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """Of what `path` leads to; None if there is nothing."""
+    """Return the status of the target of `path`; None if it is missing."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _temporary(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file `.NAME.PID-RANDOM.tmp` beside `target`, held until it is closed."""
+    """Create a file `.NAME.PID-RANDOM.tmp` next to `target`, locked until it is closed."""
     while True:
         path = _temporary_name(target)
         file = path.open("xb")
@@ -197,10 +197,10 @@ def _temporary(target: Path) -> tuple[Path, BinaryIO]:
 
 @contextmanager
 def scratch_directory(target: Path) -> Iterator[Path]:
-    """A new, empty directory beside `target`, which is deleted at the end of the block.
+    """Provide a new, empty directory next to `target`, deleted at the end of the block.
 
-    It is called and held as temporary files are, so that `sweep` finds what a killed process has left. What is left of
-    earlier ones for `target` is deleted now.
+    It is named and locked like temporary files, so that `sweep` finds what a killed process has left. Remains of
+    earlier ones for `target` are deleted first.
     """
     sweep(target.parent, target.name)
     with ExitStack() as held:
@@ -222,7 +222,7 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _hold(descriptor: int) -> bool:
-    """Lock what was just made, where files have locks; False if it was swept before it was held."""
+    """Lock what was just created, where files have locks; return False if it was swept before."""
     if sys.platform != "win32":
         with suppress(OSError):  # some network file systems have none
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,15 +230,15 @@ def _hold(descriptor: int) -> bool:
 
 
 def _beginning(name: str) -> str:
-    """Of a name so long that a file system might take no longer one, what leaves room."""
+    """Return the first bytes of a long name, so that a suffix still fits the limits of file systems."""
     return os.fsdecode(os.fsencode(name)[:200])
 
 
 def sweep(directory: Path, name: str | None = None) -> None:
     """Delete what killed processes left of writing the file or directory `name`, or any, in `directory`.
 
-    That is what nobody holds, and whose process there is no more. Of other machines and of containers no numbers are
-    known here, and a container's first process always has the same.
+    This is what nobody has locked and whose process no longer exists. Process numbers of other machines and containers
+    are unknown here, and a container's first process always has the same.
     """
     if sys.platform == "win32":
         return
@@ -259,7 +259,7 @@ def sweep(directory: Path, name: str | None = None) -> None:
 
 
 def _is_another(process: int) -> bool:
-    """Whether there is such a process, and it is not this one."""
+    """Return whether such a process exists and is not this one."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -288,7 +288,7 @@ def atomic_write_json(path: Path, value: Any) -> None:
 def check_writable(path: Path, *, make_directory: bool = False) -> None:
     """Raise InputError if `path` cannot be written; for use before the long work whose result goes there.
 
-    `make_directory`: that of `path` need not exist, but it must be possible to make it.
+    `make_directory`: the directory need not exist, but it must be possible to create it.
     """
     if (descriptor := _own_descriptor(path)) is not None:
         try:
@@ -316,7 +316,7 @@ def check_writable(path: Path, *, make_directory: bool = False) -> None:
 
 
 def check_ending(path: Path, what: str, *own: str) -> None:
-    """Raise InputError if the ending of `path` promises a format that is none of the `own` ones of `what`, as in
+    """Raise InputError if the extension of `path` promises a format that is not among `own`, those of `what`, as in
     "the page is HTML".
     """
     ending = Path(path.name.lower().removesuffix(".gz")).suffix

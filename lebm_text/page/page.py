@@ -184,7 +184,6 @@ def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
 def _lines(run: Run, path: Path, n: int) -> list[str]:
     """Return the first lines of a text, or the first `_BYTES` of each."""
 
-
     def read() -> list[bytes]:
         with path.open("rb") as stream:
             return [line for _ in range(n) if (line := _line(stream))]

@@ -84,7 +84,7 @@ def test_the_share_is_the_rate_and_each_update_hides_others() -> None:
     rate, seen, trainer = 0.3, [], _trainer(0.3)
     share = trainer.processes.share(BATCH)
     for step in range(300):
-        z, told = trainer._told(torch.ones(8, LATENT), share, step)
+        z, told = trainer._drop_latents(torch.ones(8, LATENT), share, step)
         assert isinstance(told, Tensor)
         assert torch.equal(z == 1, told.unsqueeze(1).expand(-1, LATENT))
         seen.append(told)
