@@ -1,4 +1,4 @@
-"""What each part that is written by hand gains: whole updates on real sentences, one part after the other exchanged."""
+"""The gain of each hand-written part: whole updates on real sentences, with one part after the other replaced."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from lebm_text.training.trainer import Trainer
 __all__ = ["ablation"]
 
 VOCABULARIES = (1_900, 10_000)
-SENTENCES, STEPS = 64, 10  # of an update: its batch, and the steps of its posterior chain
+SENTENCES, STEPS = 64, 10  # batch size and steps of the posterior chain of an update
 
 
 class Ablated(LSTMGenerator):
-    """Our generator on packed sentences with `torch.lstm` in place of the scan, and torch's softmax in place of ours.
+    """Our generator on packed sentences with `torch.lstm` instead of the scan, and torch's softmax instead of ours.
 
     Attributes:
-        scan, softmax: which of our parts it has.
+        scan, softmax: which of our parts it uses.
     """
 
     scan = softmax = True
 
     def weights(self, *, bias_per_row: bool = False) -> LSTMWeights:
-        """As `LSTM.weights`; the library is cuDNN on a GPU alone, but the call is the same on a CPU."""
+        """Return `LSTM.weights` with torch's LSTM on any device; normally only cuDNN on a GPU is used."""
         return replace(super().weights(bias_per_row=bias_per_row), library=not self.scan)
 
     def output_layer(self) -> OutputLayer:
-        """As `LSTMGenerator.output_layer`."""
+        """Return the softmax layer, ours or torch's."""
         layer = super().output_layer()
         return layer if self.softmax else _PlainLayer(layer.weight, layer.bias)
 
@@ -66,7 +66,7 @@ PARTS = {
 
 
 def ablation(corpus: Corpus, sizes: Sizes, repetitions: int) -> list[dict[str, Any]]:
-    """For vocabularies and lengths of a batch: updates per second of the plain trainer, and the others' ratios to it.
+    """Return updates per second of the plain trainer by vocabulary and lengths, and the others' ratios to it.
 
     Padded `nn.LSTM` in float32; `torch.lstm` on packed sentences; also our softmax; also our scan; also bfloat16.
     """
@@ -84,7 +84,7 @@ def ablation(corpus: Corpus, sizes: Sizes, repetitions: int) -> list[dict[str, A
 
 
 def _batches(corpus: EncodedCorpus) -> dict[str, Batch]:
-    """Sentences drawn at random, and as many of nearly the same length, as the batches of a training have them."""
+    """Return randomly drawn sentences, and as many of nearly equal length, like the batches of a training."""
     n, by_length = min(SENTENCES, len(corpus)), np.argsort(corpus.lengths, kind="stable")
     middle = (len(corpus) - n) // 2
     drawn = np.random.default_rng(0).choice(len(corpus), n, replace=False)

@@ -1,4 +1,4 @@
-"""Errors of what is fast, against the plain model in float64 with the same weights."""
+"""Errors of the fast implementations, against the plain model in float64 with the same weights."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SECOND_BIAS = "lstm.bias_hh_l0"
 
 
 def posterior_errors(trained: Trained, precision: str) -> Errors:
-    """Of log p(x|z) and ∇_z log p(x|z) as a Langevin step takes them, at z where the posterior chain ends.
+    """Return errors of log p(x|z) and ∇_z log p(x|z) in a Langevin step, at z where the posterior chain ends.
 
     Returns:
-        `grad_error`: median over sentences of ‖Δ‖/‖g‖; `grad_cosine`: mean over sentences, and its least;
-        `nll_bias`: mean error of −log p(x|z), nats a sentence; `nll_error`: its largest absolute value.
+        `grad_error`: median over sentences of ‖Δ‖/‖g‖; `grad_cosine`: mean over sentences, and minimum;
+        `nll_bias`: mean error of −log p(x|z), nats per sentence; `nll_error`: its largest absolute value.
     """
     ours, exact = _both(trained, precision)
     found, wanted, nlls = [], [], []
@@ -50,7 +50,7 @@ def posterior_errors(trained: Trained, precision: str) -> Errors:
 
 
 def update_errors(trained: Trained, precision: str) -> Errors:
-    """Of the gradient of log p(x|z) in all parameters, dropout off, as one long vector a batch.
+    """Return errors of the gradient of log p(x|z) in all parameters, without dropout, as one vector per batch.
 
     The same keys: `grad_error` is the median of batches, `grad_cosine` their mean.
     """
@@ -78,7 +78,7 @@ def update_errors(trained: Trained, precision: str) -> Errors:
 
 @torch.no_grad()
 def decoding_errors(trained: Trained, precision: str) -> Errors:
-    """Of −log p(x|z) when real sentences are fed to the decoder step by step; generation has no gradients."""
+    """Return errors of −log p(x|z) when real sentences are fed to the decoder step by step, without gradients."""
     ours, exact = _both(trained, precision)
     nlls = []
     for batch, z in trained.work:
@@ -94,7 +94,7 @@ def decoding_errors(trained: Trained, precision: str) -> Errors:
 
 
 def _both(trained: Trained, precision: str) -> tuple[LSTMGenerator, PlainGenerator]:
-    """Ours at the precision of that name, and the plain one in float64."""
+    """Return our model at that precision, and the plain one in float64."""
     ours = copy.deepcopy(trained.model.model.generator)
     assert isinstance(ours, LSTMGenerator)
     ours.compute_dtype = compute_dtype(PRECISIONS[precision])
@@ -103,7 +103,7 @@ def _both(trained: Trained, precision: str) -> tuple[LSTMGenerator, PlainGenerat
 
 
 def _in_z(log_likelihood: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
-    """−log p(x|z), (B,), and the gradient of log p(x|z), (B, D)."""
+    """Return −log p(x|z), (B,), and the gradient of log p(x|z), (B, D)."""
     z = z.detach().requires_grad_()
     values = log_likelihood(z)
     (grad,) = torch.autograd.grad(values.sum(), z)
@@ -111,7 +111,7 @@ def _in_z(log_likelihood: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor
 
 
 def _as_plain(generator: LSTMGenerator, values: Iterable[Tensor]) -> PlainGenerator:
-    """Values of the generator's parameters, here gradients, in the plain model's layout and float64."""
+    """Return values of the generator's parameters, here gradients, in the plain model's layout and float64."""
     holder = copy.deepcopy(generator).double()
     with torch.no_grad():
         for parameter, value in zip(holder.parameters(), values, strict=True):

@@ -1,8 +1,8 @@
-r"""The same generator and the same learning, written plainly: what the field's public code does.
+r"""The same generator and training, written plainly, as in the field's public code.
 
     nn.LSTM over [embedding(x_{t-1}); z] on padded batches, full log-softmax, float32 throughout
 
-The posterior chain differentiates either in everything (`.backward()`, as that code does) or in z alone.
+The posterior chain differentiates either with respect to everything (`.backward()`, as that code does) or to z alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["PlainGenerator", "PlainTrainer", "posterior_chain", "prior_chain", "
 
 
 class PlainGenerator(nn.Module):
-    """p(x|z) with the modules of torch; sizes as those of `LSTMGenerator`."""
+    """p(x|z) with torch's modules; sizes as those of `LSTMGenerator`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PlainGenerator(nn.Module):
     @classmethod
     @torch.no_grad()
     def like(cls, generator: Generator) -> PlainGenerator:
-        """A copy of an `LSTMGenerator`, its numbers and their type."""
+        """Return a copy of an `LSTMGenerator`, with its values and their type."""
         assert isinstance(generator, LSTMGenerator)
         embedding = generator.embedding
         plain = cls(
@@ -79,11 +79,11 @@ class PlainGenerator(nn.Module):
         return plain.eval()
 
     def start(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The state of `nn.LSTM` before the first token, (1, B, H) each."""
+        """Return the state of `nn.LSTM` before the first token, (1, B, H) each."""
         return self.initial_h(z).unsqueeze(0), self.initial_c(z).unsqueeze(0)
 
     def log_likelihood(self, batch: Batch, z: Tensor) -> Tensor:
-        """log p(x|z) in nats, (B,), for z (B, D); dropout in training mode."""
+        """Return log p(x|z) in nats, (B,), for z (B, D); with dropout in training mode."""
         length = batch.tokens.shape[1]
         embedded = self.dropout(self.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)))
         every_step = z.unsqueeze(1).expand(-1, length, -1)
@@ -103,9 +103,9 @@ def posterior_chain(
     through_everything: bool,
     rng: torch.Generator,
 ) -> Tensor:
-    """K1 Langevin steps from N(0, I) on log p_α(z) + γ log p(x|z), (B, D); one step size.
+    """Run K1 Langevin steps from N(0, I) on log p_α(z) + γ log p(x|z), (B, D), with one step size.
 
-    `through_everything`: gradients by `.backward()`, which forms those of all parameters too.
+    `through_everything`: use `.backward()`, which computes the gradients of all parameters too.
     """
     assert isinstance(config, ShortRunConfig)
     step_size = _one(config.step_size)
@@ -125,7 +125,7 @@ def posterior_chain(
 
 
 def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
-    """K0 Langevin steps from N(0, I) on log p_α(z), (n, D); one step size."""
+    """Run K0 Langevin steps from N(0, I) on log p_α(z), (n, D), with one step size."""
     step_size = _one(config.step_size)
     z = torch.randn(n, prior.latent_dim, generator=rng).to(next(prior.parameters()).device)
     for _ in range(config.n_steps):
@@ -154,9 +154,9 @@ class PlainTrainer:
         )
 
     def update(self, batch: Batch) -> float:
-        """Both chains, then one step of both optimisers; returns −log p(x|z) in nats a token, under dropout."""
+        """Run both chains, then one step of both optimisers; return −log p(x|z) in nats per token, under dropout."""
         generator, prior, n = self.generator.eval(), self.prior, len(batch.lengths)
-        generator.lstm.train()  # which has no dropout of its own: cuDNN goes back through nothing else
+        generator.lstm.train()  # no dropout of its own, but cuDNN needs this mode for gradients
         z_positive = posterior_chain(
             generator, prior, batch, self.config.inference, through_everything=self.through_everything, rng=self.rng
         )
@@ -175,7 +175,7 @@ class PlainTrainer:
 
 @torch.no_grad()
 def sample_ids(generator: PlainGenerator, z: Tensor, *, eos_id: int, max_length: int, rng: torch.Generator) -> Tensor:
-    """Ancestral samples of x given z (B, D), (B, T): the whole batch steps on until its last sentence has ended."""
+    """Return ancestral samples of x given z (B, D), (B, T): the batch continues until its last sentence has ended."""
     tokens = torch.full((len(z),), generator.bos_id)
     state, ended, steps = generator.start(z), torch.zeros(len(z), dtype=torch.bool), []
     for _ in range(max_length + 1):
@@ -191,7 +191,7 @@ def sample_ids(generator: PlainGenerator, z: Tensor, *, eos_id: int, max_length:
 
 
 def _torch_order(rows: Tensor) -> Tensor:
-    """Gates from the order i, f, o, g to that of `nn.LSTM`: i, f, g, o."""
+    """Reorder gates from i, f, o, g to the order of `nn.LSTM`: i, f, g, o."""
     i, f, o, g = rows.chunk(4)
     return torch.cat([i, f, g, o])
 

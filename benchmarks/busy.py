@@ -1,4 +1,4 @@
-"""Training updates on an idle machine and beside other work, by how OpenMP's threads wait for each other.
+"""Training updates on an idle and on a busy machine, by how OpenMP's threads wait for each other.
 
 python benchmarks/busy.py [--json] [--smoke] [--threads N] [--load N] [--repetitions N]; see docs/performance.md.
 """
@@ -34,7 +34,7 @@ COLUMNS = ("load", "waiting", "threads", "seconds", "ratio")
 
 
 def measure(n_threads: int, n_loops: int, repetitions: int, *, smoke: bool) -> Report:
-    """A row for each way of waiting, alone and beside `n_loops` Python loops; `ratio` is to one thread, as loaded."""
+    """Return a row for each way of waiting, alone and with `n_loops` Python loops; `ratio` is to one thread."""
     ways: dict[str, tuple[dict[str, str], int]] = {
         "long (OpenMP's default)": ({}, n_threads),
         "short (that of every command)": (SHORT_SPIN, n_threads),
@@ -55,7 +55,7 @@ def measure(n_threads: int, n_loops: int, repetitions: int, *, smoke: bool) -> R
 
 
 def _updates(variables: dict[str, str], n_threads: int, *, smoke: bool) -> float:
-    """Seconds of `UPDATES` updates in a process of its own, with these variables in the place of those here."""
+    """Return seconds of `UPDATES` updates in a new process, with these environment variables."""
     environment = {name: value for name, value in os.environ.items() if name not in {"OMP_WAIT_POLICY", *SHORT_SPIN}}
     command = [sys.executable, __file__, "--child", "--threads", str(n_threads), *["--smoke"] * smoke]
     done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True, cwd=ROOT)

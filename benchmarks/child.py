@@ -1,4 +1,4 @@
-"""Programs run from start to end, and the most memory that any of them held."""
+"""Run programs and report their maximum memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Finished:
-    """Peak resident memory in MB, and what the last program printed."""
+    """Peak resident memory in MB, and the output of the last program."""
 
     memory: float
     output: str
@@ -26,8 +26,8 @@ class Finished:
 def run(*commands: Sequence[str]) -> Finished:
     """Run commands one after the other, in the project's directory.
 
-    A small process of its own starts them: a program's peak, as the system counts it, begins at the size of the
-    process that started it. Raises RuntimeError with what the command said if one fails.
+    A small separate process starts them: a program's peak, as the system counts it, is at least the size of the
+    process that started it. Raises RuntimeError with the command's message if one fails.
     """
     starter = [sys.executable, "-S", "-E", str(Path(__file__))]
     started = subprocess.run(starter, input=json.dumps(commands), capture_output=True, text=True, cwd=ROOT, check=False)

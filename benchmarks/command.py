@@ -1,4 +1,4 @@
-"""The command line that all benchmarks share."""
+"""The command line shared by all benchmarks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Setting", "add_corpus", "basic_parser", "main", "positive"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a benchmark is given: sizes, repetitions, a corpus, and a trained model with the directory it lies in."""
+    """Inputs of a benchmark: sizes, repetitions, a corpus, and a trained model with its directory."""
 
     sizes: Sizes
     repetitions: int
@@ -32,7 +32,7 @@ class Setting:
 
 
 def main(description: str, measure: Callable[[Setting], Report], argv: Sequence[str] | None = None) -> None:
-    """Parse the options, measure, print the report and what its figures depend on."""
+    """Parse the options, measure, print the report and the conditions of its figures."""
     options = _parser(description).parse_args(argv)
     torch.set_num_threads(options.threads)
     sizes = SMOKE if options.smoke else FULL
@@ -59,7 +59,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 def basic_parser(description: str, repetitions: int = 5) -> argparse.ArgumentParser:
-    """The options of every benchmark."""
+    """Return the parser for the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that everything works")
@@ -71,13 +71,13 @@ def basic_parser(description: str, repetitions: int = 5) -> argparse.ArgumentPar
 
 
 def add_corpus(parser: argparse.ArgumentParser, default: str) -> None:
-    """The options of benchmarks that read text."""
+    """Add the options of benchmarks that read text."""
     parser.add_argument("--corpus", metavar="NAME", help=f"name or directory of its text; {default}")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where corpora lie")
 
 
 def positive(text: str) -> int:
-    """The type of options that count something."""
+    """Parse a positive integer option."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")

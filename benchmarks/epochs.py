@@ -1,4 +1,4 @@
-"""Minutes of an epoch of a preset on real text, and how they divide, from a few batches of it."""
+"""Minutes of an epoch of a preset on real text, and their breakdown, from a few of its batches."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lebm_text.training.trainer import Trainer
 
 __all__ = ["epoch_of"]
 
-N_BATCHES = 3  # that stand for an epoch: short, middling and long sentences
+N_BATCHES = 3  # representing an epoch: short, medium and long sentences
 CPU = torch.device("cpu")
 SMOKE = {"model": {"embedding_dim": 8, "hidden_dim": 8, "latent_dim": 4}, "inference": {"n_steps": 2}}
 
 
 def epoch_of(name: str, corpus: Corpus, *, repetitions: int, smoke: bool) -> dict[str, Any]:
-    """One epoch of the preset on the corpus.
+    """Measure one epoch of the preset on the corpus.
 
     Returns:
-        `minutes`, `baseline_minutes`, and of the former the shares of the posterior chains, of the prior chains
-        and of the rest (update of the weights). Batches are at even distances among those of an epoch,
-        from short to long; their seconds a token give those of the epoch.
+        `minutes`, `baseline_minutes`, and the shares of the former spent on the posterior chains, the prior chains
+        and the rest (update of the weights). Batches are evenly spaced among those of an epoch,
+        from short to long; their seconds per token give those of the epoch.
     """
     precision = resolve_precision("auto", CPU)
     config = preset(name).merge({"training": {"precision": precision}}).merge(SMOKE if smoke else {})
@@ -73,7 +73,7 @@ def _on(batch: Batch, run: Callable[[Batch], object]) -> Callable[[], object]:
 def _parts(
     config: Config, vocab_size: int, bos_id: int, n_sentences: int, mean_batch_size: float
 ) -> dict[str, Callable[[Batch], object]]:
-    """What is timed of a batch: our update, its two chains alone, and the plain update."""
+    """Return what is timed for a batch: our update, its two chains alone, and the plain update."""
     model = build_model(config, vocab_size=vocab_size, bos_id=bos_id, rng=torch.Generator().manual_seed(0))
     assert isinstance(model.prior, EBMPrior)
     trainer = Trainer(model, config, n_sentences=n_sentences, mean_batch_size=mean_batch_size)

@@ -1,4 +1,4 @@
-"""Generation: sentences a second, end to end from the prior chain to text, against a plain loop over `nn.LSTM`.
+"""Generation: sentences per second, from the prior chain to text, against a plain loop over `nn.LSTM`.
 
 python benchmarks/generate.py [--json] [--run DIR] [--data-dir DIR] [--smoke]; see docs/performance.md.
 """
@@ -25,14 +25,14 @@ from lebm_text.model import LatentEBM
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 
-SENTENCES = 256  # of each measurement
+SENTENCES = 256  # per measurement
 
 
 def contestant(run: Path, n: int, name: str) -> Callable[[], object]:
-    """`SENTENCES` in batches of n, of at most as many tokens as the model was trained on."""
+    """Generate `SENTENCES` in batches of n, each at most as long as in training."""
     if name in PRECISIONS:
         ours = LatentEBM.from_pretrained(run, device="cpu", precision=PRECISIONS[name])
-        seeds = count(1)  # other sentences each time, as the baseline has them: a batch lasts as long as its longest
+        seeds = count(1)  # new sentences each time, as in the baseline: a batch takes as long as its longest sentence
         return lambda: ours.generate(SENTENCES, batch_size=n, seed=next(seeds)).sentences
     model = LatentEBM.from_pretrained(run, device="cpu")
     prior, tokenizer, config = model.model.prior, model.tokenizer, model.config
@@ -51,7 +51,7 @@ def contestant(run: Path, n: int, name: str) -> Callable[[], object]:
 
 
 def measure(setting: Setting) -> Report:
-    """Sentences of the trained model, from noise to text; memory is that of one measurement."""
+    """Measure sentences of the trained model, from noise to text, and the memory of one measurement."""
     model, results = setting.trained.model, []
     errors = {precision: decoding_errors(setting.trained, precision) for precision in PRECISIONS}
     drawn = model.generate(max(BATCHES)).sentences

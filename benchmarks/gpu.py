@@ -1,4 +1,4 @@
-"""Training, judge and generation on a GPU: whole updates against the field's way, share of the card's rate, memory.
+"""Training, judge and generation on a GPU: whole updates against the usual way, share of the peak rate, memory.
 
 python benchmarks/gpu.py [--output FILE] [--seconds N] [--smoke]; see docs/performance-gpu.md. `--smoke` runs on a CPU.
 """
@@ -49,24 +49,24 @@ from lm_eval.lstm import LSTMNetwork
 from lm_eval.lstm_training import adam, update
 from lm_eval.texts import Reference
 
-WIDTHS, BATCHES = (512, 256, 128), (256, 128, 32, 512, 1024)  # in the order of what is asked most
-ASKED = (256, 128)  # sentences of an update, of the updates that come first
+WIDTHS, BATCHES = (512, 256, 128), (256, 128, 32, 512, 1024)  # most important first
+ASKED = (256, 128)  # sentences per update in the rows that come first
 FIGURES = ("rate", "peak_share", "first_seconds", "seconds", "share", "perplexity", "reserved_gb", "error")
 COLUMNS = ("work", "width", "batch", "batch_tokens", "contestant", *FIGURES)
 GENERATED = 4096  # sentences of a measurement of generation
 UPDATES = ("ours", "unrecorded", "baseline")
 FULL_MEMORY = "out of memory"
 EPOCH_SECONDS = 60  # after which an epoch is stopped
-JUDGE_SECONDS, RPPL_SECONDS = 60, 30  # after which judges are given up: some times what is asked, so that others follow
-TOKENS = (84, 32)  # of a batch, for each of its sentences: as many as the longest needs, fewer than many need
+JUDGE_SECONDS, RPPL_SECONDS = 60, 30  # after which judges are stopped, so that other rows follow
+TOKENS = (84, 32)  # of a batch, per sentence: as many as the longest needs, or fewer than many need
 
 Work = Callable[[], object]
-Row = tuple[dict[str, Any], Callable[[], dict[str, Any]]]  # how it is called, and what measures it
+Row = tuple[dict[str, Any], Callable[[], dict[str, Any]]]  # its labels, and the function that measures it
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all rows are measured with: `peak_tflops` of a large product in bfloat16, `scratch` for texts."""
+    """Settings common to all rows: `peak_tflops` of a large bfloat16 product, `scratch` for texts."""
 
     sizes: Sizes
     device: torch.device
@@ -78,24 +78,24 @@ class Bench:
 
     @cached_property
     def corpus(self) -> Path:
-        """The directory of a text of PTB's size."""
+        """Directory of a text of PTB's size."""
         return write_corpus(self.scratch / "lifelike", self.n_sentences, self.sizes.vocab_size)
 
     @cached_property
     def reference(self) -> Reference:
-        """What judges read: PTB where it lies; for tiny sizes only where that is asked for."""
+        """Text for judges: PTB if it is available; with tiny sizes only on request."""
         asked = self.data_dir is not None or not self.smoke
         real = asked and locate("ptb", data_dir=self.data_dir) is not None
         return reference_of("ptb" if real else str(self.corpus), self.data_dir)
 
     @property
     def n_sentences(self) -> int:
-        """Of the training text."""
+        """Number of training sentences."""
         return 24 if self.smoke else SENTENCES
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure row by row; what there is so far is always in the file."""
+    """Measure row by row; the file always has the results so far."""
     parser = basic_parser(str(__doc__).split("\n", 1)[0])
     parser.add_argument("--output", type=Path, metavar="FILE", help="a JSON file, written anew after each row")
     parser.add_argument("--seconds", type=positive, default=300, metavar="N", help="after which no row is begun")
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _asked(bench: Bench) -> Iterator[Row]:
-    """The rows in which it is seen whether what is asked of a GPU is there."""
+    """Yield the rows that answer the main questions about a GPU."""
     sizes, device = bench.sizes, bench.device
     batches = (4,) if bench.smoke else ASKED
     for n in batches:
@@ -174,7 +174,7 @@ def _asked(bench: Bench) -> Iterator[Row]:
 
 
 def _grid(bench: Bench) -> Iterator[Row]:
-    """Widths and batches, of what has not been measured yet."""
+    """Yield rows for widths and batches that have not been measured yet."""
     sizes, device, smoke = bench.sizes, bench.device, bench.smoke
     widths, batches, asked = ((sizes.width,), (4,), (4,)) if smoke else (WIDTHS, BATCHES, ASKED)
     for width in widths:
@@ -198,7 +198,7 @@ def _updates(bench: Bench, sizes: Sizes, n: int, names: Sequence[str]) -> Iterat
 
 
 def _settings(sizes: Sizes, n: int, batch_tokens: int) -> dict[str, dict[str, Any]]:
-    """What a preset is changed by, for batches of at most n sentences and so many padded tokens."""
+    """Return changes to a preset for batches of at most n sentences and `batch_tokens` padded tokens."""
     of_model = {"embedding_dim": sizes.width, "hidden_dim": sizes.width, "latent_dim": sizes.latent_dim}
     return {
         "model": of_model,
@@ -209,7 +209,7 @@ def _settings(sizes: Sizes, n: int, batch_tokens: int) -> dict[str, dict[str, An
 
 
 def _row(measure: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
-    """What was measured, and the most memory that was reserved, in GB; or why nothing was."""
+    """Return the measurement and the maximum memory reserved, in GB; or the reason for a failure."""
     on_cuda = device.type == "cuda"
     try:
         gc.collect()
@@ -220,7 +220,7 @@ def _row(measure: Callable[[], dict[str, Any]], device: torch.device) -> dict[st
         return {"reserved_gb": torch.cuda.max_memory_reserved() / 1e9 if on_cuda else None, **found}
     except torch.cuda.OutOfMemoryError:
         return {"rate": None, "error": FULL_MEMORY}
-    except Exception as error:  # of whatever kind: on a card that is lent for minutes the other rows are still wanted
+    except Exception as error:  # of any kind: on a GPU with limited time the other rows are still wanted
         traceback.print_exc()
         return {"rate": None, "error": f"{type(error).__name__}: {error}"}
 
@@ -228,9 +228,9 @@ def _row(measure: Callable[[], dict[str, Any]], device: torch.device) -> dict[st
 def _speed(
     bench: Bench, units: int, work: float, make: Callable[..., Work], *arguments: Any
 ) -> Callable[[], dict[str, Any]]:
-    """Measures units a second of what `make(*arguments)` makes, which does `units` a call, of `work` operations each.
+    """Measure units per second of `make(*arguments)`, which does `units` per call, of `work` operations each.
 
-    Also their share of the card's rate, and seconds of the first call.
+    Also their share of the peak rate, and seconds of the first call.
     """
 
     def measure() -> dict[str, Any]:
@@ -242,13 +242,13 @@ def _speed(
 
 
 def _peak_tflops(side: int, device: torch.device, repetitions: int) -> float:
-    """Operations a second, in 10¹², of a product of square matrices in bfloat16."""
+    """Return operations per second, in 10¹², of a product of square matrices in bfloat16."""
     operand = torch.randn(side, side, device=device).bfloat16()
     return 2e-12 * side**3 / _timed(lambda: torch.mm(operand, operand), device, repetitions)[1]
 
 
 def _timed(run: Work, device: torch.device, repetitions: int) -> tuple[float, float]:
-    """Seconds of the first call, recordings included, and the median of later ones, four in a row each."""
+    """Return seconds of the first call, recordings included, and the median of later ones, four in a row each."""
     seconds = []
     for turn in range(repetitions + 1):
         calls, start = 4 if turn else 1, time.perf_counter()
@@ -261,7 +261,7 @@ def _timed(run: Work, device: torch.device, repetitions: int) -> tuple[float, fl
 
 
 def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
-    """Updates of a training: ours and the prototype's in bfloat16, ours recorded or not; the field's in float32."""
+    """Return updates of a training: ours and the prototype's in bfloat16, ours recorded or not; plain in float32."""
     batch, prior = sizes.batch(n, sizes.length).to(device), sizes.prior().to(device)
     if name == "baseline":
         plain = PlainGenerator.like(sizes.generator("fp32")).to(device)
@@ -288,7 +288,7 @@ def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
 
 
 def _transformer(sizes: Sizes, n: int, device: torch.device) -> Work:
-    """Updates of the preset `transformer` in bfloat16, with its chains, at the sizes' width and vocabulary."""
+    """Return updates of the preset `transformer` in bfloat16, with its chains, at the sizes' width and vocabulary."""
     of_model = _settings(sizes, n, n * sizes.length)["model"]
     config = preset("transformer").merge({"model": of_model, "training": {"precision": "bf16"}})
     rng = torch.Generator().manual_seed(0)
@@ -297,9 +297,9 @@ def _transformer(sizes: Sizes, n: int, device: torch.device) -> Work:
 
 
 def transformer_work(sizes: Sizes) -> float:
-    """Operations of the products in `_transformer`, a token, but for those of attention itself (1 %).
+    """Return operations per token of the products in `_transformer`, without attention itself (1 %).
 
-    Each layer has 12 H² weights, and stands on the vectors of z, too.
+    Each layer has 12 H² weights, and also reads the vectors of z.
     """
     config = preset("transformer")
     assert isinstance(config.inference, ShortRunConfig)
@@ -315,7 +315,7 @@ def _updates_of(model: LatentModel, config: Config, batch: Batch, device: torch.
 
 
 def _judge(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
-    """Updates of the LSTM judge: ours in bfloat16 with its two-level softmax, a plain one in float32."""
+    """Return updates of the LSTM judge: ours in bfloat16 with its two-level softmax, a plain one in float32."""
     recipe, batch = recipe_of(sizes), zipf_batch(sizes.vocab_size, n, sizes.length).to(device)
     if name == "baseline":
         return plain_update(PlainJudge(sizes.vocab_size, recipe).to(device), recipe, batch)
@@ -325,7 +325,7 @@ def _judge(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
 
 
 def _generation(sizes: Sizes, n: int, smoke: bool, device: torch.device) -> Work:
-    """Sentences from the prior's chain to text, of an untrained model: nearly all as long as they may be."""
+    """Generate sentences of an untrained model, from the prior's chain to text: nearly all of maximum length."""
     tokenizer = WordTokenizer([f"w{i}" for i in range(sizes.vocab_size - 4)])
     config = sizes.config("bf16").merge({"text": {"max_length": sizes.length - 1}})
     network = LatentModel(sizes.prior(), sizes.generator("bf16")).to(device)

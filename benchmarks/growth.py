@@ -1,4 +1,4 @@
-"""How the cost of a posterior chain grows with each of its sizes, the others as they are.
+"""How the cost of a posterior chain grows with each of its sizes, with the others fixed.
 
 python benchmarks/growth.py [--json] [--smoke] [--threads N] [--repetitions N]; see docs/performance.md.
 """
@@ -34,7 +34,7 @@ COLUMNS = ("size", "value", "seconds", "ours", "cost", "operations", "cost_per_o
 
 
 def measure(repetitions: int, *, smoke: bool) -> Report:
-    """A row a value: seconds of a chain, token-steps a second, cost and operations in multiples of the first."""
+    """Return a row per value: seconds of a chain, token-steps per second, cost and operations relative to the first."""
     base = replace(SMOKE if smoke else FULL, n_steps=STEPS)
     precision = resolve_precision("auto", torch.device("cpu"))
     name = next(name for name, short in PRECISIONS.items() if short == precision)

@@ -1,4 +1,4 @@
-"""Training of the LSTM judge: tokens a second of whole updates, against a plain loop over `nn.LSTM`.
+"""Training of the LSTM judge: tokens per second of whole updates, against a plain loop over `nn.LSTM`.
 
 python benchmarks/judge.py [--json] [--corpus NAME] [--data-dir DIR] [--smoke]; see docs/performance.md.
 """
@@ -35,7 +35,7 @@ from lm_eval.lstm_training import adam, train_lstm, update
 
 
 class PlainJudge(nn.Module):
-    """The judge of a recipe with the modules of torch: padded batches, one softmax over all types, float32."""
+    """The judge of a recipe with torch's modules: padded batches, one softmax over all types, float32."""
 
     def __init__(self, n_types: int, recipe: LSTMRecipe) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class PlainJudge(nn.Module):
             self.output.weight = self.embedding.weight
 
     def nll(self, batch: Batch) -> Tensor:
-        """-log p of all sentences together, in nats."""
+        """Return -log p of all sentences together, in nats."""
         inputs = self.embedding(F.pad(batch.tokens[:, :-1], (1, 0), value=END))
         hidden, _ = self.lstm(self.input_dropout(inputs))
         logits = self.output(self.output_dropout(hidden))
@@ -57,7 +57,7 @@ class PlainJudge(nn.Module):
 
 
 def recipe_of(sizes: Sizes) -> LSTMRecipe:
-    """The default recipe, or one like it of tiny sizes."""
+    """Return the default recipe, or a similar one of tiny sizes."""
     if sizes != SMOKE:
         return RECIPES["default"]
     small = replace(RECIPES["default"], embedding_dim=sizes.width, hidden_dim=sizes.width, shortlist=5)
@@ -65,7 +65,7 @@ def recipe_of(sizes: Sizes) -> LSTMRecipe:
 
 
 def zipf_batch(n_types: int, n: int, length: int) -> Batch:
-    """n sentences of `length` tokens drawn by Zipf's law, 1 / (rank + 2.7): the two-level softmax lives on it."""
+    """Return n sentences of `length` tokens by Zipf's law, 1 / (rank + 2.7), on which the two-level softmax relies."""
     tokens = zipf(np.random.default_rng(0), n_types - 1, (n, length))
     tokens[:, -1] = END
     corpus = EncodedCorpus(tokens.astype(np.int32).ravel(), np.arange(n + 1, dtype=np.int64) * length)
@@ -73,7 +73,7 @@ def zipf_batch(n_types: int, n: int, length: int) -> Batch:
 
 
 def contestant(sizes: Sizes, n: int, name: str) -> Callable[[], object]:
-    """Updates on one batch of n sentences, optimiser included."""
+    """Return updates on one batch of n sentences, optimiser included."""
     recipe, batch = recipe_of(sizes), zipf_batch(sizes.vocab_size, n, sizes.length)
     rng = torch.Generator().manual_seed(0)
     if name in PRECISIONS:
@@ -84,7 +84,7 @@ def contestant(sizes: Sizes, n: int, name: str) -> Callable[[], object]:
 
 
 def plain_update(plain: PlainJudge, recipe: LSTMRecipe, batch: Batch) -> Callable[[], None]:
-    """Updates of a plain judge on one batch."""
+    """Return updates of a plain judge on one batch."""
     optimizer = torch.optim.Adam(plain.parameters(), lr=recipe.learning_rate)
 
     def run() -> None:
@@ -97,7 +97,7 @@ def plain_update(plain: PlainJudge, recipe: LSTMRecipe, batch: Batch) -> Callabl
 
 
 def update_work(sizes: Sizes, n: int) -> float:
-    """Operations of the matrix products of an update, a token: two-level head and gates, forth and back."""
+    """Return operations of an update's matrix products per token: two-level head and gates, forward and backward."""
     recipe, batch = recipe_of(sizes), zipf_batch(sizes.vocab_size, n, sizes.length)
     first = min(recipe.shortlist or sizes.vocab_size, sizes.vocab_size)
     rare = float((batch.tokens >= first).double().mean()) * (sizes.vocab_size - first)
@@ -106,9 +106,9 @@ def update_work(sizes: Sizes, n: int) -> float:
 
 
 def scoring_errors(corpus: Corpus, sizes: Sizes) -> dict[str, dict[str, float | None]]:
-    """Of -log p of real sentences, against float64 on the same weights, in nats a sentence; by precision.
+    """Return errors of -log p of real sentences against float64 on the same weights, in nats per sentence.
 
-    `nll_bias`: mean error, `nll_error`: its largest absolute value. The weights learn `sizes.updates` updates.
+    By precision: `nll_bias`, mean error, and `nll_error`, its largest absolute value, after `sizes.updates` updates.
     """
     recipe, train = recipe_of(sizes), corpus.splits["train"].sentences()
     text = list(islice(train, sizes.updates * recipe.batch_tokens // sizes.length))
@@ -132,7 +132,7 @@ def scoring_errors(corpus: Corpus, sizes: Sizes) -> dict[str, dict[str, float | 
 
 
 def measure(setting: Setting) -> Report:
-    """Whole updates of the default recipe at the vocabulary of the sizes."""
+    """Measure whole updates of the default recipe at the vocabulary of the sizes."""
     sizes, results = setting.sizes, []
     errors = scoring_errors(setting.corpus, sizes)
     for n in BATCHES:

@@ -1,4 +1,4 @@
-"""Seconds, bytes and the machine's own limit, so that every figure has its comparison from the same minutes."""
+"""Measurement of time, memory and the machine's peak rate, interleaved so that figures are comparable."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Memory = dict[str, float]
 
 
 def interleaved(contestants: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each contestant.
+    """Return the median seconds of each contestant.
 
-    They take turns, so that a machine that is busier for a while is so for all; one round before is not counted.
+    They take turns, so that a temporary load affects all of them equally; a warm-up round is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repetitions + 1):
@@ -35,7 +35,7 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], repetitions: in
 
 
 def matmul(size: int, dtype: torch.dtype) -> Callable[[], object]:
-    """A contestant: one product of two square matrices, 2·size³ operations."""
+    """Return a contestant: one product of two square matrices, 2·size³ operations."""
     rng = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, size, generator=rng).to(dtype) for _ in range(2))
     out = torch.empty(size, size, dtype=dtype)
@@ -43,14 +43,14 @@ def matmul(size: int, dtype: torch.dtype) -> Callable[[], object]:
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: Any) -> Memory:
-    """Peak memory of `prepare(*arguments)()` in a fresh process, in MB.
+    """Return the peak memory of `prepare(*arguments)()` in a new process, in MB.
 
     Args:
-        prepare: a function of a module's top level; builds what is needed and returns what is measured.
+        prepare: a module-level function that builds what is needed and returns what is measured.
 
     Returns:
-        `process`: the greatest resident size of the whole process, the interpreter and torch with it;
-        `step`: by how much that exceeds the size after `prepare`.
+        `process`: the maximum resident size of the whole process, including the interpreter and torch;
+        `step`: its excess over the size after `prepare`.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, torch.get_num_threads(), prepare, arguments).result()
@@ -66,17 +66,17 @@ def _measured(n_threads: int, prepare: Callable[..., Callable[[], object]], argu
 
 
 def resident() -> dict[str, float | None]:
-    """This process's memory now, in MB: `resident`, and `anonymous`, the part of it that no file lies behind.
+    """Return this process's current memory in MB: `resident`, and `anonymous`, the part not backed by a file.
 
-    Pages of mapped files count in the first alone; the system takes them back when it needs them. Where it does not
-    say, `resident` is the peak so far and `anonymous` None.
+    Pages of mapped files count only in the first; the system reclaims them when needed. If the system does not
+    report them, `resident` is the peak so far and `anonymous` None.
     """
     now = _status("VmRSS")
     return {"resident": peak_mb() if now is None else now, "anonymous": _status("RssAnon")}
 
 
 def _status(name: str) -> float | None:
-    """A line of Linux's /proc/self/status, in MB."""
+    """Return a line of Linux's /proc/self/status, in MB."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -85,7 +85,7 @@ def _status(name: str) -> float | None:
 
 
 def peak_mb() -> float:
-    """Greatest resident size so far. Linux's `getrusage` would count the parent's from before this program began."""
+    """Return the maximum resident size so far. Linux's `getrusage` would include the parent's before the start."""
     if (peak_here := _status("VmHWM")) is not None:
         return peak_here
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

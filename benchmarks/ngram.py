@@ -1,4 +1,4 @@
-"""n-gram models: time, memory and numbers of our estimator, against KenLM's lmplz where that is on PATH.
+"""n-gram models: time, memory and results of our estimator, against KenLM's lmplz if that is on PATH.
 
 python benchmarks/ngram.py [--json] [--corpus NAME] [--data-dir DIR] [--repetitions N]; see docs/performance.md.
 """
@@ -34,7 +34,7 @@ __all__ = ["COLUMNS", "UNIT", "compare", "main", "measure"]
 
 ORDERS = (3, 5)
 SMOKE_SENTENCES = 300
-# lmplz would take 80 % of the machine, and seconds to do so. This gives the same file sooner.
+# By default lmplz claims 80 % of the memory, which takes seconds. This gives the same file sooner.
 LMPLZ_MEMORY = "300M"
 COLUMNS = (
     "order",
@@ -57,7 +57,7 @@ Arpa = dict[str, tuple[float, float]]
 
 
 def measure(corpus: Corpus, repetitions: int, *, smoke: bool = False) -> list[dict[str, Any]]:
-    """A row an order."""
+    """Return one row per order."""
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
         for split in ("train", "test"):
@@ -68,7 +68,7 @@ def measure(corpus: Corpus, repetitions: int, *, smoke: bool = False) -> list[di
 
 
 def _row(order: int, files: Path, repetitions: int) -> dict[str, Any]:
-    """All contestants start from text, as programs of their own; each one's seconds include its start."""
+    """Run all contestants from text, as separate programs; each one's seconds include its start."""
     train, test = str(files / "train"), str(files / "test")
     ours, theirs = files / "ours.arpa", files / "lmplz.arpa"
     python, lmplz = (sys.executable, "-m"), shutil.which("lmplz")
@@ -101,7 +101,7 @@ def _row(order: int, files: Path, repetitions: int) -> dict[str, Any]:
 
 
 def compare(ours: Path, theirs: Path) -> tuple[float, int]:
-    """The largest absolute difference of two ARPA files' logs to base 10, probabilities and back-offs; and n-grams.
+    """Return the largest absolute difference of two ARPA files' logs to base 10, and the number of n-grams.
 
     Infinite if one lacks an n-gram of the other.
     """
@@ -116,7 +116,7 @@ def compare(ours: Path, theirs: Path) -> tuple[float, int]:
 
 
 def _orders(path: Path) -> Iterator[Arpa]:
-    """The n-grams of an ARPA file, one order at a time: words → log10 probability and back-off."""
+    """Yield the n-grams of an ARPA file, one order at a time: words → log10 probability and back-off."""
     entries: Arpa | None = None
     with path.open(encoding="utf-8", newline="\n") as stream:
         for line in stream:
@@ -131,7 +131,7 @@ def _orders(path: Path) -> Iterator[Arpa]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the options, measure, print the report and what its figures depend on."""
+    """Parse the options, measure, print the report and the conditions of its figures."""
     options = _parser().parse_args(argv)
     corpus = corpus_of(options.corpus, options.data_dir, None)
     report: Report = {

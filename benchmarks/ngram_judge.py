@@ -1,7 +1,7 @@
 """The perplexity of a text under an n-gram model: python -m benchmarks.ngram_judge MODEL TEST, or ORDER TRAIN TEST.
 
-A model file is read by kenlm; else the model is estimated from TRAIN and stays in this process. Imports nothing that
-judges do not need, since the memory of this process is measured.
+A model file is read by kenlm; otherwise the model is estimated from TRAIN and stays in this process. Only modules that
+judges need are imported, since the memory of this process is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["judge_of"]
 
 
 def judge_of(model: str, *train: str) -> LanguageModel:
-    """The judge in the file `model`, or the one of order `model` for the text `train`."""
+    """Return the judge in the file `model`, or one of order `model` trained on the text `train`."""
     if not train:
         return KenlmJudge(Path(model))
     judge, _ = train_judge(read_lines(Path(*train)), KneserNeySettings(int(model)))

@@ -1,4 +1,4 @@
-"""The posterior chain: token-steps per second, memory and exactness, against the plain model; and what each part gains.
+"""The posterior chain: token-steps per second, memory and exactness against the plain model; the gain of each part.
 
 python benchmarks/posterior.py [--json] [--run DIR] [--data-dir DIR] [--smoke]; see docs/performance.md.
 """
@@ -25,7 +25,7 @@ from lebm_text.build import build_inference
 
 
 def contestant(sizes: Sizes, n: int, name: str) -> Callable[[], object]:
-    """One chain for n sentences, with all that is done once a batch."""
+    """Return one chain for n sentences, including the work done once per batch."""
     batch, prior, config = sizes.batch(n, sizes.length), sizes.prior(), sizes.config().inference
     rng = torch.Generator().manual_seed(0)
     if name in PRECISIONS:
@@ -37,7 +37,7 @@ def contestant(sizes: Sizes, n: int, name: str) -> Callable[[], object]:
 
 
 def measure(setting: Setting) -> Report:
-    """A chain of K1 steps; memory is that of such a chain."""
+    """Measure a chain of K1 steps and its memory."""
     sizes, results = setting.sizes, []
     errors = {precision: posterior_errors(setting.trained, precision) for precision in PRECISIONS}
     for n in BATCHES:

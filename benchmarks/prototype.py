@@ -1,12 +1,12 @@
-r"""How fast the method can be on a GPU, written with nothing in mind but that: a whole update is one CUDA graph.
+r"""The method's possible speed on a GPU, in a prototype written only for speed: a whole update is one CUDA graph.
 
-Both chains, the gradients of the weights, their clipping and both optimisers are recorded once for each shape of a
-batch; noise and dropout come from the device's own stream. The LSTM is cuDNN's, on padded rows. A step of the posterior
-chain forms all logits of the batch at once and no log-probability, only what Langevin needs of it:
+Both chains, the gradients of the weights, their clipping and both optimisers are recorded once per batch
+shape; noise and dropout come from the device's own stream. The LSTM is cuDNN's, on padded rows. A step of the posterior
+chain forms all logits of the batch at once and no log-probability, only the gradient that Langevin needs:
 
     ∂ log p(x|z)/∂h_t = W[x_t] − softmax(W h_t + b) W
 
-Operands of the LSTM and of the softmax are rounded to one type, all else is in float32.
+Operands of the LSTM and of the softmax are rounded to one type, everything else is in float32.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = ["PrototypeTrainer"]
 
 
 class PrototypeTrainer:
-    """Updates like those of `PlainTrainer`, recorded on CUDA and as they are elsewhere.
+    """Updates like those of `PlainTrainer`, recorded on CUDA and called directly elsewhere.
 
     Args:
         generator, prior: on their device.
-        config: as that of `PlainTrainer`.
-        dtype: that operands are rounded to.
+        config: as for `PlainTrainer`.
+        dtype: of the rounded operands.
     """
 
     def __init__(self, generator: PlainGenerator, prior: EBMPrior, config: Config, *, dtype: torch.dtype) -> None:
@@ -52,16 +52,16 @@ class PrototypeTrainer:
         )
 
     def update(self, batch: Batch) -> Tensor:
-        """Both chains, then one step of both optimisers; returns −log p(x|z) in nats, summed, under dropout.
+        """Run both chains, then one step of both optimisers; return −log p(x|z) in nats, summed, under dropout.
 
-        On CUDA the first update of a shape is recorded, for which its parameters move once more.
+        On CUDA the first update of a shape is recorded, which moves the parameters once more.
         """
         return self.recordings("update", self._update, batch.tokens, send(batch.lengths, self.device))
 
     def slope(self, tokens: Tensor, lengths: Tensor) -> Callable[[Tensor], Tensor]:
-        """∇_z [log p_α(z) + γ log p(x|z)], z (B, D) → (B, D), without dropout.
+        """Return ∇_z [log p_α(z) + γ log p(x|z)] as a function (B, D) → (B, D), without dropout.
 
-        What z does not touch is done once, here: tokens (B, T) ids, lengths (B,) on the same device.
+        What does not depend on z is computed once, here: tokens (B, T) ids, lengths (B,) on the same device.
         """
         generator, prior = self.generator, self.prior
         with torch.no_grad():
@@ -83,7 +83,7 @@ class PrototypeTrainer:
         return at
 
     def log_likelihood(self, tokens: Tensor, lengths: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) in nats, (B,), differentiable in all; dropout in training mode."""
+        """Return log p(x|z) in nats, (B,), differentiable in everything; with dropout in training mode."""
         generator = self.generator
         embedded = generator.dropout(generator.embedding(self._inputs(tokens))).to(self.dtype)
         hidden = generator.dropout(self._hidden(embedded, z, self._lstm_weights())).flatten(0, 1)
@@ -104,14 +104,14 @@ class PrototypeTrainer:
         nn.utils.clip_grad_norm_(generator.parameters(), settings.clip_norm)
         nn.utils.clip_grad_norm_(prior.parameters(), settings.prior_clip_norm)
         with warnings.catch_warnings():
-            # It is run once before it is recorded, and warns of an optimiser that is made for graphs and not in one.
+            # It is run once before it is recorded, and warns about using a graph optimiser outside a graph.
             warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
             for optimizer in self.optimizers:
                 optimizer.step()
         return nll.detach()
 
     def _chain(self, slope: Callable[[Tensor], Tensor], n: int, settings: ShortRunConfig | PriorConfig) -> Tensor:
-        """Where n Langevin chains from N(0, I) end, (n, D)."""
+        """Return the final states of n Langevin chains from N(0, I), (n, D)."""
         z = torch.randn(n, self.prior.latent_dim, device=self.device)
         for size in step_sizes(settings.step_size, settings.n_steps):
             noise = torch.randn_like(z)
@@ -127,11 +127,11 @@ class PrototypeTrainer:
         return F.pad(tokens[:, :-1], (1, 0), value=self.generator.bos_id)
 
     def _inside(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T) which tokens are of the sentences."""
+        """Return a mask (B, T) of the tokens that belong to sentences."""
         return torch.arange(tokens.shape[1], device=self.device) < lengths.unsqueeze(1)
 
     def _lstm_weights(self) -> list[Tensor]:
-        """Rounded, one after the other in memory: cuDNN would copy them together at each call."""
+        """Return the rounded weights, contiguous in memory: cuDNN would copy them together at each call."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         weights = [self.generator.lstm.get_parameter(name) for name in names]
         together = torch.cat([weight.flatten() for weight in weights]).to(self.dtype)
@@ -139,10 +139,10 @@ class PrototypeTrainer:
         return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
     def _hidden(self, embedded: Tensor, z: Tensor, weights: list[Tensor]) -> Tensor:
-        """(B, T, H) states after embedded inputs (B, T, E), in the operands' type."""
+        """Return states (B, T, H) after embedded inputs (B, T, E), in the operands' type."""
         every_step = z.to(self.dtype).unsqueeze(1).expand(-1, embedded.shape[1], -1)
         start = [state.to(self.dtype) for state in self.generator.start(z)]
         inputs = torch.cat([embedded, every_step], dim=2)
-        # A bias, one layer, no dropout, cuDNN to keep what a gradient needs, one direction, rows first.
+        # Bias, one layer, no dropout, training (cuDNN keeps what a gradient needs), one direction, batch first.
         hidden: Tensor = torch.lstm(inputs, start, weights, True, 1, 0.0, True, False, True)[0]
         return hidden

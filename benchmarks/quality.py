@@ -1,4 +1,4 @@
-"""Whether being fast costs quality: the plain trainer and ours from the same weights, batches and noise.
+"""Whether speed costs quality: the plain trainer and ours from the same weights, batches and noise.
 
 python benchmarks/quality.py [--json] [--corpus NAME] [--data-dir DIR] [--updates N] [--smoke]; see docs/performance.md.
 """
@@ -38,7 +38,7 @@ COLUMNS = ("training", "first_nll", "last_nll", "largest_difference", "valid_nll
 
 @dataclass(frozen=True)
 class Contestant:
-    """A learner: an update that returns nats a token, both chains, and log p(x|z) without dropout."""
+    """A learner: an update that returns nats per token, both chains, and log p(x|z) without dropout."""
 
     update: Callable[[Batch], float]
     posterior: Callable[[Batch, torch.Generator], Tensor]
@@ -47,10 +47,10 @@ class Contestant:
 
 
 def measure(corpus: Corpus, n_updates: int, *, smoke: bool) -> Report:
-    """A row a trainer: NLL of its first and last update, its largest difference to the plain one's, held-out NLLs.
+    """Return per trainer: NLL of its first and last update, largest difference to the plain one's, held-out NLLs.
 
-    All in nats a token. The plain trainer's second LSTM bias is held at 0 and dropout is off, so that all three are one
-    algorithm; what remains is rounding, which a chain of updates makes grow.
+    All in nats per token. The plain trainer's second LSTM bias is held at 0 and dropout is off, so that all three are
+    one algorithm; the differences are rounding errors, which grow over updates.
     """
     config = preset("quick").merge({"model": {"dropout": 0.0}}).merge(SMOKE if smoke else {})
     text = prepare_text(corpus, config.text, train_tokenizer(corpus, config.text), SENTENCES)
@@ -107,7 +107,7 @@ def _contestant(name: str, config: Config, text: PreparedText) -> Contestant:
 
 
 def _held_out(contestant: Contestant, batches: list[Batch]) -> dict[str, float]:
-    """−log p(x|z) in nats a token of held-out sentences, z from either chain under noise that is the same for all."""
+    """Return −log p(x|z) in nats per token of held-out sentences, z from either chain under the same noise for all."""
     rng = torch.Generator().manual_seed(2)
     totals = {"posterior": 0.0, "prior": 0.0}
     for batch in batches:

@@ -1,4 +1,4 @@
-"""How figures are said: rows of a table, or one JSON object."""
+"""Output of figures: rows of a table, or one JSON object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["COLUMNS", "Report", "as_text", "table"]
 
 Report = dict[str, Any]
 
-# Of a row, in the order of the table; see docs/performance.md.
+# Columns of a row, in the order of the table; see docs/performance.md.
 COLUMNS = (
     "batch",
     "precision",
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def as_text(report: Report, columns: Sequence[str] = COLUMNS) -> str:
-    """The rows with these columns, further tables if there are any, then everything else."""
+    """Format the rows with these columns, further tables if there are any, then everything else."""
     tables = ("results", "ablation", "epochs", "ngram")
     rows = report["results"]
     named = ("benchmark",) if "benchmark" in rows[0] else ()
@@ -42,7 +42,7 @@ def as_text(report: Report, columns: Sequence[str] = COLUMNS) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as aligned text, a dash where there is nothing to say."""
+    """Format rows as aligned text, with a dash for missing values."""
     cells = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells)

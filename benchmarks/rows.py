@@ -1,4 +1,4 @@
-"""The rows of a report: one contest at one batch size gives one row a precision."""
+"""The rows of a report: one contest at one batch size gives one row per precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lebm_text.models.lstm import compute_dtype
 
 __all__ = ["Prepare", "compare"]
 
-# Name of a contestant → what it runs. The names are those of PRECISIONS for ours, and `baseline`, `baseline_autograd`.
+# Name of a contestant → what it runs. Ours are named as in PRECISIONS, the others `baseline`, `baseline_autograd`.
 Prepare = Callable[[str], Callable[[], object]]
 
 
@@ -27,14 +27,16 @@ def compare(
     errors: Mapping[str, Mapping[str, float | None]],
     autograd: bool = True,
 ) -> list[dict[str, Any]]:
-    """Time and weigh all contestants on the same work.
+    """Measure time and memory of all contestants on the same work.
 
     Args:
         prepare: makes a contestant; one run of it does `units` units (tokens of a step, sentences).
-        batch: for the rows alone.
+        batch: batch size, for the rows only.
+        units: see `prepare`.
         work: operations of the matrix products of one unit.
         matmul_size: side of the square product whose rate is the machine's limit.
-        memory_of: like `prepare`, picklable; makes what memory is measured of, in a fresh process each.
+        repetitions: runs of each contestant.
+        memory_of: like `prepare`, picklable; makes what memory is measured for, each in a new process.
         errors: for each precision, see `accuracy`.
         autograd: whether there is a `baseline_autograd`.
     """

@@ -1,4 +1,4 @@
-"""What is computed: sizes of the Penn Treebank by default, tiny ones to see that a script works."""
+"""Sizes of the measured work: those of the Penn Treebank by default, tiny ones for testing a script."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Sizes:
 
     Attributes:
         vocab_size, width, latent_dim: V, E = H, D.
-        length: tokens of every sentence whose chain is timed, `</s>` included; equal, so that neither side pads.
-        long_length: of those whose update's memory is measured.
+        length: tokens of every sentence whose chain is timed, `</s>` included; equal, so that there is no padding.
+        long_length: the same for sentences whose update's memory is measured.
         n_steps, prior_steps: K1 and K0.
         matmul: side of the square matrices whose product gives the machine's rate.
-        updates: of the generator that errors are measured on.
-        sentences: real ones that errors are measured with.
-        max_length: words of the longest sentence that generator learns from.
+        updates: training updates of the generator for error measurements.
+        sentences: number of real sentences for error measurements.
+        max_length: maximum words of the sentences which that generator is trained on.
     """
 
     vocab_size: int
@@ -49,7 +49,7 @@ class Sizes:
     max_length: int
 
     def config(self, precision: str = "fp32") -> Config:
-        """The configuration of a training with these sizes."""
+        """Return the configuration of a training with these sizes."""
         return Config().merge(
             {
                 "text": {"vocab_size": self.vocab_size, "max_length": self.max_length},
@@ -61,7 +61,7 @@ class Sizes:
         )
 
     def generator(self, precision: str) -> LSTMGenerator:
-        """Freshly initialised, the same for all precisions; its dropout is off outside the update."""
+        """Return a newly initialised generator, the same for all precisions, without dropout outside the update."""
         return LSTMGenerator(
             self.vocab_size,
             latent_dim=self.latent_dim,
@@ -74,23 +74,23 @@ class Sizes:
         )
 
     def prior(self) -> EBMPrior:
-        """Freshly initialised."""
+        """Return a newly initialised prior."""
         chain = LangevinChain(**asdict(self.config().prior))
         return EBMPrior(self.latent_dim, chain=chain, rng=torch.Generator().manual_seed(1))
 
     def batch(self, n: int, length: int) -> Batch:
-        """n sentences of random words, each of `length` tokens."""
+        """Return n sentences of random words, each of `length` tokens."""
         tokens = np.random.Generator(np.random.PCG64(0)).integers(N_SPECIAL, self.vocab_size, (n, length))
         tokens[:, -1] = EOS
         corpus = EncodedCorpus(tokens.astype(np.int32).ravel(), np.arange(n + 1, dtype=np.int64) * length)
         return corpus.batch(np.arange(n))
 
     def posterior_work(self) -> float:
-        """Operations of the products that a gradient in z needs, a token: head and recurrence, forth and back."""
+        """Return operations per token of a gradient in z: head and recurrence, forward and backward."""
         return 4 * self.vocab_size * self.width + 16 * self.width**2
 
     def update_work(self) -> float:
-        """Operations of an update's products, a token: K1 gradients in z, then one in every weight."""
+        """Return operations of an update's products per token: K1 gradients in z, then one in every weight."""
         weights = self.vocab_size * self.width + 4 * self.width * (2 * self.width)
         return self.n_steps * self.posterior_work() + 6 * weights
 

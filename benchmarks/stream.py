@@ -1,7 +1,7 @@
-"""Training on a text larger than one would hold in memory: what each step takes, and whether it grows on the way.
+"""Training on a text larger than memory: the cost of each step, and whether it grows along the way.
 
 python benchmarks/stream.py DIRECTORY [--tokens N] [--updates N] [--json] [--threads N]; see docs/scale.md. The text is
-drawn from a Zipf distribution over 10,000 words, and all that is made lies in DIRECTORY, which may be deleted.
+drawn from a Zipf distribution over 10,000 words; all files are written to DIRECTORY, which may be deleted.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from lebm_text.training.events import Event
 from lebm_text.training.train import train
 
 N_WORDS = 10_000
-MEAN_LENGTH = 20  # words of a sentence; with </s> a token more
+MEAN_LENGTH = 20  # words per sentence; one more token with </s>
 BLOCK = 20_000  # sentences drawn at a time
-PARTS = 10  # rows of a step whose progress is seen
+PARTS = 10  # rows of a step that shows its progress
 COLUMNS = (
     "step",
     "tokens",
@@ -59,9 +59,9 @@ T = TypeVar("T")
 class Log:
     """Rows of a table: a step, or a tenth of it, its tokens and seconds, and the memory in use at its end, in MB.
 
-    `cpu_seconds` are those of all threads, which on a busy machine vary less than the time that passes. `resident`
-    counts pages of files that are mapped, too, which the system takes back when it needs them; `anonymous` is what the
-    process itself holds.
+    `cpu_seconds` are those of all threads, which on a busy machine vary less than wall-clock time. `resident`
+    includes pages of mapped files, which the system reclaims when needed; `anonymous` is what the
+    process itself uses.
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class Log:
         self._since = time.perf_counter(), time.process_time()
 
     def begin(self) -> None:
-        """The next row is of what begins now."""
+        """Start measuring the next row."""
         self._since = time.perf_counter(), time.process_time()
 
     def add(self, step: str, tokens: int | None = None, *, speed: float | None = None) -> None:
-        """A row of what went on since the last one, or since `begin`; of `tokens`, or at a speed that is known."""
+        """Add a row for the time since the last one, or since `begin`; with `tokens`, or at a known speed."""
         seconds, cpu_seconds = time.perf_counter() - self._since[0], time.process_time() - self._since[1]
         row = {"step": step, "tokens": tokens, "seconds": seconds, "cpu_seconds": cpu_seconds}
         row["tokens_per_second"] = speed if tokens is None else tokens / seconds
@@ -82,14 +82,14 @@ class Log:
         self.begin()
 
     def whole(self, step: str, act: Callable[[], T]) -> T:
-        """`act()` as one row."""
+        """Run `act()` as one row."""
         self.begin()
         result = act()
         self.add(step)
         return result
 
     def watched(self, step: str, items: Iterable[T], tokens_of: Callable[[T], int], total: int) -> Iterator[T]:
-        """`items` as they come, and a row for each tenth of their tokens."""
+        """Yield `items`, and add a row for each tenth of their tokens."""
         self.begin()
         tokens = before = parts = 0
         for item in items:
@@ -101,7 +101,7 @@ class Log:
 
 
 def write_corpus(directory: Path, n_tokens: int, log: Log) -> None:
-    """train.txt of about `n_tokens` tokens, `</s>` counted, and short valid.txt and test.txt."""
+    """Write train.txt of about `n_tokens` tokens with `</s>`, and short valid.txt and test.txt."""
     directory.mkdir(parents=True)
     for seed, (name, n) in enumerate({"valid": 1000, "test": 1000}.items(), start=1):
         _write(directory / f"{name}.txt", _sentences(n * (MEAN_LENGTH + 1), seed))
@@ -132,7 +132,7 @@ def _n_tokens(sentence: str) -> int:
 
 @dataclass(frozen=True)
 class _Watched(Split):
-    """A split that is seen while it is read."""
+    """A split whose reading is logged."""
 
     watch: Callable[[Iterator[str]], Iterator[str]] = iter
 
@@ -148,13 +148,13 @@ def _seen(corpus: Corpus, log: Log, step: str) -> Corpus:
 
 
 def prepare(corpus: Corpus, config: Config, log: Log) -> PreparedText:
-    """Vocabulary and encoding, into the cache."""
+    """Build vocabulary and encoding, into the cache."""
     tokenizer = train_tokenizer(_seen(corpus, log, "vocabulary"), config.text)
     return prepare_text(_seen(corpus, log, "encode"), config.text, tokenizer, 100)
 
 
 def iterate(text: PreparedText, config: Config, log: Log) -> None:
-    """All batches of an epoch, as training asks for them."""
+    """Iterate over all batches of an epoch, as training does."""
     settings = config.training
     plan = BatchPlan(text.train, settings.batch_size, settings.batch_tokens, settings.seed)
     order = log.whole("order", lambda: plan.epoch(0))
@@ -164,18 +164,18 @@ def iterate(text: PreparedText, config: Config, log: Log) -> None:
 
 
 def learn(directory: Path, corpus: Corpus, config: Config, updates: int, log: Log) -> None:
-    """Half of the updates in one call, the others resumed, which finds the text encoded."""
+    """Train half of the updates in one call and resume for the others, which reuses the encoded text."""
 
     def listen(step: str) -> Callable[[Event], None]:
         log.begin()
 
-        def hear(event: Event) -> None:
+        def on_event(event: Event) -> None:
             if event.kind == "start":
                 log.add(f"{step}, until the first update")
             if event.kind == "report":
                 log.add(step, speed=event.data["tokens_per_second"])
 
-        return hear
+        return on_event
 
     half = max(config.training.report_every, updates // 2)
     train(corpus, out=directory / "run", config=config, device="cpu", max_steps=half, on_event=listen("train"))
@@ -183,7 +183,7 @@ def learn(directory: Path, corpus: Corpus, config: Config, updates: int, log: Lo
 
 
 def measure(directory: Path, n_tokens: int, updates: int, config: Config) -> Report:
-    """All steps, in the order in which a user takes them, in one process."""
+    """Run all steps, in the order in which a user takes them, in one process."""
     log = Log()
     write_corpus(directory / "corpus", n_tokens, log)
     corpus = log.whole("count", lambda: find_corpus(str(directory / "corpus")))

@@ -24,7 +24,7 @@ BENCHMARKS = {
 
 
 def measure(setting: Setting) -> Report:
-    """One after the other; rows say which benchmark they belong to, `unit` is a map from its name."""
+    """Run the benchmarks one after the other; rows name theirs, `unit` is a map from its name."""
     reports = {name: run(setting) for name, run in BENCHMARKS.items()}
     return {
         "results": [{"benchmark": name, **row} for name, report in reports.items() for row in report["results"]],

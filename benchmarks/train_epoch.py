@@ -1,4 +1,4 @@
-"""Training: tokens a second of whole updates, memory of one over long sentences, minutes of an epoch by preset.
+"""Training: tokens per second of whole updates, memory of one over long sentences, minutes of an epoch by preset.
 
 python benchmarks/train_epoch.py [--json] [--run DIR] [--data-dir DIR] [--smoke]; see docs/performance.md.
 """
@@ -26,7 +26,7 @@ EPOCHS_OF = ("quick", "paper")  # presets
 
 
 def contestant(sizes: Sizes, n: int, length: int, name: str) -> Callable[[], object]:
-    """Updates on one batch of n sentences of `length` tokens, both chains and both optimisers included."""
+    """Return updates on one batch of n sentences of `length` tokens, both chains and both optimisers included."""
     batch, prior = sizes.batch(n, length), sizes.prior()
     if name in PRECISIONS:
         config = sizes.config(PRECISIONS[name])
@@ -39,7 +39,7 @@ def contestant(sizes: Sizes, n: int, length: int, name: str) -> Callable[[], obj
 
 
 def measure(setting: Setting) -> Report:
-    """Whole updates, and the epochs of two presets on the corpus."""
+    """Measure whole updates, and the epochs of two presets on the corpus."""
     sizes, results = setting.sizes, []
     errors = {precision: update_errors(setting.trained, precision) for precision in PRECISIONS}
     for n in BATCHES:

@@ -1,4 +1,4 @@
-"""A trained model and real sentences: exactness means little on random weights, whose distributions are flat."""
+"""A trained model and real sentences: random weights give flat distributions, on which exactness means little."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Trained:
-    """A model in float32, real sentences in batches of like lengths, and z of each batch from its posterior chain."""
+    """A model in float32, real sentences in batches of similar lengths, and z of each batch from its chain."""
 
     model: LatentEBM
     work: list[tuple[Batch, Tensor]]
     updates: int
 
     def describe(self) -> dict[str, Any]:
-        """For the report."""
+        """Return a description for the report."""
         generator = self.model.model.generator
         assert isinstance(generator, LSTMGenerator)
         return {
@@ -48,7 +48,7 @@ class Trained:
 
 
 def corpus_of(name: str | None, data_dir: Path | None, run: Path | None) -> Corpus:
-    """The corpus asked for, else that of the run, else the King James text."""
+    """Return the named corpus, else that of the run, else the King James text."""
     if name is None:
         name = "kjv" if run is None else str(read_json(run / "env.json")["corpus"]["name"])
     return find_corpus(name, data_dir=data_dir)
@@ -56,7 +56,7 @@ def corpus_of(name: str | None, data_dir: Path | None, run: Path | None) -> Corp
 
 @contextlib.contextmanager
 def run_directory(run: Path | None, corpus: Corpus, sizes: Sizes) -> Iterator[Path]:
-    """`run`, or a directory that lasts as long as the context, with a model trained for `sizes.updates` updates."""
+    """Provide `run`, or a temporary directory with a model trained for `sizes.updates` updates."""
     if run is not None:
         yield run
         return
@@ -80,7 +80,7 @@ def run_directory(run: Path | None, corpus: Corpus, sizes: Sizes) -> Iterator[Pa
 
 
 def trained_model(run: Path, corpus: Corpus, sizes: Sizes) -> Trained:
-    """The model of a run directory and `sizes.sentences` sentences of the validation text, at even distances."""
+    """Return the model of a run and `sizes.sentences` evenly spaced sentences of the validation text."""
     model = LatentEBM.from_pretrained(run, device="cpu", precision="fp32")
     longest = min(sizes.max_length, model.config.text.max_length)
     sentences = [s for s in corpus.splits["valid"].sentences() if len(model.tokenizer.encode(s)) <= longest]

@@ -1,4 +1,4 @@
-"""Another version of this project beside this one: an LSTM's update, generation and the n-gram judge.
+"""Comparison with another version of this project: an LSTM's update, generation and the n-gram judge.
 
 python benchmarks/versions.py OTHER --run DIR [--json] [--corpus NAME] [--data-dir DIR] [--smoke]; see
 docs/performance.md.
@@ -25,7 +25,7 @@ COLUMNS = ("part", "other", "this", "ratio")
 BATCH = "32"  # sentences at a time
 ORDER = "5"  # of the n-gram judge
 
-# Runs in either version's directory, whose `benchmarks` it imports. A part is done once before it counts.
+# Runs in either version's directory, whose `benchmarks` it imports. Each part has a warm-up run.
 _CHILD = """
 import json, sys, time
 import torch
@@ -52,7 +52,7 @@ print(json.dumps(seconds))
 
 
 def measure(other: Path, arguments: list[str], repetitions: int) -> Report:
-    """Median CPU seconds of each part; the versions take turns, and each turn is a fresh process."""
+    """Return median CPU seconds of each part; the versions take turns, each time in a new process."""
     turns: dict[str, list[dict[str, float]]] = {"other": [], "this": []}
     for _ in range(repetitions):
         for name, directory in (("other", other), ("this", ROOT)):

@@ -1,4 +1,4 @@
-"""What a GPU is asked for as a whole: an epoch of training in all its shapes, a judge trained to the end, a start."""
+"""Whole tasks on a GPU: an epoch of training in all its shapes, a judge trained to the end, and a start."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ Settings = Mapping[str, Mapping[str, Any]]  # by section
 def epoch(
     name: str, settings: Settings, text: EncodedCorpus, vocab_size: int, device: torch.device, *, seconds: float
 ) -> dict[str, Any]:
-    """Two epochs of a training of the preset, as `train` makes them, or what is done of them `seconds` after it began.
+    """Train two epochs of the preset as `train` does, or until `seconds` are over.
 
     Returns:
-        `first_seconds` of the first epoch, recordings included, and `seconds` of the second; `rate`, tokens a second
-        in the latter (in the former, if the time ended within it); `share` of the two that was done: seconds of an
-        epoch that was not done are those of its part, over the share of its tokens. `recordings`: chains kept.
+        `first_seconds` of the first epoch, recordings included, and `seconds` of the second; `rate`, tokens per second
+        in the latter (in the former, if time ran out within it); `share` of the two that was done: seconds of an
+        unfinished epoch are extrapolated from the share of its tokens. `recordings`: chains kept.
     """
     changed = {"precision": resolve_precision("auto", device), "n_epochs": 2}
     config = preset(name).merge(settings).merge({"training": changed})
@@ -75,9 +75,9 @@ def epoch(
 
 
 class _Clock:
-    """Seconds of epochs, without the checkpoints between them; the device's work is awaited at each end.
+    """Seconds of epochs, without the checkpoints between them; the device is synchronised at each end.
 
-    `spent`: of each epoch, the last of which may have been stopped.
+    `spent`: seconds of each epoch, the last of which may be incomplete.
     """
 
     def __init__(self, device: torch.device, seconds: float) -> None:
@@ -86,12 +86,12 @@ class _Clock:
         self._asked = False
 
     def begin(self) -> None:
-        """Begin the first epoch."""
+        """Start the first epoch."""
         self._begun = time.perf_counter()
         self._deadline = self._begun + self.seconds
 
     def should_stop(self) -> bool:
-        """Whether the time is over, asked before each update; the first one is always made."""
+        """Return whether the time is over, called before each update; the first one is always made."""
         first, self._asked = not self._asked, True
         if first or time.perf_counter() < self._deadline:
             return False
@@ -99,12 +99,12 @@ class _Clock:
         return True
 
     def end_of_epoch(self, position: Position) -> dict[str, float]:
-        """An epoch's updates are done; nothing is validated."""
+        """Record the end of an epoch's updates; there is no validation."""
         self._stop()
         return {}
 
     def on_event(self, event: Event) -> None:
-        """After the checkpoint that ends an epoch the next one begins."""
+        """Start the next epoch after the checkpoint that ends one."""
         if event.kind == "checkpoint":
             self._begun = time.perf_counter()
 
@@ -115,12 +115,12 @@ class _Clock:
 
 
 def reference_of(name: str, data_dir: Path | None) -> Reference:
-    """A corpus on this machine as judges read it, its test text held out."""
+    """Return a local corpus as judges read it, with its test text held out."""
     return Reference(real_text(find_corpus(name, data_dir=data_dir, offline=True), "test", lowercase=False))
 
 
 def within(seconds: float) -> Progress:
-    """What a training tells of its updates, which raises TimeoutError once `seconds` are over from the first one on."""
+    """Return a progress callback that raises TimeoutError once `seconds` have passed since its first call."""
     begun: float | None = None
 
     def on_progress(stage: str, done: int, total: int) -> None:
@@ -133,10 +133,10 @@ def within(seconds: float) -> Progress:
 
 
 def judge(reference: Reference, spec: LSTMSpec) -> dict[str, Any]:
-    """Seconds until a judge of the training text is trained to the end, and what it says of the test text.
+    """Return the seconds until a judge of the training text is fully trained, and its score of the test text.
 
-    `perplexity` is None where the text is not PTB: that of a text that nobody wrote says nothing. `rate` is tokens a
-    second, all epochs and what is validated between them included.
+    `perplexity` is None for synthetic text, for which it is meaningless. `rate` is tokens per
+    second over all epochs and the validation between them.
     """
     begun = time.perf_counter()
     trained = spec.train(reference.train, reference)
@@ -154,7 +154,7 @@ def judge(reference: Reference, spec: LSTMSpec) -> dict[str, Any]:
 
 
 def rppl(reference: Reference, spec: LSTMSpec, n_samples: int) -> dict[str, Any]:
-    """Seconds of a reverse perplexity, from `n_samples` sentences to the figure; training text stands for samples."""
+    """Return the seconds of a reverse perplexity of `n_samples` sentences; training text serves as samples."""
     samples = reference.real.train[:n_samples]
     begun = time.perf_counter()
     trained = spec.train(reference.read(samples, "samples")[0], reference)
@@ -166,11 +166,11 @@ def rppl(reference: Reference, spec: LSTMSpec, n_samples: int) -> dict[str, Any]
 
 
 def start(name: str, settings: Settings, corpus: Path, device: torch.device) -> dict[str, Any]:
-    """A training begun in a fresh process, imports, CUDA and recordings included; nothing is cached.
+    """Start a training in a new process, imports, CUDA and recordings included, without a cache.
 
     Returns:
-        `ready_seconds` until text and model are there, `seconds` until the first update is done and, which follows at
-        once, its checkpoint written. What the other process reserves is not known.
+        `ready_seconds` until text and model are ready, `seconds` until the first update is done and its checkpoint,
+        which follows at once, is written. The memory reserved by the process is unknown.
     """
     overrides = [
         f"--set={section}.{key}={value}" for section, values in settings.items() for key, value in values.items()
@@ -179,7 +179,7 @@ def start(name: str, settings: Settings, corpus: Path, device: torch.device) -> 
         command = [sys.executable, "-m", "lebm_text", "train", str(corpus), "--preset", name, *overrides, "--json"]
         command += ["--max-steps", "1", "--device", device.type, "--out", str(Path(scratch) / "run")]
         environment = {**os.environ, "LEBM_TEXT_CACHE": str(Path(scratch) / "cache")}
-        at: dict[str, float] = {}  # events, of which a checkpoint is told twice
+        at: dict[str, float] = {}  # first time of each event; a checkpoint is reported twice
         begun = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
             assert process.stdout is not None

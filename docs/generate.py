@@ -1,7 +1,7 @@
-"""Write the parts of docs/reference/ that are made of the code: `python docs/generate.py`.
+"""Write the parts of docs/reference/ that are generated from the code: `python docs/generate.py`.
 
-The tables of presets and settings, and what each command says of itself, stand in the pages between two marks, so that
-they can be read without the site, too. What a setting means is the comment beside it in `lebm_text/sections.py`.
+The tables of presets and settings, and the help of each command, are in the pages between two marks, so that
+they can be read without the site, too. The meaning of a setting is its comment in `lebm_text/sections.py`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lebm_text.sections import INFERENCE
 PAGES = Path(__file__).resolve().parent / "reference"
 
 SECTIONS: dict[str, list[type]] = {name: [kind] for name, kind in get_type_hints(Config).items()}
-SECTIONS["prior"], SECTIONS["generator"] = [sections.ClassesConfig], [sections.PretrainedConfig]  # that have all
-SECTIONS["inference"] = [kind for kind in INFERENCE.values() if dataclasses.fields(kind)[1:]]  # that have any
+SECTIONS["prior"], SECTIONS["generator"] = [sections.ClassesConfig], [sections.PretrainedConfig]  # with all settings
+SECTIONS["inference"] = [kind for kind in INFERENCE.values() if dataclasses.fields(kind)[1:]]  # those with settings
 
 
 def meanings(module: Any = sections) -> dict[tuple[str, str], str]:
-    """(class, field) → the comment above the field and beside it."""
+    """Return (class, field) → the comment above and next to the field."""
     source, comments, alone = inspect.getsource(module), {}, set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -54,7 +54,7 @@ def meanings(module: Any = sections) -> dict[tuple[str, str], str]:
 
 
 def settings(section: str) -> Iterator[tuple[str, str, str, str, str, str]]:
-    """Of each setting: name, kinds of inference that have it so, type, what it may be, default, meaning."""
+    """Yield for each setting: name, kinds of inference that have it so, type, allowed values, default, meaning."""
     said, kinds = meanings(), SECTIONS[section]
     fields = [(kind, field) for kind in kinds for field in dataclasses.fields(kind) if field.init]
     for name in dict.fromkeys(field.name for _, field in fields):
@@ -98,7 +98,7 @@ def _allowed(kind: type, field: Any, hint: Any) -> str:
 
 
 def settings_tables() -> str:
-    """A heading, what the section is for, and a table for each section."""
+    """Return a heading, the purpose and a table for each section."""
     parts = []
     for section, kinds in SECTIONS.items():
         rows = [(f"`{name}`", *rest) for name, *rest in settings(section)]
@@ -114,7 +114,7 @@ def settings_tables() -> str:
 
 
 def presets_table() -> str:
-    """Name, purpose and changes of each preset."""
+    """Return a table with name, purpose and changes of each preset."""
     rows = [("preset", "for", "changes of the defaults")]
     for name, (purpose, changes) in PRESETS.items():
         flat = {f"{section}.{key}": value for section, values in changes.items() for key, value in values.items()}
@@ -127,7 +127,7 @@ def _short(value: Any) -> str:
 
 
 def commands_help() -> str:
-    """A heading and its `--help` for each command and each command of a group, 100 columns wide."""
+    """Return a heading and the `--help`, 100 columns wide, of each command and each command of a group."""
     context = click.Context(cli, info_name=PROGRAM, terminal_width=100, **cli.context_settings)
     return "\n\n".join(_helps(cli, context))
 
@@ -145,11 +145,11 @@ def _helps(command: click.Command, context: click.Context) -> Iterator[str]:
 MADE: dict[str, Callable[[], str]] = {
     "presets": presets_table, "settings": settings_tables, "commands": commands_help,
 }  # fmt: skip
-"""What stands between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+"""The text between `<!-- NAME -->` and `<!-- end of NAME -->`."""
 
 
 def made(page: str) -> str:
-    """The text of a page with what is between its marks made anew."""
+    """Return the text of a page with the content between its marks generated again."""
     for name, make in MADE.items():
         marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if marks[0] in page:

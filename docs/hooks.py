@@ -1,6 +1,6 @@
-"""What mkdocs makes while it builds the site: pages of what lies outside docs/, and programs in their places.
+"""mkdocs hooks: pages for files outside docs/, and the source of programs inserted into pages.
 
-A page names a program in a comment, which the site replaces by the program; beside it stands a link for those who read
+A page names a program in a comment, which the site replaces by its source; next to it is a link for readers of
 the page without the site.
 """
 
@@ -32,7 +32,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Put programs in their places, and lead links out of docs/ to the pages that stand for them, or to the sources."""
+    """Insert programs, and point links that leave docs/ to the corresponding pages or to the sources."""
     markdown = re.sub(
         r"<!-- (examples/\w+\.py) -->",
         lambda match: f"```python\n{(ROOT / match[1]).read_text(encoding='utf-8')}```",

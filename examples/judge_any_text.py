@@ -1,8 +1,8 @@
-"""Judge text of any system by forward and reverse perplexity: lists of sentences made here, or files of yours.
+"""Judge text of any system by forward and reverse perplexity: lists of sentences made here, or your own files.
 
     python examples/judge_any_text.py [SAMPLES.txt REAL.txt]
 
-One sentence a line. The last tenth of the real text is held out. Give as many samples as training sentences are left.
+One sentence per line. The last tenth of the real text is held out. Give as many samples as training sentences remain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lebm_text.text.reading import read_text
 
 
 def shuffled(lines: list[str], seed: int) -> list[str]:
-    """The same words in another order."""
+    """Return the lines with their words in random order."""
     draw = random.Random(seed)
     return [" ".join(draw.sample(words, len(words))) for words in map(str.split, lines)]
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def judge(samples: list[str], real: list[str]) -> None:
-    """Print the perplexities of samples, and of the same with their words shuffled."""
+    """Print the perplexities of samples, and of the same samples with their words shuffled."""
     held_out = max(1, len(real) // 10)
     train, test = real[:-held_out], real[-held_out:]
     texts = {"samples": samples, "words shuffled": shuffled(samples, 4)}

@@ -1,4 +1,4 @@
-r"""The sampler alone, on a density that has nothing to do with text: a ring in the plane.
+r"""The sampler alone, on a density unrelated to text: a ring in the plane.
 
     log p(z) = −(‖z‖ − 2)² / (2 · 0.3²) + const
 
@@ -16,7 +16,7 @@ RADIUS, WIDTH = 2.0, 0.3
 
 
 def ring(z: Tensor) -> Tensor:
-    """log p(z) up to a constant, (..., 2) → (...)."""
+    """Return log p(z) up to a constant, (..., 2) → (...)."""
     distance: Tensor = z.norm(dim=-1) - RADIUS
     return -0.5 * (distance / WIDTH) ** 2
 

@@ -1,10 +1,10 @@
-r"""What the prior's chain does to what is learned: an energy-based prior fitted to a mixture in the plane.
+r"""How the prior's chain affects what is learned: an energy-based prior fitted to a mixture in the plane.
 
     f rises where data are and falls where K0 Langevin steps from p0 end;  p_α = exp(f) p0 / Z
 
-In the plane KL(data‖p_α) is a sum over a grid. The parts of the mixture are narrower than the step is long, so no f
-makes a chain of that step match them: f grows without end, unless the step is halved where it gets too long for f, as
-training does.
+In the plane KL(data‖p_α) is a sum over a grid. The components of the mixture are narrower than a step is long, so no f
+makes a chain of that step match them: f grows without end, unless the step is halved when it becomes too long for f, as
+in training.
 
     python examples/learning_a_density.py [UPDATES RATE]      # 20000 3e-4: as in docs/training.md, in half an hour
 """
@@ -32,14 +32,14 @@ GRID, CELL = torch.cartesian_prod(LINE, LINE), float(LINE[1] - LINE[0]) ** 2
 
 
 def log_mixture(z: Tensor) -> Tensor:
-    """log density of the data, (..., 2) → (...)."""
+    """Return the log density of the data, (..., 2) → (...)."""
     parts = base_log_prob((z.unsqueeze(-2) - CENTRES) / WIDTH) - 2 * math.log(WIDTH)
     return (parts + torch.tensor(WEIGHTS).log()).logsumexp(-1)
 
 
 @torch.no_grad()
 def divergence(prior: EBMPrior) -> float:
-    """KL(data‖p_α) in nats."""
+    """Return KL(data‖p_α) in nats."""
     wanted, found = log_mixture(GRID).double(), prior.logdensity(GRID).double()
     found -= found.logsumexp(0) + math.log(CELL)
     return float((wanted.exp() * (wanted - found)).sum() * CELL)
@@ -48,7 +48,7 @@ def divergence(prior: EBMPrior) -> float:
 def learn(
     n_updates: int, learning_rate: float, reports: range, *, halve: bool, seed: int = 1
 ) -> Iterator[tuple[int, int, float, float]]:
-    """Update, number of steps of the chain, KL(data‖p_α) and E_chain[f] − E_{p_α}[f], at each of the reports."""
+    """Yield update, steps of the chain, KL(data‖p_α) and E_chain[f] − E_{p_α}[f] at each of the reports."""
     rng, probe = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     settings, halvings = PriorConfig(n_steps=40, step_size=0.5), 0
     prior = EBMPrior(2, hidden_dim=HIDDEN, chain=prior_chain(settings), rng=rng)

@@ -1,8 +1,8 @@
-r"""A generator of your own in one file, trained, generated from, read again and judged.
+r"""A plug-in generator in one file: train, generate, load and judge.
 
     h_0 = W z + b,  h_t = GRU([embedding(x_{t-1}); z], h_{t-1}),  log p(x|z) = Σ_t log softmax(V h_t + c)[x_t]
 
-A generator has the members of `lebm_text.models.base.Generator`; its constructor takes what it wants of vocab_size,
+A generator has the members of `lebm_text.models.base.Generator`; its constructor takes any of vocab_size,
 bos_id, unk_id, latent_dim, embedding_dim, hidden_dim, n_layers, n_heads, dropout, word_dropout, tied, init_range,
 compute_dtype and rng.
 """
@@ -25,7 +25,7 @@ from lm_eval import fppl, rppl
 
 
 class State(NamedTuple):
-    """Half-written sentences, one row each."""
+    """Partial sentences, one row each."""
 
     h: Tensor
     z: Tensor
@@ -97,7 +97,7 @@ SETTINGS = {
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         run = train(write(Path(name) / "text"), out=Path(name) / "run", overrides=SETTINGS, device="cpu")
-        # Whoever reads a run says whether its code may be imported.
+        # The reader of a run decides whether its code may be imported.
         model = LatentEBM.from_pretrained(run.path, device="cpu", trust_plugins=True)
         samples = model.generate(300).sentences
         real = {split: list(text.sentences()) for split, text in run.corpus().splits.items()}

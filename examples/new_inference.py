@@ -1,11 +1,11 @@
-r"""A way of your own from x to z, in one file, trained and read again: the best of some draws of the prior.
+r"""A plug-in inference method in one file, trained and loaded again: one of several draws from the prior.
 
     z_1, …, z_M ~ p(z),  z⁺ = z_m with probability p(x|z_m) / Σ_k p(x|z_k)
 
-With M → ∞ that is the posterior; with few draws z⁺ is nearer to the prior than it. (Rubin, 1988, "Using the SIR
+For M → ∞ this is the posterior; with few draws z⁺ is closer to the prior. (Rubin, 1988, "Using the SIR
 algorithm to simulate posterior distributions".) Inference has the members of `lebm_text.inference.base.Inference`; its
-constructor takes what it wants of epoch and encoder, and all of its own `Settings`. If the class has an attribute
-`Encoder`, a class of torch.nn.Module, one is made and learns along with the generator.
+constructor takes any of epoch and encoder, and all of its own `Settings`. If the class has an attribute
+`Encoder`, a subclass of torch.nn.Module, an instance is made and trained along with the generator.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Resampling:
         rows = len(batch.lengths)
         draws = torch.stack([prior.sample(rows, rng) for _ in range(self.n_draws)])  # (M, B, D)
         log_likelihood = generator.likelihood(batch)(draws)
-        # The largest of log-weights with Gumbel noise has the probability of its weight.
+        # Adding Gumbel noise to log-weights and taking the largest samples in proportion to the weights.
         uniform = torch.special.ndtr(draw_normal(rng, (rows, self.n_draws), draws.device)).clamp(1e-7, 1 - 1e-7)
         chosen = (log_likelihood - (-uniform.T.log()).log()).argmax(0)
         return InferenceResult(draws[chosen, torch.arange(rows, device=draws.device)], draws[0])
@@ -68,7 +68,7 @@ SETTINGS = {
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         run = train(write(Path(name) / "text"), out=Path(name) / "run", overrides=SETTINGS, device="cpu")
-        # Whoever reads a run says whether its code may be imported.
+        # The reader of a run decides whether its code may be imported.
         model = LatentEBM.from_pretrained(run.path, device="cpu", trust_plugins=True)
         print(model)
         print(*model.reconstruct(["the old cat sees a dog .", "a king hears the bird ."]), sep="\n")

@@ -1,9 +1,9 @@
-r"""A judge of your own in one file: a bigram model, in place of the Kneser-Ney and LSTM judges.
+r"""A plug-in judge in one file: a bigram model, instead of the Kneser-Ney and LSTM judges.
 
     p(w | v) = weight · count(v w) / count(v) + (1 − weight) · (count(w) + 1) / (N + V + 2)
 
-A judge has the members of `lm_eval.judges.JudgeSpec`, and its fields are its settings. By its name it also judges on
-the command line: `lebm-text rppl --lm new_judge:Bigram,weight=0.7`. Nothing but text reaches it.
+A judge has the members of `lm_eval.judges.JudgeSpec`, and its fields are its settings. It can also be named on
+the command line: `lebm-text rppl --lm new_judge:Bigram,weight=0.7`. It reads nothing but text.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from lm_eval.texts import Reference
 @dataclass(frozen=True)
 class Bigram(Section):
     section = "judge"
-    weight: float = setting(0.8, in_range, 0.0, 1.0, open_end=True)  # of pairs
+    weight: float = setting(0.8, in_range, 0.0, 1.0, open_end=True)  # of bigrams
 
     stop = seed = None
-    n_more = 2  # `</s>`, and the type of everything that it never saw
+    n_more = 2  # `</s>`, and the type of all unseen words
     cheap = True
     name = "bigram"
 
     @property
     def lm(self) -> str:
-        return f"bigram-{self.weight:g}"  # whatever changes a figure
+        return f"bigram-{self.weight:g}"  # includes every setting that affects the figures
 
     def train(self, sentences: Sequence[str], reference: Reference) -> TrainedJudge:
         return TrainedJudge(BigramModel(sentences, len(reference.vocabulary), self.weight))

@@ -1,10 +1,10 @@
-r"""A prior of your own in one file, trained, generated from, read again and judged.
+r"""A plug-in prior in one file: train, generate, load and judge.
 
     p(z) = 1/K Σ_k N(z; m_k, I)
 
-A prior has the members of `lebm_text.models.base.Prior`; its constructor takes what it wants of latent_dim, hidden_dim
+A prior has the members of `lebm_text.models.base.Prior`; its constructor takes any of latent_dim, hidden_dim
 (model.prior_hidden_dim), energy_bound, init_range, chain (the Langevin chain of the section prior) and rng, and all of
-its own `Settings`, which are set as `prior.n_parts=7`.
+its own `Settings`, set as in `prior.n_parts=7`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lm_eval import fppl, rppl
 
 @dataclass(frozen=True)
 class MixtureSettings(PriorConfig):
-    """Of the section prior, beside those of the chain."""
+    """Settings of the section prior in addition to those of the chain."""
 
     n_parts: int = setting(5, in_range, 1, 1000)  # K
 
 
 class MixturePrior(nn.Module):
-    """Normalised and sampled exactly, so it needs no chain; its means learn because they are parameters."""
+    """Normalised and sampled exactly, so it needs no chain; its means are trained because they are parameters."""
 
     Settings = MixtureSettings
     chain = None
@@ -45,21 +45,21 @@ class MixturePrior(nn.Module):
         self.means = nn.Parameter(torch.randn(n_parts, latent_dim, generator=rng))
 
     def logdensity(self, z: Tensor) -> Tensor:
-        """log p(z) in nats, (..., D) → (...)."""
+        """Return log p(z) in nats, (..., D) → (...)."""
         return base_log_prob(z.unsqueeze(-2) - self.means).logsumexp(-1) - math.log(len(self.means))
 
     def neg_energy(self, z: Tensor) -> Tensor:
-        """f(z) = log p(z) − log N(z; 0, I)."""
+        """Return f(z) = log p(z) − log N(z; 0, I)."""
         return self.logdensity(z) - base_log_prob(z)
 
     def sample(self, n: int, rng: Rng) -> Tensor:
-        """Draw a part for each z, then z around its mean."""
+        """Draw a component for each z, then z around its mean."""
         device = self.means.device
         part = (draw_uniform(rng, (n,), device) * len(self.means)).long()
         return self.means[part] + draw_normal(rng, (n, self.latent_dim), device)
 
     def log_z(self) -> float:
-        """Of a normalised density."""
+        """Return 0: the density is normalised."""
         return 0.0
 
 
@@ -74,7 +74,7 @@ SETTINGS = {
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         run = train(write(Path(name) / "text"), out=Path(name) / "run", overrides=SETTINGS, device="cpu")
-        # Whoever reads a run says whether its code may be imported.
+        # The reader of a run decides whether its code may be imported.
         model = LatentEBM.from_pretrained(run.path, device="cpu", trust_plugins=True)
         samples = model.generate(300).sentences
         real = {split: list(text.sentences()) for split, text in run.corpus().splits.items()}

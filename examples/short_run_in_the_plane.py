@@ -1,8 +1,8 @@
 r"""What short-run learning converges to: the sampler matches the data, exp(f) p0 need not.
 
-    at rest E_data[∇_α f] = E_sampler[∇_α f];  p_α = exp(f) p0 / Z is matched only if the chain reaches it
+    at convergence E_data[∇_α f] = E_sampler[∇_α f];  p_α = exp(f) p0 / Z is matched only if the chain reaches it
 
-The data are those of `learning_a_density.py`, in place of draws from posteriors. In the plane p_α is a sum over a grid.
+The data are those of `learning_a_density.py`, instead of posterior draws. In the plane p_α is a sum over a grid.
 
     python examples/short_run_in_the_plane.py [UPDATES [PICTURE.png]]      # 400: as in docs/explanation/short-run.md
 """
@@ -28,13 +28,13 @@ BATCH, DRAWN, SHOWN = 1024, 20_000, 1500
 
 
 def draw_data(n: int, rng: torch.Generator) -> Tensor:
-    """(n, 2) of the mixture."""
+    """Draw (n, 2) points of the mixture."""
     part = torch.multinomial(torch.tensor(WEIGHTS), n, replacement=True, generator=rng)
     return CENTRES[part] + WIDTH * torch.randn(n, 2, generator=rng)
 
 
 def learn(n_steps: int, step_size: float, n_updates: int) -> EBMPrior:
-    """A prior whose phases are data and the ends of so many steps of that size."""
+    """Train a prior with data as positive phase and the ends of chains of these steps as negative phase."""
     rng = torch.Generator().manual_seed(1)
     chain = prior_chain(PriorConfig(n_steps=n_steps, step_size=step_size))
     prior = EBMPrior(2, hidden_dim=64, chain=chain, rng=rng)
@@ -50,12 +50,12 @@ def learn(n_steps: int, step_size: float, n_updates: int) -> EBMPrior:
 
 @torch.no_grad()
 def density_of(prior: EBMPrior) -> Tensor:
-    """p_α on the grid, summing to 1."""
+    """Return p_α on the grid, summing to 1."""
     return prior.logdensity(GRID).double().softmax(0)
 
 
 def moments(z: Tensor, weights: Tensor | None = None) -> list[float]:
-    """Means, standard deviations and correlation of points (n, 2)."""
+    """Return means, standard deviations and correlation of points (n, 2)."""
     share = torch.full((len(z),), 1 / len(z), dtype=torch.float64) if weights is None else weights
     mean = share @ z.double()
     covariance = (share.unsqueeze(1) * (z - mean)).T @ (z - mean)
@@ -64,7 +64,7 @@ def moments(z: Tensor, weights: Tensor | None = None) -> list[float]:
 
 
 def draw(columns: list[tuple[str, Tensor, Tensor]], path: Path) -> None:
-    """Points above the density that goes with them: those of the data, then of each chain."""
+    """Plot points above the corresponding density: those of the data, then of each chain."""
     names = [name for name, _, _ in columns]
     titles = [*names, "density of the data", *(f"exp(f) p0, {name}" for name in names[1:])]
     figure, axes = panels(2, len(columns), titles)
@@ -94,17 +94,17 @@ def main() -> None:
     columns = [("data", data, log_mixture(GRID).softmax(0))]
     print(f"{'':28s}  mean          std           correlation  KL(data‖p_α)")
 
-    def say(name: str, figures: list[float], kl: str = "") -> None:
+    def show(name: str, figures: list[float], kl: str = "") -> None:
         print(
             f"{name:28s} {'{:6.3f} {:6.3f} {:6.3f} {:6.3f}  {:10.3f}'.format(*figures)} {kl:>13s}".rstrip(), flush=True
         )
 
-    say("data", moments(data))
+    show("data", moments(data))
     for n_steps, step_size in CHAINS:
         name, prior = f"{n_steps} steps of {step_size}", learn(n_steps, step_size, given.updates)
         ends, density = prior.sample(DRAWN, rng).detach(), density_of(prior)
-        say(f"{name}: ends", moments(ends))
-        say(f"{name}: exp(f) p0", moments(GRID, density), f"{divergence(prior):.3f}")
+        show(f"{name}: ends", moments(ends))
+        show(f"{name}: exp(f) p0", moments(GRID, density), f"{divergence(prior):.3f}")
         columns.append((name, ends, density))
     if given.picture is not None:
         draw(columns, given.picture)

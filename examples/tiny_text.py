@@ -13,7 +13,7 @@ ADJECTIVES = ["old", "small", "red", "quiet"]
 
 
 def sentences(n: int, seed: int) -> list[str]:
-    """Such as: the small dog likes a bird ."""
+    """Generate sentences such as: the small dog likes a bird ."""
     draw = random.Random(seed)
 
     def noun() -> str:
@@ -24,7 +24,7 @@ def sentences(n: int, seed: int) -> list[str]:
 
 
 def write(directory: Path) -> Path:
-    """A corpus as `train` takes it."""
+    """Write a corpus for `train` and return its directory."""
     directory.mkdir(parents=True)
     for seed, (split, n) in enumerate((("train", 800), ("valid", 100), ("test", 100))):
         (directory / f"{split}.txt").write_text("\n".join(sentences(n, seed)) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Train a model, write samples and judge them: from Python what the first commands of the README do."""
+"""Train a model, write samples and judge them: the first commands of the README, from Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def progress(stage: str, done: int, total: int) -> None:
-    """Say when something is done; by default nothing is said."""
+    """Print when a stage is done; by default the library prints nothing."""
     if done == total:
         print(f"{stage}: {total:,} done")
 
@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         text, out = write(Path(name) / "text"), Path(name) / "run"
         run = train(text, out=out, overrides=SETTINGS, max_steps=50, device="cpu", on_progress=progress)
-        run = train(out=out, resume=True, device="cpu", on_progress=progress)  # goes on as if it had never stopped
+        run = train(out=out, resume=True, device="cpu", on_progress=progress)  # continues as if never interrupted
         print({key: round(value, 3) for key, value in run.metrics()[-1].items()})
 
         samples = run.model(device="cpu").generate(200, temperature=0.8)

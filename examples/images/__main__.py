@@ -1,7 +1,7 @@
-r"""The method on images: samples, the way from p0 to p_α, a table of three models, and anomalies.
+r"""The method on images: samples, the path from p0 to p_α, a table of three models, and anomalies.
 
     python examples/images -o out                     # scikit-learn's digits, which need no download
-    python examples/images -o out --data mnist        # or svhn, cifar10, celeba, by the package datasets
+    python examples/images -o out --data mnist        # or svhn, cifar10, celeba, through the package datasets
 
 Experiments 1, 3, 4 and 5 of Pang et al. (NeurIPS 2020) on the toolkit's own priors, chains and trainer.
 """
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Learn the models, and write what they do."""
+    """Train the models and write the results."""
     started, device = time.process_time(), "cuda" if torch.cuda.is_available() else "cpu"
     settings = SETTINGS[given.data]
     settings = replace(settings, n_updates=given.updates or settings.n_updates)
@@ -80,7 +80,7 @@ def run(given: argparse.Namespace) -> None:
         **{name: each.values for name, each in tables.items()},
     }
     if precision != "fp32":
-        # The first of each starts libraries, the second is kept.
+        # The first update of each initialises libraries, the second is measured.
         record["seconds_per_update"] = {
             name: learn("LEBM", train, replace(settings, n_updates=50), seed=1, device=device, dtype=dtype).seconds
             for name, dtype in [*PRECISIONS.items()] * 2
@@ -92,7 +92,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def draw_pictures(learned: Learned, real: torch.Tensor, features: Features, out: Path) -> None:
-    """Samples, reconstructions beside the images, and the way from p0 to p_α."""
+    """Write samples, reconstructions next to the images, and the path from p0 to p_α."""
     save_grid(draw(learned, 64, seed=1), 8, out / "samples.png")
     save_grid(torch.stack([real, reconstruct(learned, real, seed=1)], 1).flatten(0, 1), 16, out / "reconstructions.png")
     seen = transition(learned, N_SAMPLES, seed=1)

@@ -1,6 +1,6 @@
-"""Images in memory and batches of them: scikit-learn's digits, or what `datasets` reads.
+"""Images in memory and batches of them: scikit-learn's digits, or data sets read by `datasets`.
 
-A batch has what the trainer asks of any (`lebm_text.models.base.Batch`); only generator and encoder look into it.
+A batch has the members that the trainer needs (`lebm_text.models.base.Batch`); only generator and encoder use the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["SOURCES", "ImageBatch", "Images", "load"]
 
 
 class Source(NamedTuple):
-    """Where images are in the Hugging Face hub, and how large they become."""
+    """Location of images in the Hugging Face Hub, and their size after conversion."""
 
     path: str
     name: str | None
@@ -36,7 +36,7 @@ SOURCES = {
     "cifar10": Source("uoft-cs/cifar10", None, "img", "label", "test", 32, 3),
     "celeba": Source("flwrlabs/celeba", None, "image", "Smiling", "test", 64, 3),
 }
-N_TEST = 500  # of the digits
+N_TEST = 500  # number of digits in the test set
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ImageBatch:
 
     Attributes:
         pixels: (B, C, H, W) in [−1, 1].
-        index: (B,) on the CPU, their places in the training set.
+        index: (B,) on the CPU, positions in the training set.
     """
 
     pixels: Tensor
@@ -58,11 +58,11 @@ class ImageBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Numbers in all."""
+        """Total number of values."""
         return self.pixels.numel()
 
     def select(self, rows: Tensor) -> ImageBatch:
-        """Some of them."""
+        """Return the images at `rows`."""
         return ImageBatch(self.pixels[rows.to(self.pixels.device)], self.index[rows])
 
 
@@ -88,22 +88,22 @@ class Images:
         return channels, height, width
 
     def where(self, rows: Tensor) -> Images:
-        """Those at `rows`, numbers or a mask."""
+        """Return the images at `rows`, indices or a mask."""
         return Images(self.values[rows], self.labels[rows])
 
     def batch(self, index: Tensor | slice = slice(None), device: torch.device | str = "cpu") -> ImageBatch:
-        """Those at `index`; all without it."""
+        """Return the images at `index` as a batch, by default all."""
         return ImageBatch(self.values[index].to(device) / 127.5 - 1, torch.arange(len(self))[index])
 
     def batches(self, size: int, rng: torch.Generator, device: torch.device | str = "cpu") -> Iterator[ImageBatch]:
-        """Without end: each epoch holds every image once, in an order of its own."""
+        """Yield batches without end: each epoch has every image once, in random order."""
         while True:
             for index in torch.split(torch.randperm(len(self), generator=rng), size):
                 yield self.batch(index, device)
 
 
 def load(name: str) -> tuple[Images, Images]:
-    """Training and test images. Raises InputError where they cannot be had."""
+    """Return training and test images. Raises InputError if they are not available."""
     if name == "digits":
         return _digits()
     from datasets import load_dataset  # type: ignore[import-untyped]
@@ -111,13 +111,13 @@ def load(name: str) -> tuple[Images, Images]:
     source = SOURCES[name]
     try:
         found = load_dataset(source.path, source.name)
-    except Exception as error:  # of the network, of files or of the hub: of a dozen classes
+    except Exception as error:  # of a dozen classes, from network, files or Hub
         raise InputError(f"{name} cannot be read from {source.path}: {' '.join(str(error).split())[:200]}") from None
     return _converted(found["train"], source), _converted(found[source.test], source)
 
 
 def _digits() -> tuple[Images, Images]:
-    """1,297 and 500 images of 8 × 8 (Alpaydin and Kaynak, 1998), drawn apart once and for all."""
+    """Return 1,297 and 500 images of 8 × 8 (Alpaydin and Kaynak, 1998), in a fixed random split."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -130,7 +130,7 @@ def _digits() -> tuple[Images, Images]:
 
 
 def _converted(rows: Any, source: Source) -> Images:
-    """The middle square of each image, at the source's size."""
+    """Return the central square of each image, at the source's size."""
     values = torch.empty(len(rows), source.channels, source.size, source.size, dtype=torch.uint8)
     for i, row in enumerate(rows):
         image = row[source.image].convert("L" if source.channels == 1 else "RGB")

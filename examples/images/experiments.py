@@ -23,18 +23,18 @@ Learner = Callable[[str, Images, int], Learned]  # model, training images, seed
 
 @dataclass
 class Table:
-    """Values by row and column, one a seed."""
+    """Values by row and column, one per seed."""
 
     title: str
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, row: str, figures: Mapping[str, float]) -> None:
-        """Take the figures of one seed."""
+        """Add the figures of one seed."""
         for column, value in figures.items():
             self.values.setdefault(row, {}).setdefault(column, []).append(value)
 
     def markdown(self) -> str:
-        """Mean ± standard deviation over seeds."""
+        """Return mean ± standard deviation over seeds as a Markdown table."""
         columns = list(dict.fromkeys(column for row in self.values.values() for column in row))
         lines = [f"| {self.title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for row, cells in self.values.items():
@@ -50,7 +50,7 @@ def _cell(values: list[float]) -> str:
 def comparison(
     learner: Learner, train: Images, test: Images, features: Features, *, n_seeds: int, with_fid: bool = False
 ) -> tuple[Table, Learned]:
-    """The three models by seed, and the first of those with an energy-based prior."""
+    """Return a table of the three models over seeds, and the first model with an energy-based prior."""
     table, models = Table("model"), []
     table.add("real training images", {FRECHET: features.distance(train.batch(slice(N_SAMPLES)).pixels)})
     for seed in range(1, n_seeds + 1):
@@ -70,12 +70,12 @@ def comparison(
 
 @torch.no_grad()
 def distances(learned: Learned, seen: Transition, features: Features, steps: list[int]) -> dict[int, float]:
-    """Fréchet distance by step of what the chains decode to."""
+    """Return the Fréchet distance of the decoded chains by step."""
     return {step: features.distance(learned.decode(seen.z[step])) for step in steps}
 
 
 def anomalies(learner: Learner, train: Images, test: Images, *, seed: int = 1) -> Table:
-    """AUPRC of each digit by models that were trained without it, among the test images of all."""
+    """Return the AUPRC of each digit under a model trained without it, among all test images."""
     table = Table("digit left out")
     for digit in HELD_OUT:
         is_anomaly = test.labels == digit

@@ -1,4 +1,4 @@
-"""Three models with one generator, learned by the toolkit's own trainer: with an energy-based prior, its twin with a
+"""Three models with one generator, trained by the toolkit's own trainer: with an energy-based prior, with a
 Gaussian prior, and a variational autoencoder (VAE)."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Settings:
         batch_size: images per update.
         width: channels at half resolution.
         sigma: σ of a pixel.
-        n_inference_steps: of the posterior chain once a model is learned.
+        n_inference_steps: of the posterior chain after training.
         config: sections of the toolkit's own configuration.
     """
 
@@ -48,7 +48,7 @@ class Settings:
     config: dict[str, Any] = field(
         default_factory=lambda: {
             "model": {"latent_dim": 16, "prior_hidden_dim": 64},
-            # Chains that go on from visit to visit need few steps in each.
+            # Persistent chains need few steps per visit.
             "inference": {"n_steps": 5, "step_size": 0.2, "persistent": True},
             "prior": {"n_steps": 20, "step_size": 0.4},
             "training": {"learning_rate": 3e-3, "prior_learning_rate": 1e-3, "clip_norm": 1e4},
@@ -56,7 +56,7 @@ class Settings:
     )
 
     def of(self, model: str, seed: int) -> Config:
-        """The configuration of one of the models."""
+        """Return the configuration of one of the models."""
         changes = {section: dict(values) for section, values in self.config.items()}
         changes["training"]["seed"] = seed
         if model != "LEBM":
@@ -68,7 +68,7 @@ class Settings:
         return Config().merge(changes)
 
 
-# Steps, rates and σ of the paper's; the number of updates is a guess that nobody has tried.
+# Steps, rates and σ are those of the paper; the number of updates is an untested guess.
 LARGE = Settings(
     n_updates=20_000,
     width=64,
@@ -85,7 +85,7 @@ SETTINGS = {"digits": Settings(), "mnist": LARGE, "svhn": LARGE, "cifar10": LARG
 
 @dataclass(frozen=True)
 class Learned:
-    """A model, how it infers z, and the seconds of an update."""
+    """A model, its inference, and the seconds of an update."""
 
     model: LatentModel
     inference: Inference
@@ -93,7 +93,7 @@ class Learned:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """g(z), an image without the noise of pixels: (N, D) → (N, C, H, W)."""
+        """Return g(z), the images without pixel noise: (N, D) → (N, C, H, W)."""
         return torch.cat([self.model.generator(part) for part in torch.split(z, CHUNK)])  # type: ignore[operator]
 
 
@@ -116,7 +116,7 @@ def learn(
         if name == "LEBM"
         else GaussianPrior(latent_dim)
     )
-    # It writes no tokens, so it lacks what a decoder of tokens has; the trainer asks for none of that.
+    # It generates no tokens, so it lacks the members for decoding; the trainer does not use them.
     model = LatentModel(prior, cast(Generator, generator), encoder).to(device)
     batch_size = min(settings.batch_size, len(images))
     trainer = Trainer(model, config, n_sentences=len(images), mean_batch_size=batch_size)

@@ -1,8 +1,8 @@
-r"""How near samples are to real images, how well images come back, and which images are anomalous.
+r"""Distance of samples to real images, reconstruction errors, and anomaly scores.
 
 The Fréchet distance compares the means and covariances of two clouds of features (Heusel et al., NeurIPS 2017). With
 features of Inception it is called FID; here they are those of a small classifier of the training images, so that its
-figures compare the models of one table, and nothing else.
+figures are comparable only within one table.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ CLASSIFIER_UPDATES = 400
 
 @dataclass(frozen=True)
 class Features:
-    """What a classifier sees of real images.
+    """Features of real images from a classifier.
 
     Attributes:
-        classifier: of the training images.
+        classifier: trained on the training images.
         real: (N, F) features of test images.
-        accuracy: the share of test images that it classifies correctly.
+        accuracy: share of test images classified correctly.
     """
 
     classifier: Classifier
@@ -45,7 +45,7 @@ class Features:
 
     @classmethod
     def learn(cls, train: Images, test: Images, *, n_features: int = 32) -> Features:
-        """Train the classifier, and look at the test images with it."""
+        """Train the classifier, and compute the features of the test images."""
         rng = stream(0, "classifier")
         n_classes = int(train.labels.max()) + 1
         classifier = Classifier(train.shape, width=32, n_features=n_features, n_classes=n_classes, rng=rng)
@@ -63,7 +63,7 @@ class Features:
         return cls(classifier, _features(classifier, test.batch().pixels), accuracy)
 
     def distance(self, pixels: Tensor) -> float:
-        """Fréchet distance of images (N, C, H, W) to the test images."""
+        """Return the Fréchet distance of images (N, C, H, W) to the test images."""
         return frechet_distance(self.real.numpy(), _features(self.classifier, pixels.cpu()).numpy())
 
 
@@ -77,10 +77,10 @@ def _features(classifier: Classifier, pixels: Tensor) -> Tensor:
 
 
 def fid(real: Tensor, samples: Tensor) -> float:
-    """FID of images in [−1, 1], by torchmetrics. Raises InputError where it or its weights are missing."""
+    """Return the FID of images in [−1, 1], by torchmetrics. Raises InputError if it or its weights are missing."""
     try:
         metric = importlib.import_module("torchmetrics.image.fid").FrechetInceptionDistance(normalize=True)
-    except Exception as error:  # of an import, of a download or of a file
+    except Exception as error:  # from an import, a download or a file
         raise InputError(f"FID needs torchmetrics[image] and its Inception weights: {error}") from None
     for pixels, is_real in ((real, True), (samples, False)):
         for part in torch.split(pixels.cpu(), CHUNK):
@@ -90,7 +90,7 @@ def fid(real: Tensor, samples: Tensor) -> float:
 
 @torch.no_grad()
 def draw(learned: Learned, n: int, *, seed: int) -> Tensor:
-    """n samples (n, C, H, W), z from the prior."""
+    """Draw n samples (n, C, H, W), with z from the prior."""
     return learned.decode(learned.model.prior.sample(n, stream(seed, "samples")))
 
 
@@ -101,12 +101,12 @@ def _infer(learned: Learned, batch: ImageBatch, seed: int) -> InferenceResult:
 
 @torch.no_grad()
 def reconstruct(learned: Learned, pixels: Tensor, *, seed: int) -> Tensor:
-    """g(z⁺), with one draw of z⁺ for each image."""
+    """Return g(z⁺), with one draw of z⁺ for each image."""
     return learned.decode(_infer(learned, ImageBatch(pixels, torch.arange(len(pixels))), seed).z)
 
 
 def squared_error(learned: Learned, images: Images, *, seed: int) -> float:
-    """Mean square of a number's error, in the scale of [−1, 1], over images that come back."""
+    """Return the mean squared error per value of reconstructions, in the scale of [−1, 1]."""
     device, total = learned.model.generator.device, 0.0
     for rows in _chunks(images):
         pixels = images.batch(rows, device).pixels
@@ -116,7 +116,7 @@ def squared_error(learned: Learned, images: Images, *, seed: int) -> float:
 
 @torch.no_grad()
 def anomaly_scores(learned: Learned, images: Images, *, seed: int, n_draws: int = 5) -> Tensor:
-    """(N,) nats, high for an anomaly: −log p(x, z⁺) up to log Z, of an encoder −ELBO; means over draws of z⁺."""
+    """Return (N,) nats, high for anomalies: −log p(x, z⁺) up to log Z, or −ELBO with an encoder; means over draws."""
     prior, generator = learned.model.prior, learned.model.generator
     scores = []
     for rows in _chunks(images):
@@ -131,7 +131,7 @@ def anomaly_scores(learned: Learned, images: Images, *, seed: int, n_draws: int 
 
 
 def average_precision(scores: Tensor, is_anomaly: Tensor) -> float:
-    """Area under the curve of precision over recall (AUPRC)."""
+    """Return the area under the precision-recall curve (AUPRC)."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(is_anomaly.numpy(), scores.numpy()))

@@ -1,9 +1,9 @@
-r"""A convolutional generator with Gaussian pixels, and the networks beside it: an encoder and a classifier.
+r"""A convolutional generator with Gaussian pixels, an encoder and a classifier.
 
     p(x|z) = N(x; g(z), σ² I),   log p(x|z) = −‖x − g(z)‖² / 2σ² − n/2 log 2πσ²
 
-g enlarges 4 × 4 features by sub-pixel convolutions (Shi et al., CVPR 2016): channels of a convolution at the low
-resolution become pixels of the high one, a third of the time of transposed convolutions on a processor.
+g enlarges 4 × 4 features by sub-pixel convolutions (Shi et al., CVPR 2016): channels of a convolution at low
+resolution become pixels at high resolution, in a third of the time of transposed convolutions on a CPU.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lebm_text.inference.base import Moments
 
 __all__ = ["Classifier", "ConvEncoder", "ConvGenerator"]
 
-SMALLEST = 4  # pixels a side where g begins
+SMALLEST = 4  # initial height and width in g
 
 
 def initialise(module: nn.Module, rng: torch.Generator) -> None:
-    """Weights uniform with variance 1 / inputs, biases 0."""
+    """Draw weights uniformly with variance 1 / inputs, and set biases to 0."""
     with torch.no_grad():
         for parameter in module.parameters():
             bound = math.sqrt(3 / parameter[0].numel()) if parameter.dim() > 1 else 0.0
@@ -32,19 +32,19 @@ def initialise(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def levels(size: int, width: int) -> list[int]:
-    """Channels at 4, 8, … pixels a side, up to half of `size`: twice as many at each lower level."""
+    """Return the channels at 4, 8, … pixels, up to half of `size`: twice as many at each lower level."""
     return [width << i for i in reversed(range(int(math.log2(size // SMALLEST))))]
 
 
 class ConvGenerator(nn.Module):
-    """p(x|z); a `Generator` but for `start` and `step`, since it writes no tokens.
+    """p(x|z); a `Generator` without `start` and `step`, since it generates no tokens.
 
     Args:
         latent_dim: D.
         shape: (C, H, W) of the images, H = W = 4 · 2^k with k ≥ 1.
         width: channels at half resolution.
         sigma: σ.
-        dtype: of the products, bfloat16 or float32; all else is in float32.
+        dtype: of the products, bfloat16 or float32; everything else is in float32.
         rng: draws the initial parameters.
     """
 
@@ -77,26 +77,26 @@ class ConvGenerator(nn.Module):
         initialise(self, rng)
 
     def forward(self, z: Tensor) -> Tensor:
-        """g(z), (B, D) → (B, C, H, W) in [−1, 1]."""
-        # A cache of weights would outlive the step that a CUDA graph records.
+        """Return g(z), (B, D) → (B, C, H, W) in [−1, 1]."""
+        # A cache of weights would outlive the step recorded in a CUDA graph.
         with torch.autocast(z.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False):
             images: Tensor = self.layers(z)
         return images.float()
 
     def log_likelihood(self, batch: ImageBatch, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """log p(x|z) in nats, z (B, D) → (B,); there is no dropout for `rng` to draw."""
+        """Return log p(x|z) in nats, z (B, D) → (B,); `rng` is unused, since there is no dropout."""
         squares = (batch.pixels - self(z)).square().flatten(1)
         constant = squares.shape[1] / 2 * math.log(2 * math.pi * self.sigma**2)
         found: Tensor = -squares.sum(1) / (2 * self.sigma**2) - constant
         return found
 
     def likelihood(self, batch: ImageBatch) -> Callable[[Tensor], Tensor]:
-        """log p(x|z) of one batch as a function of z, (B, D) → (B,)."""
+        """Return log p(x|z) of one batch as a function of z, (B, D) → (B,)."""
         return lambda z: self.log_likelihood(batch, z)
 
 
 def _reading(shape: tuple[int, int, int], width: int, n_outputs: int) -> nn.Sequential:
-    """Strided convolutions down to 4 × 4, then a linear layer."""
+    """Return strided convolutions down to 4 × 4, followed by a linear layer."""
     widths = [shape[0], *reversed(levels(shape[1], width))]
     parts: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
@@ -113,12 +113,12 @@ class ConvEncoder(nn.Module):
         initialise(self, rng)
 
     def forward(self, batch: ImageBatch) -> Moments:
-        """(B, D) each."""
+        """Return mean and log variance, (B, D) each."""
         return Moments(*self.layers(batch.pixels).chunk(2, dim=1))
 
 
 class Classifier(nn.Module):
-    """Classes of images, and before them features, in whose space clouds of images are compared."""
+    """A classifier of images, and the features before its output layer, which represent images for comparison."""
 
     def __init__(
         self, shape: tuple[int, int, int], *, width: int, n_features: int, n_classes: int, rng: torch.Generator
@@ -129,11 +129,11 @@ class Classifier(nn.Module):
         initialise(self, rng)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, F)."""
+        """Return features, (B, C, H, W) → (B, F)."""
         found: Tensor = torch.tanh(self.layers(pixels))
         return found
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits, (B, C, H, W) → (B, n_classes)."""
+        """Return logits, (B, C, H, W) → (B, n_classes)."""
         logits: Tensor = self.output(self.features(pixels))
         return logits

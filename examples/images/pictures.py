@@ -1,4 +1,4 @@
-"""Grids of images, and the way of the prior's chains from p0 to p_α as a picture and as an animation."""
+"""Grids of images, and the path of the prior's chains from p0 to p_α as a picture and as an animation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lebm_text.reports.drawing import new_figure, save_picture
 __all__ = ["Transition", "animate", "draw_transition", "save_grid", "tiled", "transition"]
 
 GAP = 2  # pixels between images of a grid
-WIDEST = 600  # pixels of an animation
+WIDEST = 600  # maximum width of an animation in pixels
 
 
 def tiled(pixels: Tensor, columns: int, *, enlarged: int = 1) -> NDArray[np.uint8]:
-    """(N, C, H, W) in [−1, 1] → one image (height, width, 3), row by row, on white."""
+    """Arrange (N, C, H, W) in [−1, 1] as one image (height, width, 3), row by row, on white."""
     n, _, height, width = pixels.shape
     rows = -(-n // columns)
     values = ((pixels.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -36,13 +36,13 @@ def tiled(pixels: Tensor, columns: int, *, enlarged: int = 1) -> NDArray[np.uint
 
 
 def save_grid(pixels: Tensor, columns: int, path: Path) -> None:
-    """A PNG of images (N, C, H, W)."""
+    """Save images (N, C, H, W) as a PNG."""
     Image.fromarray(tiled(pixels, columns, enlarged=max(1, 32 // pixels.shape[2]))).save(path)
 
 
 @dataclass(frozen=True)
 class Transition:
-    """Chains of the prior, watched.
+    """Recorded chains of the prior.
 
     Attributes:
         z: (K + 1, N, D) before each step and at the end.
@@ -55,7 +55,7 @@ class Transition:
 
 @torch.no_grad()
 def transition(learned: Learned, n: int, *, seed: int) -> Transition:
-    """N chains from p0, as `prior.sample` runs them."""
+    """Run N chains from p0, as `prior.sample` does."""
     prior, rng, states = learned.model.prior, stream(seed, "transition"), []
     assert prior.chain is not None
     start = draw_normal(rng, (n, prior.latent_dim), learned.model.generator.device)
@@ -65,10 +65,13 @@ def transition(learned: Learned, n: int, *, seed: int) -> Transition:
 
 
 def draw_transition(learned: Learned, seen: Transition, distances: dict[int, float], path: Path) -> None:
-    """A picture: samples; what some chains decode to; the energy of all, median and four fifths; and how near they are.
+    """Plot samples, decoded states of some chains, the energy of all (median and 80 % range), and their distances.
 
     Args:
+        learned: the model.
+        seen: its chains.
         distances: Fréchet distance by step.
+        path: the picture.
     """
     steps, n_chains = [*distances], 8
     samples = learned.decode(seen.z[-1, n_chains : n_chains + 64])
@@ -96,7 +99,7 @@ def draw_transition(learned: Learned, seen: Transition, distances: dict[int, flo
 
 
 def animate(learned: Learned, seen: Transition, path: Path, *, columns: int = 8, n_frames: int = 30) -> None:
-    """A GIF of 64 chains on their way, their mean energy drawn below as they go."""
+    """Save a GIF of 64 chains over their steps, with their mean energy plotted below."""
     n_steps, curve = len(seen.z) - 1, seen.energy.mean(1)
     height = 80
     frames = []

@@ -16,7 +16,7 @@ import pytest
 
 from lebm_text.app.markup import table
 from lebm_text.app.page import ADDRESS
-from lebm_text.app.tabs import _told
+from lebm_text.app.tabs import _safe
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.run import Run
@@ -68,12 +68,12 @@ def test_what_is_wrong_is_a_line_and_a_bug_is_none() -> None:
         raise error
 
     for error in (InputError("no\n<such> thing"), FileNotFoundError(2, "gone", "text.txt")):
-        shown = _told(fail)(error)
+        shown = _safe(fail)(error)
         assert shown.startswith('<p class="problem"')
         assert "\n" not in shown
         assert "<such>" not in shown
     with pytest.raises(ZeroDivisionError):
-        _told(fail)(ZeroDivisionError())
+        _safe(fail)(ZeroDivisionError())
 
 
 def test_without_gradio_a_line_says_what_to_install(
