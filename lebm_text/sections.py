@@ -108,18 +108,18 @@ class InferenceConfig(Section):
 
     @property
     def pretrain_epochs(self) -> int:
-        """Epochs as an autoencoder: an encoder's alone."""
+        """Epochs as an autoencoder, only with an encoder."""
         return 0
 
     @property
     def persistent(self) -> bool:
-        """Whether chains go on from their last visit."""
+        """Whether chains continue from their last visit."""
         return False
 
 
 @dataclass(frozen=True)
 class NoLatentConfig(InferenceConfig):
-    """That of a language model, D = 0."""
+    """No inference, for a language model, D = 0."""
 
     kind: str = field(default="no_latent", init=False)
 
@@ -204,10 +204,10 @@ class PriorConfig(Steps, Section):
     noise_scale: float = setting(1.0, in_range, *_NOISE)  # n, a standard deviation; 1: exp(f) p0
 
     def finer(self, times: int) -> PriorConfig:
-        """Steps halved so many times, and twice as many of them each time.
+        """Return the chain with steps halved `times` times, and twice as many of them each time.
 
         Raises:
-            InputError: more often than a run does.
+            InputError: more halvings than a run makes.
         """
         in_range("halvings of prior.step_size", times, 0, MOST_HALVINGS)
         parts, sizes = 2**times, self.step_size
