@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import torch
@@ -120,6 +120,8 @@ class PriorLatents:
 class PosteriorLatents:
     """z⁺ of given sentences, used cyclically: sentence i gets that of number i.
 
+    Each block of rows is drawn once, however many decodings ask for it: a chain is most of the work.
+
     Attributes:
         infer: draws them, as `LatentEBM.infer` does.
     """
@@ -129,10 +131,13 @@ class PosteriorLatents:
     seed: int
     device: torch.device
     settings: ClassVar[dict[str, object]] = {"latents": "posterior"}
+    _drawn: dict[range, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def describe(self) -> str:
         return ",z=posterior(train)"
 
     def __call__(self, rows: range, rng: KeyedRng) -> Tensor:
-        texts = [self.sentences[row % len(self.sentences)] for row in rows]
-        return self.infer(texts, seed=self.seed, first=rows.start).to(self.device)
+        if rows not in self._drawn:
+            texts = [self.sentences[row % len(self.sentences)] for row in rows]
+            self._drawn[rows] = self.infer(texts, seed=self.seed, first=rows.start)
+        return self._drawn[rows].to(self.device)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
 
     from .generate import Generated, Generation
+    from .latents import PosteriorLatents
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
 __all__ += ["samples_of_run", "write_samples"]
@@ -260,6 +261,7 @@ def samples_of_run(
         pairs = product(decodings or (Decoding(),), seeds or (_SEED,))
         wanted = [(f"samples,{how}" + f",seed={seed}" * (len(seeds) > 1), how, seed) for how, seed in pairs]
     model, found = None, []
+    posteriors: dict[int, PosteriorLatents] = {}
     for label, decoding, seed in wanted:
         name = str(decoding).replace("=", "").replace(",", "-")
         path = run.sample_file(f"n{n}-{name}-seed{seed}.txt")
@@ -268,7 +270,9 @@ def samples_of_run(
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
             show = counter(on_progress, f"sentences generated, {decoding}", n)
-            generated = _generate(run, model, decoding, n, seed, show, processes)
+            if decoding.latents == "posterior" and seed not in posteriors:
+                posteriors[seed] = _posterior(run, model, n, seed)
+            generated = _generate(model, decoding, n, seed, posteriors.get(seed), show, processes)
             # The others read what the first one has written, if it was able to.
             if not processes.every(processes.first and _kept(path, generated, run))[0]:
                 found.append(_unkept(generated, label, tokenizer))
@@ -288,25 +292,33 @@ def _as_recorded(path: Path, n: int, label: str, tokenizer: str) -> SampledText:
     return found
 
 
+def _posterior(run: Run, model: LatentEBM, n: int, seed: int) -> PosteriorLatents:
+    """Return z⁺ of n random training sentences that the model can read, or of all."""
+    from .latents import PosteriorLatents
+
+    train = list(run.corpus().splits["train"].sentences())
+    order = np.random.default_rng(seed).permutation(len(train)).tolist()
+    fits, longest = model.tokenizer.fits, model.config.text.max_length
+    fitting = (train[row] for row in order if fits(train[row], longest))
+    return PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+
+
 def _generate(
-    run: Run,
     model: LatentEBM,
     decoding: Decoding,
     n: int,
     seed: int,
+    posterior: PosteriorLatents | None,
     on_progress: Callable[[int], None],
     processes: Processes,
 ) -> Generated:
-    from .latents import Latents, PosteriorLatents, PriorLatents
+    from .latents import Latents, PriorLatents
 
     prior, generator = model.model.prior, model.model.generator
     latents: Latents = PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
-    if decoding.latents == "posterior":  # of n random training sentences of admissible length, or all
-        train = list(run.corpus().splits["train"].sentences())
-        order = np.random.default_rng(seed).permutation(len(train)).tolist()
-        fits, longest = model.tokenizer.fits, model.config.text.max_length
-        fitting = (train[row] for row in order if fits(train[row], longest))
-        latents = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+    if decoding.latents == "posterior":
+        assert posterior is not None
+        latents = posterior
     return model.stream(
         n, DecodeSettings(decoding.decode, decoding.temperature), seed=seed, latents=latents,
         guidance=decoding.guidance, on_progress=on_progress, processes=processes,

@@ -115,8 +115,16 @@ def test_steps_of_the_chain_may_be_asked_for() -> None:
 def test_posterior_latents_are_those_of_the_sentences_in_turn() -> None:
     model = tiny_model()
     texts = ["the cat sees", "a dog", "the dog sees a cat"]
-    latents = PosteriorLatents(model.infer, texts, 7, model.device)
+    calls: list[int] = []
+
+    def infer(sentences: list[str], **options: Any) -> torch.Tensor:
+        calls.append(len(sentences))
+        return model.infer(sentences, **options)
+
+    latents = PosteriorLatents(infer, texts, 7, model.device)
     z = latents(range(2, 9), KeyedRng(1, range(2, 9)))
+    assert torch.equal(latents(range(2, 9), KeyedRng(2, range(2, 9))), z)
+    assert calls == [7]  # once for all decodings
     assert torch.allclose(z, model.infer([texts[i % 3] for i in range(2, 9)], seed=7, first=2), atol=1e-6)
     assert not torch.isclose(z[0], z[3]).any()  # again the third sentence, with other noise
 
