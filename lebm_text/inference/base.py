@@ -51,7 +51,8 @@ class Inference(Protocol):
 
         Args:
             batch: B sentences x.
-            prior, generator: p_α(z) and p_β(x|z).
+            prior: p_α(z).
+            generator: p_β(x|z).
             rng: draws the noise.
         """
 
