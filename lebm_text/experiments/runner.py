@@ -117,10 +117,18 @@ class Runner:
         self._prepare()
         try:
             chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
-            for rows in self.experiment.generations():
-                if choices is None:
-                    chosen |= self.tune(rows)
-                self.train_and_judge(chosen, rows)
+            judgements: list[list[Step]] = []  # of earlier rows, for which rows that start from them need not wait
+            *earlier, last = self.experiment.generations()
+            for rows in earlier:
+                chosen |= self.tune(rows) if choices is None else {}
+                chains = self.chains(chosen, rows)
+                if self.n_jobs == 1:
+                    self._carry_out("steps of runs", chains)
+                    continue
+                self._carry_out("trainings", [chain[:1] for chain in chains] + judgements)
+                judgements = [chain[1:] for chain in chains if chain[0].is_done(self.log)]
+            chosen |= self.tune(last) if choices is None else {}
+            self._carry_out("steps of runs", self.chains(chosen, last) + judgements)
         except KeyboardInterrupt:
             logger.info("stopped; the same command goes on")
             raise
@@ -160,20 +168,16 @@ class Runner:
         atomic_write_json(path, {name: choice.record() for name, choice in (others | dict(choices)).items()})
         return {name: choice.chosen for name, choice in choices.items()}
 
-    def train_and_judge(self, chosen: Mapping[str, int], rows: Sequence[Row] | None = None) -> None:
-        """Train and judge some rows, or all, from every seed; all rows from the first seed come first.
+    def chains(self, chosen: Mapping[str, int], rows: Sequence[Row]) -> list[list[Step]]:
+        """Return the training and the judgements of each run of some rows; all rows from the first seed come first.
 
         Rows that still lack a choice are left out.
         """
-        trained = [
-            row
-            for row in (self.experiment.rows if rows is None else rows)
-            if row.trains and self.experiment.is_settled(row, chosen)
-        ]
+        trained = [row for row in rows if row.trains and self.experiment.is_settled(row, chosen)]
         runs = [(row, seed) for seed in self.experiment.seeds for row in trained]
         for row, seed in runs:
             self._take_over_trial(row, chosen, seed)
-        self._carry_out("steps of runs", [self.run_steps(row, chosen, seed) for row, seed in runs])
+        return [self.run_steps(row, chosen, seed) for row, seed in runs]
 
     def trial_steps(self, row: Row, number: int) -> tuple[Training, ReportStep]:
         """Return a trial's training and its judgement. Raises InputError if there is a run of another configuration."""

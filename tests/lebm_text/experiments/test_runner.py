@@ -91,6 +91,28 @@ def test_rows_begin_with_the_run_of_the_row_that_they_start_from(
     assert [step.name for step in again.steps] == [step.name for step in of_samples]
 
 
+def test_of_several_jobs_none_waits_for_judgements_of_what_its_rows_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    alone, together = Program(), Program()
+    carry_out(tmp_path / "one", alone, monkeypatch, started(other))
+    runner(tmp_path / "two", together, monkeypatch, started(other), n_jobs=2).carry_out()
+    assert sorted(together.names) == sorted(alone.names)
+
+    def n_trained_before(program: Program) -> int:
+        """How many runs that start from the language model were begun before it was judged."""
+        steps = [step for step in program.steps if step.run.parent.name != "trials"]
+        first = next(
+            i for i, step in enumerate(steps) if step.run.name == "lm-seed1" and step.name.endswith("frontier")
+        )
+        return sum(step.run.name.startswith(("lebm", "gaussian")) for step in steps[:first])
+
+    assert n_trained_before(alone) == 0
+    assert n_trained_before(together) >= 3  # of four; the fourth may begin at the same time
+
+
 def test_a_run_that_began_with_weights_that_are_gone_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +256,7 @@ def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
     with pytest.raises(InputError, match=r"lebm-1 has other settings .*training\.clip_norm=0\.5"):
         other.tune()
     with pytest.raises(InputError, match=r"lebm-seed1 has other settings .*training\.learning_rate=0\.001"):
-        runner(tmp_path, again, monkeypatch).train_and_judge({"lebm": 1, "lm": 2})
+        runner(tmp_path, again, monkeypatch).chains({"lebm": 1, "lm": 2}, experiment().rows)
     assert again.steps == []
 
 
@@ -247,7 +269,7 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     program = Program()
     made = runner(tmp_path / "two", program, monkeypatch)
     assert made.adopt(choices) == {"lebm": 2, "lm": 2}
-    made.train_and_judge({"lebm": 2, "lm": 2})
+    made.carry_out(choices)
     assert not [name for name in program.names if name.startswith("trial")]
     assert f"of another experiment: {tmp_path}/one/tuning.json" in markdown(gather(experiment(), made.root), "")
 
