@@ -56,7 +56,7 @@ PRIORS: dict[str, type] = {"ebm": EBMPrior, "classes": ClassPrior, "gaussian": G
 GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
 
 # Settings that no preset changes: unused by a generator whose constructor does not take them.
-_READ_BY_GENERATOR = ("dropout", "tied", "n_layers", "n_heads", "word_dropout")
+_READ_BY_GENERATOR = ("dropout", "tied", "n_layers", "n_heads")
 
 
 class LatentModel(nn.Module):

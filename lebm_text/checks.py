@@ -128,8 +128,8 @@ def _read_dataclass(kind: type, value: Any, name: str, strict: bool) -> Any:
     try:
         return kind(**found)
     except InputError as error:
-        told = not name or str(error).startswith(name)  # where it is
-        raise InputError(str(error) if told else f"{name}: {error}") from None
+        is_named = not name or str(error).startswith(name)
+        raise InputError(str(error) if is_named else f"{name}: {error}") from None
 
 
 def _fits(kind: Any, value: Any, strict: bool) -> bool:

@@ -7,7 +7,6 @@ next, so that only those whose first n-1 words occur more than once need sorting
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import refusal, split_words
+from lebm_text.text.reading import SURROGATE, refusal, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
 __all__ += ["as_sentences", "count_ngrams", "encode", "naming"]
@@ -31,7 +30,6 @@ Int32Array = npt.NDArray[np.int32]
 UNK, BOS, EOS = 0, 1, 2
 _MARKERS = ("<unk>", "<s>", "</s>")
 UNKNOWN_WORD = "<oov>"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -66,7 +64,7 @@ def checked(given: object, what: str = "sentences") -> Iterator[str]:
     for number, each in enumerate(given, 1):
         if not isinstance(each, str):
             raise InputError(f"expected a list of {what}, which are strings; number {number} is {each!r:.60}")
-        if not each.isascii() and _SURROGATE.search(each):
+        if not each.isascii() and SURROGATE.search(each):
             raise InputError(f"line {number} contains half of a surrogate pair, which is no text; remove it")
         yield each
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, product
 from pathlib import Path
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
 
     from .generate import Generated, Generation
-    from .latents import PosteriorLatents
+    from .latents import Latents, PosteriorLatents
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
 __all__ += ["samples_of_run", "write_samples"]
@@ -270,9 +270,11 @@ def samples_of_run(
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
             show = counter(on_progress, f"sentences generated, {decoding}", n)
-            if decoding.latents == "posterior" and seed not in posteriors:
-                posteriors[seed] = _posterior(run, model, n, seed)
-            generated = _generate(model, decoding, n, seed, posteriors.get(seed), show, processes)
+            generated = model.stream(
+                n, DecodeSettings(decoding.decode, decoding.temperature), seed=seed,
+                latents=_latents(run, model, decoding, n, seed, posteriors), guidance=decoding.guidance,
+                on_progress=show, processes=processes,
+            ).all()  # fmt: skip
             # The others read what the first one has written, if it was able to.
             if not processes.every(processes.first and _kept(path, generated, run))[0]:
                 found.append(_unkept(generated, label, tokenizer))
@@ -292,37 +294,25 @@ def _as_recorded(path: Path, n: int, label: str, tokenizer: str) -> SampledText:
     return found
 
 
-def _posterior(run: Run, model: LatentEBM, n: int, seed: int) -> PosteriorLatents:
-    """Return z⁺ of n random training sentences that the model can read, or of all."""
-    from .latents import PosteriorLatents
+def _latents(
+    run: Run, model: LatentEBM, decoding: Decoding, n: int, seed: int, posteriors: dict[int, PosteriorLatents]
+) -> Latents:
+    """Return where z comes from: the prior, or z⁺ of n random training sentences that the model can read, or of all.
 
-    train = list(run.corpus().splits["train"].sentences())
-    order = np.random.default_rng(seed).permutation(len(train)).tolist()
-    fits, longest = model.tokenizer.fits, model.config.text.max_length
-    fitting = (train[row] for row in order if fits(train[row], longest))
-    return PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+    `posteriors` keeps the latter by seed for other decodings.
+    """
+    from .latents import PosteriorLatents, PriorLatents
 
-
-def _generate(
-    model: LatentEBM,
-    decoding: Decoding,
-    n: int,
-    seed: int,
-    posterior: PosteriorLatents | None,
-    on_progress: Callable[[int], None],
-    processes: Processes,
-) -> Generated:
-    from .latents import Latents, PriorLatents
-
-    prior, generator = model.model.prior, model.model.generator
-    latents: Latents = PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
-    if decoding.latents == "posterior":
-        assert posterior is not None
-        latents = posterior
-    return model.stream(
-        n, DecodeSettings(decoding.decode, decoding.temperature), seed=seed, latents=latents,
-        guidance=decoding.guidance, on_progress=on_progress, processes=processes,
-    ).all()  # fmt: skip
+    if decoding.latents != "posterior":
+        prior, generator = model.model.prior, model.model.generator
+        return PriorLatents(prior, generator, decoding.prior_temperature, decoding.latents == "long")
+    if seed not in posteriors:
+        train = list(run.corpus().splits["train"].sentences())
+        order = np.random.default_rng(seed).permutation(len(train)).tolist()
+        fits, longest = model.tokenizer.fits, model.config.text.max_length
+        fitting = (train[row] for row in order if fits(train[row], longest))
+        posteriors[seed] = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+    return posteriors[seed]
 
 
 def _kept(path: Path, generated: Generated, run: Run) -> bool:

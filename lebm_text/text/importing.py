@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -35,7 +35,7 @@ from lebm_text.store import (
 
 from .gathering import Gathered, gather
 from .parts import HUB, Columns, Lines, Part, find_parts, name_of_source
-from .reading import read_lines
+from .reading import SURROGATE, read_lines
 from .registry import SPLITS
 from .tokenisation import raw_tokenisation, rawness
 
@@ -47,7 +47,6 @@ RECORD = "import.json"
 _RULES = 1  # version of the rules; another version makes another corpus of the same source
 _USUAL = "5%"  # default size of valid and of test
 _FEWEST = 3  # distinct sentences, one per split
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _BLOCK = 4096  # sentences between two progress reports
 
 
@@ -149,7 +148,10 @@ def import_text(
     if (found := _was_there(target, identity, overwrite=overwrite or output is None)) is not None:
         return Imported(target, {**found, "source": source}, True)
     try:
-        with resumable_directory(target) as directory:
+        with (
+            writing_cache(target.parent) if output is None else nullcontext(),
+            resumable_directory(target) as directory,
+        ):
             form = _form(tokenize=tokenize, lowercase=lowercase)
             gathered = gather(directory, sha256_json(identity), parts, form, on_progress, source)
             counts, sha256 = _write(directory, parts, shares, gathered, source, on_progress)
@@ -158,9 +160,6 @@ def import_text(
             record |= {"sha256": sha256, "version": __version__}
             atomic_write_json(directory / RECORD, record)
     except OSError as error:
-        if output is None:
-            with writing_cache(target.parent):
-                raise
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     return Imported(target, record, False)
 
@@ -193,7 +192,7 @@ def _lines(sentences: Iterable[str], output: str | Path | None, column: str | No
     for number, line in enumerate(lines, 1):
         if not isinstance(line, str):
             raise InputError(f"sentences are strings; number {number} is {line!r:.60}")
-        if _SURROGATE.search(line):
+        if SURROGATE.search(line):
             raise InputError(f"sentence {number} contains half of a surrogate pair, which is no text; remove it")
     return Lines(Path(output).resolve().name, lines)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -22,7 +23,7 @@ from lebm_text.store import cache_entry
 
 from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["RESERVED", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
+__all__ = ["RESERVED", "SURROGATE", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
 __all__ += ["read_records", "read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
@@ -30,6 +31,8 @@ RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 
 `<unk>` is an ordinary word.
 """
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair of UTF-16, which is no text: no file can hold it."""
 _BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too and would never find a word with one
 
 KEPT_FROM = 1 << 20
