@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lebm_text.errors import InputError
 from lebm_text.reports.drawing import picture_formats
-from lebm_text.reports.frontier import plot_frontiers
+from lebm_text.reports.frontier_figures import plot_frontiers
 from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
 

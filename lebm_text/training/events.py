@@ -76,13 +76,15 @@ def describe_event(event: Event) -> list[str]:
 
 def _start(data: Mapping[str, Any]) -> list[str]:
     resumed = f", from update {data['step']:,} on" if data["step"] else ""
-    few = not resumed and data["n_steps"] < _FEW and data["batch_size"] > _SMALL_BATCH
+    init = data["init"]
+    few = not resumed and init is None and data["n_steps"] < _FEW and data["batch_size"] > _SMALL_BATCH
     return [
         f"corpus {data['corpus']}: {data['n_sentences']:,} sentences, {data['n_tokens']:,} tokens, "
         f"vocabulary {data['vocab_size']:,}",
         f"model of {data['n_parameters']:,} parameters on {data['device']} in {data['precision']}, "
         f"{data['threads']} thread{'s' * (data['threads'] != 1)}"
         + (f" in each of {data['processes']} processes" if data["processes"] > 1 else ""),
+        *([] if init is None else [f"generator starts with the weights of {init}"]),
         f"{data['n_steps']:,} updates, {data['steps_per_epoch']:,} an epoch{resumed}",
         *([_HINT] if few else []),
     ]

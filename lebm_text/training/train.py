@@ -307,6 +307,7 @@ class _Session:
             "precision": settings.precision,
             "threads": settings.n_threads,
             "processes": self.processes.size,
+            "init": None if self.start.first is None else str(self.start.first.run),
         }
         self.on_event(Event("start", start))
 

@@ -36,6 +36,7 @@ START = Event(
         "precision": "fp32",
         "threads": 2,
         "processes": 1,
+        "init": None,
     },
 )
 END = Event("end", {"reason": "finished", "step": 13160, "seconds": 3723.4, "path": "runs/ptb"})
@@ -53,7 +54,7 @@ def test_lines_tell_sizes_and_place() -> None:
 
 
 def test_few_updates_are_told_with_what_suits_a_small_text() -> None:
-    def hinted(**changes: int) -> bool:
+    def hinted(**changes: int | str) -> bool:
         lines = describe_event(Event("start", {**START.data, **changes}))
         return "training.batch_size=32" in "\n".join(lines)
 
@@ -61,6 +62,13 @@ def test_few_updates_are_told_with_what_suits_a_small_text() -> None:
     assert not hinted(n_steps=738)
     assert not hinted(n_steps=440, batch_size=32)
     assert not hinted(n_steps=440, step=20)
+    assert not hinted(n_steps=440, init="runs/lm")
+
+
+def test_a_start_from_another_run_is_told() -> None:
+    lines = describe_event(Event("start", {**START.data, "init": "runs/lm"}))
+    assert "generator starts with the weights of runs/lm" in lines
+    assert not any("starts with" in line for line in describe_event(START))
 
 
 def test_resumed_run_says_where_it_goes_on() -> None:
