@@ -29,6 +29,7 @@ from lebm_text.random import KeyedRng
 from lebm_text.run import CHECKPOINTS, METRICS, Run
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
+from lebm_text.text.reading import listed
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
@@ -384,11 +385,10 @@ class LatentEBM:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise InputError for a single string, for an array of several dimensions, and for anything without a length."""
-    if isinstance(sentences, str):
-        raise InputError(f"expected a list of sentences, got one string: {sentences!r}")
-    if not isinstance(sentences, Sized) or getattr(sentences, "ndim", 1) != 1:
+    """Raise InputError for what is no list of strings (see `listed`), and for what has no length."""
+    if not isinstance(sentences, Sized):
         raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
+    list(listed(sentences))
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

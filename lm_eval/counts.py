@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import SURROGATE, refusal, split_words
+from lebm_text.text.reading import listed, refusal, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
 __all__ += ["as_sentences", "count_ngrams", "encode", "naming"]
@@ -50,23 +50,10 @@ def as_sentences(given: object, source: str, what: str = "sentences") -> list[st
         what: name of the members, for messages.
 
     Raises:
-        InputError: `given` is a single string or not iterable, or a member is not a string or contains a surrogate.
+        InputError: as `lebm_text.text.reading.listed` does.
     """
     with naming(source):
-        return list(checked(given, what))
-
-
-def checked(given: object, what: str = "sentences") -> Iterator[str]:
-    """Yield the members of `given`. Raises InputError as `as_sentences` does."""
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        got = "one string" if isinstance(given, (str, bytes)) else type(given).__name__
-        raise InputError(f"expected a list of {what}, got {got}")
-    for number, each in enumerate(given, 1):
-        if not isinstance(each, str):
-            raise InputError(f"expected a list of {what}, which are strings; number {number} is {each!r:.60}")
-        if not each.isascii() and SURROGATE.search(each):
-            raise InputError(f"line {number} contains half of a surrogate pair, which is no text; remove it")
-        yield each
+        return list(listed(given, what))
 
 
 class WordIds(dict[str, int]):
@@ -102,7 +89,7 @@ def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
     Raises InputError as `canonical_sentences` does.
     """
     tokens = array("i")
-    for ids.line, sentence in enumerate(checked(sentences), 1):
+    for ids.line, sentence in enumerate(listed(sentences), 1):
         tokens.append(BOS)
         tokens.extend(map(ids.__getitem__, split_words(sentence)))
         tokens.append(EOS)
@@ -115,7 +102,7 @@ def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
     Raises InputError, with the line number, for `<s>`, `</s>`, `<UNK>` and words with control characters.
     """
     ids = WordIds()
-    for ids.line, sentence in enumerate(checked(sentences), 1):
+    for ids.line, sentence in enumerate(listed(sentences), 1):
         yield " ".join([ids.words[ids[word]] for word in split_words(sentence)])
 
 

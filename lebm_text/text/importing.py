@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
@@ -35,7 +35,7 @@ from lebm_text.store import (
 
 from .gathering import Gathered, gather
 from .parts import HUB, Columns, Lines, Part, find_parts, name_of_source
-from .reading import SURROGATE, read_lines
+from .reading import listed, read_lines
 from .registry import SPLITS
 from .tokenisation import raw_tokenisation, rawness
 
@@ -181,19 +181,13 @@ def _size(share: int | float, n: int) -> int:
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
     """Raise InputError for what is no list of sentences, without a directory to write them to, and for a column."""
-    is_list = isinstance(sentences, Iterable) and getattr(sentences, "ndim", 1) == 1  # not a table
-    if not is_list or isinstance(sentences, (bytes, Mapping, set, frozenset)) or hasattr(sentences, "read"):
-        raise InputError(f"expected a file, a directory or a list of sentences, got {type(sentences).__name__}")
+    if isinstance(sentences, (set, frozenset)) or hasattr(sentences, "read"):  # without an order; an open file
+        raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
+    lines = list(listed(sentences))
     if column is not None:
         raise InputError(f"a list of sentences has no column {column!r}")
     if output is None:
         raise InputError("a corpus of a list of sentences needs a directory: import_text(sentences, DIRECTORY)")
-    lines = list(sentences)
-    for number, line in enumerate(lines, 1):
-        if not isinstance(line, str):
-            raise InputError(f"sentences are strings; number {number} is {line!r:.60}")
-        if SURROGATE.search(line):
-            raise InputError(f"sentence {number} contains half of a surrogate pair, which is no text; remove it")
     return Lines(Path(output).resolve().name, lines)
 
 

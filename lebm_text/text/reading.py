@@ -12,7 +12,8 @@ import codecs
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from lebm_text.store import cache_entry
 
 from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["RESERVED", "SURROGATE", "Split", "Text", "normalise", "parse_lines", "parse_sentence", "read_lines"]
+__all__ = ["RESERVED", "Split", "Text", "listed", "normalise", "parse_lines", "parse_sentence", "read_lines"]
 __all__ += ["read_records", "read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
@@ -31,7 +32,7 @@ RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 
 `<unk>` is an ordinary word.
 """
-SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair of UTF-16, which is no text: no file can hold it."""
 _BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too and would never find a word with one
 
@@ -126,6 +127,25 @@ def readable(sentence: str) -> str:
     if "<" not in sentence and sentence.isprintable():  # nearly all sentences: no word needs a check
         return sentence
     return " ".join("<unk>" if refusal(word) else word for word in sentence.split(" "))
+
+
+def listed(given: object, what: str = "sentences") -> Iterator[str]:
+    """Yield the members of a list of strings; `what` is their name in messages.
+
+    Raises:
+        InputError: `given` is a single string, a mapping, a table or not iterable; a member is not a string, or
+            contains a surrogate, which no file of text can hold.
+    """
+    if isinstance(given, (str, bytes)):
+        raise InputError(f"expected a list of {what}, got one string: {reprlib.repr(given)}")
+    if not isinstance(given, Iterable) or isinstance(given, Mapping) or getattr(given, "ndim", 1) != 1:
+        raise InputError(f"expected a list of {what}, got {type(given).__name__}")
+    for number, each in enumerate(given, 1):
+        if not isinstance(each, str):
+            raise InputError(f"expected a list of {what}, which are strings; number {number} is {each!r:.60}")
+        if not each.isascii() and _SURROGATE.search(each):
+            raise InputError(f"number {number} of the {what} contains half of a surrogate pair, which is not text")
+        yield each
 
 
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ from lebm_text.store import atomic_write_bytes, fresh_directory
 
 from .encoding import EncodedSentences, pack
 from .escaping import escape, unescape
-from .reading import Split, normalise, readable, refusal, split_words
+from .reading import Split, listed, normalise, readable, refusal, split_words
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -156,9 +156,7 @@ class Tokenizer(ABC):
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
         """Return all `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
-        if isinstance(sentences, str):
-            raise InputError(f"expected a list of sentences, got one string: {reprlib.repr(sentences)}")
-        return pack(map(self.encode, sentences), self.eos_id)
+        return pack(map(self.encode, listed(sentences)), self.eos_id)
 
     def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
         """Return the text of `ids`; pad, bos and eos are skipped anywhere, and `unk_id` becomes the word `<unk>`.

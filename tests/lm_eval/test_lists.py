@@ -38,7 +38,7 @@ JUDGES: dict[str, Callable[[Any], object]] = {
         (["a", 2], "expected a list of sentences, which are strings; number 2 is 2"),
         ([["a", "b"]], r"which are strings; number 1 is \['a', 'b'\]"),
         ([b"a"], "which are strings; number 1 is b'a'"),
-        (["a", "b \ud800"], "line 2 contains half of a surrogate pair"),
+        (["a", "b \ud800"], "number 2 of the sentences contains half of a surrogate pair"),
     ],
 )
 def test_what_is_no_list_of_strings_is_refused(name: str, text: Any, message: str) -> None:

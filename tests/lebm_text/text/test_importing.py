@@ -130,13 +130,13 @@ def test_sentences_of_a_program_are_those_of_a_file(tmp_path: Path) -> None:
     ("sentences", "options", "message"),
     [
         (SENTENCES, {"output": None}, "needs a directory: import_text(sentences, DIRECTORY)"),
-        ([*SENTENCES, math.nan], {}, "sentences are strings; number 101 is nan"),
+        ([*SENTENCES, math.nan], {}, "which are strings; number 101 is nan"),
         (SENTENCES, {"text_column": "body"}, "a list of sentences has no column 'body'"),
-        (["a", "b \ud800", "c"], {}, "sentence 2 contains half of a surrogate pair"),
-        (set(SENTENCES), {}, "expected a file, a directory or a list of sentences, got set"),
-        (np.array("x"), {}, "expected a file, a directory or a list of sentences, got ndarray"),
-        ({"text": SENTENCES}, {}, "expected a file, a directory or a list of sentences, got dict"),
-        (5, {}, "expected a file, a directory or a list of sentences, got int"),
+        (["a", "b \ud800", "c"], {}, "number 2 of the sentences contains half of a surrogate pair"),
+        (set(SENTENCES), {}, "expected a list of sentences, got set"),
+        (np.array("x"), {}, "expected a list of sentences, got ndarray"),
+        ({"text": SENTENCES}, {}, "expected a list of sentences, got dict"),
+        (5, {}, "expected a list of sentences, got int"),
     ],
 )
 def test_what_is_no_list_of_sentences_is_refused(
