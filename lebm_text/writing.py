@@ -315,12 +315,20 @@ def check_writable(path: Path, *, make_directory: bool = False) -> None:
         raise InputError(f"cannot write {path}: permission denied")
 
 
-def check_ending(path: Path, what: str, *own: str) -> None:
-    """Raise InputError if the extension of `path` promises a format that is not among `own`, those of `what`, as in
-    "the page is HTML".
+def check_ending(path: Path, what: str, *own: str, compressed: bool = False) -> None:
+    """Raise InputError if the extension of `path` promises another format than is written.
+
+    Args:
+        path: the file to be written.
+        what: says what is written, such as "the page is HTML".
+        own: the extensions that fit.
+        compressed: `.gz` after them fits, too: the file is then compressed.
     """
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    if ending in _FORMATS and ending not in own:
+    name = path.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
+    if name.endswith(".gz") and not compressed:
+        ending = ".gz"
+    if ending in (*_FORMATS, ".gz") and ending not in own:
         raise InputError(f"{what}, and {path} ends in {ending}: call it {own[0]}")
 
 

@@ -297,8 +297,6 @@ def make_report(
         file, own = run.report_file(name), True
     if file is not None:
         check_ending(file, "the report is JSON, with pictures beside it", ".json")
-        if file.name.lower().endswith(".gz"):
-            raise InputError(f"a report is not packed, and {file} ends in .gz: call it .json")
         try:
             check_writable(file, make_directory=own)  # before the work begins
         except InputError as error:

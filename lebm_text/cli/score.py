@@ -55,7 +55,7 @@ def command(file: Path, run: Path | None, output: Path | None, form: str, bound:
     ais = AISSettings(steps or AISSettings.n_steps, chains or AISSettings.n_chains) if bound else None
     if output is not None:
         what, own = _FORMATS[form]
-        check_ending(output, what, *own)
+        check_ending(output, what, *own, compressed=True)
         check_writable(output)
     found = read_records(file, options.pop("text_column"))
     lines = found if output is None and file == STDIN else list(found)  # refused before the first score

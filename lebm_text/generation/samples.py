@@ -142,7 +142,7 @@ def record_file(path: Path) -> Path:
 
 def check_samples_writable(path: Path) -> None:
     """Raise InputError unless a text can be written to `path`, and its record next to it if `path` is no device."""
-    check_ending(path, "sentences are plain lines", ".txt")
+    check_ending(path, "sentences are plain lines", ".txt", compressed=True)
     check_writable(path)
     if is_plain(path):
         check_writable(record_file(path))

@@ -331,7 +331,7 @@ def test_calibration_rows(grammar_corpus: Path, report_of: Report, capsys: pytes
         (["--temperature", "nan"], "finite"),
         (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "absent/report.json"], "absent"),
         (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "report.png"], "is JSON"),
-        (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "report.json.gz"], "is not packed"),
+        (["--samples", "{samples}", "--corpus", "{corpus}", "-o", "report.json.gz"], "ends in .gz: call it .json"),
     ],
 )
 @pytest.mark.parametrize("metric", ["fppl", "rppl", "evaluate"])

@@ -106,6 +106,7 @@ def test_what_cannot_be_read_is_said(corpus: Path, tmp_path: Path, capsys: pytes
         (["--run", "made", "-o", "absent/page.html"], "the directory absent does not exist"),
         (["--run", "made"], "unknown key"),
         (["--run", "made", "-o", "page.pdf"], "the page is HTML, and page.pdf ends in .pdf: call it .html"),
+        (["--run", "made", "-o", "page.html.gz"], "the page is HTML, and page.html.gz ends in .gz: call it .html"),
     ],
 )
 def test_wrong_arguments_are_refused(
