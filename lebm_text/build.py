@@ -24,7 +24,8 @@ from lebm_text.models.lstm import compute_dtype
 from lebm_text.models.pretrained import PretrainedGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.models.transformer import TransformerGenerator
-from lebm_text.plugged import PARTS, own_settings
+from lebm_text.plugin_sections import PARTS, own_settings
+from lebm_text.plugin_trial import try_out
 from lebm_text.plugins import made
 from lebm_text.sections import (
     PRETRAINED,
@@ -38,7 +39,6 @@ from lebm_text.sections import (
     VariationalConfig,
 )
 from lebm_text.text.tokenizers import Tokenizer
-from lebm_text.trial import try_out
 
 __all__ = [
     "LatentModel",

@@ -13,7 +13,7 @@ from typing import Any
 
 from lebm_text.checks import Section, from_plain, hint, parse_value
 from lebm_text.errors import InputError
-from lebm_text.plugged import PARTS, section_of, settings_of
+from lebm_text.plugin_sections import PARTS, section_of, settings_of
 from lebm_text.plugins import class_or, find
 from lebm_text.sections import (
     INFERENCE,

@@ -263,7 +263,7 @@ def judge_specs(
     """Return the judges that `lm` names.
 
     Args:
-        lm: one of `JUDGES`, a plug-in (see `plugged`), or None for the convention's default.
+        lm: one of `JUDGES`, a plug-in (see `plugins`), or None for the convention's default.
         convention: limits which judges are allowed.
         backend: estimator of n-gram judges, one of `ngram.BACKENDS`.
         n_seeds: LSTM judges are returned for the seeds 1 to `n_seeds`.
@@ -272,7 +272,7 @@ def judge_specs(
     Raises:
         InputError: a judge that the convention does not allow, or several seeds without an LSTM judge.
     """
-    from .plugged import is_plugged, plugged_spec
+    from .plugins import is_plugged, plugged_spec
 
     known = convention.judges
     lm = lm or known[0].replace("kn", _NGRAM)

@@ -15,7 +15,7 @@ from .counts import as_sentences, naming
 from .coverage import Coverage, coverage_warnings, expected_coverage
 from .judges import JUDGES, judge_specs
 from .perplexity import perplexity
-from .plugged import is_plugged
+from .plugins import is_plugged
 from .protocol import diverged, signature
 from .texts import RealText, Reference, Samples
 
@@ -61,7 +61,7 @@ def fppl(
     Args:
         samples: sentences, words separated by blanks.
         real_train: sentences of real text, likewise.
-        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugins`).
         real_valid: validation text that an LSTM judge stops on; n-gram judges need none.
         tokenize: the samples are raw text, to be split into words as `real_train` is.
 
@@ -91,7 +91,7 @@ def rppl(
     Args:
         samples: sentences, words separated by blanks.
         real_test: held-out sentences of real text, likewise.
-        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugged`).
+        judge: kn2 to kn6, Kneser-Ney of that order, lstm, or a plug-in (`lm_eval.plugins`).
         vocabulary: the closed vocabulary; other words are read as `<unk>` in both texts. By default all words of
             `real_test`. With `lm_eval.closed_vocabulary(real_train)` the figure is that of `lebm-text rppl`.
         real_valid: validation text that an LSTM judge stops on; n-gram judges need none.

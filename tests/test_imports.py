@@ -25,7 +25,7 @@ LAYERS = (
     ("text",),
     ("models",),
     ("inference",),
-    ("sections", "plugged", "config", "presets", "trial", "build", "processes"),
+    ("sections", "plugin_sections", "config", "presets", "plugin_trial", "build", "processes"),
     ("run", "sharing.hub"),  # a run is named as a directory, or as the Hub has it
     ("weights",),
     ("generation", "model"),  # below training, which draws samples after each epoch, to show and to judge them

@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="examples/images", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="for pictures and tables")
     parser.add_argument("--data", choices=("digits", *SOURCES), default="digits")
-    parser.add_argument("--seeds", type=int, default=3, help="models of each kind in the first table (default: 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="models of each kind in both tables (default: 3)")
     parser.add_argument("--updates", type=int, help="of each model (default: by the data)")
     parser.add_argument("--fid", action="store_true", help="FID, too, by torchmetrics and its Inception weights")
     if torch.cuda.is_available():
@@ -66,7 +66,7 @@ def run(given: argparse.Namespace) -> None:
     tables = {"models": table}
     draw_pictures(learned, test.batch(slice(64), device).pixels, features, given.out)
     if given.data in ("digits", "mnist"):
-        tables["anomalies"] = anomalies(learner, train, test)
+        tables["anomalies"] = anomalies(learner, train, test, n_seeds=given.seeds)
     text = "\n".join(each.markdown() for each in tables.values())
     (given.out / "results.md").write_text(text, encoding="utf-8")
     record = {

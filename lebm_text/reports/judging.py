@@ -39,7 +39,7 @@ class JudgeSettings(TextSettings):
     """What is judged (see `TextSettings`), and by whom.
 
     Attributes:
-        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or a plug-in (`lm_eval.plugged`); None: the
+        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or a plug-in (`lm_eval.plugins`); None: the
             protocol's own choice.
         protocol: what is counted, how the vocabulary is closed: default, or arae or lebm as in those papers.
         judge_seeds: the LSTM judge is trained from so many.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lebm_text import __version__
 from lebm_text.page.repeat import training_command
-from lebm_text.plugged import PARTS
+from lebm_text.plugin_sections import PARTS
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.grids import Grid, markdown_table, parts, splits
 from lebm_text.run import Run

@@ -39,7 +39,7 @@ from lebm_text.text.registry import SPLITS
 from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
 from lm_eval.lists import fppl
 from lm_eval.perplexity import SentenceScores
-from lm_eval.plugged import PluggedSpec
+from lm_eval.plugins import PluggedSpec
 from lm_eval.texts import CONVENTIONS, Reference
 
 from .tiny import tiny_model
