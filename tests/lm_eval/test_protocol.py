@@ -72,15 +72,17 @@ def test_training_text_as_samples_gives_the_real_row_of_rppl_and_a_warning_of_fp
 
 def test_few_samples_are_warned_of_and_compared_with_as_many_real_sentences(evaluator: Evaluator) -> None:
     result = evaluator.rppl(Samples(TRAIN[:300]))
-    assert any("300 samples are few" in warning for warning in result.warnings)
+    assert any("300 samples stand against" in warning for warning in result.warnings)
     assert result.extra["real_ppl_at_n"] == pytest.approx(result.ppl, rel=0.1)
     assert result.real_ppl < result.ppl
 
 
 @pytest.mark.parametrize(("n", "few"), [(999, True), (1000, False)])
-def test_a_thousand_samples_are_not_few(evaluator: Evaluator, n: int, few: bool) -> None:
-    warnings = evaluator.fppl(Samples(TRAIN[:n])).warnings
-    assert any("samples are few" in warning for warning in warnings) == few
+def test_below_a_thousand_samples_it_is_said_how_steeply_rppl_falls(evaluator: Evaluator, n: int, few: bool) -> None:
+    assert (
+        any("1,000 real sentences of PTB" in warning for warning in evaluator.rppl(Samples(TRAIN[:n])).warnings) == few
+    )
+    assert not any("RPPL" in warning for warning in evaluator.fppl(Samples(TRAIN[:n])).warnings)
 
 
 def test_closed_vocabulary_reads_singletons_as_unk() -> None:
