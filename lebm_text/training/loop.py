@@ -208,5 +208,6 @@ class TrainingLoop:
         if not self.processes.first:
             return
         tensors, skeleton = self.trainer.state()
-        save_checkpoint(self.checkpoints, tensors, {"progress": asdict(self.position), "trainer": skeleton})
+        progress, config = asdict(self.position), self.trainer.config.to_dict()
+        save_checkpoint(self.checkpoints, tensors, {"progress": progress, "trainer": skeleton, "config": config})
         self.on_event(Event("checkpoint", {"path": str(self.checkpoints / "last"), "step": self.position.step}))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.checks import from_plain
-from lebm_text.config import Config
+from lebm_text.config import Config, by_key
 from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
 from lebm_text.models.base import Generator
@@ -29,7 +29,7 @@ from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
 from lebm_text.text.tokenizers import Tokenizer
-from lebm_text.training.checkpoint import Checkpoint
+from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
 from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
 from lebm_text.training.labels import labelled
 from lebm_text.weights import load_weights
@@ -39,6 +39,7 @@ __all__ = [
     "FirstWeights",
     "Start",
     "begin_directory",
+    "last_checkpoint",
     "located",
     "start_new",
     "start_resumed",
@@ -251,3 +252,30 @@ def begin_directory(
         environment["init"] = asdict(Begun(str(first.run), first.sha256))
     atomic_write_json(run.environment_file, environment)
     atomic_write_json(run.config_file, config.to_dict())
+
+
+def last_checkpoint(run: Run) -> Checkpoint | None:
+    """Return the newest usable checkpoint; None if the run was stopped before its first.
+
+    Raises InputError if there is none although the run has weights, and if config.json is another than it was.
+    """
+    if not any((run.checkpoints / name).exists() for name in ("last", "previous")):
+        if run.weights_file.is_file():
+            raise InputError(
+                f"{run} has weights, but no checkpoint to go on from; use it as it is, or begin another training with "
+                f"its generator: --set training.init={run} --out DIR"
+            )
+        return None
+    found = load_checkpoint(run.checkpoints)
+    progress, begun = found.state.get("progress"), found.state.get("config")
+    if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
+        raise InputError(f"{found.path} is no checkpoint of a training: it does not say how far it came")
+    if isinstance(begun, dict):  # not in checkpoints of version 0.1.0
+        before, now = by_key(begun), by_key(run.config.to_dict())
+        for path in before.keys() & now.keys():
+            if before[path] != now[path]:
+                raise InputError(
+                    f"{run.config_file} was changed: {path} is {now[path]}, and the training began with "
+                    f"{before[path]}; change it back, or start a new run"
+                )
+    return found

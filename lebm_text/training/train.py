@@ -31,11 +31,11 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import closed_vocabulary
 from lebm_text.threads import cpu_threads
-from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
+from lebm_text.training.checkpoint import Checkpoint
 from lebm_text.training.data import PreparedText
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
-from lebm_text.training.start import Start, begin_directory, located, start_new, start_resumed
+from lebm_text.training.start import Start, begin_directory, last_checkpoint, located, start_new, start_resumed
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
 from lebm_text.weights import load_weights, save_weights, weights_metadata
@@ -129,9 +129,10 @@ def train(
             check_free(run.path, overwrite=overwrite)
         if settings.training.select == "valid_kn5":
             sample_score = sample_score or _reverse_perplexity()
-        checkpoint = _last_checkpoint(run) if resume else None
-        if checkpoint is not None and checkpoint.state["progress"].get("finished"):
-            logger.info("%s is finished (%s updates); nothing to do", run, checkpoint.state["progress"]["step"])
+        checkpoint = last_checkpoint(run) if resume else None
+        progress = {} if checkpoint is None else checkpoint.state["progress"]
+        if progress.get("finished") and run.weights_file.is_file():  # if these are gone, they are written again
+            logger.info("%s is finished (%s updates); nothing to do", run, progress["step"])
             return run
         place = resolve_device(device)
         if resume:
@@ -174,17 +175,6 @@ def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config,
             f"a run that goes on keeps its configuration: in {run}, {path} is {stored.differences(asked)[path]}, "
             f"not {wanted}; for another one start a new run"
         )
-
-
-def _last_checkpoint(run: Run) -> Checkpoint | None:
-    """Return the newest usable checkpoint; None if the run was stopped before its first."""
-    if not any((run.checkpoints / name).exists() for name in ("last", "previous")):
-        return None
-    found = load_checkpoint(run.checkpoints)
-    progress = found.state.get("progress")
-    if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
-        raise InputError(f"{found.path} is no checkpoint of a training: it does not say how far it came")
-    return found
 
 
 def _reverse_perplexity() -> SampleScore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -94,6 +95,32 @@ def test_resume_reads_what_the_process_before_it_left(
     monkeypatch.setattr(Run, "locked", late)
     train(out=run, resume=True, device="cpu")
     assert _tree(run) == before  # finished: nothing to do
+
+
+def test_without_its_checkpoints_a_trained_run_keeps_its_weights(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    before = _tree(run)
+    with pytest.raises(InputError, match="has weights, but no checkpoint to go on from"):
+        train(out=run, resume=True, device="cpu")
+    assert _tree(run) == before
+
+
+def test_weights_of_a_finished_run_are_written_again(run: Path, finished: Path) -> None:
+    (run / "model.safetensors").unlink()
+    train(out=run, resume=True, device="cpu")
+    assert (run / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert (run / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert Run(run).progress()["finished"]
+
+
+def test_a_configuration_that_was_changed_by_hand_is_refused(tmp_path: Path, corpus: Corpus) -> None:
+    out = tmp_path / "run"
+    train(corpus, out=out, config=_config(), device="cpu", max_steps=1)
+    config = json.loads((out / "config.json").read_text())
+    config["training"]["learning_rate"] /= 2
+    (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"was changed: training.learning_rate is .*, and the training began with"):
+        train(out=out, resume=True, device="cpu")
 
 
 def _full(*_: object, **__: object) -> None:
