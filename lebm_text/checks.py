@@ -196,7 +196,7 @@ def hint(name: str, known: list[str], section: str = "") -> str:
     prefix = f"{section}." if section else ""
     if close:
         return f"; did you mean {prefix}{close[0]}?"
-    return f"; known: {', '.join(prefix + k for k in known)}"
+    return f"; known: {', '.join(prefix + k for k in known)}" if known else "; there are none here"
 
 
 def file_name(name: str, value: str) -> None:

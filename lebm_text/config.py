@@ -247,9 +247,10 @@ def _without_effect(
     """
     idle = {section: dict[str, str]() for section in sections}
     kind, generator = names["inference"], names["generator"]
-    others = {f.name for each in INFERENCE.values() for f in dataclasses.fields(each)}
-    others -= {f.name for f in dataclasses.fields(sections["inference"])}
-    idle["inference"] |= dict.fromkeys(others, f"inference.kind = {kind}")
+    for part, of_part in PARTS.items():
+        others = {f.name for each in of_part.sections for f in dataclasses.fields(each)}
+        others -= {f.name for f in dataclasses.fields(sections[part])}
+        idle[part] |= dict.fromkeys(others, f"{of_part.setting} = {names[part]}")
     if generator == "lstm":
         idle["model"] |= dict.fromkeys(_OF_A_TRANSFORMER, "model.generator = lstm")
     if generator.startswith(PRETRAINED):

@@ -55,6 +55,11 @@ class Part(NamedTuple):
     def setting(self) -> str:
         return f"{self.section}.{self.key}"
 
+    @property
+    def sections(self) -> set[type[Section]]:
+        """The classes of the package's own sections."""
+        return {*self.kinds.values(), *([PretrainedConfig] if self.base is GeneratorConfig else [])}
+
     def kind(self, name: str) -> type[Section] | None:
         """Return the section's class for one of the package's own names; None for others."""
         if self.base is GeneratorConfig and name.startswith(PRETRAINED):

@@ -214,6 +214,8 @@ def test_tied_weights_need_equal_widths() -> None:
         (["model.latent_dim=0"], "prior.noise_scale=0.1", "model.prior = gaussian"),
         (["model.latent_dim=0"], "inference.anneal_epochs=2", "inference.kind = no_latent"),
         ([], "training.schedule_start=0.2", "training.schedule = constant"),
+        ([], "prior.labels=a", "model.prior = ebm"),
+        ([], "generator.adapt=lora", "model.generator = lstm"),
     ],
 )
 def test_settings_without_effect_are_refused(kinds: list[str], idle: str, reason: str) -> None:
