@@ -32,7 +32,7 @@ _FORMATS = {
 @run_option
 @scoring_options(ScoreSettings)
 @field_option(ScoreSettings, "as_trained",
-              help="Use the noise and the likelihood weight of training in the posterior chain.")  # fmt: skip
+              help="Give the posterior chain the noise and likelihood weight that training ended with.")  # fmt: skip
 @click.option("--log-z", is_flag=True, help="Estimate log Z of the prior, so that p(x, z) is normalised.")
 @click.option("--bound", is_flag=True, help="Also bound log p(x) from below by AIS, with log Z; slow.")
 @field_option(AISSettings, "n_steps", "--ais-steps", "ais_steps", default=None,
