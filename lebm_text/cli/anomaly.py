@@ -88,17 +88,17 @@ def prepare(
 @field_option(AnomalySettings, "n", "-n", help="Use at most N sentences of each kind, drawn at random.  [default: all]")
 @scoring_options(AnomalySettings)
 @field_option(AnomalySettings, "rare_words", metavar="N",
-              help="How many words <unk> stands for. Every score is also given with log N nats added per <unk>.  "
+              help="How many words <unk> stands for. The main scores are also given with log N nats added per <unk>.  "
               "[default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
 @field_option(AnomalySettings, "resamples", help="Bootstrap resamples for the intervals.")
 @report_options("anomaly-CORPUS.json in the first run's eval/; not written without a run")
 def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | None, **settings: Any) -> None:
     """Compute the area under the ROC and precision-recall curves of every score, with 95 % confidence intervals.
 
-    CORPUS is made by `anomaly prepare`, or any other corpus; its test sentences are the normal ones. Anomalies are the
-    positive class; nothing is fitted to them. The table also has baselines that need no run: length, number of unknown
-    words, and an n-gram model of the training text. Each run with a learned prior is compared with each baseline on
-    the same bootstrap resamples.
+    CORPUS is a corpus made by `anomaly prepare`, or any other; its test sentences are the normal ones. Anomalies are
+    the positive class; nothing is fitted to them. The table also has baselines that need no run: length, number of
+    unknown words, and an n-gram model of the training text. Each run with a learned prior is compared with each
+    baseline on the same bootstrap resamples.
     """
     found = find_corpus(corpus, data_dir=settings["data_dir"])
     taking_part = [Run.find(run) for run in runs]

@@ -27,7 +27,7 @@ _PLACE = RunPath(exists=True, path_type=Path)
 @click.argument("others", metavar="B...", nargs=-1, required=True, type=_PLACE)
 @json_option
 def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
-    """Compare the figures of A with those of each B. Each is a run, or a report of a run.
+    """Compare the figures of A with the figures of each B. A and B are run directories or report files.
 
     Reports of evaluate, fppl, rppl, likelihood and fed can be compared. A difference counts if its 95 % confidence
     interval, over sentences or over seeds, excludes equality; one in twenty equal figures seems different by chance.

@@ -1,4 +1,4 @@
-"""Terminal output of the commands: progress bars and tables on a terminal, plain lines elsewhere, JSON on request.
+"""Output of the commands: progress bars and styled tables on a terminal, otherwise plain lines, JSON on request.
 
 Messages and progress go to stderr. With `--json`, stdout has one JSON object per line, and stderr only warnings.
 """
@@ -57,8 +57,8 @@ __all__ = [
 R = TypeVar("R", bound=Report)
 
 _SECONDS_BETWEEN_LINES = 10.0
-_RULE = 80  # characters: the shortest rule under a heading that is written elsewhere than on a terminal
-_WIDEST = 10_000  # characters: so wide that lines written elsewhere than on a terminal are not wrapped
+_RULE = 80  # characters: minimum length of the rule under a heading, if output is not a terminal
+_WIDEST = 10_000  # characters: width of output that is not a terminal, so that no line is wrapped
 
 
 class _LogHandler(logging.Handler):
@@ -99,10 +99,11 @@ def print_message(kind: str, message: str) -> None:
 class TrainingConsole:
     """Listener that shows a training and stops it in an orderly way on a signal; a context manager.
 
-    On a terminal it shows a progress bar with lines above it, elsewhere lines, and with `as_json` one object per line
-    on stdout. Events go to `trackers`, too. From the first update on, signals request a stop. If the reader of stdout
-    goes away (`| head`), the training stops; if stdout is closed or its disk is full, the training goes on without it.
-    In both cases `lost` is the error.
+    On a terminal it shows a progress bar with lines above it, otherwise only lines. With `as_json` it prints one object
+    per line on stdout. Events go to `trackers`, too. From the first update on, signals request a stop.
+
+    If the reader of stdout goes away (`| head`), the training stops; if stdout is closed or its disk is full, the
+    training continues without it. In both cases `lost` is the error.
     """
 
     def __init__(self, *, as_json: bool, trackers: Listener = ignore) -> None:
@@ -112,7 +113,7 @@ class TrainingConsole:
         self._listeners: list[Listener] = [trackers]
         console = Console(stderr=True)
         self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
-        self._lines = Lines() if self._bar is None and not as_json else None  # up to the first report
+        self._lines = Lines() if self._bar is None and not as_json else None  # used until the first report
         if self._bar is not None:
             self._stack.callback(self._bar.stop)
         self._listeners.append(_print_json if as_json else self._bar or _print_lines)
@@ -219,7 +220,7 @@ def strict_json(value: Any) -> Any:
 def progress(*, quiet: bool) -> Iterator[OnProgress]:
     """Context manager: yield a callback that shows progress, with the time left of each stage.
 
-    On a terminal it shows one bar per stage, elsewhere a line every ten seconds. With `quiet` it shows nothing, and
+    On a terminal it shows one bar per stage, otherwise a line every ten seconds. With `quiet` it shows nothing, and
     of the log messages only warnings are printed.
     """
     if quiet:

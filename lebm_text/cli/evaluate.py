@@ -32,7 +32,7 @@ __all__ = ["command"]
               help="File for a picture of FPPL against RPPL; its suffix sets the format (png, svg, pdf).  "
               "[default: next to the report]")  # fmt: skip
 def command(picture: Path | None, **options: Any) -> None:
-    """Compute FPPL and RPPL of a run over decoding temperatures and for greedy decoding, and those of real text.
+    """Compute FPPL and RPPL of a run, sampled at several temperatures and decoded greedily, and of real text.
 
     Lower temperatures improve FPPL and worsen RPPL, so that a single decoding can flatter a model; the whole curve
     cannot. The real-data point has the FPPL and RPPL of real text.

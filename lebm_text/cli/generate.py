@@ -35,8 +35,8 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     Each is decoded from a latent vector drawn from the prior. The same options and seed give the same sentences. They
     are written as they are generated, so that any N fits into memory, except with --json and no -o. On standard output
     control characters are escaped, as in \\x1b; the file of -o is exact. FILE.json records the settings, the seed,
-    hashes, and the rates of empty, truncated and repeated sentences. Several processes can share the work: torchrun
-    --nproc-per-node N -m -- lebm_text generate ...
+    hashes, and the rates of empty, truncated and repeated sentences. Several processes can share the work, with the
+    same result: torchrun --nproc-per-node N -m -- lebm_text generate ...
     """
     found = run_or_demo(run)
     if output is not None:

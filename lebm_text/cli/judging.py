@@ -1,4 +1,4 @@
-"""What `fppl`, `rppl`, `evaluate` and `fed` do alike: find the texts that were named, judge them, show the report."""
+"""Options and processing that `fppl`, `rppl`, `evaluate` and `fed` share: find texts, judge them, show the report."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ def judge(
     output: Path | None,
     **options: Any,
 ) -> R | None:
-    """Compute, print and write a report on samples; that of a run is written to its eval/, named after `kind`.
+    """Compute, print and write a report on samples. By default a report on a run is written to the run's eval/.
 
     Args:
         compute: computes the report.
         settings_of: makes its settings of the options.
-        kind: first part of the file name.
+        kind: first part of the default file name.
         samples: a text to judge, instead of samples of a run.
         run: the run to judge; None: the newest.
         corpus: name or directory of the real text; None: that of the run.

@@ -152,7 +152,7 @@ def cli(ctx: click.Context) -> None:
     """Latent variable models of sentences with a learned prior, and evaluation of any generated text.
 
     \b
-    lebm-text train reviews.csv          train on a text; all results are in runs/reviews
+    lebm-text train reviews.csv          train on a text and write the run to runs/reviews
     lebm-text generate -n 1000           write 1000 sentences from the newest run
     lebm-text COMMAND --help             the options of a command
     """

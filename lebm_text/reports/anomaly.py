@@ -162,7 +162,7 @@ def compute(
     """Score normal and anomalous sentences with all systems, and compute AUROC and AUPRC of every score.
 
     Args:
-        corpus: made by `anomaly_texts.prepare`, or any other corpus; the sentences of its test split are normal.
+        corpus: made by `anomaly_texts.prepare`, or any other corpus; the sentences of `settings.split` are normal.
         runs: runs trained on the normal text; a run without a learned prior is a baseline.
         settings: the anomalies and how sentences are scored; None: the defaults.
         on_progress: called with the progress.
@@ -192,7 +192,7 @@ def compute(
     systems.append(ngram)
     if rare_words is not None:
         counts, price = unknown.values[unknown.main], math.log(rare_words)
-        # Only if the vocabulary has all words of the training text is the number of words outside it known.
+        # Only systems whose vocabulary has all words of the training text: for others the number of words is not known.
         known = [run.config.text.tokenizer == "word" and run.config.text.vocab_size is None for run in runs]
         known.append(True)
         systems = [each.with_price(counts, price) if k else each for each, k in zip(systems, known, strict=True)]

@@ -4,8 +4,8 @@ Leave-one-class-out, as Zenati et al. (2018) and Pang et al. (NeurIPS 2020) do w
 classes of labelled sentences but one, which provides the anomalies of the test text. The held-out class is used neither
 in training, nor in validation, nor in the choice of the vocabulary. Corruptions of normal sentences:
 
-swap      a share of the words are permuted without a fixed point: the words are normal, but not their order
-replace   a share of the words are replaced by draws from the unigram distribution of a text: neither is normal
+swap      a share of the words are permuted without a fixed point: only the order of words is anomalous
+replace   a share of the words are replaced by draws from the unigrams of a text: both words and order are anomalous
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class AnomalySettings(Settings):
         n_draws: posterior draws of z per sentence; see `ScoreSettings`.
         n_steps: steps of the posterior chains of runs that have them; None: as the run's configuration says.
         precision: of matrix products; see `LatentEBM.from_pretrained`.
-        rare_words: N, how many words `<unk>` stands for. Every score is also given with log N nats added per `<unk>`;
-            None: taken from protocol.json next to the corpus, if it is there.
+        rare_words: N, how many words `<unk>` stands for. The main score of each system is also given with log N nats
+            added per `<unk>`. None: taken from protocol.json next to the corpus, if it is there.
         resamples: number of bootstrap resamples.
         data_dir: where to look for corpora first.
     """
@@ -229,7 +229,7 @@ class HeldOut:
 
 
 def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
-    """Write a corpus without one class, the anomalies, which are its test sentences, and protocol.json.
+    """Write a corpus without one class, the test sentences of that class as anomalies, and protocol.json.
 
     Args:
         corpus: with a label file next to each split.

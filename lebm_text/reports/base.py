@@ -52,7 +52,7 @@ T = TypeVar("T")
 Interval = tuple[float, float]
 """Lower and upper end."""
 
-_WIDEST, _LEAST_TEXT = 10_000, 30  # characters
+_WIDEST, _LEAST_TEXT = 10_000, 30  # characters: width of an unlimited console; minimum width of text columns
 
 
 def origin(
@@ -256,8 +256,8 @@ class Report(ABC):
     def save_with_pictures(self, path: Path) -> list[Path]:
         """Write the report, and its pictures next to it, and return the paths of the pictures.
 
-        There are none if matplotlib is missing or `path` is no regular file. If the report replaces one of the same
-        kind and has no pictures, those of the old one are deleted.
+        There are none if matplotlib is missing or `path` is a pipe or a device. If the report replaces another of the
+        same kind and has no pictures, the old pictures are deleted.
         """
         replaced = is_plain(path) and _kind(path) == self.kind
         self.save(path)

@@ -42,7 +42,7 @@ QUANTITIES = {
 _LEVELS = (0.05, 0.5, 0.95)
 _N_WINDOWS = 10  # windows of the long run; the drift is measured over the second half
 _DECODED = (0, 1, 5, 10, 20, 40)  # steps
-_CURVE_POINTS = 200  # of the curve of the long run
+_CURVE_POINTS = 200  # approximate number of points of the curve of the long run
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ r"""Report on interpolation between the latent vectors a and b of two sentences.
     spherical   z(t) = r(t) [sin((1 − t) ω) a/‖a‖ + sin(t ω) b/‖b‖] / sin ω,   r(t) = (1 − t) ‖a‖ + t ‖b‖
 
 (ω is the angle between a and b; Shoemake, 1985, for the direction.) Draws of N(0, I) in D dimensions lie near the
-sphere of radius √D; the straight path leaves it: in the middle between independent draws ‖z‖ is smaller by √2.
+sphere of radius √D; the straight path leaves it: midway between two independent draws, ‖z‖ is √2 times smaller.
 """
 
 from __future__ import annotations

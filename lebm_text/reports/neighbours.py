@@ -171,7 +171,7 @@ def nearest(queries: Tensor, corpus: Tensor, k: int, metric: str) -> Nearest:
     if metric == "cosine":
         queries, corpus = F.normalize(queries, dim=1), F.normalize(corpus, dim=1)
     found: list[tuple[Tensor, ...]] = []
-    for start in range(0, max(1, len(queries)), _AT_ONCE):  # also once if there is no query
+    for start in range(0, max(1, len(queries)), _AT_ONCE):  # at least once, even without queries
         block = queries[start : start + _AT_ONCE]
         distance = 1 - block @ corpus.T if metric == "cosine" else torch.cdist(block, corpus)
         value, rows = distance.topk(min(k, len(corpus)), largest=False)

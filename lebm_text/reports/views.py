@@ -154,7 +154,7 @@ def view(
 ) -> tuple[dict[str, Cloud], tuple[float, float]]:
     """Return the clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does.
 
-    The points of p0 are the starts of the chains that give those of the prior.
+    The points of p0 are the starting points of the prior's chains.
     """
     n, prior = len(sentences), model.model.prior
     sets = {"p0": draw_normal(KeyedRng(seed, range(n)), (n, prior.latent_dim))}
