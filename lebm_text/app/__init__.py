@@ -1,1 +1,1 @@
-"""The local web page for exploring a model: `lebm-text explore`."""
+"""The local web page of `lebm-text explore`, to try out a model."""

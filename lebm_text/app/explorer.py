@@ -1,4 +1,4 @@
-"""The functions behind the tabs of `lebm-text explore`: library calls on one run, which is read once."""
+"""The functions behind the tabs of `lebm-text explore`: library calls on a run that is loaded once."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lebm_text.text.reading import parse_sentence
 __all__ = ["SHIFTS", "Explorer", "Reading"]
 
 SHIFTS = tuple(step / 2 for step in range(-8, 9))
-"""Along a direction, in standard deviations."""
+"""Shifts along a direction, in standard deviations."""
 
-_POINTS = 21  # between two sentences
-_MOST = 200  # maximum number of sentences
+_POINTS = 21  # points of a path between two sentences
+_MOST = 200  # maximum number of generated sentences
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,15 @@ class Reading:
     """Posterior, reconstruction and score of a sentence; a language model has an empty z and no reconstruction.
 
     Attributes:
-        sentence: as it was read.
-        unknown: its words that are `<unk>` to the model.
-        n_tokens: with `</s>`.
+        sentence: after parsing.
+        unknown: words outside the vocabulary, read as `<unk>`.
+        n_tokens: number of tokens, `</s>` included.
         z: a draw from the posterior.
         neg_energy: f(z), in nats.
-        score, log_likelihood: −log p(x, z) and log p(x|z) per token, in nats; see `lebm_text.reports.scores`.
-        bias: why the score is too high, if it is.
+        reconstruction: decoded greedily from z.
+        score: −log p(x, z) per token, in nats; see `lebm_text.reports.scores`.
+        log_likelihood: log p(x|z) per token, in nats.
+        bias: a warning if the score is too high, else None.
     """
 
     sentence: str
@@ -57,7 +59,7 @@ class Reading:
 
 
 class Explorer:
-    """The functions behind the tabs. All raise InputError, in one line, for invalid requests.
+    """The functions behind the tabs. All raise InputError, with a message of one line, for invalid requests.
 
     Args:
         run: any run that has weights.
@@ -81,7 +83,7 @@ class Explorer:
         return 0 if chain is None else chain.n_steps
 
     def examples(self, n: int) -> list[str]:
-        """Return initial sentences, from the validation text or, if that is missing, from the model."""
+        """Return n sentences for the text fields: from the validation text or, if it is missing, from the model."""
         try:
             found = self.model.fitting(islice(self.run.corpus().splits["valid"].sentences(), 50 * n))[:n]
         except (InputError, OSError):
@@ -104,9 +106,9 @@ class Explorer:
             n: number of sentences.
             decode: see `DecodeSettings`.
             temperature: of decoding.
-            prior_temperature: of the prior.
-            prior_steps: of the prior's chain; None: its own number.
-            seed: of all noise.
+            prior_temperature: temperature of the prior.
+            prior_steps: number of steps of the prior's chain; None: its own number.
+            seed: of all random draws.
         """
         if n > _MOST:
             raise InputError(f"the page shows at most {_MOST} sentences at once; `lebm-text generate` writes more")
@@ -143,18 +145,18 @@ class Explorer:
         )
 
     def neighbours(self, text: str, split: str = "valid", on_progress: Progress = silent) -> list[neighbours.Neighbour]:
-        """Return the nearest neighbours of a sentence among 500 sentences of a split."""
+        """Return the 8 nearest neighbours of a sentence among at most 500 sentences of a split."""
         settings = neighbours.NeighboursSettings(split=split, k=8)
         return neighbours.compute(self.run, [self._sentence(text)], settings, on_progress).queries[0].neighbours
 
     def between(self, a: str, b: str, path: str = "spherical") -> list[interpolation.Point]:
-        """Return points on the path from one sentence to another."""
+        """Return the points of a path from one sentence to another."""
         settings = interpolation.InterpolationSettings(_POINTS, (path,))
         ends = self._sentence(a, "the first sentence"), self._sentence(b, "the second sentence")
         return interpolation.compute(self.run, *ends, settings).paths[path]
 
     def direction(self, on_progress: Progress = silent) -> directions.Directions:
-        """Return the direction of the labels: from the run's report of `lebm-text directions`, else learned, once."""
+        """Return the direction of the labels: from the run's report of `lebm-text directions`, else learned once."""
         if self._direction is None:
             kept = self.run.report("directions")
             if not isinstance(kept, directions.Directions):
@@ -163,21 +165,22 @@ class Explorer:
         return self._direction
 
     def move(self, text: str, on_progress: Progress = silent) -> list[directions.MovedSentence]:
-        """Return a sentence moved along the direction of the labels, by each of `SHIFTS`."""
+        """Return the sentences decoded after moving z of a sentence along the direction of the labels by `SHIFTS`."""
         sentence = self._sentence(text)
         return self.direction(on_progress).move(self.model, sentence, SHIFTS)
 
     def plane(self, n: int, split: str = "valid", on_progress: Progress = silent) -> str:
-        """Plot n points each of prior and posterior (fewer if the split is smaller) on their principal axes.
+        """Plot p0, the prior and the posterior on their principal axes, with n points each, or as many as sentences.
 
-        Returns SVG in which each point has its sentence as a title.
+        Returns:
+            SVG in which the points of prior and posterior have their sentences as titles.
         """
         n = min(n, len(self.model.fitting(self.run.corpus().splits[split].sentences())))
         figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
         return to_svg(figure, "plane")[0]
 
     def chain(self, n_steps: int, *, decode: str = "sample", seed: int = 1) -> list[trajectories.ChainSentence]:
-        """Run one chain of the prior and return what its z is decoded to after each step."""
+        """Run one chain of the prior and return the sentences decoded from its z after each step."""
         self.run.config.require_latent(self.run)
         return trajectories.walk(self.model, n_steps, DecodeSettings(decode), seed=seed)
 
@@ -189,7 +192,7 @@ class Explorer:
 
 
 class _HeldRun(Run):
-    """A run whose model and text are read once."""
+    """A run that keeps its model and its corpus in memory."""
 
     def __init__(self, run: Run, device: str) -> None:
         super().__init__(run.path, data_dir=run.data_dir, trust_plugins=run.trust_plugins)

@@ -15,13 +15,13 @@ _ALIKE = (
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int = -1, repeats: bool = False) -> str:
-    """Return a table of figures with a text in the last column.
+    """Return a table of numbers with a text in the last column.
 
     Args:
         headings: of the columns.
-        rows: cells, not escaped yet.
-        chosen: number of the highlighted row; -1: none.
-        repeats: show a text equal to that of the previous row in grey; if all are equal, a line explains it.
+        rows: cells, which are escaped here.
+        chosen: index of the highlighted row; -1: none.
+        repeats: show texts that repeat the row above in grey, with an explanation if all texts are equal.
     """
 
     def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
@@ -37,7 +37,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int
 
 
 def bars(z: Sequence[float]) -> str:
-    """Return the components of z as bars up and down from 0, clipped at ±3."""
+    """Return a bar chart of the components of z, clipped at ±3."""
     heights, width = [10 * max(-3, min(value, 3)) for value in z], 10 * len(z)
     drawn = "".join(
         f'<rect x="{10 * i + 1}" y="{30 - max(height, 0):.1f}" width="8" height="{abs(height):.1f}">'
@@ -62,5 +62,5 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def shown(text: str) -> str:
-    """Return markup that displays the text."""
+    """Return HTML that displays a text; invisible characters are replaced by their code points."""
     return escape(visible(text, named)) or "<em>(empty)</em>"

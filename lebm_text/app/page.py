@@ -1,4 +1,4 @@
-"""The page of `lebm-text explore`: Gradio's tabs around `Explorer`, served to this machine alone."""
+"""The page of `lebm-text explore`: Gradio tabs for the functions of `Explorer`, served to this machine only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PRIORS = {"ebm": "learned (energy-based)", "gaussian": "normal, N(0, I)"}
 
 
 def require_gradio() -> Any:
-    """Return the package. Raises InputError if it is missing."""
+    """Return the gradio package. Raises InputError if it is not installed."""
     try:
         import gradio
     except ImportError:
@@ -40,12 +40,12 @@ def require_gradio() -> Any:
 
 
 def serve(explorer: Explorer, *, port: int, browser: bool, on_ready: Callable[[str], None]) -> None:
-    """Serve the page on this machine only until an interrupt; `on_ready` is called with its address.
+    """Serve the page to this machine only, until an interrupt.
 
     Args:
         explorer: the functions behind the tabs.
-        port: of the server.
-        browser: open it in the browser.
+        port: port of the server.
+        browser: whether to open the page in the browser.
         on_ready: called with the address.
 
     Raises:
@@ -71,7 +71,10 @@ def _listen(port: int) -> socket.socket:
 
 
 def application(explorer: Explorer) -> Callable[..., Any]:
-    """Return the page as an ASGI application that answers only this machine and loads nothing from elsewhere."""
+    """Return the page as an ASGI application, which answers only requests to this machine's own address.
+
+    Its content security policy forbids loading anything from other hosts.
+    """
     gradio = require_gradio()
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -96,7 +99,7 @@ def application(explorer: Explorer) -> Callable[..., Any]:
 
 
 def build(explorer: Explorer) -> Any:
-    """Return the page as Gradio's `Blocks`; a language model, or a prior without a chain, has fewer tabs."""
+    """Return the page as Gradio's `Blocks`; language models, and priors without a chain, have fewer tabs."""
     gradio, dims, name = require_gradio(), explorer.latent_dim, explorer.run.name
     about = f"{len(explorer.model.tokenizer):,} tokens known; "
     if dims:

@@ -1,4 +1,4 @@
-"""The tabs of the page of `lebm-text explore`: inputs, the `Explorer` method they call, and the results."""
+"""The tabs of the page of `lebm-text explore`: each has inputs, calls a method of `Explorer`, and shows the result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .markup import bars, number, quoted, shown, table
 __all__ = ["between", "chain", "direction", "generate", "plane", "sentence"]
 
 Places = list[tuple[float, str]]
-"""Sentences by their place on a slider; a string in their stead says what was wrong."""
+"""(position of the slider, sentence) pairs; functions wrapped by `_safe` return an error message instead."""
 
-_EVENT = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}  # one at a time per model
+_EVENT = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}  # one call at a time
 _AT_ONCE = {"show_progress": "hidden", "api_visibility": "private"}
 _SPLITS = [("validation text", "valid"), ("training text", "train"), ("test text", "test")]
 _SHOW_TITLE = """
@@ -155,7 +155,7 @@ def chain(gradio: Any, explorer: Explorer) -> None:
 
 
 def _slide(gradio: Any, triggers: list[Any], slider: Any, compute: Callable[..., Places], inputs: list[Any]) -> None:
-    """Let `triggers` compute sentences by place, and `slider` choose the one that is shown large, among all."""
+    """Compute sentences on `triggers`, show them in a table, and highlight the one at the position of `slider`."""
 
     def show(found: str | Places, place: float) -> str:
         if isinstance(found, str):
@@ -189,7 +189,7 @@ def _output(gradio: Any, **more: Any) -> Any:
 
 
 def _safe(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `call` so that an error becomes one line of HTML."""
+    """Wrap `call` so that it returns an error message as HTML instead of raising InputError or OSError."""
 
     @wraps(call)
     def wrapped(*given: Any) -> Any:
@@ -202,7 +202,7 @@ def _safe(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _adapted(progress: Any) -> Progress:
-    """Return Gradio's progress as the library's."""
+    """Return a progress callback of this library that calls Gradio's."""
 
     def report(stage: str, done: int, total: int) -> None:
         progress((done, total), desc=stage)

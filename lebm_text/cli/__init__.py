@@ -1,1 +1,1 @@
-"""The command line: one module a command, each of which parses, calls one function, and shows the result."""
+"""The command line. Each command has a module, which parses arguments, calls one function and prints the result."""

@@ -1,4 +1,4 @@
-"""`lebm-text anomaly`: corpora without a class, and how well scores tell normal sentences from anomalous ones."""
+"""`lebm-text anomaly`: prepare corpora for anomaly detection, and evaluate how well scores detect anomalies."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ __all__ = ["command"]
 
 @click.group("anomaly", cls=Group, no_args_is_help=False)
 def command() -> None:
-    """Tell anomalous sentences from normal ones by scores of models, beside baselines."""
+    """Detect anomalous sentences by the scores of models, and compare them with baselines."""
 
 
 @command.command("prepare")
 @click.argument("corpus")
 @data_dir_option
-@click.option("--hold-out", "held_out", metavar="CLASS", required=True, help="The anomalous class, by name or label.")
-@click.option("--min-count", type=whole(), default=3, help="Rarer words become <unk>.")
-@click.option("--max-length", type=whole(), default=40, help="Longer sentences, in words, are left out.")
+@click.option("--hold-out", "held_out", metavar="CLASS", required=True, help="The anomalous class: its name or label.")
+@click.option("--min-count", type=whole(), default=3, help="Replace words that occur less often by <unk>.")
+@click.option("--max-length", type=whole(), default=40, help="Leave out sentences of more words.")
 @click.option("-o", "--output", type=NEW_DIRECTORY, required=True, metavar="DIR",
-              help="The new corpus directory; must not exist, or be empty.")  # fmt: skip
+              help="Directory of the new corpus; it must not exist or must be empty.")  # fmt: skip
 @json_option
 def prepare(
     corpus: str, data_dir: Path | None, held_out: str, min_count: int, max_length: int, output: Path, as_json: bool
 ) -> None:
-    """Make a corpus without one class of CORPUS, whose test sentences of that class become the anomalies.
+    """Make a corpus of all classes of CORPUS but one; the test sentences of that class become the anomalies.
 
-    CORPUS needs label files, train.label and so on beside train.txt, a label a line. DIR gets train.txt, valid.txt
-    and test.txt of the other classes, anomalies.txt and protocol.json, ready for `lebm-text train DIR` and
-    `lebm-text anomaly eval DIR`. Words that the other classes' training text has fewer than --min-count times are
-    <unk> in all of them.
+    CORPUS needs label files (train.label next to train.txt, and so on) with one label per line. DIR then contains
+    train.txt, valid.txt and test.txt of the other classes, anomalies.txt and protocol.json, ready for
+    `lebm-text train DIR` and `lebm-text anomaly eval DIR`. Words that occur fewer than --min-count times in the
+    training text of the other classes are replaced by <unk> in all of these texts.
     """
     found = find_corpus(corpus, data_dir=data_dir)
     counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
@@ -73,28 +73,32 @@ def prepare(
 @data_dir_option
 @click.option("--run", "runs", type=RUN, multiple=True,
               help="A run trained on the normal text; repeatable. "
-              "One without a learned prior is a baseline.")  # fmt: skip
+              "A run without a learned prior is a baseline.")  # fmt: skip
 @trust_option
-@click.option("--anomalous", metavar="FILE|CORPUS", multiple=True, help="Anomalies: a text, or a corpus's test split; "
-              "repeatable. anomalies.txt in CORPUS takes part anyway.")  # fmt: skip
+@click.option("--anomalous", metavar="FILE|CORPUS", multiple=True,
+              help="Anomalies: a text, or the test split of a corpus; repeatable. "
+              "anomalies.txt in CORPUS is always included.")  # fmt: skip
 @field_option(AnomalySettings, "swaps", "--swap", metavar="SHARE",
-              help="Normal sentences with this share of their words permuted; repeatable.")  # fmt: skip
+              help="Also make anomalies of normal sentences by permuting this share of their words; "
+              "repeatable.")  # fmt: skip
 @field_option(AnomalySettings, "replacements", "--replace", metavar="SHARE",
-              help="… with this share of their words replaced by unigram draws; repeatable.")  # fmt: skip
-@field_option(AnomalySettings, "split", help="Normal sentences.")
-@field_option(AnomalySettings, "n", "-n", help="Sentences of each kind at most, a seeded choice.  [default: all]")
+              help="Also make anomalies by replacing this share of their words by draws from the unigram "
+              "distribution; repeatable.")  # fmt: skip
+@field_option(AnomalySettings, "split", help="Split of CORPUS with the normal sentences.")
+@field_option(AnomalySettings, "n", "-n", help="Use at most N sentences of each kind, drawn at random.  [default: all]")
 @scoring_options(AnomalySettings)
 @field_option(AnomalySettings, "rare_words", metavar="N",
-              help="How many words <unk> stands for; scores where each <unk> costs log N nats more stand beside "
-              "the plain ones.  [default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
-@field_option(AnomalySettings, "resamples", help="Of the bootstrap.")
-@report_options("anomaly-CORPUS.json in the first run's eval/; nowhere without one")
+              help="How many words <unk> stands for. The main scores are also given with log N nats added per <unk>.  "
+              "[default: n_rare_words in CORPUS's protocol.json]")  # fmt: skip
+@field_option(AnomalySettings, "resamples", help="Bootstrap resamples for the intervals.")
+@report_options("anomaly-CORPUS.json in the first run's eval/; not written without a run")
 def evaluate(corpus: str, runs: tuple[Path, ...], as_json: bool, output: Path | None, **settings: Any) -> None:
-    """Area under the ROC and the precision-recall curve of every score, with intervals, on CORPUS's test text.
+    """Compute the area under the ROC and precision-recall curves of every score, with 95 % confidence intervals.
 
-    CORPUS is what `anomaly prepare` made, or any: its test sentences are normal. Anomalies are positive; nothing is
-    fitted to them. Baselines that need no run stand in the same table: length, unknown words, and an n-gram model of
-    the training text. Each run with a learned prior is compared with each baseline, on the same resampled sentences.
+    CORPUS is a corpus made by `anomaly prepare`, or any other; its test sentences are the normal ones. Anomalies are
+    the positive class; nothing is fitted to them. The table also has baselines that need no run: length, number of
+    unknown words, and an n-gram model of the training text. Each run with a learned prior is compared with each
+    baseline on the same bootstrap resamples.
     """
     found = find_corpus(corpus, data_dir=settings["data_dir"])
     taking_part = [Run.find(run) for run in runs]

@@ -1,4 +1,4 @@
-"""`lebm-text compare A B …`: which figures of runs or reports differ beyond their intervals."""
+"""`lebm-text compare A B …`: which figures of runs or reports differ by more than their confidence intervals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _PLACE = RunPath(exists=True, path_type=Path)
 @click.argument("others", metavar="B...", nargs=-1, required=True, type=_PLACE)
 @json_option
 def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
-    """Set the figures of B … beside those of A: runs, or reports of evaluate, fppl, rppl, likelihood and fed.
+    """Compare the figures of A with the figures of each B. A and B are run directories or report files.
 
-    A difference counts if its 95 % interval, over sentences or over seeds, excludes none; of twenty equal figures one
-    seems different by chance. Figures whose signatures differ in more than the model are not compared, and it is said
-    in what: the judge, the vocabulary, the text, the number of samples, the decoding.
+    Reports of evaluate, fppl, rppl, likelihood and fed can be compared. A difference counts if its 95 % confidence
+    interval, over sentences or over seeds, excludes equality; one in twenty equal figures seems different by chance.
+    Figures are compared only if their signatures differ in nothing but the model. If not, the table says what else
+    differs: the judge, the vocabulary, the text, the number of samples, or the decoding.
     """
     found = {str(other): compare(local_directory(first), local_directory(other)) for other in others}
     if as_json:

@@ -1,6 +1,6 @@
-"""How everything looks: bars and tables on a terminal, plain lines elsewhere, JSON on request.
+"""Output of the commands: progress bars and styled tables on a terminal, otherwise plain lines, JSON on request.
 
-Everything for people goes to stderr; with `--json` stdout carries one object a line and stderr stays quiet.
+Messages and progress go to stderr. With `--json`, stdout has one JSON object per line, and stderr only warnings.
 """
 
 from __future__ import annotations
@@ -57,25 +57,25 @@ __all__ = [
 R = TypeVar("R", bound=Report)
 
 _SECONDS_BETWEEN_LINES = 10.0
-_RULE = 80  # characters, where no table is that narrow
-_WIDEST = 10_000  # characters; of what is not shown on a terminal, no line is broken
+_RULE = 80  # characters: minimum length of the rule under a heading, if output is not a terminal
+_WIDEST = 10_000  # characters: width of output that is not a terminal, so that no line is wrapped
 
 
 class _LogHandler(logging.Handler):
-    """Gives what is logged to a function of its kind, notice or warning, and its text."""
+    """Logging handler that calls `show(kind, message)`; the kind is "notice" or "warning"."""
 
     def __init__(self, show: Callable[[str, str], None]) -> None:
         super().__init__()
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one record."""
+        """Pass one record to `show`."""
         self._show("warning" if record.levelno >= logging.WARNING else "notice", record.getMessage())
 
 
 @contextmanager
 def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
-    """Inside, `show(kind, message)` and nothing else hears the notices and warnings that the packages log."""
+    """Context manager: pass what lebm_text and lm_eval log, from level INFO on, to `show(kind, message)` alone."""
     loggers = [logging.getLogger(name) for name in ("lebm_text", "lm_eval")]
     before = [(logger, logger.handlers, logger.level) for logger in loggers]
     handler = _LogHandler(show)
@@ -91,18 +91,19 @@ def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
 
 
 def print_message(kind: str, message: str) -> None:
-    """A notice as it is, a warning as `warning: …`, on stderr, and above a bar if there is one."""
+    """Print a notice unchanged, or a warning as `warning: …`, on stderr; a progress bar stays below it."""
     warned = kind == "warning"
     print_note(f"warning: {message}" if warned else message, colour="yellow" if warned else None)
 
 
 class TrainingConsole:
-    """Shows a training, and stops it well.
+    """Listener that shows a training and stops it in an orderly way on a signal; a context manager.
 
-    On a terminal a bar with lines above it, elsewhere lines, with `as_json` one object a line on stdout; besides to
-    `trackers`. Signals ask it to stop from the first update on. An output whose
-    reader went away (`| head`) is dropped and ends the training, too; without one that is closed or full it goes on.
-    `lost` is the error of either.
+    On a terminal it shows a progress bar with lines above it, otherwise only lines. With `as_json` it prints one object
+    per line on stdout. Events go to `trackers`, too. From the first update on, signals request a stop.
+
+    If the reader of stdout goes away (`| head`), the training stops; if stdout is closed or its disk is full, the
+    training continues without it. In both cases `lost` is the error.
     """
 
     def __init__(self, *, as_json: bool, trackers: Listener = ignore) -> None:
@@ -112,7 +113,7 @@ class TrainingConsole:
         self._listeners: list[Listener] = [trackers]
         console = Console(stderr=True)
         self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
-        self._lines = Lines() if self._bar is None and not as_json else None  # up to the first report
+        self._lines = Lines() if self._bar is None and not as_json else None  # used until the first report
         if self._bar is not None:
             self._stack.callback(self._bar.stop)
         self._listeners.append(_print_json if as_json else self._bar or _print_lines)
@@ -125,15 +126,15 @@ class TrainingConsole:
 
     @property
     def listeners(self) -> dict[str, Any]:
-        """What `lebm_text.train` tells and asks."""
+        """The callbacks of `lebm_text.train`, by argument name."""
         return {"on_progress": self.on_progress, "on_event": self.on_event, "should_stop": self.should_stop}
 
     def should_stop(self) -> bool:
-        """Whether the user or the reader of the output wants no more."""
+        """Return whether a signal requested a stop, or the reader of stdout went away."""
         return isinstance(self.lost, BrokenPipeError) or self._signalled()
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Move the bar."""
+        """Show how far the training is."""
         if self._bar is not None:
             self._bar.move(done)
         elif self._lines is not None:
@@ -169,13 +170,13 @@ def _print_json(event: Event) -> None:
 
 
 class TrainingBar:
-    """A progress bar at the foot of the terminal from the `start` event on, and the lines of events above it."""
+    """A progress bar at the bottom of the terminal, shown from the `start` event on, with the events as lines above."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.2f}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, transient=True, redirect_stdout=False,  # stdout is not this bar's
+            console=console, transient=True, redirect_stdout=False,  # the bar is on stderr
         )  # fmt: skip
         self._task = self._bar.add_task("", visible=False, epoch=0.0)
         self._steps_per_epoch = 1
@@ -186,7 +187,7 @@ class TrainingBar:
 
     def stop(self) -> None:
         """Remove the bar."""
-        with suppress(OSError):  # of a terminal that is gone
+        with suppress(OSError):  # the terminal may be gone
             self._bar.stop()
 
     def __call__(self, event: Event) -> None:
@@ -205,7 +206,7 @@ class TrainingBar:
 
 
 def strict_json(value: Any) -> Any:
-    """`value` with null for the numbers that JSON does not have (nan, inf)."""
+    """Return `value` with None in place of the numbers that JSON does not have (nan, inf)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -217,9 +218,10 @@ def strict_json(value: Any) -> Any:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[OnProgress]:
-    """The progress of long work: a bar with the time left for each stage on a terminal, else a line now and then.
+    """Context manager: yield a callback that shows progress, with the time left of each stage.
 
-    `quiet`: neither; and of what is logged only the warnings.
+    On a terminal it shows one bar per stage, otherwise a line every ten seconds. With `quiet` it shows nothing, and
+    of the log messages only warnings are printed.
     """
     if quiet:
         with show_log(lambda kind, message: print_message(kind, message) if kind == "warning" else None):
@@ -233,7 +235,7 @@ def progress(*, quiet: bool) -> Iterator[OnProgress]:
 
 @contextmanager
 def _bars() -> Iterator[OnProgress]:
-    """A bar a stage, with the time that is left."""
+    """Context manager: yield a callback that shows one progress bar per stage."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
@@ -247,17 +249,17 @@ def _bars() -> Iterator[OnProgress]:
 
 
 class Lines:
-    """A line of text every ten seconds, with the time left."""
+    """Progress callback that prints a line at most every ten seconds, with the time left."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
-        self._stages: dict[str, tuple[float, int, int]] = {}  # when it began, done then, done when last heard
+        self._stages: dict[str, tuple[float, int, int]] = {}  # time of the first call, done then, done at the last call
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say that `done` of `total` are done, unless something was said a moment ago."""
+        """Print that `done` of `total` are done, unless the last line is less than ten seconds old."""
         now = time.monotonic()
         began, first, before = self._stages.get(stage, (now, done, done))
-        if done < before:  # the stage once more, of other work
+        if done < before:  # a stage of the same name has begun again
             began, first = now, done
         self._stages[stage] = began, first, done
         if 0 < done < total and now - self._last >= _SECONDS_BETWEEN_LINES:
@@ -267,7 +269,7 @@ class Lines:
 
 
 def command_line(run: Run | None = None) -> str:
-    """What was typed, so that it can be repeated; the run that was taken is named if none was."""
+    """Return the command line that was typed, with `--run` added for `run` if it is missing."""
     root = click.get_current_context().find_root()
     words = [PROGRAM, *root.meta.get(ARGUMENTS, [])]
     if run is not None and not any(word == "--run" or word.startswith("--run=") for word in words):
@@ -284,13 +286,21 @@ def make_report(
     as_json: bool,
     processes: Processes = ALONE,
 ) -> R | None:
-    """Compute a report, write it and its pictures, and print it: a table for people, or one line of JSON.
+    """Compute a report, write it with its pictures, and print it as a table or as one line of JSON.
 
     Args:
-        compute: takes a progress.
-        run: that the report is on, if it is on one.
-        name: the file in the run's eval/ that it goes to unless `output` is another place; neither: it goes nowhere.
-        processes: all of which compute; None is returned in those that are not the first.
+        compute: computes the report; called with a progress callback.
+        run: the run that the report is about, if any.
+        name: name of the report's file in the run's eval/, used if `output` is None.
+        output: file to write the report to; without `output` and `name` it is not written.
+        as_json: print JSON instead of a table.
+        processes: the processes that share the computation.
+
+    Returns:
+        The report; None in all processes but the first.
+
+    Raises:
+        InputError: `output` cannot be written, or does not end in .json.
     """
     file, own = output, False
     if output is None and run is not None and name is not None:
@@ -298,7 +308,7 @@ def make_report(
     if file is not None:
         check_ending(file, "the report is JSON, with pictures beside it", ".json")
         try:
-            check_writable(file, make_directory=own)  # before the work begins
+            check_writable(file, make_directory=own)  # checked before the computation, which may take long
         except InputError as error:
             if not own:
                 raise
@@ -318,7 +328,7 @@ def make_report(
         print_text(json.dumps(report.to_json()))
     else:
         show_report(report)
-    if failed is not None:  # what was computed is shown all the same
+    if failed is not None:  # raised only now, so that the report has been printed
         if not own:
             raise failed
         print_message("warning", f"cannot write {failed.filename}: {failed.strerror}; the figures are not kept")
@@ -331,26 +341,26 @@ def make_report(
 
 
 def show_report(report: Report) -> None:
-    """Print a report's table, and by `--verbose` what it was computed from."""
+    """Print the table of a report, and with `--verbose` its signatures and checksums."""
     show_table(report.table())
     show_sources(report.sources())
 
 
 def show_sources(lines: Iterable[str]) -> None:
-    """Print signatures and checksums, by `--verbose`."""
+    """Print `lines`, such as signatures and checksums, if `--verbose` was given."""
     if click.get_current_context().meta.get(VERBOSE):
         print_text("\n".join(["", *lines]))
 
 
 def show_table(table: RenderableType) -> None:
-    """Print a table, or a report's `table()`."""
+    """Print a table, styled if standard output is a terminal."""
     styled = sys.stdout.isatty()
     width = None if styled else _WIDEST
     console = Console(width=width, markup=False, emoji=False, highlight=False, file=io.StringIO(), record=True)
     shown = (Segment(visible(segment.text), segment.style, segment.control) for segment in console.render(table))
     console.print(Segments(shown), end="")
     lines = [line.rstrip() for line in console.export_text(styles=styled).split("\n")]
-    if not styled:  # sentences are as long as they are, and the rule under their heading is not
+    if not styled:  # cut the rule under a heading, which would be as long as the longest sentence
         for i, (above, line) in enumerate(pairwise(lines), 1):
             if line.strip(" ─") == "":
                 lines[i] = line[: max(len(above), _RULE)]
@@ -358,7 +368,7 @@ def show_table(table: RenderableType) -> None:
 
 
 def show_rows(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table without more ado."""
+    """Print a table without a title."""
     table = new_table(None, *headings)
     for row in rows:
         table.add_row(*map(str, row))

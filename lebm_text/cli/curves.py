@@ -1,4 +1,4 @@
-"""`lebm-text curves RUN...`: the training curves of runs as a picture."""
+"""`lebm-text curves RUN...`: draw the training curves of runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["command"]
 
 @click.command("curves", cls=Command)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RUN)
-@output_option("The picture; its suffix decides the format (png, svg, pdf).", default=Path("curves.png"))
+@output_option("File of the picture; its suffix sets the format (png, svg, pdf).", default=Path("curves.png"))
 def command(runs: tuple[Path, ...], output: Path) -> None:
-    """Draw the curves of one or several run directories: NLL, energy gap, norms, spreads, curvature."""
+    """Draw the training curves of one or more runs: NLL, energy gap, norms, standard deviations and curvature."""
     check_writable(output)
     check_picture(output)
     draw(compute([Run.find(run) for run in runs]), output)

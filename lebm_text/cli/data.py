@@ -1,4 +1,4 @@
-"""`lebm-text data`: which corpora there are, get one, make one of a text, compare one with the registry."""
+"""`lebm-text data`: list, fetch, import and check corpora."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .streams import print_text
 
 __all__ = ["command"]
 
-_SIZE = "Of a text that names no such split: how many sentences, a number or a share."
+_SIZE = "Size of this split if SRC does not contain it: a number or a percentage of sentences."
 
-command = Group("data", no_args_is_help=False, help="List, fetch, make and check text corpora.")
+command = Group("data", no_args_is_help=False, help="List, fetch, import and check text corpora.")
 
 
 @command.command("list")
 @data_dir_option
 @json_option
 def list_corpora(data_dir: Path | None, as_json: bool) -> None:
-    """Show the named corpora and where each was found."""
+    """List the registered corpora and where each was found on this machine."""
     found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
         return print_text(json.dumps(found))
@@ -42,9 +42,9 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Get it again even if the cache has it.")
+@click.option("--force", is_flag=True, help="Fetch it again even if it is in the cache.")
 def fetch(name: str, force: bool) -> None:
-    """Put the corpus NAME into the cache, verified."""
+    """Fetch the corpus NAME into the cache and verify it."""
     directory, was_there = fetch_registered(name, force=force)
     print_text(f"{name} is {'already' if was_there else 'now'} in {directory}")
 
@@ -52,20 +52,21 @@ def fetch(name: str, force: bool) -> None:
 @command.command("import")
 @click.argument("source", metavar="SRC")
 @text_column_option
-@click.option("--label-column", metavar="NAME", help="Also keep this field, as the labels of the sentences.")
+@click.option("--label-column", metavar="NAME", help="Also keep this field as the labels of the sentences.")
 @click.option("--valid", metavar="SIZE", default="5%", help=_SIZE)
 @click.option("--test", metavar="SIZE", default="5%", help=_SIZE)
-@click.option("--tokenize", is_flag=True, help="Set punctuation apart from words.")
+@click.option("--tokenize", is_flag=True, help="Separate punctuation from words.")
 @click.option("--lowercase", is_flag=True, help="Make all letters lower-case.")
-@click.option("-o", "--output", metavar="DIR", type=NEW_DIRECTORY, required=True, help="The new directory.")
-@click.option("--overwrite", is_flag=True, help="Replace another import in DIR.")
+@click.option("-o", "--output", metavar="DIR", type=NEW_DIRECTORY, required=True, help="Directory of the new corpus.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier import in DIR.")
 @json_option
 def import_(source: str, output: Path, as_json: bool, **options: Any) -> None:
-    """Make a corpus of the text SRC, which `lebm-text train DIR` trains on.
+    """Make a corpus of the text SRC, for `lebm-text train DIR`.
 
     SRC is a file (.txt, .jsonl, .json, .csv, .tsv, .parquet, .arrow; also with .gz), a directory of such files, or
-    hf:user/dataset[:config]. A row is a sentence. Splits that SRC names, as by train.csv, are kept; else they are taken
-    by a hash of the sentence, so that equal sentences stand in one split. The same call again does nothing.
+    hf:user/dataset[:config]. Each row is a sentence. Splits that SRC contains, such as train.csv, are kept. Otherwise
+    sentences are split by their hash, so that equal sentences are in the same split. Repeating the same import does
+    nothing.
     """
     with progress(quiet=as_json) as on_progress:
         made = import_text(source, output, **options, on_progress=on_progress)
@@ -84,7 +85,8 @@ def import_(source: str, output: Path, as_json: bool, **options: Any) -> None:
 def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     """Compare the corpus NAME, as found on this machine, with the registry.
 
-    Exit code 0 if all that the registry knows agrees, else 2. A directory of one's own is read, counted and hashed.
+    The exit code is 0 if it agrees with the registry, else 2. NAME may also be a directory that is not in the
+    registry: its sentences and words are counted and its files are hashed.
     """
     found = compare_registered(name, data_dir=data_dir)
     splits = [(Path(each["path"]).name, each) for each in found["splits"].values()]

@@ -1,4 +1,4 @@
-"""`lebm-text evaluate`: FPPL against RPPL over decoding temperatures and greedy: table, JSON, picture."""
+"""`lebm-text evaluate`: FPPL against RPPL over decoding temperatures and for greedy decoding."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ __all__ = ["command"]
 @click.command("evaluate", cls=Command)
 @judge_options(lm="kn5; lstm for lebm", temperatures="1, 0.9, 0.8, 0.6")
 @guidance_options
-@field_option(FrontierSettings, "greedy", "--greedy/--no-greedy", help="Judge greedy decoding, too.")
+@field_option(FrontierSettings, "greedy", "--greedy/--no-greedy", help="Also judge greedy decoding.")
 @field_option(FrontierSettings, "oracle",
-              help="Also what a better prior would give: decoded z⁺ of training text, a longer chain.")  # fmt: skip
+              help="Also judge what a better prior would give: samples decoded from z⁺ of training text, and from the "
+              "end of a longer chain.")  # fmt: skip
 @field_option(FrontierSettings, "fed",
-              help="Also the Fréchet distance of sentence embeddings, precision and recall.")  # fmt: skip
+              help="Also compute the Fréchet distance, precision and recall of sentence embeddings.")  # fmt: skip
 @click.option("--picture", type=NEW_FILE,
-              help="FPPL against RPPL as a picture; its suffix decides the format (png, svg, pdf).  "
-              "[default: as the report]")  # fmt: skip
+              help="File for a picture of FPPL against RPPL; its suffix sets the format (png, svg, pdf).  "
+              "[default: next to the report]")  # fmt: skip
 def command(picture: Path | None, **options: Any) -> None:
-    """Both perplexities of a run over decoding temperatures and greedy decoding, beside real text.
+    """Compute FPPL and RPPL of a run, sampled at several temperatures and decoded greedily, and of real text.
 
-    Lower temperatures trade RPPL for FPPL, so that a single decoding can flatter a model; the whole curve
-    cannot. The real-data point is where both are those of real text.
+    Lower temperatures improve FPPL and worsen RPPL, so that a single decoding can flatter a model; the whole curve
+    cannot. The real-data point has the FPPL and RPPL of real text.
 
-    Without --run the newest run is judged; samples that it lacks are generated. A text from --samples is one
-    point. An LSTM judge (--lm lstm) is trained anew on every point's samples. Several processes share the
-    judgements and find the same: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
+    Without --run the newest run is judged; missing samples are generated. A text given by --samples is one point. An
+    LSTM judge (--lm lstm) is trained anew on the samples of every point. Several processes can share the work, with
+    the same result: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
     """
     if picture is not None:
         check_writable(picture)

@@ -1,4 +1,4 @@
-"""`lebm-text experiment`: many models trained, tuned and judged under one budget, and the table of what came out."""
+"""`lebm-text experiment`: train, tune and judge many models under one budget, and write a table of the results."""
 
 from __future__ import annotations
 
@@ -38,34 +38,35 @@ __all__ = ["command"]
 @click.command("experiment", cls=Command)
 @click.argument("name", metavar="NAME|FILE")
 @data_dir_option
-@click.option("--corpus", metavar="NAME|DIR", help="In place of the experiment's own.")
+@click.option("--corpus", metavar="NAME|DIR", help="Train on this corpus instead of the experiment's.")
 @click.option("--budget-minutes", type=MINUTES,
-              help="Most minutes of training of a row's run from one seed; a trial has its share.  "
+              help="Limit in minutes for training a row from one seed; a trial gets its share of this.  "
               "[default: no limit]")  # fmt: skip
 @click.option("--seed", "seeds", type=whole(0, MAX_SEED), multiple=True, help="Train from this seed; repeatable.")
-@click.option("--row", "rows", metavar="NAME", multiple=True, help="This row alone; repeatable.  [default: all]")
+@click.option("--row", "rows", metavar="NAME", multiple=True,
+              help="Run only this row and those that it needs; repeatable.  [default: all]")  # fmt: skip
 @click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
-              help="Change one setting of all rows, such as their size; may be repeated.")  # fmt: skip
+              help="Change one setting of all rows, such as their size; repeatable.")  # fmt: skip
 @click.option("--skip", type=click.Choice(["lstm", "likelihood", "fed"]), multiple=True,
-              help="Leave these judges out; repeatable.")  # fmt: skip
+              help="Leave out this evaluation; repeatable.")  # fmt: skip
 @click.option("--choices", type=TEXT,
-              help="Take the trials that this tuning.json chose, such as another corpus's, "
-              "and tune nothing.")  # fmt: skip
-@click.option("--jobs", type=whole(), default=1, help="Steps at a time.")
+              help="Do not tune; take the trials chosen in this tuning.json, such as one of another "
+              "corpus.")  # fmt: skip
+@click.option("--jobs", type=whole(), default=1, help="How many steps run at the same time.")
 @trust_option
-@click.option("--out", type=NEW_DIRECTORY, help="Where all goes.  [default: runs/NAME-CORPUS]")
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--table", "table_only", is_flag=True, help="Write the table of what is done, and do nothing.")
+@click.option("--out", type=NEW_DIRECTORY, help="Output directory.  [default: runs/NAME-CORPUS]")
+@click.option("--plan", "plan_only", is_flag=True, help="Only print what would be done.")
+@click.option("--table", "table_only", is_flag=True, help="Only write the table of the steps that are done.")
 @report_options(threads=True)
 def command(
     *, name: str, data_dir: Path | None, overrides: tuple[str, ...], budget_minutes: float | None, choices: Path | None,
     jobs: int, out: Path | None, plan_only: bool, table_only: bool, device: str, n_threads: int | None, as_json: bool,
     **narrowing: Any,
 ) -> None:  # fmt: skip
-    """Carry out an experiment of the package (table1) or of a TOML file, and write its table.
+    """Run an experiment of the package (table1) or of a TOML file, and write a table of its results.
 
-    What is done is not done again: stop it at any time, and give the same command to go on. log.jsonl keeps every
-    step; results.md, results.json, frontiers.png and frontiers.svg have the table.
+    You can stop it at any time; the same command then continues with the steps that are not done. log.jsonl has a
+    record of every step; results.md, results.json, frontiers.png and frontiers.svg have the results.
     """
     if plan_only and (table_only or as_json):
         raise InputError("--plan does nothing but say what would be done: leave out --table and --json")

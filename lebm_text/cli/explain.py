@@ -1,4 +1,4 @@
-"""`lebm-text explain SIGNATURE`: what the fields of a signature mean."""
+"""`lebm-text explain SIGNATURE`: explain the fields of a signature."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ __all__ = ["command"]
 @click.argument("signature")
 @json_option
 def command(signature: str, as_json: bool) -> None:
-    """Say in words what SIGNATURE means, which stands beside a figure: in JSON, or in a table by --verbose.
+    """Explain the fields of SIGNATURE, which says how a figure was computed.
 
-    Put it in quotes: 'RPPL|lm:kn5|train:samples(n=1000,decode=sample,T=1)|test:ptb-test|eos:yes'
+    Reports have signatures in their JSON, and print them with --verbose. Put the signature in quotes:
+    'RPPL|lm:kn5|train:samples(n=1000,decode=sample,T=1)|test:ptb-test|eos:yes'
     """
     fields = explain(signature)
     if as_json:

@@ -1,4 +1,4 @@
-"""`lebm-text explore`: a web page on this machine to play with a model."""
+"""`lebm-text explore`: serve a local web page to try out a model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["command"]
 
 @click.command("explore", cls=Command)
 @run_options
-@click.option("--port", type=whole(1, 65535), default=7860, help="Of 127.0.0.1, where the page is shown.")
-@click.option("--no-browser", is_flag=True, help="Only say where the page is; do not open it.")
+@click.option("--port", type=whole(1, 65535), default=7860, help="Serve the page at this port of 127.0.0.1.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the page, but do not open it.")
 @device_options()
 def command(run: Path | None, data_dir: Path | None, port: int, no_browser: bool, device: str) -> None:
-    """Open a page that generates, reads a sentence, mixes two, and shows the latent space of a model.
+    """Open a web page to try out a model: generate, reconstruct, interpolate, and look at its latent space.
 
-    The page is for this machine alone: it loads nothing from elsewhere and sends nothing. Ctrl-C ends it.
+    The page is served to this machine only; it loads nothing from the network and sends nothing. Ctrl-C stops it.
     """
     found = run_or_demo(run, data_dir=data_dir)
     with quick_imports():

@@ -1,4 +1,4 @@
-"""`lebm-text fed`: samples beside real text in the space of a sentence encoder."""
+"""`lebm-text fed`: compare the sentence embeddings of samples with those of real text."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["command"]
 
 @click.command("fed", cls=Command)
 @sample_options(n="at most 3000 of each text", temperatures="1")
-@field_option(EmbeddingSettings, "k", "-k", help="Nearest neighbours.")
-@field_option(EmbeddingSettings, "encoder", metavar="NAME|DIR", help="One of sentence-transformers.")
+@field_option(EmbeddingSettings, "k", "-k", help="Nearest neighbours for precision and recall.")
+@field_option(EmbeddingSettings, "encoder", metavar="NAME|DIR", help="Sentence encoder of sentence-transformers.")
 @report_options(SAMPLES_REPORT)
 def command(**options: Any) -> None:
-    """Fréchet distance of sentence embeddings, and their nearest neighbours: what perplexities do not see.
+    """Compute the Fréchet distance, precision and recall of sentence embeddings of samples and real text.
 
-    A perplexity looks at the next word, an embedding at what a sentence is about. The distance to real held-out text
-    is read beside that of real training text, which is not 0. Precision says whether samples lie where real sentences
-    do, recall whether real sentences lie where samples do.
+    They measure what perplexity does not: a perplexity depends on the next word, an embedding on what a sentence is
+    about. Compare the distance to real held-out text with that of real training text, which is not 0. Precision is
+    the share of samples that lie near real sentences, recall the share of real sentences that lie near samples.
 
-    Without --samples or --run the newest run is judged; samples that it lacks are generated. Needs
+    Without --samples or --run the newest run is judged; missing samples are generated. Needs
     pip install 'lebm-text[embed]'. Embeddings are kept in the cache.
     """
     judge(compute, EmbeddingSettings, "embedding", **options)

@@ -1,4 +1,4 @@
-"""`lebm-text generate -n 1000`: sentences from a trained model, to standard output or to a file."""
+"""`lebm-text generate -n 1000`: write sentences sampled from a trained model to standard output or a file."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ __all__ = ["command"]
 
 
 @click.command("generate", cls=Command)
-@click.option("-n", type=whole(0), default=10, help="How many sentences.")
+@click.option("-n", type=whole(0), default=10, help="Number of sentences.")
 @run_option
-@output_option("Write the sentences here, and to FILE.json how they were made.  [default: standard output]")
+@output_option("Write the sentences to FILE, and how they were generated to FILE.json.  [default: standard output]")
 @decoding_options(default="sample", of_prior=True)
 @report_options()
 def command(n: int, run: Path | None, output: Path | None, device: str, as_json: bool, **decoding: Any) -> None:
-    """Write N sentences sampled from a trained model, one a line; an empty sentence is an empty line.
+    """Write N sentences sampled from a trained model, one per line; an empty sentence is an empty line.
 
-    Each is decoded from a latent vector that the prior's chain draws; the same options and seed give the same ones.
-    They are written as they come: any N fits the memory, but for --json without -o. Standard output spells control
-    characters out, as \\x1b; the file of -o is exact, and FILE.json records settings, seed, hashes, and the rates of
-    empty, truncated and repeated sentences. Several processes share: torchrun --nproc-per-node N -m -- lebm_text ...
+    Each is decoded from a latent vector drawn from the prior. The same options and seed give the same sentences. They
+    are written as they are generated, so that any N fits into memory, except with --json and no -o. On standard output
+    control characters are escaped, as in \\x1b; the file of -o is exact. FILE.json records the settings, the seed,
+    hashes, and the rates of empty, truncated and repeated sentences. Several processes can share the work, with the
+    same result: torchrun --nproc-per-node N -m -- lebm_text generate ...
     """
     found = run_or_demo(run)
     if output is not None:

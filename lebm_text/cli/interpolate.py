@@ -1,4 +1,4 @@
-"""`lebm-text interpolate`: what lies between two sentences."""
+"""`lebm-text interpolate`: decode latent vectors between those of two sentences."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["command"]
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @run_option
-@field_option(InterpolationSettings, "n", "-n", help="Points, ends included.")
+@field_option(InterpolationSettings, "n", "-n", help="Number of points, including both ends.")
 @click.option("--path", type=click.Choice([*PATHS, "both"]), default="both",
-              help="Along the line, or along the great circle.")  # fmt: skip
-@seed_option("Of the posterior draws.")
+              help="The path: a straight line, or a great circle.")  # fmt: skip
+@seed_option("Seed of the posterior draws.")
 @report_options(table=True)
 def command(a: str, b: str, run: Path | None, path: str, as_json: bool, **options: Any) -> None:
-    """Decode latent vectors on the way from sentence A to sentence B, greedily.
+    """Decode latent vectors on a path from sentence A to sentence B, greedily.
 
-    Both ends are one draw each from the posteriors. Beside each sentence: f(z), ‖z‖, and log p(A|z) and log p(B|z)
-    in nats, which say how near the point still is to either.
+    The ends of the path are a posterior draw of each sentence. The table has for each decoded sentence f(z), ‖z‖, and
+    log p(A|z) and log p(B|z) in nats, which say how close the point is to each of the two.
     """
     sentences = parse_sentence(a, "A"), parse_sentence(b, "B")
     found = Run.find(run)

@@ -1,4 +1,4 @@
-"""What `fppl`, `rppl`, `evaluate` and `fed` do alike: find the texts that were named, judge them, show the report."""
+"""Options and processing that `fppl`, `rppl`, `evaluate` and `fed` share: find texts, judge them, show the report."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from .options import (
 
 __all__ = ["SAMPLES_REPORT", "judge", "judge_options", "sample_options"]
 
-SAMPLES_REPORT = "into the run's eval/; nowhere for --samples"
+SAMPLES_REPORT = "in the run's eval/; not written for --samples"
 
 R = TypeVar("R", bound=Report)
 
 
 class _JudgeName(click.Choice[str]):
-    """A judge of the package's own, or a plug-in with its settings, which `lm_eval` looks for."""
+    """The name of a judge of the package, or a plug-in with its settings, which `lm_eval` checks."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = str(value).partition(",")[0]
@@ -47,47 +47,51 @@ class _JudgeName(click.Choice[str]):
 
 
 def _once_each(_ctx: click.Context, _param: click.Parameter, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Callback of a repeatable option."""
+    """Callback: remove repeated values."""
     return tuple(dict.fromkeys(given))
 
 
 # fmt: off
 def sample_options(*, n: str, temperatures: str) -> Decorator:
-    """Which samples, and beside which real text; the arguments say what the defaults are."""
+    """Return the options that choose samples and real text; the arguments describe defaults in the help."""
     return all_of(
         click.option("--samples", type=INPUT,
-                     help="Text to judge, from any system: a sentence a line, or .jsonl, .json, .csv, .tsv, .parquet.  "
-                     "[default: those of the run]"),
+                     help="Text to judge, from any system: one sentence per line, or .jsonl, .json, .csv, .tsv, "
+                     ".parquet.  [default: samples of the run]"),
         text_column_option,
         run_option,
         click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
         data_dir_option,
-        field_option(TextSettings, "split", help="The held-out real text; use valid for choices."),
-        field_option(TextSettings, "n", "-n", help=f"How many samples.  [default: {n}]"),
+        field_option(TextSettings, "split", help="The held-out real text; use valid for model selection."),
+        field_option(TextSettings, "n", "-n", help=f"Number of samples.  [default: {n}]"),
         field_option(TextSettings, "temperatures", "--temperature", callback=_once_each,
                      help=f"Judge the run at this decoding temperature; repeatable.  [default: {temperatures}]"),
         field_option(TextSettings, "seeds", "--seed", callback=_once_each,
-                     help="Judge the run's samples of this seed; repeatable; the first seeds all draws from texts.  "
-                     "[default: 1]"),
+                     help="Judge the run's samples of this seed; repeatable. The first also seeds the choice of "
+                     "sentences from texts.  [default: 1]"),
         field_option(TextSettings, "tokenize",
-                     help="The samples are raw text: separate their words, and lower-case them, as the corpus has it."),
+                     help="The samples are raw text: tokenize and lower-case them as the corpus is."),
     )
 
 
 def judge_options(*, lm: str, temperatures: str) -> Decorator:
-    """The options of every command that judges samples by perplexities; the arguments say what the defaults are."""
+    """Return the options of commands that judge samples by perplexity; the arguments describe defaults in the help."""
     return all_of(
-        sample_options(n="all in the file; for a run as many as training sentences", temperatures=temperatures),
+        sample_options(n="all of a text; of a run as many as training sentences", temperatures=temperatures),
         click.option("--lm", type=_JudgeName(JUDGES),
-                     help="The judge: Kneser-Ney of this order, an LSTM, kn5 and the LSTM, or package.module:Class.  "
+                     help="The judge: knN is a Kneser-Ney model of order N; both is kn5 and lstm; "
+                     "package.module:Class is a plug-in.  "
                      f"[default: {lm}]"),
         field_option(JudgeSettings, "protocol",
-                     help="What is counted, how the vocabulary is closed, who judges; arae, lebm: as those papers do."),
-        field_option(JudgeSettings, "judge_seeds", help="Train the LSTM judge from so many seeds, for the spread."),
+                     help="Convention for counted tokens, closed vocabulary and default judge; arae and lebm follow "
+                     "those papers."),
+        field_option(JudgeSettings, "judge_seeds",
+                     help="Train the LSTM judge from this many seeds, for the standard deviation."),
         click.option("--diversity", is_flag=True,
-                     help="Also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text."),
+                     help="Also compute BLEU, self-BLEU, distinct-n, repetition and the share of n-grams found in the "
+                     "training text."),
         field_option(JudgeSettings, "ngram_backend",
-                     help="Estimate here, or with KenLM's lmplz from PATH (for texts larger than memory)."),
+                     help="Estimate with numpy, or with KenLM's lmplz from PATH (for texts larger than memory)."),
         report_options(SAMPLES_REPORT),
     )
 # fmt: on
@@ -106,11 +110,29 @@ def judge(
     output: Path | None,
     **options: Any,
 ) -> R | None:
-    """The report, shown and written (for a run into its eval/, under `kind`); None in all processes but the first."""
+    """Compute, print and write a report on samples. By default a report on a run is written to the run's eval/.
+
+    Args:
+        compute: computes the report.
+        settings_of: makes its settings of the options.
+        kind: first part of the default file name.
+        samples: a text to judge, instead of samples of a run.
+        run: the run to judge; None: the newest.
+        corpus: name or directory of the real text; None: that of the run.
+        data_dir: where to look for corpora first.
+        as_json: print JSON instead of a table.
+        output: file to write the report to.
+
+    Returns:
+        The report; None in all processes but the first.
+
+    Raises:
+        InputError: both `samples` and `run` are given, or a setting or file is not valid.
+    """
     if samples is not None and run is not None:
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
     settings = settings_of(**options)
-    name = settings.file_name(kind)  # refuses before a run is looked for
+    name = settings.file_name(kind)  # raises InputError for bad settings before a run is looked for
     found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
     judged = found if samples is None else None
     processes = click.get_current_context().with_resource(joined(settings.device))

@@ -1,4 +1,4 @@
-"""`lebm-text likelihood`: log p(x) of held-out sentences under a trained model, and what its latent vector carries."""
+"""`lebm-text likelihood`: estimate log p(x) of held-out sentences, and how much information z carries."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["command"]
 @run_option
 @field_option(LikelihoodSettings, "split")
 @data_dir_option
-@field_option(LikelihoodSettings, "n_ais", "-n", help="Sentences bounded by AIS.")
-@field_option(AISSettings, "n_steps", "--ais-steps")
-@field_option(AISSettings, "n_chains", "--ais-chains", help="Of each sentence.")
+@field_option(LikelihoodSettings, "n_ais", "-n", help="Number of sentences with an AIS bound.")
+@field_option(AISSettings, "n_steps", "--ais-steps", help="AIS steps from the base density to the target.")
+@field_option(AISSettings, "n_chains", "--ais-chains", help="AIS chains per sentence.")
 @field_option(AISSettings, "start", "--ais-start",
               help="Anneal from N(0, I), or from the Gaussian fitted for importance sampling.")  # fmt: skip
-@field_option(AISSettings, "n_leapfrog", "--leapfrog", help="Leapfrog steps of a proposal; 1 is MALA.")
+@field_option(AISSettings, "n_leapfrog", "--leapfrog", help="Leapfrog steps per proposal; 1 is MALA.")
 @field_option(LikelihoodSettings, "n_importance", "--importance-n",
-              help="Sentences by importance sampling, at most all.  [default: as many as by AIS]")  # fmt: skip
-@field_option(LikelihoodSettings, "n_samples", "--importance-samples", help="Of each sentence.")
-@click.option("--bracket", is_flag=True, help="Also bound -n simulated sentences from both sides.")
-@field_option(LikelihoodSettings, "partition_steps", help="For log Z.")
-@field_option(LikelihoodSettings, "partition_chains", help="For log Z.")
+              help="Number of sentences estimated by importance sampling.  [default: as many as by AIS]")  # fmt: skip
+@field_option(LikelihoodSettings, "n_samples", "--importance-samples", help="Importance samples per sentence.")
+@click.option("--bracket", is_flag=True, help="Also bound log p(x) of -n simulated sentences from both sides.")
+@field_option(LikelihoodSettings, "partition_steps", help="AIS steps for log Z.")
+@field_option(LikelihoodSettings, "partition_chains", help="AIS chains for log Z.")
 @seed_option()
 @report_options("likelihood-SPLIT.json in the run's eval/")
 def command(
@@ -43,10 +43,11 @@ def command(
 ) -> None:
     """Estimate log p(x) of held-out sentences under a run's density: temperature 1, no dropout, no training noise.
 
-    AIS gives a stochastic lower bound, importance sampling an estimate where its effective sample size is at least 100.
-    Neither is given unless the estimates of log Z agree to 0.02 nat. Sentences are taken in one fixed order, so that
-    all models see the same ones. Of a language model log p(x) is exact. Several processes share the sentences and find
-    the same: torchrun --nproc-per-node N -m -- lebm_text likelihood ...
+    Annealed importance sampling (AIS) gives a stochastic lower bound; importance sampling gives an estimate if its
+    effective sample size is at least 100. Neither is reported unless the estimates of log Z agree to 0.02 nat. The
+    order of sentences is fixed, so that all models are evaluated on the same ones. For a language model log p(x) is
+    exact. Several processes can share the sentences, with the same result:
+    torchrun --nproc-per-node N -m -- lebm_text likelihood ...
     """
     if bracket and not options["n_ais"]:
         raise InputError("--bracket simulates as many sentences as -n says, which is 0")

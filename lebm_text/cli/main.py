@@ -1,11 +1,11 @@
-"""The `lebm-text` command: a group whose commands are imported when they are called.
+"""The `lebm-text` command: a click group that imports a command when it is called.
 
-`COMMANDS` is the only list of commands. A command's module is imported to run it or to show its own help;
-the overview needs the table alone and therefore neither torch nor any other large package.
+`COMMANDS` is the only list of commands. A command's module is imported to run it or to show its help. The overview
+needs nothing but this list, so that it imports neither torch nor another large package.
 
-Exit codes: 0 fine, 1 a bug or a lost process, 2 bad input, 130 interrupted, 141 broken pipe. `InputError`,
-`LostProcessError`, click's own usage errors and what the system says of a path that the user named become one line on
-stderr. Everything else is a bug and keeps its traceback.
+Exit codes: 0 success, 1 a bug or a lost process, 2 bad input, 130 interrupted, 141 broken pipe. `InputError`,
+`LostProcessError`, click's usage errors, and system errors about paths that the user gave become one line on stderr.
+Every other error is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -45,26 +45,30 @@ __all__ = [
 ]
 
 PROGRAM = "lebm-text"
-ARGUMENTS = "lebm_text.arguments"  # in the root context's `meta`: what was typed
+ARGUMENTS = "lebm_text.arguments"  # key in the root context's `meta`: the arguments as typed
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
 
-# What a path given by the user, or a disk without room, can cause; other system errors are bugs.
+# Errors that a path given by the user or a full disk can cause; other system errors are bugs.
 _USERS_PATH = {
     errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
     errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
 _ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
-_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")  # what torch says
+_NO_MEMORY = ("DefaultCPUAllocator", "out of memory")  # parts of torch's error messages
 _STDERR = 2  # file descriptor
 
 
 class CommandEntry(NamedTuple):
-    """Where a command lives and its line in the overview.
+    """Where a command is defined, and its line in the overview.
 
-    `several`: whether several processes, started by `torchrun`, share its work. `attribute`: of the module.
+    Attributes:
+        module: relative name of its module.
+        summary: its line in the overview.
+        several: whether several processes, started by `torchrun`, can share its work.
+        attribute: name of the click command in the module.
     """
 
     module: str
@@ -76,33 +80,33 @@ class CommandEntry(NamedTuple):
 COMMANDS: dict[str, CommandEntry] = {
     "train": CommandEntry(".train", "Train a model on a corpus, or resume a run.", True),
     "generate": CommandEntry(".generate", "Write sentences sampled from a trained model.", True),
-    "reconstruct": CommandEntry(".reconstruct", "Pass sentences through the latent space and back."),
+    "reconstruct": CommandEntry(".reconstruct", "Encode sentences into the latent space and decode them."),
     "fppl": CommandEntry(".perplexity", "Forward perplexity: a model of real text reads generated text.", True, "fppl"),
     "rppl": CommandEntry(".perplexity", "Reverse perplexity: a model of generated text reads real text.", True, "rppl"),
-    "evaluate": CommandEntry(".evaluate", "Both perplexities over decoding temperatures, with a picture.", True),
-    "fed": CommandEntry(".fed", "Distance of meaning: a sentence encoder sets samples beside real text."),
-    "likelihood": CommandEntry(".likelihood", "log p(x) of held-out sentences, and use of z.", True),
+    "evaluate": CommandEntry(".evaluate", "FPPL and RPPL over decoding temperatures, with a picture.", True),
+    "fed": CommandEntry(".fed", "Fréchet distance of sentence embeddings between samples and real text."),
+    "likelihood": CommandEntry(".likelihood", "log p(x) of held-out sentences, and information in z.", True),
     "trajectories": CommandEntry(".trajectories", "Langevin chains of the prior, step by step."),
     "views": CommandEntry(".views", "Prior, posterior and N(0, I) in one picture."),
-    "interpolate": CommandEntry(".interpolate", "Sentences between two sentences."),
+    "interpolate": CommandEntry(".interpolate", "Decode latent vectors between two sentences."),
     "neighbours": CommandEntry(".neighbours", "Nearest sentences of a corpus in the latent space."),
-    "directions": CommandEntry(".directions", "The direction of an attribute, from labelled sentences."),
+    "directions": CommandEntry(".directions", "The latent direction of an attribute, from labelled sentences."),
     "score": CommandEntry(".score", "How anomalous each sentence of a text is under a model."),
-    "anomaly": CommandEntry(".anomaly", "Tell anomalous sentences from normal ones; corpora for it."),
-    "experiment": CommandEntry(".experiment", "Train, tune and judge many models: a table."),
+    "anomaly": CommandEntry(".anomaly", "Evaluate anomaly detection; prepare corpora for it."),
+    "experiment": CommandEntry(".experiment", "Train, tune and judge many models, with a table of results."),
     "ngram": CommandEntry(".ngram", "Train and query n-gram language models."),
-    "explore": CommandEntry(".explore", "A page on this machine to play with a model (pip install 'lebm-text[app]')."),
+    "explore": CommandEntry(".explore", "A local web page to try out a model (pip install 'lebm-text[app]')."),
     "curves": CommandEntry(".curves", "Draw the training curves of runs."),
     "report": CommandEntry(".report", "One HTML page about a run: curves, samples, evaluations."),
-    "push": CommandEntry(".push", "Share a run on the Hugging Face Hub, with a card."),
-    "compare": CommandEntry(".compare", "Which figures of runs or reports differ beyond their intervals."),
-    "explain": CommandEntry(".explain", "What a signature says, in words."),
-    "data": CommandEntry(".data", "List, fetch and check corpora; make one of your own text."),
+    "push": CommandEntry(".push", "Share a run on the Hugging Face Hub, with a model card."),
+    "compare": CommandEntry(".compare", "Which figures of runs or reports differ by more than their intervals."),
+    "explain": CommandEntry(".explain", "Explain the signature of a figure."),
+    "data": CommandEntry(".data", "List, fetch and check corpora; import your own text."),
 }
 
 
 class LazyGroup(Group):
-    """A group that knows its commands by `COMMANDS` and imports one only when it is needed."""
+    """A group of the commands in `COMMANDS`, which imports a command only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -117,7 +121,7 @@ class LazyGroup(Group):
         except ImportError:
             from lebm_text.judges import check_judges
 
-            check_judges()  # another distribution's lm_eval has not what ours has
+            check_judges()  # explains the error if another distribution's lm_eval was imported
             raise
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.attribute} of {entry.module} must be a click command, got {command!r}")
@@ -145,10 +149,10 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Sentences from latent variable models with a learned prior, and judges of any generated text.
+    """Latent variable models of sentences with a learned prior, and evaluation of any generated text.
 
     \b
-    lebm-text train reviews.csv          train on a text; everything lands in runs/reviews
+    lebm-text train reviews.csv          train on a text and write the run to runs/reviews
     lebm-text generate -n 1000           write 1000 sentences from the newest run
     lebm-text COMMAND --help             the options of a command
     """
@@ -159,17 +163,16 @@ def cli(ctx: click.Context) -> None:
     if n_launched() > 1 and not COMMANDS[name].several:
         able = ", ".join(name for name, entry in COMMANDS.items() if entry.several)
         raise click.UsageError(f"{name} works in one process; start it without torchrun, which is for: {able}", ctx)
-    from .console import print_message, show_log  # not for the overview
+    from .console import print_message, show_log  # here, since the overview does not need it
 
     ctx.with_resource(show_log(print_message))
 
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Inside, no garbage is collected, and what was made is exempt from then on.
+    """Context manager: disable garbage collection, and afterwards exempt the objects that were created.
 
-    Importing torch makes a quarter of a million objects that stay; looking through them for garbage again and again
-    takes a fifth of the time.
+    Importing torch creates 250 000 objects that are never freed; collections would take a fifth of the import time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -184,7 +187,7 @@ def quick_imports() -> Iterator[None]:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line on `args` (default: those of the process) and return the exit code.
 
-    Errors of the user are reported on stderr, bugs propagate.
+    Errors of the user are printed on stderr; other exceptions propagate.
     """
     spin_briefly()
     with _standard_streams():
@@ -194,7 +197,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(typed: list[str]) -> int:
     try:
         with _handlers(_interrupt, *_ENDING):
-            with cli.make_context(PROGRAM, [*typed]) as context:  # click takes the list apart
+            with cli.make_context(PROGRAM, [*typed]) as context:  # a copy, since click empties the list
                 context.meta[ARGUMENTS] = typed
                 cli.invoke(context)
             sys.stdout.flush()
@@ -232,13 +235,16 @@ def _refuse(message: str, code: int = BAD_INPUT) -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal clean up on the way out as Ctrl-C does."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that the same cleanup runs."""
     raise KeyboardInterrupt
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT, SIGTERM or SIGHUP makes the yielded function true; a second one interrupts."""
+    """Context manager: yield a function that returns whether a SIGINT, SIGTERM or SIGHUP has arrived.
+
+    The second signal raises KeyboardInterrupt.
+    """
     requested = False
 
     def request(_signal: int, _frame: FrameType | None) -> None:
@@ -246,8 +252,8 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         if requested:
             raise KeyboardInterrupt
         requested = True
-        # Not through sys.stderr: a handler may run in the middle of a write to it.
-        with suppress(OSError):  # of a terminal that is gone
+        # Not through sys.stderr: the handler may run during a write to it.
+        with suppress(OSError):  # the terminal may be gone
             os.write(_STDERR, b"\nstopping after this update; once more stops at once\n")
 
     with _handlers(request, signal.SIGINT, *_ENDING):
@@ -256,7 +262,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _handlers(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Iterator[None]:
-    """A SIGHUP that is ignored stays so: `nohup` asks for it."""
+    """Context manager: install `handler` for `signals`; a SIGHUP that `nohup` has set to be ignored stays ignored."""
     taken = [number for number in signals if not (number in _ENDING[1:] and signal.getsignal(number) is signal.SIG_IGN)]
     previous = {number: signal.signal(number, handler) for number in taken}
     try:
@@ -268,15 +274,16 @@ def _handlers(handler: Callable[[int, FrameType | None], None], *signals: signal
 
 @contextmanager
 def _standard_streams() -> Iterator[None]:
-    """Inside, nothing that is opened takes the number of a closed stream; what cannot be written is lost in the end.
+    """Context manager: replace standard streams that are closed, and at the end discard what cannot be written.
 
-    A file that a training opened as number 2 would be given all that native code has to say.
+    Otherwise the next file that is opened would get the number of the closed stream: native code, which writes errors
+    to number 2, would write them into that file.
     """
-    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):  # neither read nor written with success
+    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):  # so that reading or writing fails
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, way)  # the lowest number that is free
+            os.open(os.devnull, way)  # takes the lowest free number, which is this one
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
         sys.stdout, sys.stderr = before[0] or cast(TextIO, _Closed()), before[1] or nowhere
@@ -288,7 +295,7 @@ def _standard_streams() -> Iterator[None]:
 
 
 def _forget() -> None:
-    """Send what cannot be written nowhere, or Python complains of it while it exits."""
+    """Redirect streams that cannot be flushed to the null device; else Python reports an error when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -301,7 +308,7 @@ def _forget() -> None:
 
 
 class _Closed:
-    """In the place of a standard output that is closed, for bytes and for text."""
+    """A binary and text stream in place of a closed standard output; writing raises OutputError."""
 
     encoding = "utf-8"
 

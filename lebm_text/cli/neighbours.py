@@ -1,4 +1,4 @@
-"""`lebm-text neighbours`: the sentences of a corpus that lie nearest to given ones in the latent space."""
+"""`lebm-text neighbours`: the sentences of a corpus that are nearest to given ones in the latent space."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ __all__ = ["command"]
 @click.command("neighbours", cls=Command)
 @click.argument("sentences", metavar="[SENTENCE]...", nargs=-1)
 @click.option("--file", type=INPUT,
-              help="Read them from a file, one a line.  [default: standard input, if none is named]")  # fmt: skip
+              help="Read the sentences from a file, one per line.  [default: standard input, if no SENTENCE is "
+              "given]")  # fmt: skip
 @text_column_option
 @run_options
-@field_option(NeighboursSettings, "split")
-@field_option(NeighboursSettings, "n", "-n", help="Search so many different sentences of it at most.")
-@field_option(NeighboursSettings, "k", "-k", help="Neighbours of each sentence.")
-@field_option(NeighboursSettings, "metric")
+@field_option(NeighboursSettings, "split", help="Split of the corpus to search.")
+@field_option(NeighboursSettings, "n", "-n", help="Search at most N different sentences.")
+@field_option(NeighboursSettings, "k", "-k", help="Number of neighbours of each sentence.")
+@field_option(NeighboursSettings, "metric", help="Distance between posterior means.")
 @draws_options(NeighboursSettings)
 @report_options(table=True)
 def command(
@@ -45,11 +46,11 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """List the nearest sentences of the run's corpus to each SENTENCE, with distances between posterior means.
+    """List the sentences of the run's corpus that are nearest to each SENTENCE, by distance of posterior means.
 
-    Sentences that occur several times in the split are listed once. Of a larger split -n are searched, a seeded choice.
-    Their posterior means take a while and are kept in the cache, also when the command is interrupted. With --json,
-    each line is an object with "input" and "neighbours".
+    Sentences that occur several times in the split are listed once. If the split has more than -n sentences, a random
+    subset is searched. Computing the posterior means takes a while; they are kept in the cache, even if the command is
+    interrupted. With --json, each line is an object with "input" and "neighbours".
     """
     found = Run.find(run, data_dir=data_dir)
     if not (queries := _read_sentences(file, sentences, text_column)):
@@ -65,7 +66,7 @@ def command(
 
 
 def _read_sentences(file: Path | None, typed: Sequence[str], column: str | None) -> list[str]:
-    """What was typed, or the lines of a file, or of standard input (no file), empty ones included."""
+    """Return the typed sentences if there are any, else the lines of `file` or standard input, with empty ones."""
     if typed and file is not None:
         raise InputError("sentences are named both as arguments and by --file: give one of them")
     if typed:

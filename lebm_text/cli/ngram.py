@@ -1,4 +1,4 @@
-"""`lebm-text ngram`: Kneser-Ney models without building KenLM, and perplexity with any ARPA or kenlm file."""
+"""`lebm-text ngram`: train Kneser-Ney models, and compute perplexities with any ARPA or KenLM binary file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIGURES = ("ppl", "ppl_excluding_oov", "ci95", "ci_scope", "nll", "n_sentences"
 
 
 def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Callback of an option that takes a whole number for each of some things: `0,0,1`."""
+    """Callback: parse whole numbers such as `0,0,1`."""
     try:
         return tuple(int(part) for part in re.findall(r"[^,\s]+", value))
     except ValueError:
@@ -42,31 +42,34 @@ def _parse_thresholds(_ctx: click.Context, _param: click.Parameter, value: str) 
 def command() -> None:
     """Train n-gram language models (interpolated modified Kneser-Ney) and score text with them.
 
-    Models are ARPA files, which kenlm and other tools read. The literal word <unk> is an ordinary word and is
-    called <oov> in the file, where <unk> stands for every word that the model does not know.
+    Models are ARPA files, which KenLM and other tools read. If the text contains <unk> as a word, it is an ordinary
+    word and is written as <oov>; in the file, <unk> stands for all words that the model does not know.
     """
 
 
 @command.command("train")
 @text_argument("text")
 @output_option("The ARPA file to write.", required=True)
-@field_option(KneserNeySettings, "order", type=whole(MIN_ORDER, MAX_ORDER), help="Longest n-gram.")
+@field_option(KneserNeySettings, "order", type=whole(MIN_ORDER, MAX_ORDER), help="Length of the longest n-grams.")
 @click.option("--prune", default="", show_default=False, callback=_parse_thresholds, metavar="COUNTS",
-              help="Drop n-grams seen at most this often: a number an order, such as 0,0,1; "
-              "the last holds above.")  # fmt: skip
+              help="Drop n-grams with at most this count: one number per order, such as 0,0,1; "
+              "the last also holds for higher orders.")  # fmt: skip
 @field_option(KneserNeySettings, "vocab_pad", type=whole(0),
-              help="Count this many types, <unk> and </s> included, when unseen words share their mass.")  # fmt: skip
+              help="Share the mass of unseen words among at least this many types, <unk> and </s> "
+              "included.")  # fmt: skip
 @field_option(KneserNeySettings, "interpolate_unigrams", "--interpolate-unigrams/--no-interpolate-unigrams",
               help="Share the mass of unseen words among all types, or give it to <unk>.")  # fmt: skip
 @field_option(KneserNeySettings, "fallback", "--fallback/--no-fallback",
-              help="Where the counts allow no discounts take 0.5, 1, 1.5 and say so, or fail.")  # fmt: skip
+              help="If discounts cannot be estimated from the counts, use 0.5, 1, 1.5 with a warning, or "
+              "fail.")  # fmt: skip
 @click.option("--ngram-backend", type=click.Choice(BACKENDS), default=BACKENDS[0],
-              help="Estimate here, or with KenLM's lmplz from PATH (for texts larger than memory).")  # fmt: skip
+              help="Estimate with numpy, or with KenLM's lmplz from PATH (for texts larger than "
+              "memory).")  # fmt: skip
 @json_option
 def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngram_backend: str, **more: Any) -> None:
-    """Estimate a model of TEXT, one sentence a line, and write it as an ARPA file.
+    """Estimate an n-gram model of TEXT, one sentence per line, and write it as an ARPA file.
 
-    The numbers are those of KenLM's lmplz. Empty lines are sentences too.
+    The probabilities equal those of KenLM's lmplz. Empty lines count as sentences.
     """
     check_ending(output, "the model is ARPA", ".arpa")
     check_writable(output)
@@ -88,14 +91,13 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
 @command.command("score")
 @click.argument("model", type=INPUT)
 @text_argument("text")
-@click.option("--per-sentence", is_flag=True, help="A line a sentence: nats, tokens, unknown words, tab between.")
+@click.option("--per-sentence", is_flag=True, help="Print a line per sentence: nats, tokens, unknown words, with tabs.")
 @json_option
 def score(model: Path, text: Path, text_column: str | None, per_sentence: bool, as_json: bool) -> None:
-    """Perplexity of TEXT, one sentence a line, under MODEL, an ARPA file or a kenlm binary.
+    """Compute the perplexity of TEXT, one sentence per line, under MODEL, an ARPA file or a KenLM binary.
 
-    Tokens are the words and </s>. Unknown words count at the probability of <unk>; the second figure leaves
-    them out. JSON knows no infinity: where MODEL holds the text to be impossible, "infinite" is true and the
-    figures that this concerns are null.
+    Tokens are the words and </s>. Unknown words have the probability of <unk>; the second figure excludes them. JSON
+    has no infinity: if TEXT has probability 0 under MODEL, "infinite" is true and the infinite figures are null.
     """
     if per_sentence and as_json:
         raise InputError("--per-sentence prints lines, not JSON; leave out one of the two")

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they have one name, one check and one help text."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def whole(least: int = 1, most: int | None = MAX_COUNT) -> WholeRange:
-    """The type of options that count something."""
+    """Return the type of an option that is a whole number from `least` to `most`."""
     return WholeRange(least, most)
 
 
-VERBOSE = "lebm_text.verbose"  # in the contexts' `meta`
+VERBOSE = "lebm_text.verbose"  # key in the contexts' `meta`
 DIRECTORY = AnyPath(exists=True, file_okay=False, path_type=Path)
 RUN = RunPath(exists=True, file_okay=False, path_type=Path)
 TEXT = AnyPath(exists=True, dir_okay=False, path_type=Path)
@@ -68,7 +68,7 @@ NEW_FILE = AnyPath(dir_okay=False, path_type=Path)
 NEW_DIRECTORY = AnyPath(file_okay=False, path_type=Path)
 MINUTES = FiniteRange(0, MAX_COUNT, min_open=True)
 
-_TYPES: dict[Any, Callable[..., click.ParamType[Any]]] = {  # by the check of a field
+_TYPES: dict[Any, Callable[..., click.ParamType[Any]]] = {  # the type of an option, by the check of its field
     checks.whole: whole,
     checks.in_range: lambda low, high, open_start=False, open_end=False: FiniteRange(
         low, high, min_open=open_start, max_open=open_end
@@ -78,11 +78,13 @@ _TYPES: dict[Any, Callable[..., click.ParamType[Any]]] = {  # by the check of a 
 
 
 def field_option(settings: type[Any], field: str, *names: str, **more: Any) -> Decorator:
-    """The option that sets a field of a settings class: with the field's default, its range or its choices.
+    """Return the option that sets a field of a settings class, with the default and the range or choices of the field.
 
     Args:
-        names: of the option, and of its parameter if that is not the field's; by default the field's, as `--held-out`.
-        more: further arguments of `click.option`, which take the place of what the field says.
+        settings: a dataclass of settings.
+        field: name of one of its fields.
+        names: names of the option, and of its parameter if it differs from the field; default: `--` and the field.
+        more: further arguments of `click.option`, which override those derived from the field.
     """
     found = next(each for each in fields(settings) if each.name == field)
     check, limits, options = found.metadata.get("check", (None, (), {}))
@@ -100,7 +102,7 @@ def field_option(settings: type[Any], field: str, *names: str, **more: Any) -> D
 
 
 def _check_device(_ctx: click.Context, _param: click.Parameter, device: str) -> str:
-    """Callback: a device that is not there is refused before anything is done."""
+    """Callback: check that the device is available, before any work is done."""
     if device == "cuda":
         from lebm_text.environment import resolve_device
 
@@ -109,59 +111,59 @@ def _check_device(_ctx: click.Context, _param: click.Parameter, device: str) -> 
 
 
 def use_threads(n: int | None) -> None:
-    """So many threads until the command ends; none: as many as are there for it. Imports torch."""
+    """Compute with `n` threads until the command ends; None: the default of `--threads`. Imports torch."""
     click.get_current_context().with_resource(cpu_threads(n or default_threads()))
 
 
 def _use_threads(ctx: click.Context, _param: click.Parameter, n: int | None) -> None:
-    """Callback of `--threads`."""
+    """Callback: set the number of threads."""
     if not ctx.resilient_parsing:
         use_threads(n)
 
 
 def _be_verbose(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
-    """Callback of `verbose_option`."""
+    """Callback: record whether `--verbose` was given."""
     ctx.meta[VERBOSE] = given
 
 
 # fmt: off
 data_dir_option = click.option(
     "--data-dir", type=DIRECTORY,
-    help="Where to look for corpora first; only read.  [default: $LEBM_TEXT_DATA, then ./data]",
+    help="Directory to look for corpora in first; nothing is written there.  [default: $LEBM_TEXT_DATA, or ./data]",
 )
 _device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", callback=_check_device,
-    help="Where to compute; auto takes a CUDA device if there is one.",
+    help="Device to compute on; auto takes a CUDA device if there is one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on standard output.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, expose_value=False, callback=_be_verbose,
-    help="Also print signatures, which say what a figure is, and checksums; JSON always has them.",
+    help="Also print signatures, which say how figures were computed, and checksums; JSON always has them.",
 )
 text_column_option = click.option(
     "--text-column", metavar="NAME",
-    help="Of JSON, CSV and Parquet: the field with the text.  [default: text, sentence, or the only one]",
+    help="Field with the text, for JSON, CSV and Parquet.  [default: text, sentence, or the only field]",
 )
 # fmt: on
 
 
 def output_option(help_text: str, **more: Any) -> Decorator:
-    """`--output`, a file."""
+    """Return the option `--output`, a file to write."""
     return click.option("-o", "--output", type=NEW_FILE, help=help_text, **more)
 
 
 def text_argument(name: str, **more: Any) -> Decorator:
-    """A text to read, one sentence a line or a format with columns, and `--text-column`."""
+    """Return an argument that names a text, in lines or in a format with columns, with the option `--text-column`."""
     return all_of(click.argument(name, type=INPUT, **more), text_column_option)
 
 
-def seed_option(help_text: str | None = None) -> Decorator:
-    """`--seed`."""
+def seed_option(help_text: str = "Random seed.") -> Decorator:
+    """Return the option `--seed`."""
     return field_option(Settings, "seed", help=help_text)
 
 
 def all_of(*options: Decorator) -> Decorator:
-    """The options in the order in which the help shall name them."""
+    """Return one decorator for several options; the help lists them in this order."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -172,91 +174,101 @@ def all_of(*options: Decorator) -> Decorator:
 
 
 def _trust(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
-    """Callback of `trust_option`: until the command ends, and in the processes that it starts."""
+    """Callback: trust plug-ins until the command ends, also in the processes that it starts."""
     if given and not ctx.resilient_parsing:
         ctx.with_resource(trusting())
 
 
 trust_option = click.option(
     "--trust-plugins", is_flag=True, expose_value=False, callback=_trust,
-    help="Import the classes that a run names as package.module:Class, and so run their code.",
+    help="Allow a run to import the classes that it names as package.module:Class; this runs their code.",
 )  # fmt: skip
 run_option = all_of(click.option(
     "--run", type=RUN, help="Run directory of the model, or user/model on the Hugging Face Hub.  "
-    "[default: the newest under $LEBM_TEXT_RUNS, or ./runs]",
+    "[default: the newest run in $LEBM_TEXT_RUNS, or ./runs]",
 ), trust_option)  # fmt: skip
-run_options = all_of(run_option, data_dir_option)  # of commands that read the corpus of a run
+run_options = all_of(run_option, data_dir_option)  # for commands that read the corpus of a run
 
 
 def device_options(*, threads: bool = False) -> Decorator:
-    """Where a command computes: `--device`, and `--threads`, which holds in it.
+    """Return the options `--device` and `--threads`.
 
-    `threads`: the command is given the number and calls `use_threads` itself, after what can be refused without torch.
+    With `threads`, the command gets the number of threads and calls `use_threads` itself, after the checks that need no
+    torch; otherwise the option's callback sets it.
     """
     return all_of(
         _device_option,
         click.option("--threads", "n_threads", type=whole(1, MAX_THREADS), metavar="N",
                      callback=None if threads else _use_threads, expose_value=threads,
                      help="CPU threads of each process.  "
-                     "[default: $OMP_NUM_THREADS, or as many as there are processors for it]"),
+                     "[default: $OMP_NUM_THREADS, or the number of available processors]"),
     )  # fmt: skip
 
 
 def report_options(place: str | None = None, *, threads: bool = False, table: bool | None = None) -> Decorator:
-    """Where a report is computed, `--json`, and, of one that goes to `place` unless another is named, `--output`.
+    """Return the options of a report: `device_options`, `--json`, and where they apply `--verbose` and `--output`.
 
-    `table`: people see one, and where it comes from by `--verbose`; by default where there is a `place`.
+    Args:
+        place: where the report is written by default, for the help of `--output`; None: no `--output`.
+        threads: as for `device_options`.
+        table: whether to add `--verbose`, for reports printed as a table; None: if there is a `place`.
     """
-    output = output_option(f"Write the report as JSON, pictures beside it.  [default: {place}]")
+    output = output_option(f"Write the report to this JSON file, with pictures next to it.  [default: {place}]")
     shown = [verbose_option] if (place is not None if table is None else table) else []
     return all_of(device_options(threads=threads), json_option, *shown, *([] if place is None else [output]))
 
 
 # fmt: off
 def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
-    """What `DecodeSettings` holds, with this default of `--decode`, `--seed`, `--max-length`; of draws of the prior
-    also `guidance_options` and `--label`.
+    """Return the options of `DecodeSettings`, `--seed` and `--max-length`.
+
+    Args:
+        default: the default of `--decode`.
+        of_prior: for sentences sampled from the prior: add `guidance_options` and `--label`.
     """
     return all_of(
         field_option(DecodeSettings, "decode", default=default,
-                     help="How words are chosen: drawn, the most probable one each time, or beam search."),
+                     help="How words are chosen: sampled, the most probable word each time, or by beam search."),
         field_option(DecodeSettings, "temperature",
-                     help="Divides the logits before sampling; below 1 is safer, above 1 wilder."),
-        field_option(DecodeSettings, "top_k", help="Sample from the K most probable words only; 0: from all."),
+                     help="Divide the logits by this before sampling; below 1 is less random, above 1 more."),
+        field_option(DecodeSettings, "top_k", help="Sample only from the K most probable words; 0: from all."),
         field_option(DecodeSettings, "top_p",
-                     help="Sample from the most probable words that reach this mass only; 1: from all."),
-        field_option(DecodeSettings, "beam_size", help="How many hypotheses beam search keeps."),
-        seed_option("The same seed gives the same output."),
+                     help="Sample only from the most probable words that reach this total probability; 1: from all."),
+        field_option(DecodeSettings, "beam_size", help="Number of hypotheses of beam search."),
+        seed_option("Random seed; the same seed gives the same output."),
         click.option("--max-length", type=whole(1, MAX_STEPS),
-                     help="Cut sentences at this many tokens.  [default: the run's text.max_length]"),
+                     help="Cut sentences off after this many tokens.  [default: the run's text.max_length]"),
         *([guidance_options, _label_option] if of_prior else []),
     )
 
 
-guidance_options = all_of(  # of commands that sample a run
+guidance_options = all_of(  # for commands that sample from a run
     click.option("--prior-temperature", type=FiniteRange(0, MAX_PRIOR_TEMPERATURE, min_open=True), default=1.0,
-                 help="Draw z from the prior to the power of 1/this; below 1 is nearer to its modes."),
+                 help="Draw z from the prior raised to the power 1/this; below 1 is closer to its modes."),
     click.option("--guidance", type=FiniteRange(0, MAX_GUIDANCE), default=1.0,
-                 help="Above 1 follows z more closely; for models trained with z-dropout."),
+                 help="How closely sentences follow z: above 1 more closely; for models trained with z-dropout."),
 )
-_label_option: Decorator = click.option("--label", help="Of a model with classes: sentences of this class.")
+_label_option: Decorator = click.option("--label", help="Generate sentences of this class, for a model with classes.")
 # fmt: on
 
 
 def draws_options(settings: type[Any]) -> Decorator:
-    """How a sentence's place in the latent space is found: `--draws` and `--seed`."""
-    draws = field_option(settings, "draws", help="Posterior draws of a sentence, whose mean is its place.")
+    """Return the options `--draws` and `--seed`, for estimates of posterior means."""
+    draws = field_option(settings, "draws", help="Posterior draws per sentence, which estimate its posterior mean.")
     return all_of(draws, seed_option())
 
 
 def scoring_options(settings: type[Any]) -> Decorator:
-    """How texts are read and z is drawn for scores, and `--precision`."""
+    """Return the options of commands that score sentences: reading texts, drawing z, and `--precision`."""
     return all_of(
         text_column_option,
-        field_option(settings, "n_draws", "--draws", help="Of z, for each sentence."),
-        field_option(settings, "n_steps", "--steps", help="Of the posterior chain.  [default: the run's]"),
+        field_option(settings, "n_draws", "--draws", help="Posterior draws of z per sentence."),
+        field_option(settings, "n_steps", "--steps", help="Steps of the posterior chain.  [default: the run's]"),
         seed_option(),
         field_option(
-            TrainingConfig, "precision", default="fp32", help="Of matrix products; bf16 is faster and coarser."
+            TrainingConfig,
+            "precision",
+            default="fp32",
+            help="Precision of matrix products; bf16 is faster and less exact.",
         ),
     )

@@ -1,4 +1,4 @@
-"""Commands, and types of options and arguments, in place of click's own."""
+"""Subclasses of click's commands and parameter types, with stricter checks and clearer messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lebm_text.text.sources import STDIN
 
 __all__ = ["AnyPath", "Command", "FiniteRange", "Group", "Input", "RunPath", "WholeRange"]
 
-_LONGEST = 1000  # characters of what a group's help says of a command
-_FILES = "lebm_text.files"  # in the contexts' `meta`: those that are there, and whether they are read
+_LONGEST = 1000  # characters of a command's summary in the help of its group
+_FILES = "lebm_text.files"  # key in the contexts' `meta`: existing files among the arguments, and whether they are read
 
 
 class Command(click.Command):
-    """Refuses an option that is given several times and takes one value, of which click would take the last."""
+    """A command that refuses a repeated option unless it is repeatable; click would take its last value."""
 
     def make_parser(self, ctx: click.Context) -> Any:
         parser = super().make_parser(ctx)
@@ -38,7 +38,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Of such commands; what its help says of each is not cut."""
+    """A group of such commands; its help does not truncate their summaries."""
 
     command_class = Command
 
@@ -51,7 +51,7 @@ class Group(click.Group):
 
 
 class WholeRange(click.IntRange):
-    """Says of what is no number that it is none."""
+    """A range of whole numbers, with a clear message for a value that is not a whole number."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
@@ -62,7 +62,7 @@ class WholeRange(click.IntRange):
 
 
 class FiniteRange(click.FloatRange):
-    """Says of what is no number that it is none, and refuses `nan`, too, which click's range lets through."""
+    """A range of finite numbers; unlike click's range it refuses `nan`, and it has a clear message for other values."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
@@ -76,9 +76,10 @@ class FiniteRange(click.FloatRange):
 
 
 class AnyPath(click.Path):
-    """Refuses names that no file can have: the empty one would be the working directory.
+    """A path; refuses names that no file can have, among them the empty one, which means the working directory.
 
-    A file that need not exist is written: it may be none that the command reads, and none that a run consists of.
+    A path that need not exist is one to write to. It is refused if the command also reads it, or if it is a file of a
+    run directory.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -112,7 +113,7 @@ class Input(AnyPath):
 
 
 class RunPath(AnyPath):
-    """A run directory, or the name of a model that is elsewhere, which is fetched when it is used."""
+    """A run directory, or the name of a model on the Hugging Face Hub or in the package, which is fetched on use."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from lebm_text.run import CONFIG, runs_directory

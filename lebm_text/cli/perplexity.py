@@ -1,4 +1,4 @@
-"""`lebm-text fppl` and `lebm-text rppl`: perplexities between samples and real text, by a judge."""
+"""`lebm-text fppl` and `lebm-text rppl`: forward and reverse perplexity of samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _options = all_of(
     judge_options(lm="both; kn5 for arae, lstm for lebm", temperatures="1"),
     field_option(
         PerplexitySettings, "calibrate",
-        help="Also judge texts of known quality: n-gram samples, training text, a repeated block.",
+        help="Also judge texts of known quality: samples of an n-gram model, training text, a repeated block of text.",
     ),
 )  # fmt: skip
 
@@ -27,15 +27,15 @@ _options = all_of(
 @click.command("fppl", cls=Command)
 @_options
 def fppl(**options: Any) -> None:
-    """Forward perplexity: a judge trained on the real training text reads the samples.
+    """Compute forward perplexity (FPPL): a language model trained on real text, the judge, scores the samples.
 
-    Low is fluent, but copied, short and repeated sentences are low too: a value below the real-data row is a
-    warning. Read it together with rppl.
+    A low value means fluent samples, but copied, short and repeated sentences also have low values. A value below that
+    of real text is a warning. Read it together with rppl.
 
-    Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
-    lacks are generated. An LSTM judge is trained once for a corpus and kept in the cache.
-    docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
-    same: torchrun --nproc-per-node N -m -- lebm_text fppl ...
+    Without --samples or --run the newest run is judged, on the corpus that it was trained on; missing samples are
+    generated. An LSTM judge is trained once for each corpus and kept in the cache. docs/which-perplexity.md defines
+    which tokens are counted. Several processes can share the work, with the same result:
+    torchrun --nproc-per-node N -m -- lebm_text fppl ...
     """
     judge(compute, partial(PerplexitySettings, metric="fppl"), "fppl", **options)
 
@@ -43,14 +43,14 @@ def fppl(**options: Any) -> None:
 @click.command("rppl", cls=Command)
 @_options
 def rppl(**options: Any) -> None:
-    """Reverse perplexity: a judge trained on the samples reads real held-out text.
+    """Compute reverse perplexity (RPPL): a language model trained on the samples, the judge, scores real held-out text.
 
-    Low is close to the real distribution, in quality and in variety. It falls with the number of samples: the
-    standard is as many as the training text has.
+    A low value means that the samples are close to real text, in quality and in diversity. It decreases with the number
+    of samples; by default there are as many as training sentences.
 
-    Without --samples or --run the newest run is judged, on the corpus that it was trained on; samples that it
-    lacks are generated. The LSTM judge is trained on the samples, which takes minutes; --lm kn5 takes seconds.
-    docs/which-perplexity.md says what exactly is counted. Several processes share texts and judges and find the
-    same: torchrun --nproc-per-node N -m -- lebm_text rppl ...
+    Without --samples or --run the newest run is judged, on the corpus that it was trained on; missing samples are
+    generated. The LSTM judge is trained on the samples, which takes minutes; --lm kn5 takes seconds.
+    docs/which-perplexity.md defines which tokens are counted. Several processes can share the work, with the same
+    result: torchrun --nproc-per-node N -m -- lebm_text rppl ...
     """
     judge(compute, partial(PerplexitySettings, metric="rppl"), "rppl", **options)

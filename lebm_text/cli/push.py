@@ -1,4 +1,4 @@
-"""`lebm-text push RUN user/name`: a run on the Hugging Face Hub, for others to load."""
+"""`lebm-text push RUN user/name`: upload a run to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ __all__ = ["command"]
 @click.command("push", cls=Command)
 @click.argument("run", type=RUN)
 @click.argument("name", metavar="USER/MODEL")
-@click.option("--private", is_flag=True, help="Only you, and those you let, may read it.")
-@click.option("--licence", default=UNKNOWN_LICENCE, help="Of the model, as the Hub names it, such as mit or cc-by-4.0.")
+@click.option("--private", is_flag=True, help="Make the repository private.")
+@click.option("--licence", default=UNKNOWN_LICENCE, help="Licence of the model, in the Hub's notation: mit, cc-by-4.0.")
 def command(run: Path, name: str, private: bool, licence: str) -> None:
-    """Put RUN on the Hugging Face Hub as USER/MODEL, with a card; it is then loaded by that name: --run USER/MODEL.
+    """Upload RUN to the Hugging Face Hub as USER/MODEL, with a model card; other commands load it by --run USER/MODEL.
 
-    Sent are weights, configuration, vocabulary, the figures of the training, and README.md, the card: data, settings,
-    samples, reports of eval/ with their signatures, how to load it. No checkpoint is sent and no text of the corpus.
-    A token is needed: hf auth login, or HF_TOKEN. What was pushed before is replaced; the Hub keeps its history.
+    The weights, configuration, vocabulary and training metrics are uploaded, and README.md, the model card: data,
+    settings, samples, the reports in eval/ with their signatures, and how to load the model. Checkpoints and the text
+    of the corpus are not uploaded. You need a token: hf auth login, or HF_TOKEN. An earlier upload is replaced; the Hub
+    keeps its history.
     """
     print_text(push(Run.find(run), name, private=private, licence=licence))

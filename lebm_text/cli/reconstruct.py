@@ -1,4 +1,4 @@
-"""`lebm-text reconstruct`: sentences to the latent space and back, each next to what came of it."""
+"""`lebm-text reconstruct`: encode sentences into the latent space and decode them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ __all__ = ["command"]
 @decoding_options(default="greedy")
 @report_options()
 def command(file: Path | None, text_column: str | None, run: Path | None, as_json: bool, **settings: Any) -> None:
-    """Read sentences, one a line, from FILE or standard input; print each, a tab, and its reconstruction.
+    """Read sentences, one per line, from FILE or standard input; print each, a tab, and its reconstruction.
 
-    A latent vector is drawn from the posterior of each sentence and decoded. Words outside the vocabulary are
-    read as <unk>. An empty line is a sentence without words and gets a line of its own as any other. With
-    --json, each line is an object with "input" and "reconstruction". A line longer than the model takes has none.
+    For each sentence a latent vector is drawn from the posterior and decoded. Words outside the vocabulary are read as
+    <unk>. An empty line is a sentence without words and gets a line of output like any other. With --json, each line is
+    an object with "input" and "reconstruction". A sentence longer than the model's maximum has no reconstruction.
     """
     found, how = Run.find(run), ReconstructionSettings(**settings)
     read = read_records(file or STDIN, text_column)
-    lines = read if file in (None, STDIN) else list(read)  # refused before the first is printed
+    lines = read if file in (None, STDIN) else list(read)  # a bad file is refused before anything is printed
     with progress(quiet=as_json or sys.stdout.isatty()) as on_progress:
         for pair in reconstruct_lines(found.model(device=how.device), lines, how, on_progress):
             print_text(json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction or ''}")

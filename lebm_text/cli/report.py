@@ -1,4 +1,4 @@
-"""`lebm-text report`: what there is of a run, on one page that can be looked at and sent on."""
+"""`lebm-text report`: write an HTML page about a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["command"]
 
 @click.command("report", cls=Command)
 @run_option
-@output_option("The page.  [default: report.html in the run]")
+@output_option("File of the page.  [default: report.html in the run]")
 def command(run: Path | None, output: Path | None) -> None:
     """Write one HTML page about a run: samples, evaluations, curves, settings, and how to repeat it.
 
-    The page needs no network and no other file, and shows what there is: a run that still trains has one, too, and
-    another call after an evaluation adds it. Reports in the run's eval/ and texts in its samples/ are taken up;
-    samples/*.tsv are read as `lebm-text reconstruct` prints them.
+    The page needs no network and no other file. It shows what the run has so far, also during training; call the
+    command again after an evaluation to add it. The page includes the reports in the run's eval/ and the texts in its
+    samples/; samples/*.tsv are reconstructions as `lebm-text reconstruct` prints them.
     """
     found = Run.find(run)
     output = output or found.page_file

@@ -1,4 +1,4 @@
-"""`lebm-text score`: how anomalous each sentence of a text is under a model, one line a sentence."""
+"""`lebm-text score`: score how anomalous each sentence of a text is under a model."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _FORMATS = {
 @run_option
 @scoring_options(ScoreSettings)
 @field_option(ScoreSettings, "as_trained",
-              help="Give the chain the noise and the weight of the likelihood of training.")  # fmt: skip
-@click.option("--log-z", is_flag=True, help="Estimate log Z of the prior and take it off.")
+              help="Give the posterior chain the noise and likelihood weight that training ended with.")  # fmt: skip
+@click.option("--log-z", is_flag=True, help="Estimate log Z of the prior, so that p(x, z) is normalised.")
 @click.option("--bound", is_flag=True, help="Also bound log p(x) from below by AIS, with log Z; slow.")
 @field_option(AISSettings, "n_steps", "--ais-steps", "ais_steps", default=None,
-              help=f"Of --bound.  [default: {AISSettings.n_steps}]")  # fmt: skip
+              help=f"AIS steps of --bound.  [default: {AISSettings.n_steps}]")  # fmt: skip
 @field_option(AISSettings, "n_chains", "--ais-chains", "ais_chains", default=None,
-              help=f"Of --bound.  [default: {AISSettings.n_chains}]")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="jsonl")
-@output_option("Write here.  [default: standard output]")
+              help=f"AIS chains per sentence of --bound.  [default: {AISSettings.n_chains}]")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="jsonl", help="Format of the scores.")
+@output_option("Write the scores to this file.  [default: standard output]")
 @device_options()
 def command(file: Path, run: Path | None, output: Path | None, form: str, bound: bool, **options: Any) -> None:
-    """Score sentences, one a line, from FILE or standard input: −log p(x, z), high is anomalous, and its parts.
+    """Score sentences, one per line, from FILE or standard input: −log p(x, z) and its parts; high means anomalous.
 
-    Averages over posterior draws of z at noise 1. All figures are in nats; *_per_token divides by the tokens with
-    </s>. An empty line is the sentence that ends at once; a line longer than the model takes gets no figures but a
-    line all the same. log Z, the same for all sentences, is left out unless --log-z or --bound asks for it.
+    Scores are averages over posterior draws of z, with Langevin noise 1, in nats; *_per_token is divided by the number
+    of tokens, with </s>. An empty line is a sentence without words. A sentence longer than the model's maximum gets a
+    line of output without scores. log Z, which is the same for all sentences, is left out without --log-z or --bound.
     """
     steps, chains = options.pop("ais_steps"), options.pop("ais_chains")
     if not bound and (steps or chains):
@@ -58,7 +58,7 @@ def command(file: Path, run: Path | None, output: Path | None, form: str, bound:
         check_ending(output, what, *own, compressed=True)
         check_writable(output)
     found = read_records(file, options.pop("text_column"))
-    lines = found if output is None and file == STDIN else list(found)  # refused before the first score
+    lines = found if output is None and file == STDIN else list(found)  # a bad file is refused before scoring
     how = {name: options.pop(name) for name in ("log_z", "device", "precision")}
     with progress(quiet=False) as on_progress:
         scorer = Scorer.of_run(Run.find(run), ScoreSettings(**options, bound=ais), **how, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""What leaves for standard output and standard error: visible characters, and one line if it cannot be written."""
+"""Writing to standard output and standard error, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ __all__ = ["OutputError", "print_note", "print_text"]
 
 
 class OutputError(InputError):
-    """Standard output takes nothing: it is closed, or its disk is full."""
+    """Standard output cannot be written: it is closed, or its disk is full."""
 
 
 def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
-    """Write to standard output, in UTF-8 whatever the locale; `styled`: the text has a terminal's own sequences.
+    """Write to standard output, in UTF-8 whatever the locale.
+
+    Args:
+        text: is escaped by `visible` unless it is styled.
+        end: written after the text.
+        styled: the text contains escape sequences of the terminal, which are kept.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: standard output cannot be written.
         BrokenPipeError: its reader went away.
     """
     text = text if styled else visible(text)
     try:
-        click.echo(f"{text}{end}".encode(errors="backslashreplace"), nl=False)  # names need not be UTF-8
+        click.echo(f"{text}{end}".encode(errors="backslashreplace"), nl=False)  # file names may not be UTF-8
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -31,10 +36,10 @@ def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
 
 
 def print_note(text: str, *, colour: str | None = None, end: str = "\n") -> None:
-    """Write to standard error. Where that is closed or full nobody hears it, and the work goes on.
+    """Write to standard error; errors, such as a closed stream or a full disk, are ignored.
 
     Raises:
-        BrokenPipeError: its reader went away.
+        BrokenPipeError: the reader of standard error went away.
     """
     try:
         click.secho(f"{visible(text)}{end}", fg=colour, err=True, nl=False)

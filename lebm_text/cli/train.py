@@ -1,4 +1,4 @@
-"""`lebm-text train CORPUS`: a run directory from a corpus and a configuration; `--resume` continues one."""
+"""`lebm-text train CORPUS`: train a model on a corpus, or resume a run."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ __all__ = ["command"]
 @click.option("--preset", metavar="NAME",
               help=f"Configuration to start from: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")  # fmt: skip
 @click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
-              help="Change one value of the configuration; may be repeated.")  # fmt: skip
+              help="Change one setting; repeatable.")  # fmt: skip
 @click.option("--out", type=NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @trust_option
-@click.option("--max-steps", type=whole(), help="Stop after update N, counted from the run's first.")
-@click.option("--max-minutes", type=MINUTES, help="Stop after so many minutes of this call.")
+@click.option("--max-steps", type=whole(), help="Stop after update N, counted from the start of the run.")
+@click.option("--max-minutes", type=MINUTES, help="Stop this many minutes after the command starts.")
 @field_option(Settings, "seed", default=None, help="Short for --set training.seed=…")
 @device_options(threads=True)
 @field_option(TrainingConfig, "precision", default=None, help="Short for --set training.precision=…")
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to <run>/tensorboard, too.")
-@click.option("--wandb", is_flag=True, help="Tell Weights & Biases, too; offline with WANDB_MODE=offline.")
-@click.option("--mlflow", is_flag=True, help="Tell the MLflow of $MLFLOW_TRACKING_URI, too.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files to <run>/tensorboard.")
+@click.option("--wandb", is_flag=True, help="Also log to Weights & Biases; offline with WANDB_MODE=offline.")
+@click.option("--mlflow", is_flag=True, help="Also log to MLflow at $MLFLOW_TRACKING_URI.")
 @json_option
 def command(
     *, corpus: str | None, out: Path | None, overrides: tuple[str, ...], seed: int | None, precision: str | None,
     n_threads: int | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train a model on CORPUS and keep all about it in a run directory.
+    """Train a model on CORPUS and write it, with its configuration and metrics, to a run directory.
 
-    CORPUS is a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, one sentence a
-    line, or any file that `lebm-text data import` reads; with --resume it may be left out. Ctrl-C and SIGTERM write a
+    CORPUS is a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, one sentence per
+    line, or any file that `lebm-text data import` reads; it may be left out with --resume. Ctrl-C and SIGTERM write a
     checkpoint and stop.
 
-    Several processes that share each batch: torchrun --nproc-per-node N -m -- lebm_text train CORPUS
+    Several processes can share each batch: torchrun --nproc-per-node N -m -- lebm_text train CORPUS
     """
     if corpus is None and not options["resume"]:
         raise click.UsageError("missing CORPUS: a name (see `lebm-text data list`) or a directory")
@@ -76,7 +76,7 @@ def command(
     short = {"seed": seed, "precision": precision, "n_threads": n_threads}
     overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
     trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
-    if corpus is not None and not options["resume"]:  # a mistake is told before the wait for torch
+    if corpus is not None and not options["resume"]:  # report mistakes before the slow import of torch
         preset(options["preset"] or DEFAULT_PRESET).override(overrides)
         require_known(corpus, data_dir=options["data_dir"])
     with quick_imports():

@@ -1,1 +1,1 @@
-"""Experiments as data: models trained, tuned and judged under one budget, and the table that says what came out."""
+"""Experiments: many models that are trained, tuned and judged under one budget, and a table of the results."""

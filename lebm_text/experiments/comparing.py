@@ -1,8 +1,8 @@
-"""Reports beside each other: which differences are beyond their intervals, and which figures cannot be compared.
+"""Comparison of the figures of reports: which differ by more than their intervals, and which cannot be compared.
 
-Two figures are compared if their signatures agree but for what makes the systems different: the model, its seeds and
-the version. A difference is read against √(se₁² + se₂²), or, where both have the same seeds or sentences, pair by pair.
-Perplexities are compared in logarithms, so that their difference is a ratio.
+Two figures are compared if their signatures differ only in the model, its seeds and the version. The standard error of
+a difference is √(se₁² + se₂²), or, if both have the same seeds or sentences, that of the paired differences.
+Perplexities are compared in logarithms, so that their difference becomes a ratio.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ BySeed = dict[tuple[int | None, ...], float]
 
 logger = logging.getLogger(__name__)
 
-_HASH = "sha256 "  # how conditions begin that are hashes
+_HASH = "sha256 "  # prefix of conditions that are hashes
 _OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
 
 
 @dataclass(frozen=True)
 class ComparedFigure:
-    """A figure of a system under some conditions.
+    """A figure of one system, with the conditions under which it was computed.
 
     Attributes:
-        metric: for people, `RPPL by kn5, T = 1`.
-        text: the real text, `ptb-test`.
-        conditions: the fields of the signature that must agree, and the hashes and counts of the texts.
-        by_seed: seeds → its value; of a perplexity the logarithm.
-        standard_error: of one value, over sentences; None where it is not known.
+        metric: readable name, such as `RPPL by kn5, T = 1`.
+        text: name of the real text, such as `ptb-test`.
+        conditions: fields of the signature that must agree for a comparison, and hashes and counts of the texts.
+        by_seed: seeds → value; for a perplexity its logarithm.
+        standard_error: of one value, over sentences; None if it is not known.
         is_log: whether values are logarithms.
-        sentences: values by sentence where they are known, in an order that depends on the text alone.
+        sentences: values by sentence, if they are known, in an order that depends only on the text.
     """
 
     metric: str
@@ -63,16 +63,22 @@ class ComparedFigure:
 
     @property
     def value(self) -> float:
-        """The mean over seeds, not in logarithms."""
+        """The mean over seeds; for logarithms its exponential."""
         mean = fmean(self.by_seed.values())
         return math.exp(mean) if self.is_log else mean
 
 
 @dataclass(frozen=True)
 class FigureDifference:
-    """A figure of two systems: the second's over the first's (`is_ratio`), or minus it, or `why` there is none.
+    """A figure of two systems, and the ratio second / first or the difference second − first.
 
-    `values`: None of the system that has no such figure, or one under other conditions.
+    Attributes:
+        metric: readable name of the figure.
+        values: the figure of both systems; None if a system lacks it or has it only under other conditions.
+        interval: the ratio or difference; None if the figures cannot be compared.
+        is_ratio: whether `interval` is a ratio.
+        rule: how the interval was computed.
+        why: why the figures cannot be compared, else empty.
     """
 
     metric: str
@@ -84,16 +90,24 @@ class FigureDifference:
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the interval excludes that there is no difference."""
+        """Whether the interval is known and does not contain 0, or 1 for a ratio."""
         if (found := self.interval) is None or found.low is None or found.high is None:
             return False
         return not found.low <= (1.0 if self.is_ratio else 0.0) <= found.high
 
 
 def compare(first: Path, second: Path) -> list[FigureDifference]:
-    """Compare the figures of `first` and `second`: a row for each of `first`, then those that `second` alone has.
+    """Compare the figures of two reports or runs.
 
-    Raises InputError as `read_figures` does.
+    Args:
+        first: a report file or a run directory.
+        second: a report file or a run directory.
+
+    Returns:
+        A row for each figure of `first`, then for those that only `second` has.
+
+    Raises:
+        InputError: as raised by `read_figures`.
     """
     of_first, of_second = read_figures(first), read_figures(second)
     names = _names([*of_first, *of_second])
@@ -113,12 +127,12 @@ def compare(first: Path, second: Path) -> list[FigureDifference]:
 
 
 def read_figures(path: Path) -> list[ComparedFigure]:
-    """Read the figures of a report, or of all reports of a run, with all seeds of a figure together.
+    """Read the figures of a report, or of all reports of a run; values for several seeds are merged.
 
-    Reports that are left out are logged with the reason.
+    A warning is logged for each report that is left out.
 
     Raises:
-        InputError: there is no report that has figures to compare, or it is damaged.
+        InputError: no report has figures to compare, or a report is damaged.
     """
     if path.is_dir():
         run = Run(path)
@@ -144,7 +158,7 @@ def read_figures(path: Path) -> list[ComparedFigure]:
 
 
 def _names(figures: Sequence[ComparedFigure]) -> dict[tuple[str, ...], str]:
-    """Name each figure by its conditions, so that no two names are equal: with the text, or what else differs."""
+    """Return a unique name for each figure by its conditions: equal names get the text, or whatever else differs."""
     distinct = {figure.conditions: figure for figure in figures}
     names = {conditions: figure.metric for conditions, figure in distinct.items()}
     labels: tuple[Callable[[ComparedFigure], Iterable[str]], ...] = (
@@ -216,7 +230,7 @@ def _conditions(signature: str, sha256: str | None) -> tuple[str, ...]:
 
 
 def _nearest(figure: ComparedFigure, others: Sequence[ComparedFigure]) -> ComparedFigure | None:
-    """Of the figures of the same kind the one whose conditions differ least; None without one."""
+    """Return the figure of the same kind whose conditions differ least; None if there is none."""
     same = [other for other in others if other.conditions[0] == figure.conditions[0]]
     return min(same, key=lambda other: len(set(other.conditions) ^ set(figure.conditions)), default=None)
 
@@ -245,7 +259,7 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
 
 
 def _why(first: ComparedFigure | None, second: ComparedFigure | None) -> str:
-    """Say in what the conditions of two figures differ; nothing where one is missing."""
+    """Describe how the conditions of two figures differ; empty if one is None."""
     if first is None or second is None:
         return ""
     mine, its = (

@@ -1,4 +1,4 @@
-"""The figures of one run's reports that the table of an experiment shows."""
+"""Reading of the figures in a run's reports that the table of an experiment shows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .statistics import GREEDY, Figures, Points, SeedInterval, normal_interval
 
 __all__ = ["JUDGES", "ByDecoding", "SeedRun", "Sources", "likelihood_of", "meaning_of", "points_of", "variety_of"]
 
-JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # judge → report with its figures
+JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # judge → file name of the report with its results
 _MEANING = ("frechet", "precision", "recall")
 ByDecoding = dict[str, Figures]
 
 
 @dataclass
 class Sources:
-    """Everything collected while reports are read."""
+    """Figures of real text, signatures, environments and missing parts, collected while reports are read."""
 
     real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
     signatures: dict[str, None]
@@ -34,9 +34,13 @@ class Sources:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """A run from one seed (None for samples of another system) and its reports that match the experiment's settings.
+    """A run from one seed, and its reports that match the experiment's settings.
 
-    `judged`: reports by judge.
+    Attributes:
+        number: the seed.
+        run: None for samples of another system.
+        judged: reports by judge.
+        likelihood: None if there is no such report.
     """
 
     number: int
@@ -46,7 +50,7 @@ class SeedRun:
 
 
 def points_of(seed: SeedRun, judge: str, row: Row, sources: Sources) -> Points:
-    """Return the figures of a judge's report on a run, by decoding."""
+    """Return FPPL, RPPL and the share of distinct sentences in a judge's report on a run, by decoding."""
     report, points = seed.judged.get(judge), Points()
     if report is None:
         return points
@@ -61,7 +65,7 @@ def points_of(seed: SeedRun, judge: str, row: Row, sources: Sources) -> Points:
 
 
 def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
-    """Return the results of a report whose z are drawn as the row asks."""
+    """Return the results of a report for the latent vectors that the row specifies."""
     return [result for result in report.results if result.latents == row.decoding.latents]
 
 
@@ -71,7 +75,7 @@ def _decoding(result: JudgedText) -> str:
 
 
 def meaning_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
-    """Return the figures of what sentences are about, with the report's intervals over its samples."""
+    """Return the embedding scores by decoding, with the intervals of the report."""
     report = seed.judged.get("kn5")
     if report is None or report.real_meaning is None:
         return {}
@@ -86,7 +90,7 @@ def meaning_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
 
 
 def variety_of(seed: SeedRun, row: Row, sources: Sources) -> ByDecoding:
-    """Return how similar the sentences are to each other, and how much they copy."""
+    """Return self-BLEU and the share of 4-grams found in the training text, by decoding."""
     report, found = seed.judged.get("kn5"), ByDecoding()
     for result in [] if report is None else _of_row(report, row):
         if (variety := result.diversity) is not None:
@@ -103,7 +107,7 @@ def likelihood_of(report: Likelihood, sources: Sources) -> Figures:
     sources.signatures[report.signature] = None
     whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
     found = {}
-    if (bound := report.ais if whole is None else report.exact) is not None:  # neither with -n 0
+    if (bound := report.ais if whole is None else report.exact) is not None:  # there is none with -n 0
         found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
         found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
     if whole is not None:

@@ -1,4 +1,4 @@
-"""The results of an experiment as Markdown: tables, and what is needed to check and to repeat them."""
+"""The results of an experiment as Markdown: tables, and what is needed to check and reproduce them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["markdown", "write_table"]
 _MISSING = "–"
 _KEYS = 3  # columns of the table that identify the row
 _TEXT = {"test": "Test", "valid": "Validation"}
-_BEHIND = {  # figures behind a likelihood: header, key
+_BEHIND = {  # diagnostics of a likelihood: header → key
     "perplexity of all sentences": "perplexity_of_all",
     "log Z": "log_z",
     "E_chain[f] − E_p[f]": "chain_gap",
@@ -33,10 +33,15 @@ _BEHIND = {  # figures behind a likelihood: header, key
 
 
 def write_table(experiment: Experiment, root: Path, command: str) -> Results:
-    """Write results.md, results.json and frontiers.png and .svg of the results so far; `command` is quoted in them.
+    """Write the results so far to results.md, results.json, frontiers.png and frontiers.svg, and return them.
+
+    Args:
+        experiment: the experiment.
+        root: its directory.
+        command: the command that writes the table, which results.md quotes.
 
     Raises:
-        InputError: nothing has been done.
+        InputError: no step has been done.
     """
     if not (root / LOG).is_file():
         raise InputError(f"nothing has been done yet: there is no {root / LOG}")
@@ -55,7 +60,7 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
 
 
 def markdown(results: Results, command: str) -> str:
-    """Return the results as one document, which quotes `command`, the command that writes it."""
+    """Return the results as a Markdown document, which quotes the `command` that writes it."""
     parts = [f"# {results.title}", _head(results, command), _main(results)]
     if any(row.kn5 for row in results.rows.values()):
         parts.append(_frontiers(results))
@@ -168,7 +173,7 @@ def _by_decoding(
     digits: Sequence[int],
 ) -> str:
     decodings = list(dict.fromkeys(decoding for row in rows.values() for decoding in row))
-    at = "T=1" if "T=1" in decodings else decodings[0]  # the row for real text, which has no decoding
+    at = "T=1" if "T=1" in decodings else decodings[0]  # the column for real text, which has no decoding
     lines = []
     for (name, header), places in zip(names.items(), digits, strict=True):
         cells = [f"{real[name]:.{places}f}" if decoding == at else _MISSING for decoding in decodings]
@@ -260,7 +265,7 @@ def _cost(results: Results) -> str:
 
 
 def _signatures(results: Results) -> str:
-    """List signatures, one line for those that differ only in decoding and seed; results.json has all."""
+    """List the signatures, with one line for all that differ only in decoding and seed; results.json has all."""
     kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
     return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
 

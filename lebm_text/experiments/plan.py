@@ -1,10 +1,11 @@
-"""An experiment as data: which models, what is tuned, how all are judged.
+"""Description of an experiment: its models, what is tuned, and how all models are judged.
 
-A row is one kind of model. Its settings override those of all rows, which override its preset; each of its trials
-changes some more, and the trial that does best on validation text decides for the row. A trial may be shorter than a
-run: settings that are counted in epochs are shortened with it. A row `like` another has no trials: it takes that row's
-configuration as chosen and changes only its own settings. Rows that `start` from another begin with the generator of
-its run. Two kinds of rows train nothing: those `of` another row, whose runs they decode in another way, and `samples`.
+A row is one kind of model. Its settings override those of all rows, which override its preset. Each of its trials
+changes further settings, and the trial with the best score on validation text determines the row's configuration. A
+trial may be shorter than a run: settings counted in epochs are then scaled down. A row `like` another has no trials: it
+takes the chosen configuration of that row and changes only its own settings. Rows that `start` from another begin with
+the generator of its run. Two kinds of rows train nothing: rows `of` another row decode the runs of that row in another
+way, and rows with `samples` are texts of another system.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = ["Experiment", "ReportSettings", "Tuning"]
 ReportSettings: TypeAlias = FrontierSettings | PerplexitySettings | LikelihoodSettings
 
 TRIAL_SEED = 1
-# Settings that are counted in epochs: those that may be fractions, and those that are whole numbers.
+# Settings counted in epochs: these may be fractions, those in _WHOLE_EPOCHS are whole numbers.
 _IN_EPOCHS = (("inference", "anneal_epochs"), ("inference", "anneal_start_epoch"), ("training", "prior_start_epoch"))
 _TEMPERATURES = MIN_TEMPERATURE, MAX_TEMPERATURE
 _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
@@ -51,7 +52,12 @@ _WHOLE_EPOCHS = (("inference", "pretrain_epochs"), ("training", "init_epochs"))
 
 @dataclass(frozen=True)
 class Tuning(Checked):
-    """Settings of all trials: epochs (None: those of a run), and the number of samples they are judged by."""
+    """Settings of all trials.
+
+    Attributes:
+        n_epochs: epochs of a trial; None: as many as a run has.
+        n_samples: number of samples that a trial is judged by.
+    """
 
     n_epochs: int | None = None
     n_samples: int = setting(10_000, whole, 1)
@@ -59,16 +65,22 @@ class Tuning(Checked):
 
 @dataclass(frozen=True)
 class Experiment(Checked):
-    """Rows and how they are judged.
+    """An experiment.
 
     Attributes:
-        corpus: its name or directory.
+        name: of the experiment, used in the default name of its directory.
+        title: heading of the results.
+        corpus: name or directory of the corpus.
         seeds: random seeds of training; each row is trained once from each of them.
+        rows: the models.
+        settings: changes to the configuration of all rows.
+        tuning: settings of all trials.
         n_samples: number of sentences generated for each decoding.
-        temperatures: decoding temperatures that the n-gram judge reads, in addition to greedy decoding.
-        fed: also judge what sentences are about, by a sentence encoder.
+        temperatures: decoding temperatures for the n-gram judge, in addition to greedy decoding.
+        fed: also compute embedding scores.
         diversity: also compute self-BLEU, and the share of n-grams that occur in the training text.
-        lstm_seeds: those of `seeds` whose samples are also read by an LSTM judge, at `lstm_temperatures`.
+        lstm_seeds: those of `seeds` whose samples are also judged by an LSTM.
+        lstm_temperatures: decoding temperatures for the LSTM judge.
         likelihood_seeds: those of `seeds` for whose runs a likelihood report is computed.
         likelihood: settings of that report; its `split` is the experiment's.
         compare: pairs of rows whose figures are compared seed by seed.
@@ -101,7 +113,7 @@ class Experiment(Checked):
         raise InputError(f"unknown row {name!r}{hint(name, [row.name for row in self.rows])}")
 
     def trial(self, row: Row, number: int) -> Config:
-        """Return the configuration of a row's trial; trials are counted from 1."""
+        """Return the configuration of a row's trial; trials are numbered from 1."""
         values = self.config(row, {row.name: number}, TRIAL_SEED).to_dict()
         of_all = values["training"]["n_epochs"]
         n_epochs = self.tuning.n_epochs or of_all
@@ -116,7 +128,7 @@ class Experiment(Checked):
         return Config.from_dict(values)
 
     def share(self, row: Row, number: int) -> float:
-        """Return the share of a run's budget for a trial of the row: its share of the epochs."""
+        """Return the share of a run's budget that a trial of the row gets, which is its share of the epochs."""
         whole = self.config(row, {row.name: number}, TRIAL_SEED)
         return self.trial(row, number).training.n_epochs / whole.training.n_epochs
 
@@ -124,7 +136,7 @@ class Experiment(Checked):
         """Return the configuration of a row's run from one seed.
 
         Args:
-            row: of the experiment.
+            row: a row of the experiment.
             chosen: row → number of its chosen trial, for each row that has trials.
             seed: of training.
         """
@@ -132,7 +144,7 @@ class Experiment(Checked):
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
             settings = by_key(self.settings) | by_key(row.settings) | by_key(trial) | {"training.seed": seed}
             return preset(row.preset).merge(by_section(settings))
-        # Settings may be set although the chosen kind does not read them: these return to their defaults.
+        # Settings that the configured components do not use return to their defaults.
         values = self.config(self.row(row.like), chosen, seed).to_dict()
         for section, changes in by_section(row.settings).items():
             values.setdefault(section, {}).update(changes)
@@ -145,23 +157,23 @@ class Experiment(Checked):
         )
 
     def start(self, row: Row) -> Row | None:
-        """Return the row whose run gives the first weights; for a row `like` another, that of the other."""
+        """Return the row whose run provides the initial weights; for a row `like` another, the other row's."""
         name = row.start if row.like is None else self.row(row.like).start
         return None if name is None else self.row(name)
 
     @property
     def first(self) -> Row:
-        """The first row that trains and needs no other; its run leads to the real text."""
+        """The first row that trains and needs no other; the real text is found through its run."""
         return next(row for row in self.rows if row.trains and not row.needs)
 
     def source(self, row: Row) -> Row:
-        """Return the row whose runs are judged, or lead to the text that samples are judged against."""
+        """Return the row whose runs are judged, or, for samples, the row through whose run the real text is found."""
         if row.samples is not None:
             return self.first
         return row if row.of is None else self.row(row.of)
 
     def generations(self) -> list[list[Row]]:
-        """Return the rows in groups: rows that start from others are in a later group than these."""
+        """Return the rows in groups, so that a row is in a later group than the row that it starts from."""
         depth = {row.name: self._depth(row) for row in self.rows}
         return [[row for row in self.rows if depth[row.name] == n] for n in range(1 + max(depth.values()))]
 
@@ -170,16 +182,23 @@ class Experiment(Checked):
 
     @property
     def trials(self) -> dict[str, tuple[ConfigChanges, ...]]:
-        """Row → the changes of its trials, for rows that have trials."""
+        """The changes of the trials, by row, for rows that have trials."""
         return {row.name: row.trials for row in self.rows if row.trials}
 
     @property
     def directory(self) -> Path:
-        """Default directory of its runs, next to all other runs."""
+        """The default directory of the experiment, in the directory of all runs."""
         return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
-        """Return lines on what will be done and the total budget; `tuned`: trials are not needed."""
+        """Return lines of text on what will be done and the total budget.
+
+        Args:
+            root: directory of the experiment.
+            budget: minutes of training per run; None: no limit.
+            n_jobs: number of steps at the same time.
+            tuned: whether all choices are made, so that no trials are needed.
+        """
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
         lines = [
@@ -209,14 +228,14 @@ class Experiment(Checked):
         Rows that a chosen row needs are kept, too.
 
         Args:
-            corpus: instead of the experiment's.
-            seeds: instead of the experiment's.
-            rows: names of those to keep; empty: all.
+            corpus: replaces the experiment's; None: no change.
+            seeds: replace the experiment's; empty: no change.
+            rows: names of the rows to keep; empty: all.
             skip: lstm, likelihood or fed.
             settings: changes to all rows that train, applied before those of their trials.
 
         Raises:
-            InputError: unknown rows, or settings that do not go together.
+            InputError: a row is unknown, or settings contradict each other.
         """
         wanted = [self.row(name) for name in rows] or list(self.rows)
         for row in wanted:  # extended during the loop
@@ -244,7 +263,7 @@ class Experiment(Checked):
         return narrowed
 
     def report_settings(self, row: Row, seed: int) -> dict[str, ReportSettings]:
-        """Return, by report, how a row's run from a seed or its samples are judged on held-out text, cheapest first."""
+        """Return the settings of the reports on a row's run from a seed, or on its samples, by name, cheapest first."""
         sampled, at = row.samples is None, self.temperatures
         frontier = FrontierSettings(
             lm="kn5",
@@ -268,17 +287,17 @@ class Experiment(Checked):
         return found
 
     def trial_settings(self) -> FrontierSettings:
-        """Return how trials are judged on validation text."""
+        """Return the settings of the reports on trials, on validation text."""
         n, temperatures = self.tuning.n_samples, self.temperatures
         return FrontierSettings(lm="kn5", split="valid", n=n, temperatures=temperatures, greedy=False)
 
     def calibration_settings(self) -> dict[str, PerplexitySettings]:
-        """Return, by metric, how texts of known quality are judged, with as many sentences as any row has."""
+        """Return the settings of the reports on texts of known quality, by metric, with `n_samples` sentences each."""
         how: dict[str, Any] = {"lm": "kn5", "split": self.split, "n": self.n_samples, "temperatures": (1.0,)}
         return {metric: PerplexitySettings(metric=metric, **how, calibrate=True) for metric in METRICS}
 
     def check(self) -> None:
-        """Build every configuration and all report settings once, so that mistakes show before the first training.
+        """Check the experiment: build all configurations and report settings, so that errors show before training.
 
         Raises:
             InputError: the first mistake found.
@@ -322,7 +341,7 @@ class Experiment(Checked):
                 raise InputError(f"row {row.name}: {error}") from None
 
     def _check_trial(self, row: Row, number: int) -> None:
-        """Build a row's configurations with the trial of that number chosen for all rows."""
+        """Build a row's configurations, with the given trial chosen for all rows."""
         if row.trials:
             self.trial(row, number)
         if row.samples is None:
@@ -335,7 +354,7 @@ def _with(row: Row, settings: Mapping[str, Any]) -> Row:
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:
-    """Raise InputError unless what a row takes from others exists and is compatible with its own settings."""
+    """Raise InputError unless the rows that a row depends on exist and are compatible with its own settings."""
     if row.like is not None and (row.trials or row.start or experiment.row(row.like).like is not None):
         raise InputError(f"row {row.name} is like {row.like}, so it has no trials and no start, and {row.like} no like")
     if not row.trains and (row.trials or row.settings or row.like or row.start or (row.of and row.samples)):

@@ -1,4 +1,4 @@
-"""Experiments from TOML: those of the package, the user's own, and files that change another experiment."""
+"""Reading of experiments from TOML: those of the package, the user's own, and files that change another experiment."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def builtin_experiments() -> dict[str, Path]:
 def read_experiment(name_or_file: str) -> Experiment:
     """Read an experiment of the package by its name, or any TOML file.
 
-    A file with `base`, an experiment of the package or a file next to it, lists its changes: its tables override those
-    of the base, key by key, its rows those of the same name; new rows are appended.
+    A file with `base`, the name of an experiment of the package or of a file next to it, changes that experiment: its
+    tables override those of the base, key by key; its rows override those of the same name, and new rows are appended.
 
     Raises:
-        InputError: the file is unreadable or invalid.
+        InputError: the file cannot be read or is not valid.
     """
     path = _find(name_or_file)
     values = _read(path)
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _are_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Return whether `value` looks like rows; other values are refused later.
+    """Return whether `value` is a list of tables with names; other values are refused later.
 
     Raises:
         InputError: two rows have the same name.

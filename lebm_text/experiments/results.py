@@ -1,4 +1,4 @@
-"""Results of an experiment's steps, read from disk and gathered by row: figures with intervals over seeds, sources."""
+"""Results of an experiment, read from disk and collected by row: figures with intervals over seeds, and sources."""
 
 from __future__ import annotations
 
@@ -45,14 +45,15 @@ class RowResult:
     """The figures of a row.
 
     Attributes:
-        seeds: those that are done.
-        cost: minutes and epochs; None if nothing is trained.
-        validation: of the last validation in training.
-        kn5: by decoding, fppl, rppl and distinct by the n-gram judge.
-        lstm: the same by the LSTM judge.
+        label: of the row.
+        seeds: the seeds that are done.
+        cost: minutes and epochs of training; None if nothing is trained.
+        validation: figures of the last validation in training.
+        kn5: decoding → fppl, rppl and distinct under the n-gram judge.
+        lstm: decoding → fppl, rppl and distinct under the LSTM judge.
         likelihood: nll, reconstruction nll, information, log Z, ….
-        meaning: by decoding, frechet, precision, recall.
-        variety: by decoding, self_bleu, and in_train of 4-grams.
+        meaning: decoding → the embedding scores frechet, precision and recall.
+        variety: decoding → self_bleu, and in_train of 4-grams.
     """
 
     label: str
@@ -66,7 +67,7 @@ class RowResult:
     variety: ByDecoding
 
     def judged(self, judge: str) -> ByDecoding:
-        """Return the figures of one of `JUDGES`, by decoding."""
+        """Return the figures under one of `JUDGES`, by decoding."""
         return {"kn5": self.kn5, "lstm": self.lstm}[judge]
 
 
@@ -75,16 +76,21 @@ class Results:
     """Everything that the table of an experiment shows.
 
     Attributes:
-        rows: by name.
-        real: by judge, perplexity of real held-out text, and under `meaning` and `variety` these figures of real text:
+        name: of the experiment.
+        title: of the experiment.
+        corpus: name or directory of the corpus.
+        split: the held-out text.
+        rows: name → results of the row.
+        real: judge → perplexity of real held-out text; `meaning` and `variety` → these figures of real text. They are
             means over seeds, each of which draws its own sentences.
-        known: by name, fppl and rppl of texts of known quality under KN5.
-        distances: by text of known quality, then by row: the row's RPPL at the text's FPPL, over the text's RPPL.
-        comparisons: paired ratios of two rows by a judge, by decoding.
-        signatures: of all figures, each once.
-        environments: of trials and runs, each once.
-        missing: what the experiment asks for and is missing or out of date (other weights, settings or options).
-        log: every step with its command, status and seconds.
+        known: name of a text of known quality → its fppl and rppl under KN5.
+        distances: text of known quality → row → the row's RPPL at the text's FPPL, divided by the text's RPPL.
+        comparisons: paired ratios of two rows under a judge, by decoding.
+        tuning: row → the choice among its trials.
+        signatures: all different signatures of figures.
+        environments: all different environments of trials and runs.
+        missing: parts of the experiment that are missing or out of date (other weights, settings or options).
+        log: the log entries of all steps.
     """
 
     name: str
@@ -108,11 +114,13 @@ class Results:
 
 
 def gather(experiment: Experiment, root: Path) -> Results:
-    """Gather the results of what is done so far.
+    """Collect the results of the steps done so far.
 
-    Only up-to-date results are used: a report of older weights or of other settings counts as missing,
-    as does a run whose training failed or was stopped. Raises InputError for a run of other settings, or runs on
-    different texts.
+    Only up-to-date results are used: a report on other weights or with other settings counts as missing, as does a run
+    whose training failed or was stopped.
+
+    Raises:
+        InputError: a run has other settings, or runs have different texts.
     """
     sources, log = Sources({}, {}, {}, []), Log(root / LOG)
     tuning = _tuned(experiment, root / TUNING)
@@ -153,7 +161,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
 
 
 def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
-    """Return the choices made among the trials that the experiment has now."""
+    """Return the choices that were made among the experiment's present trials."""
     found, trials = read_tuning(path) if path.is_file() else {}, experiment.trials
     return {name: choice for name, choice in found.items() if choice.is_among(trials.get(name, ()))}
 
@@ -161,7 +169,7 @@ def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
 def _seeds(
     experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: Sources
 ) -> dict[int, SeedRun]:
-    """Return the runs of a row that ended well, by seed."""
+    """Return the successful runs of a row, by seed."""
     found = {}
     source = experiment.source(row)
     for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
@@ -237,7 +245,7 @@ def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, floa
 
 
 def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
-    """Return intervals over seeds of a judge's figures."""
+    """Return intervals over seeds of the figures under one judge."""
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
         decoding: _each([seed[decoding] for seed in seeds if decoding in seed], perplexity_interval)
@@ -246,7 +254,7 @@ def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
 
 
 def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
-    """Return intervals over seeds, or the only seed's own."""
+    """Return intervals over seeds; for a single seed, its own intervals."""
     found = {}
     for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
         figures = [seed[decoding] for seed in seeds if decoding in seed]
@@ -258,7 +266,7 @@ def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Return fppl and rppl of each text of known quality, from reports found through any of the runs."""
+    """Return fppl and rppl of each text of known quality, from reports found through the first run."""
     found: dict[str, dict[str, float]] = {}
     for run in runs[:1]:
         for step, metric in zip(calibrations(experiment, run.path, root), METRICS, strict=True):
@@ -269,7 +277,7 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
 
 
 def _likelihoods(seeds: Sequence[SeedRun], sources: Sources) -> Figures:
-    """Return intervals over seeds, in logarithms for perplexities, or over sentences if there is one seed."""
+    """Return intervals over seeds, in logarithms for perplexities; for a single seed, intervals over sentences."""
     rows = [likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
     if len(rows) == 1:
         return rows[0]

@@ -17,14 +17,20 @@ ConfigChanges = dict[str, Any]  # "section.key" → value
 
 @dataclass(frozen=True)
 class RowDecoding:
-    """How a row `of` another decodes its runs; see `FrontierSettings`. `latents`: posterior or long."""
+    """How a row `of` another decodes the runs of that row; see `FrontierSettings`.
+
+    Attributes:
+        prior_temperature: temperature of the prior.
+        guidance: strength of guidance.
+        latents: posterior or long, instead of samples of the prior.
+    """
 
     prior_temperature: float = 1.0
     guidance: float = 1.0
     latents: str | None = None
 
     def check(self, config: Config) -> None:
-        """Raise InputError for settings that models of this configuration lack; the report checks ranges."""
+        """Raise InputError for settings that models of this configuration do not support; the report checks ranges."""
         model = config.model
         if self != RowDecoding() and model.latent_dim == 0:
             raise InputError("decoding is for a model with a latent vector, not for a language model")
@@ -36,14 +42,21 @@ class RowDecoding:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of model: its preset, changes to it, and its trials.
+    """One kind of model, or samples of another system.
 
     Attributes:
+        name: unique name, used in file names.
+        label: name in the table.
+        preset: the configuration to start from.
+        settings: changes to it.
+        trials: further changes of each trial.
         like: the row whose chosen configuration this one takes and changes.
-        start: the row whose run from the same seed gives this one's generator its first weights; trials take the run
+        start: the row whose run from the same seed provides the initial weights of the generator; trials take the run
             from the experiment's first seed.
-        of: the row whose runs are judged again under `decoding`; nothing is trained.
-        samples: a file of another system's sentences, one per line, next to the experiment's; nothing is trained.
+        of: the row whose runs are judged again with `decoding`; nothing is trained.
+        decoding: how the runs of the row `of` are decoded.
+        samples: a file of another system's sentences, one per line; the path is relative to the experiment's file.
+            Nothing is trained.
     """
 
     name: str
@@ -59,15 +72,15 @@ class Row:
 
     @property
     def trains(self) -> bool:
-        """Whether there are models of this row."""
+        """Whether models are trained for this row."""
         return self.of is None and self.samples is None
 
     @property
     def suffix(self) -> str:
-        """Suffix of the names of its reports if they are in the same directory as another row's."""
+        """The suffix of its report names, needed if they are in the same directory as those of another row."""
         return "" if self.trains else f"-{self.name}"
 
     @property
     def needs(self) -> list[str]:
-        """The names of the rows that it depends on."""
+        """The names of the rows that this row depends on."""
         return [name for name in (self.like, self.start, self.of) if name is not None]

@@ -1,7 +1,7 @@
-"""Run an experiment: tune on validation text, train every row from every seed, judge; resume where it stopped.
+"""Running an experiment: tune on validation text, train every row from every seed, and judge.
 
-A single step at a time runs in this process, several in worker processes that stay until the end. Completed steps are
-not repeated.
+With one job, steps run in this process, otherwise in worker processes. Completed steps are not repeated, so that an
+experiment can be interrupted and continued.
 """
 
 from __future__ import annotations
@@ -69,15 +69,19 @@ class Failure:
 
 @dataclass
 class Runner:
-    """Runs `experiment` in the directory `root`.
+    """Runs an experiment.
 
     Attributes:
-        budget: minutes of training per run; a trial gets its share by epochs. None: no limit.
-        n_jobs: steps that run at a time; the processors are divided among them.
+        experiment: the experiment.
+        root: its directory.
+        budget: minutes of training per run; a trial gets a share by its number of epochs. None: no limit.
+        n_jobs: number of steps that run at the same time; the processors are divided among them.
         n_threads: CPU threads of each step. None: OMP_NUM_THREADS, or a step's share of the processors.
-        corpus: sha256 of its splits: runs on another text are refused. None: those of the experiment's corpus.
-        on_progress: reports the steps, and the progress of each if one runs at a time.
-        should_stop: polled; once it is true, trainings save and end.
+        data_dir: where to look for the corpus first.
+        corpus: sha256 by split; runs on another text are refused. None: those of the experiment's corpus.
+        device: auto, cpu or cuda.
+        on_progress: called with the progress of all steps and, with one job, of each step.
+        should_stop: polled; once it returns true, trainings write a checkpoint and stop.
         failures: the steps that failed.
     """
 
@@ -102,22 +106,22 @@ class Runner:
         self.threads = self.n_threads or default_threads(self.n_jobs)
 
     def carry_out(self, choices: Mapping[str, Choice] | None = None) -> list[Failure]:
-        """Tune, train and judge all rows, as far as that is not done yet; rows that start from others come later.
+        """Carry out all steps that are not done: tune, train and judge all rows, in the order of their dependencies.
 
         Args:
-            choices: used in place of trials, such as those made on another corpus; see `read_choices`.
+            choices: replace the trials, such as choices made on another corpus; see `read_choices`.
 
         Returns:
             The steps that failed.
 
         Raises:
-            InputError: an unknown corpus, runs of other settings, too many jobs.
-            KeyboardInterrupt: `should_stop` was true, and all steps have ended.
+            InputError: the corpus is unknown, there are runs with other settings, or there are too many jobs.
+            KeyboardInterrupt: `should_stop` returned true, and all steps have ended.
         """
         self._prepare()
         try:
             chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
-            judgements: list[list[Step]] = []  # of earlier rows, for which rows that start from them need not wait
+            judgements: list[list[Step]] = []  # reports on earlier rows; later rows train without waiting for them
             *earlier, last = self.experiment.generations()
             for rows in earlier:
                 chosen |= self.tune(rows) if choices is None else {}
@@ -135,7 +139,7 @@ class Runner:
         return self.failures
 
     def _prepare(self) -> None:
-        """Check the jobs, find the corpus and make the directory."""
+        """Check the number of jobs, find the corpus, and make the directory."""
         if self.n_jobs > (os.cpu_count() or 1):
             raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
         if self.corpus is None:
@@ -147,9 +151,12 @@ class Runner:
         (self.root / LOG).touch()
 
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
-        """Carry out the trials of some rows, or all; write tuning.json, return the number of each row's chosen trial.
+        """Carry out the trials of some rows, write the choices to tuning.json, and return each row's chosen trial.
 
-        A row with a trial that could not be finished and judged is left out: nothing can be chosen for it.
+        A row with a trial that could not be finished and judged is left out.
+
+        Args:
+            rows: None: all rows.
         """
         rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
@@ -162,16 +169,16 @@ class Runner:
         return self.adopt(choices)
 
     def adopt(self, choices: Mapping[str, Choice]) -> dict[str, int]:
-        """Add these choices to tuning.json and return the numbers of the chosen trials."""
+        """Add choices to tuning.json, and return the numbers of the chosen trials by row."""
         path = self.root / TUNING
-        others = read_tuning(path) if path.is_file() else {}  # of rows of an earlier, narrower command
+        others = read_tuning(path) if path.is_file() else {}  # choices of an earlier command for other rows
         atomic_write_json(path, {name: choice.record() for name, choice in (others | dict(choices)).items()})
         return {name: choice.chosen for name, choice in choices.items()}
 
     def chains(self, chosen: Mapping[str, int], rows: Sequence[Row]) -> list[list[Step]]:
-        """Return the training and the judgements of each run of some rows; all rows from the first seed come first.
+        """Return the training and report steps of each run of some rows, ordered by seed.
 
-        Rows that still lack a choice are left out.
+        Rows without a choice among their trials are left out.
         """
         trained = [row for row in rows if row.trains and self.experiment.is_settled(row, chosen)]
         runs = [(row, seed) for seed in self.experiment.seeds for row in trained]
@@ -180,7 +187,7 @@ class Runner:
         return [self.run_steps(row, chosen, seed) for row, seed in runs]
 
     def trial_steps(self, row: Row, number: int) -> tuple[Training, ReportStep]:
-        """Return a trial's training and its judgement. Raises InputError if there is a run of another configuration."""
+        """Return the training and report steps of a trial. Raises InputError for a run with another configuration."""
         config, path = self.experiment.trial(row, number), trial_directory(self.root, row, number)
         init = init_of(self.experiment, row, self.root, self.experiment.seeds[0])
         require_same(Run(path), config, self.corpus, init)
@@ -189,10 +196,12 @@ class Runner:
         return train, trial_report(self.experiment, path, self.data_dir)
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
-        """Return a row's training from a seed and all its judgements, including those of rows `of` it.
+        """Return the training and report steps of a row from a seed, with the reports of rows `of` this row.
 
-        Texts of known quality and rows that are samples are judged with the first run. Raises InputError if there is a
-        run of another configuration.
+        The first run also has the reports on texts of known quality and on rows with samples.
+
+        Raises:
+            InputError: there is a run with another configuration.
         """
         asked, path = self.experiment, run_directory(self.root, row, seed)
         config, init = asked.config(row, chosen, seed), init_of(asked, row, self.root, seed)
@@ -207,7 +216,7 @@ class Runner:
         return [train, *reports, *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
-        """Copy the chosen trial if it equals this run, in settings, seed and epochs."""
+        """Copy the chosen trial as this run if both have the same settings, seed and epochs."""
         run = run_directory(self.root, row, seed)
         if run.exists() or not row.trials:
             return
@@ -218,13 +227,14 @@ class Runner:
         if train.init == init_of(self.experiment, row, self.root, seed) and train.is_done(self.log):
             with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=run.parent) as scratch:
                 copy = shutil.copytree(train.run, Path(scratch, "run"))
-                with suppress(OSError):  # another process did the same first
+                with suppress(OSError):  # another process may have done it first
                     copy.rename(run)
 
     def _carry_out(self, stage: str, chains: Sequence[Sequence[Step]]) -> None:
-        """Run chains in parallel, the steps of a chain in turn; a chain ends if its training fails.
+        """Run chains of steps in parallel; a chain ends if its training fails.
 
-        Raises KeyboardInterrupt once all chains have stopped because of `should_stop`.
+        Raises:
+            KeyboardInterrupt: `should_stop` returned true, and all chains have stopped.
         """
         several = self.n_jobs > 1
         self._add = adder(self.on_progress, stage, sum(map(len, chains)))
@@ -241,7 +251,7 @@ class Runner:
             raise KeyboardInterrupt
 
     def _chain(self, steps: Iterable[Step]) -> None:
-        """Run the steps of a chain in turn."""
+        """Run the steps of a chain one after another."""
         try:
             for step in steps:
                 if self._stops():
@@ -249,7 +259,7 @@ class Runner:
                 if not step.is_done(self.log) and not self._do(step) and step.is_needed:
                     return
                 self._add(1)
-        except BaseException:  # an error here, such as a full disk, must not wait for hours of other chains
+        except BaseException:  # on an error here, such as a full disk, stop the other chains at once
             self._broken_off = True
             raise
 
@@ -275,7 +285,7 @@ class Runner:
 
 
 class _Pool:
-    """Worker processes that run steps; if one dies, its steps fail and it is replaced."""
+    """A pool of worker processes that run steps; if a process dies, the running steps fail and the pool is replaced."""
 
     def __init__(self, n_jobs: int, n_threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
@@ -289,7 +299,7 @@ class _Pool:
         self._executor.shutdown(cancel_futures=True)
 
     def call(self, step: Step, should_stop: Callable[[], bool], device: str) -> Outcome:
-        """Return the outcome of a step, which is stopped once `should_stop` is true."""
+        """Run a step and return its outcome; the step is stopped once `should_stop` returns true."""
         with self._lock:
             try:
                 future: Future[Outcome] = self._executor.submit(_work, step, device)
@@ -315,12 +325,12 @@ class _Pool:
 
 
 def _block_signals() -> None:
-    """Block signals in this thread and its workers: Ctrl-C reaches only the main thread, which passes it on once."""
+    """Block signals in this thread and its worker processes, so that only the main thread handles Ctrl-C."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 
-_stop_event: Event | None = None  # of this worker process
+_stop_event: Event | None = None  # set by _begin_worker in worker processes
 
 
 def _begin_worker(stop: Event, n_threads: int) -> None:

@@ -1,10 +1,10 @@
-"""Means and intervals over a few seeds, and two rows of an experiment compared seed by seed.
+"""Means and confidence intervals over a few seeds, and paired comparisons of two rows of an experiment.
 
     mean ± t_{0.975, n−1} · sd / √n      (Student, 1908)
 
-Perplexities are averaged in logarithms: a mean is then the geometric one, a difference a ratio. Temperature trades
-FPPL for RPPL: of two rows one is often better on one and worse on the other. At equal
-FPPL, the lower RPPL is the better frontier.
+Perplexities are averaged in logarithms: the mean is then geometric, and a difference becomes a ratio. Since temperature
+trades FPPL for RPPL, one of two rows often has the better FPPL and the other the better RPPL. Frontiers are therefore
+compared by their RPPL at equal FPPL.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 @dataclass(frozen=True)
 class SeedInterval:
-    """A mean over n seeds and its 95 % interval; None with one seed."""
+    """A mean over n seeds and its 95 % confidence interval, which is None if it is not known, as for one seed."""
 
     value: float
     low: float | None
@@ -54,7 +54,14 @@ Figures = dict[str, SeedInterval]  # figure → its value
 
 @dataclass(frozen=True)
 class RowComparison:
-    """Two rows by one judge: by decoding, ratios first / second of figures; None if undefined."""
+    """Comparison of two rows under one judge.
+
+    Attributes:
+        judge: name of the judge.
+        first: name of the first row.
+        second: name of the second row.
+        ratios: decoding → figure → ratio first / second; None if it is not defined.
+    """
 
     judge: str
     first: str
@@ -63,7 +70,7 @@ class RowComparison:
 
 
 def mean_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the mean of one or more values by seed, with Student's interval."""
+    """Return the mean of the values of one or more seeds, with Student's confidence interval."""
     n, mean = len(values), fmean(values)
     if n < 2:
         return SeedInterval(mean, None, None, n)
@@ -72,14 +79,14 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
 
 
 def share_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the mean of shares by seed; its interval is clipped to [0, 1], which it may exceed with few seeds."""
+    """Return the mean of the shares of one or more seeds, with its confidence interval clipped to [0, 1]."""
     found = mean_interval(values)
     low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
     return SeedInterval(found.value, low, high, found.n)
 
 
 def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
-    """Return value ± 1.96 standard errors, for one estimate with a known standard error; n = 1."""
+    """Return value ± 1.96 standard errors, for a single estimate with a known standard error; n is 1."""
     if standard_error is None:
         return SeedInterval(value, None, None, 1)
     half = NORMAL975 * standard_error
@@ -87,16 +94,18 @@ def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
 
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the geometric mean of perplexities by seed, and its interval."""
+    """Return the geometric mean of the perplexities of one or more seeds, with its confidence interval."""
     logs = mean_interval([math.log(value) for value in values])
     low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
     return SeedInterval(math.exp(logs.value), low, high, logs.n)
 
 
 def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | None:
-    """Return the RPPL of a frontier at this FPPL; None beyond its ends.
+    """Return the RPPL of a frontier at a given FPPL; None if the frontier does not reach it.
 
-    `frontier`: (FPPL, RPPL) by temperature, in any order; between two of them it is a straight line in logarithms.
+    Args:
+        fppl: the FPPL.
+        frontier: (FPPL, RPPL) of each temperature, in any order; interpolated linearly in logarithms.
     """
     for (low, at_low), (high, at_high) in pairwise(sorted(frontier)):
         if low <= fppl <= high and low < high:
@@ -106,21 +115,22 @@ def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | Non
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
-    """Return first / second, values by the same seeds in the same order; below 1 if the first is lower."""
+    """Return the geometric mean of first / second over seeds; both must have the same seeds in the same order."""
     return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
     """Compare two rows by decoding: ratios first / second of fppl and rppl over the seeds that both have.
 
-    `rppl_at_second`: the first row's RPPL, interpolated between temperatures to the second's FPPL at
-    this one, over the second's; `rppl_at_first`: the first row's at this temperature over the second's, interpolated to
-    the first's FPPL. None if a frontier of at least one seed does not reach that far, and for greedy decoding.
+    There are also two ratios of RPPL at equal FPPL. For `rppl_at_second`, the RPPL of the first row is interpolated to
+    the FPPL that the second row has at this temperature; for `rppl_at_first`, the RPPL of the second row is
+    interpolated to the FPPL of the first. They are None for greedy decoding, and if the frontier of any seed does not
+    reach that FPPL.
 
     Args:
         judge: copied to the result.
         pair: names of the two rows.
-        points: row → seed → figures by decoding.
+        points: row → seed → decoding → figures.
     """
     first, second = (points[name] for name in pair)
     seeds = [seed for seed in first if seed in second]
@@ -142,7 +152,15 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
 
 
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:
-    """Return the ratio of a row's RPPL at a point's FPPL to the point's RPPL; None if it is undefined."""
+    """Return the ratio of a row's RPPL, interpolated to the FPPL of a known text, to the text's RPPL.
+
+    Args:
+        known: fppl and rppl of the text.
+        points: seed → decoding → figures of the row.
+
+    Returns:
+        The ratio over seeds; None if it is not defined.
+    """
     return (
         _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
         if {*METRICS} <= known.keys()
@@ -151,7 +169,7 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
 
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[tuple[float, float]]:
-    """Return (RPPL of a frontier at a point's FPPL, the point's RPPL); empty unless all pairs have it."""
+    """Return (RPPL of a frontier at a point's FPPL, the point's RPPL); empty unless all frontiers reach that FPPL."""
     equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
     reached = [(at, rppl) for at, rppl in equal if at is not None]
     return reached if len(reached) == len(pairs) else []

@@ -1,7 +1,7 @@
-"""The steps of an experiment: trainings and reports, each a library call identified by a key of its inputs.
+"""The steps of an experiment, which are trainings and reports; each is identified by a hash of its inputs, its key.
 
-A report is done if the log has it under its current key, a hash of its settings and of the weights or the text that it
-is about: any change causes it to be computed again.
+A report is done if the log has it under its current key, which is a hash of its settings and of the weights or the
+text. If any of these changes, it is computed again.
 """
 
 from __future__ import annotations
@@ -44,15 +44,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Training:
-    """Train a configuration, or resume its training.
+    """A step that trains a configuration, or resumes its training.
 
     Attributes:
-        run: its directory.
-        init: the run whose generator's weights it begins with.
+        run: the run directory.
+        corpus: name or directory of the corpus.
+        config: the configuration.
         budget: minutes of training over all calls; None: no limit.
+        data_dir: where to look for the corpus first.
+        init: the run whose generator provides the initial weights, if any.
     """
 
-    is_needed: ClassVar[bool] = True  # by the following steps
+    is_needed: ClassVar[bool] = True  # the following steps need it
 
     run: Path
     corpus: str
@@ -67,11 +70,11 @@ class Training:
         return f"{self.run.name} train"
 
     def key(self) -> str:
-        """Return a hash of corpus and configuration; the progress of the training is in its run."""
+        """Return a hash of the corpus, the configuration, and the run that provides initial weights."""
         return sha256_json([self.corpus, self.config.to_dict(), *([] if self.init is None else [self.init.name])])
 
     def is_done(self, log: Log) -> bool:
-        """Return whether the run has ended, or its last call has ended after at least the current budget."""
+        """Return whether training is finished, or its last call succeeded with at least the current budget."""
         run = Run(self.run)
         if not run.weights_file.is_file():
             return False
@@ -89,7 +92,7 @@ class Training:
         """Train until the end or the budget.
 
         Raises:
-            KeyboardInterrupt: `should_stop` was true, and a checkpoint is written.
+            KeyboardInterrupt: `should_stop` returned true; a checkpoint has been written.
         """
         from lebm_text.training.train import train
 
@@ -113,13 +116,16 @@ class Training:
 
 @dataclass(frozen=True)
 class ReportStep:
-    """Compute a report on a run and store it.
+    """A step that computes a report and writes its file.
 
     Attributes:
-        compute: function of the report's module.
-        output: its file.
-        of_corpus: the report is about the real text, which any run leads to, not about the run.
-        samples: file of the sentences that the report is about, if it is not about the run.
+        run: the run directory.
+        compute: the function of the report's module.
+        settings: of the report.
+        output: file of the report.
+        of_corpus: whether the report is about the real text, which is found through the run, instead of the run.
+        data_dir: where to look for the corpus first.
+        samples: file of samples that the report is about, instead of the run.
     """
 
     is_needed: ClassVar[bool] = False
@@ -138,7 +144,7 @@ class ReportStep:
         return self.output.stem if self.of_corpus else f"{self.run.name} {self.output.stem}"
 
     def key(self) -> str:
-        """Return a hash of non-default settings, the judges' keys, and the run's weights or the texts."""
+        """Return a hash of the settings that are not defaults, of the judges' keys, and of the weights or the texts."""
         run, settings, default = Run(self.run), asdict(self.settings), asdict(type(self.settings)())
         inputs: Any = text_of(run) if self.of_corpus else run.weights_sha256
         if self.samples is not None:
@@ -149,21 +155,21 @@ class ReportStep:
         return sha256_json([type(self.settings).__name__, asked, inputs])
 
     def is_done(self, log: Log) -> bool:
-        """Return whether the file exists and was made under the current key."""
+        """Return whether the file exists and was written under the current key."""
         if not self.output.is_file() or not Run(self.run).weights_file.is_file():
             return False
         last = log.last(self.name)
         return last is not None and not last["status"] and last["key"] == self.key()
 
     def entry(self, status: int) -> dict[str, Any]:
-        """Return the log entry of a step that ended with this status: its key if the report was made."""
+        """Return the log entry of a step that ended with this status; it has the key only if the step succeeded."""
         return {"key": None if status else self.key()}
 
     def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
         """Compute the report and write its file.
 
         Raises:
-            KeyboardInterrupt: `should_stop` was true.
+            KeyboardInterrupt: `should_stop` returned true.
         """
 
         def watch(stage: str, done: int, total: int) -> None:
@@ -185,7 +191,7 @@ Step: TypeAlias = Training | ReportStep
 
 
 class Log:
-    """`log.jsonl`: every step with its key, exit status, seconds and threads; threads of one process may share it."""
+    """The file log.jsonl, with key, exit status, seconds and number of threads of every step; it is thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, Lock()
@@ -197,17 +203,17 @@ class Log:
         return [entry for entry in map(_entry, lines) if "key" in entry]
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append a step."""
+        """Append an entry."""
         with self._lock, self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
 
     def last(self, name: str) -> dict[str, Any] | None:
-        """Return the last entry of the step of that name, or None."""
+        """Return the last entry of a step, or None."""
         return next((entry for entry in reversed(self.entries()) if entry["step"] == name), None)
 
 
 def _entry(line: bytes) -> dict[str, Any]:
-    """Return an entry, or an empty one for a truncated or damaged line: its step is then repeated."""
+    """Parse a line; a truncated or damaged one gives an empty entry, so that its step is repeated."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -226,7 +232,7 @@ def run_directory(root: Path, row: Row, seed: int) -> Path:
 
 
 def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | None:
-    """Return the run whose generator a row's run from a seed begins with, if any."""
+    """Return the run whose generator provides the initial weights of a row's run from a seed, if any."""
     start = experiment.start(row)
     return None if start is None else run_directory(root, start, seed)
 
@@ -252,7 +258,7 @@ def reports_of(
 
     Args:
         experiment: the experiment of the row.
-        row: whose run is judged.
+        row: the row whose run is judged.
         root: the experiment's directory.
         seed: of the run.
         data_dir: where to look for the corpus first.
@@ -269,7 +275,7 @@ def reports_of(
 
 
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
-    """Return the steps that judge texts of known quality, such as n-gram samples; any run leads to the real text."""
+    """Return the steps that judge texts of known quality, such as n-gram samples; `run` leads to the real text."""
     return [
         ReportStep(run, perplexity.compute, settings, root / f"{metric}-known.json", True, data_dir)
         for metric, settings in experiment.calibration_settings().items()
@@ -277,13 +283,13 @@ def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path |
 
 
 def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:
-    """Raise InputError if the run has another configuration, text or start than required.
+    """Raise InputError if a run has another configuration, text or initial weights than required.
 
     Args:
-        run: the run directory, which may be missing.
-        config: required.
-        corpus: sha256 of its splits. None: the text is not checked.
-        init: the run that it must have begun with.
+        run: the run, which may be missing.
+        config: the required configuration.
+        corpus: required sha256 by split; None: the text is not checked.
+        init: the run that must have provided the initial weights; None: not checked.
     """
     if not run.config_file.is_file():
         return
@@ -304,5 +310,5 @@ def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = No
 
 
 def text_of(run: Run) -> dict[str, str]:
-    """Return split → sha256 of the text that a run was trained on."""
+    """Return the sha256 of the text that a run was trained on, by split."""
     return {name: split.sha256 for name, split in run.described_corpus.splits.items()}

@@ -1,11 +1,11 @@
-"""Choice among a row's trials: one rule for all rows, on validation text alone.
+"""Choice among the trials of a row, by the same rule for all rows, on validation text only.
 
-    score = least of sqrt(max(FPPL, that of real text) · RPPL)   along the frontier over temperatures, 5-gram judge
+    score = min over the frontier of sqrt(max(FPPL, FPPL of real text) · RPPL)   (temperatures, 5-gram judge)
 
-Both are used, since a bad model can make either small alone: FPPL by repeating itself, RPPL by
-mixing good sentences with any number of bad ones. The whole frontier is used, since temperature trades one for the
-other: at a single temperature the trial would win whose trade-off happens to fit there. An FPPL below that of real text
-is no merit, so that the minimum is mostly where the two are the same.
+Both perplexities are used, since a bad model can have a low value of either: FPPL by repeating itself, RPPL by mixing
+good sentences with any number of bad ones. The whole frontier is used, since temperature trades one for the other, and
+a single temperature would favour the trial whose trade-off happens to fit it. An FPPL below that of real text does not
+improve the score, so that the minimum is usually where FPPL equals that of real text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ __all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "read
 class Trial:
     """Changes and results of one trial, on validation text.
 
-    `frontier`: temperature, fppl and rppl of what was judged; `score` as above, with its `fppl` and `rppl`.
+    Attributes:
+        settings: the trial's changes to the configuration.
+        fppl: FPPL at the point of the frontier with the least score.
+        rppl: RPPL at that point.
+        score: see the module.
+        epochs: number of epochs of training.
+        seconds: duration of its updates.
+        last: figures of the last validation in training.
+        frontier: temperature, fppl and rppl of each judged decoding; empty in some old files.
     """
 
     settings: dict[str, Any]
@@ -40,15 +48,18 @@ class Trial:
     score: float
     epochs: float
     seconds: float
-    last: dict[str, float]  # figures of the last validation in training
-    frontier: list[dict[str, float]] = field(default_factory=list)  # some stored tables lack it
+    last: dict[str, float]
+    frontier: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A row's trials in order, and the number of the one with the least score, counted from 1.
+    """The choice among a row's trials.
 
-    `source`: the tuning.json of another experiment from which the choice was taken.
+    Attributes:
+        chosen: number of the trial with the least score, from 1.
+        trials: all trials, in order.
+        source: the tuning.json of another experiment that the choice was taken from, if any.
     """
 
     chosen: int
@@ -56,7 +67,7 @@ class Choice:
     source: str | None = None
 
     def is_among(self, settings: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether it was made among trials of these settings, in this order."""
+        """Return whether the choice was made among trials with these settings, in this order."""
         return [trial.settings for trial in self.trials] == [dict(changed) for changed in settings]
 
     def record(self) -> dict[str, Any]:
@@ -66,7 +77,7 @@ class Choice:
 
 
 def choose(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> Choice:
-    """Choose among the trials in `runs`, each with its eval/tuning.json."""
+    """Choose among the trials in `runs`, each of which has a report eval/tuning.json."""
     trials = tuple(_trial(run, changed) for run, changed in zip(runs, settings, strict=True))
     best = min(range(len(trials)), key=lambda index: trials[index].score)
     return Choice(best + 1, trials)
@@ -82,10 +93,14 @@ def read_tuning(path: Path) -> dict[str, Choice]:
 
 
 def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Choice]:
-    """Read the choices made on another corpus, by row, and record their source.
+    """Read the choices of another experiment, such as one on another corpus, by row, and record their source.
 
-    `trials`: those of the required rows. Raises InputError if a row is missing or was chosen among other trials,
-    and as `read_tuning` does.
+    Args:
+        path: its tuning.json.
+        trials: row → settings of its trials, for all rows that need a choice.
+
+    Raises:
+        InputError: a row is missing or was chosen among other trials, or as raised by `read_tuning`.
     """
     known, found = read_tuning(path), {}
     for name, settings in trials.items():
@@ -99,7 +114,7 @@ def read_choices(path: Path, trials: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def _read(name: str, plain: object) -> Choice:
-    """Restore what `Choice.record` returned."""
+    """Return the choice that `Choice.record` turned into plain values."""
     if isinstance(plain, Mapping):
         plain = {**plain, "source": plain.get("from")}
     choice = from_plain(Choice, plain, name)
@@ -121,7 +136,8 @@ def _trial(run: Run, changed: Mapping[str, Any]) -> Trial:
 def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float, float, float]:
     """Return the least score with its FPPL and RPPL.
 
-    In logarithms the score is linear between two judged points except for a bend where FPPL is that of real text.
+    Between two judged points the score is linear in logarithms, except for a kink where FPPL equals that of real text;
+    it is therefore enough to look at the judged points and the kink.
     """
     points = [(point["fppl"], point["rppl"]) for point in frontier]
     if (at_real := rppl_at(real, points)) is not None:
@@ -130,7 +146,7 @@ def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float,
 
 
 def last_validation(run: Run) -> tuple[dict[str, float], float]:
-    """Return the last `valid_*` figures of a run and its number of epochs."""
+    """Return the last `valid_*` metrics of a run and its number of epochs."""
     found: dict[str, float] = {}
     epochs = 0.0
     for row in run.metrics():
@@ -140,5 +156,5 @@ def last_validation(run: Run) -> tuple[dict[str, float], float]:
 
 
 def seconds_trained(run: Run) -> float:
-    """Return the seconds that a run's updates have taken up to its last checkpoint."""
+    """Return the duration, in seconds, of a run's updates up to its last checkpoint."""
     return float(run.progress().get("seconds", 0.0))

@@ -1,1 +1,1 @@
-"""The page about a run: one self-contained HTML file."""
+"""The HTML page about a run, one self-contained file."""

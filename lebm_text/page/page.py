@@ -1,7 +1,8 @@
-"""The page: everything about a run in one HTML file that loads nothing, runs nothing and shows text as text.
+"""The HTML page about a run, a file that loads no other files, has no scripts, and escapes all text.
 
-Samples contain whatever model and corpus produce; none of it may become markup. The template escapes all text, and
-characters that would affect the display of their neighbours are spelled out.
+Samples may contain any text that the model or the corpus has; none of it may become markup. The template escapes all
+text, and replaces invisible characters, and those that change how the text around them is displayed, by their code
+points.
 """
 
 from __future__ import annotations
@@ -33,18 +34,24 @@ from .repeat import commands, nearest_preset
 
 __all__ = ["render", "write_page"]
 
-_SENTENCES = 20  # read from each sample file
-_PAIRS = 50  # read from each file of reconstructions
-_CHARACTERS = 600  # shown of a sentence
-_BYTES = 4096  # read of a line
-_EPOCHS = 6  # number of epochs whose samples are shown
+_SENTENCES = 20  # maximum number read from each sample file
+_PAIRS = 50  # maximum number read from each file of reconstructions
+_CHARACTERS = 600  # maximum length of a shown sentence
+_BYTES = 4096  # maximum number of bytes read from a line
+_EPOCHS = 6  # maximum number of epochs whose samples are shown
 _OF_EPOCH = re.compile(r"epoch-(\d+)\.txt")
 
 T = TypeVar("T")
 
 
 class Warned(NamedTuple):
-    """A warning of training and the updates between which it held; None: to the last one."""
+    """A warning of training.
+
+    Attributes:
+        step: the update at which it began.
+        message: the warning.
+        ceased: the update at which it ended; None if it holds at the last one.
+    """
 
     step: int
     message: str
@@ -52,7 +59,7 @@ class Warned(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A report on the page: tables, paragraphs between them, and pictures."""
+    """A report on the page: its tables and paragraphs, and its pictures."""
 
     name: str
     parts: list[Grid | str]
@@ -60,7 +67,7 @@ class Shown(NamedTuple):
 
 
 def write_page(run: Run, output: Path) -> list[str]:
-    """Write the page about a run to `output`, whole or not at all.
+    """Write the page about a run to `output`, atomically.
 
     Returns:
         Notes on what could not be read and is therefore missing from the page.
@@ -128,7 +135,7 @@ def _content(run: Run) -> dict[str, Any]:
 
 
 def _attempt(run: Run, read: Callable[[], T]) -> T | None:
-    """Return the result of `read`, or None and add a note."""
+    """Return the result of `read`; if it fails, add a note to the run and return None."""
     try:
         return read()
     except (ArithmeticError, LookupError, OSError, RecursionError, ValueError) as error:
@@ -148,7 +155,7 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
 
 
 def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield rows of FPPL and RPPL."""
+    """Yield the results of a report that are FPPL or RPPL."""
     rows = report.get("results")
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row):
@@ -156,7 +163,7 @@ def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[Warned]:
-    """Reproduce the warnings of training: metrics.jsonl lacks them, but has all that they follow from."""
+    """Reproduce the warnings of training, which are not in metrics.jsonl, from the metrics that they depend on."""
     watchdog, found, going_on = Watchdog(latent_dim), list[Warned](), dict[str, int]()
     for record in metrics:
         if "nll_shuffled" in record and "nll_posterior" not in record:
@@ -171,7 +178,7 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
 
 
 def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
-    """Return how a text was generated, if that is known; otherwise a note gives the reason."""
+    """Return the record of how a text was generated; if it is out of date, add a note to the run and return {}."""
     recorded = text.record.get("sha256")
     changed = recorded is not None and recorded != _attempt(run, lambda: sha256_file(text.path))
     if changed or text.record.get("weights_sha256", run.present_weights) != run.present_weights:
@@ -182,7 +189,7 @@ def _record(run: Run, text: SampleText) -> Mapping[str, Any]:
 
 
 def _lines(run: Run, path: Path, n: int) -> list[str]:
-    """Return the first lines of a text, or the first `_BYTES` of each."""
+    """Return the first `n` lines of a text, each cut to `_BYTES` bytes."""
 
     def read() -> list[bytes]:
         with path.open("rb") as stream:
@@ -196,7 +203,7 @@ def _lines(run: Run, path: Path, n: int) -> list[str]:
 
 
 def _line(stream: BinaryIO) -> bytes:
-    """Return the next line, or its first `_BYTES`; empty at the end."""
+    """Return the next line, cut to `_BYTES` bytes; empty at the end."""
     line = piece = stream.readline(_BYTES)
     while piece and not piece.endswith(b"\n"):
         piece = stream.readline(1 << 20)
@@ -218,7 +225,7 @@ def _pairs(run: Run, path: Path) -> list[list[str]]:
 
 
 def _spread(epochs: Sequence[int]) -> list[int]:
-    """Return the first and last epochs and some in between, evenly spaced."""
+    """Return the first and the last epoch and some in between, evenly spaced."""
     last = min(_EPOCHS, len(epochs)) - 1
     return [epochs[round(i * (len(epochs) - 1) / max(last, 1))] for i in range(last + 1)]
 
@@ -235,7 +242,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of a record."""
+    """Return the items of a record that are finite numbers."""
     return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
 
 

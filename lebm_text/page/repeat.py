@@ -1,4 +1,4 @@
-"""How to repeat a run: the commands that produce it and everything on its page."""
+"""The commands that reproduce a run and everything on its page."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ def commands(
     records: Mapping[str, Mapping[str, Any]],
     max_steps: int | None = None,
 ) -> Iterator[str]:
-    """Yield the commands that produce everything on the page of a run, named as in the default directory of runs.
+    """Yield the commands that reproduce everything on the page of a run, with runs/NAME as the run directory.
 
     Args:
         config: of the run.
         name: of the run.
-        corpus, max_steps: as for `training_command`.
-        records: of sample files (`.txt`) and reports, by name.
+        corpus: as for `training_command`.
+        records: records of sample files (`.txt`) and reports, by name.
+        max_steps: as for `training_command`.
     """
     path = f"runs/{name}"
     yield training_command(config, corpus, path, max_steps)
     for each, record in records.items():
         settings = record.get("settings")
         if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
-            if "latents" in settings:  # no samples of the model: `evaluate --oracle` writes them
+            if "latents" in settings:  # not samples of the model, but files that `evaluate --oracle` writes
                 continue
             yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
         elif isinstance(record.get("command"), str):
@@ -44,14 +45,14 @@ def commands(
 
 
 def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_steps: int | None = None) -> str:
-    """Return `lebm-text train` with the preset that needs the fewest changes, and these.
+    """Return the `lebm-text train` command of a run, with the preset that needs the fewest changes.
 
     Args:
         config: of the run.
-        corpus: as described in env.json: its name, its source if imported, and whether it is a directory. A source
-            file, whose place differs between machines, is replaced by its name.
+        corpus: as described in env.json: its name, its source if imported, and whether it is a directory. The path of a
+            source file, which differs between machines, is replaced by its name.
         out: the run directory.
-        max_steps: the update after which it was stopped, for example by `--max-minutes`; None: it was not.
+        max_steps: the update after which training was stopped, for example by `--max-minutes`; None if it was not.
     """
     name, changes = nearest_preset(config)
     text, source = str(corpus.get("name", "CORPUS")), corpus.get("source")
@@ -67,10 +68,10 @@ def training_command(config: Config, corpus: Mapping[str, Any], out: str, max_st
 
 
 def nearest_preset(config: Config) -> tuple[str, list[str]]:
-    """Return the preset from which the fewest changes lead to `config`, and these.
+    """Return the preset from which the fewest changes lead to `config`, and these changes.
 
-    All are tried, since some changes imply others and some are refused: settings that the kinds of `config` do not use
-    cannot be set, not even to their defaults. From a preset of the same kinds it is always possible.
+    All presets are tried, since some changes imply others and some are refused: settings that the components of
+    `config` do not use cannot be set, not even to their defaults. A preset with the same components always works.
     """
     found = []
     for name in PRESETS:
@@ -83,7 +84,7 @@ def nearest_preset(config: Config) -> tuple[str, list[str]]:
 
 
 def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
-    """Return `lebm-text generate` with all non-default settings.
+    """Return the `lebm-text generate` command of a sample file, with all settings that are not defaults.
 
     Args:
         run: name of the run.

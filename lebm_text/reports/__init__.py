@@ -1,6 +1,6 @@
-"""Reports on a run or a text: computed by the library, shown on a terminal, in JSON, in pictures and on a page.
+"""Reports on a run or a text: results that are printed as tables, saved as JSON and pictures, and shown on a page.
 
-Each kind is one module with a function `compute(run, settings, on_progress)` and a subclass of `Report`.
+Each kind of report is a module with a function `compute(run, settings, on_progress)` and a subclass of `Report`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lebm_text.errors import InputError
 from lebm_text.store import read_json
 
-if TYPE_CHECKING:  # for editors and type checkers; each module is imported when it is asked for
+if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports each module on first use
     from . import (
         anomaly,
         curves,
@@ -60,11 +60,11 @@ KINDS: dict[str, str] = {
     "trajectories": "Trajectories",
     "views": "Views",
 }
-"""Kind (the module's name) → the name of its report class."""
+"""Kind, which is the name of the module → name of its report class."""
 
 
 def load(path: str | Path) -> Report:
-    """Read a report of any kind. Raises InputError if it is damaged or of a kind that is not known."""
+    """Read a report of any kind. Raises InputError if it is damaged or its kind is not known."""
     values = read_json(Path(path))
     kind = _kind_of(values)
     if not isinstance(kind, str) or kind not in KINDS:
@@ -75,7 +75,7 @@ def load(path: str | Path) -> Report:
         from lebm_text.judges import check_judges
 
         try:
-            check_judges()  # what judges said cannot be read without ours
+            check_judges()  # the classes of judge results come from this project's lm_eval
         except InputError as error:
             raise InputError(f"{path} cannot be read: {error}") from None
         raise
@@ -84,7 +84,7 @@ def load(path: str | Path) -> Report:
 
 
 def _kind_of(values: dict[str, Any]) -> object:
-    """Reports of version 0.1.0 say `metric` in place of `kind`, and fppl and rppl in place of perplexity."""
+    """Return the kind of a report; version 0.1.0 wrote fppl or rppl under `metric` instead of `kind`: perplexity."""
     kind = values.get("kind", values.get("metric"))
     return {"fppl": "perplexity", "rppl": "perplexity"}.get(str(kind), kind)
 

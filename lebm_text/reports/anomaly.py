@@ -1,8 +1,8 @@
-"""How well scores tell anomalous from normal sentences: every score of every system, and models against baselines.
+"""Report on anomaly detection: AUROC and AUPRC of every score of every system, and models compared with baselines.
 
 A contrast is a set of anomalies, the positive class, among normal sentences; nothing is fitted to them. Baselines that
-need no run take part: length, unknown words, and an n-gram model of the training text. After Pang et al. (NeurIPS
-2020), who score −log p(x, z).
+need no run are always included: length, number of unknown words, and an n-gram model of the training text. After Pang
+et al. (NeurIPS 2020), who use −log p(x, z) as the score.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CURVES = ("ROC (high is good)", "precision (high is good)")
 
 @dataclass(frozen=True)
 class Row:
-    """What one score of one system achieves."""
+    """AUROC and AUPRC of one score of one system, with 95 % confidence intervals."""
 
     system: str
     score: str
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model's score against a baseline's, on the same resampled sentences; `model_is`: see `verdict`."""
+    """AUROC of a model's score minus a baseline's, on the same resamples; `model_is` is the result of `verdict`."""
 
     model: str
     score: str
@@ -71,7 +71,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One set of anomalies among normal sentences; `share` is that of anomalies, `curves` are of the main scores."""
+    """Results for one set of anomalies among normal sentences.
+
+    Attributes:
+        signature: what the results depend on.
+        anomalies: name of the set of anomalies.
+        anomalies_sha256: hash of their source; None for corrupted sentences.
+        n_normal: number of normal sentences.
+        n_anomalous: number of anomalies.
+        share: share of anomalies among all sentences.
+        results: of every score of every system.
+        comparisons: of the models with the baselines.
+        curves: ROC and precision-recall curves of the main scores.
+    """
 
     signature: str
     anomalies: str
@@ -86,7 +98,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run that took part."""
+    """A run whose scores were evaluated."""
 
     label: str
     directory: str
@@ -98,9 +110,10 @@ class ScoredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Anomaly(Report):
-    """All contrasts, and what was scored how; `warnings` are of runs that may know the anomalies.
+    """Results for all contrasts, and the settings of the scores.
 
-    The hash of the weights is that of the first run, beside which the report lies.
+    `warnings` are about runs that may have been trained on the anomalies. `sha256` has the weights of the first run,
+    in whose directory the report is written.
     """
 
     kind: ClassVar[str] = "anomaly"
@@ -120,11 +133,11 @@ class Anomaly(Report):
     seconds: float
 
     def table(self) -> Group:
-        """For each contrast its scores, and in words where the models stand."""
+        """Return for each contrast a table of scores and a table of comparisons."""
         return Group(*(part for contrast in self.contrasts for part in _contrast_table(contrast)))
 
     def figure(self) -> Figure | None:
-        """ROC curves and precision over recall of the main scores: a row of panels per contrast, a line per system."""
+        """Return ROC and precision-recall curves of the main scores: one row of panels per contrast."""
         if not self.contrasts:
             return None
         titles = [f"{each.anomalies}: {what}" for each in self.contrasts for what in _CURVES]
@@ -146,11 +159,13 @@ class Anomaly(Report):
 def compute(
     corpus: Corpus, runs: Sequence[Run], settings: AnomalySettings | None = None, on_progress: Progress = silent
 ) -> Anomaly:
-    """Score normal and anomalous sentences by all systems, and measure how well each score tells them apart.
+    """Score normal and anomalous sentences with all systems, and compute AUROC and AUPRC of every score.
 
     Args:
-        corpus: what `anomaly_texts.prepare` made, or any: the sentences of its test split are normal.
-        runs: trained on the normal text; one without a learned prior is a baseline.
+        corpus: made by `anomaly_texts.prepare`, or any other corpus; the sentences of `settings.split` are normal.
+        runs: runs trained on the normal text; a run without a learned prior is a baseline.
+        settings: the anomalies and how sentences are scored; None: the defaults.
+        on_progress: called with the progress.
 
     Raises:
         InputError: a run without weights or given twice, no anomalies, or no scikit-learn.
@@ -177,7 +192,7 @@ def compute(
     systems.append(ngram)
     if rare_words is not None:
         counts, price = unknown.values[unknown.main], math.log(rare_words)
-        # How many words a smaller vocabulary lacks than that of all words of the training text is not known.
+        # Only systems whose vocabulary has all words of the training text: for others the number of words is not known.
         known = [run.config.text.tokenizer == "word" and run.config.text.vocab_size is None for run in runs]
         known.append(True)
         systems = [each.with_price(counts, price) if k else each for each, k in zip(systems, known, strict=True)]
@@ -206,7 +221,7 @@ def _record(run: Run, label: str) -> ScoredRun:
 
 
 def _foreign_text(run: Run, corpus: Corpus) -> str | None:
-    """The name of what a run was trained on, if that is known and another text than that of the corpus."""
+    """Return the name of the run's training text if it is known and differs from that of `corpus`, else None."""
     if not run.environment_file.is_file():
         return None
     described = run.described_corpus
@@ -214,7 +229,7 @@ def _foreign_text(run: Run, corpus: Corpus) -> str | None:
 
 
 def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:
-    """How many words `<unk>` stands for, as asked for or as `prepare` counted them; None: not known."""
+    """Return how many words `<unk>` stands for, from the settings or as counted by `prepare`; None: not known."""
     protocol = corpus.splits["test"].path.with_name(PROTOCOL)
     if settings.rare_words is not None or not protocol.is_file():
         return settings.rare_words
@@ -227,7 +242,7 @@ def _rare_words(settings: AnomalySettings, corpus: Corpus) -> int | None:
 def _contrast(
     corpus: str, anomalies: Anomalies, n_normal: int, systems: Sequence[SystemScores], settings: AnomalySettings
 ) -> Contrast:
-    """Every score's figures, the models against the baselines, and the curves of each system's main score."""
+    """Evaluate all scores on one set of anomalies."""
     paired, n_anomalous = anomalies.of is not None, len(anomalies.sentences)
     rows = list(range(n_normal)) if anomalies.of is None else anomalies.of
     resampled = Resampled(len(rows), n_anomalous, n_resamples=settings.resamples, paired=paired, seed=settings.seed)
@@ -262,9 +277,9 @@ def _contrast(
 
 
 def _comparisons(systems: Sequence[SystemScores], measured: Mapping[tuple[str, bool, bool], Areas]) -> list[Comparison]:
-    """AUROC of each model's main score less that of each baseline's: `<unk>` priced or not, whole or per token.
+    """Compare AUROC of each model's main score with each baseline's, with and without a price of `<unk>`, or per token.
 
-    Where a baseline has no such score, its plain one takes part. `measured`: (system, priced, per token) → areas.
+    If a baseline lacks such a score, its plain score is used. `measured` maps (system, priced, per token) to areas.
     """
     models, others = ([system for system in systems if system.is_model is wanted] for wanted in (True, False))
     compared = []
@@ -280,7 +295,7 @@ def _comparisons(systems: Sequence[SystemScores], measured: Mapping[tuple[str, b
 
 
 def verdict(ci95: Interval) -> str:
-    """What the interval of a difference from a baseline says: better, worse, or no difference shown."""
+    """Return "better", "worse" or "no difference shown", from the confidence interval of model minus baseline."""
     low, high = ci95
     return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
 

@@ -1,13 +1,13 @@
-r"""Systems that score sentences for anomaly detection, and how well a score tells anomalous from normal ones.
+r"""Systems that score sentences for anomaly detection, and the evaluation of a score by areas under curves.
 
-Systems are runs of any model, and baselines that need none. What a score achieves are areas under curves:
+Systems are runs of any model, and baselines that need no run. The measures, computed by scikit-learn, are
 
-    AUROC   probability that an anomaly scores above a normal sentence, ties counted half
-    AUPRC   average precision, anomalies positive; chance is their share
+    AUROC   probability that an anomaly scores above a normal sentence; ties count half
+    AUPRC   average precision with anomalies as the positive class; chance level is the share of anomalies
 
-By scikit-learn. Intervals are percentiles over resampled sentences, normal and anomalous ones apart. All scores see the
-same resamples, so that differences are paired. A resample says how often each sentence counts, so that one sorting
-serves them all: ninety times as fast as calling the library for each.
+Confidence intervals are percentiles of a bootstrap over sentences, with normal and anomalous ones resampled separately.
+All scores use the same resamples, so that differences are paired. A resample is stored as the count of each sentence,
+so that scores are sorted only once: 90 times as fast as a call of scikit-learn for every resample.
 """
 
 from __future__ import annotations
@@ -40,22 +40,23 @@ Floats = NDArray[np.float64]
 Texts = Mapping[str, Sequence[str]]
 """Name → sentences; those of `NORMAL` are the normal ones."""
 
-_BASELINES = ("length", "unknown words", "kn5")  # labels; figures are looked up by them, so no run may have one
-_CHUNK = 64  # sentences whose scores are kept together
-_POINTS = 200  # of a curve
-_COUNTS = 1 << 21  # resamples × sentences that are summed at a time: some 100 MB
+_BASELINES = ("length", "unknown words", "kn5")  # labels; a run may not have the same, since results are found by label
+_CHUNK = 64  # sentences per cache entry
+_POINTS = 200  # points of a curve
+_COUNTS = 1 << 21  # resamples × sentences that are summed at a time: about 100 MB
 
 
 @dataclass(frozen=True)
 class SystemScores:
-    """The scores of one system on all texts, high is anomalous.
+    """The scores of one system on all texts; high means anomalous.
 
     Attributes:
-        label: of the system.
-        is_model: it has a learned prior; all others are baselines.
-        main: the score that it is compared by; `priced`: the same where each `<unk>` has its price, if there is one.
-        values: score → text → (n,).
-        lengths: text → (n,) what values are divided by for figures per token; None: there are no such figures.
+        label: name of the system.
+        is_model: whether it has a learned prior; all other systems are baselines.
+        main: name of the score that is compared with other systems.
+        values: score → text → values (n,).
+        lengths: text → numbers of tokens (n,), for scores per token; None: there are no scores per token.
+        priced: name of the main score with a price added for each `<unk>`, if there is one.
     """
 
     label: str
@@ -66,13 +67,18 @@ class SystemScores:
     priced: str | None = None
 
     def with_price(self, unknown: Mapping[str, Floats], price: float) -> SystemScores:
-        """Besides, the main score where each `<unk>` costs `price` nats more; `unknown`: text → how many (n,)."""
+        """Return a copy with one more score: the main score plus `price` nats per `<unk>`.
+
+        Args:
+            unknown: text → numbers of `<unk>` (n,).
+            price: nats.
+        """
         name = f"{self.main} + <unk>"
         dearer = {text: values + price * unknown[text] for text, values in self.values[self.main].items()}
         return replace(self, values={**self.values, name: dearer}, priced=name)
 
     def columns(self) -> dict[tuple[str, bool], dict[str, Floats]]:
-        """(score, per token?) → text → (n,)."""
+        """Return (score, whether per token) → text → values (n,)."""
         found = {(name, False): by_text for name, by_text in self.values.items()}
         if self.lengths is not None:
             for name, by_text in self.values.items():
@@ -81,7 +87,11 @@ class SystemScores:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """The shortest ends of the runs' paths that tell them apart. Raises InputError for a run that is given twice."""
+    """Return distinct labels of runs: the name, or the path if several have this name.
+
+    Raises:
+        InputError: a run is given twice.
+    """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InputError("a run is given twice")
     names = [run.name for run in runs]
@@ -90,7 +100,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
 
 
 def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_progress: Progress) -> SystemScores:
-    """All texts under a run's model, which takes each of their sentences."""
+    """Return the scores of all texts under a run's model; no sentence may be too long for it."""
     columns: dict[str, dict[str, Floats]] = {}
     lengths, done = {}, 0
     scorer = _KeptScorer(run, settings)
@@ -98,7 +108,7 @@ def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_
     for text, sentences in texts.items():
         scores: list[SentenceScore] = []
         for start in range(0, len(sentences), _CHUNK):
-            # Texts go on numbering where the last one ended, so that no two share their noise.
+            # Sentences are numbered across texts, so that no two have the same noise.
             scores += scorer(sentences[start : start + _CHUNK], done + start)
             on_sentence(done + len(scores))
         done += len(scores)
@@ -110,7 +120,7 @@ def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_
 
 
 def _anomaly_scores(score: SentenceScore, latent_dim: int) -> dict[str, float]:
-    """High is anomalous; the main score first."""
+    """Return the anomaly scores of a sentence, high means anomalous, with the main score first."""
     if latent_dim == 0:
         return {"-log p(x)": -score.log_likelihood}
     parts = {"-log p(x,z)": score.score, "-log p(x|z)": -score.log_likelihood, "-log p(z)": -score.log_prior}
@@ -118,7 +128,7 @@ def _anomaly_scores(score: SentenceScore, latent_dim: int) -> dict[str, float]:
 
 
 class _KeptScorer:
-    """A scorer whose results are kept in the user's cache: chains are slow, and a comparison grows by and by."""
+    """A scorer that keeps its results in the user's cache, since chains are slow and comparisons are often extended."""
 
     def __init__(self, run: Run, settings: AnomalySettings) -> None:
         n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
@@ -128,7 +138,7 @@ class _KeptScorer:
         self._key = (__version__, *of_run, asdict(self._how), settings.precision)
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
-        """The scores of sentences none of which is too long."""
+        """Return the scores of sentences, none of which may be too long for the model."""
         entry = cache_entry("scores", *self._key, first, list(sentences))
         if (content := kept(entry)) is not None:
             return [SentenceScore(**record) for record in json.loads(content)]
@@ -143,7 +153,10 @@ class _KeptScorer:
 
 
 def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemScores, SystemScores, SystemScores]:
-    """Length, `<unk>`, and a Kneser-Ney model of order 5 of the training text, closed as that of the judges."""
+    """Return the scores of the baselines: length, number of `<unk>`, and a Kneser-Ney 5-gram model of `train`.
+
+    The vocabulary is closed as for judges.
+    """
     check_judges()
     from lm_eval.judges import KneserNeySpec
     from lm_eval.texts import RealText, Reference
@@ -168,7 +181,7 @@ def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemSc
 
 @dataclass(frozen=True)
 class Area:
-    """A figure, its 95 % interval, and its values over the resamples (R,)."""
+    """An area under a curve, its 95 % confidence interval, and its values over the R resamples (R,)."""
 
     value: float
     ci95: Interval
@@ -177,7 +190,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Areas:
-    """What a score achieves."""
+    """AUROC and AUPRC of a score."""
 
     auroc: Area
     auprc: Area
@@ -185,11 +198,11 @@ class Areas:
 
 @dataclass(frozen=True)
 class Curves:
-    """Points of the curves whose areas `Areas` has, at most `_POINTS` of each, its ends among them.
+    """ROC and precision-recall curves, thinned to at most `_POINTS` points each, including both ends.
 
     Attributes:
-        roc: share of normal sentences above a threshold, and of anomalies.
-        precision_over_recall: recall of anomalies, and precision.
+        roc: (share of normal sentences above a threshold, share of anomalies above it).
+        precision_over_recall: (recall of anomalies, precision).
     """
 
     roc: list[tuple[float, float]]
@@ -197,15 +210,23 @@ class Curves:
 
 
 class Resampled:
-    """Normal and anomalous sentences, and resamples of them; scores of N and M sentences, high is anomalous."""
+    """Bootstrap resamples of N normal and M anomalous sentences, to evaluate scores; high scores mean anomalous."""
 
     def __init__(
         self, n_normal: int, n_anomalous: int, *, n_resamples: int = 500, paired: bool = False, seed: int = 1
     ) -> None:
-        """`paired`: anomaly i was made of normal sentence i, and the two are resampled together.
+        """Draw the resamples.
+
+        Args:
+            n_normal: N.
+            n_anomalous: M.
+            n_resamples: R.
+            paired: anomaly i was made from normal sentence i, and the two are resampled together.
+            seed: of the resamples.
 
         Raises:
-            InputError: fewer than two sentences of a kind.
+            InputError: N or M is less than two.
+            ValueError: N and M differ for paired sentences.
         """
         if min(n_normal, n_anomalous) < 2:
             raise InputError(f"a contrast needs 2 sentences of each kind, got {n_normal} and {n_anomalous}")
@@ -220,11 +241,15 @@ class Resampled:
 
     @property
     def share(self) -> float:
-        """Of anomalies: the AUPRC of a score that knows nothing."""
+        """The share of anomalies, which is the AUPRC of a random score."""
         return float(self.labels.mean())
 
     def areas(self, normal: Floats, anomalous: Floats) -> Areas:
-        """AUROC and AUPRC of a score. Raises ValueError for values that are not finite."""
+        """Return AUROC and AUPRC of a score, given its values for normal (N,) and anomalous (M,) sentences.
+
+        Raises:
+            ValueError: a value is not finite, or the numbers of values are wrong.
+        """
         from sklearn.metrics import average_precision_score, roc_auc_score
 
         values = self._joined(normal, anomalous)
@@ -237,7 +262,7 @@ class Resampled:
         return Areas(*found)
 
     def curves(self, normal: Floats, anomalous: Floats) -> Curves:
-        """The curves of a score."""
+        """Return the ROC and precision-recall curves of a score."""
         from sklearn.metrics import precision_recall_curve, roc_curve
 
         values = self._joined(normal, anomalous)
@@ -253,9 +278,9 @@ class Resampled:
 
 
 def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """AUROC and AUPRC (R,) of scores (N,) where sentence i counts counts[r, i] times."""
+    """Return AUROC and AUPRC (R,) of scores (N,), where sentence i occurs counts[r, i] times in resample r."""
     order = np.argsort(-values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))  # of equal scores
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.inf))  # first of each group of equal scores
     positive, negative = (
         np.add.reduceat(counts[:, order] * (labels[order] == label), starts, axis=1).astype(float) for label in (1, 0)
     )
@@ -278,5 +303,5 @@ def _ci95(draws: Floats) -> Interval:
 
 
 def difference(one: Area, other: Area) -> tuple[float, Interval]:
-    """one − other, with its 95 % interval; both on the same resamples."""
+    """Return one − other with its 95 % confidence interval; both must use the same resamples."""
     return one.value - other.value, _ci95(one.draws - other.draws)

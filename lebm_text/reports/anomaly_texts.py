@@ -1,11 +1,11 @@
-"""What anomaly detection tells apart: normal sentences, and anomalous ones, held out, found, or made by spoiling those.
+"""Texts for anomaly detection: normal sentences, and anomalies that are held out, given, or corrupted normal sentences.
 
-Leave-one-class-out, after Zenati et al. (2018) and Pang et al. (NeurIPS 2020), who do it with digits: a model learns
-all classes of labelled sentences but one, which is the anomaly of the test text. What is held out takes no part in
-training, in validation or in the choice of the vocabulary. Corruptions of normal sentences:
+Leave-one-class-out, as Zenati et al. (2018) and Pang et al. (NeurIPS 2020) do with digits: a model is trained on all
+classes of labelled sentences but one, which provides the anomalies of the test text. The held-out class is used neither
+in training, nor in validation, nor in the choice of the vocabulary. Corruptions of normal sentences:
 
-swap      a share of the words change places among themselves, so that none stays: the words are right, their order not
-replace   a share of the words become draws from the unigram distribution of a text: neither fits
+swap      a share of the words are permuted without a fixed point: only the order of words is anomalous
+replace   a share of the words are replaced by draws from the unigrams of a text: both words and order are anomalous
 """
 
 from __future__ import annotations
@@ -34,30 +34,32 @@ from .posterior import shuffled
 __all__ = ["NORMAL", "PROTOCOL", "Anomalies", "AnomalySettings", "Corruption", "choose_texts", "corrupt", "prepare"]
 
 KINDS = ("swap", "replace")
-NORMAL = "normal"  # the name of the normal sentences among sets of anomalies
-ANOMALIES = "anomalies.txt"  # beside train.txt, valid.txt and test.txt, which hold normal sentences alone
-PROTOCOL = "protocol.json"  # beside them, how they were made
+NORMAL = "normal"  # name of the set of normal sentences
+ANOMALIES = "anomalies.txt"  # next to train.txt, valid.txt and test.txt, which have only normal sentences
+PROTOCOL = "protocol.json"  # in the same directory: how these files were made
 
 CLASS_NAMES: Mapping[str, tuple[str, ...]] = {"agnews": ("world", "sports", "business", "scitech")}
-"""Names of the classes 0, 1, … of corpora whose label files hold numbers."""
+"""Names of the classes 0, 1, … of corpora whose label files contain numbers."""
 
 
 @dataclass(frozen=True)
 class AnomalySettings(Settings):
-    """What is told apart, and how it is scored.
+    """Which anomalies are detected, and how sentences are scored.
 
     Attributes:
-        anomalous: files, or names or directories of corpora, whose test sentences are anomalous.
-        text_column: of such files with columns; see `read_samples`.
-        swaps, replacements: strengths of corruptions of the normal sentences, each a set of anomalies.
-        split: of the corpus, whose sentences are normal: test or valid.
-        n: sentences of each kind at most, a seeded choice; None: all.
-        n_draws, n_steps: of z, and of the chains of runs that have them; see `ScoreSettings`.
-        rare_words: N, how many words `<unk>` stands for: scores where each `<unk>` costs log N nats more stand beside
-            the plain ones; None: as protocol.json beside the corpus says, if it does.
-        resamples: of the bootstrap.
-        precision: see `LatentEBM.from_pretrained`.
-        data_dir: where corpora are looked for first.
+        anomalous: text files, or names or directories of corpora whose test sentences are anomalous.
+        text_column: the field with the text, of files with columns.
+        swaps: strengths of `swap` corruptions of the normal sentences; each gives a set of anomalies.
+        replacements: strengths of `replace` corruptions, likewise.
+        split: the split of the corpus with the normal sentences: test or valid.
+        n: maximum number of sentences of each kind, drawn at random; None: all.
+        n_draws: posterior draws of z per sentence; see `ScoreSettings`.
+        n_steps: steps of the posterior chains of runs that have them; None: as the run's configuration says.
+        precision: of matrix products; see `LatentEBM.from_pretrained`.
+        rare_words: N, how many words `<unk>` stands for. The main score of each system is also given with log N nats
+            added per `<unk>`. None: taken from protocol.json next to the corpus, if it is there.
+        resamples: number of bootstrap resamples.
+        data_dir: where to look for corpora first.
     """
 
     anomalous: tuple[str | Path, ...] = ()
@@ -76,7 +78,7 @@ class AnomalySettings(Settings):
 
 @dataclass(frozen=True)
 class Corruption:
-    """What is done to sentences; `strength` is the share of words that it happens to, in [0, 1]."""
+    """A corruption of sentences: `swap` or `replace`; `strength` is the share of words it changes, in [0, 1]."""
 
     kind: str
     strength: float
@@ -93,9 +95,13 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Anomalies:
-    """Anomalous sentences, what they are, and the hash of where they come from.
+    """A set of anomalous sentences.
 
-    `of`: for spoilt sentences, the numbers of the normal ones that they were made of.
+    Attributes:
+        name: of the set.
+        sentences: the anomalies.
+        sha256: hash of their source; None for corrupted sentences.
+        of: for corrupted sentences, the indices of the normal ones that they were made from.
     """
 
     name: str
@@ -107,9 +113,12 @@ class Anomalies:
 def choose_texts(
     corpus: Corpus, settings: AnomalySettings, fits: Callable[[str], bool]
 ) -> tuple[list[str], list[Anomalies]]:
-    """The normal sentences, and the sets of anomalies; anomalies.txt beside the corpus takes part anyway.
+    """Return the normal sentences and the sets of anomalies; anomalies.txt next to the corpus is always included.
 
-    `fits`: whether every model takes a sentence; all others are left out.
+    Args:
+        corpus: has the normal sentences.
+        settings: say which anomalies to use.
+        fits: returns whether a sentence is short enough for every model; other sentences are left out.
 
     Raises:
         InputError: no set of anomalies, two of one name, or one with fewer than two sentences that fit.
@@ -152,7 +161,7 @@ def _read(source: str, settings: AnomalySettings) -> Anomalies:
 def _spoilt(
     normal: Sequence[str], corruption: Corruption, corpus: Corpus, fits: Callable[[str], bool], seed: int
 ) -> Anomalies:
-    """Each of the normal sentences spoilt, unless it is then too long or the same, as one word swapped is."""
+    """Corrupt the normal sentences, and leave out those that are then too long or, like one word swapped, unchanged."""
     unigrams = Unigrams(corpus.splits["train"].sentences()) if corruption.kind == "replace" else None
     spoilt = corrupt(normal, corruption, unigrams, seed=seed)
     kept = [i for i, sentence in enumerate(spoilt) if sentence != normal[i] and fits(sentence)]
@@ -162,10 +171,9 @@ def _spoilt(
 
 
 class Unigrams:
-    """The words of a text and how often each occurs."""
+    """The unigram distribution of a text. Raises InputError for a text without words."""
 
     def __init__(self, sentences: Iterable[str]) -> None:
-        """Raises InputError for a text without words."""
         counts = _word_counts(filter(None, sentences))
         if not counts:
             raise InputError("there are no words to draw from")
@@ -173,7 +181,7 @@ class Unigrams:
         self._mass = np.cumsum([counts[word] for word in self._words])
 
     def draw(self, n: int, rng: np.random.Generator) -> list[str]:
-        """n independent words."""
+        """Return n independent draws."""
         numbers = np.searchsorted(self._mass, rng.integers(self._mass[-1], size=n), side="right")
         return [self._words[number] for number in numbers]
 
@@ -181,10 +189,16 @@ class Unigrams:
 def corrupt(
     sentences: Sequence[str], corruption: Corruption, unigrams: Unigrams | None = None, *, seed: int = 1
 ) -> list[str]:
-    """The sentences, spoilt; what becomes of sentence i depends on it and on (seed, kind, i) alone.
+    """Return the corrupted sentences; the result for sentence i depends only on it and on (seed, kind, i).
 
-    Of n words round(strength · n) are concerned, at least one (to swap: two) where strength > 0 and there are so many.
-    A replaced word is a draw from `unigrams`, by chance the one that was there.
+    Of n words round(strength · n) are changed, but if strength > 0 at least one, or two for `swap`, if there are as
+    many. A replaced word is a draw from `unigrams`, which may be the same word.
+
+    Args:
+        sentences: words separated by spaces.
+        corruption: kind and strength.
+        unigrams: required for `replace`.
+        seed: of the random choices.
     """
     if corruption.kind == "replace" and unigrams is None:
         raise ValueError("words are replaced by draws from unigrams, which are missing")
@@ -207,7 +221,7 @@ def corrupt(
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Normal sentences by split, the anomalies of the test split, and counts of what was done, ready for JSON."""
+    """Normal sentences by split, the anomalies of the test split, and counts for protocol.json."""
 
     splits: dict[str, list[str]]
     anomalies: list[str]
@@ -215,16 +229,20 @@ class HeldOut:
 
 
 def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
-    """Write a corpus without one class, whose test sentences of that class are anomalies, and protocol.json.
+    """Write a corpus without one class, the test sentences of that class as anomalies, and protocol.json.
 
     Args:
-        corpus: with labels beside each split.
-        held_out: the class, by name or label.
-        output: the new directory, absent or empty.
-        min_count, max_length: see `hold_out`.
+        corpus: with a label file next to each split.
+        held_out: name or label of the class.
+        output: the new directory; it must not exist or must be empty.
+        min_count: as for `hold_out`.
+        max_length: as for `hold_out`.
+
+    Returns:
+        What was written.
 
     Raises:
-        InputError: the directory is taken or cannot be made, labels are missing, or there is no such class.
+        InputError: the directory is not empty or cannot be made, labels are missing, or there is no such class.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already; choose another directory")
@@ -254,9 +272,10 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
 
 
 def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:
-    """The label that `wanted` means: a label itself, or one of `names`, whose places are the labels.
+    """Return the label that `wanted` means, which is a label or one of `names`; the label of names[i] is i.
 
-    Raises InputError for one that does not occur.
+    Raises:
+        InputError: no sentence has this label.
     """
     known, named = sorted(set(labels)), {str(number): name for number, name in enumerate(names)}
     label = str(names.index(wanted)) if wanted in names else wanted
@@ -269,15 +288,16 @@ def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ())
 def hold_out(
     corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int = 3, max_length: int = 40
 ) -> HeldOut:
-    """Part `corpus` (train, valid, test) into normal sentences and the anomalies of its test split.
+    """Divide labelled sentences into normal ones and the anomalies of the test split.
 
     Args:
-        held_out: the label of the anomalies. Those of train and valid are dropped.
-        min_count: words seen less often in the normal training sentences are `<unk>` everywhere.
-        max_length: longer sentences, in words, are left out.
+        corpus: labelled sentences by split: train, valid and test.
+        held_out: the label of the anomalies; sentences with this label in train and valid are dropped.
+        min_count: words that occur less often in the normal training sentences are replaced by `<unk>`.
+        max_length: sentences of more words are left out.
 
     Raises:
-        InputError: a class or a split without a sentence.
+        InputError: a split or the anomalies have no sentences, or no word is frequent enough.
     """
     kept = {
         split: [pair for pair in pairs if len(split_words(pair[0])) <= max_length] for split, pairs in corpus.items()

@@ -1,7 +1,7 @@
-"""What all reports have in common: a frozen dataclass that is JSON in a file, a table on a terminal, and a figure.
+"""The base class of reports, a frozen dataclass that is saved as JSON, printed as tables, and drawn.
 
-A report is computed by the `compute` of its module. Its JSON holds its fields under their names, with `kind` and
-`schema` beside them; `from_json` checks every value against the type of its field.
+A report is computed by the `compute` of its module. Its JSON has its fields under their names, and `kind` and `schema`;
+`from_json` checks the type of every value.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ R = TypeVar("R", bound="Report")
 T = TypeVar("T")
 
 Interval = tuple[float, float]
-"""Low and high end."""
+"""Lower and upper end."""
 
-_WIDEST, _LEAST_TEXT = 10_000, 30  # characters
+_WIDEST, _LEAST_TEXT = 10_000, 30  # characters: width of an unlimited console; minimum width of text columns
 
 
 def origin(
@@ -63,15 +63,15 @@ def origin(
     sha256: Mapping[str, str] | None = None,
     packages: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The fields that tell where a report on a run's model comes from: `signature`, `sha256` and `versions`.
+    """Return the fields of a report on a run's model that say how it was computed: `signature`, `sha256`, `versions`.
 
     Args:
-        model: with the prior's chain as it draws, which may be finer than the run's configuration says.
-        run: whose model it is.
-        what: was computed, for the signature.
+        model: the model, whose prior chain may have more steps than the run's configuration says.
+        run: the run of the model.
+        what: what was computed, for the signature.
         seed: of the computation.
-        sha256: of inputs besides the weights.
-        packages: that the figures depend on besides the usual ones.
+        sha256: hashes of inputs besides the weights, by name.
+        packages: further packages that the results depend on.
     """
     from lebm_text.generation.generate import describe_model
 
@@ -83,18 +83,18 @@ def origin(
 
 
 class _Figures(Table):
-    """A table that cuts no figure off: without room for all columns it is several, each with the first `keys`."""
+    """A table that never truncates numbers: if it is too wide, it is split into several, each with the key columns."""
 
     keys = 1
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        """Add a row of cells as they are: a sentence may have brackets."""
+        """Add a row; strings are not parsed as markup, since a sentence may contain brackets."""
         super().add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         n, stop = sum(column.no_wrap for column in self.columns), self.keys
         texts = self._part(n, len(self.columns)) if n < len(self.columns) else None
-        if texts is not None:  # they give way, unless hardly anything would be left to them
+        if texts is not None:  # text columns are narrowed first, if enough width remains for them
             room = options.max_width - self._part(self.keys, n).width_on(console)
             if n <= self.keys or room >= min(_LEAST_TEXT, texts.width_on(console)):
                 yield from super().__rich_console__(console, options)
@@ -110,11 +110,11 @@ class _Figures(Table):
             yield from super(_Figures, texts).__rich_console__(console, options)
 
     def width_on(self, console: Console) -> int:
-        """The width, in characters, with all columns beside each other."""
+        """Return the width of the unsplit table, in characters."""
         return Measurement.get(console, console.options.update(width=_WIDEST), self).maximum
 
     def _part(self, start: int, stop: int) -> _Figures:
-        """The keys and the columns from `start` up to `stop`; the first part has the title."""
+        """Return a table of the key columns and the columns from `start` to `stop`; the first part has the title."""
         columns = [*self.columns[: self.keys], *self.columns[start:stop]]
         part = _figures(self.title if start == self.keys else None, self.keys, *(column.header for column in columns))
         for column, own in zip(part.columns, columns, strict=True):
@@ -122,7 +122,7 @@ class _Figures(Table):
         for row, cells in zip(self.rows, zip(*(column.cells for column in columns), strict=True), strict=True):
             part.add_row(*cells, style=row.style, end_section=row.end_section)
         for column in part.columns[: self.keys]:
-            column.no_wrap, column.overflow = False, "fold"  # rather than figures, where even one has no room
+            column.no_wrap, column.overflow = False, "fold"  # fold keys rather than numbers if there is too little room
         return part
 
 
@@ -135,13 +135,15 @@ def _figures(title: TextType | None, keys: int, *headings: RenderableType) -> _F
 
 
 def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys: int = 1) -> Table:
-    """A table of figures: a text column, then columns whose cells stand at the right and are never broken.
+    """Return an empty table: a text column, then right-aligned columns of numbers, which are never wrapped.
 
-    What is given as a string is shown as it is, brackets and all.
+    Strings are shown unchanged; brackets are not markup.
 
     Args:
+        title: None for no title.
+        headings: of the first columns.
         texts: headings of further columns, for texts of any length.
-        keys: how many of the first columns say what a row is; they are repeated where a table must be parted.
+        keys: number of key columns, which are repeated if the table is split because of its width.
     """
     table = _figures(None if title is None else Text(title, "table.title"), keys, *headings)
     for heading in texts:
@@ -150,7 +152,7 @@ def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys
 
 
 def sources_of(value: Any) -> Iterator[tuple[str, str]]:
-    """Every signature and every hash anywhere in a report as JSON, in order: ("", signature), ("sha256 NAME", hash)."""
+    """Yield all signatures and hashes in the JSON of a report, in order: ("", signature), ("sha256 NAME", hash)."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key == "signature":
@@ -166,19 +168,19 @@ def sources_of(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
-    """A figure and its error for a table; nothing for what is not known."""
+    """Format a value and its error for a table; None is an empty string."""
     if value is None:
         return ""
     return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def format_interval(low: float, high: float, digits: int = 2) -> str:
-    """The ends of an interval, as all tables and lines write them: `1.20 to 1.45`."""
+    """Format an interval, such as `1.20 to 1.45`."""
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def need_sklearn(what: str) -> None:
-    """Raise InputError if scikit-learn is missing; `what` needs it."""
+    """Raise InputError if scikit-learn is missing; `what`, in the plural, says what needs it."""
     try:
         import sklearn.linear_model
         import sklearn.metrics  # noqa: F401
@@ -188,10 +190,10 @@ def need_sklearn(what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Checked):
-    """What most reports are set by. Raises InputError for values of the wrong type or out of range.
+    """Settings of most reports. Raises InputError for values of the wrong type or out of range.
 
     Attributes:
-        seed: of all choices and draws.
+        seed: of all random choices and draws.
         device: where to compute: auto, cpu or cuda.
     """
 
@@ -201,12 +203,12 @@ class Settings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(ABC):
-    """A base for the reports; each is one file of `lebm_text.reports`, registered in its `__init__`.
+    """Base class of reports; each kind is a module of `lebm_text.reports`, listed in its `KINDS`.
 
     Attributes:
-        sha256: of the inputs, by name: `weights`, splits of the corpus, texts.
-        versions: of the packages that the figures depend on.
-        command: that made it, if it was made by one.
+        sha256: hashes of the inputs, by name: `weights`, splits of the corpus, texts.
+        versions: versions of the packages that the results depend on.
+        command: the command that made the report, if any.
     """
 
     kind: ClassVar[str]
@@ -217,22 +219,26 @@ class Report(ABC):
     command: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return the report as plain values that JSON can represent."""
         return {"kind": self.kind, "schema": self.schema, **asdict(self)}
 
     @classmethod
     def from_json(cls: type[R], values: Mapping[str, Any], name: str = "the report") -> R:
-        """The inverse of `to_json`; `name` is for messages. Keys that the report does not know are ignored.
+        """Return the report that `to_json` turned into `values`; unknown keys are ignored.
+
+        Args:
+            values: the JSON of a report.
+            name: name of the report in error messages.
 
         Raises:
-            InputError: a value is missing or of another type, parts do not fit together, or the file is of a later
+            InputError: a value is missing or has the wrong type, values are inconsistent, or the schema has another
                 version.
         """
         if values.get("schema", 1) != cls.schema:
             raise InputError(f"{name} has schema {values['schema']!r} of {cls.kind}; this version reads {cls.schema}")
         try:
             report = from_plain(cls, values)
-            report.table()  # what it needs is there, such as a row of each figure
+            report.table()  # checks that values are consistent, such as rows for every text
         except (InputError, ArithmeticError, LookupError, ValueError) as error:
             what = error if isinstance(error, InputError) else f"its parts do not fit together ({error})"
             raise InputError(f"{name} is damaged: {what}") from None
@@ -240,17 +246,18 @@ class Report(ABC):
 
     @classmethod
     def load(cls: type[R], path: str | Path) -> R:
-        """Read a file that `save` wrote. Raises InputError if it is missing or damaged."""
+        """Return the report that `save` wrote to a file. Raises InputError if it is missing or damaged."""
         return cls.from_json(read_json(Path(path)), str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON, whole or not at all."""
+        """Write the report as JSON, atomically."""
         atomic_write_json(Path(path), self.to_json())
 
     def save_with_pictures(self, path: Path) -> list[Path]:
-        """Write the report and, where matplotlib is there and files can lie beside `path`, its pictures, returned.
+        """Write the report, and its pictures next to it, and return the paths of the pictures.
 
-        Pictures of a report of this kind that it replaces are deleted if it has none.
+        There are none if matplotlib is missing or `path` is a pipe or a device. If the report replaces another of the
+        same kind and has no pictures, the old pictures are deleted.
         """
         replaced = is_plain(path) and _kind(path) == self.kind
         self.save(path)
@@ -267,24 +274,24 @@ class Report(ABC):
 
     @abstractmethod
     def table(self) -> Group:
-        """The report for people: rich tables (their titles say what is in them) and lines of text between them."""
+        """Return the report as rich tables with titles, and lines of text between them."""
 
     def sources(self) -> list[str]:
-        """What each figure is and was computed from, a line each: signatures, and sha256 of the inputs."""
+        """Return the signatures of the results and the hashes of the inputs, one line each."""
         return [": ".join(filter(None, each)) for each in dict.fromkeys(sources_of(self.to_json()))]
 
     def figure(self) -> Figure | None:
-        """The report's picture; None if it has none. Raises InputError if matplotlib is missing."""
+        """Return the picture of the report, or None if it has none. Raises InputError if matplotlib is missing."""
         return None
 
     def figures(self) -> dict[str, Figure]:
-        """All pictures, by what is added to the report's name for their files; most reports have one, under ""."""
+        """Return all pictures by the suffix of their file names; most reports have one, with the suffix ""."""
         figure = self.figure()
         return {} if figure is None else {"": figure}
 
 
 def _kind(path: Path) -> Any:
-    """Of the report in a file; None if there is none."""
+    """Return the kind of the report in a file; None if there is none."""
     try:
         return read_json(path).get("kind")
     except InputError:

@@ -1,10 +1,10 @@
-r"""Langevin chains from p0 under the learned prior: what the short run does, and what a long one does after it.
+r"""Langevin chains from p0 under the learned prior: the short run, and its continuation as a long run.
 
     z_0 ~ p0,  K0 steps on log p_α(z) = f(z) + log p0(z) − log Z,  then the same chain up to L·K0 steps
 
-(Pang et al., NeurIPS 2020, section 3 and figure of Langevin transitions; Nijkamp et al., NeurIPS 2019, for short runs
-that never reach their target.) Chains are independent of each other, so that standard errors over chains hold although
-the steps of one chain depend on each other.
+(Pang et al., NeurIPS 2020, section 3 and the figure of Langevin transitions; Nijkamp et al., NeurIPS 2019, for short
+runs that do not converge to their target.) Standard errors are over chains, which are independent, unlike the steps of
+a chain.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .base import format_interval
 __all__ = ["QUANTITIES", "Band", "Chains", "LongRun", "decoding_steps", "describe_long_run", "follow", "long_run"]
 
 Band = tuple[float, float, float]
-"""5 %, median and 95 % over chains."""
+"""5 % quantile, median and 95 % quantile over chains."""
 
 QUANTITIES = {
     "neg_energy": "f(z), nats",
@@ -40,9 +40,9 @@ QUANTITIES = {
     "gradient_norm": "‖∇ log p(z)‖",
 }
 _LEVELS = (0.05, 0.5, 0.95)
-_N_WINDOWS = 10  # of the long run; its drift is that of the second half
+_N_WINDOWS = 10  # windows of the long run; the drift is measured over the second half
 _DECODED = (0, 1, 5, 10, 20, 40)  # steps
-_CURVE_POINTS = 200  # of the long run
+_CURVE_POINTS = 200  # approximate number of points of the curve of the long run
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class Chains:
     """n chains of K steps.
 
     Attributes:
-        states: by step, (n, D) on the CPU, of the steps that were asked for.
-        bands: by quantity, at each of K + 1 steps.
-        neg_energy: (K + 1, n) f at each step.
+        states: requested step → z (n, D), on the CPU.
+        bands: quantity → its band at each of K + 1 steps.
+        neg_energy: f at each step, (K + 1, n), in nats.
     """
 
     states: dict[int, Tensor]
@@ -64,7 +64,7 @@ class Chains:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the long run, and the mean of f in it with its standard error over chains."""
+    """A part of the long run, and the mean of f in it, with its standard error over chains."""
 
     first: int
     last: int
@@ -73,7 +73,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Curve:
-    """f and ‖z‖ along the long run, thinned."""
+    """f and ‖z‖ along the long run, at a subset of its steps."""
 
     steps: list[int]
     neg_energy: list[Band]
@@ -82,14 +82,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class LongRun:
-    """f along a run many times as long as the short one.
+    """f, in nats, along a run many times as long as the short run.
 
     Attributes:
-        windows: `_N_WINDOWS` equal parts.
-        drift: change of f over the second half of the run: the mean over chains of a straight line's rise.
-        short_minus_long: f at the end of the short run less the same chains' mean over that second half.
+        windows: `_N_WINDOWS` equal parts of the run.
+        drift: change of f over the second half of the run: mean over chains of the rise of a fitted straight line.
+        short_minus_long: f at the end of the short run, minus the mean of f of the same chains over the second half.
         fluctuation: standard deviation of f in the second half, over chains and steps.
-        curve: of all steps.
+        curve: f and ‖z‖ over the whole run.
     """
 
     windows: list[Window]
@@ -100,7 +100,7 @@ class LongRun:
 
 
 def decoding_steps(n_steps: int) -> list[int]:
-    """Where sentences are looked at: 0, 1, 5, 10, 20, 40 as far as the short run goes, and its end."""
+    """Return the steps at which sentences are decoded: 0, 1, 5, 10, 20, 40 up to `n_steps`, and `n_steps`."""
     return sorted({step for step in _DECODED if step < n_steps} | {n_steps})
 
 
@@ -114,16 +114,19 @@ def follow(
     device: torch.device,
     on_step: Callable[[int], None] | None = None,
 ) -> Chains:
-    """Run n chains; the first K0 steps are those of `generate` with this seed, chain by chain.
+    """Run n chains; the first K0 steps of chain i are those of sentence i of `generate` with this seed.
 
     Args:
-        n_steps: in all; beyond K0 the chain goes on with its last step size.
+        prior: with a chain of K0 steps.
+        n: number of chains.
+        n_steps: total number of steps; after K0 steps the chain continues with its last step size.
         at: steps whose states are kept, from 0 to n_steps.
         seed: chain i draws its noise from (seed, i).
+        device: where the prior is.
         on_step: called with the number of steps done.
 
     Raises:
-        InputError: a prior without a chain, or a chain that left the finite numbers.
+        InputError: the prior has no chain, or a chain reached values that are not finite.
     """
     if prior.chain is None:
         raise InputError("the prior is sampled exactly, as a Gaussian one is: there is no chain to follow")
@@ -139,7 +142,7 @@ def follow(
             raise InputError(f"a chain left the finite numbers at step {step}; is prior.step_size too large?")
         for name, (low, median, high) in zip(QUANTITIES, figures.quantile(levels, dim=1).T.tolist(), strict=True):
             chains.bands[name].append((low, median, high))
-        if step == n_short and n > 1:  # a long run goes on for a minute
+        if step == n_short and n > 1:  # logged at once, since a long run takes minutes more
             first, last = (
                 f"{median:.2f} ({format_interval(low, high)})"
                 for low, median, high in chains.bands["neg_energy"][::step]
@@ -159,7 +162,7 @@ def follow(
 
 
 def long_run(chains: Chains, n_short: int) -> LongRun:
-    """What f says of K ≥ 20 steps, of which the first `n_short` are the short run."""
+    """Summarise f along chains of K ≥ 20 steps, of which the first `n_short` are the short run."""
     neg_energy, n_long = chains.neg_energy, len(chains.neg_energy) - 1
     edges = np.linspace(1, n_long + 1, _N_WINDOWS + 1).astype(int)
     spans = list(pairwise(edges.tolist()))
@@ -169,7 +172,7 @@ def long_run(chains: Chains, n_short: int) -> LongRun:
     ]
     late, second_half = means[_N_WINDOWS // 2 :], neg_energy[edges[_N_WINDOWS // 2] :]
     place = np.arange(len(late)) - (len(late) - 1) / 2
-    rise = len(late) * (place @ late) / (place @ place)  # (n,) of the line through a chain's windows
+    rise = len(late) * (place @ late) / (place @ place)  # (n,), of the line fitted to the windows of a chain
     steps = list(range(0, n_long + 1, max(1, n_long // _CURVE_POINTS)))
     return LongRun(
         windows,
@@ -181,7 +184,7 @@ def long_run(chains: Chains, n_short: int) -> LongRun:
 
 
 def describe_long_run(long: LongRun, n_short: int, n_long: int) -> list[str]:
-    """The long run in plain words; two standard errors decide between them."""
+    """Describe the long run in words; differences up to two standard errors count as none."""
     drift, difference = long.drift, long.short_minus_long
     if abs(drift.value) <= 2 * drift.standard_error:
         found = f"f fluctuates around a constant (standard deviation {long.fluctuation:.3f})"

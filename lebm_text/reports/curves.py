@@ -1,4 +1,4 @@
-"""The curves of one or several runs, from their metrics.jsonl: is z in use, do the phases stay together?"""
+"""Training curves of one or more runs, from their metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ __all__ = ["PANELS", "Curves", "Panel", "compute", "draw"]
 
 @dataclass(frozen=True)
 class Panel:
-    """What is drawn together.
+    """A panel of the picture.
 
     Attributes:
-        keys: of metrics.jsonl, with the labels of their lines.
-        levels: horizontal lines to compare with, by label.
-        logarithmic: whether the vertical axis is.
-        changing: a line that stays where it began is left out.
+        title: of the panel.
+        keys: key of metrics.jsonl → label of its line.
+        levels: label → height of a horizontal reference line.
+        logarithmic: whether the vertical axis is logarithmic.
+        changing: leave out lines that are constant.
     """
 
     title: str
@@ -79,7 +80,7 @@ PANELS = (
     Panel("gradient norms", {"grad_generator": "generator", "grad_encoder": "encoder", "grad_prior": "prior"}),
     Panel("tokens per second", {"tokens_per_second": ""}),
 )
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # as many as a panel has lines
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # one for each key of the largest panel
 _TABLE = {
     "valid_ppl_posterior": "perplexity, posterior z",
     "valid_ppl_shuffled": "another's z",
@@ -94,14 +95,14 @@ _TABLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Curves(Report):
-    """Of each run, by label, and of each key of metrics.jsonl: (epoch, value)."""
+    """Training curves: label of a run → key of metrics.jsonl → points (epoch, value)."""
 
     kind: ClassVar[str] = "curves"
 
     runs: dict[str, dict[str, list[tuple[float, float]]]]
 
     def table(self) -> Group:
-        """What was measured on validation sentences after each epoch, for each run."""
+        """Return for each run a table of the validation metrics after each epoch."""
         tables = []
         for label, curves in self.runs.items():
             columns = {key: dict(curves[key]) for key in _TABLE if key in curves}
@@ -113,7 +114,7 @@ class Curves(Report):
         return Group(*tables)
 
     def figure(self) -> Figure | None:
-        """`PANELS`, as far as there is something to draw."""
+        """Return a picture of the `PANELS` that have data; None if there are none."""
         shown = [(panel, lines) for panel in PANELS if (lines := list(self._lines(panel)))]
         if not shown:
             return None
@@ -133,13 +134,13 @@ class Curves(Report):
         return figure
 
     def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, Any]]:
-        """Label, points, colour and dashes of each line: runs differ by colour, the lines of each by dashes."""
+        """Yield label, points, colour and dashes of each line; runs differ in colour, keys in dashes."""
         for number, (run, curves) in enumerate(self.runs.items()):
             for i, ((key, name), dashes) in enumerate(zip(panel.keys.items(), _DASHES, strict=False)):
                 points = curves.get(key, [])
                 values = {value for _, value in points}
                 if values <= {0.0} or (panel.changing and len(values) == 1):
-                    continue  # the energy of a Gaussian prior, or a setting that stays
+                    continue  # the energy of a Gaussian prior, or a constant setting
                 single = len(self.runs) == 1
                 colour = f"C{i if single else number}"
                 label = name if single else " ".join(filter(None, (run, name)))
@@ -147,10 +148,10 @@ class Curves(Report):
 
 
 def compute(runs: Sequence[Run]) -> Curves:
-    """The curves of runs, each labelled by its path.
+    """Return the training curves of runs, labelled by path; a single run is labelled by name.
 
     Raises:
-        InputError: a run without metrics, or with damaged ones.
+        InputError: a run has no metrics, or damaged ones.
     """
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for run in runs:
@@ -170,10 +171,10 @@ def compute(runs: Sequence[Run]) -> Curves:
 
 
 def draw(curves: Curves, path: Path) -> None:
-    """Write the picture; the suffix of `path` decides its format.
+    """Write the picture of training curves; the suffix of `path` determines its format.
 
     Raises:
-        InputError: of another format, nothing to draw, or matplotlib is missing.
+        InputError: the format is not known, there is nothing to draw, or matplotlib is missing.
     """
     figure = curves.figure()
     if figure is None:

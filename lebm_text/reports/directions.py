@@ -1,10 +1,10 @@
-r"""A direction of the latent space that stands for an attribute, from labelled sentences by a linear probe.
+r"""Report on the latent direction of an attribute, found by a linear probe of labelled sentences.
 
     P(positive | x) = σ(w·z̄(x) + b),  direction u = w/‖w‖,  moved sentence: decode(z + s·σ_u u)
 
 z̄ is the posterior mean, σ_u the standard deviation of z̄·u over sentences. The probe is scikit-learn's logistic
-regression with its default penalty (Alain and Bengio, 2017, for probes). A bag of words under the same regression on
-the same labels is what the latent space has to be compared with.
+regression with its default penalty (Alain and Bengio, 2017, for probes). The baseline is the same regression on
+bag-of-words features, trained on the same labels.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ class DirectionsSettings(Settings):
     """How a direction is learned and tested.
 
     Attributes:
-        label_dir: where the label files are; None: beside the text.
-        positive: the label of the attribute; None: the later of two.
-        split: of the run's corpus, to test on: valid or test.
-        sizes: numbers of labelled sentences to learn from; none: 10, 100, 1000 as far as there are.
-        repeats: draws of each size.
-        held_out, moved, shown: sentences to test on, to move, and to keep of those moved.
-        draws: M, posterior draws of a sentence.
+        label_dir: directory of the label files; None: that of the text.
+        positive: the label of the attribute; None: the later of two labels.
+        split: the split of the run's corpus to test on: valid or test.
+        sizes: numbers of labelled training sentences; empty: 10, 100, 1000, as far as there are enough.
+        repeats: random training sets of each size.
+        held_out: number of test sentences.
+        moved: number of sentences to move.
+        shown: number of moved sentences that are kept as examples.
+        draws: M, posterior draws per sentence.
     """
 
     label_dir: Path | None = None
@@ -79,13 +81,13 @@ class DirectionsSettings(Settings):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """On held-out sentences, of classifiers that learned from different draws of labelled ones.
+    """Accuracy on held-out sentences, of classifiers trained on different random sets of labelled sentences.
 
     Attributes:
-        mean: over the draws.
-        spread: standard deviation over the draws; None of a single one.
-        standard_error: of the mean, from the number of held-out sentences.
-        draws: the accuracy of each.
+        mean: over the training sets.
+        spread: standard deviation over the training sets; None for a single one.
+        standard_error: of the mean, due to the number of held-out sentences.
+        draws: accuracy for each training set.
     """
 
     mean: float
@@ -99,7 +101,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class AccuracyOfSize:
-    """What n labelled sentences teach."""
+    """Accuracy of the probe and of the baseline, trained on n labelled sentences."""
 
     n: int
     probe: Accuracy
@@ -108,7 +110,7 @@ class AccuracyOfSize:
 
 @dataclass(frozen=True)
 class MovedShare:
-    """The share of sentences, moved by `shift` σ_u, that a bag of words takes for positive."""
+    """Share of sentences that a bag-of-words classifier labels positive after a move by `shift` σ_u."""
 
     shift: float
     share_positive: float
@@ -117,7 +119,7 @@ class MovedShare:
 
 @dataclass(frozen=True)
 class MovedShares:
-    """Along the direction of the attribute, and along a random one at right angles to it."""
+    """Results of moves along the direction of the attribute, and along a random direction orthogonal to it."""
 
     attribute: list[MovedShare]
     random: list[MovedShare]
@@ -125,7 +127,7 @@ class MovedShares:
 
 @dataclass(frozen=True)
 class MovedSentence:
-    """What a sentence becomes."""
+    """The sentence decoded after a move by `shift` σ_u."""
 
     shift: float
     sentence: str
@@ -133,7 +135,7 @@ class MovedSentence:
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled sentence, moved along the direction."""
+    """A labelled sentence, and the sentences decoded after moves along the direction."""
 
     input: str
     label: str
@@ -142,12 +144,15 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Directions(Report):
-    """The direction of the label `positive`, and what it is worth.
+    """The latent direction of an attribute, and how well it works.
 
     Attributes:
-        n_labelled: labelled sentences by split.
-        majority: accuracy of always saying the more frequent class.
-        direction: u (D,); `scale` is σ_u.
+        positive: the label of the attribute.
+        n_labelled: number of labelled sentences by split.
+        majority: accuracy of always predicting the more frequent class.
+        direction: u (D,).
+        scale: σ_u.
+        sentences: examples of moved sentences.
     """
 
     kind: ClassVar[str] = "directions"
@@ -164,7 +169,7 @@ class Directions(Report):
     sentences: list[Example]
 
     def table(self) -> Group:
-        """Accuracies by number of labels, shares of moved sentences, and some of these."""
+        """Return tables of accuracies by number of labels, of the shares of moved sentences, and of examples."""
         accuracy = new_table(f"accuracy on {self.n_held_out:,} held-out sentences", "labels", *_FEATURES.values())
         for row in self.accuracy:
             accuracy.add_row(f"{row.n:,}", str(row.probe), str(row.bag_of_words))
@@ -182,7 +187,7 @@ class Directions(Report):
         return Group(accuracy, majority, moved, *([examples] if self.sentences else []))
 
     def figure(self) -> Figure:
-        """Accuracy by number of labels, and the share of moved sentences taken for positive."""
+        """Return a picture of accuracy by number of labels, and of the share of moved sentences labelled positive."""
         figure, (left, right) = panels(1, 2, ["accuracy on held-out sentences", "moved sentences taken for positive"])
         sizes = [row.n for row in self.accuracy]
         for key, label in _FEATURES.items():
@@ -203,10 +208,10 @@ class Directions(Report):
     def move(
         self, model: LatentEBM, sentence: str, shifts: Sequence[float] = _SHIFTS, *, seed: int = 1
     ) -> list[MovedSentence]:
-        """What a sentence becomes, decoded greedily from z + s · σ_u u for each shift s; z is a posterior draw.
+        """Return the sentences decoded greedily from z + s · σ_u u for each shift s; z is a draw from p(z|sentence).
 
         Raises:
-            InputError: as `LatentEBM.infer` does, or the direction is of another latent space.
+            InputError: as raised by `LatentEBM.infer`, or the model has another latent dimension.
         """
         if len(self.direction) != model.config.model.latent_dim:
             raise InputError(f"the direction has {len(self.direction)} dimensions, as the model's z does not")
@@ -219,11 +224,11 @@ class Directions(Report):
 
 
 def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: Progress = silent) -> Directions:
-    """Learn the direction of an attribute, test it beside a bag of words, and move sentences along it.
+    """Learn the direction of an attribute, compare it with a bag-of-words classifier, and move sentences along it.
 
     Raises:
-        InputError: a language model, labels that are missing or do not fit, a class without a sentence, too few
-            labelled sentences, or no scikit-learn.
+        InputError: the run is a language model, labels are missing or inconsistent, a class has no sentences, there
+            are too few labelled sentences, or scikit-learn is missing.
     """
     settings = settings or DirectionsSettings()
     run.config.require_latent(run)
@@ -298,7 +303,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
 
 
 def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
-    """At most n that are not too long for the model, in an order of their own."""
+    """Return at most n sentences that are not too long for the model, in random order."""
     fitting = set(model.fitting({row.sentence for row in rows}))
     usable = [row for row in rows if row.sentence in fitting]
     return [usable[i] for i in shuffled(len(usable), seed)[:n]]
@@ -311,7 +316,7 @@ def _moved(
     taken_for_positive: Callable[[list[str]], float],
     settings: DirectionsSettings,
 ) -> tuple[MovedShares, list[Example]]:
-    """Sentences decoded greedily from z + s · step, for two steps (D,): shares, and examples of the first."""
+    """Decode sentences greedily from z + s · step for two steps (D,); return the shares, and examples of the first."""
     z = model.infer([row.sentence for row in rows], seed=settings.seed)
     texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
     shares = []
@@ -326,16 +331,16 @@ def _moved(
 
 
 class Probe(NamedTuple):
-    """Unit direction u (D,) towards positive sentences, and σ_u."""
+    """The unit direction u (D,) towards positive sentences, and σ_u."""
 
     direction: Tensor
     scale: float
 
 
 def bag_of_words(train: Sequence[str]) -> Any:
-    """What `transform`s sentences to counts of the words of the training ones, a sparse matrix.
+    """Return a CountVectorizer fitted to the training sentences; its `transform` gives a sparse matrix of word counts.
 
-    The penalty keeps the weight of a word at 0 that a subset lacks, so that one vocabulary serves all subsets.
+    All training subsets share its vocabulary: the penalty keeps the weight of a word that does not occur at 0.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -345,10 +350,10 @@ def bag_of_words(train: Sequence[str]) -> Any:
 def accuracy_by_size(
     train: tuple[Features, Labels], held_out: tuple[Features, Labels], sizes: Sequence[int], n_draws: int, *, seed: int
 ) -> list[Accuracy]:
-    """Accuracy of probes learned from n sentences, for each n of `sizes`.
+    """Return the accuracy of probes trained on n sentences, for each n of `sizes`.
 
-    The sentences of draw i depend on (seed, n, i), so that different features are compared on the same ones. A size
-    that is all of `train` has one draw. Both classes occur in every draw; `train` must hold both.
+    Training set i of size n depends only on (seed, n, i), so that different features are compared on the same sets.
+    There is one set if n is all of `train`. Every set has both classes; `train` must have both.
     """
     (features, labels), (tests, truth) = train, held_out
     found = []
@@ -363,14 +368,14 @@ def accuracy_by_size(
 
 
 def fit_probe(means: Tensor, labels: Labels) -> Probe:
-    """From posterior means (n, D)."""
+    """Return the probe trained on posterior means (n, D)."""
     weight = torch.from_numpy(_regression().fit(means.numpy(), labels).coef_[0]).float()
     direction = F.normalize(weight, dim=0)
     return Probe(direction, float((means @ direction).std()))
 
 
 def other_direction(direction: Tensor, *, seed: int) -> Tensor:
-    """A random unit vector at right angles to `direction` (D,): what a move of that length does by itself."""
+    """Return a random unit vector (D,) orthogonal to `direction` (D,), as a baseline for moves."""
     drawn = torch.randn(len(direction), generator=torch.Generator().manual_seed(seed))
     return F.normalize(drawn - (drawn @ direction) * direction, dim=0)
 
@@ -382,7 +387,7 @@ def _regression() -> Any:
 
 
 def _both_classes(labels: Labels, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """n rows; where chance gave one class alone, the last gives way to the first of the other."""
+    """Draw n rows; if they are all of one class, replace the last by the first row of the other class."""
     order = rng.permutation(len(labels))
     rows = order[:n]
     if len(np.unique(labels[rows])) == 1:
@@ -391,5 +396,5 @@ def _both_classes(labels: Labels, n: int, rng: np.random.Generator) -> NDArray[n
 
 
 def _error(share: float, n: int) -> float:
-    """Of a share of n independent sentences."""
+    """Return the standard error of a share of n independent sentences."""
     return math.sqrt(share * (1 - share) / n)

@@ -1,6 +1,6 @@
-"""Pictures of reports: one style, panels to draw on, texts that hovering shows, and files of PNG and SVG.
+"""Pictures of reports: panels, axes, legends and hover texts in a common style, and PNG and SVG files.
 
-matplotlib is an extra: what needs it raises InputError where it is missing.
+matplotlib is an optional dependency: functions that need it raise InputError if it is missing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["check_picture", "hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_files"]
 __all__ += ["picture_formats", "save_picture", "save_pictures"]
 
-_MOST_INSIDE = 4  # entries of a legend; more of them would lie on the lines
-_BELOW = 34.0  # points from the panel to a legend under it: room for numbers and the axis' name
+_MOST_INSIDE = 4  # entries of a legend inside the panel; more would cover the lines
+_BELOW = 34.0  # points between the panel and a legend below it, for tick labels and the axis label
 _HOVER: WeakKeyDictionary[Artist, Sequence[str]] = WeakKeyDictionary()
 
 
 def picture_formats() -> frozenset[str]:
-    """The suffixes that can be drawn, without the point; none if matplotlib is not installed."""
+    """Return the suffixes of supported picture formats, without the dot; empty if matplotlib is not installed."""
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError:
@@ -38,14 +38,14 @@ def picture_formats() -> frozenset[str]:
 
 
 def check_picture(path: Path) -> None:
-    """Raise InputError if the suffix of `path` is no format that the installed matplotlib draws."""
+    """Raise InputError if the installed matplotlib does not support the suffix of `path`."""
     formats = picture_formats()
     if formats and path.suffix[1:].lower() not in formats:
         raise InputError(f"cannot draw {path}: the suffix must be one of {', '.join(sorted(formats))}")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, sizes in inches. Raises InputError if matplotlib is missing."""
+    """Return an empty figure, with width and height in inches. Raises InputError if matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -54,7 +54,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with a grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
+    """Return a figure and its grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
     figure = new_figure(4 * columns, 3.25 * rows)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=True):
@@ -64,7 +64,10 @@ def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list
 
 
 def logarithmic(*axes: XAxis | YAxis) -> None:
-    """Logarithmic axes, after all was drawn, with plain numbers at 1, 2, 5, 10, …; over less than a decade at more."""
+    """Make axes logarithmic, with plain numbers as tick labels; call it after everything is drawn.
+
+    Ticks are at 1, 2, 5, 10, …, and at more values if an axis spans less than a decade.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     for axis in axes:
@@ -76,7 +79,7 @@ def logarithmic(*axes: XAxis | YAxis) -> None:
 
 
 def legend(panel: Axes) -> None:
-    """Say what the lines are: where most room is, or under the panel if they are many. Nothing without labels."""
+    """Add a legend, in the emptiest place of the panel, or below it if there are many entries; none without labels."""
     from matplotlib.transforms import ScaledTranslation
 
     entries = panel.get_legend_handles_labels()[1]
@@ -95,23 +98,25 @@ def legend(panel: Axes) -> None:
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:
-    """Texts that a page shows over the points of `artist` (of a line or a scatter), one per point, in order."""
+    """Set the texts that the page of a run shows on hovering over the points of a line or scatter, one per point."""
     _HOVER[artist] = texts
 
 
 def hover_texts(artist: Artist) -> Sequence[str]:
-    """What `hover` was told of `artist`; nothing of others."""
+    """Return the texts that `hover` set for `artist`; empty if it set none."""
     return _HOVER.get(artist, ())
 
 
 def save_picture(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure, whole or not at all; the suffix of `path` decides its format.
+    """Write a figure atomically.
 
     Args:
-        options: of `Figure.savefig`.
+        figure: to write.
+        path: its suffix determines the format.
+        options: arguments of `Figure.savefig`.
 
     Raises:
-        InputError: there is no such format.
+        InputError: the format is not supported.
     """
     check_picture(path)
     atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))
@@ -124,7 +129,7 @@ def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:
 
 
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:
-    """Write the `picture_files` of `stem` and return them."""
+    """Write a figure to the `picture_files` of `stem`, and return their paths."""
     paths = picture_files(stem)
     for path in paths:
         save_picture(figure, path)
@@ -132,5 +137,5 @@ def save_pictures(figure: Figure, stem: Path) -> list[Path]:
 
 
 def picture_files(stem: Path) -> list[Path]:
-    """`stem`.png and `stem`.svg."""
+    """Return the paths `stem`.png and `stem`.svg."""
     return [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]

@@ -1,6 +1,6 @@
-"""Samples beside real text in the space of a sentence encoder: Fréchet distance, and what nearest neighbours say.
+"""Report on sentence embeddings of samples and real text: Fréchet distance, precision, recall, density and coverage.
 
-See `lm_eval.embedding` for the figures. Perplexities see the next word; this sees what sentences are about.
+`lm_eval.embedding` defines these measures. They depend on what sentences are about, perplexities on the next word.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
 @dataclass(frozen=True)
 class EmbeddingSettings(TextSettings):
-    """What `TextSettings` has, and how sentences become vectors; `n` is by default at most 3,000 of each text.
+    """Settings of a comparison of sentence embeddings, besides `TextSettings`; `n` is by default at most 3,000.
 
     Attributes:
-        k: neighbours.
-        encoder: a model of sentence-transformers by its name or directory.
+        k: number of nearest neighbours.
+        encoder: name or directory of a sentence encoder of sentence-transformers.
     """
 
     k: int = setting(5, whole, 1)
@@ -60,7 +60,12 @@ class EmbeddingSettings(TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedTextScore(Decoded, EmbeddingScore):
-    """The figures of one text, `text` its label, of whose `n_sentences` the first `n` or a draw were embedded."""
+    """The scores of one text.
+
+    Attributes:
+        text: label of the text.
+        n_sentences: number of its sentences; `n` of them were embedded, the first or a random subset.
+    """
 
     text: str
     n_sentences: int
@@ -68,7 +73,13 @@ class EmbeddedTextScore(Decoded, EmbeddingScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(Report):
-    """The figures of each text, and of `real`: as many sentences of the real training text."""
+    """Embedding scores of texts.
+
+    Attributes:
+        corpus: the real text.
+        results: scores of each text.
+        real: scores of as many sentences of the real training text.
+    """
 
     kind: ClassVar[str] = "embedding"
 
@@ -77,7 +88,7 @@ class Embedding(Report):
     real: EmbeddingScore
 
     def table(self) -> Group:
-        """A row a text, the row of real text, and how to read them."""
+        """Return a table with a row for each text and one for real text, and how to read it."""
         table = new_table(
             f"{self.corpus.name}, {self.corpus.split}: distance of meaning",
             "text",
@@ -101,7 +112,7 @@ class Embedding(Report):
         return decoding_of(row, self.results).removeprefix(", ") or row.text
 
     def figure(self) -> Figure:
-        """The distance, and precision against recall, of each text."""
+        """Return a picture of the distance, and of precision against recall, of each text."""
         figure, (distance, neighbours) = panels(1, 2, ["distance to real text", "neighbours in the embedding"])
         names = [self._name(row) for row in self.results]
         values = [row.frechet for row in self.results]
@@ -130,15 +141,17 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Embedding:
-    """Compare the samples of a run, which are generated if it has none, or any text with real held-out text.
+    """Compare the samples of a run, or any text, with real held-out text.
 
     Args:
-        source: a run, the path of a text file, or a list of sentences.
-        processes: that share the generation of samples; all of them get the report.
-        corpus: the real text; needed for samples that are not a run's.
+        source: a run, whose missing samples are generated, the path of a text file, or a list of sentences.
+        settings: None: the defaults.
+        on_progress: called with the progress.
+        processes: the processes that share the generation of samples; all of them get the report.
+        corpus: the real text; required if `source` is not a run.
 
     Raises:
-        InputError: something is not there, cannot be read, or is too short.
+        InputError: a text or the encoder is missing or cannot be read, or a text is too short.
     """
     settings = settings or EmbeddingSettings()
     check_judges()
@@ -174,10 +187,17 @@ def compute(
 def encoder_for(
     real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "cpu", *, k: int = K
 ) -> SentenceEncoder:
-    """Load a sentence encoder for so many samples beside real text.
+    """Load a sentence encoder, after checking that there are enough samples and real sentences.
+
+    Args:
+        real: the real text.
+        n_samples: number of samples.
+        name: name or directory of the encoder.
+        device: cpu or cuda.
+        k: number of nearest neighbours.
 
     Raises:
-        InputError: it is not there, or a text is too short for it; what can be known without it is said first.
+        InputError: the encoder is missing, or a text has too few sentences.
     """
     counts = {"real text": len(real.held_out), "real training text": len(real.train), "samples": n_samples}
     check_counts(counts, k)
@@ -197,10 +217,17 @@ def score_texts(
     seed: int = 1,
     on_progress: Progress = silent,
 ) -> tuple[list[EmbeddingScore], EmbeddingScore]:
-    """The figures of each text beside the held-out `split`, which is embedded and measured once, and of training text.
+    """Return the scores of each text against real held-out text, and those of real training text.
 
     Args:
-        n: sentences of each text at most; None: 3,000.
+        texts: texts of samples.
+        real: the real text; its held-out sentences are embedded once.
+        split: name of the held-out split.
+        encoder: the sentence encoder.
+        n: maximum number of sentences of each text; None: 3,000.
+        k: number of nearest neighbours.
+        seed: of the choice of sentences.
+        on_progress: called with the progress.
     """
     judge = MeaningJudge(real.held_out, encoder, k=k, seed=seed, name=f"{real.name}-{split}")
 

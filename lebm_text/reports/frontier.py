@@ -1,4 +1,4 @@
-"""FPPL against RPPL over decodings, with the point of real text: what a lucky decoding would hide."""
+"""Report on FPPL against RPPL of a run over several decodings, compared with real text."""
 
 from __future__ import annotations
 
@@ -49,16 +49,20 @@ _FED = (
 
 @dataclass(frozen=True)
 class FrontierSettings(JudgeSettings):
-    """What `JudgeSettings` has; temperatures are by default 1, 0.9, 0.8 and 0.6, `lm` kn5 under the default protocol.
+    """Settings of a frontier, besides `JudgeSettings`.
+
+    By default temperatures are 1, 0.9, 0.8 and 0.6, and `lm` is kn5 under the default protocol.
 
     Attributes:
-        greedy: judge greedy decoding, too.
-        prior_temperature, guidance: of all points; see `LatentEBM.generate`.
-        oracle: also judge what no sampler of the model gives: sentences of z⁺ of training text, and of a prior chain
-            ten times as long.
-        latents: posterior or long: this part of it alone, in place of samples of the model.
-        fed: also judge what sentences are about, at most 3,000 of each text; see `lebm_text.reports.embedding`.
-        diversity: also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text.
+        greedy: also judge greedy decoding.
+        prior_temperature: for all points; see `LatentEBM.generate`.
+        guidance: for all points; see `LatentEBM.generate`.
+        oracle: also judge what a better prior would give: sentences decoded from z⁺ of training text, and from the end
+            of a prior chain ten times as long.
+        latents: `posterior` or `long`: judge only this part of `oracle`, instead of samples of the model.
+        fed: also compute embedding scores, of at most 3,000 sentences of each text; see `lebm_text.reports.embedding`.
+        diversity: also compute BLEU, self-BLEU, distinct-n, repetition and the share of n-grams found in the training
+            text.
     """
 
     greedy: bool = True
@@ -75,7 +79,7 @@ class FrontierSettings(JudgeSettings):
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
 
     def decodings(self) -> list[Decoding]:
-        """Return the decodings of a run whose samples are judged."""
+        """Return the decodings whose samples are judged."""
         if self.latents is not None:
             return []
         ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
@@ -83,7 +87,7 @@ class FrontierSettings(JudgeSettings):
         return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
 
     def check_model(self, model: LatentModel) -> None:
-        """Raises InputError for a model without what `prior_temperature` or `guidance` needs."""
+        """Raise InputError if the model does not support `prior_temperature` or `guidance`."""
         from lebm_text.generation.guidance import check_guidance
         from lebm_text.generation.latents import PriorLatents
 
@@ -91,13 +95,13 @@ class FrontierSettings(JudgeSettings):
         PriorLatents(model.prior, model.generator, self.prior_temperature)
 
     def headroom(self, run: Run) -> list[Decoding]:
-        """Return the decodings that `oracle` or `latents` asks for besides, at every temperature.
+        """Return the decodings of `oracle` or `latents` at every temperature.
 
         Raises:
-            InputError: for a language model, or a longer chain where the prior has none.
+            InputError: the run is a language model, or `latents` is `long` and the prior has no chain.
         """
         run.config.require_latent(run)
-        kinds = {"posterior": 1.0}  # whose z no prior draws
+        kinds = {"posterior": 1.0}  # kind → prior temperature, which the posterior does not have
         if run.model(device="cpu").model.prior.chain is not None:
             kinds["long"] = self.prior_temperature
         elif self.latents == "long":
@@ -109,7 +113,7 @@ class FrontierSettings(JudgeSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Decoded):
-    """FPPL and RPPL of a text by a judge, and their ratios to those of real text."""
+    """FPPL and RPPL of a text under one judge, and their ratios to the perplexity of real text."""
 
     text: str
     judge: str
@@ -122,9 +126,9 @@ class Point(Decoded):
 
 @dataclass(frozen=True, kw_only=True)
 class RealPoint:
-    """Real text by a judge: both perplexities are the same number.
+    """Perplexity of real text under one judge; its FPPL and RPPL are the same number.
 
-    `rppl_at_n`: RPPL of as many real sentences as there are samples, where these are fewer.
+    `rppl_at_n` is the RPPL of as many real training sentences as there are samples, if these are fewer.
     """
 
     judge: str
@@ -136,10 +140,14 @@ class RealPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier(Judged):
-    """Both perplexities of each decoding by each judge, beside those of real text.
+    """FPPL and RPPL of each decoding under each judge, and those of real text.
 
-    `headroom`: points that are no samples of the model, and say what a better prior would give. `meaning`: what a
-    sentence encoder says of each text, by its label, and of real training text, `real_meaning`, if it was asked.
+    Attributes:
+        points: of samples of the model.
+        real: of real text, by judge.
+        headroom: points that are not samples of the model, but show what a better prior would give.
+        meaning: label of a text → its embedding scores, if they were requested.
+        real_meaning: embedding scores of real training text.
     """
 
     kind: ClassVar[str] = "frontier"
@@ -152,11 +160,11 @@ class Frontier(Judged):
 
     @property
     def every(self) -> list[Point]:
-        """The points, then those of `headroom`."""
+        """All points: `points`, then `headroom`."""
         return [*self.points, *self.headroom]
 
     def table(self) -> Group:
-        """A row a point with both figures, a row a decoding with what samples look like, the spread and the sources."""
+        """Return a table of the points, a table describing the samples, and lines on spread and training of judges."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
         further = ("FED", "precision", "recall") if self.real_meaning else ()
         figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
@@ -194,7 +202,7 @@ class Frontier(Judged):
         return decoding_of(point, self.every).removeprefix(", ") or "samples"
 
     def figure(self) -> Figure:
-        """A panel for each judge; points of several seeds are faint, their means full and joined by temperature."""
+        """Return a picture with a panel for each judge; means over seeds are joined in order of temperature."""
         judges = list(dict.fromkeys(point.judge for point in self.every))
         figure = new_figure(6.0 * len(judges), 5)
         for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
@@ -214,15 +222,15 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Frontier:
-    """Judge a run, decoded at several temperatures and greedily, both ways; any other text is one point.
+    """Compute FPPL and RPPL of a run decoded at several temperatures and greedily; any other text is one point.
 
-    Arguments and what is raised are those of `lebm_text.reports.perplexity.compute`.
+    Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`.
     """
     settings = settings or FrontierSettings()
     if (settings.prior_temperature, settings.guidance) != (1, 1):
         if not isinstance(source, Run):
             raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
-        settings.check_model(source.model(device="cpu").model)  # before minutes of work
+        settings.check_model(source.model(device="cpu").model)  # checked before minutes of work
     decodings = settings.decodings()
     if settings.oracle or settings.latents is not None:
         if not isinstance(source, Run):
@@ -234,7 +242,7 @@ def compute(
     encoder: SentenceEncoder | None = None
 
     def check(real: RealText, n_samples: int) -> None:
-        nonlocal encoder  # refused before minutes of work, if it is not there
+        nonlocal encoder  # loaded before minutes of work, in case it is missing
         encoder = _encoder(settings, real, n_samples) if settings.fed else None
 
     judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
@@ -265,7 +273,7 @@ def _encoder(settings: FrontierSettings, real: RealText, n_samples: int) -> Sent
 
 
 def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, EmbeddingScore], EmbeddingScore]:
-    """Return the scores by text, and that of real training text; the first process computes."""
+    """Return embedding scores by text, and those of real training text; the first process computes them."""
     from .embedding import score_texts
 
     processes, texts, split = judging.processes, judging.texts, judging.corpus.split
@@ -278,12 +286,12 @@ def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, Emb
 
 
 def _meaning(score: EmbeddingScore | None) -> list[str]:
-    """Cells; none without a score."""
+    """Return the table cells of embedding scores; none without scores."""
     return [] if score is None else [f"{score.frechet:.1f}", f"{score.precision:.3f}", f"{score.recall:.3f}"]
 
 
 def _variety(found: Diversity | None, *, of_real: bool = False) -> list[str]:
-    """Cells; none where it was not asked for."""
+    """Return the table cells of diversity; none if it was not computed."""
     if found is None:
         return []
     bleu, in_train = (found.real_self_bleu, found.real_in_train) if of_real else (found.self_bleu, found.in_train)

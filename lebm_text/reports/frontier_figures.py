@@ -1,4 +1,4 @@
-"""Curves of FPPL against RPPL: of one report, and of several models side by side."""
+"""Pictures of FPPL against RPPL, for one report or for several models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["draw_headroom", "draw_points", "draw_real", "label_axes", "plot_fron
 
 
 def draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
-    """A star where both perplexities are those of real text; a hollow one for the RPPL of as many real sentences."""
+    """Draw a star at the perplexities of real text, and a hollow star for the RPPL of as many real sentences."""
     real = sum(row.ppl for row in rows) / len(rows)
     stars = {"real text": (real, real, "C3")}
     fewer = [row.rppl_at_n for row in rows if row.rppl_at_n is not None]
@@ -33,7 +33,7 @@ def draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
 
 
 def draw_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Points of several seeds are faint, their means full and joined by temperature."""
+    """Draw the points of a model: seeds are faint, their means solid and joined in order of temperature."""
     groups = _by_decoding(points)
     means = {label: _mean(group) for label, group in groups.items()}
     drawn = [mean for label, mean in means.items() if label.startswith("T")]
@@ -48,7 +48,7 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def draw_headroom(axes: Axes, points: Sequence[Point]) -> None:
-    """Points that are no samples of the model: hollow and dashed, a line for each kind."""
+    """Draw points that are not samples of the model, with hollow marks and a dashed line for each kind."""
     for number, kind in enumerate(dict.fromkeys(point.latents for point in points), 1):
         groups = _by_decoding([point for point in points if point.latents == kind])
         style: dict[str, Any] = {"color": f"C{number}", "linestyle": "--", "linewidth": 1, "marker": "D"}
@@ -61,7 +61,7 @@ def draw_headroom(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _by_decoding(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]]:
-    """Return FPPL and RPPL of each seed by the decoding's name, greedy first, then by temperature."""
+    """Return (FPPL, RPPL) of each seed by name of the decoding, greedy first, then in order of temperature."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for point in sorted(points, key=lambda point: point.temperature or 0.0):
         name = decoding_of(point).removeprefix(", ") or "samples"
@@ -76,13 +76,13 @@ def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def plot_frontiers(
     models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], stem: Path
 ) -> None:
-    """Draw the curves of several models under one judge: sampled, where they lie close, and with greedy decoding.
+    """Draw the frontiers of several models under one judge, in two panels: without and with greedy decoding.
 
     Args:
-        models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in their order; greedy
-            decoding, which may lie far off, stands alone.
+        models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in order; greedy decoding,
+            which may lie far away, is a separate point.
         real: FPPL and RPPL of real text, the latter from as many sentences as there are samples.
-        stem: of `stem`.png and `stem`.svg.
+        stem: the files are `stem`.png and `stem`.svg.
 
     Raises:
         InputError: matplotlib is missing.
@@ -113,7 +113,7 @@ def _draw_models(
 
 
 def label_axes(axes: Axes) -> None:
-    """Logarithmic axes, named by what they say."""
+    """Label the axes, make them logarithmic, and add a grid; call it after everything is drawn."""
     axes.margins(0.15)
     logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")

@@ -1,4 +1,4 @@
-"""Tables of plain text: what a report's rich tables hold, for the page of a run and for Markdown."""
+"""Tables as plain text, converted from the rich tables of reports, for the page of a run and for Markdown."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rich.table import Table
 
 __all__ = ["Cell", "Grid", "markdown_table", "number", "parts", "splits"]
 
-_LONG = 40  # characters of a cell from which it may take several lines
+_LONG = 40  # characters; a longer cell may be wrapped
 
 
 class Cell(NamedTuple):
-    """Of a table; `kind` is a class of the style: number, long, or none."""
+    """A cell of a table; `kind` is its CSS class: number, long, or empty."""
 
     text: str
     kind: str = ""
 
 
 class Grid(NamedTuple):
-    """A table, row by row."""
+    """A table of plain text."""
 
     caption: str
     headings: list[Cell]
@@ -30,7 +30,7 @@ class Grid(NamedTuple):
 
 
 def parts(group: Group) -> Iterator[Grid | str]:
-    """The tables and lines of a report."""
+    """Yield the tables and the lines of text of a report."""
     for part in group.renderables:
         if isinstance(part, Group):
             yield from parts(part)
@@ -49,12 +49,12 @@ def _cell(content: object, kind: str) -> Cell:
 
 
 def _plain(content: object) -> str:
-    """Of rich's texts, or of strings, the letters."""
+    """Return the plain text of a string or of rich's Text."""
     return str(getattr(content, "plain", content))
 
 
 def splits(corpus: Mapping[str, Any]) -> Grid:
-    """The text that the run was trained on, without its paths."""
+    """Return a table of the splits of a run's corpus, without their paths."""
     headings = ["split", "sentences", "words", "sha256"]
     rows = []
     for name, split in _mapping(corpus.get("splits")).items():
@@ -69,7 +69,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def number(value: float) -> str:
-    """A figure for people: four digits that count, thousands apart; a dash for none."""
+    """Format a number with four significant digits and thousands separators; nan and infinity are a dash."""
     if not abs(value) <= sys.float_info.max:
         return "–"
     whole = value == int(value) or abs(value) >= 1e4
@@ -77,6 +77,6 @@ def number(value: float) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; of what cells hold only the bar between cells is escaped."""
+    """Return a Markdown table; only the character | is escaped in cells."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,10 +1,10 @@
-r"""Paths between the latent vectors a and b of two sentences.
+r"""Report on interpolation between the latent vectors a and b of two sentences.
 
     straight    z(t) = (1 − t) a + t b
     spherical   z(t) = r(t) [sin((1 − t) ω) a/‖a‖ + sin(t ω) b/‖b‖] / sin ω,   r(t) = (1 − t) ‖a‖ + t ‖b‖
 
 (ω is the angle between a and b; Shoemake, 1985, for the direction.) Draws of N(0, I) in D dimensions lie near the
-sphere of radius √D; the straight path leaves it, by a factor of √2 in the middle between independent draws.
+sphere of radius √D; the straight path leaves it: midway between two independent draws, ‖z‖ is √2 times smaller.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class InterpolationSettings(Settings):
     """Which points are decoded.
 
     Attributes:
-        n: points of each path, ends included.
-        paths: among `PATHS`.
+        n: number of points of each path, including both ends.
+        paths: some of `PATHS`.
     """
 
     n: int = setting(9, whole, 2, 10_000)
@@ -49,7 +49,16 @@ class InterpolationSettings(Settings):
 
 @dataclass(frozen=True)
 class Point:
-    """One place of a path: f in nats, ‖z‖, log p(x|z) of both ends in nats, and the sentence decoded there."""
+    """A point of a path.
+
+    Attributes:
+        t: position from 0 (A) to 1 (B).
+        neg_energy: f(z) in nats.
+        norm: ‖z‖.
+        log_likelihood_a: log p(A|z) in nats.
+        log_likelihood_b: log p(B|z) in nats.
+        sentence: decoded greedily from z.
+    """
 
     t: float
     neg_energy: float
@@ -71,7 +80,7 @@ class Interpolation(Report):
     paths: dict[str, list[Point]]
 
     def table(self) -> Group:
-        """A table for each path."""
+        """Return a table for each path."""
         tables = []
         for name, points in self.paths.items():
             table = new_table(None, name, "f", "‖z‖", "log p(A|z)", "log p(B|z)", texts=["sentence"])
@@ -82,7 +91,7 @@ class Interpolation(Report):
         return Group(*tables)
 
     def figure(self) -> Figure:
-        """f and both likelihoods along each path."""
+        """Return a picture of f and both log likelihoods along each path."""
         figure, axes = panels(1, 3, ["f(z), nats", "log p(A|z), nats", "log p(B|z), nats"])
         for panel, quantity in zip(axes, ("neg_energy", "log_likelihood_a", "log_likelihood_b"), strict=True):
             for name, points in self.paths.items():
@@ -97,10 +106,10 @@ class Interpolation(Report):
 def compute(
     run: Run, a: str, b: str, settings: InterpolationSettings | None = None, on_progress: Progress = silent
 ) -> Interpolation:
-    """The paths between one posterior draw of each sentence, decoded greedily.
+    """Decode the points of each path between a posterior draw of sentence `a` and one of sentence `b`, greedily.
 
     Raises:
-        InputError: a language model, or a sentence that is too long.
+        InputError: the run is a language model, or a sentence is too long.
     """
     settings = settings or InterpolationSettings()
     run.config.require_latent(run)
@@ -114,10 +123,10 @@ def compute(
 
 
 def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str, *, seed: int) -> list[Point]:
-    """n points between one posterior draw of each sentence, decoded greedily.
+    """Decode n points between a posterior draw of each of two sentences, greedily.
 
     Raises:
-        InputError: as `LatentEBM.infer` and `path` do.
+        InputError: as raised by `LatentEBM.infer` and `path`.
     """
     ends = model.infer(sentences, seed=seed)
     z = path(ends[0], ends[1], n, kind)
@@ -131,17 +140,17 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
 
 
 def path(a: Tensor, b: Tensor, n: int, kind: str) -> Tensor:
-    """n points from a to b, (n, D), the ends included.
+    """Return n points (n, D) from a (D,) to b (D,), including both ends.
 
     Raises:
-        InputError: `kind` is none of `PATHS`, or n is below 2.
+        InputError: `kind` is not one of `PATHS`, or n is less than 2.
     """
     one_of("path", kind, PATHS)
     n = whole("n", n, 2)
     t = torch.linspace(0, 1, n, dtype=a.dtype).unsqueeze(1)
     lengths = a.norm(), b.norm()
     angle = torch.arccos((F.normalize(a, dim=0) @ F.normalize(b, dim=0)).clamp(-1, 1))
-    # Between parallel vectors both are the same; between opposite ones, and from 0, no great circle is distinguished.
+    # For parallel vectors both paths are the same; for opposite vectors, or if one is 0, no great circle is unique.
     if kind == "straight" or torch.sin(angle) < 1e-6 or min(lengths) == 0:
         return torch.lerp(a, b, t)
     shares = torch.sin((1 - t) * angle) / lengths[0], torch.sin(t * angle) / lengths[1]

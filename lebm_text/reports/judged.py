@@ -1,4 +1,4 @@
-"""Texts that judges have read: what the reports of perplexities and of frontiers hold and show alike."""
+"""Results of judging texts by perplexity: the classes and formatting that several reports share."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = [
 T = TypeVar("T")
 
 HEADROOM = {"posterior": "z⁺ of training text", "long": "prior chain × 10"}
-"""Where the z of sentences are from that no sampler of the model gives, and what tables call it."""
+"""Sources of z that are not samplers of the model → their names in tables."""
 
 OUTSIDE = "outside vocab."
-"""Heading of what `outside` gives."""
+"""Heading of the column with the values of `outside`."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class CorpusSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplesSummary(SampleSummary):
-    """What samples look like; `length_distance` is that of their lengths to those of the training text, in words.
+    """A summary of samples.
 
-    Lengths are measured against the text that the generator has learned from: some corpora hold out sentences of
-    another length. `path` is None for samples that lie in no file.
+    Attributes:
+        path: of their file; None if they are in no file.
+        length_distance: distance between the length distributions of samples and training text, in words. It is not the
+            held-out text, since some corpora hold out sentences of another length.
     """
 
     path: str | None
@@ -63,10 +65,16 @@ class SamplesSummary(SampleSummary):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """How samples were decoded, as far as it is known: `temperature` where they were drawn, `seed` of the draws.
+    """How samples were decoded, as far as it is known.
 
-    `prior_temperature` and `guidance` where they are not 1. `latents` where they are no samples of the model: long, of
-    a prior chain ten times as long, or posterior, of z⁺ of training sentences.
+    Attributes:
+        decode: sample, greedy or beam.
+        temperature: of sampling; None for other decodings.
+        seed: of the draws.
+        prior_temperature: None if it is 1.
+        guidance: None if it is 1.
+        latents: None for samples of the model; `long`: z are from a prior chain ten times as long; `posterior`: z are
+            z⁺ of training sentences.
     """
 
     decode: str | None = None
@@ -79,12 +87,14 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedText(Decoded, JudgeResult):
-    """What one judge says of one text, by one metric.
+    """The result of one judge for one text and one metric.
 
     Attributes:
-        text: its label.
-        samples: what it looks like; `real` and `train` the held-out and the training text.
-        diversity: if it was asked for.
+        text: label of the text.
+        samples: summary of the text.
+        real: summary of the held-out real text.
+        train: summary of the real training text.
+        diversity: None if it was not requested.
     """
 
     text: str
@@ -96,7 +106,7 @@ class JudgedText(Decoded, JudgeResult):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpread:
-    """Mean and standard deviations of figures that have several seeds, of one metric, judge and decoding."""
+    """Mean and standard deviations over seeds, for one metric, judge and decoding."""
 
     metric: str
     judge: str
@@ -109,14 +119,14 @@ class MetricSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged(Report):
-    """What all judges say of all texts, and the spread over seeds."""
+    """Base class of reports with the results of all judges for all texts, and the spread over seeds."""
 
     corpus: CorpusSplit
     results: list[JudgedText]
     spread: list[MetricSpread]
 
     def spread_lines(self) -> list[str]:
-        """The spread for people."""
+        """Return the spread over seeds as lines of text."""
         lines = []
         for row in self.spread:
             of_samples = f"{row.metric.upper()}{decoding_of(row)} by {row.judge}"
@@ -134,7 +144,7 @@ class Judged(Report):
         return lines
 
     def training_lines(self) -> list[RenderableType]:
-        """How judges were trained."""
+        """Return lines that describe how judges were trained."""
         lines = []
         for row in one_each(self.results, "judge", "judge_seed"):
             for what, training in (("", row.training), (" of real text", row.real_training)):
@@ -143,7 +153,7 @@ class Judged(Report):
         return [Text(line) for line in ["", *lines]] if lines else []
 
     def warning_lines(self) -> list[RenderableType]:
-        """What to be wary of, to be read before the figures."""
+        """Return the warnings about results, to be shown first."""
         lines = []
         concerned: dict[str, list[JudgedText]] = {}
         for row in self.results:
@@ -157,14 +167,14 @@ class Judged(Report):
         return [Text(line) for line in [*lines, *([""] if lines else [])]]
 
     def _name(self, row: JudgedText) -> str:
-        """Which of the results this is, as short as they allow."""
+        """Return a short name that distinguishes a result from the others."""
         several_judges = len({other.judge for other in self.results}) > 1
         judge = judge_of(row, self.results) if several_judges else ""
         return f"{decoding_of(row, self.results)}, {judge}".strip(", ") or row.text
 
 
 def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> str:
-    """`, T = 0.8, seed 2`: how a row's samples were decoded, the seed where `rows` have several."""
+    """Describe how a row's samples were decoded, as in `, T = 0.8, seed 2`; with the seed if `rows` have several."""
     parts = []
     if row.decode == "greedy":
         parts.append("greedy")
@@ -182,12 +192,12 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
 
 
 def outside(coverage: Coverage | None) -> str:
-    """The share of a text's words that the vocabulary lacks, for a table; nothing where it is not known."""
+    """Format the share of words outside the vocabulary, for a table; empty if it is not known."""
     return "" if coverage is None else f"{coverage.outside:.1%}"
 
 
 class Ruling(Protocol):
-    """What a judge of some seed has found."""
+    """A result of a judge, which may have a seed."""
 
     @property
     def judge(self) -> str: ...
@@ -196,13 +206,13 @@ class Ruling(Protocol):
 
 
 def judge_of(row: Ruling, rows: Iterable[Ruling]) -> str:
-    """`lstm`, or `lstm #2` where `rows` have several seeds of it."""
+    """Return the name of a judge, such as `lstm`; `lstm #2` if `rows` have several seeds of it."""
     several = len({other.judge_seed for other in rows if other.judge == row.judge}) > 1
     return f"{row.judge} #{row.judge_seed}" if several else row.judge
 
 
 def one_each(rows: Iterable[T], *names: str) -> list[T]:
-    """The first row of every combination of attributes."""
+    """Return the first row of each combination of values of the named attributes."""
     first: dict[tuple[object, ...], T] = {}
     for row in rows:
         first.setdefault(tuple(getattr(row, name) for name in names), row)

@@ -1,4 +1,4 @@
-"""Which judges read which texts (see `texts`), and the judging, shared by several processes."""
+"""Settings of judges, and the judging of texts (see `texts`) by perplexity, shared by several processes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JudgeSettings(TextSettings):
-    """What is judged (see `TextSettings`), and by whom.
+    """Which texts are judged (see `TextSettings`), and by which judges.
 
     Attributes:
-        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or a plug-in (`lm_eval.plugins`); None: the
-            protocol's own choice.
-        protocol: what is counted, how the vocabulary is closed: default, or arae or lebm as in those papers.
-        judge_seeds: the LSTM judge is trained from so many.
+        lm: the judge: kn2 to kn6, lstm, both (kn5 and the LSTM), or a plug-in (`lm_eval.plugins`); None: the default
+            of the protocol.
+        protocol: which tokens are counted and how the vocabulary is closed: default, or arae or lebm as in those
+            papers.
+        judge_seeds: number of seeds from which the LSTM judge is trained.
         ngram_backend: numpy, or lmplz for texts larger than memory.
     """
 
@@ -52,10 +53,10 @@ class JudgeSettings(TextSettings):
     ngram_backend: str = setting("numpy", one_of, BACKENDS)
 
     def judges(self, on_progress: Progress = silent) -> list[BuiltSpec]:
-        """The judges on their device, which report the progress of their training.
+        """Return the specifications of the judges, with their device and a progress callback for their training.
 
         Raises:
-            InputError: settings that do not go together, or a device that is not there.
+            InputError: the settings contradict each other, or the device is not available.
         """
         cache = cache_directory() / "judges"
         specs = judge_specs(
@@ -64,23 +65,29 @@ class JudgeSettings(TextSettings):
         return [spec.placed(self._device, on_progress) for spec in specs]
 
     def _device(self) -> str:
-        from lebm_text.environment import resolve_device  # n-gram judges need no torch
+        from lebm_text.environment import resolve_device  # imported here, since n-gram judges need no torch
 
         return str(resolve_device(self.device))
 
     def file_name(self, kind: str) -> str:
-        """Return the name of a report in a run's eval/, without the suffix."""
+        """Return the file name of a report in a run's eval/, without the suffix."""
         judges = "-".join(dict.fromkeys(spec.file_name for spec in self.judges()))
         return super().file_name(f"{kind}-{judges}-{self.protocol}")
 
 
 @dataclass(frozen=True)
 class Judging:
-    """Texts, and an evaluator for each judge and judge seed; nothing is judged before it is asked for.
+    """Texts, and an evaluator for each judge and judge seed; texts are judged by the methods.
 
     Attributes:
-        corpus: names the held-out text, `real` is it.
-        sha256: of the splits, the texts, and the weights of the run that they come from.
+        seed: of random choices.
+        corpus: name of the held-out text.
+        real: the real text.
+        texts: the samples.
+        evaluators: one for each judge and judge seed.
+        sha256: hashes of the splits, of the texts, and of the weights of the run that they come from.
+        processes: share the judging.
+        on_progress: called with the progress.
     """
 
     seed: int
@@ -93,9 +100,9 @@ class Judging:
     on_progress: Progress
 
     def results(self, metrics: Sequence[str], *, with_diversity: bool = False) -> list[JudgedText]:
-        """Every metric of every text by every judge, the same in all processes."""
+        """Return every metric of every text by every judge, in all processes."""
         if self.processes.size > 1:
-            # One process makes each judge that takes minutes, the others find it in the cache.
+            # Each judge that takes minutes is trained by one process; the others find it in the cache.
             slow = [evaluator for evaluator in self.evaluators if not evaluator.spec.cheap]
             self.processes.each([partial(getattr, evaluator, "real_score") for evaluator in slow], [1.0] * len(slow))
         samples = [_for_judges(text) for text in self.texts]
@@ -121,7 +128,7 @@ class Judging:
     ) -> list[JudgeResult]:
         """Judge all texts and return results by text, then evaluator, then metric.
 
-        Each process does its share, the quick ones first, and logs each figure.
+        Each process computes a share, quick judgements first, and logs the results.
         """
         units = list(product(texts, evaluators, metrics))
         costs = [_cost(metric, evaluator) for _, evaluator, metric in units]
@@ -162,19 +169,19 @@ def prepare(
     corpus: RealSource,
     check: Callable[[RealText, int], None] = lambda *_: None,
 ) -> Judging:
-    """Find and read all texts, generating those that a run lacks. All processes meet here.
+    """Find and read all texts, and generate missing samples of a run. All processes must call this.
 
     Args:
         source: a run, or the samples of any system.
-        settings: what is judged, and by whom.
-        decodings: of a run, how its sentences are made.
-        on_progress: reports what is generated and judged, and the training of judges.
-        processes: among which the work is shared.
+        settings: which texts are judged, and by which judges.
+        decodings: how the sentences of a run are decoded.
+        on_progress: called with the progress of generation, of judging, and of the training of judges.
+        processes: share the work.
         corpus: the real text; None: that of the run.
-        check: called with it and the number of samples, before any are generated; what it raises is raised.
+        check: called with the real text and the number of samples before any are generated; it may raise InputError.
 
     Raises:
-        InputError: something is not there, cannot be read, or does not go together.
+        InputError: a text is missing or cannot be read, or arguments contradict each other.
     """
     check_judges()
     specs, convention = settings.judges(on_progress), CONVENTIONS[settings.protocol]
@@ -185,7 +192,7 @@ def prepare(
     def begin(n_samples: int) -> None:
         check(real.text, n_samples)
         for evaluator in evaluators if processes.first and isinstance(source, Run) else ():
-            if evaluator.spec.cheap:  # known long before there are samples
+            if evaluator.spec.cheap:  # logged at once, since generation may take long
                 logger.info(f"real data by {evaluator.spec.name}: {evaluator.real_score.ppl:.2f}")
 
     splits = ("train", *(["valid"] if any(spec.stop for spec in specs) else []))
@@ -198,7 +205,7 @@ def prepare(
 
 
 def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
-    """Refuse and warn of what judges cannot read before they train for minutes."""
+    """Check that judges can read the texts, and log warnings, before judges train for minutes."""
     for text in texts:
         reference.read(text.sentences, "samples")
         coverage = reference.coverage_of(text.sentences)
@@ -207,9 +214,9 @@ def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
 
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
-    """Mean and standard deviations of each figure that has several seeds: one for each metric, judge and decoding.
+    """Return the spread over seeds for each metric, judge and decoding with several seeds.
 
-    Of samples of the model alone.
+    Only samples of the model are included.
     """
     groups: dict[tuple[object, ...], list[JudgedText]] = {}
     for row in results:
@@ -228,13 +235,13 @@ def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
 
 
 def kn5_evaluator(run: Run, corpus: Corpus, *, seed: int) -> Evaluator:
-    """The 5-gram judge of the text that a run was trained on, as the run reads it; the test split is held out."""
+    """Return a 5-gram evaluator for the corpus of a run, in lower case if the run is; the test split is held out."""
     check_judges()
     return Evaluator(Reference(real_text(corpus, "test", lowercase=run.config.text.lowercase)), seed=seed)
 
 
 def _for_judges(text: SampledText) -> Samples:
-    """Return a text with what is known of its generation, for signatures."""
+    """Return a text with the details of its generation, for signatures."""
     made, *details = text.signature.split("|")
     decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
     return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
@@ -247,5 +254,5 @@ def _judged_text(result: JudgeResult, text: SampledText, **described: Any) -> Ju
 
 
 def _cost(metric: str, evaluator: Evaluator) -> float:
-    """What a judgement takes, in no unit: RPPL trains a judge of its own, and an LSTM takes longer than counts do."""
+    """Return the relative cost of a judgement: RPPL trains a new judge, and LSTMs are slower than n-gram models."""
     return 2 * (metric == "rppl") + (not evaluator.spec.cheap)

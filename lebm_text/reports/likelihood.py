@@ -1,8 +1,9 @@
-"""log p(x) of held-out sentences under a model's density: temperature 1, no dropout, no training noise.
+"""Report on log p(x) of held-out sentences under a model's density: temperature 1, no dropout, no training noise.
 
-A language model has it exactly. Else AIS gives a stochastic lower bound, importance sampling an estimate where its
-effective sample size is large enough, and neither is reported unless the estimates of log Z agree. Besides: what z
-carries, how far the chain that generates is from the density, and how tight the bound is on simulated sentences.
+For a language model log p(x) is exact. Otherwise AIS gives a stochastic lower bound, and importance sampling gives an
+estimate if its effective sample size is large enough; neither is reported unless the estimates of log Z agree. The
+report also has the information in z, the difference between the density and the samples of the generating chain, and
+bounds from both sides on simulated sentences.
 """
 
 from __future__ import annotations
@@ -70,22 +71,23 @@ __all__ = ["AISSettings", "Likelihood", "LikelihoodSettings", "TextDescription",
 
 logger = logging.getLogger(__name__)
 
-_ORDER_SEED = 0  # of the order in which sentences are taken: the same ones for all models
-_LEAST = 1e-6  # variance that the logarithmic axis shows
+_ORDER_SEED = 0  # seed of the order of sentences, so that all models are evaluated on the same ones
+_LEAST = 1e-6  # smallest variance on the logarithmic axis
 
 
 @dataclass(frozen=True)
 class LikelihoodSettings(Settings):
-    """What is computed, and with how much work.
+    """What is computed, and how much work is spent on it.
 
     Attributes:
-        n_ais: the first so many sentences are bounded by AIS; 0: none.
-        n_importance: sentences by importance sampling; None: as many as by AIS.
-        ais: length and kernels of the annealing.
-        n_samples: K of importance sampling, for each sentence.
-        n_bracket: sentences that are simulated and bounded from both sides.
-        partition_steps, partition_chains: of both AIS runs for log Z.
-        split: of the run's corpus, test or valid.
+        n_ais: number of sentences bounded by AIS, the first in the fixed order; 0: none.
+        n_importance: number of sentences estimated by importance sampling; None: as many as by AIS.
+        ais: settings of AIS.
+        n_samples: K, importance samples per sentence.
+        n_bracket: number of sentences that are simulated and bounded from both sides.
+        partition_steps: steps of both AIS runs for log Z.
+        partition_chains: chains of both AIS runs for log Z.
+        split: the split of the run's corpus: test or valid.
     """
 
     n_ais: int = setting(200, whole, 0)
@@ -100,7 +102,7 @@ class LikelihoodSettings(Settings):
 
 @dataclass(frozen=True)
 class TextDescription:
-    """The text: its sentences without the `n_left_out` that are longer than the model's maximum length."""
+    """The evaluated text; `n_left_out` sentences are longer than the model's maximum length and not counted in it."""
 
     name: str
     split: str
@@ -113,16 +115,18 @@ class TextDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood(Report):
-    """A language model has `exact` (of the sentences that other models are bounded on) and `exact_of_all` alone.
+    """Results on log p(x). A language model has only `exact` and `exact_of_all`, other models only the other results.
 
     Attributes:
-        signature: how the figures were made.
+        signature: how the results were computed.
         corpus: the text.
-        settings: what was asked for.
-        chain_gap: f of the chain that generates minus f of the density.
-        encoder_kl: KL(q(z|x) ‖ p_α), in nats, of an encoder or where else q has a density.
-        sentences: in the order in which they were taken.
-        seconds: that it took.
+        settings: the settings of the computation.
+        exact: log p(x) of the sentences that are bounded by AIS for other models.
+        exact_of_all: log p(x) of all sentences.
+        chain_gap: mean f of samples of the generating chain minus mean f under the density, in nats.
+        encoder_kl: mean KL(q(z|x) ‖ p_α), in nats; None if q has no density.
+        sentences: results for each sentence, in the fixed order.
+        seconds: duration of the computation.
     """
 
     kind: ClassVar[str] = "likelihood"
@@ -144,11 +148,11 @@ class Likelihood(Report):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], name: str = "the report") -> Likelihood:
-        """See `Report.from_json`. In reports of version 0.1.0 the hash of the text stands with the corpus alone."""
+        """See `Report.from_json`. Reports of version 0.1.0 have no `sha256`, only a hash of the text in `corpus`."""
         return super().from_json({"sha256": {}, **values}, name)
 
     def table(self) -> Group:
-        """log p(x) of the text by each method, and what stands behind it."""
+        """Return a table of log p(x) by each method, and a table of diagnostics."""
         title = f"log p(x) of sentences of {self.corpus.name}-{self.corpus.split}"
         texts = new_table(title, "", "sentences", "nll per sentence", "± sampling z", "perplexity", "bits per byte")
         for label, text in (
@@ -207,7 +211,10 @@ class Likelihood(Report):
             yield "gap between the two, largest", both.largest_gap
 
     def figure(self) -> Figure | None:
-        """−log p(x) of each sentence over its length, and how much each dimension of z is used; None without AIS."""
+        """Return a picture of −log p(x) against sentence length, and of the use of each latent dimension.
+
+        None without AIS.
+        """
         bounds = [(row.n_tokens, -row.log_p_lower) for row in self.sentences if row.log_p_lower is not None]
         variances = None if self.latent is None else self.latent.unit_variances
         titles = ["sentences"] * bool(bounds) + ["use of each dimension of z"] * (variances is not None)
@@ -232,16 +239,17 @@ class Likelihood(Report):
 def compute(
     run: Run, settings: LikelihoodSettings | None = None, on_progress: Progress = silent, processes: Processes = ALONE
 ) -> Likelihood:
-    """Estimate log p(x) of the sentences of a split, in one fixed order, or compute it exactly.
+    """Estimate log p(x) of the sentences of a split, in a fixed order; for a language model compute it exactly.
 
     Args:
-        run: the model and its corpus.
-        settings: what is computed.
-        on_progress: told of the work.
-        processes: share the sentences, and find the same; log Z and the bracket are computed by each of them.
+        run: the run of the model, with its corpus.
+        settings: None: the defaults.
+        on_progress: called with the progress.
+        processes: share the sentences, and all get the report; each of them computes log Z and the bracket.
 
     Raises:
-        InputError: log Z is not known well enough; a bracket of a language model; no sentence that fits.
+        InputError: the estimates of log Z disagree, a bracket is requested for a language model, or all sentences are
+            too long.
     """
     started, settings = time.monotonic(), settings or LikelihoodSettings()
     if settings.n_importance is None:
@@ -272,7 +280,7 @@ def compute(
 
 
 def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescription]:
-    """The split in its fixed order, without sentences longer than the model's maximum length."""
+    """Return the split in the fixed order, without sentences longer than the model's maximum length."""
     tokenizer, longest = model.tokenizer, model.config.text.max_length
     lines = list(corpus.splits[split].sentences())
     sample = [(lines[i], tokenizer.encode(lines[i])) for i in shuffled(len(lines), _ORDER_SEED)]
@@ -291,7 +299,7 @@ def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescr
 def _exact(report: Likelihood, model: LatentEBM, text: Text, n: int, on_progress: Progress) -> Likelihood:
     rows = np.arange(len(text.words))
     log_p = exact_log_probs(model.model.generator, text.corpus, rows, on_progress)
-    no_error = np.full(len(log_p), np.nan)  # nothing was sampled
+    no_error = np.full(len(log_p), np.nan)  # an exact value has no sampling error
     first = text.likelihood(log_p, no_error, rows[:n]) if n else None
     return replace(report, exact=first, exact_of_all=text.likelihood(log_p, no_error, rows))
 
@@ -339,7 +347,7 @@ def _estimated(
 
 @torch.no_grad()
 def _chain_gap(model: LatentEBM, samples: Tensor, seed: int) -> Estimate:
-    rng = torch.Generator().manual_seed(seed + 1)  # not the noise that the long chains had
+    rng = torch.Generator().manual_seed(seed + 1)  # not the noise of the long chains
     short = model.model.prior.sample(len(samples), rng)
     neg_energy = model.model.prior.neg_energy
     return chain_gap(neg_energy(short), neg_energy(samples.to(model.device)))

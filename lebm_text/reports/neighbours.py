@@ -1,4 +1,4 @@
-r"""The sentences of a corpus whose posterior means lie nearest to those of given sentences.
+r"""Report on the sentences of a corpus whose posterior means are nearest to the posterior means of given sentences.
 
 cosine distance 1 − a·b / (‖a‖ ‖b‖),   Euclidean distance ‖a − b‖
 """
@@ -30,19 +30,19 @@ __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings"
 logger = logging.getLogger(__name__)
 
 METRICS = ("cosine", "euclidean")
-_AT_ONCE = 256  # queries whose distances to the whole corpus are held in memory
+_AT_ONCE = 256  # queries whose distances to the whole corpus are in memory at the same time
 
 
 @dataclass(frozen=True)
 class NeighboursSettings(Settings):
-    """How the nearest sentences are looked for.
+    """How nearest sentences are searched.
 
     Attributes:
-        k: how many of each query.
+        k: number of neighbours of each query.
         metric: one of `METRICS`.
-        split: of the run's corpus, whose sentences are searched.
-        n: different ones of them at most, a seeded choice; None: all.
-        draws: M, posterior draws of a sentence, whose mean is its place.
+        split: the split of the run's corpus that is searched.
+        n: maximum number of different sentences to search, drawn at random; None: all.
+        draws: M, posterior draws per sentence, which estimate its posterior mean.
     """
 
     k: int = setting(5, whole, 1)
@@ -54,7 +54,7 @@ class NeighboursSettings(Settings):
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A sentence of the corpus, and how far it is from the query."""
+    """A sentence of the corpus and its distance from the query."""
 
     distance: float
     sentence: str
@@ -62,7 +62,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Query:
-    """A given sentence, the nearest ones, nearest first, and the mean distance of all."""
+    """A given sentence, its neighbours, nearest first, and the mean distance of all searched sentences."""
 
     input: str
     neighbours: list[Neighbour]
@@ -71,7 +71,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours(Report):
-    """The neighbours of each query among `n_sentences`."""
+    """The neighbours of each query among `n_sentences` sentences."""
 
     kind: ClassVar[str] = "neighbours"
 
@@ -80,7 +80,7 @@ class Neighbours(Report):
     queries: list[Query]
 
     def table(self) -> Group:
-        """A table for each query."""
+        """Return a table for each query."""
         parts: list[RenderableType] = []
         for query in self.queries:
             table = new_table(None, "distance", texts=["sentence"])
@@ -92,14 +92,20 @@ class Neighbours(Report):
 
 
 class Nearest(NamedTuple):
-    """Of Q queries: rows of the corpus (Q, k), nearest first, their distances, and the mean distance of all (Q,)."""
+    """Nearest rows of a corpus for Q queries.
+
+    Attributes:
+        rows: indices of the nearest rows (Q, k), nearest first.
+        distance: their distances (Q, k).
+        mean: mean distance of all rows (Q,).
+    """
 
     rows: Tensor
     distance: Tensor
     mean: Tensor
 
     def among(self, sentences: Sequence[str]) -> list[list[Neighbour]]:
-        """What the rows stand for: places in `sentences`, whatever its own index is."""
+        """Return the neighbours of each query; rows are positions in `sentences`, even in a pandas Series."""
         sentences = list(sentences)
         columns = zip(self.distance.tolist(), self.rows.tolist(), strict=True)
         return [[Neighbour(d, sentences[row]) for d, row in zip(*each, strict=True)] for each in columns]
@@ -108,10 +114,12 @@ class Nearest(NamedTuple):
 def compute(
     run: Run, queries: Sequence[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
 ) -> Neighbours:
-    """Sentences that occur several times in the split are found once; the means of a split are kept in the cache.
+    """Find the nearest sentences of the run's corpus for each query.
+
+    Sentences that occur several times in the split are found once. Posterior means are kept in the cache.
 
     Raises:
-        InputError: a language model, a query that is too long, a split without a sentence that fits.
+        InputError: the run is a language model, a query is too long, or all sentences of the split are too long.
     """
     settings = settings or NeighboursSettings()
     run.config.require_latent(run)
@@ -153,17 +161,17 @@ def compute(
 
 
 def nearest(queries: Tensor, corpus: Tensor, k: int, metric: str) -> Nearest:
-    """The k rows of `corpus` (N, D) nearest to each row of `queries` (Q, D); at most N.
+    """Return the k rows of `corpus` (N, D), or all if k > N, that are nearest to each row of `queries` (Q, D).
 
     Raises:
-        InputError: `metric` is none of `METRICS`, or k is below 1.
+        InputError: `metric` is not one of `METRICS`, or k is less than 1.
     """
     one_of("metric", metric, METRICS)
     k = whole("k", k, 1)
     if metric == "cosine":
         queries, corpus = F.normalize(queries, dim=1), F.normalize(corpus, dim=1)
     found: list[tuple[Tensor, ...]] = []
-    for start in range(0, max(1, len(queries)), _AT_ONCE):  # once, too, for no query
+    for start in range(0, max(1, len(queries)), _AT_ONCE):  # at least once, even without queries
         block = queries[start : start + _AT_ONCE]
         distance = 1 - block @ corpus.T if metric == "cosine" else torch.cdist(block, corpus)
         value, rows = distance.topk(min(k, len(corpus)), largest=False)

@@ -1,4 +1,4 @@
-"""Forward or reverse perplexity of samples by one judge or several, beside real text and texts of known quality."""
+"""Report on forward or reverse perplexity of samples, real text and texts of known quality under one or more judges."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ __all__ = ["KnownText", "Perplexity", "PerplexitySettings", "compute"]
 
 @dataclass(frozen=True)
 class PerplexitySettings(JudgeSettings):
-    """What `JudgeSettings` has, and what is said beside the figure.
+    """Settings of a perplexity report, besides `JudgeSettings`.
 
     Attributes:
-        metric: fppl, a judge of real text reads the samples; or rppl, a judge of the samples reads real text.
-        diversity: also BLEU, self-BLEU, distinct-n, repetition and n-grams of the training text.
+        metric: fppl: a judge trained on real text scores the samples; rppl: one trained on samples scores real text.
+        diversity: also compute BLEU, self-BLEU, distinct-n, repetition and the share of n-grams found in the training
+            text.
         calibrate: also judge texts of known quality.
     """
 
@@ -45,7 +46,7 @@ class PerplexitySettings(JudgeSettings):
 
 @dataclass(frozen=True)
 class KnownText:
-    """The metric of a text of known quality."""
+    """The perplexity of a text of known quality."""
 
     text: str
     judge: str
@@ -57,7 +58,12 @@ class KnownText:
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(Judged):
-    """`metric` (fppl or rppl) of each text by each judge, and of texts of known quality if they were asked for."""
+    """FPPL or RPPL of each text under each judge.
+
+    Attributes:
+        metric: fppl or rppl.
+        calibration: results for texts of known quality, if they were requested.
+    """
 
     kind: ClassVar[str] = "perplexity"
 
@@ -65,7 +71,7 @@ class Perplexity(Judged):
     calibration: list[KnownText] = field(default_factory=list)
 
     def table(self) -> Group:
-        """Samples, real text and calibration by every judge; then what the texts look like, and their sources."""
+        """Return a table of samples, real text and calibration texts, and lines that describe samples and judges."""
         headings = ("judge", self.metric.upper(), "95 %", OUTSIDE, "excl. OOV", "OOV", "ratio", "bits/byte")
         title = f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}"
         table = new_table(title, "text", *headings, keys=2)
@@ -106,15 +112,17 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Perplexity:
-    """Judge the samples of a run, which are generated if it has none, or any text.
+    """Compute the perplexity of the samples of a run, or of any text.
 
     Args:
-        source: a run, the path of a text file, or a list of sentences.
-        processes: that share the judgements; all of them get the report.
-        corpus: the real text; needed for samples that are not a run's.
+        source: a run, whose missing samples are generated, the path of a text file, or a list of sentences.
+        settings: None: the defaults.
+        on_progress: called with the progress.
+        processes: share the judging; all of them get the report.
+        corpus: the real text; required if `source` is not a run.
 
     Raises:
-        InputError: something is not there, cannot be read, or does not go together.
+        InputError: a text is missing or cannot be read, or arguments contradict each other.
     """
     settings = settings or PerplexitySettings()
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
@@ -132,9 +140,9 @@ def compute(
 
 
 def _calibrate(judging: Judging, metric: str) -> list[KnownText]:
-    """The metric of texts of known quality, as many sentences each as there are samples.
+    """Compute the metric of texts of known quality, with as many sentences each as there are samples.
 
-    RPPL trains a judge for every text: where there is a judge that learns in seconds, it alone does so.
+    RPPL trains a judge for every text, so that only judges that train in seconds are used, if there are any.
     """
     judges = [evaluator for evaluator in judging.evaluators if evaluator.spec.seed in (None, 1)]
     if metric == "rppl":

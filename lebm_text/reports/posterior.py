@@ -1,4 +1,4 @@
-r"""Where sentences lie in the latent space: the mean of M draws from each posterior.
+r"""Posterior means of sentences, estimated by M posterior draws.
 
 z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the encoder
 """
@@ -25,14 +25,15 @@ __all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled", 
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 20  # unknown words
-PART = 128  # sentences whose means are computed and kept together
+_NAMED = 20  # maximum number of unknown words listed in a warning
+PART = 128  # sentences per cache entry
 
 
 def seed_apart(seed: int) -> int:
-    """A seed for a second set of draws, to be compared with one from `seed`.
+    """Return a different seed, for a second set of draws that is compared with draws from `seed`.
 
-    Two chains of one noise end near each other, whatever they read; sets that share it look more alike than they are.
+    Chains with the same noise end near each other whatever their sentence, so that sets with the same seed would look
+    too similar.
     """
     return MAX_SEED - seed
 
@@ -46,10 +47,18 @@ def posterior_means(
     first: int = 0,
     on_progress: Progress = silent,
 ) -> Tensor:
-    """z̄ of n sentences, (n, D) on the CPU. What sentence i draws depends on (seed, first + i) and n_draws = M alone.
+    """Return z̄ of n sentences, (n, D) on the CPU.
+
+    Args:
+        model: with a latent vector.
+        sentences: must not be too long for the model.
+        n_draws: M, draws per sentence.
+        seed: the draws for sentence i depend only on (seed, first + i, M) and the sentence.
+        first: index of the first sentence.
+        on_progress: called with the progress.
 
     Raises:
-        InputError: as `LatentEBM.infer` does, or n_draws is below 1.
+        InputError: as raised by `LatentEBM.infer`, or n_draws is less than 1.
     """
     check_sentences(sentences)
     model.require_fitting(sentences)
@@ -70,10 +79,10 @@ def kept_posterior_means(
     on_progress: Progress = silent,
     on_first: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """`posterior_means` of the run's model, part by part from the user's cache where they were asked for before.
+    """Return `posterior_means` of the run's model, and keep them in the user's cache, part by part.
 
-    A longer list that begins with the same sentences, and another call after an interrupt, compute what is new alone.
-    Of several parts, `on_first` is given the first as soon as it is there.
+    For a longer list that begins with the same sentences, or after an interrupt, only missing parts are computed. If
+    there are several parts, `on_first` is called with the means of the first part as soon as they are computed.
     """
     of_run, n = (__version__, sha256_file(run.config_file), run.weights_sha256), len(sentences)
     found: list[Tensor] = []
@@ -94,13 +103,13 @@ def kept_posterior_means(
 
 
 def shuffled(n: int, seed: int) -> list[int]:
-    """0 … n − 1 in an order that depends on (n, seed) alone."""
+    """Return a random permutation of 0 … n − 1, which depends only on (n, seed)."""
     order: list[int] = np.random.Generator(np.random.PCG64(seed)).permutation(n).tolist()
     return order
 
 
 def warn_of_unknown(tokenizer: Tokenizer, sentences: Iterable[str]) -> None:
-    """Warn of the words of given sentences that the model does not know, and of those it knows in lower case."""
+    """Log a warning about words outside the vocabulary, and say which of them it has in lower case."""
     words = list(dict.fromkeys(word for sentence in sentences for word in tokenizer.unknown(sentence)))
     if not words:
         return

@@ -1,4 +1,4 @@
-"""Sentences to the latent space and back: z from the posterior of each, decoded."""
+"""Report on reconstructions: sentences decoded from a posterior draw of z of each given sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReconstructionSettings(DecodeSettings, Settings):
-    """How z is decoded, and at most how many tokens long; None: as long as the model's sentences may be."""
+    """How z is decoded.
+
+    Attributes:
+        max_length: maximum number of tokens; None: the model's maximum.
+    """
 
     decode: str = setting("greedy", one_of, DECODERS)
     max_length: int | None = setting(None, whole, 1, MAX_STEPS)
@@ -35,7 +39,7 @@ class ReconstructionSettings(DecodeSettings, Settings):
 
 @dataclass(frozen=True)
 class Pair:
-    """A sentence and what came of it; None: it is longer than the model takes."""
+    """A sentence and its reconstruction, which is None if the sentence is too long for the model."""
 
     input: str
     reconstruction: str | None
@@ -43,7 +47,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction(Report):
-    """Sentences beside their reconstructions, in the order given."""
+    """Sentences with their reconstructions, in the given order."""
 
     kind: ClassVar[str] = "reconstruction"
 
@@ -51,7 +55,7 @@ class Reconstruction(Report):
     pairs: list[Pair]
 
     def table(self) -> Group:
-        """Each sentence and its reconstruction."""
+        """Return a table of sentences and reconstructions."""
         table = new_table(None, texts=["sentence", "reconstruction"])
         for pair in self.pairs:
             table.add_row(pair.input, pair.reconstruction or "")
@@ -61,7 +65,7 @@ class Reconstruction(Report):
 def compute(
     run: Run, sentences: Sequence[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
 ) -> Reconstruction:
-    """One posterior draw of each sentence, decoded. Raises InputError for a language model."""
+    """Decode one posterior draw of each sentence. Raises InputError for a language model."""
     settings = settings or ReconstructionSettings()
     model = run.model(device=settings.device)
     pairs = list(reconstruct_lines(model, sentences, settings, on_progress))
@@ -72,16 +76,16 @@ def compute(
 def reconstruct_lines(
     model: LatentEBM, lines: Iterable[str], settings: ReconstructionSettings, on_progress: Progress = silent
 ) -> Iterator[Pair]:
-    """The lines of a text with their reconstructions, in order, each as soon as it is known.
+    """Yield the lines of a text with their reconstructions, in order, as soon as they are computed.
 
     Args:
-        model: that reads and writes them; line i draws from (seed, i).
-        lines: of the text.
-        settings: how z is decoded; the device is the model's.
-        on_progress: told of lines if it is known how many there are.
+        model: the random numbers of line i depend only on (seed, i).
+        lines: sentences of the text.
+        settings: how z is decoded; `device` is ignored.
+        on_progress: called with the number of lines done, if `lines` has a length.
 
     Raises:
-        InputError: a language model.
+        InputError: the model is a language model.
     """
     model.config.require_latent()
     tokenizer, longest = model.tokenizer, model.config.text.max_length
@@ -89,7 +93,7 @@ def reconstruct_lines(
     unknown: dict[str, None] = {}
     for chunk in in_chunks(lines):
         fitting = [tokenizer.fits(line, longest) for line in chunk]
-        read = [line if fits else "" for line, fits in zip(chunk, fitting, strict=True)]  # each keeps its number
+        read = [line if fits else "" for line, fits in zip(chunk, fitting, strict=True)]  # lines keep their index
         found = model.reconstruct(read, settings, seed=settings.seed, max_length=settings.max_length, first=done)
         for line, fits, sentence in zip(chunk, fitting, found, strict=True):
             yield Pair(line, sentence if fits else None)

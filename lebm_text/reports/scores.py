@@ -1,11 +1,12 @@
-r"""Scores of sentences under a model: how anomalous is each?
+r"""Anomaly scores of sentences under a model.
 
     score(x) = −(1/M) Σ_m log p(x, z_m),   log p(x, z) = log p(x|z) + f(z) + log p0(z) − log Z
 
-with z_m from the posterior of x: the decision function of Pang et al. (NeurIPS 2020), after Kumar et al. (2019). High
-is anomalous. The chain targets p(z|x) itself, noise 1 and the likelihood's weight 1, whatever training weighed: scores
-then belong to the model, not to a recipe. Where q(z|x) has a density, z_m is drawn from it, which gives besides
-E_q log p(x|z) + E_q f − KL(q‖p0) − log Z, a lower bound on log p(x). A language model (D = 0) has log p(x) exactly.
+with z_m from the posterior of x: the decision function of Pang et al. (NeurIPS 2020), after Kumar et al. (2019). A high
+score means anomalous. The chain targets p(z|x) itself, with noise 1 and likelihood weight 1, even if training used
+other values, so that scores depend on the model, not on training settings. If q(z|x) has a density, z_m is drawn from
+it, which also gives a lower bound on log p(x): E_q log p(x|z) + E_q f − KL(q‖p0) − log Z. For a language model (D = 0)
+log p(x) is exact.
 """
 
 from __future__ import annotations
@@ -50,22 +51,23 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 256  # lines that are scored together; none waits for more
-_FIRST = 16  # and of the first together, then twice as many each time
+CHUNK = 256  # maximum number of lines that are scored together
+_FIRST = 16  # lines of the first chunk; each chunk has as many as were done before it
 _FIGURES = ("score", "log_likelihood", "log_prior", "elbo", "log_p_lower")
-FAR = 1.8  # Σ s²/2 of a chain that has gone far enough: from p0, e^-1.8 = 1/6 of where it began is left
-_STREAM = 3  # of a sentence's streams, beside those of the likelihood's estimates
+FAR = 1.8  # Σ s²/2 of a chain that is long enough: under p0, only e^-1.8 = 1/6 of its start is left
+_STREAM = 3  # noise stream of a sentence; the others are used by likelihood estimates
 
 
 @dataclass(frozen=True)
 class ScoreSettings(Checked):
-    """How z is drawn.
+    """How z is drawn, and which scores are computed.
 
     Attributes:
-        n_draws: M, independent chains of a sentence.
-        n_steps: of each chain; None: as many as the configuration of the run says. The last step size holds for more.
-        as_trained: let the chain have the noise and the likelihood's weight that training ended with.
-        bound: AIS bounds on log p(x) besides; None: none.
+        n_draws: M, posterior draws per sentence, from independent chains.
+        n_steps: steps of each chain; None: as in the configuration of the run. Further steps have the last step size.
+        as_trained: use the noise and the likelihood weight that training ended with.
+        bound: settings of an AIS lower bound on log p(x); None: no bound.
+        seed: of the draws.
     """
 
     n_draws: int = setting(8, whole, 1, MAX_DRAWS)
@@ -77,15 +79,16 @@ class ScoreSettings(Checked):
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """Of one sentence, in nats; averages over the draws of z.
+    """Scores of one sentence in nats, averaged over the draws of z.
 
     Attributes:
-        n_tokens: as the model reads them, `</s>` included.
-        n_unk: those that are `<unk>`.
-        log_likelihood: log p(x|z); of a language model log p(x).
-        log_prior: f(z) + log p0(z), less log Z where it is known.
-        elbo: lower bound on log p(x) by q(z|x), log Z in it where it is known; None where q has no density.
-        log_p_lower: AIS lower bound on log p(x) and its standard error; None if it was not asked for.
+        n_tokens: number of tokens, `</s>` included.
+        n_unk: number of `<unk>`.
+        log_likelihood: log p(x|z); for a language model log p(x).
+        log_prior: f(z) + log p0(z), minus log Z if it is known.
+        elbo: evidence lower bound on log p(x) from q(z|x), minus log Z if it is known; None if q has no density.
+        log_p_lower: AIS lower bound on log p(x); None if it was not requested.
+        log_p_lower_error: its standard error.
     """
 
     n_tokens: int
@@ -98,15 +101,19 @@ class SentenceScore:
 
     @property
     def score(self) -> float:
-        """−log p(x, z): high is anomalous."""
+        """−log p(x, z); high means anomalous."""
         return -(self.log_likelihood + self.log_prior)
 
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line of a text, counted from 1, and its score; None: it is longer than the model takes.
+    """A line of a text and its score.
 
-    `log_z`: of the prior; None: it is left out of the score.
+    Attributes:
+        line: number of the line, from 1.
+        sentence: its text.
+        score: None if the sentence is too long for the model.
+        log_z: log Z of the prior; None: scores do not include it.
     """
 
     line: int
@@ -115,7 +122,7 @@ class ScoredLine:
     log_z: float | None
 
     def to_json(self) -> dict[str, float | str | None]:
-        """The same keys whatever is known."""
+        """Return a dictionary that always has the same keys; unknown values are None."""
         figures = {name: getattr(self.score, name, None) for name in _FIGURES}
         n_tokens = getattr(self.score, "n_tokens", None)
         per_token = {f"{name}_per_token": value and value / n_tokens for name, value in figures.items()}
@@ -132,7 +139,7 @@ class ScoredLine:
 
 
 def in_chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Lines that are computed together: few at first, so that something is soon seen, then up to `CHUNK`."""
+    """Yield chunks of lines: small ones first, so that results appear soon, then up to `CHUNK` lines."""
     remaining, done = iter(lines), 0
     while chunk := list(islice(remaining, min(CHUNK, done + _FIRST))):
         done += len(chunk)
@@ -140,9 +147,9 @@ def in_chunks(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = silent) -> Iterator[ScoredLine]:
-    """The lines of a text with their scores, in order, each as soon as it is known.
+    """Yield the lines of a text with their scores, in order, as soon as they are computed.
 
-    `on_progress` is told of lines if it is known how many there are.
+    `on_progress` is called with the number of lines done, if `lines` has a length.
     """
     done = n_too_long = 0
     for chunk in in_chunks(lines):
@@ -159,7 +166,10 @@ def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = si
 
 
 def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
-    """Each line as text: jsonl, or tsv, which begins with a line of names and quotes sentences that hold a quote."""
+    """Yield scored lines as text, in the format `jsonl` or `tsv`.
+
+    TSV has a header line, and sentences that contain a quotation mark are quoted.
+    """
     for each in scored:
         record = each.to_json()
         if form == "jsonl":
@@ -174,16 +184,24 @@ def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
 
 
 class Scorer:
-    """Scores under one model; sentence i of a text depends on (seed, i) alone, however the text is cut into calls.
+    """Scores sentences under one model.
+
+    The random numbers of sentence i of a text depend only on (seed, i), not on how the text is split into calls.
 
     Attributes:
-        log_z: of the prior, in nats; None if it is left out of all scores, which it shifts by the same amount.
+        log_z: log Z of the prior in nats; None if scores do not include it, which shifts all of them by a constant.
     """
 
     def __init__(self, model: LatentEBM, settings: ScoreSettings | None = None, *, log_z: float | None = None) -> None:
-        """`log_z`: of an energy-based prior, if it is known.
+        """Make a scorer.
 
-        Raises InputError for settings of a chain where the model has none, and for a bound without log Z.
+        Args:
+            model: any model.
+            settings: how z is drawn; None: the defaults.
+            log_z: log Z of an energy-based prior, if it is known.
+
+        Raises:
+            InputError: settings of a chain for a model without one, or a bound without log Z or for a language model.
         """
         self.model, self.settings = model, settings or ScoreSettings()
         self.log_z = model.model.prior.log_z() if log_z is None else log_z
@@ -201,7 +219,7 @@ class Scorer:
 
     @property
     def bias(self) -> str | None:
-        """What is to be said of chains too short to forget where they began; None if they are long enough."""
+        """A warning if chains are too short to forget where they started; None if they are long enough."""
         if self._chain is None or self._chain.distance >= FAR:
             return None
         n, steps = self._chain.n_steps, math.ceil(self._chain.n_steps * FAR / self._chain.distance)
@@ -221,21 +239,22 @@ class Scorer:
         precision: str = "fp32",
         on_progress: Progress = silent,
     ) -> Scorer:
-        """The scorer of a run's model.
+        """Return a scorer for the model of a run.
 
         Args:
             run: of any model.
-            settings: how z is drawn.
-            log_z: estimate log Z of the prior, which a bound on log p(x) needs anyway, and take it off.
-            device, precision: see `LatentEBM.from_pretrained`.
-            on_progress: told of the estimate of log Z.
+            settings: how z is drawn; None: the defaults.
+            log_z: estimate log Z of the prior and include it in scores; a bound on log p(x) implies this.
+            device: see `LatentEBM.from_pretrained`.
+            precision: see `LatentEBM.from_pretrained`.
+            on_progress: called with the progress of the estimate of log Z.
 
         Raises:
-            InputError: settings of a chain where the model has none, or a bound where the estimates of log Z disagree.
+            InputError: settings of a chain for a model without one, or a bound if the estimates of log Z disagree.
         """
         settings = settings or ScoreSettings()
         model = run.model(device=device, precision=precision)
-        scorer = cls(model, replace(settings, bound=None))  # refuses before log Z is estimated
+        scorer = cls(model, replace(settings, bound=None))  # checks settings before log Z is estimated
         bounded = settings.bound is not None
         if log_z or bounded:
             found, _ = partition_of(model.model.prior, seed=settings.seed, device=model.device, on_progress=on_progress)
@@ -253,9 +272,9 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(self, sentences: Sequence[str], *, first: int = 0) -> list[SentenceScore | None]:
-        """The scores of the sentences `first`, `first` + 1, … of a text; None for one longer than `text.max_length`.
+        """Return the scores of the sentences `first`, `first` + 1, … of a text.
 
-        The empty string is the sentence that ends at once.
+        The score of a sentence longer than `text.max_length` is None. The empty string is a sentence without words.
         """
         tokenizer, longest = self.model.tokenizer, self.model.config.text.max_length
         encoded = [tokenizer.encode(sentence) for sentence in sentences]
@@ -282,7 +301,7 @@ class Scorer:
         return scores
 
     def _figures(self, batch: Batch, rng: KeyedRng) -> list[Tensor]:
-        """log p(x|z), log p(z), and the evidence bound where q has a density: (B,) each, averaged over draws."""
+        """Return log p(x|z), log p(z), and the ELBO if q has a density, each (B,), averaged over draws."""
         prior, generator, log_z = self.model.model.prior, self.model.model.generator, self.log_z or 0.0
         likelihood = generator.likelihood(batch)
         has_density = self._inference.moments is not None
@@ -299,13 +318,13 @@ class Scorer:
         return figures
 
     def _chain_draws(self, batch: Batch, likelihood: Callable[[Tensor], Tensor], rng: KeyedRng) -> Tensor:
-        """(M, B, D), each from a chain of its own; the one z that a language model has."""
+        """Return posterior draws (M, B, D) from independent chains; for a language model the empty z (1, B, 0)."""
         prior, device = self.model.model.prior, batch.tokens.device
         if self._chain is None:
             return torch.empty(1, len(batch.lengths), 0, device=device)
 
         def of_sentences_first(z: Tensor) -> Tensor:
-            """Sentences come first where noise is drawn, chains where likelihoods are taken."""
+            """Return log p(x|z) of z (B, M, D): noise is drawn with sentences first, likelihoods take draws first."""
             return likelihood(z.transpose(0, 1)).transpose(0, 1)
 
         target = joint(prior, of_sentences_first)

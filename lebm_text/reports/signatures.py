@@ -1,6 +1,6 @@
-"""What a signature says, field by field: the one table of the fields that figures of this project carry.
+"""Explanation of signatures, with a table of all fields that signatures of this project have.
 
-A signature is a list of fields between `|`; a field may hold others in parentheses, between commas.
+A signature is a list of fields separated by `|`; a field may contain others in parentheses, separated by commas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ __all__ = ["Field", "explain", "split_fields"]
 
 
 class Field(NamedTuple):
-    """One field and what it means, None if that is not known. `inside`: in the parentheses of the one before."""
+    """A field of a signature.
+
+    Attributes:
+        text: the field.
+        meaning: explanation of the field; None if it is not known.
+        inside: whether it is in the parentheses of a field before it.
+    """
 
     text: str
     meaning: str | None
@@ -24,7 +30,7 @@ class Field(NamedTuple):
 
 _NUMBER = r"([\d.eE+-]+)"
 _FIELDS = (
-    # What the figure is.
+    # The kind of result.
     ("FPPL", "forward perplexity: a language model of real text, the judge, reads the samples"),
     ("RPPL", "reverse perplexity: a language model of the samples, the judge, reads real held-out text"),
     ("FED", "Fréchet distance between sentence embeddings of samples and of real text, × 1000"),
@@ -68,7 +74,7 @@ _FIELDS = (
     (r"precision:(.*)", "the judge was trained in {0}"),
     (r"enc:(.*)", "the encoder of sentences is {0}"),
     (r"k:(\d+)", "{0} nearest neighbours count"),
-    # How samples and latent vectors came about.
+    # How samples and latent vectors were made.
     (r"n[=:](\d+|all)", "number of sentences: {0}"),
     (r"step=(\d+)", "step {0} of the chain"),
     (r"long=(\d+)", "the long chains have {0} times the steps"),
@@ -127,7 +133,7 @@ _FIELDS = (
     (r"k=(\d+)", "{0} neighbours each"),
     (r"repeats=(\d+)", "repeated {0} times"),
     (r"euclidean|cosine|mahalanobis|latent.*", "the distance"),
-    # BLEU, as sacrebleu names them.
+    # BLEU, in the notation of sacrebleu.
     (r"refs:(.*)", "references: {0}"),
     (r"nrefs:(\d+)", "{0} references a sentence"),
     (r"case:(.*)", "case: {0}"),
@@ -139,7 +145,7 @@ _FIELDS = (
     (r"v:(.*)", "lebm-text {0}"),
 )
 _PATTERNS = tuple((re.compile(re.escape(p) if p == "z:p(z|x)" else p), meaning) for p, meaning in _FIELDS)
-# With commas of its own, such as those of a corpus's or a file's name; a number of sentences may follow.
+# Fields that may contain commas, such as names of corpora and files; a number of sentences may follow.
 _WHOLE = re.compile(
     r"((?:density|orders|train|test|text|positive|negative|samples):(?!samples\().*?"
     r"|AUROC,AUPRC|\d+ sentences repeated)(?:\((n=\d+)\))?"
@@ -148,7 +154,7 @@ _NESTED = re.compile(r"((?:[\w_-]+:)?[^(),:|]*)\((.*)\)", re.DOTALL)
 
 
 def explain(signature: str) -> list[Field]:
-    """The fields of a signature in their order, and what they mean. Raises InputError for what is no signature."""
+    """Return the fields of a signature in order, with their meaning. Raises InputError if it is not a signature."""
     fields = [field for part in split_fields(signature, "|;") for field in _read(part)]
     if not any(field.meaning for field in fields):
         raise InputError(f"{signature[:80]!r} is no signature; one begins as FPPL|lm:kn5|train:…, put it in quotes")
@@ -156,7 +162,7 @@ def explain(signature: str) -> list[Field]:
 
 
 def split_fields(text: str, at: str) -> list[str]:
-    """The parts of a text between the signs `at` that stand outside parentheses."""
+    """Split a text at each of the characters `at` that is outside parentheses, and strip blanks."""
     parts, depth = [""], 0
     for sign in text:
         depth += (sign == "(") - (sign == ")")

@@ -1,4 +1,4 @@
-"""Pictures of reports as SVG that stands in an HTML page: its style decides the colours, and hovering shows texts."""
+"""Pictures of reports as SVG for an HTML page, whose style sheet sets their colours; hovering shows texts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["to_svg"]
 
-_WIDEST = 4.0  # inches of a panel on a page: more would make its letters too small on a phone
-_SMALLEST = 9.0  # points of its letters
+_WIDEST = 4.0  # inches: maximum width of a panel, so that its text is large enough on a phone
+_SMALLEST = 9.0  # points: minimum font size
 _GREYS = ((0.3, "currentColor"), (0.6, "var(--muted)"), (0.95, "var(--line)"), (1.0, "var(--page)"))
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -29,20 +29,20 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 
 
 def to_svg(figure: Figure, name: str) -> list[str]:
-    """The panels of a figure, each an `<svg>` to stand in an HTML page whose style decides the colours.
+    """Return each panel of a figure as an `<svg>` element for an HTML page whose style sheet sets the colours.
 
-    Colours are `currentColor`, `var(--page)`, `var(--muted)`, `var(--line)`, and `var(--series-0)` … for C0 …; nothing
-    is referred to outside, no style is inline, and points that `hover` knows have their texts as `<title>`.
+    Colours are `currentColor`, `var(--page)`, `var(--muted)`, `var(--line)`, and `var(--series-0)` … for C0 …. The SVG
+    has no references to other files and no inline styles. Points with texts set by `hover` have them as `<title>`.
 
     Args:
-        figure: may get smaller.
-        name: begins every id, so that figures on one page do not clash.
+        figure: is modified, and may get smaller.
+        name: prefix of all ids, which must be unique on a page.
     """
     import matplotlib
     from matplotlib.colors import to_hex
     from matplotlib.text import Text
 
-    artists = figure.findobj()  # once: an axis makes its ticks for it
+    artists = figure.findobj()  # called only once, since it makes the ticks of all axes
     for label in artists:
         if isinstance(label, Text):
             label.set_text(visible(label.get_text(), named))
@@ -56,7 +56,7 @@ def to_svg(figure: Figure, name: str) -> list[str]:
     _shrink(figure, shown)
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that matplotlib's font lacks are in the reader's
+        warnings.simplefilter("ignore")  # matplotlib warns of characters missing in its font; the browser's has them
         figure.savefig(stream, format="svg")
         boxes = [panel.get_tightbbox() or panel.bbox for panel in shown]
     root = ElementTree.fromstring(visible(stream.getvalue(), named))
@@ -71,7 +71,7 @@ def to_svg(figure: Figure, name: str) -> list[str]:
     for number, (panel, box) in enumerate(zip(shown, boxes, strict=True)):
         described = ", ".join(filter(None, (panel.get_title(), panel.get_ylabel(), panel.get_xlabel())))
         picture = _picture(groups[f"panel-{number}"], definitions, f"{name}-{number}", colours)
-        corner = box.x1 - width, figure.bbox.height - box.y1  # titles and right edges of all panels are in line
+        corner = box.x1 - width, figure.bbox.height - box.y1  # align titles and right edges of all panels
         picture.set(
             "viewBox", " ".join(f"{each:.1f}" for each in (corner[0] - 2, corner[1] - 2, width + 4, height + 4))
         )
@@ -81,9 +81,10 @@ def to_svg(figure: Figure, name: str) -> list[str]:
 
 
 def _shrink(figure: Figure, shown: Sequence[Axes]) -> None:
-    """No panel is wider than `_WIDEST`, and a unit of the SVG is a point.
+    """Limit the width of panels to `_WIDEST`, and make points the unit of the SVG.
 
-    Panels are cut out one by one, so that none has to make room for its neighbours: that takes half of the time.
+    The layout engine is switched off, which saves half of the time: panels are cut out one by one, so that they need
+    no space between them.
     """
     figure.set_layout_engine(None)
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.9, wspace=0.25, hspace=0.4)
@@ -95,7 +96,7 @@ def _shrink(figure: Figure, shown: Sequence[Axes]) -> None:
 
 
 def _add_titles(group: ElementTree.Element, texts: Sequence[str]) -> None:
-    """To the markers of a line or a scatter, unless some of them lie outside the picture and were left out."""
+    """Add texts as titles to the markers of a line or scatter, unless markers outside the picture were left out."""
     marks = list(group.iter(f"{_SVG}use"))
     if len(marks) == len(texts):
         for mark, text in zip(marks, texts, strict=True):
@@ -108,7 +109,7 @@ def _picture(
     prefix: str,
     colours: dict[str, str],
 ) -> ElementTree.Element:
-    """A panel with the definitions that it refers to, without namespaces and inline styles."""
+    """Return a panel with the definitions that it refers to, without namespaces and inline styles."""
     links = [each.get(key, "") for each in panel.iter() for key in (_LINK, "clip-path")]
     used = dict.fromkeys(name for link in links for name in re.findall(r"#(\w+)", link))
     for parent in [*panel.iter()]:
@@ -128,7 +129,7 @@ def _picture(
 
 
 def _attributes(element: ElementTree.Element, prefix: str, colours: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """An element's own; styles as attributes, since the page's policy forbids inline ones."""
+    """Yield the attributes of an element, with styles as attributes, since the page's policy forbids inline styles."""
     for key, value in element.attrib.items():
         if key == "id":
             if element.tag != "g":
@@ -150,7 +151,7 @@ def _attributes(element: ElementTree.Element, prefix: str, colours: dict[str, st
 
 
 def _share(group: ElementTree.Element) -> None:
-    """Paint that all of many marks have in common stands once, at their group."""
+    """Move fill and stroke attributes that all markers of a group share to the group."""
     if len(group) > 1 and all(mark.tag == "use" for mark in group):
         for key, value in [*group[0].attrib.items()]:
             if key.startswith(("fill", "stroke")) and all(mark.get(key) == value for mark in group):
@@ -160,7 +161,7 @@ def _share(group: ElementTree.Element) -> None:
 
 
 def _colour(colour: str, colours: dict[str, str]) -> str:
-    """A variable for a colour of the cycle or a grey; another as it is."""
+    """Return the CSS variable for a colour of the cycle or a grey, and any other colour unchanged."""
     if colour in colours:
         return colours[colour]
     grey = re.fullmatch(r"#(..)\1\1", colour)

@@ -1,4 +1,4 @@
-"""Samples to look at, and the real text beside which they are: what judges of words and of meaning share."""
+"""Settings and reading of samples and real text, shared by reports on perplexity and on sentence embeddings."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = ["Real", "RealSource", "SampleSource", "TextSettings", "find_real", "f
 __all__ += ["real_text"]
 
 SampleSource = Run | Path | str | Sequence[str]
-"""Samples: those of a run, the lines of a text file (its path), or a list of sentences."""
+"""Samples: a run, whose samples are used, the path of a text file, or a list of sentences."""
 
 RealSource = Run | Corpus | str | None
-"""Real text: what a run was trained on, a corpus, or the name or directory of one; None: that of the run judged."""
+"""Real text: the corpus of a run, a corpus, or its name or directory; None: the corpus of the run that is judged."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +48,16 @@ _NAMED = {"split", "n", "temperatures", "seeds", "device", "text_column", "lm", 
 
 @dataclass(frozen=True)
 class TextSettings(Checked):
-    """Which samples are looked at, and beside which real text. Raises InputError for values that are none.
+    """Which samples are compared with which real text. Raises InputError for values that are not valid.
 
     Attributes:
-        split: the held-out real text: test, or valid for choices.
-        n: how many samples; None: all of a text, of a run as many as there are training sentences.
-        temperatures: decode a run at these.
-        seeds: and with these; the first is also that of draws from the texts.
-        device: of the run's model, of LSTM judges and encoders: auto, cpu or cuda.
-        text_column: of samples in a file with columns; see `read_samples`.
-        tokenize: samples are raw text, whose words are first separated as those of the corpus are.
+        split: the held-out real text: test, or valid for model selection.
+        n: number of samples; None: all of a text, and for a run as many as there are training sentences.
+        temperatures: decoding temperatures of a run.
+        seeds: seeds of the samples of a run; the first also seeds the choice of sentences from texts.
+        device: for the run's model, LSTM judges and sentence encoders: auto, cpu or cuda.
+        text_column: the field with the samples, of a file with columns; see `read_samples`.
+        tokenize: samples are raw text, which is first tokenized as the corpus is.
     """
 
     split: str = setting("test", one_of, ("valid", "test"))
@@ -73,14 +73,14 @@ class TextSettings(Checked):
         return self.seeds[0] if self.seeds else 1
 
     def file_name(self, kind: str) -> str:
-        """Of a report in a run's eval/, without the suffix; it has what other samples than the usual ones are."""
+        """Return the file name of a report in a run's eval/, without the suffix; it shows settings that are unusual."""
         n, temperatures = [] if self.n is None else [self.n], [f"{each:g}" for each in self.temperatures]
         chosen = ("n", n), ("T", temperatures), ("seed", self.seeds)
         parts = [kind, self.split, *(name + "+".join(map(str, values)) for name, values in chosen if values)]
         return "-".join([*parts, *self._unusual()])
 
     def _unusual(self) -> Iterator[str]:
-        """Settings that are not their defaults, but for those whose values stand in the name or change no figure."""
+        """Yield settings that differ from their defaults, unless they are in the name already or change no result."""
         for each in fields(self):
             value, name = getattr(self, each.name), each.name.replace("_", "-")
             if each.name in _NAMED or value == each.default:
@@ -93,13 +93,13 @@ class TextSettings(Checked):
 
 @dataclass(frozen=True)
 class Real:
-    """The real text, read.
+    """The real text.
 
     Attributes:
-        corpus: where it lies.
-        named: the held-out text.
-        text: its sentences, their words separated anew if samples are to be.
-        tokenisation: by which that was done.
+        corpus: the corpus.
+        named: name of the held-out text.
+        text: its sentences, tokenized anew if samples are tokenized.
+        tokenisation: how samples are tokenized; None if they are not.
     """
 
     corpus: Corpus
@@ -111,10 +111,10 @@ class Real:
 def find_real(
     source: SampleSource, settings: TextSettings, processes: Processes = ALONE, *, corpus: RealSource
 ) -> Real:
-    """Find and read the real text. All processes meet here.
+    """Find and read the real text. All processes must call this.
 
     Raises:
-        InputError: it is not there, cannot be read, or `source` and `settings` do not go together.
+        InputError: the text is missing or cannot be read, or `source` and `settings` contradict each other.
     """
     if not isinstance(source, Run):
         if settings.temperatures:
@@ -142,18 +142,24 @@ def find_samples(
     splits: Sequence[str] = ("train",),
     check: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[SampledText], dict[str, str]]:
-    """Find and read the samples, generating those that a run lacks. All processes meet here.
+    """Find and read the samples, and generate missing samples of a run. All processes must call this.
 
     Args:
-        splits: of the real text, besides the held-out one, on which the figures depend.
-        check: called with the number of samples, before any are generated; what it raises is raised.
+        source: a run, the path of a text file, or a list of sentences.
+        settings: number, seeds and format of the samples.
+        decodings: how the sentences of a run are decoded.
+        real: the real text.
+        on_progress: called with the progress of generation.
+        processes: share the generation.
+        splits: splits of the real text, besides the held-out one, that the results depend on.
+        check: called with the number of samples before any are generated; it may raise InputError.
 
     Returns:
-        One text for each decoding and seed of a run, or the one that was named; and the sha256 of the splits, the
-        samples, and the weights of the run that they come from.
+        A text for each decoding and seed of a run, or the given text; and the sha256 of the splits, of the samples, and
+        of the weights of the run.
 
     Raises:
-        InputError: something is not there or cannot be read.
+        InputError: a text is missing or cannot be read.
     """
     if isinstance(source, Run):
         n, how = settings.n or len(real.text.train), (decodings, settings.seeds)
@@ -179,7 +185,7 @@ def find_samples(
 
 
 def how_decoded(text: SampledText) -> dict[str, Any]:
-    """The fields of `Decoded`, and `text`, the label."""
+    """Return the fields of `Decoded` for a text, and its label as `text`."""
     made = text.settings
     temperature = made.get("temperature") if made.get("decode") == "sample" else None
     known = {name: made.get(name) for name in ("decode", "seed", "prior_temperature", "guidance", "latents")}
@@ -187,7 +193,7 @@ def how_decoded(text: SampledText) -> dict[str, Any]:
 
 
 def _tokenised(text: SampledText, how: Tokenisation) -> SampledText:
-    """A text whose words are separated as those of the real training text are; of a run: sentencepiece>13a."""
+    """Tokenize a text as the real training text is; for a run the tokenizer is then named like sentencepiece>13a."""
     tokenizer = text.tokenizer.removesuffix("word") + how.name
     return replace(text, sentences=list(map(how.sentence, text.sentences)), tokenizer=tokenizer)
 
@@ -203,7 +209,7 @@ def _corpus(run: Run | None, corpus: RealSource) -> Corpus:
 
 
 def real_text(corpus: Corpus, split: str, *, lowercase: bool) -> RealText:
-    """A corpus as judges take it; `split` is held out."""
+    """Return the real text of a corpus for judges, with `split` held out."""
 
     def sentences(name: str) -> list[str]:
         return list(corpus.splits[name].lowered() if lowercase else corpus.splits[name].sentences())

@@ -1,6 +1,6 @@
-"""The chains that draw z from the prior, watched step by step: their quantities, and the sentences they decode to.
+"""Report on the chains that sample the prior, step by step: f, densities and norms, and the sentences decoded from z.
 
-Sentences of one chain are decoded with the same noise at every step, and judged by FPPL and RPPL of 5-gram models.
+The sentences of a chain are decoded with the same noise at every step, and judged by FPPL and RPPL of 5-gram models.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _DECODINGS = ("sample", "greedy")
 
 @dataclass(frozen=True)
 class TrajectoriesSettings(Settings):
-    """What is followed.
+    """Number and length of chains.
 
     Attributes:
-        n: chains; chain i is that of sentence i of `generate` with the same seed.
-        shown: of these, whose sentences are kept.
-        factor: how many times longer the long run is.
+        n: number of chains; chain i is that of sentence i of `generate` with the same seed.
+        shown: number of chains whose sentences are kept.
+        factor: length of the long run, as a multiple of the short run.
     """
 
     n: int = setting(2000, whole, 2, 1_000_000)
@@ -52,7 +52,15 @@ class TrajectoriesSettings(Settings):
 
 @dataclass(frozen=True)
 class StepPerplexity:
-    """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences."""
+    """FPPL or RPPL of decoded sentences.
+
+    Attributes:
+        ppl: perplexity per token.
+        ci95: its 95 % confidence interval.
+        n_tokens: number of scored tokens.
+        signature: how it was computed.
+        real_ppl_at_n: RPPL of as many real training sentences, if it was computed.
+    """
 
     ppl: float
     ci95: Interval
@@ -63,7 +71,7 @@ class StepPerplexity:
 
 @dataclass(frozen=True)
 class JudgedStep:
-    """The sentences of all chains after a step."""
+    """FPPL and RPPL of the sentences of all chains at a step."""
 
     decode: str
     step: int
@@ -74,7 +82,7 @@ class JudgedStep:
 
 @dataclass(frozen=True)
 class RealPerplexity:
-    """The perplexity of real text; RPPL of fewer training sentences than there are has no interval."""
+    """The perplexity of real text; the RPPL of a subset of the training sentences has no confidence interval."""
 
     ppl: float
     ci95: Interval | None = None
@@ -82,7 +90,7 @@ class RealPerplexity:
 
 @dataclass(frozen=True)
 class ChainSentence:
-    """What one chain's z is decoded to after a step, and f there."""
+    """The sentence decoded from the z of a chain at a step, and f(z) in nats."""
 
     chain: int
     decode: str
@@ -93,7 +101,21 @@ class ChainSentence:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectories(Report):
-    """The chains by step; `statements` say in words what the long run and the judges found."""
+    """Results on the chains of the prior.
+
+    Attributes:
+        signature: what the results depend on.
+        chain: settings of the chain.
+        n_chains: number of chains.
+        n_long: number of steps of the long run.
+        bands: quantity → its band at each step of the short run.
+        long: f along the long run.
+        judged: perplexities of decoded sentences.
+        real: metric → perplexity of real text.
+        statements: results of the long run and of the judges in words.
+        sentences: decoded sentences of some chains.
+        seconds: duration of the computation.
+    """
 
     kind: ClassVar[str] = "trajectories"
 
@@ -110,7 +132,7 @@ class Trajectories(Report):
     seconds: float
 
     def table(self) -> Group:
-        """Quantities and perplexities by step, f in the long run, and sentences."""
+        """Return tables of quantities and perplexities by step, of f in the long run, and of sentences."""
         steps = new_table(f"{self.n_chains:,} chains, median (5 % to 95 %) at each step", "step", *QUANTITIES.values())
         for step in sorted({row.step for row in self.judged} - {self.n_long}):
             bands = (self.bands[name][step] for name in QUANTITIES)
@@ -129,7 +151,7 @@ class Trajectories(Report):
         return Group(steps, judged, windows, *self.statements, *([sentences] if self.sentences else []))
 
     def figure(self) -> Figure:
-        """The short run's bands, f in the long run, and FPPL and RPPL along the chain."""
+        """Return a picture of the bands of the short run, f in the long run, and FPPL and RPPL along the chain."""
         titles = [
             "f(z) in the long run, nats",
             "FPPL along the chain (near real is good)",
@@ -156,7 +178,7 @@ class Trajectories(Report):
         panel.errorbar(middles, [mean.value for mean in means], yerr=errors, fmt="k.", label=label)
 
     def _draw_judged(self, panel: Axes, metric: str) -> None:
-        """Steps at equal distances, the last that of the long run; the interval is over the sentences scored."""
+        """Draw FPPL or RPPL at equidistant steps, the last one the end of the long run, with 95 % intervals."""
         for number, decode in enumerate(_DECODINGS):
             rows = [row for row in self.judged if row.decode == decode]
             found: list[StepPerplexity] = [getattr(row, metric) for row in rows]
@@ -173,7 +195,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     """Follow chains of the prior, decode them with the same noise at several steps, and judge the sentences.
 
     Raises:
-        InputError: a language model, a prior without a chain, or a chain that left the finite numbers.
+        InputError: the run is a language model, its prior has no chain, or a chain reached values that are not finite.
     """
     began, settings = time.monotonic(), settings or TrajectoriesSettings()
     run.config.require_latent(run)
@@ -215,12 +237,18 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
 
 
 def walk(model: LatentEBM, n_steps: int, settings: DecodeSettings, *, seed: int) -> list[ChainSentence]:
-    """One chain of the prior, its z decoded after each step with the same noise, from p0 to `n_steps`.
+    """Follow one chain of the prior, and decode its z at each step from 0 to `n_steps` with the same noise.
 
-    It is that of the first sentence of `generate` with this seed, as far as the prior's own number of steps.
+    Up to the prior's own number of steps, it is the chain of the first sentence of `generate` with this seed.
+
+    Args:
+        model: its prior must have a chain.
+        n_steps: number of steps.
+        settings: how z is decoded.
+        seed: of the chain and of decoding.
 
     Raises:
-        InputError: as `follow` does, or a number of steps below 1.
+        InputError: as raised by `follow`, or `n_steps` is less than 1.
     """
     steps = range(whole("n_steps", n_steps, 1, MAX_STEPS) + 1)
     prior = model.model.prior
@@ -231,9 +259,9 @@ def walk(model: LatentEBM, n_steps: int, settings: DecodeSettings, *, seed: int)
 
 
 def _describe_fppl(judged: Sequence[JudgedStep], n_short: int, n_long: int) -> list[str]:
-    """What FPPL at the chain's start, at the short run's end and at the long run's say of each other.
+    """Describe in words how FPPL changes in the short run and in the rest of the long run.
 
-    Not RPPL: its interval is over held-out sentences alone, and does not cover the choice of samples.
+    RPPL is left out: its interval is over held-out sentences, and does not include the randomness of the samples.
     """
     found = {(row.decode, row.step): row.fppl for row in judged}
     lines = []

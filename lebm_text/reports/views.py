@@ -1,7 +1,7 @@
-r"""The latent space in two dimensions: p0, what the prior chain makes of it, and where sentences lie.
+r"""Report on the latent space in two dimensions: draws from p0, samples of the prior, and posterior draws of sentences.
 
-The axes are the two principal ones of all sets together. If the prior fits, its samples and one posterior draw of each
-of many sentences (the aggregate posterior) look alike, by position, by norm and by f.
+The axes are the first two principal components of all points together. If the prior fits, its samples have the same
+distribution of position, norm and f as the aggregate posterior, which is one posterior draw of each of many sentences.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ViewsSettings(Settings):
-    """What is looked at.
+    """Which points are drawn.
 
     Attributes:
-        n: points of each set.
-        split: of the run's corpus, whose sentences have posterior draws.
+        n: number of points of each distribution.
+        split: the split of the run's corpus with the sentences for the posterior.
     """
 
     n: int = setting(1000, whole, 3, 1_000_000)
@@ -51,10 +51,17 @@ class ViewsSettings(Settings):
 
 @dataclass(frozen=True)
 class Cloud:
-    """One set of n latent vectors: means of f (nats) and ‖z‖, their variance per dimension, (n, 2) coordinates.
+    """A set of n latent vectors.
 
-    `neg_energies` and `norms` are those of each point, `sentences` what they are drawn from, if anything. Reports of
-    version 0.1.0 lack all three.
+    Attributes:
+        f: mean of f(z) in nats.
+        norm: mean of ‖z‖.
+        variance: of z, mean over dimensions.
+        coordinates: (n, 2), on the principal axes.
+        neg_energies: f of each point; None in reports of version 0.1.0.
+        norms: ‖z‖ of each point; None in reports of version 0.1.0.
+        sentences: for the posterior the sentences that it is conditioned on, for the prior the decoded sentences; None
+            for p0 and in reports of version 0.1.0.
     """
 
     f: Estimate
@@ -68,7 +75,14 @@ class Cloud:
 
 @dataclass(frozen=True, kw_only=True)
 class Views(Report):
-    """Clouds by name: `p0`, `prior` (absent where it is p0 itself), `posterior`; and the axes' shares of variance."""
+    """Sets of latent vectors in two dimensions.
+
+    Attributes:
+        signature: what the results depend on.
+        n: number of points of each set.
+        explained: shares of variance of the two axes.
+        clouds: `p0`, `prior` (missing if it is p0 itself) and `posterior`.
+    """
 
     kind: ClassVar[str] = "views"
 
@@ -78,7 +92,7 @@ class Views(Report):
     clouds: dict[str, Cloud]
 
     def table(self) -> Group:
-        """Means of f and ‖z‖ and the variance of each set."""
+        """Return a table of the means of f and ‖z‖, and of the variance, of each set."""
         table = new_table("the latent space", "", "mean f", "mean ‖z‖", "variance per dimension")
         for name, cloud in self.clouds.items():
             f, norm = (with_error(each.value, each.standard_error) for each in (cloud.f, cloud.norm))
@@ -87,7 +101,7 @@ class Views(Report):
         return Group(table, f"the axes have {first:.1%} and {second:.1%} of the variance of all sets together")
 
     def figure(self) -> Figure:
-        """The clouds side by side, and the distributions of f and ‖z‖."""
+        """Return a picture of the points of all sets, and of the distributions of f and ‖z‖."""
         figure, axes = panels(1, 3, ["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
         for number, (name, cloud) in enumerate(self.clouds.items()):
             x, y = zip(*cloud.coordinates, strict=True)
@@ -109,10 +123,11 @@ class Views(Report):
 
 
 def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progress = silent) -> Views:
-    """One posterior draw of each of n sentences, n chains of the prior, and where these began.
+    """Draw z from p0, the prior, and the posteriors of sentences, n of each.
 
     Raises:
-        InputError: a language model, a latent space of one dimension, a split with fewer than n sentences that fit.
+        InputError: the run is a language model, z has one dimension, or the split has fewer than n sentences that are
+            short enough.
     """
     settings = settings or ViewsSettings()
     run.config.require_latent(run)
@@ -137,14 +152,17 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
 def view(
     model: LatentEBM, sentences: Sequence[str], *, seed: int, on_progress: Progress = silent
 ) -> tuple[dict[str, Cloud], tuple[float, float]]:
-    """The clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does."""
+    """Return the clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does.
+
+    The points of p0 are the starting points of the prior's chains.
+    """
     n, prior = len(sentences), model.model.prior
     sets = {"p0": draw_normal(KeyedRng(seed, range(n)), (n, prior.latent_dim))}
     with torch.no_grad():
         drawn = prior.sample(n, KeyedRng(seed, range(n))).cpu()
     if not torch.equal(drawn, sets["p0"]):
         sets["prior"] = drawn
-    for name, z in sets.items():  # known at once, long before the posterior draws are
+    for name, z in sets.items():  # logged at once, since posterior draws take longer
         means = [mean_of(values) for values in _figures(model, z)]
         logger.info("%s: mean f %s nats, mean ‖z‖ %s", name, *means)
     on_draw = counter(on_progress, "posterior draws", n)
@@ -170,12 +188,15 @@ def view(
 
 @torch.no_grad()
 def _figures(model: LatentEBM, z: Tensor) -> tuple[Tensor, Tensor]:
-    """f and ‖z‖ of z (n, D), each (n,) on the CPU."""
+    """Return f and ‖z‖ of z (n, D), each (n,) on the CPU."""
     return model.model.prior.neg_energy(z.to(model.device)).cpu(), z.norm(dim=1)
 
 
 def _principal_axes(z: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
-    """The first two (2, D), the mean (D,), and the shares of variance; signs so that the largest entry is positive."""
+    """Return the first two principal axes (2, D), the mean (D,), and the shares of variance.
+
+    The entry of an axis with the largest absolute value is positive.
+    """
     centre = z.mean(0)
     variances, vectors = torch.linalg.eigh((z - centre).T @ (z - centre) / len(z))
     axes = vectors[:, -2:].T.flip(0)
