@@ -10,18 +10,14 @@ bag-of-words features, trained on the same labels.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from rich.console import Group
-from torch import Tensor
 
 from lebm_text.checks import MAX_DRAWS, each_of, one_of, setting, whole
 from lebm_text.errors import InputError
@@ -29,23 +25,30 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
-from lebm_text.text.corpora import Labelled, labelled_split, positive_label
-from lebm_text.text.reading import split_words
+from lebm_text.text.corpora import Corpus, Labelled, labelled_split, positive_label
 from lebm_text.text.sources import label_path
 
 from .base import Report, Settings, need_sklearn, new_table, origin, with_error
 from .drawing import legend, panels
 from .posterior import kept_posterior_means, shuffled
+from .probes import (
+    Accuracy,
+    Features,
+    Probe,
+    accuracy_by_size,
+    bag_of_words,
+    fit_probe,
+    other_direction,
+    regression,
+    standard_error,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Accuracy", "Directions", "DirectionsSettings", "Probe", "compute"]
+__all__ = ["Directions", "DirectionsSettings", "compute"]
 
 logger = logging.getLogger(__name__)
-
-Features = Any  # (n, D), dense or a sparse matrix
-Labels = NDArray[np.bool_]
 
 _SIZES = (10, 100, 1000)
 _SHIFTS = (-4.0, -2.0, 0.0, 2.0, 4.0)
@@ -77,26 +80,6 @@ class DirectionsSettings(Settings):
     moved: int = setting(100, whole, 2)
     shown: int = setting(4, whole, 0)
     draws: int = setting(4, whole, 1, MAX_DRAWS)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Accuracy on held-out sentences, of classifiers trained on different random sets of labelled sentences.
-
-    Attributes:
-        mean: over the training sets.
-        spread: standard deviation over the training sets; None for a single one.
-        standard_error: of the mean, due to the number of held-out sentences.
-        draws: accuracy for each training set.
-    """
-
-    mean: float
-    spread: float | None
-    standard_error: float
-    draws: list[float]
-
-    def __str__(self) -> str:
-        return with_error(self.mean, self.spread)
 
 
 @dataclass(frozen=True)
@@ -236,58 +219,37 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     corpus, split, seed = run.corpus(), settings.split, settings.seed
     labelled = {name: labelled_split(corpus, name, settings.label_dir) for name in ("train", split)}
     positive = positive_label(labelled["train"], settings.positive)
-    known, of_split = (sorted({row.label for row in labelled[name]}) for name in ("train", split))
-    if (unknown := [label for label in of_split if label not in known]) and len(known) == 2:
-        raise InputError(
-            f"{corpus.name} {split} has labels that no training sentence has: {', '.join(unknown[:20])}; those of "
-            f"train are: {', '.join(known)}"
-        )
+    _check_labels(corpus, labelled, split)
     model = run.model(device=settings.device)
-    sizes = tuple(sorted(set(settings.sizes)))
-    most = {"train": max(sizes, default=_SIZES[-1]), split: max(settings.held_out, settings.moved)}
-    chosen = {name: _choose(model, rows, most[name], seed) for name, rows in labelled.items()}
-    n_train = len(chosen["train"])
-    if sizes and n_train < sizes[-1]:
-        raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")
-    for name, rows in chosen.items():
-        if len({row.label == positive for row in rows}) < 2:
-            raise InputError(f"the {len(rows):,} labelled sentences of {corpus.name} {name} are all of one class")
-    sizes = sizes or tuple(size for size in _SIZES if size <= n_train) or (n_train,)
+    chosen, sizes = _choose(model, corpus, labelled, positive, settings)
     truth = {name: np.array([row.label == positive for row in rows]) for name, rows in chosen.items()}
     texts = {name: [row.sentence for row in rows] for name, rows in chosen.items()}
-    bag = bag_of_words(texts["train"])
-    counts = {name: bag.transform(lines) for name, lines in texts.items()}
     tests = truth[split][: settings.held_out]
     share = float(tests.mean())
 
-    def accuracies(learned: Features, tested: Features) -> list[Accuracy]:
+    def accuracies(learned: Features, tested: Features, name: str) -> list[Accuracy]:
         pair = (learned, truth["train"]), (tested[: len(tests)], tests)
-        return accuracy_by_size(*pair, sizes, settings.repeats, seed=seed)
+        found = accuracy_by_size(*pair, sizes, settings.repeats, seed=seed)
+        told = ", ".join(f"{each} from {size:,}" for size, each in zip(sizes, found, strict=True))
+        logger.info(f"accuracy of {name} {told} labels, of the majority class {max(share, 1 - share):.3f}")
+        return found
 
-    of_words = accuracies(counts["train"], counts[split])
-    told = ", ".join(f"{found} from {size:,}" for size, found in zip(sizes, of_words, strict=True))
-    logger.info(f"accuracy of a bag of words {told} labels, of the majority class {max(share, 1 - share):.3f}")
+    bag = bag_of_words(texts["train"])
+    counts = {name: bag.transform(lines) for name, lines in texts.items()}
+    of_words = accuracies(counts["train"], counts[split], "a bag of words")
     means = {
         name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
         for name, lines in texts.items()
     }
-    of_means = accuracies(means["train"].numpy(), means[split].numpy())
-    told = ", ".join(f"{found} from {size:,}" for size, found in zip(sizes, of_means, strict=True))
-    logger.info(f"accuracy of the probe {told} labels")
-    probe = fit_probe(means["train"], truth["train"])
-    steps = [probe.scale * step for step in (probe.direction, other_direction(probe.direction, seed=seed))]
-    words = _regression().fit(counts["train"], truth["train"])
+    of_means = accuracies(means["train"].numpy(), means[split].numpy(), "the probe")
+    probe, words = fit_probe(means["train"], truth["train"]), regression().fit(counts["train"], truth["train"])
 
-    def taken_for_positive(lines: list[str]) -> float:
+    def share_positive(lines: list[str]) -> float:
         return float(words.predict(bag.transform(lines)).mean())
 
-    moved, examples = _moved(model, steps, chosen[split][: settings.moved], taken_for_positive, settings)
+    moved, examples = _moved(model, probe, chosen[split][: settings.moved], share_positive, settings)
     how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)}"
     what = f"directions({how})|text:{corpus.name}-{split}|positive:{positive}"
-    sha256 = {}
-    for name in chosen:
-        sha256[name] = corpus.splits[name].sha256
-        sha256[f"{name}.label"] = sha256_file(label_path(corpus.splits[name].path, settings.label_dir))
     return Directions(
         positive=positive,
         n_labelled={name: len(rows) for name, rows in labelled.items()},
@@ -298,103 +260,79 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         scale=probe.scale,
         moved=moved,
         sentences=examples,
-        **origin(model, run, what, seed, sha256, ["scikit-learn"]),
+        **origin(model, run, what, seed, _sha256(corpus, chosen, settings), ["scikit-learn"]),
     )
 
 
-def _choose(model: LatentEBM, rows: list[Labelled], n: int, seed: int) -> list[Labelled]:
-    """Return at most n sentences that are not too long for the model, in random order."""
-    fitting = set(model.fitting({row.sentence for row in rows}))
-    usable = [row for row in rows if row.sentence in fitting]
-    return [usable[i] for i in shuffled(len(usable), seed)[:n]]
+def _check_labels(corpus: Corpus, labelled: Mapping[str, list[Labelled]], split: str) -> None:
+    """Raise InputError if the tested split has labels besides the two of the training text."""
+    known, of_split = (sorted({row.label for row in labelled[name]}) for name in ("train", split))
+    if (unknown := [label for label in of_split if label not in known]) and len(known) == 2:
+        raise InputError(
+            f"{corpus.name} {split} has labels that no training sentence has: {', '.join(unknown[:20])}; those of "
+            f"train are: {', '.join(known)}"
+        )
+
+
+def _choose(
+    model: LatentEBM,
+    corpus: Corpus,
+    labelled: Mapping[str, list[Labelled]],
+    positive: str,
+    settings: DirectionsSettings,
+) -> tuple[dict[str, list[Labelled]], tuple[int, ...]]:
+    """Return the sentences to learn from and to test on, and the sizes of training sets.
+
+    Sentences are in random order; those that are too long for the model are left out.
+
+    Raises:
+        InputError: there are too few, or those of a split are all of one class.
+    """
+    sizes = tuple(sorted(set(settings.sizes)))
+    most = {"train": max(sizes, default=_SIZES[-1]), settings.split: max(settings.held_out, settings.moved)}
+    chosen = {}
+    for name, rows in labelled.items():
+        fitting = set(model.fitting({row.sentence for row in rows}))
+        usable = [row for row in rows if row.sentence in fitting]
+        chosen[name] = [usable[i] for i in shuffled(len(usable), settings.seed)[: most[name]]]
+    n_train = len(chosen["train"])
+    if sizes and n_train < sizes[-1]:
+        raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")
+    for name, rows in chosen.items():
+        if len({row.label == positive for row in rows}) < 2:
+            raise InputError(f"the {len(rows):,} labelled sentences of {corpus.name} {name} are all of one class")
+    return chosen, sizes or tuple(size for size in _SIZES if size <= n_train) or (n_train,)
+
+
+def _sha256(corpus: Corpus, splits: Iterable[str], settings: DirectionsSettings) -> dict[str, str]:
+    """Return the hashes of the splits and of their labels."""
+    texts = {name: corpus.splits[name] for name in splits}
+    labels = {name: label_path(text.path, settings.label_dir) for name, text in texts.items()}
+    return {
+        key: value
+        for name, text in texts.items()
+        for key, value in ((name, text.sha256), (f"{name}.label", sha256_file(labels[name])))
+    }
 
 
 def _moved(
     model: LatentEBM,
-    steps: Sequence[Tensor],
+    probe: Probe,
     rows: list[Labelled],
-    taken_for_positive: Callable[[list[str]], float],
+    share_positive: Callable[[list[str]], float],
     settings: DirectionsSettings,
 ) -> tuple[MovedShares, list[Example]]:
-    """Decode sentences greedily from z + s · step for two steps (D,); return the shares, and examples of the first."""
+    """Move sentences along the probe and along a random direction; return the shares, and examples of the former."""
+    directions = probe.direction, other_direction(probe.direction, seed=settings.seed)
+    steps = [probe.scale * direction for direction in directions]
     z = model.infer([row.sentence for row in rows], seed=settings.seed)
     texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
     shares = []
     for moved in texts:
-        found = zip(_SHIFTS, map(taken_for_positive, moved), strict=True)
-        shares.append([MovedShare(shift, share, _error(share, len(rows))) for shift, share in found])
+        found = zip(_SHIFTS, map(share_positive, moved), strict=True)
+        shares.append([MovedShare(shift, share, standard_error(share, len(rows))) for shift, share in found])
     examples = [
         Example(row.sentence, row.label, list(map(MovedSentence, _SHIFTS, column)))
         for row, column in zip(rows[: settings.shown], zip(*texts[0], strict=True), strict=False)
     ]
     return MovedShares(*shares), examples
-
-
-class Probe(NamedTuple):
-    """The unit direction u (D,) towards positive sentences, and σ_u."""
-
-    direction: Tensor
-    scale: float
-
-
-def bag_of_words(train: Sequence[str]) -> Any:
-    """Return a CountVectorizer fitted to the training sentences; its `transform` gives a sparse matrix of word counts.
-
-    All training subsets share its vocabulary: the penalty keeps the weight of a word that does not occur at 0.
-    """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    return CountVectorizer(lowercase=False, analyzer=split_words).fit(train)
-
-
-def accuracy_by_size(
-    train: tuple[Features, Labels], held_out: tuple[Features, Labels], sizes: Sequence[int], n_draws: int, *, seed: int
-) -> list[Accuracy]:
-    """Return the accuracy of probes trained on n sentences, for each n of `sizes`.
-
-    Training set i of size n depends only on (seed, n, i), so that different features are compared on the same sets.
-    There is one set if n is all of `train`. Every set has both classes; `train` must have both.
-    """
-    (features, labels), (tests, truth) = train, held_out
-    found = []
-    for n in sizes:
-        draws = []
-        for draw in range(n_draws if n < len(labels) else 1):
-            rows = _both_classes(labels, n, np.random.Generator(np.random.PCG64([seed, n, draw])))
-            draws.append(float(_regression().fit(features[rows], labels[rows]).score(tests, truth)))
-        mean, spread = float(np.mean(draws)), float(np.std(draws, ddof=1)) if len(draws) > 1 else None
-        found.append(Accuracy(mean, spread, _error(mean, len(truth)), draws))
-    return found
-
-
-def fit_probe(means: Tensor, labels: Labels) -> Probe:
-    """Return the probe trained on posterior means (n, D)."""
-    weight = torch.from_numpy(_regression().fit(means.numpy(), labels).coef_[0]).float()
-    direction = F.normalize(weight, dim=0)
-    return Probe(direction, float((means @ direction).std()))
-
-
-def other_direction(direction: Tensor, *, seed: int) -> Tensor:
-    """Return a random unit vector (D,) orthogonal to `direction` (D,), as a baseline for moves."""
-    drawn = torch.randn(len(direction), generator=torch.Generator().manual_seed(seed))
-    return F.normalize(drawn - (drawn @ direction) * direction, dim=0)
-
-
-def _regression() -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=1000)
-
-
-def _both_classes(labels: Labels, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw n rows; if they are all of one class, replace the last by the first row of the other class."""
-    order = rng.permutation(len(labels))
-    rows = order[:n]
-    if len(np.unique(labels[rows])) == 1:
-        rows[-1] = order[labels[order] != labels[rows[0]]][0]
-    return rows
-
-
-def _error(share: float, n: int) -> float:
-    """Return the standard error of a share of n independent sentences."""
-    return math.sqrt(share * (1 - share) / n)
