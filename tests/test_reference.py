@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from lebm_text.config import Config
+from lebm_text.experiments.plan import Experiment
+from lebm_text.experiments.rows import Row
 from lebm_text.presets import PRESETS, preset
 from lebm_text.reports import KINDS
 from lebm_text.sections import INFERENCE
@@ -80,6 +82,13 @@ def test_every_setting_is_explained() -> None:
     assert [name for name, (_, kind, _, default, meaning) in rows.items() if not (kind and default and meaning)] == []
     page = generate.settings_tables() + generate.presets_table()
     assert [name for name in (*rows, *PRESETS) if f"`{name}`" not in page] == []
+
+
+def test_every_key_of_an_experiment_is_explained() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    first_cells = " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    explained = set(re.findall(r"`(\w+)", first_cells))
+    assert {each.name for kind in (Experiment, Row) for each in dataclasses.fields(kind)} <= explained
 
 
 def test_the_reference_says_what_the_code_does() -> None:
