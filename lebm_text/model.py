@@ -6,7 +6,8 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,11 @@ from lebm_text.generation.settings import DecodeOptions, DecodeSettings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
-from lebm_text.run import CHECKPOINTS, METRICS, Run
+from lebm_text.run import Run
+from lebm_text.run_files import CHECKPOINTS, METRICS
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
-from lebm_text.text.reading import listed
+from lebm_text.text.reading import check_sentences
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from lebm_text.reports.neighbours import Neighbour
     from lebm_text.reports.scores import ScoreSettings, SentenceScore
 
-__all__ = ["LatentEBM", "check_sentences"]
+__all__ = ["LatentEBM"]
 
 
 class LatentEBM:
@@ -60,7 +62,7 @@ class LatentEBM:
     @classmethod
     def from_pretrained(
         cls,
-        directory: str | Path,
+        directory: str | os.PathLike[str],
         *,
         device: str | torch.device = "auto",
         precision: str = "fp32",
@@ -79,7 +81,7 @@ class LatentEBM:
         Raises:
             InputError: something is missing, damaged or inconsistent.
         """
-        return cls(*load_model(local_directory(directory), device, precision, trust_plugins=trust_plugins))
+        return cls(*load_model(local_directory(Path(directory)), device, precision, trust_plugins=trust_plugins))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.
@@ -357,6 +359,8 @@ class LatentEBM:
         expected = (n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
+        if z.is_complex() if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
+            raise InputError(f"z must be real numbers, got {z.dtype}")
         tensor = z if isinstance(z, Tensor) else torch.as_tensor(np.array(z, order="C"))
         if not torch.isfinite(tensor).all():
             raise InputError("z must be finite numbers, got nan or inf")
@@ -382,13 +386,6 @@ class LatentEBM:
             yield batch.to(self.device), KeyedRng(seed, tuple(first + i for i in batch.index.tolist()))
             if on_progress is not None:
                 on_progress(start + len(batch.index))
-
-
-def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise InputError for what is no list of strings (see `listed`), and for what has no length."""
-    if not isinstance(sentences, Sized):
-        raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
-    list(listed(sentences))
 
 
 def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

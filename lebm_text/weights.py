@@ -21,7 +21,8 @@ from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import resolve_precision
-from lebm_text.run import CONFIG, WEIGHTS, read_config
+from lebm_text.run import read_config
+from lebm_text.run_files import CONFIG, WEIGHTS
 from lebm_text.store import atomic_write_json, atomic_writer
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
 

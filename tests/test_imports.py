@@ -26,7 +26,7 @@ LAYERS = (
     ("models",),
     ("inference",),
     ("sections", "plugin_sections", "config", "presets", "plugin_trial", "build", "processes"),
-    ("run", "sharing.hub"),  # a run is named as a directory, or as the Hub has it
+    ("run_files", "run", "sharing.hub"),  # a run is named as a directory, or as the Hub has it
     ("weights",),
     ("generation", "model"),  # below training, which draws samples after each epoch, to show and to judge them
     ("likelihood",),

@@ -98,7 +98,7 @@ class AnyPath(click.Path):
             self.fail(f"{path} is read and would be written: name another file", param, ctx)
         seen.append((path, self.exists))
         if not self.exists:
-            from lebm_text.run import CONFIG, PUBLISHED
+            from lebm_text.run_files import CONFIG, PUBLISHED
 
             if path.name in PUBLISHED and path.with_name(CONFIG).is_file():
                 self.fail(f"{path} is a part of the run in {path.parent}: name another file", param, ctx)
@@ -116,7 +116,7 @@ class RunPath(AnyPath):
     """A run directory, or the name of a model on the Hugging Face Hub or in the package, which is fetched on use."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from lebm_text.run import CONFIG, runs_directory
+        from lebm_text.run_files import CONFIG, runs_directory
         from lebm_text.sharing.hub import DEMO, is_elsewhere
 
         if is_elsewhere(value):

@@ -9,7 +9,8 @@ import click
 
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 from lebm_text.reports.base import Settings
-from lebm_text.run import Run, runs_directory
+from lebm_text.run import Run
+from lebm_text.run_files import runs_directory
 from lebm_text.sections import TrainingConfig
 from lebm_text.text.corpora import require_known
 from lebm_text.text.parts import name_of_source

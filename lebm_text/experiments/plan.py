@@ -34,7 +34,7 @@ from lebm_text.presets import preset
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
-from lebm_text.run import runs_directory
+from lebm_text.run_files import runs_directory
 
 from .rows import ConfigChanges, Row, RowDecoding
 from .statistics import METRICS

@@ -124,5 +124,5 @@ def class_of(prior: Prior, label: str) -> Given:
     """Return the prior given one label. Raises InputError if it has no such class."""
     classes = classes_of(prior)
     if label not in classes.labels:
-        raise InputError(f"the model has no label {label!r}; its labels are: {', '.join(classes.labels)}")
+        raise InputError(f"the model has no label {label!r}; its labels are: {', '.join(map(repr, classes.labels))}")
     return classes.given(torch.tensor(classes.labels.index(label)))

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.checks import MAX_SEED, whole
-from lebm_text.model import LatentEBM, check_sentences
+from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
+from lebm_text.text.reading import check_sentences
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 

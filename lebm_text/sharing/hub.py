@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from lebm_text import __version__
 from lebm_text.errors import InputError, one_line
-from lebm_text.run import CONFIG, PUBLISHED, WEIGHTS, Run, runs_directory
+from lebm_text.run import Run
+from lebm_text.run_files import CONFIG, PUBLISHED, WEIGHTS, runs_directory
 from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory, writing_cache
 from lebm_text.text.fetching import is_offline, quiet_hub
 

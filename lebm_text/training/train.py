@@ -24,7 +24,8 @@ from lebm_text.presets import preset as preset_of
 from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
-from lebm_text.run import Run, check_free, read_config, replacing
+from lebm_text.run import Run, read_config
+from lebm_text.run_files import check_free, replacing
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -155,6 +156,8 @@ def train(
 
 def _override(config: Config, overrides: Overrides | None) -> Config:
     """Return `config` with some values replaced."""
+    if isinstance(overrides, str):
+        raise InputError(f"overrides are a list of section.key=value or a mapping, got one string: {overrides!r}")
     if not isinstance(overrides, Mapping):
         return located(config.override(overrides or ()))
     return located(config.merge(by_section(overrides)))

@@ -115,6 +115,8 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
         (lambda m: m.log_joint("one", torch.zeros(1, 4)), "expected a list of sentences, got one string"),
         (lambda m: m.log_joint(["a"], [[0.0] * 4]), "z must be a tensor or an array, got list"),
         (lambda m: m.decode([[0.0] * 4]), "z must be a tensor or an array, got list"),
+        (lambda m: m.decode(torch.zeros(1, 4, dtype=torch.complex64)), "z must be real numbers, got torch.complex64"),
+        (lambda m: m.decode(np.zeros((1, 4), dtype=object)), "z must be real numbers, got object"),
         (lambda m: m.generate(2, {"temperature": 0.5}), "expected DecodeSettings, got dict; or give their fields"),
     ],
 )

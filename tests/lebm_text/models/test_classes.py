@@ -87,7 +87,7 @@ def test_one_class_does_not_depend_on_the_others_rows() -> None:
 def test_what_has_no_classes_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^this model has no classes; model.prior=classes trains one"):
         classes_of(GaussianPrior(2))
-    with pytest.raises(InputError, match=r"^the model has no label 'worse'; its labels are: bad, fair, good$"):
+    with pytest.raises(InputError, match=r"^the model has no label 'worse'; its labels are: 'bad', 'fair', 'good'$"):
         class_of(_prior(), "worse")
     with pytest.raises(InputError, match=r"prior\.labels"):
         ClassPrior(2, labels=None, rng=seeded())

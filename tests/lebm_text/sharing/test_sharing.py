@@ -14,7 +14,7 @@ from lebm_text import LatentEBM, Run
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.reports import perplexity
-from lebm_text.run import LOCK
+from lebm_text.run_files import LOCK
 from lebm_text.sharing.push import export, push
 from lebm_text.store import lock
 from lebm_text.text.tokenizers import load_tokenizer

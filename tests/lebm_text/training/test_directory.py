@@ -16,7 +16,9 @@ import pytest
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.run import Run, replacing
+from lebm_text.model import LatentEBM
+from lebm_text.run import Run
+from lebm_text.run_files import replacing
 from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
@@ -121,6 +123,11 @@ def test_a_configuration_that_was_changed_by_hand_is_refused(tmp_path: Path, cor
     (out / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"was changed: training.learning_rate is .*, and the training began with"):
         train(out=out, resume=True, device="cpu")
+
+
+def test_a_run_can_be_given_where_a_directory_can(finished: Path) -> None:
+    model = LatentEBM.from_pretrained(Run(finished), device="cpu")
+    assert model.generate(2).sentences == Run(finished).model(device="cpu").generate(2).sentences
 
 
 def _full(*_: object, **__: object) -> None:

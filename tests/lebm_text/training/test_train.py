@@ -396,6 +396,11 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
     [
         (["a b", "c"], {"config": toy_config()}, "a corpus is a name, a path or a Corpus, got list; of a list"),
         ("toy", {"config": toy_config(), "preset": "lm"}, "give a preset's name or a Config, .* got both"),
+        (
+            "toy",
+            {"overrides": "training.n_epochs=1"},
+            "overrides are a list of section.key=value or a mapping",
+        ),
         ("toy", {"config": {"model": {}}}, "give a preset's name or a Config, .* got a dict"),
         ("toy", {"config": toy_config(), "data_dir": "nowhere"}, "the data directory nowhere does not exist"),
     ],
