@@ -177,11 +177,11 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
     number = 0
     try:
         header = next(rows, [])
-        if len(header) == 1 and " " in header[0]:
-            raise InputError(f"{name} should begin with the names of its columns, not with {header[0][:60]!r}")
-        first_row = next(rows, [])
-        columns = header if column or {*COLUMNS} & {*header} else _worded(header, first_row)
+        first_row, named = next(rows, []), bool(column or {*COLUMNS} & {*header})
+        columns = header if named else _worded(header, first_row)
         place = header.index(choose_column(columns, column, name)) if header else 0
+        if _is_sentence(header, place) and not named:
+            raise InputError(f"{name} should begin with the names of its columns, not with {header[place][:60]!r}")
         for row in chain([first_row], rows):
             if row:  # an empty line is not a record
                 number += 1
@@ -190,6 +190,14 @@ def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter:
                 yield row[place]
     except csv.Error as error:
         raise InputError(f"{name}, record {number + 1}: damaged ({error})") from None
+
+
+def _is_sentence(header: Sequence[str], place: int) -> bool:
+    """Return whether the first row is a record: its only cell has blanks, or others than the chosen one are numbers."""
+    if len(header) == 1:
+        return " " in header[0]
+    numbers = [bool(_NUMBER.fullmatch(cell)) for cell in header]
+    return any(numbers) and not numbers[place]
 
 
 def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
