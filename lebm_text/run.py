@@ -14,7 +14,7 @@ from lebm_text.checks import hint
 from lebm_text.config import Config
 from lebm_text.errors import InputError, one_line
 from lebm_text.metrics import read_metrics
-from lebm_text.plugins import as_recorded
+from lebm_text.plugins import MissingPlugin, as_recorded
 from lebm_text.run_files import (
     ASIDE,
     CHECKPOINTS,
@@ -298,7 +298,14 @@ def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool =
     _require_config(directory)
     with as_recorded(directory / ENVIRONMENT):
         config = Config.from_dict(read_json(directory / CONFIG))
-        return config.with_plugins(trust_plugins=trust_plugins) if plugged else config
+        if not plugged:
+            return config
+        try:
+            return config.with_plugins(trust_plugins=trust_plugins)
+        except MissingPlugin:
+            raise
+        except InputError as error:
+            raise InputError(f"{directory}: {error}") from None
 
 
 def _require_config(directory: Path) -> None:

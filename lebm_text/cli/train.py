@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lebm_text.config import read_assignments
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 from lebm_text.reports.base import Settings
 from lebm_text.run import Run
@@ -75,10 +76,13 @@ def command(
             raise click.UsageError("--resume needs the run: give CORPUS or --out DIR")
         out = runs_directory() / name_of_source(corpus)
     short = {"seed": seed, "precision": precision, "n_threads": n_threads}
-    overrides += tuple(f"training.{name}={value}" for name, value in short.items() if value is not None)
+    also = {f"training.{name}": value for name, value in short.items() if value is not None}
+    if twice := sorted(also.keys() & read_assignments(overrides).keys()):
+        raise click.UsageError(f"{twice[0]} has an option of its own and is set by --set, too: give one of them")
+    overrides += tuple(f"{name}={value}" for name, value in also.items())
     trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
     if corpus is not None and not options["resume"]:  # report mistakes before the slow import of torch
-        preset(options["preset"] or DEFAULT_PRESET).override(overrides)
+        preset(DEFAULT_PRESET if options["preset"] is None else options["preset"]).override(overrides)
         require_known(corpus, data_dir=options["data_dir"])
     with quick_imports():
         use_threads(n_threads)

@@ -35,6 +35,7 @@ from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run_files import runs_directory
+from lebm_text.text.reading import read_records
 
 from .rows import ConfigChanges, Row, RowDecoding
 from .statistics import METRICS
@@ -371,5 +372,10 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
     if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
         raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
-    if row.samples is not None and not Path(row.samples).is_file():
-        raise InputError(f"row {row.name}: there is no file {row.samples}")
+    if row.samples is not None:
+        if not Path(row.samples).is_file():
+            raise InputError(f"row {row.name}: there is no file {row.samples}")
+        if (n := sum(1 for _ in read_records(Path(row.samples)))) < experiment.n_samples:
+            raise InputError(
+                f"row {row.name}: {row.samples} has {n:,} sentences, fewer than n_samples = {experiment.n_samples:,}"
+            )

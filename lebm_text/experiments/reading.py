@@ -60,6 +60,8 @@ def _base(name: object, directory: Path) -> dict[str, Any]:
 def _find(name_or_file: str, directory: Path = Path()) -> Path:
     known = builtin_experiments()
     path = known.get(name_or_file, directory / name_or_file)
+    if path.suffix and not path.exists():
+        raise InputError(f"there is no file {path}; experiments of the package: {', '.join(known)}")
     if path.is_dir() or not path.exists():
         raise InputError(f"unknown experiment {name_or_file!r}{hint(name_or_file, list(known))}; or give a TOML file")
     return path

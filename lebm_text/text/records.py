@@ -172,6 +172,8 @@ def _tsv(lines: Iterable[bytes], column: str | None, name: str, _numbers: bool) 
 def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter: str | None) -> Iterator[str]:
     decoded = _decoded(lines, name)
     first = next(decoded, "")
+    if delimiter is not None and delimiter not in first and not {",", ";"}.isdisjoint(first):
+        raise InputError(f"{name} should have tabs between its columns, and its first row has none; call it .csv")
     delimiter = delimiter or max(",;\t", key=first.count)
     rows = csv.reader(_chained(first, decoded), delimiter=delimiter, strict=True)
     number = 0

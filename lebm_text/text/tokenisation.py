@@ -36,6 +36,7 @@ _NUMBER = re.compile(r"\d[\d.,]*")
 _PLACEHOLDERS = ("_num_", "N")
 _FEW_CASED = 0.01
 _FEW_WORDS, _LONG_WORDS = 2, 15  # words per sentence, characters per word
+_LONGEST = 200  # characters that one word counts for: a single long one says nothing of the others
 
 # Shares of words: in prepared corpora (E2E, Yelp, PTB, SNLI, AG News) none but N has capitals, and at most 1.8 % have
 # a sign at an end (`inc.`); in raw text (the King James Bible, documentation, licences) at least 7 and 13 % have.
@@ -70,7 +71,8 @@ def tokenisation_of(train: Iterable[str]) -> Tokenisation:
     for sentence in train:
         counts.update(split_words(sentence))
         n_sentences += 1
-    n_words, n_characters = counts.total(), sum(len(word) * count for word, count in counts.items())
+    n_words = counts.total()
+    n_characters = sum(min(len(word), _LONGEST) * count for word, count in counts.items())
     lower = sum(word != word.lower() for word in counts) < _FEW_CASED * len(counts)
     if n_words < _FEW_WORDS * n_sentences or n_characters > _LONG_WORDS * n_words:
         return Tokenisation("char" + "+lower" * lower, True, lambda sentence: _characters(sentence, lower=lower))
@@ -108,8 +110,9 @@ def rawness(sentences: Iterable[str], name: str) -> str | None:
     """Return one line on what the first sentences have that prepared corpora lack, and the remedy; else None."""
     looked_at = list(islice(sentences, _LOOKED_AT))
     words = [word for sentence in looked_at for word in split_words(sentence)]
-    if len(words) < _FEW_WORDS * len(looked_at) or sum(map(len, words)) > _LONG_WORDS * len(words):
-        return f"{name} has hardly any blanks between words; train with text.tokenizer=sentencepiece"
+    n_characters = sum(min(len(word), _LONGEST) for word in words)
+    if len(words) < _FEW_WORDS * len(looked_at) or n_characters > _LONG_WORDS * len(words):
+        return f"{name} has hardly any blanks between words: text.tokenizer=word needs them, sentencepiece does not"
     n_cased = sum(len(word) > 1 and word != word.lower() for word in words)
     n_glued = sum(not _SIGNS.isdisjoint((word[0], word[-1])) and any(map(str.isalnum, word)) for word in words)
     found = (

@@ -115,7 +115,7 @@ def train(
         got = "both" if preset is not None else f"a {type(config).__name__}"
         raise InputError(f"give a preset's name or a Config, and changes to it as overrides; got {got}")
     run = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume)
-    base = config or (preset_of(preset) if preset else None)
+    base = config or (None if preset is None else preset_of(preset))
     if not resume:
         settings = _override(base or preset_of(DEFAULT_PRESET), overrides).with_plugins(trust_plugins=True)
         check_free(run.path, overwrite=overwrite)

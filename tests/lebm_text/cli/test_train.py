@@ -300,6 +300,8 @@ WRONG = [
     ["--seed", str(2**63)],
     ["--device", "abacus"],
     ["--precision", "fp16"],
+    ["--preset", ""],
+    ["--seed", "3", "--set", "training.seed=4"],
     ["--preset", "qiuck"],
     ["--set", "model.latent_dim"],
     ["--set", "latent_dim=3"],

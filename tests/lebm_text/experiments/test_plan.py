@@ -95,7 +95,7 @@ def test_narrowing_keeps_what_a_row_needs() -> None:
 
 
 def test_rows_that_start_from_others_come_after_them_and_with_them(tmp_path: Path) -> None:
-    (tmp_path / "other.txt").write_text("a\n")
+    (tmp_path / "other.txt").write_text("a\n" * 60)
     asked = started(tmp_path / "other.txt")
     names = [[row.name for row in rows] for rows in asked.generations()]
     assert names == [["other", "lm"], ["oracle", "gaussian", "lebm"]]

@@ -148,9 +148,12 @@ def test_mistakes_of_rows_that_need_others_are_named(file: Path, more: str, said
 
 
 def test_a_file_of_samples_lies_beside_the_experiment(file: Path) -> None:
-    (file.parent / "b.txt").write_text("a b\n")
-    file.write_text(f'{TOML}[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"')
+    (file.parent / "b.txt").write_text("a b\n" * 2)
+    file.write_text(f'n_samples = 2\n{TOML}[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"')
     assert read_experiment(str(file)).row("b").samples == str(file.parent / "b.txt")
+    (file.parent / "b.txt").write_text("a b\n")
+    with pytest.raises(InputError, match=r"row b: .*b.txt has 1 sentences, fewer than n_samples = 2"):
+        read_experiment(str(file))
 
 
 def test_unknown_names_are_refused() -> None:
@@ -162,6 +165,7 @@ BASE = """
 title = "Two rows"
 corpus = "toy"
 seeds = [1, 2]
+n_samples = 1
 
 [settings]
 "model.dropout" = 0.1

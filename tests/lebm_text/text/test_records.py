@@ -137,6 +137,7 @@ def test_a_column_of_numbers_is_no_text_where_another_one_may_be(
         ("a.csv", b"text\n", "is empty"),
         ("a.csv", b"the food was good .\nso was this .\n", "should begin with the names of its columns"),
         ("a.csv", b"5,the food was good .\n3,so was this .\n", "names of its columns, not with 'the food was good .'"),
+        ("a.tsv", b"text,label\nthe food was good,1\n", "should have tabs between its columns.* call it .csv"),
         ("a.tsv", b"the food was good .\t1\nso was this .\t0\n", "names of its columns, not with 'the food"),
         ("a.csv", b"id,text\n1,a\n2\n", "record 2: has 1 cells, the header 2"),
         ("a.csv", b'id,text\n1,"a\n2,b\n', "record 1: damaged"),

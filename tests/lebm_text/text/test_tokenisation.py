@@ -94,8 +94,9 @@ def test_a_corpus_made_of_raw_text_is_read_back_by_its_own_tokenisation() -> Non
         ("The price rose, he said.", r"20% .* capitals .* and 40% of its words with punctuation attached"),
         (
             "今日はたいへんよく晴れています。",
-            "hardly any blanks between words; train with text.tokenizer=sentencepiece",
+            "hardly any blanks between words: text.tokenizer=word needs them, sentencepiece does not",
         ),
+        (f"one word of this text is {'long' * 1000} , and that says nothing of all the others in it .", None),
         ("a b c", None),
     ],
 )
