@@ -79,6 +79,9 @@ def command(
             print_line(line)
     if plan_only:
         require_known(experiment.corpus, data_dir=data_dir)
+        if root.is_dir():
+            done, known = Runner(experiment, root, budget=budget_minutes, data_dir=data_dir).progress(taken)
+            print_text(f"{done} of {known} known steps are done")
         return
     use_threads(n_threads)
     failures = []

@@ -138,6 +138,25 @@ class Runner:
             raise
         return self.failures
 
+    def progress(self, choices: Mapping[str, Choice] | None = None) -> tuple[int, int]:
+        """Return how many of the steps that are known so far are done, and their number; nothing is changed.
+
+        Steps of rows whose trial is not chosen yet are not known.
+
+        Raises:
+            InputError: as `carry_out` does for runs of other settings.
+        """
+        rows, path = self.experiment.rows, self.root / TUNING
+        trials = [(row, number) for row in rows if row.trials for number in _numbers(row) if choices is None]
+        steps = [step for row, number in trials for step in self.trial_steps(row, number)]
+        if choices is None:
+            choices = read_tuning(path) if path.is_file() else {}
+        chosen = {name: choice.chosen for name, choice in choices.items()}
+        for row in rows:
+            if row.trains and self.experiment.is_settled(row, chosen):
+                steps += [step for seed in self.experiment.seeds for step in self.run_steps(row, chosen, seed)]
+        return sum(step.is_done(self.log) for step in steps), len(steps)
+
     def _prepare(self) -> None:
         """Check the number of jobs, find the corpus, and make the directory."""
         if self.n_jobs > (os.cpu_count() or 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, fields, replace
 from multiprocessing import active_children
 from pathlib import Path
@@ -192,6 +193,21 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "lm-seed2" / "eval" / "frontier.json").unlink()
     carry_out(tmp_path, again, monkeypatch)
     assert again.names == ["lm-seed2 frontier"]
+
+
+def test_a_plan_says_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program()
+    asked = runner(tmp_path, program, monkeypatch)
+    assert asked.progress() == (0, 8)  # two trials of two rows, trained and judged; no choice yet
+    asked.carry_out()
+    done, known = asked.progress()
+    assert (done, known) == (len(program.steps), len(program.steps))
+    shutil.rmtree(tmp_path / "lm-seed1")
+    left, known = asked.progress()
+    assert left < done == known
+    others = replace(asked.experiment, settings={"model.dropout": 0.3})
+    with pytest.raises(InputError, match="has other settings than the experiment now asks for"):
+        runner(tmp_path, program, monkeypatch, others).progress()
 
 
 def test_a_run_that_was_stopped_goes_on_where_more_time_is_given(
