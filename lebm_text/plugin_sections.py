@@ -56,7 +56,7 @@ class Part(NamedTuple):
         return f"{self.section}.{self.key}"
 
     @property
-    def sections(self) -> set[type[Section]]:
+    def section_classes(self) -> set[type[Section]]:
         """The classes of the package's own sections."""
         return {*self.kinds.values(), *([PretrainedConfig] if self.base is GeneratorConfig else [])}
 

@@ -96,6 +96,8 @@ def test_bleu_of_references_is_100_and_samples_are_drawn_by_seed() -> None:
     assert bleu_against(lines, lines, n=80).score == pytest.approx(100)
     assert self_bleu(lines, n=30, seed=1) == self_bleu(lines, n=30, seed=1)
     assert self_bleu(lines, n=30, seed=1).signature != self_bleu(lines, n=30, seed=2).signature
+    one, other = (bleu_against(lines, lines[::-1], n=10, seed=seed) for seed in (1, 2))
+    assert one.score != other.score
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def test_collapsed_and_noisy_samples_are_told_apart() -> None:
     assert scattered.precision < 0.3 < 0.9 < scattered.recall
 
 
+def test_distances_are_in_thousandths_and_intervals_those_of_a_jackknife() -> None:
+    """Each of 20 groups of samples is left out once: ± 2.093 √(19/20 Σ (v − v̄)²)."""
+    rng = np.random.default_rng(5)
+    real, samples = rng.normal(size=(60, 3)), rng.normal(size=(50, 3)) + 0.5
+
+    def figures(kept: npt.NDArray[np.float64]) -> dict[str, float]:
+        return {"frechet": 1000 * frechet_distance(real, kept), **vars(neighbourhoods(real, kept))}
+
+    score, rest = score_embeddings(real, samples), [figures(samples[np.arange(50) % 20 != i]) for i in range(20)]
+    for name, value in figures(samples).items():
+        values = [each[name] for each in rest]
+        half = 2.093 * math.sqrt(19 / 20 * sum((each - sum(values) / 20) ** 2 for each in values))
+        assert getattr(score, name) == pytest.approx(value)
+        assert score.ci95[name] == pytest.approx((value - half, value + half))
+
+
 @pytest.mark.slow
 def test_intervals_have_the_width_of_repeated_samples() -> None:
     """Over 60 draws of samples the mean half width is 2.093 standard deviations, within 35 %."""
@@ -123,6 +140,17 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.M
             assert fed(samples, real, encoder, n=250).frechet == score.frechet
             assert entry.read_bytes() == whole
     assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
+
+
+def test_samples_are_not_the_sentences_that_are_drawn_of_the_real_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one text twice, in the same order: the same part of it would be at a distance of 0."""
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    text = [f"{'a ' * (i % 7)}{'b' * (i % 11)} {i}" for i in range(300)]
+    assert fed(text, text, Lengths(), n=150).frechet > 1e-3
+    assert fed(text, text, Lengths()).frechet == pytest.approx(0, abs=1e-6)
 
 
 def test_one_real_text_is_measured_once_for_all_samples_of_one_size(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_what_training_stops_on() -> None:
     assert LSTMSpec(RECIPES["default"]).stop == "real-valid"
     assert LSTMSpec(RECIPES["lebm"]).stop == "epoch-8"
     assert KneserNeySpec().stop is None
+
+
+def test_recipes_are_those_of_the_figures_that_their_names_stand_for() -> None:
+    """A signature states the name alone: other numbers need another one."""
+    adam = {"early_stopping": True, "decay": 0.3, "n_decays": 2, "min_gain": 0.02, "min_updates": 25}
+    sizes: dict[str, object] = {"embedding_dim": 320, "hidden_dim": 320, "tied": True, "shortlist": 2000}
+    regular = {"input_dropout": 0.4, "output_dropout": 0.5, "learning_rate": 2e-3, "clip_norm": 1.0}
+    batches = {"batch_tokens": 1024, "batch_size": 256, "max_epochs": 40}
+    assert asdict(RECIPES["default"]) == {"name": "lstm-320x1", **sizes, **regular, **batches, **adam}
+    sizes |= {"embedding_dim": 512, "hidden_dim": 512, "tied": False, "shortlist": None}
+    regular |= {"input_dropout": 0.5, "learning_rate": 1e-4, "clip_norm": 5.0}
+    batches |= {"batch_tokens": 1 << 20, "batch_size": 32, "max_epochs": 8}
+    adam |= {"early_stopping": False, "min_updates": 1}
+    assert asdict(RECIPES["lebm"]) == {"name": "lstm-512x1-lebm", **sizes, **regular, **batches, **adam}
 
 
 def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(

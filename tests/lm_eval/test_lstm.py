@@ -38,6 +38,16 @@ def network(recipe: LSTMRecipe = TINY, precision: str = "fp32", seed: int = 1) -
     return made
 
 
+def test_weights_begin_small_and_forget_gates_open() -> None:
+    recipe = replace(TINY, embedding_dim=5, hidden_dim=16, tied=False)
+    made = LSTMNetwork(len(VOCABULARY), recipe, "fp32", rng=torch.Generator().manual_seed(1))
+    ranges = {"embedding": 0.1, "output_weight": 0.1, "token_weight": 0.25, "recurrent_weight": 0.25}  # 1/√16
+    for name, most in ranges.items():
+        assert 0.9 * most < float(made.get_parameter(name).detach().abs().max()) <= most, name
+    assert made.gate_bias.tolist() == [0.0] * 16 + [1.0] * 16 + [0.0] * 32  # i, f, o, g
+    assert not made.output_bias.any()
+
+
 @pytest.mark.parametrize(("double", "error"), [(True, 1e-12), (False, 1e-5)])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_scores_are_those_of_the_textbook(recipe: LSTMRecipe, double: bool, error: float) -> None:

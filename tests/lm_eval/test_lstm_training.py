@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lebm_text.errors import InputError
+from lebm_text.models.packing import Packing
+from lm_eval import lstm_training
 from lm_eval.judges import RECIPES, LSTMRecipe
-from lm_eval.lstm import LSTMJudge
-from lm_eval.lstm_training import train_lstm
+from lm_eval.lstm import LSTMJudge, LSTMNetwork, OutputVocabulary
+from lm_eval.lstm_training import adam, train_lstm, update
 from lm_eval.perplexity import SentenceScores, perplexity
 
 TINY = LSTMRecipe(
@@ -93,6 +96,36 @@ def test_learns_a_language_to_near_its_entropy() -> None:
     n_words = sum(len(sentence.split()) for sentence in test)
     truth = n_words * math.log(2) - (n_words - len(test)) * math.log(3 / 4) - len(test) * math.log(1 / 4)
     assert judge.score(test).nll.sum() == pytest.approx(truth, rel=0.05)
+
+
+@pytest.mark.parametrize("clip_norm", [1e9, 0.05])
+def test_a_token_weighs_the_same_in_every_batch(clip_norm: float) -> None:
+    """An update's gradient is that of the NLL over the tokens of the mean batch, here 7, and then clipped."""
+    vocabulary = OutputVocabulary(WORDS)
+    recipe = replace(TINY, clip_norm=clip_norm, input_dropout=0.0, output_dropout=0.0)
+    network = LSTMNetwork(len(vocabulary), recipe, "fp32", rng=torch.Generator().manual_seed(1))
+    batch, parameters = vocabulary.encode(TRAIN[:5]).batch(np.arange(5)), list(network.parameters())
+    nll = -network.log_probs(batch, Packing.of(batch.lengths, network.device)).sum()
+    wanted = torch.autograd.grad(nll / 7, parameters)
+    norm = float(torch.stack([each.norm() for each in wanted]).norm())
+    assert norm > 0.1 and batch.n_tokens != 7
+    found = update(network, adam(network, 1e-3), batch, 7.0, rng=torch.Generator())
+    assert float(found) == pytest.approx(float(nll.detach()))
+    for parameter, gradient in zip(parameters, wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient * min(1.0, clip_norm / norm), rtol=1e-4, atol=1e-7)
+
+
+def test_every_epoch_has_masks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def watched(*given: Any, rng: torch.Generator) -> torch.Tensor:
+        seeds.append(rng.initial_seed())
+        return update(*given, rng=rng)
+
+    monkeypatch.setattr(lstm_training, "update", watched)
+    train(recipe=replace(TINY, early_stopping=False, max_epochs=3))
+    assert len(set(seeds)) == 3
+    assert seeds == sorted(seeds, key=seeds.index)  # one after the other
 
 
 def test_stops_early_and_keeps_the_best_epoch() -> None:

@@ -50,6 +50,12 @@ def test_length_is_bounded_and_seed_decides() -> None:
     assert first != model.sample(50, np.random.default_rng(3), max_length=5)
 
 
+def test_what_the_text_lacks_is_not_drawn() -> None:
+    """Of so short a text `<unk>` has much of the mass."""
+    model = NgramModel.train(["a b", "c"], KneserNeySettings(order=2))
+    assert {word for line in model.sample(500, np.random.default_rng(1)) for word in line.split()} == {"a", "b", "c"}
+
+
 def test_unk_of_the_text_is_drawn_as_such() -> None:
     model = NgramModel.train(["<unk> a"] * 30, KneserNeySettings(order=2))
     text = " ".join(model.sample(200, np.random.default_rng(1)))

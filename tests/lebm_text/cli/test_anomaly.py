@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
-from lebm_text.reports.anomaly_systems import labels_of
+from lebm_text.reports.anomaly_systems import SystemScores, labels_of
 from lebm_text.run import Run
 from lebm_text.store import cache_directory
 
@@ -113,8 +115,15 @@ def test_the_report_has_every_system_and_compares_models_with_baselines(
 
 
 def test_unknown_words_have_the_price_of_the_rare_words_that_they_stand_for(
-    grammar_corpus: Path, runs: list[str], report_of: Report
+    grammar_corpus: Path, runs: list[str], report_of: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    prices, with_price = list[float](), SystemScores.with_price
+
+    def watched(system: SystemScores, unknown: Any, price: float) -> SystemScores:
+        prices.append(price)
+        return with_price(system, unknown, price)
+
+    monkeypatch.setattr(SystemScores, "with_price", watched)
     (grammar_corpus / "anomalies.txt").write_text("<unk> " * 6 + "\n" + "<unk> " * 7)  # normal ones have 4 at most
     arguments = ["anomaly", "eval", str(grammar_corpus), *runs[:2], *runs[4:], "-n", "20", "-o", "report.json"]
     (plain,) = report_of(*arguments)["contrasts"]
@@ -122,6 +131,7 @@ def test_unknown_words_have_the_price_of_the_rare_words_that_they_stand_for(
     (grammar_corpus / "protocol.json").write_text(json.dumps({"n_rare_words": 10**9}))
     (priced,) = report_of(*arguments)["contrasts"]
     assert report_of(*arguments, "--rare-words", str(10**9))["contrasts"] == [priced]
+    assert prices and set(prices) == {math.log(10**9)}  # of one of them, were all as frequent
     rows = {(row["system"], row["score"], row["per_token"]): row["auroc"] for row in priced["results"]}
     assert rows["kn5", "-log p(x) + <unk>", False] == rows["ebm", "-log p(x,z) + <unk>", False] == 1.0
     assert rows["ebm", "-log p(x,z)", False] < 1.0

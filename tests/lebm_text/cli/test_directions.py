@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lebm_text.cli.main import main
 from lebm_text.text.corpora import find_corpus
 
+from ..tiny import tiny_model
 from .commands import changed
 from .conftest import Report
 from .test_main import one_line
@@ -43,7 +45,12 @@ def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     assert 0.5 <= report["majority"] < 1
     assert [row["shift"] for row in report["moved"]["random"]] == [-4, -2, 0, 2, 4]
     assert report["moved"]["random"][2] == report["moved"]["attribute"][2]
-    assert len(report["sentences"]) == 2
+    model, examples = tiny_model(), report["sentences"]
+    step = report["scale"] * torch.tensor(report["direction"])
+    z = model.infer([example["input"] for example in examples], seed=1)
+    for i, shift in enumerate((-4, -2, 0, 2, 4)):
+        assert [example["moved"][i]["sentence"] for example in examples] == model.decode(z + shift * step)
+    assert len(examples) == 2
     assert report["n_labelled"]["train"] < 400
     assert {"train", "valid", "train.label", "valid.label", "weights"} == set(report["sha256"])
     assert "scikit-learn" in report["versions"]

@@ -12,7 +12,15 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.generation.generate import Block, Generated, Generation, _Rates, decode_latents, signature_of
+from lebm_text.generation.generate import (
+    Block,
+    Generated,
+    Generation,
+    _Rates,
+    decode_latents,
+    describe_model,
+    signature_of,
+)
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.random import KeyedRng
 
@@ -131,6 +139,24 @@ def test_signature() -> None:
     )
     config = config.override(["model.prior=gaussian"])
     assert "|prior:gaussian|" in signature_of(config, 5, settings, seed=3, max_length=length)
+
+
+@pytest.mark.parametrize(
+    ("settings", "posterior"),
+    [
+        ({}, ""),
+        ({"likelihood_weight": 3.0}, "weighted(3)"),
+        ({"noise_scale": 0.5, "likelihood_weight": 0.25}, "tempered(0.5),weighted(0.25)"),
+        ({"kind": "amortized"}, "amortized"),
+        ({"kind": "semi_amortized", "kl_weight": 0.5}, "semi-amortized,kl-weighted(0.5)"),
+        ({"kind": "amortized", "free_bits": 0.5, "free_bits_kind": "total"}, "amortized,free-bits(0.5,total)"),
+    ],
+)
+def test_a_signature_says_in_what_the_posterior_of_training_was_another(
+    settings: dict[str, Any], posterior: str
+) -> None:
+    config = Config().merge({"inference": settings})
+    assert describe_model(config) == "prior:ebm-langevin(40x0.5)" + f"|posterior:{posterior}" * bool(posterior)
 
 
 @pytest.mark.parametrize(

@@ -75,5 +75,7 @@ def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) 
     sidecar.write_text(json.dumps(known))
     assert _newest(run, 1) == path
     assert refused(sidecar, known, lambda: _newest(run, 1)) == 0
+    sidecar.write_text(json.dumps(known | {"weights_sha256": "0" * 64}))  # before it was trained on
+    assert _newest(run, 1) is None
     sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"n": "many"}}))
     assert _newest(run, 1) is None

@@ -18,6 +18,7 @@ from lebm_text.config import Config
 from lebm_text.inference import recorded
 from lebm_text.inference.recorded import Recordings, Replay, captured, recordings_of
 from lebm_text.inference.short_run import LangevinChain, ShortRun
+from lebm_text.models.classes import ClassPrior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import KeyedRng, RowsRng, draw_normal
@@ -188,6 +189,19 @@ def test_another_generator_s_chain_is_recorded_for_its_batch(monkeypatch: pytest
     record_on_cpu(monkeypatch)
     assert gap(infer(batch, prior, other, rng=seeded(3)).z, wanted) < 1e-5
     assert _kept(other) == 0
+
+
+def test_labels_of_one_batch_are_not_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the gradient is recorded, for this batch."""
+    prior = ClassPrior(LATENT, labels=("a", "b"), hidden_dim=5, init_range=1.0, rng=seeded(1))
+    generator, batch, infer = toy_generator(dtype=torch.float32), toy_batch(LONG), ShortRun(5, 0.3)
+    given = [prior.given(torch.full((len(LONG),), number)) for number in (0, 1)]
+    wanted = [infer(batch, each, generator, rng=seeded(3)).z for each in given]
+    assert gap(*wanted) > 1e-2
+    record_on_cpu(monkeypatch)
+    for each, z in zip(given, wanted, strict=True):
+        assert gap(infer(batch, each, generator, rng=seeded(3)).z, z) < 1e-5
+    assert _kept(generator) == 0
 
 
 def test_recordings_end_with_their_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from lebm_text.inference.base import Moments
+from lebm_text.inference.local import Local
 from lebm_text.inference.variational import FreeBits, base_kl, sample
 
-from ..toy import LATENT, gap, normal
+from ..toy import LATENT, gap, normal, toy_prior
 
 MOMENTS = Moments(normal(4, LATENT, seed=1), normal(4, LATENT, seed=2))
 
@@ -20,6 +21,12 @@ def test_divergence_and_draws_are_those_of_a_normal_distribution() -> None:
     assert gap(base_kl(MOMENTS), kl_divergence(q, standard)) < 1e-12
     noise = normal(4, LATENT, seed=4)
     assert gap(sample(MOMENTS, noise), q.mean + q.stddev * noise) < 1e-12
+
+
+def test_what_a_posterior_approximates_is_the_joint_density() -> None:
+    prior, z = toy_prior(), normal(4, LATENT)
+    target = Local(n_steps=3, learning_rate=0.1, kl_weight=0.5).target(prior, lambda z: 3 * z.sum(-1))
+    assert gap(target(z), prior.logdensity(z) + 3 * z.sum(-1)) < 1e-12
 
 
 def test_free_bits_by_hand() -> None:

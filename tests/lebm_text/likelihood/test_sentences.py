@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_chains_go_on_at_the_posterior() -> None:
     assert gap(found.log_likelihood, wanted) < 0.1
     assert gap(found.z.mean(0)[batch.index], means) < 4 * float(found.z.std(0).max()) / 200**0.5
     assert float(likelihood.std(0).max()) > 0.5
+
+
+def test_no_two_sentences_and_no_two_uses_share_their_noise() -> None:
+    _, _, corpus = text_model()
+    batch, shape = corpus.batch(ALL), (len(LENGTHS), 3)
+    drawn = [sentence_rng(1, batch, use).normal(shape).tolist() for use in range(4)]
+    assert len({tuple(row) for of_use in drawn for row in of_use}) == 4 * len(LENGTHS)
+    later = replace(batch, index=batch.index + 7)  # a part of a text goes on numbering
+    assert torch.equal(sentence_rng(1, batch, 2, first=7).normal(shape), sentence_rng(1, later, 2).normal(shape))
 
 
 def test_progress_counts_steps_of_sentences() -> None:

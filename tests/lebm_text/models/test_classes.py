@@ -34,6 +34,14 @@ def test_the_energy_sums_over_classes(axes: tuple[int, ...]) -> None:
     assert gap(prior.logdensity(z), prior.neg_energy(z) + base_log_prob(z)) < 1e-12
 
 
+def test_sizes_the_bound_of_each_energy_and_the_initial_range_are_those_asked_for() -> None:
+    prior = ClassPrior(LATENT, labels=LABELS, hidden_dim=7, energy_bound=0.3, init_range=2.0, rng=seeded(1)).double()
+    weights = [prior.get_parameter(f"layers.{i}.weight").detach() for i in range(3)]
+    assert [weight.shape for weight in weights] == [(7, LATENT), (7, 7), (3, 7)]
+    assert all(1 < float(weight.abs().max()) <= 2 for weight in weights)
+    assert 0.29 < float(prior.outputs(3 * normal(200, LATENT)).detach().abs().max()) <= 0.3
+
+
 def test_the_slope_of_the_sum_is_the_mean_of_the_classes_slopes() -> None:
     """∇ log Σ_y exp f(z, y) = Σ_y p(y|z) ∇ f(z, y), in z and in the parameters."""
     prior, z = _prior(), normal(6, LATENT).requires_grad_()

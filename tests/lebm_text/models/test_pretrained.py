@@ -241,6 +241,46 @@ def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:
     assert all(each.grad is None for each in generator.parameters())
 
 
+def test_dropout_and_precision_are_those_asked_for(decoder: Path) -> None:
+    tokenizer = PretrainedTokenizer.of(str(decoder))
+    batch, z, found = _batch(tokenizer), normal(3, 3).float(), {}
+    for dropout, precision in ((0.0, "fp32"), (0.4, "fp32"), (0.0, "bf16")):
+        config = _config(decoder).merge({"model": {"dropout": dropout}, "training": {"precision": precision}})
+        made = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=seeded(1)).generator
+        first, again, other = (made.log_likelihood(batch, z, rng=seeded(i)).detach() for i in (1, 1, 2))
+        in_chain = made.likelihood(batch)(z).detach()  # which drops nothing
+        assert torch.equal(first, again)
+        assert (gap(first, other) > 0.01) == (gap(first, in_chain) > 0.01) == (dropout > 0)
+        found[dropout, precision] = in_chain
+    assert gap(found[0.4, "fp32"], found[0.0, "fp32"]) < 1e-4
+    assert 1e-4 < gap(found[0.0, "bf16"], found[0.0, "fp32"]) < 0.5
+
+
+def test_the_prefix_begins_as_the_first_word_and_low_rank_terms_as_nothing(decoder: Path) -> None:
+    pytest.importorskip("peft")
+    tokenizer, generator = _generator(decoder, adapt="lora")
+    begin = generator.decoder.get_input_embeddings().weight[generator.pieces[tokenizer.bos_id]]
+    assert torch.equal(generator.prefix.bias.view(2, -1), begin.expand(2, -1))
+    layers = [module for module in generator.decoder.modules() if hasattr(module, "lora_A")]
+    assert layers
+    for layer in layers:
+        a, b = layer.lora_A["default"].weight.detach(), layer.lora_B["default"].weight.detach()
+        bound = a.shape[1] ** -0.5
+        assert 0.5 * bound < float(a.abs().max()) <= bound
+        assert not b.any()
+        b.copy_(normal(*b.shape))
+        x = normal(4, a.shape[1], seed=1).float()
+        assert gap(layer(x) - layer.base_layer(x), 2 * x @ a.T @ b.T) < 1e-5
+
+
+def test_sentences_may_be_as_long_as_the_positions_allow(decoder: Path) -> None:
+    """Of 32 two are taken by z and one by `<s>`."""
+    build: dict[str, Any] = {"vocab_size": 270, "bos_id": 2, "rng": seeded()}
+    build_model(_config(decoder).merge({"text": {"max_length": 29}}), **build)
+    with pytest.raises(InputError, match=re.escape("text.max_length = 30, <s>")):
+        build_model(_config(decoder).merge({"text": {"max_length": 30}}), **build)
+
+
 @pytest.mark.parametrize("adapt", ["frozen", "lora", "full"])
 def test_a_run_trains_stops_goes_on_generates_and_is_judged(adapt: str, decoder: Path, tmp_path: Path) -> None:
     if adapt == "lora":

@@ -149,6 +149,14 @@ def test_the_bias_is_not_rounded_to_bfloat16() -> None:
     assert gap(joint, bias) < 1e-3 < gap(one_row, wanted)
 
 
+def test_the_logits_of_generation_have_the_whole_bias() -> None:
+    _, weight, _, _ = _problem()
+    bias = (10 + normal(V, seed=3)).float()
+    found = OutputLayer(weight.bfloat16(), bias).logits(torch.zeros(4, H).bfloat16())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, bias.expand(4, -1))
+
+
 def _in_bfloat16(scale: float, shift: float = 0.0) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """A problem in bfloat16 and the same numbers in float64."""
     hidden, weight, bias, targets = _problem(scale=scale)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lebm_text.errors import InputError
+from lebm_text.models.modules import dropout
 from lebm_text.models.transformer import N_PREFIX, SLOWEST, TransformerGenerator
 
 from ..toy import BOS, LATENT, by_steps, gap, normal, seeded, toy_batch, toy_transformer
@@ -153,6 +154,21 @@ def test_dropout_masks_follow_their_stream() -> None:
     assert gap(generator.log_likelihood(batch, z), toy_transformer().log_likelihood(batch, z)) < 1e-12
 
 
+def test_embeddings_both_outputs_of_each_layer_and_the_last_states_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    generator, batch = toy_transformer(dropout=0.3), toy_batch(LENGTHS)
+
+    def watched(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
+        assert rate == 0.3 and rng is not None
+        shapes.append(tuple(values.shape))
+        return dropout(values, rate, rng)
+
+    monkeypatch.setattr("lebm_text.models.transformer.dropout", watched)
+    generator.log_likelihood(batch, normal(len(LENGTHS), LATENT), rng=seeded())
+    rows, width = batch.tokens.shape
+    assert shapes == [(rows, width, 8), *[(rows, N_PREFIX + width, 8)] * 4, (batch.n_tokens, 8)]
+
+
 def test_bfloat16_stays_close_to_float64() -> None:
     batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
     wanted = toy_transformer().log_likelihood(batch, z)
@@ -168,6 +184,16 @@ def test_initial_parameters_come_from_the_stream() -> None:
     assert all(map(torch.equal, same.parameters(), again.parameters()))
     assert gap(same.embedding, other.embedding) > 0
     assert float(same.embedding.detach().abs().max()) <= 0.5
+
+
+def test_norms_begin_as_plain_ones_and_no_bias_but_that_of_the_prefix_is_drawn() -> None:
+    generator = toy_transformer()
+    for name, value in generator.named_parameters():
+        if value.dim() > 1 or name == "prefix.bias":
+            assert 0.2 < float(value.detach().abs().max()) <= 0.5, name
+        else:
+            assert set(value.tolist()) == {1.0 if name.endswith("norm.weight") else 0.0}, name
+    assert generator.get_parameter("layers.0.widen.weight").shape == (4 * 8, 8)
 
 
 @pytest.mark.parametrize("sizes", [{"embedding_dim": 6}, {"n_heads": 3}, {"n_heads": 8}])

@@ -11,7 +11,7 @@ import pytest
 
 from lebm_text.reports import load
 from lebm_text.reports.anomaly import Anomaly, Row, _contrast, verdict
-from lebm_text.reports.anomaly_systems import SystemScores
+from lebm_text.reports.anomaly_systems import Resampled, SystemScores
 from lebm_text.reports.anomaly_texts import NORMAL, Anomalies, AnomalySettings
 
 OLD = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval" / "anomaly-tiny-corpus.json"
@@ -92,6 +92,25 @@ def test_every_figure_of_a_contrast_is_its_definition() -> None:
     assert {each.model for each in found.comparisons} == {"ours"}
     assert len(found.comparisons) == 8
     assert set(found.curves) == {"ours main", "kn5 main", "length main"}
+
+
+def test_spoilt_sentences_stand_beside_those_that_they_were_made_of_and_are_resampled_with_them() -> None:
+    pytest.importorskip("sklearn")
+    normal, swapped = [4.0, 9.0, 6.0, 5.0, 7.5, 3.0], [7.0, 8.0, 5.5, 6.5]
+    system = _system("ours", {NORMAL: normal, "swap": swapped}, is_model=True, lengths=None)
+    settings, origins = AnomalySettings(resamples=50), [5, 1, 2, 4]
+    found = _contrast("toy", Anomalies("swap", ["x"] * 4, of=origins), 6, [system], settings)
+    of_each = [normal[i] for i in origins]
+    assert (found.n_normal, found.n_anomalous, found.share) == (4, 4, 0.5)
+    (row,) = found.results
+    assert row.auroc == pytest.approx(_area(of_each, swapped))
+    intervals = [
+        Resampled(4, 4, n_resamples=50, paired=paired, seed=settings.seed)
+        .areas(np.array(of_each), np.array(swapped))
+        .auroc.ci95
+        for paired in (True, False)
+    ]
+    assert row.auroc_ci95 == intervals[0] != intervals[1]
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,22 @@ def test_drift_of_a_known_line(slope: float, word: str) -> None:
     assert word in describe_long_run(long, 20, n_long)[0]
 
 
+def test_every_figure_of_a_long_run_is_its_definition() -> None:
+    f = np.random.default_rng(3).normal(size=(41, 6)).astype(np.float32)
+    bands = {name: [(float(i), float(step), 0.0) for step in range(41)] for i, name in enumerate(QUANTITIES)}
+    long = long_run(Chains({}, bands, f), 4)
+    for i, window in enumerate(long.windows):
+        of_chain = f[1 + 4 * i : 5 + 4 * i].astype(float).mean(0)
+        assert (window.first, window.last) == (1 + 4 * i, 4 + 4 * i)
+        assert window.mean.value == pytest.approx(of_chain.mean())
+        assert window.mean.standard_error == pytest.approx(of_chain.std(ddof=1) / 6**0.5)
+    late = f[21:].astype(float)
+    assert long.fluctuation == pytest.approx(late.std())
+    assert long.short_minus_long.value == pytest.approx((f[4] - late.mean(0)).mean())
+    assert long.curve.steps == list(range(41))
+    assert (long.curve.neg_energy, long.curve.norm) == (bands["neg_energy"], bands["norm"])
+
+
 def test_a_short_run_that_has_not_arrived_is_said_to_lie_below() -> None:
     steps = np.arange(201)[:, None]
     f = np.random.default_rng(2).normal(0, 0.1, (201, 50)) + np.minimum(steps, 60) / 60

@@ -20,7 +20,17 @@ from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE
 from lebm_text.progress import silent
 from lebm_text.reports import likelihood, load
-from lebm_text.reports.likelihood import AISSettings, Likelihood, LikelihoodSettings, TextDescription, _estimated, _read
+from lebm_text.reports.likelihood import (
+    AISSettings,
+    Likelihood,
+    LikelihoodSettings,
+    TextDescription,
+    _chain_gap,
+    _estimated,
+    _exact,
+    _read,
+)
+from lebm_text.reports.posterior import shuffled
 from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import find_corpus
 
@@ -142,6 +152,38 @@ def test_bytes_are_those_of_the_line_with_its_end_where_the_tokenizer_keeps_them
     n_bytes = _read(corpus, "test", model)[0].n_bytes
     assert n_bytes is not None
     assert n_bytes.tolist() == [12]
+
+
+def test_a_text_is_read_in_the_order_of_all_models_and_what_is_left_out_or_unknown_is_counted(tmp_path: Path) -> None:
+    lines = ["the cat", "a " * 9, "a zebra sees", "dog", "a red zebra sees the cat"]
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
+    text, described = _read(find_corpus(str(tmp_path)), "test", tiny_model())
+    order = [i for i in shuffled(5, 0) if i != 1]  # the second has 9 tokens, and the model takes 8
+    assert order != sorted(order)
+    assert text.words.tolist() == text.corpus.lengths.tolist() == [len(lines[i].split()) + 1 for i in order]
+    assert (described.n_sentences, described.n_left_out, described.n_tokens, described.n_unk) == (4, 1, 16, 3)
+
+
+def test_a_language_model_has_the_figures_of_the_first_sentences_and_of_all() -> None:
+    model = tiny_model(latent_dim=0, prior="gaussian")
+    described = TextDescription("toy", "test", "", len(LINES), 0, 20, 0)
+    empty = Likelihood(signature="log_p", corpus=described, sha256={}, versions={})
+    found = _exact(empty, model, _text(model), 2, silent)
+    nll = [-value for value in model.log_joint(LINES, torch.empty(len(LINES), 0)).tolist()]
+    assert found.exact is not None and found.exact_of_all is not None
+    for n, text in ((2, found.exact), (5, found.exact_of_all)):
+        assert text.n_sentences == n
+        assert text.nll == pytest.approx(sum(nll[:n]) / n, rel=1e-5)
+    assert found.exact.nll_sampling_error is None
+    assert _exact(empty, model, _text(model), 0, silent).exact is None
+
+
+def test_the_chains_that_generate_have_noise_of_their_own() -> None:
+    model = tiny_model()
+    samples = model.model.prior.sample(50, torch.Generator().manual_seed(3))
+    assert abs(_chain_gap(model, samples, 3).value) > 1e-4
+    assert _chain_gap(model, samples, 2).value == 0  # which are these very chains
 
 
 def test_without_log_z_there_is_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:

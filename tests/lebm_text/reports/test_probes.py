@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +37,8 @@ def test_accuracy_grows_with_labels() -> None:
     assert len(everything.draws) == 1
     assert everything.spread is None
     assert everything.mean > 0.85
+    assert (few.mean, few.spread) == pytest.approx((statistics.fmean(few.draws), statistics.stdev(few.draws)))
+    assert few.standard_error == pytest.approx(math.sqrt(few.mean * (1 - few.mean) / 200))
 
 
 def test_draws_depend_on_the_seed_and_on_nothing_else() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.build import build_model
+from lebm_text.build import build_inference, build_model
 from lebm_text.errors import InputError
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.inference.variational import base_kl
+from lebm_text.likelihood.estimates import Estimate, LogZ
 from lebm_text.likelihood.sentences import AISSettings, sentence_rng
 from lebm_text.model import LatentEBM
 from lebm_text.reports import scores
 from lebm_text.reports.scores import Scorer, ScoreSettings, SentenceScore, score_lines
+from lebm_text.run import Run
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
@@ -124,6 +128,58 @@ def test_the_bound_of_an_encoder_is_the_likelihood_less_the_divergence() -> None
     assert found.elbo is not None
     assert divergence > 0.01
     assert found.elbo == pytest.approx(found.log_likelihood - divergence, abs=1e-4)
+
+
+def test_scores_and_bound_of_an_encoder_are_means_over_its_draws_with_their_energies() -> None:
+    """E_q log p(x|z) + E_q f − KL(q‖p0), each sentence's draws one after the other from its stream."""
+    model = tiny_model(kind="amortized", init_range=0.6)
+    prior, generator, encoder = model.model.prior, model.model.generator, model.model.encoder
+    batch = EncodedCorpus(*model.tokenizer.encode_many(SENTENCES[:1])).batch(torch.arange(1).numpy())
+    infer, rng = build_inference(model.config.inference, epoch=math.inf, encoder=encoder), sentence_rng(7, batch, 3)
+    with torch.no_grad():
+        draws = [infer(batch, prior, generator, rng=rng) for _ in range(3)]
+        z, kl = torch.stack([draw.z for draw in draws]), draws[0].base_kl
+        likelihood, energy = generator.likelihood(batch)(z).mean(), prior.neg_energy(z).mean()
+        (found,) = known(Scorer(model, ScoreSettings(n_draws=3, seed=7))(SENTENCES[:1]))
+        assert kl is not None and abs(float(energy)) > 0.01
+        assert found.log_likelihood == pytest.approx(float(likelihood), abs=1e-4)
+        assert found.log_prior == pytest.approx(float(prior.logdensity(z).mean()), abs=1e-4)
+        assert found.elbo == pytest.approx(float(likelihood + energy - kl.sum()), abs=1e-4)
+
+
+def test_log_z_is_taken_off_what_chains_give_and_the_likelihood_bound() -> None:
+    settings = ScoreSettings(n_draws=1, bound=AISSettings(n_steps=3, n_chains=2, n_moves=1))
+    less, more = (known(Scorer(tiny_model(), settings, log_z=log_z)(SENTENCES[:1]))[0] for log_z in (0.5, 2.0))
+    assert less.log_p_lower is not None
+    assert more.log_p_lower == pytest.approx(less.log_p_lower - 1.5)
+    assert more.log_prior == pytest.approx(less.log_prior - 1.5)
+    assert more.log_likelihood == less.log_likelihood
+
+
+def test_log_z_of_a_run_is_the_estimate_from_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a bound from below remains one."""
+    tiny_model().save_pretrained(tmp_path / "run")
+    known = LogZ(Estimate(0.5, 0.001), Estimate(0.51, 0.001), None, 0.0, "", 1.0)
+    monkeypatch.setattr(scores, "partition_of", lambda *_, **__: (known, torch.empty(0, 4)))
+    assert Scorer.of_run(Run(tmp_path / "run"), log_z=True, device="cpu").log_z == 0.51
+
+
+def test_chains_have_the_noise_of_the_posterior_whatever_training_had() -> None:
+    model = tiny_model()
+    plain = known(Scorer(model)(SENTENCES))[0]
+    model.config = model.config.override(["inference.noise_scale=0.2"])
+    assert known(Scorer(model)(SENTENCES))[0] == plain
+    assert known(Scorer(model, ScoreSettings(as_trained=True))(SENTENCES))[0] != plain
+
+
+def test_too_short_chains_are_told_the_steps_that_cure_them() -> None:
+    """Of where a chain begins e^(−Σ s²/2) is left: at s = 1/2 it takes 15 steps until that is a sixth, e^−1.8."""
+    model = tiny_model()
+    model.config = model.config.override(["inference.step_size=0.5"])
+    short, enough = (Scorer(model, ScoreSettings(n_steps=n)).bias for n in (7, 15))
+    assert short is not None and "chains of 7 steps" in short and "; 15 steps or more" in short
+    assert enough is None
+    assert Scorer(model, ScoreSettings(n_steps=14)).bias is not None
 
 
 @pytest.mark.parametrize("kind", ["amortized", "local"])

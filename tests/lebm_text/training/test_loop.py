@@ -141,6 +141,23 @@ def test_reports_hold_what_the_documentation_promises(tmp_path: Path) -> None:
     assert report["eta_seconds"] > 0
 
 
+def test_speed_is_that_since_the_last_report_and_the_time_left_at_the_mean_one(tmp_path: Path) -> None:
+    seconds, reports = [0.0], list[dict[str, Any]]()
+    loop = _loop(tmp_path / "run", report_every=1)
+
+    def heard(event: Event) -> None:
+        if event.kind == "report":
+            reports.append(event.data)
+            seconds.append(loop.position.seconds)
+
+    loop.on_event = heard
+    loop.run(Limits())
+    batches = [CORPUS.batch(index) for epoch in (0, 1) for index in loop.plan.epoch(epoch)]
+    for i, (report, batch) in enumerate(zip(reports, batches, strict=True), 1):
+        assert report["tokens_per_second"] == pytest.approx(batch.n_tokens / (seconds[i] - seconds[i - 1]))
+        assert report["eta_seconds"] == pytest.approx((STEPS - i) * seconds[i] / i)
+
+
 def test_a_report_on_a_single_sentence_leaves_out_what_needs_two(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

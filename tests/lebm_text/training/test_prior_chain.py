@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
-from lebm_text.build import prior_chain
+from lebm_text.build import build_inference, build_model, prior_chain
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
+from lebm_text.models.base import LogDensity
+from lebm_text.random import Rng, stream
 from lebm_text.training import trainer
 from lebm_text.training.train import train
+from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights, save_weights
 
-from ..toy import text_corpus, toy_config
+from ..toy import BOS, VOCABULARY, gap, seeded, text_corpus, toy_batch, toy_config
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "learning_a_density.py"
 
@@ -34,6 +39,35 @@ def test_a_mixture_is_fitted_and_kept_where_a_fixed_step_loses_it(monkeypatch: p
     )
     assert halved < 0.32 < 0.5 < fixed
     assert abs(kept_gap) < 0.3 < 0.5 < abs(lost_gap)
+
+
+@pytest.mark.parametrize(("curvature", "halvings"), [(3.9, 0), (4.1, 1)])
+def test_a_step_is_too_long_from_a_quarter_of_the_way_to_instability_where_its_chains_end(
+    curvature: float, halvings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At s = 1/2, curvature × s²/4 is 1/4 for a curvature of 4; it is that of the prior at z⁻."""
+    config, batch, looked = toy_config(), toy_batch([6, 4, 4, 1]), list[Tensor]()
+    learner, twin = (
+        Trainer(
+            build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2)),
+            config,
+            n_sentences=4,
+            mean_batch_size=4.0,
+        )
+        for _ in range(2)
+    )
+
+    def largest(logdensity: LogDensity, z: Tensor, *, rng: Rng) -> Tensor:
+        assert gap(logdensity(z), learner.model.prior.logdensity(z)) == 0
+        looked.append(z)
+        return torch.tensor(curvature)
+
+    monkeypatch.setattr(trainer, "largest_curvature", largest)
+    noise = stream(config.training.seed, "chains")
+    build_inference(config.inference, epoch=0.0)(batch, twin.model.prior, twin.model.generator, rng=noise)
+    learner.update(batch, epoch=0.0, step=trainer.CHECK_EVERY)
+    assert [gap(z, twin.model.prior.sample(4, noise)) for z in looked] == [0]
+    assert learner.halvings == halvings
 
 
 def test_weights_know_the_prior_chain_that_training_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

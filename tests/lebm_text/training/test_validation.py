@@ -11,6 +11,7 @@ import torch
 
 from lebm_text.build import LatentModel, build_inference, build_model
 from lebm_text.config import Config
+from lebm_text.models.classes import UNKNOWN, ClassPrior
 from lebm_text.random import stream
 from lebm_text.training.validation import validate
 
@@ -84,6 +85,28 @@ def test_a_batch_of_one_sentence_takes_another_batchs_z(lengths: list[int], size
     assert figures["valid_nll_shuffled"] != pytest.approx(figures["valid_nll_posterior"], rel=1e-4)
 
 
+def test_accuracy_is_the_share_of_sentences_with_a_label_whose_class_is_found() -> None:
+    """By hand, in two batches; the third sentence and the fifth have no label."""
+    config = toy_config({"model": {"prior": "classes"}, "prior": {"labels": ["x", "y"]}, "training": {"batch_size": 4}})
+    model, rng = _model(config), stream(config.training.seed, "validation")
+    assert isinstance(model.prior, ClassPrior)
+    chain = build_inference(config.inference, epoch=0.5)
+    guesses = torch.empty(6, dtype=torch.long)
+    for index in ([3, 1, 2, 5], [0, 4]):
+        batch = CORPUS.batch(np.array(index))
+        z = chain(batch, model.prior, model.generator, rng=rng).z
+        model.prior.sample(len(index), rng)
+        guesses[batch.index] = model.prior.class_log_probs(z).argmax(-1)
+    labels = guesses.clone()
+    labels[[0, 1]] = 1 - labels[[0, 1]]
+    labels[[2, 4]] = UNKNOWN
+    found = validate(model, config, CORPUS, epoch=0.5, labels=labels)
+    assert found["valid_accuracy"] == 2 / 4
+    nobody = validate(model, config, CORPUS, epoch=0.5, labels=torch.full_like(labels, UNKNOWN))
+    assert "valid_accuracy" not in nobody
+    assert {name: value for name, value in found.items() if name != "valid_accuracy"} == nobody
+
+
 def test_one_sentence_has_no_other() -> None:
     figures = validate(_model(toy_config()), toy_config(), toy_corpus([4]), epoch=0.5)
     assert {"valid_nll_posterior", "valid_nll_prior"} <= set(figures)
@@ -109,6 +132,15 @@ def test_chain_is_the_one_of_its_epoch_and_its_seed() -> None:
     first = validate(model, config, CORPUS, epoch=0.0)
     assert validate(model, config, CORPUS, epoch=9.0)["valid_nll_posterior"] != first["valid_nll_posterior"]
     assert validate(model, config.override(["training.seed=5"]), CORPUS, epoch=0.0) != first
+
+
+def test_what_is_annealed_begins_after_the_epochs_as_a_language_model() -> None:
+    plain = toy_config({"training": {"n_epochs": 5}})
+    later = plain.merge({"training": {"init": "lm", "init_epochs": 2}})
+    model = _model(plain)
+    found = validate(model, later, CORPUS, epoch=3.0)
+    assert found == validate(model, plain, CORPUS, epoch=1.0)
+    assert found["valid_nll_posterior"] != validate(model, plain, CORPUS, epoch=3.0)["valid_nll_posterior"]
 
 
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:

@@ -1,0 +1,24 @@
+"""What is said of perplexities along the chain: that they fall, rise, or change no more than their intervals allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from lebm_text.reports.trajectories import JudgedStep, StepPerplexity, _describe_fppl
+
+
+def _row(decode: str, step: int, ppl: float, rppl: float) -> JudgedStep:
+    """With intervals of ± 1."""
+    fppl, other = (StepPerplexity(each, (each - 1, each + 1), 9, "") for each in (ppl, rppl))
+    return JudgedStep(decode, step, 3, fppl, other)
+
+
+@pytest.mark.parametrize(("last", "change"), [(7.9, "falls"), (8.1, "changes no more"), (12.1, "rises")])
+def test_fppl_at_the_ends_of_both_runs_decides_what_is_said(last: float, change: str) -> None:
+    rows = [_row("sample", 0, 20.0, 5.0), _row("sample", 4, 10.0, 50.0), _row("sample", 40, last, 50.0)]
+    rows += [_row("greedy", step, 3.0, 3.0) for step in (0, 4, 40)]
+    short, rest, *greedy = _describe_fppl(rows, 4, 40)
+    assert short.startswith("FPPL (decode=sample) falls in the short run: 20.00 (19.00 to 21.00) at step 0, 10.00 ")
+    assert rest.startswith(f"FPPL (decode=sample) {change}")
+    assert "in the rest of the long run: 10.00 (9.00 to 11.00) at step 4" in rest and rest.endswith("at step 40")
+    assert all(line.startswith("FPPL (decode=greedy) changes no more") for line in greedy)
