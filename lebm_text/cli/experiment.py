@@ -77,21 +77,18 @@ def command(
         print_line = print_text if plan_only else print_note
         for line in experiment.describe(root, budget_minutes, jobs, tuned=taken is not None):
             print_line(line)
+    runner = Runner(experiment, root, budget=budget_minutes, n_jobs=jobs, n_threads=n_threads, data_dir=data_dir,
+                    device=device)  # fmt: skip
     if plan_only:
         require_known(experiment.corpus, data_dir=data_dir)
-        if root.is_dir():
-            done, known = Runner(experiment, root, budget=budget_minutes, data_dir=data_dir).progress(taken)
-            print_text(f"{done} of {known} known steps are done")
+        print_text("{} of {} known steps are done".format(*runner.progress(taken)))
         return
     use_threads(n_threads)
-    failures = []
     if not table_only:
         with stop_on_signals() as stop, progress(quiet=as_json) as show:
-            failures = Runner(
-                experiment, root, budget=budget_minutes, n_jobs=jobs, n_threads=n_threads, data_dir=data_dir,
-                device=device, on_progress=show, should_stop=stop,
-            ).carry_out(taken)  # fmt: skip
+            runner.on_progress, runner.should_stop = show, stop
+            runner.carry_out(taken)
     results = write_table(experiment, root, command_line())
-    if failures:
-        raise InputError(f"{len(failures)} step(s) failed, the last: {failures[-1].step}: {failures[-1].message}")
+    if failed := runner.failures:
+        raise InputError(f"{len(failed)} step(s) failed, the last: {failed[-1].step}: {failed[-1].message}")
     print_text(json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip())

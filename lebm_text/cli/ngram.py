@@ -71,7 +71,7 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
 
     The probabilities equal those of KenLM's lmplz. Empty lines count as sentences.
     """
-    check_ending(output, "the model is ARPA", ".arpa")
+    check_ending(output, "the model is ARPA", ".arpa", compressed=True)
     check_writable(output)
     chosen = KneserNeySettings(**more)
     if ngram_backend == "numpy":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,7 @@ def command(
         if corpus is None:
             raise click.UsageError("--resume needs the run: give CORPUS or --out DIR")
         out = runs_directory() / name_of_source(corpus)
-    short = {"seed": seed, "precision": precision, "n_threads": n_threads}
-    also = {f"training.{name}": value for name, value in short.items() if value is not None}
-    if twice := sorted(also.keys() & read_assignments(overrides).keys()):
-        raise click.UsageError(f"{twice[0]} has an option of its own and is set by --set, too: give one of them")
-    overrides += tuple(f"{name}={value}" for name, value in also.items())
+    overrides += _short({"seed": seed, "precision": precision, "n_threads": n_threads}, overrides)
     trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
     if corpus is not None and not options["resume"]:  # report mistakes before the slow import of torch
         preset(DEFAULT_PRESET if options["preset"] is None else options["preset"]).override(overrides)
@@ -93,3 +90,11 @@ def command(
         raise console.lost
     if console.should_stop() and not run.progress().get("finished"):
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _short(options: Mapping[str, Any], overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assignments of options that stand for a setting. Raises UsageError if --set has one of them, too."""
+    given = {f"training.{name}": value for name, value in options.items() if value is not None}
+    if twice := sorted(given.keys() & read_assignments(overrides).keys()):
+        raise click.UsageError(f"{twice[0]} has an option of its own and is set by --set, too: give one of them")
+    return tuple(f"{name}={value}" for name, value in given.items())

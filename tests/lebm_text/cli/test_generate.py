@@ -229,6 +229,9 @@ def test_a_label_is_that_of_a_class(run: Path, tmp_path: Path, capsys: pytest.Ca
     out, _ = _out(capsys, "-n", "20", "--run", str(tmp_path / "classes"), "--label", "good")
     assert out.split("\n")[:-1] == tiny_model(labels=["bad", "good"]).generate(20, label="good").sentences
     assert out != _out(capsys, "-n", "20", "--run", str(tmp_path / "classes"), "--label", "bad")[0]
-    for arguments, said in ((tmp_path / "classes", "its labels are: bad, good"), (run, "this model has no classes")):
+    for arguments, said in (
+        (tmp_path / "classes", "its labels are: 'bad', 'good'"),
+        (run, "this model has no classes"),
+    ):
         assert main(["generate", "--device", "cpu", "--run", str(arguments), "--label", "worse"]) == 2
         assert said in one_line(capsys)

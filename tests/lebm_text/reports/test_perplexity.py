@@ -186,7 +186,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         (None, "samples: expected a list of sentences, got NoneType"),
         (b"bytes", "samples: expected a list of sentences, got one string"),
         (["a", 1], "samples: expected a list of sentences, which are strings; number 2 is 1"),
-        (["\ud800"], "samples: line 1 contains half of a surrogate pair"),
+        (["\ud800"], "samples: number 1 of the sentences contains half of a surrogate pair"),
         ([], "nothing to score"),
         ("no such file", "cannot read no such file"),
     ],
