@@ -275,6 +275,8 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a string of another form.
     """
+    if isinstance(assignments, str):
+        raise InputError(f"overrides are a list of section.key=value or a mapping, got one string: {assignments!r}")
     found = {}
     for assignment in assignments:
         path, separator, text = assignment.partition("=")

@@ -325,9 +325,7 @@ def check_ending(path: Path, what: str, *own: str, compressed: bool = False) -> 
         compressed: `.gz` after them fits, too: the file is then compressed.
     """
     name = path.name.lower()
-    ending = Path(name.removesuffix(".gz")).suffix
-    if name.endswith(".gz") and not compressed:
-        ending = ".gz"
+    ending = Path(name.removesuffix(".gz") if compressed else name).suffix
     if ending in (*_FORMATS, ".gz") and ending not in own:
         raise InputError(f"{what}, and {path} ends in {ending}: call it {own[0]}")
 

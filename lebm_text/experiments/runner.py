@@ -146,15 +146,13 @@ class Runner:
         Raises:
             InputError: as `carry_out` does for runs of other settings.
         """
-        rows, path = self.experiment.rows, self.root / TUNING
-        trials = [(row, number) for row in rows if row.trials for number in _numbers(row) if choices is None]
-        steps = [step for row, number in trials for step in self.trial_steps(row, number)]
+        rows, path, steps = self.experiment.rows, self.root / TUNING, list[Step]()
         if choices is None:
+            steps += [step for row in rows for number in _numbers(row) for step in self.trial_steps(row, number)]
             choices = read_tuning(path) if path.is_file() else {}
         chosen = {name: choice.chosen for name, choice in choices.items()}
-        for row in rows:
-            if row.trains and self.experiment.is_settled(row, chosen):
-                steps += [step for seed in self.experiment.seeds for step in self.run_steps(row, chosen, seed)]
+        for row, seed in self._runs(chosen, rows):
+            steps += self.run_steps(row, chosen, seed)
         return sum(step.is_done(self.log) for step in steps), len(steps)
 
     def _prepare(self) -> None:
@@ -199,11 +197,15 @@ class Runner:
 
         Rows without a choice among their trials are left out.
         """
-        trained = [row for row in rows if row.trains and self.experiment.is_settled(row, chosen)]
-        runs = [(row, seed) for seed in self.experiment.seeds for row in trained]
+        runs = self._runs(chosen, rows)
         for row, seed in runs:
             self._take_over_trial(row, chosen, seed)
         return [self.run_steps(row, chosen, seed) for row, seed in runs]
+
+    def _runs(self, chosen: Mapping[str, int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
+        """Return the runs of some rows, by row and seed, without rows that still lack a choice."""
+        trained = [row for row in rows if row.trains and self.experiment.is_settled(row, chosen)]
+        return [(row, seed) for seed in self.experiment.seeds for row in trained]
 
     def trial_steps(self, row: Row, number: int) -> tuple[Training, ReportStep]:
         """Return the training and report steps of a trial. Raises InputError for a run with another configuration."""

@@ -227,21 +227,24 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     tests = truth[split][: settings.held_out]
     share = float(tests.mean())
 
-    def accuracies(learned: Features, tested: Features, name: str) -> list[Accuracy]:
+    def accuracies(learned: Features, tested: Features) -> list[Accuracy]:
         pair = (learned, truth["train"]), (tested[: len(tests)], tests)
-        found = accuracy_by_size(*pair, sizes, settings.repeats, seed=seed)
-        told = ", ".join(f"{each} from {size:,}" for size, each in zip(sizes, found, strict=True))
-        logger.info(f"accuracy of {name} {told} labels, of the majority class {max(share, 1 - share):.3f}")
-        return found
+        return accuracy_by_size(*pair, sizes, settings.repeats, seed=seed)
+
+    def listed(found: list[Accuracy]) -> str:
+        return ", ".join(f"{each} from {size:,}" for size, each in zip(sizes, found, strict=True))
 
     bag = bag_of_words(texts["train"])
     counts = {name: bag.transform(lines) for name, lines in texts.items()}
-    of_words = accuracies(counts["train"], counts[split], "a bag of words")
+    of_words = accuracies(counts["train"], counts[split])
+    majority = max(share, 1 - share)
+    logger.info(f"accuracy of a bag of words {listed(of_words)} labels, of the majority class {majority:.3f}")
     means = {
         name: kept_posterior_means(run, model, lines, n_draws=settings.draws, seed=seed, on_progress=on_progress)
         for name, lines in texts.items()
     }
-    of_means = accuracies(means["train"].numpy(), means[split].numpy(), "the probe")
+    of_means = accuracies(means["train"].numpy(), means[split].numpy())
+    logger.info(f"accuracy of the probe {listed(of_means)} labels")
     probe, words = fit_probe(means["train"], truth["train"]), regression().fit(counts["train"], truth["train"])
 
     def share_positive(lines: list[str]) -> float:
@@ -254,7 +257,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         positive=positive,
         n_labelled={name: len(rows) for name, rows in labelled.items()},
         n_held_out=len(tests),
-        majority=max(share, 1 - share),
+        majority=majority,
         accuracy=[AccuracyOfSize(*row) for row in zip(sizes, of_means, of_words, strict=True)],
         direction=probe.direction.tolist(),
         scale=probe.scale,
@@ -306,13 +309,12 @@ def _choose(
 
 def _sha256(corpus: Corpus, splits: Iterable[str], settings: DirectionsSettings) -> dict[str, str]:
     """Return the hashes of the splits and of their labels."""
-    texts = {name: corpus.splits[name] for name in splits}
-    labels = {name: label_path(text.path, settings.label_dir) for name, text in texts.items()}
-    return {
-        key: value
-        for name, text in texts.items()
-        for key, value in ((name, text.sha256), (f"{name}.label", sha256_file(labels[name])))
-    }
+    found = {}
+    for name in splits:
+        text = corpus.splits[name]
+        found[name] = text.sha256
+        found[f"{name}.label"] = sha256_file(label_path(text.path, settings.label_dir))
+    return found
 
 
 def _moved(

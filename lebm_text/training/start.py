@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lebm_text.checks import from_plain
-from lebm_text.config import Config, by_key
+from lebm_text.config import Config
 from lebm_text.environment import describe_environment
 from lebm_text.errors import InputError
 from lebm_text.models.base import Generator
@@ -271,11 +271,10 @@ def last_checkpoint(run: Run) -> Checkpoint | None:
     if not isinstance(progress, dict) or not isinstance(progress.get("step"), int):
         raise InputError(f"{found.path} is no checkpoint of a training: it does not say how far it came")
     if isinstance(begun, dict):  # not in checkpoints of version 0.1.0
-        before, now = by_key(begun), by_key(run.config.to_dict())
-        for path in before.keys() & now.keys():
-            if before[path] != now[path]:
-                raise InputError(
-                    f"{run.config_file} was changed: {path} is {now[path]}, and the training began with "
-                    f"{before[path]}; change it back, or start a new run"
-                )
+        before = Config.from_dict(begun)
+        for path, value in run.config.differences(before).items():
+            raise InputError(
+                f"{run.config_file} was changed: {path} is {value}, and the training began with "
+                f"{before.differences(run.config)[path]}; change it back, or start a new run"
+            )
     return found

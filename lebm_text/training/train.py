@@ -156,8 +156,6 @@ def train(
 
 def _override(config: Config, overrides: Overrides | None) -> Config:
     """Return `config` with some values replaced."""
-    if isinstance(overrides, str):
-        raise InputError(f"overrides are a list of section.key=value or a mapping, got one string: {overrides!r}")
     if not isinstance(overrides, Mapping):
         return located(config.override(overrides or ()))
     return located(config.merge(by_section(overrides)))
