@@ -289,8 +289,8 @@ def _likelihoods(seeds: Sequence[SeedRun], sources: Sources) -> Figures:
 def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], SeedInterval]) -> Figures:
     """Return an interval of each figure over the rows that have it."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: interval([row[key] for row in rows if key in row]) for key in keys}
+    return {key: SeedInterval.over([row[key] for row in rows if key in row], interval) for key in keys}
 
 
 def _interval(values: Sequence[float]) -> SeedInterval | None:
-    return mean_interval(values) if values else None
+    return SeedInterval.over(values, mean_interval) if values else None

@@ -10,8 +10,8 @@ compared by their RPPL at equal FPPL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean, stdev
 
@@ -41,12 +41,21 @@ Points = dict[str, dict[str, float]]  # decoding → figure → value
 
 @dataclass(frozen=True)
 class SeedInterval:
-    """A mean over n seeds and its 95 % confidence interval, which is None if it is not known, as for one seed."""
+    """A mean over n seeds and its 95 % confidence interval, which is None if it is not known, as for one seed.
+
+    `seeds` has the value of each seed, so that the figures of several experiments can be put together, or is empty.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    seeds: tuple[float, ...] = ()
+
+    @classmethod
+    def over(cls, values: Sequence[float], interval: Callable[[Sequence[float]], SeedInterval]) -> SeedInterval:
+        """Return the interval of the values of seeds, together with the values."""
+        return replace(interval(values), seeds=tuple(values))
 
 
 Figures = dict[str, SeedInterval]  # figure → its value
@@ -116,7 +125,7 @@ def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | Non
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
     """Return the geometric mean of first / second over seeds; both must have the same seeds in the same order."""
-    return perplexity_interval([a / b for a, b in zip(first, second, strict=True)])
+    return SeedInterval.over([a / b for a, b in zip(first, second, strict=True)], perplexity_interval)
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:

@@ -29,12 +29,12 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
     assert lebm["kn5"]["T=1"]["distinct"]["value"] == pytest.approx(0.75)
     assert lebm["lstm"].keys() == {"T=1", "T=0.5"}
-    assert lebm["lstm"]["T=1"]["rppl"] == {"value": pytest.approx(12.0), "low": None, "high": None, "n": 1}
+    assert lebm["lstm"]["T=1"]["rppl"] == _of_one(12.0)
     assert lebm["likelihood"]["active_units"]["value"] == 6
     assert language_model["likelihood"]["nll"]["value"] == 20.0
     assert lebm["cost"]["minutes"]["value"] == 1.5
     comparison, of_lstm = record["comparisons"]
-    assert of_lstm["ratios"]["T=0.5"]["fppl"] == {"value": pytest.approx(10 / 12), "low": None, "high": None, "n": 1}
+    assert of_lstm["ratios"]["T=0.5"]["fppl"] == _of_one(10 / 12)
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
     at_second, at_first = (
         [ratio[key] for ratio in comparison["ratios"].values()] for key in ("rppl_at_second", "rppl_at_first")
@@ -97,8 +97,8 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     (tmp_path / "kept").rename(tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json")
     assert oracle["kn5"]["T=1"]["fppl"]["value"] == pytest.approx(lebm["kn5"]["T=1"]["fppl"]["value"] / 2)
     assert results.record()["comparisons"][0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
-    assert of_file["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 1.0, "high": 9.0, "n": 1}  # over its samples
-    assert oracle["meaning"]["T=1"]["frechet"] == {"value": 3.0, "low": 3.0, "high": 3.0, "n": 2}  # over seeds
+    assert of_file["meaning"]["T=1"]["frechet"] == _interval(3.0, 1.0, 9.0)  # over its samples
+    assert oracle["meaning"]["T=1"]["frechet"] == _interval(3.0, 3.0, 3.0, 3.0, 3.0)  # over seeds
     assert results.real["meaning"] == {"frechet": 2.0, "precision": 0.5, "recall": 0.25}
     assert lebm["variety"]["T=1"]["self_bleu"]["value"] == pytest.approx(100)
     assert lebm["variety"]["T=1"]["in_train"]["value"] == 0.5
@@ -121,7 +121,11 @@ OTHER = {"fppl": 7.0, "rppl": 8.0}
 
 
 def _of_one(value: float) -> dict[str, Any]:
-    return {"value": pytest.approx(value), "low": None, "high": None, "n": 1}
+    return _interval(pytest.approx(value), None, None, pytest.approx(value))
+
+
+def _interval(value: Any, low: Any, high: Any, *seeds: Any) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high, "n": len(seeds) or 1, "seeds": seeds}
 
 
 def changed(run: Path, change: Callable[[Likelihood], Likelihood]) -> None:
@@ -157,14 +161,9 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
     assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
     (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").unlink()
     of_one = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
-    assert of_one["nll"] == {
-        "value": 19.0,
-        "low": pytest.approx(18.02, abs=1e-3),
-        "high": pytest.approx(19.98, abs=1e-3),
-        "n": 1,
-    }
+    assert of_one["nll"] == _interval(19.0, pytest.approx(18.02, abs=1e-3), pytest.approx(19.98, abs=1e-3))
     assert of_one["information"]["high"] == pytest.approx(3.196, abs=1e-4)
-    assert of_one["active_units"] == {"value": 6, "low": None, "high": None, "n": 1}
+    assert of_one["active_units"] == _interval(6, None, None)
 
 
 def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
