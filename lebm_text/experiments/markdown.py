@@ -86,10 +86,10 @@ def _head(results: Results, command: str) -> str:
         commit = "no git" if git is None else git["commit"][:12] + (" with changes" if git["changed"] else "")
         lines.append(
             f"Trained with lebm-text {environment['lebm_text']} ({commit}), torch {environment['packages']['torch']}, "
-            f"on {environment['device_name']}, {environment['threads']} thread(s) a run, {environment['precision']}."
+            f"on {environment['device_name']}, {environment['threads']} thread(s) per run, {environment['precision']}."
         )
     if results.missing:
-        lines += ["", f"Not there, or no longer of what is asked for: {', '.join(results.missing)}."]
+        lines += ["", f"Missing or out of date: {', '.join(results.missing)}."]
     return "\n".join(lines)
 
 
@@ -112,14 +112,14 @@ def _main(results: Results) -> str:
         cells.append(_value(likelihood.get("active_units"), 1))
         lines.append(cells)
     note = (
-        f"{_TEXT[results.split]} text; samples at T = 1 unless it says greedy. Values are means over seeds with 95 % "
-        "intervals (Student's t over seeds; of perplexities in logarithms); what was judged of one seed has none. nll, "
-        "in nats a sentence, and perplexity are exact for a language model, else the stochastic bounds of "
-        "`lebm-text likelihood`; of one seed, their intervals are over the sentences, which are the same for all rows."
+        f"{_TEXT[results.split]} text; samples at T = 1 unless the column says greedy. Values are means over seeds "
+        "with 95 % intervals (Student's t; perplexities in logarithms); figures of one seed have none. nll is in nats "
+        "per sentence. It and perplexity are exact for a language model, else the stochastic bounds of `lebm-text "
+        "likelihood`; for one seed their intervals are over the sentences, which are the same for all rows."
     )
     known = [i for i in range(len(header)) if i < _KEYS or any(line[i] != _MISSING for line in lines)]
     shown = markdown_table([header[i] for i in known], [[line[i] for i in known] for line in lines])
-    return f"## The table\n\n{shown}\n\n{note}"
+    return f"## Main table\n\n{shown}\n\n{note}"
 
 
 def _real_row(results: Results, width: int) -> list[str]:
@@ -140,7 +140,7 @@ def _frontiers(results: Results) -> str:
                 figures = [row.judged(judge).get(decoding, {}).get(metric) for decoding in decodings]
                 lines.append([row.label, f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)])
     table = markdown_table(["row", "", *decodings], lines)
-    return f"## Over decodings\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+    return f"## By decoding\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
 
 
 def _meaning(results: Results) -> str:
@@ -148,10 +148,11 @@ def _meaning(results: Results) -> str:
     names = {"frechet": "Fréchet distance", "precision": "precision", "recall": "recall"}
     table = _by_decoding(results.real["meaning"], rows, names, (1, 3, 3))
     return (
-        f"## What sentences are about\n\n{table}\n\nOf sentence "
-        "embeddings beside those of held-out text; in the row of real text, training text: the least that there is to "
-        "reach. A low distance (× 1000) is good: the samples are about the same things as often. Precision is the "
-        "share of samples that are near some real sentence, recall the share of real sentences near some sample."
+        f"## Sentence embeddings\n\n{table}\n\nThe samples' "
+        "embeddings are compared with those of held-out text. The row of real text has training text in place of "
+        "samples and shows what is within reach. A low Fréchet distance (× 1000) means that the samples are about the "
+        "same things, and as often. Precision is the share of samples near some real sentence, recall the share of "
+        "real sentences near some sample."
     )
 
 
@@ -160,9 +161,9 @@ def _variety(results: Results) -> str:
     names = {"self_bleu": "self-BLEU", "in_train": "4-grams of train"}
     table = _by_decoding(results.real["variety"], rows, names, (1, 3))
     return (
-        f"## How varied, how much copied\n\n{table}\n\nNear those of "
-        "real text is good: a high self-BLEU says that samples are alike, a high share of 4-grams that stand in the "
-        "training text that they are put together from its pieces."
+        f"## Diversity and copying\n\n{table}\n\nValues near those of real "
+        "text are good. A high self-BLEU means that samples are alike; a high share of 4-grams found in the training "
+        "text means that samples are pieced together from it."
     )
 
 
@@ -191,9 +192,10 @@ def _likelihoods(results: Results) -> str:
         if row.likelihood
     ]
     return (
-        f"## Behind the likelihoods\n\n{markdown_table(['row', *_BEHIND], lines)}\n\nPerplexity of all sentences: "
-        "exact, of a language model. f of the chain that generates less f of the density; KL where q(z|x) has a "
-        "density; how many of a sentence's annealed chains count, in the median: the fewer, the lower the bound lies."
+        f"## Details of the likelihoods\n\n{markdown_table(['row', *_BEHIND], lines)}\n\nThe perplexity of all "
+        "sentences is exact; only a language model has it. E_chain[f] − E_p[f] is how far f of the chain that "
+        "generates lies from f of the density. KL is known where q(z|x) has a density. The effective number of a "
+        "sentence's annealed chains is a median: the lower it is, the looser is the bound."
     )
 
 
@@ -207,9 +209,10 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
         for name, row in results.rows.items()
     ]
     return (
-        f"## Distance to n-gram samplers\n\n{markdown_table(['row', *samplers], lines)}\n\nThe row's RPPL at the "
-        "temperature, between those judged, at which its FPPL is that of the samples, over their RPPL; below 1 the row "
-        "is better, a dash where it does not reach that FPPL. The judge is an n-gram model, too, which favours them."
+        f"## Compared with n-gram samplers\n\n{markdown_table(['row', *samplers], lines)}\n\nRPPL of the row, "
+        "interpolated between temperatures to the FPPL of the n-gram samples, divided by their RPPL. Below 1 the row "
+        "is better; a dash means that it does not reach that FPPL. The judge is an n-gram model too, which favours "
+        "these samples."
     )
 
 
@@ -224,10 +227,10 @@ def _comparison(results: Results, comparison: RowComparison) -> str:
     judge = comparison.judge.upper()
     return (
         f"## {first} / {second}, {judge}\n\n{markdown_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
-        f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row at the temperature of the column, the "
-        "other at that between those judged at which it has the same FPPL; a dash where there is none. Frontiers lie "
-        "below the straight lines between their points, so each of the two flatters the row whose FPPL it is at, the "
-        "more so the fewer temperatures were judged."
+        f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row is at the temperature of the column, the "
+        "other is interpolated between temperatures to the same FPPL; a dash means that it does not reach it. "
+        "Frontiers curve below the straight lines between their points, so each of these two ratios flatters the row "
+        "that is not interpolated, the more so the fewer temperatures were judged."
     )
 
 
@@ -236,21 +239,22 @@ def _tuning(results: Results) -> str:
     for name, choice in results.tuning.items():
         for number, trial in enumerate(choice.trials, 1):
             changed = ", ".join(f"{key}={value}" for key, value in trial.settings.items())
-            mark = "**taken**" if number == choice.chosen else ""
+            mark = "**chosen**" if number == choice.chosen else ""
             figures = [f"{figure:.2f}" for figure in (trial.fppl, trial.rppl, trial.score)]
             lines.append([name, changed, f"{trial.epochs:g}", f"{trial.seconds / 60:.1f}", *figures, mark])
-    header = ["row", "what the trial changes", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
+    header = ["row", "settings of the trial", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
     return (
-        f"## Tuning\n\n{markdown_table(header, lines)}\n\nValidation text, KN5. The same number of trials for every "
-        "row. The score is the least √(FPPL·RPPL) along the frontier over temperatures, an FPPL below that of real "
-        "text counting as that; FPPL and RPPL are those of where it is, results.json has all. The least score is taken."
+        f"## Tuning\n\n{markdown_table(header, lines)}\n\nOn validation text, by KN5, with the same number of trials "
+        "for every row. The score is the lowest √(FPPL·RPPL) along the frontier over temperatures, where an FPPL below "
+        "that of real text counts as real text's. FPPL and RPPL are those of that point; results.json has all points. "
+        "The trial with the lowest score is chosen."
         f"{_elsewhere(results)}"
     )
 
 
 def _elsewhere(results: Results) -> str:
     places = dict.fromkeys(choice.source for choice in results.tuning.values() if choice.source is not None)
-    return "" if not places else f" These choices, and their figures, are of another experiment: {', '.join(places)}."
+    return "" if not places else f" These choices and their figures come from another experiment: {', '.join(places)}."
 
 
 def _cost(results: Results) -> str:
@@ -259,8 +263,8 @@ def _cost(results: Results) -> str:
     total = sum(step["seconds"] for step in results.log) / 3600
     trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
-        f"## What it cost\n\n{markdown_table(['row', 'epochs', 'minutes of updates a run'], lines)}\n\nUpdates of all "
-        f"trials: {trials:.1f} h. All steps of the log, one after the other: {total:.1f} h."
+        f"## Training time\n\n{markdown_table(['row', 'epochs', 'minutes of updates per run'], lines)}\n\nUpdates of "
+        f"all trials: {trials:.1f} h. All steps, one after the other: {total:.1f} h."
     )
 
 

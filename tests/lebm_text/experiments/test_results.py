@@ -57,13 +57,13 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert distances["lebm"]["value"] == pytest.approx((6 / 5 * 6.5 / 5.5) ** 0.5)
     assert distances["gaussian"] is None  # of seed 2 the least FPPL is 6.5
     text = markdown(results, "lebm-text experiment tiny")
-    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "**taken**", "RPPL|{'decode'", "log_p\\|toy"):
+    for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "chosen**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
     assert "| RPPL at the FPPL of its twin | – | 1.026 [" in text
     assert "| RPPL at the FPPL of LEBM | 1.026 [" in text
-    assert "| LEBM | 1.191 [" in text.partition("## Distance to n-gram samplers")[2]
+    assert "| LEBM | 1.191 [" in text.partition("## Compared with n-gram samplers")[2]
     assert "| LEBM | 1, 2 |" in text
-    behind = text.partition("## Behind the likelihoods")[2]
+    behind = text.partition("## Details of the likelihoods")[2]
     assert "| LEBM | – | 1.25 | 0.00 | – | 6.50 |" in behind
     assert "| a language model | 5.50 | – | – | – | – |" in behind
     assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
@@ -103,10 +103,10 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     assert lebm["variety"]["T=1"]["self_bleu"]["value"] == pytest.approx(100)
     assert lebm["variety"]["T=1"]["in_train"]["value"] == 0.5
     text = markdown(results, "")
-    about = text.partition("## What sentences are about")[2].partition("## How varied")[0]
+    about = text.partition("## Sentence embeddings")[2].partition("## Diversity and")[0]
     assert "| real text | Fréchet distance | 2.0 | – | – |" in about
     assert "| another system | Fréchet distance | 3.0 [1.0, 9.0] | – | – |" in about
-    assert "| LEBM | 4-grams of train | 0.500 | 0.500 | 0.500 |" in text.partition("## How varied")[2]
+    assert "| LEBM | 4-grams of train | 0.500 | 0.500 | 0.500 |" in text.partition("## Diversity and")[2]
     assert "FED|toy" in text
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_of_the_present_weights_or_options_is_missing(
     found = gather(experiment(), tmp_path)
     assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "lstm")}
     assert found.rows["lm"].kn5["T=1"]["fppl"].n == 1
-    assert "no longer of what is asked for: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
+    assert "out of date: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
 
 
 def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
