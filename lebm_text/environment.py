@@ -43,7 +43,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Resolve `auto` to a CUDA device if torch finds one, else the CPU; other names are torch's.
+    """Resolve `auto` to a CUDA device if torch finds one, else the CPU; `cpu`, `cuda` and `cuda:1` are torch's names.
 
     Raises:
         InputError: there is no such device.
@@ -58,6 +58,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available: torch sees no GPU; the device cpu is always there")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"models run on the CPU or on CUDA devices, not on {device.type}; try auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
+        raise InputError(f"there is no {device}: torch sees {n} CUDA device{'s' * (n > 1)}, counted from cuda:0")
     return device
 
 

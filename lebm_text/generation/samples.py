@@ -46,7 +46,7 @@ __all__ += ["samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which no seed is given
 # Defaults of what a record may leave out.
-_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior", "label": None}
+_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior", "label": None, "prior_steps": None}
 
 logger = logging.getLogger(__name__)
 
@@ -265,7 +265,7 @@ def samples_of_run(
     for label, decoding, seed in wanted:
         name = str(decoding).replace("=", "").replace(",", "-")
         path = run.sample_file(f"n{n}-{name}-seed{seed}.txt")
-        asked = asdict(decoding) | {"n": n, "seed": seed, "label": None}
+        asked = {**_USUAL, **asdict(decoding), "n": n, "seed": seed}
         record = next((text.record for text in run.samples() if text.path == path), {})
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
@@ -334,7 +334,7 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
 def _newest(run: Run, n: int) -> Path | None:
     """Return the newest text in samples/ of at least `n` lines, by default settings and the present weights."""
     length = run.config.text.max_length
-    default = asdict(Decoding()) | {"top_k": 0, "top_p": 1.0, "max_length": length, "label": None}
+    default = {**_USUAL, **asdict(Decoding()), "top_k": 0, "top_p": 1.0, "max_length": length}
     found = [(text.path, _settings(run, text.record)) for text in run.samples()]
     usable = [path for path, made in found if made.get("n", 0) >= n and made.items() >= default.items()]
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

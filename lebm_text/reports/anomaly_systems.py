@@ -30,7 +30,7 @@ from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
-from .base import Interval
+from .base import Interval, require_different
 from .scores import Scorer, ScoreSettings, SentenceScore
 
 __all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "labels_of", "score_run"]
@@ -92,8 +92,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     Raises:
         InputError: a run is given twice.
     """
-    if len({run.path.resolve() for run in runs}) < len(runs):
-        raise InputError("a run is given twice")
+    require_different(runs)
     names = [run.name for run in runs]
     labels = [run.name if names.count(run.name) == 1 else str(run) for run in runs]
     return [f"run {label}" if label in _BASELINES else label for label in labels]

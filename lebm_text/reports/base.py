@@ -42,6 +42,7 @@ __all__ = [
     "need_sklearn",
     "new_table",
     "origin",
+    "require_different",
     "sources_of",
     "with_error",
 ]
@@ -165,6 +166,12 @@ def sources_of(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from sources_of(item)
+
+
+def require_different(runs: Sequence[Run]) -> None:
+    """Raise InputError if a run is given twice, under one path or several."""
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is given twice")
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:

@@ -15,7 +15,7 @@ from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
-from .base import Report, new_table
+from .base import Report, new_table, require_different
 from .drawing import legend, logarithmic, panels, save_picture
 
 if TYPE_CHECKING:
@@ -151,8 +151,9 @@ def compute(runs: Sequence[Run]) -> Curves:
     """Return the training curves of runs, labelled by path; a single run is labelled by name.
 
     Raises:
-        InputError: a run has no metrics, or damaged ones.
+        InputError: a run has no metrics, or damaged ones, or is given twice.
     """
+    require_different(runs)
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for run in runs:
         records = run.metrics()
@@ -165,7 +166,7 @@ def compute(runs: Sequence[Run]) -> Curves:
                     curves.setdefault(key, []).append((record["epoch"], value))
     return Curves(
         runs=found,
-        sha256={f"metrics of {label}": sha256_file(run.metrics_file) for label, run in zip(found, runs, strict=False)},
+        sha256={f"metrics of {label}": sha256_file(run.metrics_file) for label, run in zip(found, runs, strict=True)},
         versions=versions(),
     )
 

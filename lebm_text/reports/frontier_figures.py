@@ -42,7 +42,7 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
     for label, group in groups.items():
         if len(group) > 1:
             axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
-        (mark,) = axes.plot(*means[label], "s" if label == "greedy" else "o", color="C0")
+        (mark,) = axes.plot(*means[label], "s" if label.startswith("greedy") else "o", color="C0")
         hover(mark, [label])
         axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lebm_text import __version__
 from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.run_files import ENVIRONMENT, PUBLISHED, REPORTS
@@ -68,7 +69,7 @@ def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_L
                         *(CommitOperationAdd(each, directory / each) for each in made),
                         *(CommitOperationDelete(each) for each in there.intersection(PUBLISHED).difference(made)),
                     ],
-                    commit_message=f"{run.name}, by lebm-text",
+                    commit_message=f"Upload a model of lebm-text {__version__}",
                 )
         except InputError as error:
             raise InputError(f"cannot push to {name}: {error}") from error

@@ -34,6 +34,20 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda")
 
 
+@pytest.mark.parametrize("name", ["mps", "meta"])
+def test_a_device_that_models_do_not_run_on_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"not on {name}"):
+        resolve_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match="there is no cuda:2: torch sees 2 CUDA devices"):
+        resolve_device("cuda:2")
+
+
 def test_names_versions_machine_and_corpus() -> None:
     found = describe_environment(device=CPU, n_threads=3, precision="fp32", corpus={"name": "ptb"})
     assert json.loads(json.dumps(found)) == found

@@ -79,3 +79,14 @@ def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) 
     assert _newest(run, 1) is None
     sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"n": "many"}}))
     assert _newest(run, 1) is None
+
+
+def test_samples_of_another_number_of_prior_steps_are_not_the_usual_ones(tmp_path: Path) -> None:
+    run = Run(shutil.copytree(OLD, tmp_path / "run"))
+    (run.path / "samples" / "kept.txt").unlink()
+    path = run.path / "samples" / "n20-T1-seed1.txt"
+    sidecar = path.with_name(f"{path.name}.json")
+    known = json.loads(sidecar.read_text())
+    assert _newest(run, 1) == path
+    sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"prior_steps": 0}}))
+    assert _newest(run, 1) is None

@@ -68,6 +68,12 @@ def test_a_directory_without_metrics_is_refused(tmp_path: Path) -> None:
         compute([Run(tmp_path)])
 
 
+def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
+    run = run_with(tmp_path / "a", [{"step": 1, "epoch": 1.0, "nll_token": 2.0}])
+    with pytest.raises(InputError, match="given twice"):
+        compute([Run(run), Run(tmp_path / "b" / ".." / "a")])
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", [{"step": 1, "epoch": 0.5, "gap": 0.1}])
     with pytest.raises(InputError, match="cannot draw"):

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from lebm_text.reports.frontier_figures import plot_frontiers
+from lebm_text.reports.frontier import Point
+from lebm_text.reports.frontier_figures import draw_points, plot_frontiers
 
 pytest.importorskip("matplotlib")
+
+
+def test_greedy_decoding_is_a_square_whatever_the_prior(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    common: dict[str, Any] = {
+        "text": "samples",
+        "judge": "kn5",
+        "judge_seed": None,
+        "fppl_ratio": 1.0,
+        "rppl_ratio": 1.0,
+    }
+    draw_points(
+        axes,
+        [
+            Point(**common, decode="greedy", fppl=3.0, rppl=600.0, prior_temperature=0.5),
+            Point(**common, decode="sample", temperature=1.0, fppl=9.0, rppl=9.5, prior_temperature=0.5),
+        ],
+    )
+    marks = [line for line in axes.get_lines() if line.get_marker() != "None"]
+    assert {(float(np.asarray(mark.get_xdata())[0]), mark.get_marker()) for mark in marks} == {(3.0, "s"), (9.0, "o")}
 
 
 @pytest.mark.pictures
