@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from lebm_text.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_environment", "resolve_device", "versions"]
+__all__ = ["code_sha256", "describe_environment", "resolve_device", "versions"]
 
 # Packages whose version can change what a run computes or reads.
 _PACKAGES = (
@@ -40,6 +42,15 @@ def versions(*packages: str) -> dict[str, str]:
     found = {name: _version(name) for name in (*_OF_FIGURES, *packages)}
     installed = {name: version for name, version in found.items() if version is not None}
     return {"lebm-text": __version__, "python": platform.python_version(), **installed}
+
+
+@lru_cache
+def code_sha256() -> str:
+    """Return a hash of the source of this package: what a model computes may change with it, in one version, too."""
+    digest, package = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

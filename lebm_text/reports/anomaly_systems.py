@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lebm_text import __version__
+from lebm_text.environment import code_sha256
 from lebm_text.errors import InputError
 from lebm_text.judges import check_judges
 from lebm_text.progress import Progress, counter
@@ -134,7 +134,7 @@ class _KeptScorer:
         self._how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
         self._run, self._settings = run, settings
         of_run = sha256_file(run.config_file), run.weights_sha256
-        self._key = (__version__, *of_run, asdict(self._how), settings.precision)
+        self._key = (code_sha256(), *of_run, asdict(self._how), settings.precision)
 
     def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
         """Return the scores of sentences, none of which may be too long for the model."""

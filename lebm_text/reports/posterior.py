@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lebm_text import __version__
 from lebm_text.checks import MAX_SEED, whole
+from lebm_text.environment import code_sha256
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
@@ -85,7 +85,7 @@ def kept_posterior_means(
     For a longer list that begins with the same sentences, or after an interrupt, only missing parts are computed. If
     there are several parts, `on_first` is called with the means of the first part as soon as they are computed.
     """
-    of_run, n = (__version__, sha256_file(run.config_file), run.weights_sha256), len(sentences)
+    of_run, n = (code_sha256(), sha256_file(run.config_file), run.weights_sha256), len(sentences)
     found: list[Tensor] = []
     with keeping(lambda: f"the places of {sum(map(len, found)):,} of {n:,} sentences are in the cache"):
         for start in range(0, n, PART):

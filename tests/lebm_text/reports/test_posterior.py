@@ -47,11 +47,12 @@ def test_what_an_interrupt_leaves_is_kept_and_said(
     monkeypatch.setattr(posterior, "PART", 2)
     model = tiny_model()
     model.save_pretrained(tmp_path / "run")
-    run, infer, calls = Run(tmp_path / "run"), LatentEBM.infer, list[int]()
+    run, infer, calls, interrupted = Run(tmp_path / "run"), LatentEBM.infer, list[int](), list[bool]()
 
     def counted(self: LatentEBM, sentences: list[str], **how: Any) -> torch.Tensor:
         calls.append(len(sentences))
-        if len(calls) == 2:
+        if calls == [6, 6] and not interrupted:
+            interrupted.append(True)
             raise KeyboardInterrupt
         return infer(self, sentences, **how)
 
@@ -62,6 +63,10 @@ def test_what_an_interrupt_leaves_is_kept_and_said(
     means = kept_posterior_means(run, model, SENTENCES, n_draws=3, seed=1)
     assert calls == [6, 6, 6]  # the first part is not computed again
     torch.testing.assert_close(means, posterior_means(model, SENTENCES, n_draws=3, seed=1))
+    calls.clear()
+    monkeypatch.setattr(posterior, "code_sha256", lambda: "other code")
+    kept_posterior_means(run, model, SENTENCES, n_draws=3, seed=1)
+    assert len(calls) == 2  # changed code may infer otherwise
 
 
 def test_the_first_of_several_parts_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
