@@ -20,7 +20,7 @@ from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood, LikelihoodSettings
 from lebm_text.reports.perplexity import KnownText, Perplexity, PerplexitySettings
 from lebm_text.run import Run
-from lm_eval.diversity import compare
+from lm_eval.diversity import compare_each
 from lm_eval.embedding import EmbeddingScore
 
 REAL = 4.0
@@ -171,7 +171,7 @@ def described(report: Frontier) -> Frontier:
     figures |= {"ci95": {"frechet": (1.0, 9.0), "precision": (0.4, 0.6), "recall": (0.2, 0.3)}}
     real = EmbeddingScore(**figures, frechet=2.0, n=9, k=5, encoder="e", signature="FED|toy")
     meaning = {row.text: replace(real, frechet=3.0 + i // 2) for i, row in enumerate(report.results)}
-    looks = compare(["a b c d e"] * 2, ["a b c d", "b c d e"], ["a b c d"])
+    looks = compare_each([["a b c d e"] * 2], ["a b c d", "b c d e"], ["a b c d"])[0]
     results = [replace(row, diversity=looks) for row in report.results]
     return replace(report, results=results, meaning=meaning, real_meaning=real)
 

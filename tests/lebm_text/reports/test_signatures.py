@@ -21,7 +21,7 @@ from lebm_text.presets import PRESETS, preset
 from lebm_text.reports import interpolation, likelihood, neighbours, reconstruction
 from lebm_text.reports.signatures import explain, split_fields
 from lebm_text.run import Run
-from lm_eval.diversity import bleu_against, compare, self_bleu
+from lm_eval.diversity import bleu_against, compare_each, self_bleu
 from lm_eval.judges import judge_specs
 from lm_eval.protocol import METRICS, signature
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
@@ -73,7 +73,7 @@ def _made(run: Path) -> Iterator[str]:
         yield likelihood._signature(
             described, "sentencepiece", likelihood.LikelihoodSettings(n_importance=9), exact=exact
         )
-    yield compare(TEXT, TEXT, TEXT).signature
+    yield compare_each([TEXT], TEXT, TEXT)[0].signature
     for label in ("mine.txt", f"samples,{Decoding(temperature=0.9, latents='posterior')},seed=2"):
         yield f"FED|enc:minilm@0123abcd|test:cats-test|samples:{label}|n:200|k:5|seed:1"
     yield "AUROC,AUPRC|positive:Lines,n=6(n=5)|negative:Lines,n=6-test(n=7)|z:p(z|x),draws=3,steps=run|eos:yes"
