@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_writer, is_plain
@@ -32,23 +31,8 @@ from .perplexity import SentenceScores
 __all__ = ["KenlmJudge", "check_memory", "estimated_bytes", "estimated_positions", "machine_bytes"]
 __all__ += ["train_with_lmplz", "write_arpa"]
 
-Pieces = npt.NDArray[np.object_]
-
-_CHUNK = 1 << 13  # n-grams formatted at a time: few, so that their pieces stay in the cache
+_CHUNK = 1 << 13  # n-grams formatted at a time
 _LONGEST_HEADER = 1 << 10  # bytes of a line of an ARPA file's header
-_GROUP = 4  # decimals that are looked up together; a number has two such groups
-_LARGEST = 100  # logs are greater than minus this
-_ZERO, _IMPOSSIBLE, _NOTHING = _LARGEST, _LARGEST + 1, 10**_GROUP  # rows after the numbers of the tables below
-
-
-def _table(texts: list[bytes]) -> Pieces:
-    return np.array(texts, dtype=object)
-
-
-_WHOLE = _table([*(b"-%d." % i for i in range(_LARGEST)), b"0", b"-inf"])
-_DECIMALS = [b"%0*d" % (_GROUP, i) for i in range(10**_GROUP)] + [b""]
-_FIRST_GROUP = _table(_DECIMALS)
-_LAST_GROUP = {end: _table([decimals + end for decimals in _DECIMALS]) for end in (b"\t", b"\n")}
 
 
 def write_arpa(model: BackoffModel, path: Path) -> None:
@@ -59,46 +43,32 @@ def write_arpa(model: BackoffModel, path: Path) -> None:
 
 
 def _pieces(model: BackoffModel) -> Iterator[bytes]:
-    yield b"\\data\\\n"
+    counts = "".join(f"ngram {n}={len(table)}\n" for n, table in enumerate(model.tables, 1))
+    yield f"\\data\\\n{counts}".encode()
     for n, table in enumerate(model.tables, 1):
-        yield b"ngram %d=%d\n" % (n, len(table))
-    words = [word.encode("utf-8") for word in model.words]
-    followed = {end: _table([word + end for word in words]) for end in (b" ", b"\t", b"\n")}
-    for n, table in enumerate(model.tables, 1):
-        yield b"\n\\%d-grams:\n" % n
-        has_backoff = n < model.order
+        yield f"\n\\{n}-grams:\n".encode()
         for start in range(0, len(table), _CHUNK):
             part = slice(start, start + _CHUNK)
-            columns = _numbers(table.log_prob[part], b"\t")
-            columns += _words(model, followed, n, part, b"\t" if has_backoff else b"\n")
-            if has_backoff:
-                columns += _numbers(table.log_backoff[part], b"\n")
-            yield b"".join(np.stack(columns, axis=1).ravel().tolist())
+            columns = [_numbers(table.log_prob[part]), _ngrams(model, n, part)]
+            if n < model.order:
+                columns.append(_numbers(table.log_backoff[part]))
+            yield "".join([f"{line}\n" for line in map("\t".join, zip(*columns, strict=True))]).encode()
     yield b"\n\\end\\\n"
 
 
-def _words(model: BackoffModel, followed: dict[bytes, Pieces], n: int, part: slice, end: bytes) -> list[Pieces]:
-    """Return the words of a range of n-grams of order `n`, a column per position, blanks between, `end` at the end."""
-    columns: list[Pieces] = []
+def _ngrams(model: BackoffModel, n: int, part: slice) -> list[str]:
+    """Return a range of the n-grams of order `n`, with blanks between the words."""
+    columns: list[list[str]] = []
     rows: slice | Int32Array = part
     for table in reversed(model.tables[:n]):
-        columns.append(followed[b" " if columns else end][table.word[rows]])
+        columns.append([model.words[word] for word in table.word[rows].tolist()])
         rows = table.prefix[rows]
-    return columns[::-1]
+    return list(map(" ".join, zip(*columns[::-1], strict=True)))
 
 
-def _numbers(logs: Float32Array, end: bytes) -> list[Pieces]:
-    """Return fixed-point text of values in [-99, 0] and `end`, in three columns; 0 and -inf as lmplz writes them.
-
-    Digits are looked up, four at a time: formatting millions of numbers one by one would take most of the time.
-    """
-    impossible, zero = np.isneginf(logs), logs == 0
-    sizes = np.where(impossible, 0.0, -logs.astype(np.float64))
-    rest, last = np.divmod(np.rint(sizes * 10 ** (2 * _GROUP)).astype(np.int64), 10**_GROUP)
-    whole, first = np.divmod(rest, 10**_GROUP)
-    whole[zero], whole[impossible] = _ZERO, _IMPOSSIBLE
-    first[zero | impossible] = last[zero | impossible] = _NOTHING
-    return [_WHOLE[whole], _FIRST_GROUP[first], _LAST_GROUP[end][last]]
+def _numbers(logs: Float32Array) -> list[str]:
+    """Return values in [-99, 0] as text; 0 and -inf as lmplz writes them."""
+    return [f"{log:.8f}" if log else "0" for log in logs.tolist()]
 
 
 _THROWN = re.compile(r".* threw \w+( because `.*')?\.\s+", re.DOTALL)
