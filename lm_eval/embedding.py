@@ -29,7 +29,6 @@ from .encoders import DEFAULT_ENCODER, Embeddings, SentenceEncoder, embed, load_
 from .intervals import t975
 
 __all__ = ["EmbeddingScore", "MeaningJudge", "Neighbourhoods", "check_counts", "fed", "frechet_distance"]
-__all__ += ["neighbourhoods", "score_embeddings"]
 
 N, K = 3000, 5  # sentences per text, neighbours
 _SCALE = 1000.0  # of the Fréchet distance: embeddings have length 1, so that it would begin with zeros
@@ -90,37 +89,8 @@ def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
     return _Reference(r).distance(s)
 
 
-def neighbourhoods(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K) -> Neighbourhoods:
-    """Return precision, recall, density and coverage of two clouds of vectors, (n, d) and (m, d).
-
-    Raises:
-        InputError: one of them has no more than `k` vectors.
-    """
-    r, s = _pair(real, samples, k)
-    return _neighbourhoods(_reach(_squares(r, r), k), _squares(s, s), _squares(r, s), k)
-
-
-def score_embeddings(
-    real: npt.ArrayLike, samples: npt.ArrayLike, k: int = K, *, encoder: str = "", signature: str = ""
-) -> EmbeddingScore:
-    """Return all figures of two clouds of vectors, with intervals by a jackknife over 20 groups of samples.
-
-    Args:
-        real: (n, d) vectors of real text.
-        samples: (m, d) vectors of the samples.
-        k: neighbours.
-        encoder: copied to the result.
-        signature: copied to the result.
-
-    Raises:
-        InputError: see `frechet_distance` and `neighbourhoods`.
-    """
-    r, s = _pair(real, samples, k)
-    _need_full_rank({"real text": len(r), "samples": len(s)}, r.shape[1])
-    return _score(_Reference(r, k), s, encoder=encoder, signature=signature)
-
-
 def _score(reference: _Reference, s: FloatArray, *, encoder: str, signature: str) -> EmbeddingScore:
+    """Return all figures of vectors of samples (m, d), with intervals by a jackknife over 20 groups of them."""
     k, reach, within, across = reference.k, reference.reach, _squares(s, s), _squares(reference.real, s)
     found = _figures(reference, s, _neighbourhoods(reach, within, across, k))
     rest = []

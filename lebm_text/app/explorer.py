@@ -94,7 +94,6 @@ class Explorer:
         self,
         n: int,
         *,
-        decode: str = "sample",
         temperature: float = 1.0,
         prior_temperature: float = 1.0,
         prior_steps: int | None = None,
@@ -104,7 +103,6 @@ class Explorer:
 
         Args:
             n: number of sentences.
-            decode: see `DecodeSettings`.
             temperature: of decoding.
             prior_temperature: temperature of the prior.
             prior_steps: number of steps of the prior's chain; None: its own number.
@@ -116,7 +114,7 @@ class Explorer:
         latents = PriorLatents(
             model.model.prior, model.model.generator, prior_temperature, n_steps=None if usual else prior_steps
         )
-        return model.stream(n, DecodeSettings(decode, temperature), seed=seed, latents=latents).all()
+        return model.stream(n, temperature=temperature, seed=seed, latents=latents).all()
 
     @torch.no_grad()
     def neg_energy(self, z: Tensor) -> list[float]:

@@ -222,15 +222,7 @@ class Resampled:
             n_resamples: R.
             paired: anomaly i was made from normal sentence i, and the two are resampled together.
             seed: of the resamples.
-
-        Raises:
-            InputError: N or M is less than two.
-            ValueError: N and M differ for paired sentences.
         """
-        if min(n_normal, n_anomalous) < 2:
-            raise InputError(f"a contrast needs 2 sentences of each kind, got {n_normal} and {n_anomalous}")
-        if paired and n_normal != n_anomalous:
-            raise ValueError(f"paired sentences must be as many, got {n_normal} and {n_anomalous}")
         self.labels = np.repeat([0, 1], [n_normal, n_anomalous])
         rng = np.random.Generator(np.random.PCG64(seed))
         normal = rng.multinomial(n_normal, np.full(n_normal, 1 / n_normal), size=n_resamples)
@@ -247,11 +239,11 @@ class Resampled:
         """Return AUROC and AUPRC of a score, given its values for normal (N,) and anomalous (M,) sentences.
 
         Raises:
-            ValueError: a value is not finite, or the numbers of values are wrong.
+            ValueError: a value is not finite.
         """
         from sklearn.metrics import average_precision_score, roc_auc_score
 
-        values = self._joined(normal, anomalous)
+        values = _joined(normal, anomalous)
         n_blocks = 1 + self._counts.size // _COUNTS
         blocks = [_areas(self.labels, values, counts) for counts in np.array_split(self._counts, n_blocks)]
         found = []
@@ -264,16 +256,17 @@ class Resampled:
         """Return the ROC and precision-recall curves of a score."""
         from sklearn.metrics import precision_recall_curve, roc_curve
 
-        values = self._joined(normal, anomalous)
+        values = _joined(normal, anomalous)
         false_rate, true_rate, _ = roc_curve(self.labels, values)
         precision, recall, _ = precision_recall_curve(self.labels, values)
         return Curves(_thinned(false_rate, true_rate), _thinned(recall, precision))
 
-    def _joined(self, normal: Floats, anomalous: Floats) -> Floats:
-        values = np.concatenate([normal, anomalous])
-        if len(values) != len(self.labels) or not np.isfinite(values).all():
-            raise ValueError(f"expected {len(self.labels)} finite scores, got {len(values)}")
-        return values
+
+def _joined(normal: Floats, anomalous: Floats) -> Floats:
+    values = np.concatenate([normal, anomalous])
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite scores")
+    return values
 
 
 def _areas(labels: NDArray[np.int64], values: Floats, counts: NDArray[np.int32]) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,36 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
-from lm_eval.embedding import (
-    MeaningJudge,
-    _Reference,
-    fed,
-    frechet_distance,
-    neighbourhoods,
-    score_embeddings,
-)
+from lm_eval.embedding import EmbeddingScore, MeaningJudge, _mauve, _Reference, fed, frechet_distance
+from lm_eval.encoders import Embeddings
 from lm_eval.texts import calibration_texts
 
 from .test_encoders import Lengths
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)  # the package takes seconds to import
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+
+
+class Table:
+    """An encoder of sentences `r i` and `s i`, the rows of two tables."""
+
+    def __init__(self, real: npt.ArrayLike, samples: npt.ArrayLike) -> None:
+        self.rows = {"r": np.asarray(real, np.float32), "s": np.asarray(samples, np.float32)}
+        self.name = "table@" + "".join(format(crc32(rows.tobytes()), "x") for rows in self.rows.values())
+
+    def encode(self, sentences: Sequence[str]) -> Embeddings:
+        found: Embeddings = np.stack([self.rows[sentence[0]][int(sentence[2:])] for sentence in sentences])
+        return found
+
+
+def measured(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 5) -> EmbeddingScore:
+    """What `fed` says of sentences with these embeddings."""
+    table = Table(real, samples)
+    r, s = ([f"{name} {i}" for i in range(len(rows))] for name, rows in table.rows.items())
+    return fed(s, r, table, k=k)
 
 
 def gaussian(mean: Sequence[float], covariance: npt.ArrayLike, n: int = 400) -> npt.NDArray[np.float64]:
@@ -46,7 +66,7 @@ def test_distance_of_gaussians_in_closed_form() -> None:
 
 def test_neighbourhoods_by_hand() -> None:
     """With k = 1 the balls of 0, 1 and 10 reach 1, 1 and 9 far, those of 0.5, 0.7 and 30 reach 0.2, 0.2 and 29.3."""
-    found = neighbourhoods([[0.0], [1.0], [10.0]], [[0.5], [0.7], [30.0]], k=1)
+    found = measured([[0.0], [1.0], [10.0]], [[0.5], [0.7], [30.0]], k=1)
     assert found.precision == pytest.approx(2 / 3)  # 30 lies in no real ball
     assert found.recall == pytest.approx(2 / 3)  # of 30's ball, 1 and 10
     assert found.density == pytest.approx(4 / 3)  # 0.5 and 0.7 lie in those of 0 and of 1
@@ -56,10 +76,10 @@ def test_neighbourhoods_by_hand() -> None:
 def test_the_same_text_has_all_and_the_distance_falls_with_n() -> None:
     rng = np.random.default_rng(2)
     real = rng.normal(size=(600, 6))
-    same = score_embeddings(real, real)
+    same = measured(real, real)
     assert (same.precision, same.recall, same.coverage) == (1.0, 1.0, 1.0)
     assert same.frechet == pytest.approx(0, abs=1e-6)
-    floors = [score_embeddings(rng.normal(size=(n, 6)), rng.normal(size=(n, 6))).frechet for n in (100, 600)]
+    floors = [measured(rng.normal(size=(n, 6)), rng.normal(size=(n, 6))).frechet for n in (100, 600)]
     assert 0 < floors[1] < floors[0] / 2
 
 
@@ -67,8 +87,8 @@ def test_collapsed_and_noisy_samples_are_told_apart() -> None:
     """Samples of one half of the real text are precise and cover little; scattered ones the other way round."""
     rng = np.random.default_rng(3)
     real = rng.normal(size=(500, 3)) + 8 * (np.arange(500) % 2)[:, None]
-    half = score_embeddings(real, rng.normal(size=(500, 3)))
-    scattered = score_embeddings(real, rng.normal(size=(500, 3)) * 8 + 4)
+    half = measured(real, rng.normal(size=(500, 3)))
+    scattered = measured(real, rng.normal(size=(500, 3)) * 8 + 4)
     assert half.precision > 0.9 > 0.6 > half.recall
     assert half.coverage < 0.6
     assert scattered.precision < 0.3 < 0.9 < scattered.recall
@@ -77,17 +97,28 @@ def test_collapsed_and_noisy_samples_are_told_apart() -> None:
 def test_distances_are_in_thousandths_and_intervals_those_of_a_jackknife() -> None:
     """Each of 20 groups of samples is left out once: ± 2.093 √(19/20 Σ (v − v̄)²)."""
     rng = np.random.default_rng(5)
-    real, samples = rng.normal(size=(60, 3)), rng.normal(size=(50, 3)) + 0.5
+    real, samples = (rows.astype(np.float32) for rows in (rng.normal(size=(60, 3)), rng.normal(size=(60, 3)) + 0.5))
 
-    def figures(kept: npt.NDArray[np.float64]) -> dict[str, float]:
-        return {"frechet": 1000 * frechet_distance(real, kept), **vars(neighbourhoods(real, kept))}
+    def distances(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.linalg.norm(a[:, None].astype(float) - b, axis=-1))
 
-    score, rest = score_embeddings(real, samples), [figures(samples[np.arange(50) % 20 != i]) for i in range(20)]
+    def figures(kept: npt.NDArray[np.float32]) -> dict[str, float]:
+        """Return the figures as `Neighbourhoods` defines them."""
+        in_real, in_samples = (
+            distances(real, kept) <= np.sort(distances(cloud, cloud))[:, 5].reshape(shape)
+            for cloud, shape in ((real, (-1, 1)), (kept, (1, -1)))
+        )
+        shares = {"precision": in_real.any(0), "recall": in_samples.any(1), "coverage": in_real.any(1)}
+        found = {name: float(share.mean()) for name, share in shares.items()}
+        return {"frechet": 1000 * frechet_distance(real, kept), "density": in_real.sum(0).mean() / 5, **found}
+
+    found, rest = measured(real, samples), [figures(samples[np.arange(60) % 20 != i]) for i in range(20)]
+    assert set(found.ci95) == set(rest[0])
     for name, value in figures(samples).items():
         values = [each[name] for each in rest]
         half = 2.093 * math.sqrt(19 / 20 * sum((each - sum(values) / 20) ** 2 for each in values))
-        assert getattr(score, name) == pytest.approx(value)
-        assert score.ci95[name] == pytest.approx((value - half, value + half))
+        assert getattr(found, name) == pytest.approx(value)
+        assert found.ci95[name] == pytest.approx((value - half, value + half))
 
 
 @pytest.mark.slow
@@ -95,7 +126,7 @@ def test_intervals_have_the_width_of_repeated_samples() -> None:
     """Over 60 draws of samples the mean half width is 2.093 standard deviations, within 35 %."""
     rng = np.random.default_rng(4)
     real = rng.normal(size=(200, 4))
-    scores = [score_embeddings(real, 1.2 * rng.normal(size=(200, 4)) + 0.3) for _ in range(60)]
+    scores = [measured(real, 1.2 * rng.normal(size=(200, 4)) + 0.3) for _ in range(60)]
     for name in ("frechet", "precision", "density"):
         spread = np.std([getattr(score, name) for score in scores], ddof=1)
         width = np.mean([score.ci95[name][1] - score.ci95[name][0] for score in scores]) / 2
@@ -109,22 +140,21 @@ def test_intervals_have_the_width_of_repeated_samples() -> None:
         (np.ones((50, 8)), np.ones((8, 8)), 3, "samples: 8 sentences are too few"),
         (np.ones((50, 8)), np.ones((50, 7)), 3, "dimensions"),
         (np.ones((50, 8)), np.full((50, 8), np.nan), 3, "finite"),
-        (np.ones((50, 8)), np.ones((50, 8)), 50, "k must be"),
+        (np.ones((50, 8)), np.ones((50, 8)), 50, "hundreds"),
+        (np.ones((50, 8)), np.ones((50, 8)), 0, "k must be"),
     ],
 )
 def test_refused(real: npt.ArrayLike, samples: npt.ArrayLike, k: int, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        score_embeddings(real, samples, k)
+        measured(real, samples, k)
 
 
 def test_one_sentence_more_than_dimensions_is_enough() -> None:
     rows = np.random.default_rng(6).normal(size=(9, 8))
-    assert score_embeddings(rows, rows, 2).frechet == pytest.approx(0, abs=1e-6)
+    assert measured(rows, rows, 2).frechet == pytest.approx(0, abs=1e-6)
 
 
-def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)  # the package takes seconds to import
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+def test_texts_are_drawn_and_embedded_once(tmp_path: Path) -> None:
     encoder, heard = Lengths(), list[int]()
     real = [f"{'a ' * (i % 7)}{'b' * (i % 11)} {i}" for i in range(300)]
     samples = [f"{'a ' * (i % 5)}{'b' * (i % 13)} {i}" for i in range(200)]
@@ -142,27 +172,19 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path, monkeypatch: pytest.M
     assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
 
 
-def test_samples_are_not_the_sentences_that_are_drawn_of_the_real_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_are_not_the_sentences_that_are_drawn_of_the_real_text() -> None:
     """Of one text twice, in the same order: the same part of it would be at a distance of 0."""
-    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
     text = [f"{'a ' * (i % 7)}{'b' * (i % 11)} {i}" for i in range(300)]
     assert fed(text, text, Lengths(), n=150).frechet > 1e-3
     assert fed(text, text, Lengths()).frechet == pytest.approx(0, abs=1e-6)
 
 
-def test_one_real_text_is_measured_once_for_all_samples_of_one_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: None)
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
-    measured: list[int] = []
+def test_one_real_text_is_measured_once_for_all_samples_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
 
     class Counted(_Reference):
         def __init__(self, real: npt.NDArray[np.float64], k: int = 0) -> None:
-            measured.append(len(real))
+            sizes.append(len(real))
             super().__init__(real, k)
 
     real = [f"{'a ' * (i % 7)}{'b' * (i % 11)}" for i in range(300)]
@@ -171,7 +193,7 @@ def test_one_real_text_is_measured_once_for_all_samples_of_one_size(
     monkeypatch.setattr("lm_eval.embedding._Reference", Counted)
     judge = MeaningJudge(real, Lengths(), name="toy")
     assert [judge.score(text) for text in texts] == alone
-    assert measured == [200, 150]
+    assert sizes == [200, 150]
 
 
 def test_bad_texts_are_named() -> None:
@@ -184,9 +206,9 @@ def test_bad_texts_are_named() -> None:
 
 
 @pytest.mark.slow
-def test_texts_of_known_quality_are_ordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_known_quality_are_ordered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nearest is other real text; then 5-gram samples and shuffled words, and last one sentence repeated."""
-    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path))
+    monkeypatch.setattr("lm_eval.embedding._mauve", _mauve)
     text = list(find_corpus("kjv").splits["train"].sentences())
     text = [line for line in text if line.count(" ") < 12]  # shorter ones take less time
     text = [text[row] for row in np.random.default_rng(5).permutation(len(text))[:3000]]
