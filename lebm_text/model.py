@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from lebm_text.run import Run
 from lebm_text.run_files import CHECKPOINTS, METRICS
 from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
-from lebm_text.text.reading import check_sentences
+from lebm_text.text.reading import listed
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
@@ -191,17 +191,13 @@ class LatentEBM:
         """Return the sentences of at most `config.text.max_length` tokens, in order."""
         return [sentence for sentence in sentences if self.tokenizer.fits(sentence, self.config.text.max_length)]
 
-    def require_fitting(self, sentences: Sequence[str]) -> None:
-        """Raise InputError for a sentence longer than `config.text.max_length`."""
-        longest = self.config.text.max_length
-        for i, sentence in enumerate(sentences, 1):
-            if (length := len(self.tokenizer.encode(sentence))) > longest:
-                what = f"sentence {i} has {length:,} tokens ({shortened(sentence)})"
-                raise InputError(f"{what}; this model takes at most {longest:,} (text.max_length of its training)")
+    def require_fitting(self, sentences: Iterable[str]) -> list[str]:
+        """Return the sentences. Raises InputError for one longer than `config.text.max_length`, or no list of them."""
+        return self._encoded(sentences)[0]
 
     def infer(
         self,
-        sentences: Sequence[str],
+        sentences: Iterable[str],
         *,
         seed: int = 1,
         batch_size: int = 128,
@@ -216,15 +212,15 @@ class LatentEBM:
         model, which has no z.
         """
         self.config.require_latent()
-        check_sentences(sentences)
-        z = torch.empty(len(sentences), self.config.model.latent_dim)
-        for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
+        _, corpus = self._encoded(sentences)
+        z = torch.empty(len(corpus), self.config.model.latent_dim)
+        for batch, rng in self._batches(corpus, seed, batch_size, on_progress, first=first):
             z[batch.index] = self._infer(batch, rng).cpu()
         return z
 
     def reconstruct(
         self,
-        sentences: Sequence[str],
+        sentences: Iterable[str],
         settings: DecodeSettings | None = None,
         *,
         seed: int = 1,
@@ -246,9 +242,9 @@ class LatentEBM:
         """
         self.config.require_latent()
         settings = _settings("greedy", settings, decoding)
-        check_sentences(sentences)
-        texts = [""] * len(sentences)
-        for batch, rng in self._batches(sentences, seed, batch_size, on_progress, first=first):
+        _, corpus = self._encoded(sentences)
+        texts = [""] * len(corpus)
+        for batch, rng in self._batches(corpus, seed, batch_size, on_progress, first=first):
             decoded = self._decode(self._infer(batch, rng), settings, max_length, rng)
             for index, text in zip(batch.index.tolist(), decoded, strict=True):
                 texts[index] = text
@@ -269,7 +265,7 @@ class LatentEBM:
         Row i draws from (seed, i): the z of `generate` with that seed and settings give the same sentences again.
         """
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
-        settings, z = _settings("greedy", settings, decoding), self._latents(z, len(z))
+        settings, z = _settings("greedy", settings, decoding), self._latents(z)
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
             rows = z[start : start + batch_size]
@@ -285,8 +281,8 @@ class LatentEBM:
 
     def neighbours(
         self,
-        queries: Sequence[str],
-        sentences: Sequence[str],
+        queries: Iterable[str],
+        sentences: Iterable[str],
         k: int = 5,
         *,
         metric: str = "cosine",
@@ -302,42 +298,41 @@ class LatentEBM:
         from lebm_text.reports.neighbours import nearest
         from lebm_text.reports.posterior import posterior_means, seed_apart
 
+        sentences = list(listed(sentences))
         places = posterior_means(self, queries, n_draws=n_draws, seed=seed_apart(seed))
         means = posterior_means(self, sentences, n_draws=n_draws, seed=seed)
         return nearest(places, means, k, metric).among(sentences)
 
-    def score(self, sentences: Sequence[str], settings: ScoreSettings | None = None) -> list[SentenceScore | None]:
+    def score(self, sentences: Iterable[str], settings: ScoreSettings | None = None) -> list[SentenceScore | None]:
         """Return each sentence's anomaly, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
         from lebm_text.reports.scores import Scorer
 
-        check_sentences(sentences)
         return Scorer(self, settings)(sentences)
 
     @torch.no_grad()
-    def classify(self, sentences: Sequence[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
+    def classify(self, sentences: Iterable[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
         """Return p(y|x) by label for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
 
         Raises:
             InputError: the model has no classes; and as `infer` does.
         """
-        check_sentences(sentences)
-        self.require_fitting(sentences)
+        sentences = self.require_fitting(sentences)
         prior, n_draws = classes_of(self.model.prior), whole("n_draws", n_draws, 1)
         z = self.infer([each for each in sentences for _ in range(n_draws)], seed=seed).to(self.device)
         probabilities = prior.class_log_probs(z).exp().view(-1, n_draws, len(prior.labels)).mean(1)
         return [dict(zip(prior.labels, row, strict=True)) for row in probabilities.tolist()]
 
     @torch.no_grad()
-    def log_joint(self, sentences: Sequence[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
+    def log_joint(self, sentences: Iterable[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
         """Return log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
 
         With an EBM prior this is unnormalised: log p(x, z) + log Z(α), Z the same for all x and z. With a
         Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
         """
-        check_sentences(sentences)
-        z = self._latents(z, len(sentences))
-        total = torch.empty(len(sentences))
-        for batch, _ in self._batches(sentences, 0, batch_size):
+        _, corpus = self._encoded(sentences)
+        z = self._latents(z, len(corpus))
+        total = torch.empty(len(corpus))
+        for batch, _ in self._batches(corpus, 0, batch_size):
             rows = z[batch.index.to(self.device)]
             joint = self.model.generator.likelihood(batch)(rows) + self.model.prior.logdensity(rows)
             total[batch.index] = joint.cpu()
@@ -352,11 +347,12 @@ class LatentEBM:
         decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
         return [self.tokenizer.decode(ids) for ids in decoded.ids]
 
-    def _latents(self, z: Tensor | NDArray[Any], n: int) -> Tensor:
+    def _latents(self, z: Tensor | NDArray[Any], n: int | None = None) -> Tensor:
         """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
         if not isinstance(z, (Tensor, np.ndarray)):
             raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
-        expected = (n, self.config.model.latent_dim)
+        rows = len(z) if z.ndim else 1
+        expected = (rows if n is None else n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
         if z.is_complex() if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
@@ -366,9 +362,19 @@ class LatentEBM:
             raise InputError("z must be finite numbers, got nan or inf")
         return tensor.to(next(self.model.parameters()))
 
+    def _encoded(self, sentences: Iterable[str]) -> tuple[list[str], EncodedCorpus]:
+        """Return the sentences and their ids. Raises InputError for one that is too long, and as `listed` does."""
+        texts, longest = list(listed(sentences)), self.config.text.max_length
+        corpus = EncodedCorpus(*self.tokenizer.encode_many(texts), pad_id=self.tokenizer.pad_id)
+        if (too_long := corpus.lengths - 1 > longest).any():
+            i = int(np.argmax(too_long))
+            what = f"sentence {i + 1} has {corpus.lengths[i] - 1:,} tokens ({shortened(texts[i])})"
+            raise InputError(f"{what}; this model takes at most {longest:,} (text.max_length of its training)")
+        return texts, corpus
+
     def _batches(
         self,
-        sentences: Sequence[str],
+        corpus: EncodedCorpus,
         seed: int,
         batch_size: int,
         on_progress: Callable[[int], None] | None = None,
@@ -377,9 +383,6 @@ class LatentEBM:
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Yield batches of similar lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
-        corpus = EncodedCorpus(*self.tokenizer.encode_many(sentences), pad_id=self.tokenizer.pad_id)
-        if int(corpus.lengths.max(initial=0)) - 1 > self.config.text.max_length:
-            self.require_fitting(sentences)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])

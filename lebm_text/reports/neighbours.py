@@ -6,7 +6,7 @@ cosine distance 1 − a·b / (‖a‖ ‖b‖),   Euclidean distance ‖a − b�
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -112,7 +112,7 @@ class Nearest(NamedTuple):
 
 
 def compute(
-    run: Run, queries: Sequence[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
+    run: Run, queries: Iterable[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
 ) -> Neighbours:
     """Find the nearest sentences of the run's corpus for each query.
 
@@ -126,7 +126,7 @@ def compute(
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
     model = run.model(device=settings.device)
-    model.require_fitting(queries)
+    queries = model.require_fitting(queries)
     warn_of_unknown(model.tokenizer, queries)
     usable = model.fitting(dict.fromkeys(split.sentences()))
     if not usable:

@@ -18,7 +18,6 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
-from lebm_text.text.reading import check_sentences
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 
@@ -41,7 +40,7 @@ def seed_apart(seed: int) -> int:
 
 def posterior_means(
     model: LatentEBM,
-    sentences: Sequence[str],
+    sentences: Iterable[str],
     *,
     n_draws: int,
     seed: int,
@@ -61,8 +60,7 @@ def posterior_means(
     Raises:
         InputError: as raised by `LatentEBM.infer`, or n_draws is less than 1.
     """
-    check_sentences(sentences)
-    model.require_fitting(sentences)
+    sentences = model.require_fitting(sentences)
     n_draws = whole("n_draws", n_draws, 1)
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     on_draw = counter(on_progress, "posterior draws", len(repeated))

@@ -15,7 +15,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import islice
@@ -37,6 +37,7 @@ from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
+from lebm_text.text.reading import listed
 
 __all__ = [
     "CHUNK",
@@ -271,15 +272,16 @@ class Scorer:
         return scorer
 
     @torch.no_grad()
-    def __call__(self, sentences: Sequence[str], *, first: int = 0) -> list[SentenceScore | None]:
+    def __call__(self, sentences: Iterable[str], *, first: int = 0) -> list[SentenceScore | None]:
         """Return the scores of the sentences `first`, `first` + 1, … of a text.
 
         The score of a sentence longer than `text.max_length` is None. The empty string is a sentence without words.
+        Raises InputError for anything but a list of strings.
         """
         tokenizer, longest = self.model.tokenizer, self.model.config.text.max_length
-        encoded = [tokenizer.encode(sentence) for sentence in sentences]
+        encoded = list(map(tokenizer.encode, listed(sentences)))
         kept = np.array([i for i, ids in enumerate(encoded) if len(ids) <= longest], dtype=np.int64)
-        scores: list[SentenceScore | None] = [None] * len(sentences)
+        scores: list[SentenceScore | None] = [None] * len(encoded)
         if not len(kept):
             return scores
         corpus = EncodedCorpus(*pack(encoded, tokenizer.eos_id), pad_id=tokenizer.pad_id)

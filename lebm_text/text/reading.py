@@ -13,7 +13,7 @@ import hashlib
 import io
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,8 +24,8 @@ from lebm_text.store import cache_entry
 
 from .sources import name_of, raw_lines, raw_records, stored_bytes
 
-__all__ = ["RESERVED", "Split", "Text", "check_sentences", "listed", "normalise", "parse_lines", "parse_sentence"]
-__all__ += ["read_lines", "read_records", "read_split", "read_text", "split_words"]
+__all__ = ["RESERVED", "Split", "Text", "listed", "normalise", "parse_lines", "parse_sentence", "read_lines"]
+__all__ += ["read_records", "read_split", "read_text", "split_words"]
 
 RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 """Words that no text may hold: what the models mean by them, or kenlm, which has `<UNK>` for words it does not know.
@@ -146,13 +146,6 @@ def listed(given: object, what: str = "sentences") -> Iterator[str]:
         if not each.isascii() and _SURROGATE.search(each):
             raise InputError(f"number {number} of the {what} contains half of a surrogate pair, which is not text")
         yield each
-
-
-def check_sentences(sentences: object) -> None:
-    """Raise InputError unless `sentences` is a collection of strings; unlike for `listed`, no generator."""
-    if not isinstance(sentences, Sized):
-        raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
-    list(listed(sentences))
 
 
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:

@@ -155,8 +155,8 @@ class Tokenizer(ABC):
         return len(self.encode(sentence)) <= longest
 
     def encode_many(self, sentences: Iterable[str]) -> EncodedSentences:
-        """Return all `sentences` in one flat array, each closed by `</s>`. Raises InputError as `encode` does."""
-        return pack(map(self.encode, listed(sentences)), self.eos_id)
+        """Return all `sentences` in one flat array, each closed by `</s>`. Raises InputError as `listed` does."""
+        return pack(map(self._encode, listed(sentences)), self.eos_id)
 
     def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> str:
         """Return the text of `ids`; pad, bos and eos are skipped anywhere, and `unk_id` becomes the word `<unk>`.

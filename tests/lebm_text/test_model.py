@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,6 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
     ("call", "message"),
     [
         (lambda m: m.infer("one"), "expected a list of sentences, got one string: 'one'"),
-        (lambda m: m.infer(line for line in SENTENCES), "expected a list of sentences, got generator"),
         (lambda m: m.infer(np.array([["a"], ["b"]])), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer(np.array("a")), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer({"a": 1}), "expected a list of sentences, got dict"),
@@ -115,6 +114,10 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
         (lambda m: m.log_joint("one", torch.zeros(1, 4)), "expected a list of sentences, got one string"),
         (lambda m: m.log_joint(["a"], [[0.0] * 4]), "z must be a tensor or an array, got list"),
         (lambda m: m.decode([[0.0] * 4]), "z must be a tensor or an array, got list"),
+        (lambda m: m.decode(3.0), "z must be a tensor or an array, got float"),
+        (lambda m: m.decode(torch.tensor(3.0)), "z must have shape (1, 4), one row per sentence, got ()"),
+        (lambda m: m.decode(np.zeros(())), "z must have shape (1, 4), one row per sentence, got ()"),
+        (lambda m: m.decode(torch.zeros(3, 5)), "z must have shape (3, 4), one row per sentence, got (3, 5)"),
         (lambda m: m.decode(torch.zeros(1, 4, dtype=torch.complex64)), "z must be real numbers, got torch.complex64"),
         (lambda m: m.decode(np.zeros((1, 4), dtype=object)), "z must be real numbers, got object"),
         (lambda m: m.generate(2, {"temperature": 0.5}), "expected DecodeSettings, got dict; or give their fields"),
@@ -123,6 +126,22 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
 def test_another_type_is_named_in_one_line(call: Callable[[Any], object], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         call(tiny_model())
+
+
+def test_sentences_may_come_from_a_generator() -> None:
+    model = tiny_model()
+    z = model.infer(SENTENCES)
+
+    def given() -> Iterator[str]:
+        yield from SENTENCES
+
+    assert torch.equal(model.infer(given()), z)
+    assert model.reconstruct(given()) == model.reconstruct(SENTENCES)
+    assert torch.equal(model.log_joint(given(), z), model.log_joint(SENTENCES, z))
+    assert model.score(given()) == model.score(SENTENCES)
+    assert model.neighbours(given(), given(), 2) == model.neighbours(SENTENCES, SENTENCES, 2)
+    with pytest.raises(InputError, match=r"sentence 2 has 9 tokens \(a a a a a a a a a\); this model takes at most 8 "):
+        model.infer(each for each in ("a", "a" + " a" * 8))
 
 
 def test_a_model_is_not_saved_over_a_training(tmp_path: Path) -> None:
