@@ -23,7 +23,8 @@ from lebm_text.checks import MAX_DRAWS, MIN_SHARE, each_of, in_range, one_of, se
 from lebm_text.errors import InputError
 from lebm_text.sections import MAX_STEPS
 from lebm_text.store import atomic_write_json, atomic_write_text, sha256_file
-from lebm_text.text.corpora import Corpus, Labelled, find_corpus, labelled_split
+from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.labels import Labelled, labelled_split
 from lebm_text.text.reading import read_text, split_words
 from lebm_text.text.sources import STDIN
 from lebm_text.text.tokenizers import UNK

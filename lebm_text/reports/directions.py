@@ -25,8 +25,8 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
-from lebm_text.text.corpora import Corpus, Labelled, labelled_split, positive_label
-from lebm_text.text.sources import label_path
+from lebm_text.text.corpora import Corpus
+from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
 
 from .base import Report, Settings, need_sklearn, new_table, origin, with_error
 from .drawing import legend, panels

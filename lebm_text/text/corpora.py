@@ -3,8 +3,6 @@
 A name is looked up in the data directory, then in the user's cache, then made from installed packages,
 then fetched; a file, or a data set of the Hugging Face Hub, is imported into the cache. The user's own files
 are used as they are; fetched ones must match the registry.
-Labels of sentences are in `train.label` next to `train.txt`, one per line, in the same order; an empty line means that
-there is none.
 """
 
 from __future__ import annotations
@@ -26,24 +24,20 @@ from .fetching import corpora_directory, fetch, is_offline, read_manifest
 from .importing import import_text
 from .making import is_made, make_corpus
 from .parts import HUB, is_own_source
-from .reading import Split, read_lines, read_split
+from .reading import Split, read_split
 from .registry import REGISTRY, SPLITS, CorpusEntry, Expected
-from .sources import label_path, split_path
+from .sources import split_path
 from .tokenisation import rawness
 
 __all__ = [
     "Corpus",
-    "Labelled",
     "Location",
     "compare_registered",
     "describe_registered",
     "fetch_registered",
     "find_again",
     "find_corpus",
-    "label_rows",
-    "labelled_split",
     "locate",
-    "positive_label",
     "require_known",
 ]
 
@@ -317,56 +311,3 @@ def _incomplete(directory: Path, missing: list[str]) -> InputError:
         "a line (or .txt.gz, .parquet, or directories of these names with .arrow files); of other texts "
         f"lebm-text data import {directory} -o DIR makes one"
     )
-
-
-class Labelled(NamedTuple):
-    """A sentence and its label."""
-
-    sentence: str
-    label: str
-
-
-def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """Return the sentences of a split that have a label. Raises InputError as `label_rows` does."""
-    return [row for row in label_rows(corpus, split, directory) if row.label]
-
-
-def label_rows(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """Return the sentences of a split with their labels, "" where there is none.
-
-    Args:
-        corpus: whose split is read.
-        split: train, valid or test.
-        directory: of the file of labels; None: that of the text.
-
-    Raises:
-        InputError: there is no file of labels, or its number of lines differs from that of the text.
-    """
-    text = corpus.splits[split].path
-    if not (labels := label_path(text, directory)).is_file():
-        raise InputError(
-            f"{corpus.name} has no labels: {labels} does not exist; it should hold one for each line of {text.name}"
-        )
-    lines, marks = list(read_lines(text)), list(read_lines(labels))
-    if len(lines) != len(marks):
-        raise InputError(f"{labels} has {len(marks):,} lines, {text} has {len(lines):,}; they must be line by line")
-    return [Labelled(line, mark) for line, mark in zip(lines, marks, strict=True) if line]
-
-
-def positive_label(rows: list[Labelled], asked: str | None = None) -> str:
-    """Return the label that counts as positive: `asked`, or the second of two in sorted order.
-
-    Raises:
-        InputError: no sentence has it, there is only one label, or there are more than two and `asked` is None.
-    """
-    known = sorted({row.label for row in rows})
-    listed = ", ".join(known[:20])
-    if asked is not None and asked not in known:
-        raise InputError(f"no sentence has the label {asked!r}; the labels are: {listed}")
-    if len(known) < 2:
-        raise InputError(
-            f"all {len(rows):,} labelled sentences have the label {listed}; at least two labels are needed"
-        )
-    if asked is None and len(known) > 2:
-        raise InputError(f"there are {len(known)} labels, not two; say which one is positive: {listed}")
-    return asked or known[1]

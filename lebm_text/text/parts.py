@@ -21,8 +21,9 @@ from lebm_text.plugins import CLASS
 from lebm_text.store import sha256_file
 
 from .fetching import datasets_library
+from .labels import label_path
 from .records import FORMATS, choose_column, without_breaks
-from .sources import ending_of, label_path, raw_records
+from .sources import ending_of, raw_records
 from .tables import ENDINGS
 
 __all__ = ["HUB", "Columns", "Lines", "Part", "find_parts", "is_own_source", "name_of_source"]

@@ -36,7 +36,7 @@ from .tables import ENDINGS, MAGIC, table_rows
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["STDIN", "as_file", "ending_of", "label_path", "name_of", "open_source", "raw_lines", "raw_records"]
+__all__ = ["STDIN", "as_file", "ending_of", "name_of", "open_source", "raw_lines", "raw_records"]
 __all__ += ["split_path", "stored_bytes"]
 
 STDIN = Path("/dev/stdin")
@@ -85,16 +85,6 @@ def raw_lines(path: Path) -> Iterator[bytes]:
                 continue
             for text in table_rows(_seekable(stream), ending, None, name):
                 yield from (line.encode() + b"\n" for line in (text or "").split("\n"))
-
-
-def label_path(text: Path, directory: Path | None = None) -> Path:
-    """Return the path of a text's labels, next to it or in `directory`: `train.label` for `train.txt.gz`, too.
-
-    Those of a `validation.…` may also be in `valid.label`.
-    """
-    directory, stem = directory or text.parent, Path(text.name.removesuffix(".gz")).stem
-    short = directory / "valid.label"
-    return short if stem == "validation" and short.is_file() else directory / f"{stem}.label"
 
 
 def raw_records(

@@ -30,8 +30,7 @@ from lebm_text.text.corpora import Corpus
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
 from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.training.checkpoint import Checkpoint, load_checkpoint
-from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
-from lebm_text.training.labels import labelled
+from lebm_text.training.data import PreparedText, labelled, prepare_text, train_tokenizer
 from lebm_text.weights import load_weights
 
 __all__ = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
 from lebm_text.reports.anomaly_texts import KINDS, Corruption, Unigrams, corrupt, hold_out, resolve_class
-from lebm_text.text.corpora import Labelled
+from lebm_text.text.labels import Labelled
 
 DISTINCT = st.integers(0, 12).map(lambda n: " ".join(f"w{i}" for i in range(n)))
 STRENGTHS = st.floats(0, 1)

@@ -11,7 +11,7 @@ import torch
 
 from lebm_text.reports.directions import Directions, DirectionsSettings, MovedSentence, _moved
 from lebm_text.reports.probes import Probe, other_direction
-from lebm_text.text.corpora import Labelled
+from lebm_text.text.labels import Labelled
 
 from ..tiny import tiny_model
 

@@ -19,8 +19,7 @@ from lebm_text.sections import ClassesConfig
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import find_corpus
 from lebm_text.training import trainer as module
-from lebm_text.training.data import PreparedText, prepare_text, train_tokenizer
-from lebm_text.training.labels import labelled
+from lebm_text.training.data import PreparedText, labelled, prepare_text, train_tokenizer
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 
