@@ -30,12 +30,12 @@ from lebm_text.checks import (
 )
 from lebm_text.config import Config, by_key, by_section
 from lebm_text.errors import InputError
+from lebm_text.generation.samples import read_samples
 from lebm_text.presets import preset
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run_files import runs_directory
-from lebm_text.text.reading import read_records
 
 from .rows import ConfigChanges, Row, RowDecoding
 from .statistics import METRICS
@@ -260,7 +260,8 @@ class Experiment(Checked):
             likelihood_seeds=likelihood_seeds,
             compare=tuple(pair for pair in self.compare if names.issuperset(pair)),
         )
-        narrowed.check()
+        if narrowed != self:
+            narrowed._check_settings()  # the samples are those that were checked before
         return narrowed
 
     def report_settings(self, row: Row, seed: int) -> dict[str, ReportSettings]:
@@ -300,9 +301,17 @@ class Experiment(Checked):
     def check(self) -> None:
         """Check the experiment: build all configurations and report settings, so that errors show before training.
 
+        Texts of rows with samples are read to see whether they suffice.
+
         Raises:
             InputError: the first mistake found.
         """
+        self._check_settings()
+        for row in self.rows:
+            if row.samples is not None:
+                _check_samples(row.name, Path(row.samples), self.n_samples)
+
+    def _check_settings(self) -> None:
         rows, names = self.rows, [row.name for row in self.rows]
         if not any(row.trains for row in rows) or not self.seeds:
             raise InputError("an experiment needs at least one row that trains and one seed")
@@ -372,10 +381,12 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
     if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
         raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
-    if row.samples is not None:
-        if not Path(row.samples).is_file():
-            raise InputError(f"row {row.name}: there is no file {row.samples}")
-        if (n := sum(1 for _ in read_records(Path(row.samples)))) < experiment.n_samples:
-            raise InputError(
-                f"row {row.name}: {row.samples} has {n:,} sentences, fewer than n_samples = {experiment.n_samples:,}"
-            )
+
+
+def _check_samples(name: str, path: Path, n: int) -> None:
+    if not path.is_file():
+        raise InputError(f"row {name}: there is no file {path}")
+    try:
+        read_samples(path, n)
+    except InputError as error:
+        raise InputError(f"row {name}: {error}") from None

@@ -152,7 +152,7 @@ def test_a_file_of_samples_lies_beside_the_experiment(file: Path) -> None:
     file.write_text(f'n_samples = 2\n{TOML}[[rows]]\nname = "b"\nlabel = "b"\nsamples = "b.txt"')
     assert read_experiment(str(file)).row("b").samples == str(file.parent / "b.txt")
     (file.parent / "b.txt").write_text("a b\n")
-    with pytest.raises(InputError, match=r"row b: .*b.txt has 1 sentences, fewer than n_samples = 2"):
+    with pytest.raises(InputError, match=r"row b: .*b.txt has 1 sentences, fewer than the 2 asked for"):
         read_experiment(str(file))
 
 
