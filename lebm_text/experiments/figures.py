@@ -50,13 +50,15 @@ class SeedRun:
 
 
 def points_of(seed: SeedRun, judge: str, row: Row, sources: Sources) -> Points:
-    """Return FPPL, RPPL and the share of distinct sentences in a judge's report on a run, by decoding."""
+    """Return the figures of a judge's report, by decoding: fppl, rppl, distinct, and frechet if it is there."""
     report, points = seed.judged.get(judge), Points()
     if report is None:
         return points
     for result in _of_row(report, row):
         point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
         point[result.metric] = result.ppl
+        if result.text in report.meaning:
+            point["frechet"] = report.meaning[result.text].frechet
         sources.signatures[result.signature] = None
     for real in report.real:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}

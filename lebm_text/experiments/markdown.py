@@ -219,15 +219,20 @@ def _distances(results: Results, samplers: Sequence[str]) -> str:
 def _comparison(results: Results, comparison: RowComparison) -> str:
     first, second = (results.rows[name].label for name in (comparison.first, comparison.second))
     ratios = comparison.ratios
-    names = {"fppl": "FPPL", "rppl": "RPPL"}
-    names |= {"rppl_at_second": f"RPPL at the FPPL of {second}", "rppl_at_first": f"RPPL at the FPPL of {first}"}
-    lines = [[name, *(_value(ratio[key], 3) for ratio in ratios.values())] for key, name in names.items()]
+    names = {"fppl": "FPPL"}
+    for key, name in {"rppl": "RPPL", "frechet": "Fréchet distance"}.items():
+        at = {"at_second": f"{name} at the FPPL of {second}", "at_first": f"{name} at the FPPL of {first}"}
+        names |= {key: name, **{f"{key}_{which}": text for which, text in at.items()}}
+    known = {key for ratio in ratios.values() for key in ratio}
+    lines = [
+        [name, *(_value(ratio.get(key), 3) for ratio in ratios.values())] for key, name in names.items() if key in known
+    ]
     pairs = max(ratio.n for ratio in next(iter(ratios.values())).values() if ratio is not None)
     of_seeds = f"seed by seed ({pairs} pairs), with 95 % intervals" if pairs > 1 else "of one seed"
     judge = comparison.judge.upper()
     return (
         f"## {first} / {second}, {judge}\n\n{markdown_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
-        f"{of_seeds}; below 1 {first} is better. RPPL at equal FPPL: one row is at the temperature of the column, the "
+        f"{of_seeds}; below 1 {first} is better. At equal FPPL: one row is at the temperature of the column, the "
         "other is interpolated between temperatures to the same FPPL; a dash means that it does not reach it. "
         "Frontiers curve below the straight lines between their points, so each of these two ratios flatters the row "
         "that is not interpolated, the more so the fewer temperatures were judged."

@@ -37,6 +37,7 @@ __all__ = ["Results", "RowResult", "gather"]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # fields of env.json
 
+_JUDGED = (*METRICS, "distinct")
 _SHARES = ("precision", "recall", "in_train")
 
 
@@ -246,9 +247,13 @@ def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, floa
 
 def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
     """Return intervals over seeds of the figures under one judge."""
+
+    def judged(figures: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in figures.items() if name in _JUDGED}
+
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
-        decoding: _each([seed[decoding] for seed in seeds if decoding in seed], perplexity_interval)
+        decoding: _each([judged(seed[decoding]) for seed in seeds if decoding in seed], perplexity_interval)
         for decoding in decodings
     }
 

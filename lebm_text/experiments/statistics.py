@@ -4,7 +4,7 @@
 
 Perplexities are averaged in logarithms: the mean is then geometric, and a difference becomes a ratio. Since temperature
 trades FPPL for RPPL, one of two rows often has the better FPPL and the other the better RPPL. Frontiers are therefore
-compared by their RPPL at equal FPPL.
+compared by their RPPL, and by the Fréchet distance of embeddings where it is known, at equal FPPL.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from statistics import fmean, stdev
 from lm_eval.intervals import NORMAL975, t975
 
 __all__ = [
+    "COMPARED",
     "GREEDY",
     "METRICS",
     "Figures",
     "Points",
     "RowComparison",
     "SeedInterval",
+    "at_fppl",
     "comparison",
     "distance",
     "mean_interval",
     "normal_interval",
     "paired_ratio",
     "perplexity_interval",
-    "rppl_at",
     "share_interval",
 ]
 
 METRICS = ("fppl", "rppl")
+COMPARED = (*METRICS, "frechet")
 GREEDY = "greedy"
 Points = dict[str, dict[str, float]]  # decoding → figure → value
 
@@ -109,14 +111,14 @@ def perplexity_interval(values: Sequence[float]) -> SeedInterval:
     return SeedInterval(math.exp(logs.value), low, high, logs.n)
 
 
-def rppl_at(fppl: float, frontier: Sequence[tuple[float, float]]) -> float | None:
-    """Return the RPPL of a frontier at a given FPPL; None if the frontier does not reach it.
+def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """Return the value of a curve at a given FPPL; None if the curve does not reach it.
 
     Args:
         fppl: the FPPL.
-        frontier: (FPPL, RPPL) of each temperature, in any order; interpolated linearly in logarithms.
+        curve: (FPPL, value) of each temperature, in any order; interpolated linearly in logarithms.
     """
-    for (low, at_low), (high, at_high) in pairwise(sorted(frontier)):
+    for (low, at_low), (high, at_high) in pairwise(sorted(curve)):
         if low <= fppl <= high and low < high:
             share = math.log(fppl / low) / math.log(high / low)
             return float(at_low * (at_high / at_low) ** share)
@@ -129,12 +131,12 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterva
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
-    """Compare two rows by decoding: ratios first / second of fppl and rppl over the seeds that both have.
+    """Compare two rows by decoding: ratios first / second over the seeds that both have, of those `COMPARED` there are.
 
-    There are also two ratios of RPPL at equal FPPL. For `rppl_at_second`, the RPPL of the first row is interpolated to
-    the FPPL that the second row has at this temperature; for `rppl_at_first`, the RPPL of the second row is
-    interpolated to the FPPL of the first. They are None for greedy decoding, and if the frontier of any seed does not
-    reach that FPPL.
+    There are also two ratios at equal FPPL of all but FPPL. For `rppl_at_second`, the RPPL of the first row is
+    interpolated to the FPPL that the second row has at this temperature; for `rppl_at_first`, the RPPL of the second
+    row is interpolated to the FPPL of the first; so for `frechet_at_second` and `frechet_at_first`. They are None for
+    greedy decoding, and if the frontier of any seed does not reach that FPPL.
 
     Args:
         judge: copied to the result.
@@ -148,15 +150,16 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
     for decoding in decodings:
         both = [(first[s], second[s]) for s in seeds if decoding in first[s] and decoding in second[s]]
         if both:
-            ratios[decoding] = {
-                metric: _ratio([(a[decoding][metric], b[decoding][metric]) for a, b in both]) for metric in METRICS
-            }
+            known = [name for name in COMPARED if all(name in a[decoding] and name in b[decoding] for a, b in both)]
+            found = {name: _ratio([(a[decoding][name], b[decoding][name]) for a, b in both]) for name in known}
             if decoding == GREEDY:  # not part of a frontier
                 both = []
-            at_second = _at_equal_fppl([(a, b[decoding]) for a, b in both])
-            at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both])
-            ratios[decoding]["rppl_at_second"] = _ratio(at_second)
-            ratios[decoding]["rppl_at_first"] = _ratio([(first_rppl, at) for at, first_rppl in at_first])
+            for name in known[1:]:
+                at_second = _at_equal_fppl([(a, b[decoding]) for a, b in both], name)
+                at_first = _at_equal_fppl([(b, a[decoding]) for a, b in both], name)
+                found[f"{name}_at_second"] = _ratio(at_second)
+                found[f"{name}_at_first"] = _ratio([(of_first, at) for at, of_first in at_first])
+            ratios[decoding] = found
     return RowComparison(judge, *pair, ratios)
 
 
@@ -171,16 +174,16 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
         The ratio over seeds; None if it is not defined.
     """
     return (
-        _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed]))
+        _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed], "rppl"))
         if {*METRICS} <= known.keys()
         else None
     )
 
 
-def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]]) -> list[tuple[float, float]]:
-    """Return (RPPL of a frontier at a point's FPPL, the point's RPPL); empty unless all frontiers reach that FPPL."""
-    equal = [(rppl_at(point["fppl"], _frontier(points)), point["rppl"]) for points, point in pairs]
-    reached = [(at, rppl) for at, rppl in equal if at is not None]
+def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: str) -> list[tuple[float, float]]:
+    """Return (a frontier's value at a point's FPPL, the point's value); empty unless all frontiers reach that FPPL."""
+    equal = [(at_fppl(point["fppl"], _curve(points, name)), point[name]) for points, point in pairs]
+    reached = [(at, value) for at, value in equal if at is not None]
     return reached if len(reached) == len(pairs) else []
 
 
@@ -188,5 +191,5 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> SeedInterval | None:
     return paired_ratio(*zip(*pairs, strict=True)) if pairs else None
 
 
-def _frontier(points: Points) -> list[tuple[float, float]]:
-    return [(point["fppl"], point["rppl"]) for decoding, point in points.items() if decoding != GREEDY]
+def _curve(points: Points, name: str) -> list[tuple[float, float]]:
+    return [(point["fppl"], point[name]) for decoding, point in points.items() if decoding != GREEDY and name in point]

@@ -22,7 +22,7 @@ from lebm_text.reports.frontier import Frontier
 from lebm_text.run import Run
 from lebm_text.store import read_json
 
-from .statistics import rppl_at
+from .statistics import at_fppl
 
 __all__ = ["Choice", "Trial", "choose", "last_validation", "read_choices", "read_tuning", "seconds_trained"]
 
@@ -140,7 +140,7 @@ def _least(frontier: Sequence[Mapping[str, float]], real: float) -> tuple[float,
     it is therefore enough to look at the judged points and the kink.
     """
     points = [(point["fppl"], point["rppl"]) for point in frontier]
-    if (at_real := rppl_at(real, points)) is not None:
+    if (at_real := at_fppl(real, points)) is not None:
         points.append((real, at_real))
     return min((math.sqrt(max(fppl, real) * rppl), fppl, rppl) for fppl, rppl in points)
 

@@ -9,13 +9,13 @@ import pytest
 
 from lebm_text.experiments.statistics import (
     SeedInterval,
+    at_fppl,
     comparison,
     distance,
     mean_interval,
     normal_interval,
     paired_ratio,
     perplexity_interval,
-    rppl_at,
     share_interval,
 )
 
@@ -65,11 +65,11 @@ def test_a_ratio_is_taken_seed_by_seed() -> None:
 
 def test_a_frontier_is_straight_in_logarithms() -> None:
     frontier = [(8.0, 9.0), (2.0, 36.0), (4.0, 12.0)]
-    assert rppl_at(4.0, frontier) == pytest.approx(12.0)
-    assert rppl_at(32**0.5, frontier) == pytest.approx(108**0.5)
-    assert (rppl_at(2.0, frontier), rppl_at(8.0, frontier)) == pytest.approx((36.0, 9.0))
-    assert rppl_at(4.0, [(4.0, 12.0), (4.0, 20.0)]) is None  # no line joins the two
-    assert rppl_at(1.9, frontier) is rppl_at(8.1, frontier) is rppl_at(1.0, []) is None
+    assert at_fppl(4.0, frontier) == pytest.approx(12.0)
+    assert at_fppl(32**0.5, frontier) == pytest.approx(108**0.5)
+    assert (at_fppl(2.0, frontier), at_fppl(8.0, frontier)) == pytest.approx((36.0, 9.0))
+    assert at_fppl(4.0, [(4.0, 12.0), (4.0, 20.0)]) is None  # no line joins the two
+    assert at_fppl(1.9, frontier) is at_fppl(8.1, frontier) is at_fppl(1.0, []) is None
 
 
 def test_an_error_known_otherwise_gives_1_96_of_it_to_either_side() -> None:
@@ -118,6 +118,21 @@ def test_every_figure_of_a_comparison_is_its_definition() -> None:
     }
     assert values["greedy"] == {"fppl": 1.25, "rppl": 1.5, "rppl_at_second": None, "rppl_at_first": None}
     assert (ratios["T=1"]["fppl"]["n"], ratios["greedy"]["fppl"]["n"]) == (2, 1)
+
+
+def test_meaning_is_compared_at_equal_fppl_where_both_have_it() -> None:
+    first = {
+        "T=1": {"fppl": 8.0, "rppl": 10.0, "frechet": 50.0},
+        "T=0.5": {"fppl": 2.0, "rppl": 40.0, "frechet": 200.0},
+    }
+    second = {"T=1": {"fppl": 4.0, "rppl": 25.0, "frechet": 125.0}, "T=0.5": {"fppl": 1.0, "rppl": 99.0}}
+    ratios = comparison("kn5", ("a", "b"), {"a": {1: first}, "b": {1: second}}).ratios
+    assert {name: each and round(each.value, 6) for name, each in ratios["T=1"].items() if "frechet" in name} == {
+        "frechet": 0.4,
+        "frechet_at_second": 0.8,  # 100 against 125: half-way along the first's line in logarithms
+        "frechet_at_first": None,  # one point of the second is no line
+    }
+    assert not any("frechet" in name for name in ratios["T=0.5"])
 
 
 def test_a_seed_beyond_the_ends_or_without_a_decoding_takes_the_others_with_it_or_not() -> None:
