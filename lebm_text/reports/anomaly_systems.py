@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lebm_text.environment import code_sha256
-from lebm_text.errors import InputError
 from lebm_text.judges import check_judges
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
