@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lebm_text.errors import InputError
-from lebm_text.text.reading import listed, refusal, split_words
+from lebm_text.text.reading import listed, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
 __all__ += ["as_sentences", "count_ngrams", "encode", "naming"]
@@ -60,18 +60,15 @@ class WordIds(dict[str, int]):
     """Word → id; while `growing`, a new word gets the next id, otherwise `UNK`.
 
     A literal `<unk>` in the text is an ordinary word and is called `<oov>` here and in ARPA files, where
-    `<unk>` means "not in the vocabulary". Words that no model may contain are refused, with the number of the `line`.
+    `<unk>` means "not in the vocabulary".
     """
 
     def __init__(self, words: Sequence[str] = _MARKERS, *, growing: bool = True) -> None:
         super().__init__((word, index) for index, word in enumerate(words) if index > EOS)
         self.words = list(words)
         self.growing = growing
-        self.line = 0
 
     def __missing__(self, word: str) -> int:
-        if problem := refusal(word):
-            raise InputError(f"line {self.line} contains {problem}, {word!r}; remove it from the text")
         if word == "<unk>":
             index = self[UNKNOWN_WORD]
         elif self.growing:
@@ -86,10 +83,10 @@ class WordIds(dict[str, int]):
 def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
     """Return the ids of all sentences in one array (P,), each sentence between `<s>` and `</s>`, empty ones too.
 
-    Raises InputError as `canonical_sentences` does.
+    Raises InputError as `lebm_text.text.reading.listed` does.
     """
     tokens = array("i")
-    for ids.line, sentence in enumerate(listed(sentences), 1):
+    for sentence in listed(sentences):
         tokens.append(BOS)
         tokens.extend(map(ids.__getitem__, split_words(sentence)))
         tokens.append(EOS)
@@ -99,10 +96,11 @@ def encode(sentences: Iterable[str], ids: WordIds) -> Int32Array:
 def canonical_sentences(sentences: Iterable[str]) -> Iterator[str]:
     """Yield the sentences in the form kenlm and lmplz need: words separated by one blank, `<unk>` renamed.
 
-    Raises InputError, with the line number, for `<s>`, `</s>`, `<UNK>` and words with control characters.
+    Raises InputError as `lebm_text.text.reading.listed` does: with the line number, for `<s>`, `</s>`, `<UNK>` and
+    words with control characters.
     """
     ids = WordIds()
-    for ids.line, sentence in enumerate(listed(sentences), 1):
+    for sentence in listed(sentences):
         yield " ".join([ids.words[ids[word]] for word in split_words(sentence)])
 
 

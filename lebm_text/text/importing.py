@@ -183,7 +183,7 @@ def _lines(sentences: Iterable[str], output: str | Path | None, column: str | No
     """Raise InputError for what is no list of sentences, without a directory to write them to, and for a column."""
     if isinstance(sentences, (set, frozenset)) or hasattr(sentences, "read"):  # without an order; an open file
         raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
-    lines = list(listed(sentences))
+    lines = list(listed(sentences, raw=True))
     if column is not None:
         raise InputError(f"a list of sentences has no column {column!r}")
     if output is None:

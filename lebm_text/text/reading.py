@@ -34,6 +34,8 @@ RESERVED = frozenset({"<pad>", "<s>", "</s>", "<UNK>"})
 """
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair of UTF-16, which is no text: no file can hold it."""
+_LINE_ENDS = frozenset("\r\n")
+_MARKER = re.compile("|".join(map(re.escape, sorted(RESERVED))))
 _BREAKS_WORDS = frozenset("\0\n\v\f\r")  # kenlm separates words at these too and would never find a word with one
 
 KEPT_FROM = 1 << 20
@@ -129,12 +131,17 @@ def readable(sentence: str) -> str:
     return " ".join("<unk>" if refusal(word) else word for word in sentence.split(" "))
 
 
-def listed(given: object, what: str = "sentences") -> Iterator[str]:
+def listed(given: object, what: str = "sentences", *, raw: bool = False) -> Iterator[str]:
     """Yield the members of a list of strings; `what` is their name in messages.
 
+    Args:
+        given: the list, or what else gives strings one by one.
+        what: name of the members, for messages.
+        raw: they are text that has yet to be parsed, so that line ends and words with a `refusal` pass.
+
     Raises:
-        InputError: `given` is a single string, a mapping, a table or not iterable; a member is not a string, or
-            contains a surrogate, which no file of text can hold.
+        InputError: `given` is a single string, a mapping, a table or not iterable; a member is not a string, contains
+            a surrogate, which no file of text can hold, a line end, or a word with a `refusal`.
     """
     if isinstance(given, (str, bytes)):
         raise InputError(f"expected a list of {what}, got one string: {reprlib.repr(given)}")
@@ -145,7 +152,18 @@ def listed(given: object, what: str = "sentences") -> Iterator[str]:
             raise InputError(f"expected a list of {what}, which are strings; number {number} is {each!r:.60}")
         if not each.isascii() and _SURROGATE.search(each):
             raise InputError(f"number {number} of the {what} contains half of a surrogate pair, which is not text")
+        if not raw and (not each.isprintable() or ("<" in each and _MARKER.search(each))):  # few sentences
+            _refuse(each, number)
         yield each
+
+
+def _refuse(sentence: str, line: int) -> None:
+    """Raise InputError for a sentence with a line end, or with a word that has a `refusal`."""
+    if not _LINE_ENDS.isdisjoint(sentence):
+        raise InputError(f"line {line} contains a line end, {reprlib.repr(sentence)}; give lines without their ends")
+    for word in split_words(sentence):
+        if problem := refusal(word):
+            raise InputError(f"line {line} contains {problem}, {word!r}; remove it from the text")
 
 
 def parse_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
