@@ -1,0 +1,34 @@
+"""Settings of torch that a caller may have changed for all code around it, and that would change what this computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from lebm_text.errors import InputError
+
+__all__ = ["own_state"]
+
+
+@contextmanager
+def own_state(*, grad: bool = False) -> Iterator[None]:
+    """Compute inside without inference mode and autocast, whatever the caller has entered.
+
+    Args:
+        grad: enable gradients, too; otherwise they are enabled inside if they were outside.
+
+    Raises:
+        InputError: torch's default dtype is not float32.
+    """
+    if (dtype := torch.get_default_dtype()) is not torch.float32:
+        raise InputError(f"torch's default dtype is {dtype}; before this call torch.set_default_dtype(torch.float32)")
+    enabled = grad or torch.is_grad_enabled()  # before the next line, which enables them
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(enabled),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
