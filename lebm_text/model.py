@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lebm_text.build import LatentModel, build_inference
-from lebm_text.checks import whole
+from lebm_text.checks import MAX_SEED, whole
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generated, Generation, decode_latents
 from lebm_text.generation.latents import Latents, PriorLatents
-from lebm_text.generation.settings import DecodeOptions, DecodeSettings
+from lebm_text.generation.settings import DecodeOptions, DecodeSettings, decode_settings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng
@@ -33,6 +33,7 @@ from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.reading import listed
 from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.torch_state import own_state
 from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
 
@@ -177,7 +178,7 @@ class LatentEBM:
             self.tokenizer,
             self.config,
             n,
-            _settings("sample", settings, decoding),
+            decode_settings("sample", settings, decoding),
             seed=seed,
             max_length=max_length,
             batch_size=batch_size,
@@ -241,7 +242,7 @@ class LatentEBM:
             InputError: as `infer` does, or values out of range.
         """
         self.config.require_latent()
-        settings = _settings("greedy", settings, decoding)
+        settings = decode_settings("greedy", settings, decoding)
         _, corpus = self._encoded(sentences)
         texts = [""] * len(corpus)
         for batch, rng in self._batches(corpus, seed, batch_size, on_progress, first=first):
@@ -264,8 +265,8 @@ class LatentEBM:
 
         Row i draws from (seed, i): the z of `generate` with that seed and settings give the same sentences again.
         """
-        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
-        settings, z = _settings("greedy", settings, decoding), self._latents(z)
+        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, MAX_SEED)
+        settings, z = decode_settings("greedy", settings, decoding), self._latents(z)
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
             rows = z[start : start + batch_size]
@@ -322,6 +323,7 @@ class LatentEBM:
         probabilities = prior.class_log_probs(z).exp().view(-1, n_draws, len(prior.labels)).mean(1)
         return [dict(zip(prior.labels, row, strict=True)) for row in probabilities.tolist()]
 
+    @own_state()
     @torch.no_grad()
     def log_joint(self, sentences: Iterable[str], z: Tensor | NDArray[Any], *, batch_size: int = 128) -> Tensor:
         """Return log p(x|z) + f(z) + log p0(z) in nats, (n,) on the CPU, for n sentences and z (n, D).
@@ -338,10 +340,12 @@ class LatentEBM:
             total[batch.index] = joint.cpu()
         return total
 
+    @own_state()
     def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
         infer = build_inference(self.config.inference, epoch=math.inf, encoder=self.model.encoder)
         return infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach()
 
+    @own_state()
     def _decode(self, z: Tensor, settings: DecodeSettings, max_length: int | None, rng: KeyedRng) -> list[str]:
         longest = whole("max_length", self.config.text.max_length if max_length is None else max_length, 1)
         decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
@@ -358,9 +362,9 @@ class LatentEBM:
         if z.is_complex() if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
             raise InputError(f"z must be real numbers, got {z.dtype}")
         tensor = z if isinstance(z, Tensor) else torch.as_tensor(np.array(z, order="C"))
-        if not torch.isfinite(tensor).all():
-            raise InputError("z must be finite numbers, got nan or inf")
-        return tensor.to(next(self.model.parameters()))
+        if not torch.isfinite(tensor := tensor.to(next(self.model.parameters()))).all():
+            raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
+        return tensor
 
     def _encoded(self, sentences: Iterable[str]) -> tuple[list[str], EncodedCorpus]:
         """Return the sentences and their ids. Raises InputError for one that is too long, and as `listed` does."""
@@ -382,19 +386,10 @@ class LatentEBM:
         first: int = 0,
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Yield batches of similar lengths on the device, each with the streams of its sentences."""
-        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, None)
+        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, MAX_SEED)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])
             yield batch.to(self.device), KeyedRng(seed, tuple(first + i for i in batch.index.tolist()))
             if on_progress is not None:
                 on_progress(start + len(batch.index))
-
-
-def _settings(decode: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
-    """Return the given settings, whole or by their fields; `decode` is the default."""
-    if not isinstance(settings, DecodeSettings | None):
-        raise InputError(f"expected DecodeSettings, got {type(settings).__name__}; or give their fields as keywords")
-    if settings is not None and options:
-        raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
-    return settings or DecodeSettings(**({"decode": decode} | options))

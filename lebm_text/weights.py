@@ -25,6 +25,7 @@ from lebm_text.run import read_config
 from lebm_text.run_files import CONFIG, WEIGHTS
 from lebm_text.store import atomic_write_json, atomic_writer
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.torch_state import own_state
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights", "separate", "weights_metadata"]
 
@@ -35,6 +36,7 @@ _METADATA_KEY = "lebm_text"
 _NO_HASH = "0" * 64
 
 
+@own_state()
 def load_model(
     directory: Path, device: str | torch.device, precision: str, *, trust_plugins: bool = False
 ) -> tuple[Config, Tokenizer, LatentModel]:

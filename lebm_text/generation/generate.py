@@ -22,6 +22,7 @@ from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng, draw_uniform
 from lebm_text.sections import INFERENCE, InferenceConfig
 from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.torch_state import own_state
 
 from .decoding import Decoded, decode
 from .guidance import check_guidance, guided
@@ -170,6 +171,7 @@ class Generation:
             if self._on_progress is not None:
                 self._on_progress(rates.n)
 
+    @own_state()
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
         z = self._latents(rows, rng)

@@ -8,7 +8,7 @@ from typing import TypedDict
 from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, Checked, in_range, one_of, setting, whole
 from lebm_text.errors import InputError
 
-__all__ = ["DECODERS", "DecodeOptions", "DecodeSettings"]
+__all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "decode_settings"]
 
 DECODERS = ("sample", "greedy", "beam")
 _MAX_PENALTY = 10.0  # a length to a larger power overflows
@@ -55,3 +55,12 @@ class DecodeSettings(Checked):
         top_k = f",top_k={self.top_k}" if self.top_k else ""
         top_p = f",top_p={self.top_p:g}" if self.top_p < 1 else ""
         return f"decode=sample,T={self.temperature:g}{top_k}{top_p}"
+
+
+def decode_settings(default: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:
+    """Return the given settings, whole or by their fields; `default` is the default of `decode`."""
+    if not isinstance(settings, DecodeSettings | None):
+        raise InputError(f"expected DecodeSettings, got {type(settings).__name__}; or give their fields as keywords")
+    if settings is not None and options:
+        raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
+    return settings or DecodeSettings(**({"decode": default} | options))

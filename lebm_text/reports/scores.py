@@ -38,6 +38,7 @@ from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 from lebm_text.text.reading import listed
+from lebm_text.torch_state import own_state
 
 __all__ = [
     "CHUNK",
@@ -271,6 +272,7 @@ class Scorer:
             logger.info("log Z of the prior is left out: it shifts all scores alike, and is estimated if asked for")
         return scorer
 
+    @own_state()
     @torch.no_grad()
     def __call__(self, sentences: Iterable[str], *, first: int = 0) -> list[SentenceScore | None]:
         """Return the scores of the sentences `first`, `first` + 1, … of a text.

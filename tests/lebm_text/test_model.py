@@ -333,3 +333,37 @@ def test_inference_says_how_far_it_is() -> None:
     done: list[int] = []
     tiny_model().infer(["a", "the cat", "a dog"], batch_size=2, on_progress=done.append)
     assert done == [2, 3]
+
+
+@pytest.mark.parametrize("state", [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
+def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], Any], tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path / "m")
+
+    def figures() -> list[Any]:
+        model = lebm_text.LatentEBM.from_pretrained(tmp_path / "m", device="cpu")
+        z = model.infer(SENTENCES)
+        scores = [each and each.score for each in model.score(SENTENCES)]
+        return [
+            z.tolist(),
+            model.log_joint(SENTENCES, z).tolist(),
+            model.decode(z),
+            model.generate(9).sentences,
+            scores,
+        ]
+
+    plain = figures()
+    with state():
+        assert figures() == plain
+
+
+@pytest.mark.parametrize("sentence", ["a dog\n", "<s> a dog", "a\x0bdog"])
+def test_what_judges_refuse_is_refused_by_models(sentence: str) -> None:
+    with pytest.raises(InputError, match="line 2 contains"):
+        tiny_model().infer(["a dog", sentence])
+    with pytest.raises(InputError, match="line 2 contains"):
+        tiny_model().score(["a dog", sentence])
+
+
+def test_latents_that_are_infinite_in_float32_are_refused() -> None:
+    with pytest.raises(InputError, match="inf in float32"):
+        tiny_model().decode(np.full((1, 4), 1e300))
