@@ -35,6 +35,7 @@ class Coverage:
         n_outside: words that the vocabulary lacks.
         n_unk: words that are written as `<unk>` in the text.
         n_alone: sentences that consist of one word, which the vocabulary lacks.
+        n_empty: sentences without words.
     """
 
     n_sentences: int
@@ -42,20 +43,22 @@ class Coverage:
     n_outside: int
     n_unk: int
     n_alone: int
+    n_empty: int = 0
 
     @classmethod
     def of(cls, sentences: Iterable[str], vocabulary: Container[str]) -> Coverage:
         """Count the words of `sentences` that a vocabulary knows."""
         counts: Counter[str] = Counter()
-        n_sentences = n_alone = 0
+        n_sentences = n_alone = n_empty = 0
         for sentence in sentences:
             words = split_words(sentence)
             counts.update(words)
             n_sentences += 1
             n_alone += len(words) == 1 and words[0] not in vocabulary
+            n_empty += not words
         n_unk = counts.pop(UNK, 0) + counts.pop(UNKNOWN_WORD, 0)
         n_outside = sum(count for word, count in counts.items() if word not in vocabulary)
-        return cls(n_sentences, counts.total() + n_unk, n_outside, n_unk, n_alone)
+        return cls(n_sentences, counts.total() + n_unk, n_outside, n_unk, n_alone, n_empty)
 
     @property
     def outside(self) -> float:
@@ -84,7 +87,7 @@ def expected_coverage(sentences: Iterable[str], *, least: int) -> Coverage:
 
 
 def coverage_warnings(samples: Coverage, real: Coverage, tokenizer: str = "word") -> list[str]:
-    """Return at most one warning: most of the real text is unknown, or far more of the samples is.
+    """Return at most one warning: most of the real text is unknown, or far more of the samples is, or these are empty.
 
     Args:
         samples: coverage of the samples.
@@ -100,6 +103,11 @@ def coverage_warnings(samples: Coverage, real: Coverage, tokenizer: str = "word"
         return [
             f"{real.unknown:.1%} of the real text's own words are read as <unk>, so that no perplexity says much: its "
             "training text is too small, or its words are not separated"
+        ]
+    if (empty := samples.n_empty / max(samples.n_sentences, 1)) > _POINTS:
+        return [
+            f"{empty:.1%} of the samples are empty lines, and each is judged as a sentence without words; remove them "
+            "if they only stand between sentences"
         ]
     if samples.unknown - real.unknown <= _POINTS or samples.unknown <= _TIMES * real.unknown:
         return []

@@ -86,9 +86,12 @@ def test_text_without_blanks_is_told_by_name_and_with_its_cure() -> None:
 def test_written_unk_counts_by_itself() -> None:
     """A generator may write `<unk>` as often as its training text does; far more often is another warning."""
     coverage = Coverage.of(["a <unk> b c", "<oov> d", "e", ""], {"a", "b", "<unk>"})
-    assert coverage == Coverage(n_sentences=4, n_words=7, n_outside=3, n_unk=2, n_alone=1)
+    assert coverage == Coverage(n_sentences=4, n_words=7, n_outside=3, n_unk=2, n_alone=1, n_empty=1)
     assert (coverage.outside, coverage.unknown, coverage.alone) == (3 / 7, 5 / 7, 1 / 4)
     real = Coverage(100, 1000, 0, 100, 0)
+    (warning,) = coverage_warnings(Coverage(100, 1000, 0, 100, 0, 50), real)
+    assert "50.0% of the samples are empty lines" in warning
+    assert coverage_warnings(Coverage(100, 1000, 0, 100, 0, 5), real) == []
     assert coverage_warnings(Coverage(100, 1000, 0, 120, 0), real) == []
     assert coverage_warnings(Coverage(100, 1000, 120, 0, 0), real) == []  # the judge reads both alike
     (warning,) = coverage_warnings(Coverage(100, 1000, 0, 500, 0), real)
@@ -120,4 +123,5 @@ def test_new_text_is_expected_to_be_known_as_little_as_the_held_out_text() -> No
 def test_a_text_without_words_is_covered() -> None:
     empty = Coverage.of(["", ""], {"a"})
     assert (empty.outside, empty.unknown, empty.alone) == (0, 0, 0)
-    assert coverage_warnings(empty, empty) == []
+    (warning,) = coverage_warnings(empty, empty)
+    assert "100.0% of the samples are empty lines" in warning
