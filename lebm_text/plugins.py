@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lebm_text.checks import from_plain, hint, hints_of, parse_value
 from lebm_text.errors import InputError, one_line
@@ -213,8 +213,21 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
             raise InputError(f"{what} = {text}: expected key=value after the comma, got {assignment!r}")
         if key not in known:
             raise InputError(f"{what} = {name} has no setting {key!r}{hint(key, known)}")
-        values[key] = from_plain(hints[key], parse_value(value), f"{name},{key}", strict=True)
+        values[key] = _read(hints[key], value, f"{name},{key}")
     return made(f"{what} = {name}", lambda: cls(**values), protocol)
+
+
+def _read(kind: Any, text: str, name: str) -> Any:
+    """Return the value of a setting. Raises InputError if it is of another kind."""
+    value = parse_value(text)
+    try:
+        return from_plain(kind, value, name, strict=True)
+    except InputError as error:
+        if str not in (kind, *get_args(kind)) or isinstance(value, str):
+            raise
+        raise InputError(
+            f"{error}; as a text it stands in quotes, in a shell {name.rpartition(',')[2]}='\"{text}\"'"
+        ) from None
 
 
 def made(named: str, call: Callable[[], Any], protocol: type) -> Any:

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -112,25 +113,31 @@ class _Checked:
         """Score as `LanguageModel.score` does.
 
         Raises:
-            InputError: scores of a wrong shape, that are not negative log-probabilities, or that count other tokens.
+            InputError: scores of a wrong shape, that are not negative log-probabilities or give two sentences the
+                probability 1, or that count other tokens.
         """
         lines = list(sentences)
         scores = called(f"{self.named}: score", lambda: self.model.score(lines))
         if not isinstance(scores, SentenceScores) or len(scores) != len(lines):
             raise InputError(f"{self.named}: score must give a SentenceScores of {len(lines)} sentences")
+        checked = {}
         for field in dataclasses.fields(scores):
-            values = np.asarray(getattr(scores, field.name))
+            values = called(f"{self.named}: {field.name}", partial(np.array, getattr(scores, field.name), float))
             if values.shape != (len(lines),):
                 raise InputError(f"{self.named}: {field.name} must have the shape {(len(lines),)}, got {values.shape}")
             # A rounding error below 0 is not the judge's fault; infinity would be a perplexity of infinity.
             if (odd := np.flatnonzero(~np.isfinite(values) | (values < -1e-6))).size:
                 which = f"{field.name} of sentence {odd[0] + 1}"
                 raise InputError(f"{self.named}: {which} must be finite and not below 0, got {values[odd[0]]}")
+            checked[field.name] = values
+        if len(set(lines)) > 1 and (checked["nll"] < 1e-6).all():
+            raise InputError(f"{self.named}: nll is 0 for all sentences: not all of them can have the probability 1")
         wanted = np.array([len(split_words(line)) + 1 for line in lines])
-        if (odd := np.flatnonzero(scores.n_tokens != wanted)).size:
+        if (odd := np.flatnonzero(checked["n_tokens"] != wanted)).size:
             first = int(odd[0])
             raise InputError(
                 f"{self.named}: sentence {first + 1} has {wanted[first]} tokens, </s> counted, and not "
-                f"{scores.n_tokens[first]}"
+                f"{checked['n_tokens'][first]:g}"
             )
-        return scores
+        counts = {name: checked[name].astype(np.int64) for name in ("n_tokens", "n_oov")}
+        return SentenceScores(**{**checked, **counts})

@@ -386,8 +386,12 @@ class PairsModel:
         nll = lengths * math.log(10) * {"nan": math.nan, "infinite": math.inf, "sign": -1.0}.get(self.wrong, 1.0)
         if self.wrong == "shape":
             nll = np.stack([nll, nll])
+        nll *= self.wrong != "certain"
         nothing = np.zeros(len(lengths))
         n_tokens = lengths + (self.wrong == "count")
+        if self.wrong == "lists":
+            lists: Any = [each.tolist() for each in (nll, n_tokens, nothing, nothing, nothing)]
+            return SentenceScores(*lists)
         return SentenceScores(nll, n_tokens, nothing.astype(int), nothing, nothing)
 
 
@@ -419,6 +423,10 @@ def test_a_judge_of_others_judges_and_is_in_the_signature(installed: Path) -> No
         assert f"|lm:{lm}|" in score.signature
 
 
+def test_scores_in_lists_become_arrays() -> None:
+    assert fppl(["a b", "b"], ["a b", "b a"], judge=f"{HERE}:Pairs,wrong=lists").ppl == pytest.approx(10)
+
+
 @dataclass(frozen=True)
 class PlacedPairs(Pairs):
     device: str = ""
@@ -445,6 +453,8 @@ def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report() ->
         ("Pairs,wrong=infinite", "nll of sentence 1 must be finite and not below 0, got inf"),
         ("Pairs,wrong=sign", "nll of sentence 1 must be finite and not below 0, got -6.9"),
         ("Pairs,wrong=shape", "nll must have the shape (2,), got (2, 2)"),
+        ("Pairs,wrong=certain", "nll is 0 for all sentences: not all of them can have the probability 1"),
+        ("Pairs,wrong=5", "Pairs,wrong must be a text, got 5; as a text it stands in quotes, in a shell wrong='\"5\"'"),
         ("Pairs,wrong=count", "sentence 1 has 3 tokens, </s> counted, and not 4"),
         ("Pairs,wrong=nothing", "train must give a TrainedJudge, got NoneType"),
         ("Pairs,wrong=name", "its lm must be letters, digits"),
