@@ -27,6 +27,7 @@ from lebm_text.models.transformer import TransformerGenerator
 from lebm_text.plugin_sections import PARTS, own_settings
 from lebm_text.plugin_trial import try_out
 from lebm_text.plugins import made
+from lebm_text.presets import PRESETS, preset
 from lebm_text.sections import (
     PRETRAINED,
     AmortizedConfig,
@@ -55,8 +56,11 @@ PROTOCOLS: dict[str, type] = {"prior": Prior, "generator": Generator}
 PRIORS: dict[str, type] = {"ebm": EBMPrior, "classes": ClassPrior, "gaussian": GaussianPrior}
 GENERATORS: dict[str, type] = {"lstm": LSTMGenerator, "transformer": TransformerGenerator}
 
-# Settings that no preset changes: unused by a generator whose constructor does not take them.
-_READ_BY_GENERATOR = ("dropout", "tied", "n_layers", "n_heads")
+# Unused by a class, or an encoder, whose constructor does not take them.
+_READ_BY = {
+    "generator": ("dropout", "tied", "n_layers", "n_heads", "embedding_dim", "hidden_dim"),
+    "prior": ("energy_bound",),
+}
 
 
 class LatentModel(nn.Module):
@@ -140,11 +144,8 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
     """
     if not (named := _named(config)):
         return
-    if "generator" in named:
-        taken = _arguments(type(model.generator))
-        for setting in _READ_BY_GENERATOR:
-            if getattr(config.model, setting) != getattr(ModelConfig, setting) and setting not in taken:
-                raise InputError(f"model.{setting} has no effect with {config.model.generator}, which does not take it")
+    for part in filter(named.__contains__, _READ_BY):
+        _require_read(config, part, getattr(model, part), model.encoder)
     epochs = 0.0, float(config.training.n_epochs)
     infers = [build_inference(config.inference, epoch=epoch, encoder=model.encoder) for epoch in epochs]
     buffers = [(each, each.clone()) for each in model.buffers()]
@@ -156,6 +157,17 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
     finally:
         for each, before in buffers:
             each.copy_(before)
+
+
+def _require_read(config: Config, part: str, *modules: object) -> None:
+    """Raise InputError for a setting that none of the modules takes, and whose value no preset gives it."""
+    taken = set().union(*(_arguments(type(module)) for module in modules))
+    usual = [ModelConfig(), *(preset(name).model for name in PRESETS)]
+    for setting in _READ_BY[part]:
+        value = getattr(config.model, setting)
+        if setting not in taken and value not in {getattr(each, setting) for each in usual}:
+            named = getattr(config.model, part)
+            raise InputError(f"model.{setting} has no effect with {named}, which does not take it")
 
 
 def prior_chain(config: PriorConfig) -> LangevinChain:

@@ -203,11 +203,12 @@ class Config:
         """Part → name of its class, for parts that are plug-in classes."""
         return {part: self.named(part) for part in PARTS if PARTS[part].kind(self.named(part)) is None}
 
-    def with_plugins(self, *, trust_plugins: bool = False) -> Config:
+    def with_plugins(self, *, trust_plugins: bool = False, asked: bool = True) -> Config:
         """Return the configuration with plug-in classes imported and their settings checked.
 
         Args:
             trust_plugins: import those named as package.module:Class.
+            asked: a user asked for the settings; False: they come from a file, and any without effect are dropped.
 
         Raises:
             InputError: one may not be imported, is missing, or has other settings.
@@ -219,7 +220,7 @@ class Config:
         own: dict[str, Section] = {
             part: settings_of(part, name, trust_plugins=trust_plugins)() for part, name in unread.items()
         }
-        return dataclasses.replace(self, **own)._replace({part: values[part] for part in unread}, asked=False)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **own)._replace({part: values[part] for part in unread}, asked=asked)  # type: ignore[arg-type]
 
     def describe_plugins(self) -> dict[str, dict[str, str | None]]:
         """Return, for env.json, by setting the plug-in class, its package and the package's version."""

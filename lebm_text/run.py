@@ -301,7 +301,7 @@ def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool =
         if not plugged:
             return config
         try:
-            return config.with_plugins(trust_plugins=trust_plugins)
+            return config.with_plugins(trust_plugins=trust_plugins, asked=False)
         except MissingPlugin:
             raise
         except InputError as error:

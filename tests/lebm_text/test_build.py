@@ -252,13 +252,32 @@ def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> Non
     assert generator.hidden_dim == 3 * config.model.hidden_dim
 
 
-@pytest.mark.parametrize("setting", ["dropout=0.35", "tied=true", "n_layers=3", "n_heads=3", "word_dropout=0.1"])
+@pytest.mark.parametrize(
+    "setting",
+    ["dropout=0.35", "tied=true", "n_layers=3", "n_heads=3", "word_dropout=0.1", "embedding_dim=999", "hidden_dim=999"],
+)
 def test_a_setting_that_a_generator_of_the_users_own_does_not_take_is_refused(setting: str) -> None:
-    config = toy_config({"model": {"dropout": 0.2}}).override([f"model.generator={__name__}:Fixed", f"model.{setting}"])
-    config = config.with_plugins(trust_plugins=True)
+    sizes = {"dropout": 0.2, "embedding_dim": 128, "hidden_dim": 128}  # as presets have them
+    config = toy_config({"model": sizes}).override([f"model.generator={__name__}:Fixed", f"model.{setting}"])
     with pytest.raises(InputError, match=rf"model.{setting.partition('=')[0]} has no effect with {__name__}:Fixed"):
-        model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
-        try_plugins(config, model, vocab_size=9)
+        _tried(config)
+
+
+def test_sizes_that_a_preset_gives_or_an_encoder_takes_are_no_mistake() -> None:
+    _tried(toy_config({"model": {"generator": f"{__name__}:Fixed", "embedding_dim": 128, "hidden_dim": 128}}))
+    _tried(toy_config({"model": {"generator": f"{__name__}:Fixed"}, "inference": {"kind": "amortized"}}))
+
+
+def test_a_setting_that_a_prior_of_the_users_own_does_not_take_is_refused() -> None:
+    name = f"{Mixture.__module__}:Mixture"
+    with pytest.raises(InputError, match=f"model.energy_bound has no effect with {name}, which does not take it"):
+        _tried(toy_config({"model": {"prior": name, "energy_bound": 2.0}}))
+
+
+def _tried(config: Config) -> None:
+    config = config.with_plugins(trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    try_plugins(config, model, vocab_size=9)
 
 
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:

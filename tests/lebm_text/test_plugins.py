@@ -162,6 +162,17 @@ def test_settings_of_a_class_are_checked_like_others(assignment: str, message: s
     assert "\n" not in str(refused.value)
 
 
+def test_a_setting_of_another_kind_is_refused_from_a_user_and_dropped_from_a_file(tmp_path: Path) -> None:
+    config = toy_config().override([f"inference.kind={HERE}:Constant", "inference.n_steps=3"])
+    with pytest.raises(InputError, match=f"inference.n_steps has no effect with inference.kind = {HERE}:Constant"):
+        config.with_plugins(trust_plugins=True)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    read = read_config(tmp_path, plugged=True, trust_plugins=True)
+    assert read == _config(
+        inference={"kind": f"{HERE}:Constant"}
+    )  # the chain's settings of `toy_config` are not asked for
+
+
 class NoDataclass(Parts):
     class Settings(PriorConfig):
         n_parts: int = 3
