@@ -4,7 +4,7 @@ r"""A plug-in generator in one file: train, generate, load and judge.
 
 A generator has the members of `lebm_text.models.base.Generator`; its constructor takes any of vocab_size,
 bos_id, unk_id, latent_dim, embedding_dim, hidden_dim, n_layers, n_heads, dropout, word_dropout, tied, init_range,
-compute_dtype and rng.
+compute_dtype, rng, longest (text.max_length) and source (model.generator without hf:).
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
     try:
         try_out(
             named, model.prior, model.generator, infers,
-            vocab_size=vocab_size, eos_id=Tokenizer.eos_id, encoder=model.encoder,
+            vocab_size=vocab_size, eos_id=Tokenizer.eos_id, longest=config.text.max_length, encoder=model.encoder,
         )  # fmt: skip
     finally:
         for each, before in buffers:

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.inference.base import Inference
+from lebm_text.inference.base import Inference, InferenceResult
 from lebm_text.models.base import Generator, LogDensity, Prior
 from lebm_text.plugins import called
 from lebm_text.random import KeyedRng, Rng
-from lebm_text.text.batching import EncodedCorpus
+from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 
 __all__ = ["try_out"]
 
 _N = 3  # draws of z
+_LONGEST = 1000  # words of the longest sentence tried: attention needs memory for their square
 _SHAKE = 0.3  # standard deviation of noise added to parameters: a fresh model is too flat to reveal mistakes
 _TAKEN = frozenset({
     "kind", "step", "epoch", "f_positive", "f_negative", "gap", "norm_positive", "norm_negative", "move_negative",
@@ -41,6 +42,7 @@ def try_out(
     *,
     vocab_size: int,
     eos_id: int,
+    longest: int,
     encoder: nn.Module | None = None,
 ) -> None:
     """Check that the `named` parts fulfil what training and generation need.
@@ -51,29 +53,39 @@ def try_out(
         infers: the inference at the beginning of the training, and at its end.
         vocab_size: V.
         eos_id: ends the sentences of the trial.
+        longest: most words of a sentence in training.
         encoder: the module that the inference trains.
 
     Raises:
         InputError: a part raises an error, returns nan or a wrong shape, draws noise from elsewhere than `rng`, is not
-            differentiable where it is trained, contradicts itself, or lacks required parameters.
+            differentiable where it is trained, needs gradients to be enabled, contradicts itself, or lacks required
+            parameters.
     """
     if "prior" in named:
         _try_prior(named["prior"], prior)
     rows = [[vocab_size - 1, vocab_size - 2], [vocab_size - 1]]
-    batch = EncodedCorpus(*pack(rows, eos_id)).batch(np.arange(2))
+    batch = _batch(rows, eos_id)
     z = torch.randn(2, generator.latent_dim, generator=_stream())
     if "generator" in named:
         _try_generator(named["generator"], generator, batch, z, vocab_size)
         _try_agreement(named["generator"], generator, batch, z, [[*row, eos_id] for row in rows])
+        n = min(longest, _LONGEST)
+        _try_length(named["generator"], generator, _batch([[vocab_size - 1] * n], eos_id), z[:1], n)
     if "inference" in named:
         losses = [_try_inference(named["inference"], infer, batch, prior, generator) for infer in infers]
         if encoder is not None:
             learned = [each for each in encoder.parameters() if each.requires_grad]
             _try_slopes(f"{named['inference']}: its Encoder: the loss", torch.stack(losses), learned)
+        # Now that no gradient is needed any more, since this changes parameters for a while.
+        _try_order(named["inference"], infers[-1], batch, prior, generator)
 
 
 def _stream() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def _batch(rows: Sequence[list[int]], eos_id: int) -> Batch:
+    return EncodedCorpus(*pack(rows, eos_id)).batch(np.arange(len(rows)))
 
 
 def _try_prior(named: str, prior: Prior) -> None:
@@ -87,9 +99,9 @@ def _try_prior(named: str, prior: Prior) -> None:
     if learned := [each for each in prior.parameters() if each.requires_grad]:
         _try_slopes(f"{named}: neg_energy", f, learned)
     for n in (_N, 2):
-        for rng in _both_kinds(n):
-            name = f"{named}: sample({n}, rng){_of(rng)}"
-            _float32(name, _noise_of_rng(name, partial(prior.sample, n, rng)), (n, prior.latent_dim))
+        for new_rng in _both_kinds(n):
+            name = f"{named}: sample({n}, rng){_of(new_rng)}"
+            _float32(name, _noise_of_rng(name, partial(prior.sample, n), new_rng), (n, prior.latent_dim))
     log_z = called(f"{named}: log_z", prior.log_z)
     if log_z is not None and not (
         isinstance(log_z, (int, float)) and not isinstance(log_z, bool) and math.isfinite(log_z)
@@ -101,15 +113,16 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
     learned = [each for each in generator.parameters() if each.requires_grad]
     if not learned:
         raise InputError(f"{named} has no parameters that learn")
+    if not isinstance(generator.device, torch.device):
+        raise InputError(f"{named}: device must be a torch.device, as parameters have, got {generator.device!r}")
     _try_density(f"{named}: likelihood(batch)", called(f"{named}: likelihood", lambda: generator.likelihood(batch)), z)
     name = f"{named}: log_likelihood"
-    value = _noise_of_rng(name, lambda: generator.log_likelihood(batch, z, rng=_stream()))
+    value = _noise_of_rng(name, lambda rng: generator.log_likelihood(batch, z, rng=rng), _stream)
     _try_slopes(name, _check(name, value, (2,)), learned)
     state = called(f"{named}: start", lambda: generator.start(z))
     begin = torch.full((2,), generator.bos_id)
     logits, state = called(f"{named}: step", lambda: generator.step(begin, state))
     _check(f"{named}: the logits of step", logits, (2, vocab_size), nan_alone=True)
-    called(f"{named}: join and select of its state", lambda: state.join(state).select(torch.tensor([2, 0])))
 
 
 @torch.no_grad()
@@ -130,6 +143,7 @@ def _try_agreement(named: str, generator: Generator, batch: Any, z: Tensor, rows
         stepped = called(f"{named}: step", lambda: _word_by_word(generator, z, rows))
         if stepped is not None:
             _same(f"{named}: what step gives, word after word, is not log_likelihood", stepped, values)
+        _try_state(f"{named}: join and select of its state", generator, z, rows[0][0])
 
 
 def _word_by_word(generator: Generator, z: Tensor, rows: Sequence[Sequence[int]]) -> Tensor | None:
@@ -146,6 +160,29 @@ def _word_by_word(generator: Generator, z: Tensor, rows: Sequence[Sequence[int]]
                 tokens[row] = words[place]
                 total[row] += scores[row, words[place]]
     return total
+
+
+def _try_state(named: str, generator: Generator, z: Tensor, word: int) -> None:
+    """Check that sentences of two lengths go on as before when joined, put into another order, and one repeated."""
+    both, order = torch.arange(2), torch.tensor([3, 0, 0, 2])
+
+    def step(state: Any, n: int = 2) -> Any:
+        return generator.step(torch.full((n,), word), state)
+
+    def logits() -> tuple[Tensor, Tensor]:
+        fresh, longer = step(generator.start(-z))[1], step(step(generator.start(z))[1])[1]
+        mixed = longer.select(both).join(fresh.select(both)).select(order)
+        return step(mixed, 4)[0], torch.cat([step(longer)[0], step(fresh)[0]])[order]
+
+    found, wanted = called(named, logits)
+    if found.shape != wanted.shape or not torch.allclose(found.float(), wanted.float(), rtol=0.02, atol=0.01):
+        raise InputError(f"{named} change what step gives: each row must go on as its sentence did")
+
+
+@torch.no_grad()
+def _try_length(named: str, generator: Generator, batch: Batch, z: Tensor, n: int) -> None:
+    of = f"of a sentence of {n} words (the constructor may take text.max_length as longest)"
+    _value(f"{named}: log_likelihood {of}", lambda: generator.log_likelihood(batch, z), (1,))
 
 
 def _same(complaint: str, found: Tensor, wanted: Tensor) -> None:
@@ -169,10 +206,12 @@ def _shaken(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 def _try_inference(named: str, infer: Inference, batch: Any, prior: Prior, generator: Generator) -> Tensor:
     """Return the loss of the generator, which an encoder learns by, too: (2,)."""
-    for rng in _both_kinds(2):
-        name = f"{named}{_of(rng)}"
-        result = _noise_of_rng(name, partial(infer, batch, prior, generator, rng=rng))
-        z = _float32(f"{name}: z", getattr(result, "z", None), (2, prior.latent_dim))
+    for new_rng in _both_kinds(2):
+        name = f"{named}{_of(new_rng)}"
+        result = _noise_of_rng(name, lambda rng: infer(batch, prior, generator, rng=rng), new_rng)
+        if not isinstance(result, InferenceResult):
+            raise InputError(f"{name} must return an InferenceResult, got {type(result).__name__}")
+        z = _float32(f"{name}: z", result.z, (2, prior.latent_dim))
     density = called(f"{named}: target", lambda: infer.target(prior, generator.likelihood(batch)))
     _value(f"{named}: target", lambda: density(z.detach()), (2,))
     penalty = called(f"{named}: penalty", lambda: torch.as_tensor(infer.penalty(result, prior)).expand(2))
@@ -180,6 +219,22 @@ def _try_inference(named: str, infer: Inference, batch: Any, prior: Prior, gener
     _try_figures(named, called(f"{named}: figures", lambda: dict(infer.figures(result))))
     loss: Tensor = penalty - called(named, lambda: generator.log_likelihood(batch, z))
     return loss
+
+
+@torch.no_grad()
+def _try_order(named: str, infer: Inference, batch: Any, prior: Prior, generator: Generator) -> None:
+    """Raise InputError if sentences of a batch have one another's z."""
+
+    def infer_z(*rows: int) -> Tensor:
+        result = infer(batch.select(torch.tensor(rows)), prior, generator, rng=KeyedRng(0, rows))
+        return result.z.reshape(len(rows), prior.latent_dim)
+
+    with _shaken([each for each in generator.parameters() if each.requires_grad]):
+        both = called(named, partial(infer_z, 0, 1))
+        alone = torch.cat([called(f"{named}: a single sentence", partial(infer_z, row)) for row in range(2)])
+    own, other = ((alone - each).norm(dim=-1) for each in (both, both.flip(0)))
+    if (own > 2 * other + 1e-3).all():  # more than rounding
+        raise InputError(f"{named} gives a sentence the z of another one of the batch")
 
 
 def _try_figures(named: str, figures: Mapping[Any, Any]) -> None:
@@ -216,23 +271,34 @@ def _try_slopes(named: str, value: Tensor, learned: Sequence[nn.Parameter]) -> N
         raise InputError(f"{named}: the gradient in the parameters is nan or inf")
 
 
-def _both_kinds(n: int) -> tuple[Rng, Rng]:
-    """Return noise sources as in training, one stream for all, and as in generation, one for each of n items."""
-    return _stream(), KeyedRng(0, range(n))
+def _both_kinds(n: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Return makers of noise sources as in training, one stream for all, and as in generation, one for each item."""
+    return _stream, partial(KeyedRng, 0, range(n))
 
 
-def _of(rng: Rng) -> str:
+def _of(new_rng: Callable[[], Rng]) -> str:
     """Return an addition to messages where only generation would fail."""
-    return "" if isinstance(rng, torch.Generator) else " with a stream for each sentence (lebm_text.random.draw_normal)"
+    return "" if new_rng is _stream else " with a stream for each sentence (lebm_text.random.draw_normal)"
 
 
-def _noise_of_rng(named: str, call: Callable[[], Any]) -> Any:
-    """Return the result of a call. Raises InputError if PyTorch's own stream was drawn from."""
+def _noise_of_rng(named: str, call: Callable[[Any], Any], new_rng: Callable[[], Any]) -> Any:
+    """Return the result of a call, which a second one, without gradients as in validation, must repeat."""
     before = torch.random.get_rng_state()
-    value = called(named, call)
+    value = called(named, lambda: call(new_rng()))
     if not torch.equal(before, torch.random.get_rng_state()):
         raise InputError(f"{named} draws from PyTorch's global stream; draw from rng, or no run can be repeated")
+    name = f"{named} under torch.no_grad(), as in validation (compute gradients in `with torch.enable_grad():`)"
+    with torch.no_grad():
+        again = called(name, lambda: call(new_rng()))
+    drawn, redrawn = (getattr(each, "z", each) for each in (value, again))
+    if isinstance(drawn, Tensor) and not _repeats(drawn, redrawn):
+        raise InputError(f"{named} differs with the same rng; draw all noise from it, or no run can be repeated")
     return value
+
+
+def _repeats(first: Tensor, second: Any) -> bool:
+    is_alike = isinstance(second, Tensor) and (first.shape, first.dtype) == (second.shape, second.dtype)
+    return is_alike and torch.allclose(first, second, rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
 def _value(named: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Tensor:

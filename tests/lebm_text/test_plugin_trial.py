@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -184,6 +186,110 @@ class Counted(LSTMGenerator):
         return super().log_likelihood(batch, z, rng=rng)
 
 
+class Elsewhere(Mixture):
+    def sample(self, n: int, rng: Rng) -> Tensor:
+        return torch.from_numpy(np.random.default_rng().standard_normal((n, self.latent_dim), np.float32))
+
+
+class Unseeded(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        noise = torch.Generator()
+        noise.seed()
+        return super().log_likelihood(batch, z + torch.randn(z.shape, generator=noise), rng=rng)
+
+
+class Turned(LSTMGenerator):
+    """The state is joined the wrong way round."""
+
+    def start(self, z: Tensor) -> Any:
+        return TurnedState(super().start(z))
+
+    def step(self, tokens: Tensor, state: Any) -> Any:
+        logits, new = super().step(tokens, state.of)
+        return logits, type(state)(new)
+
+
+class TurnedState:
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def select(self, rows: Tensor) -> Any:
+        return type(self)(self.of.select(rows))
+
+    def join(self, other: Any) -> Any:
+        return type(self)(other.of.join(self.of))
+
+
+class FirstState(TurnedState):
+    def select(self, rows: Tensor) -> Any:
+        return type(self)(self.of.select(torch.arange(len(rows))))
+
+    def join(self, other: Any) -> Any:
+        return type(self)(self.of.join(other.of))
+
+
+class Firsts(Turned):
+    def start(self, z: Tensor) -> Any:
+        return FirstState(LSTMGenerator.start(self, z))
+
+
+class Carried(TurnedState):
+    """Its cell alone is that of other sentences."""
+
+    def join(self, other: Any) -> Any:
+        joined = self.of.join(other.of)
+        return type(self)(replace(joined, c=joined.c.flip(0)))
+
+
+class Celled(Turned):
+    def start(self, z: Tensor) -> Any:
+        return Carried(LSTMGenerator.start(self, z))
+
+
+class Placed(LSTMGenerator):
+    """Knows eight places."""
+
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        torch.zeros(8)[batch.tokens.shape[1] - 1]
+        return super().log_likelihood(batch, z, rng=rng)
+
+
+class Texted(LSTMGenerator):
+    device = "cpu"  # type: ignore[assignment]
+
+
+class Ascending(Normal):
+    """Uphill from 0, without noise."""
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> InferenceResult:
+        with torch.enable_grad():
+            return self.climb(generator.likelihood(batch), torch.zeros(len(batch.lengths), prior.latent_dim))
+
+    def climb(self, f: Any, z: Tensor) -> InferenceResult:
+        for _ in range(3):
+            z = z.detach().requires_grad_()
+            z = z + 0.1 * torch.autograd.grad(f(z).sum(), z)[0]
+        return InferenceResult(z.detach(), torch.zeros_like(z))
+
+
+class Plain(Ascending):
+    """As in most tutorials."""
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> InferenceResult:
+        return self.climb(generator.likelihood(batch), torch.zeros(len(batch.lengths), prior.latent_dim))
+
+
+class Swapped(Ascending):
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> InferenceResult:
+        result = super().__call__(batch, prior, generator, rng=rng)
+        return result._replace(z=result.z.flip(0))
+
+
+class Alone(Ascending):
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Rng) -> Any:
+        return super().__call__(batch, prior, generator, rng=rng).z
+
+
 class Detached(Normal):
     class Encoder(nn.Linear):
         def __init__(self, latent_dim: int) -> None:
@@ -208,6 +314,16 @@ class Detached(Normal):
         ("model.generator=Positive", ": log_likelihood must not be above 0, got "),
         ("model.generator=Mixing", ": log_likelihood of a sentence depends on its neighbours in the batch: ["),
         ("model.generator=Dropping", ": log_likelihood draws from PyTorch's global stream"),
+        ("model.prior=Elsewhere", ": sample(3, rng) differs with the same rng; draw all noise from it"),
+        ("model.generator=Unseeded", ": log_likelihood differs with the same rng"),
+        ("model.generator=Turned", ": join and select of its state change what step gives"),
+        ("model.generator=Firsts", ": join and select of its state change what step gives"),
+        ("model.generator=Celled", ": join and select of its state change what step gives"),
+        ("model.generator=Placed", "of 10 words (the constructor may take text.max_length as longest): IndexError: "),
+        ("model.generator=Texted", ": device must be a torch.device, as parameters have, got 'cpu'"),
+        ("inference.kind=Plain", "as in validation (compute gradients in `with torch.enable_grad():`): RuntimeError: "),
+        ("inference.kind=Swapped", " gives a sentence the z of another one of the batch"),
+        ("inference.kind=Alone", " must return an InferenceResult, got Tensor"),
         ("inference.kind=Streaming", "with a stream for each sentence (lebm_text.random.draw_normal): TypeError: "),
         ("inference.kind=Anywhere", "Anywhere draws from PyTorch's global stream; draw from rng"),
         ("inference.kind=Square", ": penalty: RuntimeError: "),
@@ -237,6 +353,7 @@ def test_a_mistake_is_named_in_one_line(setting: str, message: str) -> None:
         ("model.generator", "LSTMGenerator"),
         ("model.generator", "Forbidding"),
         ("inference.kind", "Normal"),
+        ("inference.kind", "Ascending"),
         ("inference.kind", "Later"),
     ],
 )
