@@ -174,6 +174,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Content of env.json: see `lebm_text.environment`."""
+        self._require_directory()
         return read_json(self.environment_file)
 
     @cached_property
@@ -184,6 +185,7 @@ class Run:
     @cached_property
     def weights_sha256(self) -> str:
         """Hash of the published weights."""
+        self._require_directory()
         if not self.weights_file.is_file():
             raise InputError(f"{self.path} has no {WEIGHTS}: training has not ended yet")
         return sha256_file(self.weights_file)
@@ -191,8 +193,9 @@ class Run:
     @cached_property
     def described_corpus(self) -> CorpusDescription:
         """Record in env.json of the text that the run was trained on."""
+        recorded = self.environment.get("corpus")
         try:
-            return CorpusDescription.read(self.environment.get("corpus"))
+            return CorpusDescription.read(recorded)
         except InputError as error:
             problem = f"is damaged: it does not say what text the run was trained on ({error})"
             raise InputError(f"{self.environment_file} {problem}") from None
@@ -271,6 +274,10 @@ class Run:
     def present_weights(self) -> str | None:
         """Return the sha256 of the current weights; None without any."""
         return self.weights_sha256 if self.weights_file.is_file() else None
+
+    def _require_directory(self) -> None:
+        if not self.path.is_dir():
+            raise InputError(f"there is no directory {self.path}; names such as kjv-demo are for Run.find")
 
     def _noted(self, read: Callable[[Path], T], path: Path) -> T | None:
         """Return what `read` reads from `path`, or None and add a note."""

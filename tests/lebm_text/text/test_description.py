@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def test_what_is_wrong_is_said(tmp_path: Path, corpus: Any, wrong: str) -> None:
         Run(tmp_path).corpus()
     problem = f"is damaged: it does not say what text the run was trained on ({wrong})"
     assert str(error.value) == f"{tmp_path / 'env.json'} {problem}"
+
+
+@pytest.mark.parametrize("ask", [Run.corpus, lambda run: run.environment, lambda run: run.weights_sha256])
+def test_a_directory_that_is_not_there_is_said(ask: Callable[[Run], object]) -> None:
+    with pytest.raises(InputError, match=r"^there is no directory kjv-demo; names such as kjv-demo are for Run.find$"):
+        ask(Run("kjv-demo"))
 
 
 def test_no_damage_is_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
