@@ -152,9 +152,12 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     for split, recorded in described.splits.items():
         found = corpus.splits[split]
         if found.sha256 != recorded.sha256:
+            remedy = f"name the data directory that holds {described.name}"
+            if corpus.made_by is not None:
+                remedy = f"the class {described.source} makes another text now: restore what it was"
             raise InputError(
                 f"{found.path} is not the text that the run began with (sha256 {found.sha256[:12]}…, expected "
-                f"{recorded.sha256[:12]}…); name the data directory that holds {described.name}"
+                f"{recorded.sha256[:12]}…); {remedy}"
             )
     return corpus
 

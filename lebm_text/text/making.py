@@ -7,6 +7,7 @@ package registers, with settings after commas: `lebm-text train my_package.modul
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from lebm_text.plugins import Plugin, called, find, is_named, made_with
 from lebm_text.store import atomic_write_text, cache_entry, fresh_directory
 
 from .parts import name_of_source
+from .reading import listed
 from .registry import SPLITS
 
 __all__ = ["CorpusSource", "is_made", "make_corpus"]
@@ -36,33 +38,40 @@ def is_made(name: str) -> bool:
 def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
     """Write the texts of a plug-in corpus; return their directory and the plug-in.
 
+    The directory belongs to these very texts: what an earlier version of the class made stays where it is.
+
     Raises:
         InputError: the class cannot be found or may not be imported, a setting is wrong, or it yields invalid text.
     """
     name = source.partition(",")[0]
     made: Any = made_with("corpus", source, CorpusSource, trust_plugins=trust_plugins)
     plugin = find("corpus", name, trust_plugins=trust_plugins)
-    target = cache_entry("made", source, plugin.value, plugin.origin) / name_of_source(source)
+    texts = dict[str, str]()
+    for split in SPLITS:
+        texts[f"{split}.txt"] = _text(f"corpus = {name}: sentences of {split}", made.sentences, split)
+        if hasattr(made, "labels"):
+            labels = f"corpus = {name}: labels of {split}"
+            texts[f"{split}.label"] = _text(labels, made.labels, split)
+            n_labels, n = (texts[f"{split}.{ending}"].count("\n") for ending in ("label", "txt"))
+            if n_labels != n:
+                raise InputError(f"{labels}: there are {n_labels} for {n} sentences")
+    hashes = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
+    target = cache_entry("made", source, plugin.value, plugin.origin, hashes) / name_of_source(source)
     try:
         with fresh_directory(target) as fresh:
-            for split in SPLITS:
-                n = _write(fresh / f"{split}.txt", f"corpus = {name}: sentences of {split}", made.sentences, split)
-                if hasattr(made, "labels"):
-                    labels = f"corpus = {name}: labels of {split}"
-                    if (n_labels := _write(fresh / f"{split}.label", labels, made.labels, split)) != n:
-                        raise InputError(f"{labels}: there are {n_labels} for {n} sentences")
+            for file, text in texts.items():
+                atomic_write_text(fresh / file, text)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     return target, plugin
 
 
-def _write(path: Path, named: str, give: Any, split: str) -> int:
-    """Write the lines and return their number."""
-    lines = called(named, lambda: list(give(split)))
+def _text(named: str, give: Any, split: str) -> str:
+    """Return the lines of a split as one text."""
+    lines = called(named, lambda: list(listed(give(split), named)))
     for number, line in enumerate(lines, 1):
-        if not isinstance(line, str) or "\n" in line:
+        if "\n" in line:
             raise InputError(f"{named}: number {number} must be a text of one line, got {line!r:.60}")
     if not lines:
         raise InputError(f"{named}: there are none")
-    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
-    return len(lines)
+    return "".join(f"{line}\n" for line in lines)

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -501,7 +502,8 @@ class Lines(Section):
     def sentences(self, split: str) -> Iterable[str]:
         if self.wrong == "error":
             raise KeyError(split)
-        return [] if self.wrong == "empty" else ["a b\n" if self.wrong == "break" else "a b b"] * self.n
+        given = {"empty": [], "string": "a b b", "surrogate": ["\ud800"], "break": ["a b\n"]}
+        return given.get(self.wrong, ["a b b"] * self.n)
 
     def labels(self, split: str) -> Iterable[str]:
         return ["x"] * (self.n + (self.wrong == "labels"))
@@ -516,6 +518,18 @@ def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
     assert find_again(CorpusDescription.read(described)).splits["valid"].sha256 == corpus.splits["valid"].sha256
 
 
+def test_what_a_class_made_before_it_was_edited_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = find_corpus(f"{HERE}:Lines,n=7")
+    described = CorpusDescription.read(before.describe())
+    monkeypatch.setattr(Lines, "sentences", lambda self, split: [f"edited {split}"] * self.n)
+    after = find_corpus(f"{HERE}:Lines,n=7")
+    assert (before.name, list(after.splits["test"].sentences())) == (after.name, ["edited test"] * 7)
+    assert list(find_again(described).splits["test"].sentences()) == ["a b b"] * 7
+    shutil.rmtree(before.splits["test"].path.parent)
+    with pytest.raises(InputError, match=r"the class .*:Lines,n=7 makes another text now: restore what it was$"):
+        find_again(described, trust_plugins=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -524,6 +538,8 @@ def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
         (",wrong=empty", "sentences of train: there are none"),
         (",wrong=break", "sentences of train: number 1 must be a text of one line"),
         (",wrong=labels", "labels of train: there are 5 for 4"),
+        (",wrong=string", "sentences of train, got one string: 'a b b'"),
+        (",wrong=surrogate", "sentences of train contains half of a surrogate pair"),
     ],
 )
 def test_a_class_that_gives_no_text_is_named(options: str, message: str) -> None:
