@@ -29,7 +29,7 @@ from lebm_text.text.corpora import Corpus
 
 from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
-from .base import Interval, Report, format_interval, need_sklearn, new_table
+from .base import Interval, Report, different_runs, format_interval, need_sklearn, new_table, settled
 from .drawing import legend, panels
 
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ def compute(
     Raises:
         InputError: a run without weights or given twice, no anomalies, or no scikit-learn.
     """
-    began, settings = time.monotonic(), settings or AnomalySettings()
+    began, settings, runs = time.monotonic(), settled(settings, AnomalySettings), different_runs(runs)
+    if not isinstance(corpus, Corpus):
+        raise InputError(f"expected a Corpus, such as Run.corpus() or find_corpus(NAME), got {type(corpus).__name__}")
     need_sklearn("areas under curves")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]

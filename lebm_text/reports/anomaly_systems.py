@@ -29,7 +29,7 @@ from lebm_text.text.reading import split_words
 from lebm_text.text.tokenizers import UNK
 
 from .anomaly_texts import NORMAL, AnomalySettings
-from .base import Interval, require_different
+from .base import Interval
 from .scores import Scorer, ScoreSettings, SentenceScore
 
 __all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "labels_of", "score_run"]
@@ -86,12 +86,7 @@ class SystemScores:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """Return distinct labels of runs: the name, or the path if several have this name.
-
-    Raises:
-        InputError: a run is given twice.
-    """
-    require_different(runs)
+    """Return distinct labels of runs: the name, or the path if several have this name."""
     names = [run.name for run in runs]
     labels = [run.name if names.count(run.name) == 1 else str(run) for run in runs]
     return [f"run {label}" if label in _BASELINES else label for label in labels]

@@ -7,7 +7,7 @@ A report is computed by the `compute` of its module. Its JSON has its fields und
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -22,7 +22,8 @@ from lebm_text import __version__
 from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, whole
 from lebm_text.environment import versions
 from lebm_text.errors import InputError
-from lebm_text.store import atomic_write_json, is_plain, read_json
+from lebm_text.run import Run
+from lebm_text.store import atomic_write_json, check_writable, is_plain, read_json
 from lebm_text.visible import visible
 
 from .drawing import picture_files, picture_formats, save_pictures
@@ -32,17 +33,17 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from lebm_text.model import LatentEBM
-    from lebm_text.run import Run
 
 __all__ = [
     "Interval",
     "Report",
     "Settings",
+    "different_runs",
     "format_interval",
     "need_sklearn",
     "new_table",
     "origin",
-    "require_different",
+    "settled",
     "sources_of",
     "with_error",
 ]
@@ -168,10 +169,24 @@ def sources_of(value: Any) -> Iterator[tuple[str, str]]:
             yield from sources_of(item)
 
 
-def require_different(runs: Sequence[Run]) -> None:
-    """Raise InputError if a run is given twice, under one path or several."""
-    if len({run.path.resolve() for run in runs}) < len(runs):
+def settled(settings: T | None, kind: type[T], *runs: Run) -> T:
+    """Return the settings of a report, by default `kind()`. Raises InputError if they or `runs` have other types."""
+    for run in runs:
+        if not isinstance(run, Run):
+            raise InputError(f"a report is computed from a Run, such as Run.find(PATH), got {type(run).__name__}")
+    if settings is not None and not isinstance(settings, kind):
+        raise InputError(f"the settings must be {kind.__name__}(…), got {type(settings).__name__}")
+    return kind() if settings is None else settings
+
+
+def different_runs(runs: Iterable[Run]) -> list[Run]:
+    """Return `runs` as a list. Raises InputError for anything else, and if one is given twice, under any path."""
+    if not isinstance(runs, Iterable):
+        raise InputError(f"expected a list of runs, got {type(runs).__name__}")
+    settled(None, Settings, *(listed := list(runs)))
+    if len({run.path.resolve() for run in listed}) < len(listed):
         raise InputError("a run is given twice")
+    return listed
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
@@ -257,7 +272,8 @@ class Report(ABC):
         return cls.from_json(read_json(Path(path)), str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON, atomically."""
+        """Write the report as JSON, atomically. Raises InputError if it cannot be written there."""
+        check_writable(Path(path), make_directory=True)
         atomic_write_json(Path(path), self.to_json())
 
     def save_with_pictures(self, path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
-from .base import Report, new_table, require_different
+from .base import Report, different_runs, new_table
 from .drawing import legend, logarithmic, panels, save_picture
 
 if TYPE_CHECKING:
@@ -147,13 +147,14 @@ class Curves(Report):
                 yield label, points, colour, dashes
 
 
-def compute(runs: Sequence[Run]) -> Curves:
+def compute(runs: Iterable[Run]) -> Curves:
     """Return the training curves of runs, labelled by path; a single run is labelled by name.
 
     Raises:
-        InputError: a run has no metrics, or damaged ones, or is given twice.
+        InputError: there is no run, or one has no metrics, or damaged ones, or is given twice.
     """
-    require_different(runs)
+    if not (runs := different_runs(runs)):
+        raise InputError("there is no run to draw the curves of; give at least one")
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for run in runs:
         records = run.metrics()

@@ -28,7 +28,7 @@ from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
 
-from .base import Report, Settings, need_sklearn, new_table, origin, with_error
+from .base import Report, Settings, need_sklearn, new_table, origin, settled, with_error
 from .drawing import legend, panels
 from .posterior import kept_posterior_means, shuffled
 from .probes import (
@@ -213,7 +213,7 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         InputError: the run is a language model, labels are missing or inconsistent, a class has no sentences, there
             are too few labelled sentences, or scikit-learn is missing.
     """
-    settings = settings or DirectionsSettings()
+    settings = settled(settings, DirectionsSettings, run)
     run.config.require_latent(run)
     need_sklearn("attribute directions")
     corpus, split, seed = run.corpus(), settings.split, settings.seed

@@ -24,7 +24,7 @@ from lm_eval.embedding import EmbeddingScore, K, MeaningJudge, N, check_counts
 from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
-from .base import Report, format_interval, new_table
+from .base import Report, format_interval, new_table, settled
 from .drawing import hover, panels
 from .judged import CorpusSplit, Decoded, decoding_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
@@ -153,7 +153,7 @@ def compute(
     Raises:
         InputError: a text or the encoder is missing or cannot be read, or a text is too short.
     """
-    settings = settings or EmbeddingSettings()
+    settings = settled(settings, EmbeddingSettings)
     check_judges()
     real = find_real(source, settings, processes, corpus=corpus)
     k, seed, split = settings.k, settings.seed, settings.split

@@ -22,7 +22,7 @@ from lm_eval.encoders import SentenceEncoder
 from lm_eval.protocol import METRICS
 from lm_eval.texts import RealText
 
-from .base import Interval, new_table
+from .base import Interval, new_table, settled
 from .drawing import new_figure
 from .frontier_figures import draw_headroom, draw_points, draw_real, label_axes
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
@@ -226,7 +226,7 @@ def compute(
 
     Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`.
     """
-    settings = settings or FrontierSettings()
+    settings = settled(settings, FrontierSettings)
     if (settings.prior_temperature, settings.guidance) != (1, 1):
         if not isinstance(source, Run):
             raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")

@@ -21,8 +21,9 @@ from lebm_text.checks import each_of, one_of, setting, whole
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lebm_text.text.reading import listed
 
-from .base import Report, Settings, new_table, origin
+from .base import Report, Settings, new_table, origin, settled
 from .drawing import hover, legend, panels
 from .posterior import warn_of_unknown
 
@@ -111,7 +112,7 @@ def compute(
     Raises:
         InputError: the run is a language model, or a sentence is too long.
     """
-    settings = settings or InterpolationSettings()
+    settings, (a, b) = settled(settings, InterpolationSettings, run), listed((a, b))
     run.config.require_latent(run)
     model = run.model(device=settings.device)
     warn_of_unknown(model.tokenizer, (a, b))

@@ -60,7 +60,7 @@ from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
 from lebm_text.text.reading import split_words
 
-from .base import Report, Settings, new_table, with_error
+from .base import Report, Settings, new_table, settled, with_error
 from .drawing import legend, panels
 from .posterior import shuffled
 
@@ -251,7 +251,7 @@ def compute(
         InputError: the estimates of log Z disagree, a bracket is requested for a language model, or all sentences are
             too long.
     """
-    started, settings = time.monotonic(), settings or LikelihoodSettings()
+    started, settings = time.monotonic(), settled(settings, LikelihoodSettings, run)
     if settings.n_importance is None:
         settings = replace(settings, n_importance=settings.n_ais)
     exact = run.config.model.latent_dim == 0

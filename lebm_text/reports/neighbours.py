@@ -20,9 +20,10 @@ from lebm_text.checks import MAX_DRAWS, one_of, setting, whole
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
+from lebm_text.text.reading import listed
 from lebm_text.text.registry import SPLITS
 
-from .base import Report, Settings, new_table, origin
+from .base import Report, Settings, new_table, origin, settled
 from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled, warn_of_unknown
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
@@ -119,9 +120,12 @@ def compute(
     Sentences that occur several times in the split are found once. Posterior means are kept in the cache.
 
     Raises:
-        InputError: the run is a language model, a query is too long, or all sentences of the split are too long.
+        InputError: the run is a language model, there is no query or one is too long, or all sentences of the split
+            are too long.
     """
-    settings = settings or NeighboursSettings()
+    settings, queries = settled(settings, NeighboursSettings, run), list(listed(queries))
+    if not queries:
+        raise InputError("there are no sentences to find neighbours of; give at least one")
     run.config.require_latent(run)
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
@@ -147,7 +151,7 @@ def compute(
         n_draws=n_draws,
         seed=settings.seed,
         on_progress=on_progress,
-        on_first=say if queries else None,
+        on_first=say,
     )
     found = nearest(places, means, settings.k, settings.metric)
     what = (

@@ -20,7 +20,7 @@ from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
-from .base import format_interval, new_table
+from .base import format_interval, new_table, settled
 from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
@@ -124,7 +124,7 @@ def compute(
     Raises:
         InputError: a text is missing or cannot be read, or arguments contradict each other.
     """
-    settings = settings or PerplexitySettings()
+    settings = settled(settings, PerplexitySettings)
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
     judging = prepare(source, settings, decodings, on_progress, processes, corpus)
     results = judging.results([settings.metric], with_diversity=settings.diversity)

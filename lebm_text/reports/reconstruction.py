@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.console import Group
 
 from lebm_text.checks import one_of, setting, whole
+from lebm_text.errors import InputError
 from lebm_text.generation.settings import DECODERS, DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
+from lebm_text.text.reading import listed
 
-from .base import Report, Settings, new_table, origin
+from .base import Report, Settings, new_table, origin, settled
 from .posterior import warn_of_unknown
 from .scores import in_chunks
 
@@ -63,10 +65,12 @@ class Reconstruction(Report):
 
 
 def compute(
-    run: Run, sentences: Sequence[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
+    run: Run, sentences: Iterable[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
 ) -> Reconstruction:
-    """Decode one posterior draw of each sentence. Raises InputError for a language model."""
-    settings = settings or ReconstructionSettings()
+    """Decode one posterior draw of each sentence. Raises InputError for a language model or no sentences."""
+    settings = settled(settings, ReconstructionSettings, run)
+    if not (sentences := list(listed(sentences))):
+        raise InputError("there are no sentences to reconstruct; give at least one")
     model = run.model(device=settings.device)
     pairs = list(reconstruct_lines(model, sentences, settings, on_progress))
     what = f"reconstruct(n={len(sentences)},{settings.describe()})"

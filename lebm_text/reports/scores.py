@@ -40,6 +40,8 @@ from lebm_text.text.encoding import pack
 from lebm_text.text.reading import listed
 from lebm_text.torch_state import own_state
 
+from .base import settled
+
 __all__ = [
     "CHUNK",
     "ScoreSettings",
@@ -205,7 +207,7 @@ class Scorer:
         Raises:
             InputError: settings of a chain for a model without one, or a bound without log Z or for a language model.
         """
-        self.model, self.settings = model, settings or ScoreSettings()
+        self.model, self.settings = model, settled(settings, ScoreSettings)
         self.log_z = model.model.prior.log_z() if log_z is None else log_z
         if self.settings.bound is not None and self.log_z is None:
             raise InputError("a bound on log p(x) needs log Z of the prior")
@@ -254,7 +256,7 @@ class Scorer:
         Raises:
             InputError: settings of a chain for a model without one, or a bound if the estimates of log Z disagree.
         """
-        settings = settings or ScoreSettings()
+        settings = settled(settings, ScoreSettings, run)
         model = run.model(device=device, precision=precision)
         scorer = cls(model, replace(settings, bound=None))  # checks settings before log Z is estimated
         bounded = settings.bound is not None

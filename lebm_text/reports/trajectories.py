@@ -21,7 +21,7 @@ from lebm_text.sections import MAX_STEPS, PriorConfig
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
-from .base import Interval, Report, Settings, format_interval, new_table, origin, with_error
+from .base import Interval, Report, Settings, format_interval, new_table, origin, settled, with_error
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
 from .judging import kn5_evaluator
@@ -197,7 +197,7 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     Raises:
         InputError: the run is a language model, its prior has no chain, or a chain reached values that are not finite.
     """
-    began, settings = time.monotonic(), settings or TrajectoriesSettings()
+    began, settings = time.monotonic(), settled(settings, TrajectoriesSettings, run)
     run.config.require_latent(run)
     corpus = run.corpus()
     model = run.model(device=settings.device)

@@ -24,7 +24,7 @@ from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
 
-from .base import Report, Settings, new_table, origin, with_error
+from .base import Report, Settings, new_table, origin, settled, with_error
 from .drawing import hover, panels
 from .posterior import seed_apart, shuffled
 
@@ -129,7 +129,7 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
         InputError: the run is a language model, z has one dimension, or the split has fewer than n sentences that are
             short enough.
     """
-    settings = settings or ViewsSettings()
+    settings = settled(settings, ViewsSettings, run)
     run.config.require_latent(run)
     corpus = run.corpus()
     split = corpus.splits[settings.split]

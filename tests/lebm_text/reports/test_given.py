@@ -1,0 +1,87 @@
+"""What a report is computed from: one line refuses what is no run, no settings or no sentences of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lebm_text import reports
+from lebm_text.errors import InputError
+from lebm_text.reports.neighbours import NeighboursSettings
+from lebm_text.reports.reconstruction import ReconstructionSettings, compute
+from lebm_text.run import Run
+
+from ..tiny import tiny_model
+
+OLD = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0"
+OF_RUNS: dict[str, tuple[Any, ...]] = {
+    "views": (),
+    "trajectories": (),
+    "likelihood": (),
+    "directions": (),
+    "interpolation": ("the cat", "a dog"),
+}
+OF_RUNS |= {"neighbours": (["the cat"],), "reconstruction": (["the cat"],)}
+NAME: Any = "kjv"
+DICT: Any = {"n": 3}
+WORDS: Any = ["the"]
+OF_TEXTS = ("perplexity", "frontier", "embedding")
+
+
+@pytest.mark.parametrize("kind", OF_RUNS)
+@pytest.mark.parametrize("given", ["runs/demo", tiny_model()], ids=["path", "model"])
+def test_what_is_no_run(kind: str, given: Any) -> None:
+    with pytest.raises(InputError, match=r"^a report is computed from a Run, such as Run.find\(PATH\), got \w+$"):
+        getattr(reports, kind).compute(given, *OF_RUNS[kind])
+
+
+@pytest.mark.parametrize("kind", [*OF_RUNS, *OF_TEXTS])
+@pytest.mark.parametrize("settings", [{}, {"n": 3}, ReconstructionSettings(), NeighboursSettings()])
+def test_settings_of_another_report(kind: str, settings: Any) -> None:
+    if type(settings).__name__.lower() == f"{kind}settings":
+        return
+    with pytest.raises(InputError, match=rf"^the settings must be (?i:{kind})Settings\(…\), got \w+$"):
+        getattr(reports, kind).compute(Run(OLD), *OF_RUNS.get(kind, ()), settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: reports.curves.compute(run), "expected a list of runs, got Run"),
+        (lambda run: reports.curves.compute(NAME), r"a report is computed from a Run, .* got str"),
+        (lambda run: reports.curves.compute([NAME]), r"a report is computed from a Run, .* got str"),
+        (lambda run: reports.curves.compute([]), "there is no run to draw the curves of; give at least one"),
+        (lambda run: reports.anomaly.compute(NAME, [run]), r"expected a Corpus, .* got str"),
+        (lambda run: reports.anomaly.compute(NAME, run), "expected a list of runs, got Run"),
+        (
+            lambda run: reports.anomaly.compute(NAME, [run], DICT),
+            r"the settings must be AnomalySettings.* got dict",
+        ),
+        (
+            lambda run: reports.interpolation.compute(run, WORDS, "a"),
+            "expected a list of sentences, .* number 1 is .*",
+        ),
+        (lambda run: reports.neighbours.compute(run, []), "there are no sentences to find neighbours of; give at .*"),
+        (lambda run: reports.neighbours.compute(run, "abc"), "expected a list of sentences, got one string: 'abc'"),
+        (
+            lambda run: reports.reconstruction.compute(run, []),
+            "there are no sentences to reconstruct; give at least one",
+        ),
+        (lambda run: reports.reconstruction.compute(run, "abc"), "expected a list of sentences, got one string: 'abc'"),
+        (
+            lambda run: compute(run, ["the"]).save(run.path),
+            "cannot write .*: it is a directory; give the name of a file",
+        ),
+    ],
+)
+def test_other_things_than_the_call_takes(call: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        call(Run(OLD))
+
+
+def test_a_generator_is_as_good_as_a_list() -> None:
+    sentences = ["the cat sees", "a dog"]
+    assert compute(Run(OLD), (each for each in sentences)) == compute(Run(OLD), sentences)
