@@ -42,8 +42,9 @@ class KneserNeySettings:
     fallback: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.order, int) or not MIN_ORDER <= self.order <= MAX_ORDER:
+        if not isinstance(self.order, (int, np.integer)) or not MIN_ORDER <= self.order <= MAX_ORDER:
             raise InputError(f"order must be {MIN_ORDER} to {MAX_ORDER}, got {self.order!r}")
+        object.__setattr__(self, "order", int(self.order))  # NumPy's integers, too
         if len(self.prune) > self.order:
             raise InputError(f"prune takes at most {self.order} thresholds (one an order), got {len(self.prune)}")
         if any(threshold < 0 for threshold in self.prune) or list(self.prune) != sorted(self.prune):

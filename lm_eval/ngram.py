@@ -104,7 +104,15 @@ class NgramModel(BackoffModel):
 
         By p(w|h) = u(w|h) + γ(h) p(w|h′): with probability Σ_w u(w|h) the word comes from u, else from h′. All
         sentences grow at once, one word per step.
+
+        Raises:
+            InputError: a number is none or negative, or `rng` is something else, such as a seed.
         """
+        for name, value in (("n", n), ("max_length", max_length)):
+            if not isinstance(value, (int, np.integer)) or value < 0:
+                raise InputError(f"{name} must be a whole number >= 0, got {value!r}")
+        if not isinstance(rng, np.random.Generator):
+            raise InputError(f"rng must be a generator, such as numpy.random.default_rng(1), got {rng!r:.60}")
         own = [_own_mass(lower, table) for lower, table in zip(self.tables, self.tables[1:], strict=False)]
         alone = 10.0 ** self.tables[0].log_prob.astype(np.float64)
         alone[[UNK, BOS]] = 0.0

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lebm_text import __version__
 from lebm_text.build import LatentModel
-from lebm_text.checks import whole
+from lebm_text.checks import MAX_SEED, whole
 from lebm_text.config import Config
 from lebm_text.processes import ALONE, Processes
 from lebm_text.random import KeyedRng, Rng, draw_uniform
@@ -113,7 +113,7 @@ class Generation:
         check_guidance(model.generator, guidance)
         self._latents, self._guidance = latents or PriorLatents(model.prior, model.generator), guidance
         self._model, self._tokenizer, self._decoding = model, tokenizer, settings or DecodeSettings()
-        self._n, self._seed = whole("n", n, 0), whole("seed", seed, 0, None)
+        self._n, self._seed = whole("n", n, 0), whole("seed", seed, 0, MAX_SEED)
         self._longest = whole("max_length", config.text.max_length if max_length is None else max_length, 1)
         self._batch_size = whole("batch_size", batch_size, 1)
         self._on_progress, self._processes = on_progress, processes

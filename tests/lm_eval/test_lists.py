@@ -12,6 +12,7 @@ import pytest
 import lm_eval
 from lebm_text.errors import InputError
 from lm_eval import NgramModel
+from lm_eval.kneser_ney import KneserNeySettings
 
 LINES = ["a b c", "b c", "a c"] * 5
 JUDGES: dict[str, Callable[[Any], object]] = {
@@ -73,6 +74,11 @@ def test_a_judge_is_one_of_the_names(judge: Any) -> None:
 def test_an_order_is_a_number(order: Any) -> None:
     with pytest.raises(InputError, match="order must be 2 to 6, got"):
         NgramModel.train(LINES, order)
+
+
+def test_an_order_may_be_numpys() -> None:
+    assert NgramModel.train(LINES, np.int64(3)).order == 3
+    assert type(KneserNeySettings(np.int64(3)).order) is int
 
 
 @pytest.mark.parametrize("place", ["", "absent/model.arpa", "model.arpa/x"])

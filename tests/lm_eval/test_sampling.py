@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lebm_text.errors import InputError
 from lm_eval.kenlm import write_arpa
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import NgramModel
@@ -48,6 +50,22 @@ def test_length_is_bounded_and_seed_decides() -> None:
     assert max(len(line.split()) for line in first) == 5
     assert first == model.sample(50, np.random.default_rng(2), max_length=5)
     assert first != model.sample(50, np.random.default_rng(3), max_length=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"n": -1}, "n must be a whole number >= 0, got -1"),
+        ({"n": 2.5}, "n must be a whole number >= 0, got 2.5"),
+        ({"max_length": None}, "max_length must be a whole number >= 0, got None"),
+        ({"rng": 1}, r"rng must be a generator, such as numpy.random.default_rng\(1\), got 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(given: dict[str, Any], message: str) -> None:
+    model = NgramModel.train(["a b"], 2)
+    with pytest.raises(InputError, match=f"^{message}$"):
+        model.sample(**{"n": 3, "rng": np.random.default_rng(1), **given})
+    assert len(model.sample(np.int64(3), np.random.default_rng(1))) == 3
 
 
 def test_what_the_text_lacks_is_not_drawn() -> None:

@@ -160,7 +160,8 @@ def test_a_signature_says_in_what_the_posterior_of_training_was_another(
 
 
 @pytest.mark.parametrize(
-    ("n", "options"), [(-1, {}), (1, {"seed": -1}), (1, {"max_length": 0}), (1, {"batch_size": 0})]
+    ("n", "options"),
+    [(-1, {}), (1, {"seed": -1}), (1, {"seed": 2**63}), (1, {"max_length": 0}), (1, {"batch_size": 0})],
 )
 def test_nonsense_is_refused(n: int, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be"):
