@@ -276,14 +276,15 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a string of another form.
     """
-    if isinstance(assignments, str):
-        raise InputError(f"overrides are a list of section.key=value or a mapping, got one string: {assignments!r}")
+    if isinstance(assignments, str) or not isinstance(assignments, Iterable):
+        got = f"one string: {assignments!r}" if isinstance(assignments, str) else type(assignments).__name__
+        raise InputError(f"overrides are a list of section.key=value or a mapping, got {got}")
     found = {}
     for assignment in assignments:
-        path, separator, text = assignment.partition("=")
+        path, separator, text = assignment.partition("=") if isinstance(assignment, str) else ("", "", "")
         section, dot, key = path.strip().partition(".")
         if not (separator and dot and section and key):
-            raise InputError(f"expected section.key=value, got {assignment!r}")
+            raise InputError(f"expected section.key=value, got {assignment!r:.60}")
         found[path.strip()] = parse_value(text.strip())
     return found
 
@@ -292,6 +293,8 @@ def by_key(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return {"section.key": value} for values in that form, {section: {key: value}}, or both; the last value wins."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise InputError(f"expected section.key as the name of a setting, got {name!r:.60}")
         nested = isinstance(value, Mapping) and "." not in name
         flat |= {f"{name}.{key}": each for key, each in value.items()} if nested else {name: value}
     return flat

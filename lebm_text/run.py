@@ -68,6 +68,8 @@ class Run:
     """
 
     def __init__(self, path: str | Path, *, data_dir: str | Path | None = None, trust_plugins: bool = False) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a run is named by the path of its directory, got {type(path).__name__}")
         self.path, self.trust_plugins = Path(path), trust_plugins
         self.data_dir = None if data_dir is None else Path(data_dir)
         self.config_file, self.environment_file = self.path / CONFIG, self.path / ENVIRONMENT
@@ -113,10 +115,14 @@ class Run:
         begun are deleted, and the run to be replaced is restored. Where files cannot be locked nothing is checked.
 
         Raises:
-            InputError: another process trains here, or a link leads out of the run (see `require_own`).
+            InputError: the directory cannot be made, another process trains here, or a link leads out of the run (see
+                `require_own`).
         """
         made = [each for each in (self.path, *self.path.parents) if not each.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the directory {self.path}: {error.strerror}; choose another") from None
         try:
             self.require_own(*ENTRIES, LOCK, ASIDE, UNFINISHED)
             with lock(self.path / LOCK) as alone:

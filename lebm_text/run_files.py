@@ -57,7 +57,7 @@ def newest_run(directory: Path) -> Path:
 
 def check_free(directory: Path, *, overwrite: bool) -> None:
     """Raise InputError unless a new run may go to `directory`: absent, empty, or a run and `overwrite`."""
-    found = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if not found - {LOCK} or (UNFINISHED in found and not {CONFIG, ASIDE} & found):
         return
     if not any((directory / place / CONFIG).is_file() for place in (".", ASIDE)):

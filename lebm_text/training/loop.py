@@ -188,9 +188,15 @@ class TrainingLoop:
     def _finish_epoch(self) -> None:
         position = self.position
         self.trainer.monitor.collect()  # a model that has diverged is neither validated nor sampled
-        self.trainer.end_epoch()
+        before = position.epoch, position.batch
         position.epoch, position.batch = position.epoch + 1, 0
-        record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}
+        try:
+            record = {"step": position.step, "epoch": position.epoch, **self.end_of_epoch(position)}
+        except Exception:  # such as that of a judge: the epoch's updates are kept, and a resumed run ends it again
+            position.epoch, position.batch = before
+            self._save()
+            raise
+        self.trainer.end_epoch()
         self.metrics.append(record)
         self.on_event(Event("validation", record))
         self._watch(record)

@@ -32,6 +32,7 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import closed_vocabulary
 from lebm_text.threads import cpu_threads
+from lebm_text.torch_state import own_state
 from lebm_text.training.checkpoint import Checkpoint
 from lebm_text.training.data import PreparedText
 from lebm_text.training.events import Event, Listener, ignore
@@ -54,6 +55,7 @@ SHOWN_SAMPLES = 20  # sentences written to samples/ after each epoch
 SCORED_SAMPLES = 10_000  # maximum sentences for a SampleScore, and no more than were trained on
 
 
+@own_state(grad=True)
 def train(
     corpus: str | Path | Corpus | None = None,
     *,
@@ -95,8 +97,10 @@ def train(
         data_dir: where to look for the corpus first.
         on_progress: called after every update.
         on_event: called with all other events; see `lebm_text.training.events`.
-        should_stop: called before each update; a run that is stopped has a checkpoint and weights.
-        sample_score: judge for training.select = valid_kn5; None: reverse perplexity under a 5-gram model.
+        should_stop: called before each update; if it returns true, a checkpoint and weights are written and the call
+            returns. An exception, such as that of Ctrl-C, leaves the last checkpoint to resume from.
+        sample_score: judge for training.select = valid_kn5; None: reverse perplexity under a 5-gram model. If it fails,
+            or returns no finite number, a checkpoint of the epoch's updates is left to resume from.
 
     Returns:
         The run; its `progress()` reports how far it has come.
@@ -111,8 +115,10 @@ def train(
     if max_minutes is not None:
         in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
-    if config is not None and (preset is not None or not isinstance(config, Config)):
-        got = "both" if preset is not None else f"a {type(config).__name__}"
+    both = config is not None and preset is not None
+    if both or not isinstance(config, Config | None) or not isinstance(preset, str | None):
+        given, name = (preset, "preset") if config is None else (config, "config")
+        got = "both" if both else f"a {type(given).__name__} as {name}"
         raise InputError(f"give a preset's name or a Config, and changes to it as overrides; got {got}")
     run = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume)
     base = config or (None if preset is None else preset_of(preset))
@@ -335,7 +341,8 @@ class _Session:
         samples = self._sample(min(SCORED_SAMPLES, len(self.text.train)))
         if not self.processes.first:
             return {}
-        return {"valid_kn5": self.sample_score(samples, self.text.valid_sentences, self._vocabulary)}
+        score = self.sample_score(samples, self.text.valid_sentences, self._vocabulary)
+        return {"valid_kn5": from_plain(float, score, "what sample_score returns", strict=True)}
 
     def _sample(self, n: int) -> list[str]:
         seed, tokenizer = self.config.training.seed, self.text.tokenizer

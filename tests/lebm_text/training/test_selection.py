@@ -52,6 +52,24 @@ def test_lowest_score_is_published_and_training_goes_on(corpus: Corpus, tmp_path
     assert set(" ".join(real).split()) <= set(vocabulary)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None, "2.5", torch.tensor(2.5)])
+def test_a_score_that_is_no_finite_number_stops_and_the_epoch_is_kept(
+    corpus: Corpus, tmp_path: Path, wrong: Any
+) -> None:
+    scores = iter([3.0, wrong, 1.0, 2.0])
+    config = toy_config({"training": {"select": "valid_kn5", "n_epochs": 3, "checkpoint_every": 1000}})
+    options: dict[str, Any] = {"device": "cpu", "sample_score": lambda *_: next(scores)}
+    with pytest.raises(InputError, match=r"^what sample_score returns must be a finite number, got "):
+        train(corpus, out=tmp_path / "run", config=config, **options)
+    found = load_checkpoint(tmp_path / "run" / "checkpoints").state["progress"]
+    assert (found["epoch"], found["batch"], found["best"], found["finished"]) == (1, found["step"] / 2, 3.0, False)
+    run = train(out=tmp_path / "run", resume=True, **options)
+    assert [r["valid_kn5"] for r in run.metrics() if "valid_kn5" in r] == [3.0, 1.0, 2.0]
+    scores = iter([3.0, 1.0, 2.0])
+    whole = train(corpus, out=tmp_path / "whole", config=config, **options)
+    assert run.weights_sha256 == whole.weights_sha256
+
+
 def test_the_judge_is_kn5_unless_another_is_given(corpus: Corpus, tmp_path: Path) -> None:
     config = toy_config({"training": {"select": "valid_kn5"}})
     run = train(corpus, out=tmp_path / "run", config=config, device="cpu")

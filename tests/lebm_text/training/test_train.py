@@ -401,13 +401,48 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
             {"overrides": "training.n_epochs=1"},
             "overrides are a list of section.key=value or a mapping",
         ),
-        ("toy", {"config": {"model": {}}}, "give a preset's name or a Config, .* got a dict"),
+        ("toy", {"config": {"model": {}}}, "give a preset's name or a Config, .* got a dict as config"),
+        ("toy", {"preset": toy_config()}, "give a preset's name or a Config, .* got a Config as preset"),
+        ("toy", {"overrides": toy_config()}, "overrides are a list of section.key=value or a mapping, got Config"),
+        ("toy", {"overrides": [("model.tied", 1)]}, r"expected section.key=value, got \('model.tied', 1\)"),
+        ("toy", {"overrides": {3: 1}}, "expected section.key as the name of a setting, got 3"),
         ("toy", {"config": toy_config(), "data_dir": "nowhere"}, "the data directory nowhere does not exist"),
     ],
 )
 def test_another_type_is_named_in_one_line(corpus: Any, options: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         train(corpus, out=tmp_path / "run", device="cpu", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_out_is_a_directory(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    ways: list[dict[str, Any]] = [{}, {"resume": True}, {"overwrite": True}]
+    for out, why in (("file", "File exists"), ("file/run", "Not a directory")):
+        for options in ways:
+            with pytest.raises(InputError, match=f"^cannot make the directory .*/{out}: {why}; choose another$"):
+                train(corpus, out=tmp_path / out, config=toy_config(), device="cpu", **options)
+    with pytest.raises(InputError, match="a run is named by the path of its directory, got NoneType"):
+        train(corpus, out=None, config=toy_config())  # type: ignore[arg-type]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_the_caller_set_for_all_of_torch_changes_nothing(
+    base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, around: Callable[[], Any]
+) -> None:
+    with around():
+        _train(corpus, tmp_path / "run", toy_config())
+    assert sha256_file(tmp_path / "run" / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
+
+
+def test_another_default_dtype_is_refused_before_anything_is_written(corpus: Corpus, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(InputError, match=r"torch's default dtype is torch.float64"):
+            _train(corpus, tmp_path / "run", toy_config())
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert not (tmp_path / "run").exists()
 
 
