@@ -68,7 +68,7 @@ def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
 
 def _text(named: str, give: Any, split: str) -> str:
     """Return the lines of a split as one text."""
-    lines = called(named, lambda: list(listed(give(split), named)))
+    lines = called(named, lambda: list(listed(give(split), named, raw=True)))
     for number, line in enumerate(lines, 1):
         if "\n" in line:
             raise InputError(f"{named}: number {number} must be a text of one line, got {line!r:.60}")
