@@ -44,6 +44,9 @@ def versions(*packages: str) -> dict[str, str]:
     return {"lebm-text": __version__, "python": platform.python_version(), **installed}
 
 
+_UNFIT = ("meta", "mps")  # without values, and without the double precision that sums need
+
+
 @lru_cache
 def code_sha256() -> str:
     """Return a hash of the source of this package: what a model computes may change with it, in one version, too."""
@@ -69,7 +72,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"no such device: {device!r}; try auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available: torch sees no GPU; the device cpu is always there")
-    if device.type not in ("cpu", "cuda"):
+    if device.type in _UNFIT:
         raise InputError(f"models run on the CPU or on CUDA devices, not on {device.type}; try auto, cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
         raise InputError(f"there is no {device}: torch sees {n} CUDA device{'s' * (n > 1)}, counted from cuda:0")

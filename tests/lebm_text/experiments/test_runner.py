@@ -287,7 +287,7 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     assert made.adopt(choices) == {"lebm": 2, "lm": 2}
     made.carry_out(choices)
     assert not [name for name in program.names if name.startswith("trial")]
-    assert f"of another experiment: {tmp_path}/one/tuning.json" in markdown(gather(experiment(), made.root), "")
+    assert f"from another experiment: {tmp_path}/one/tuning.json" in markdown(gather(experiment(), made.root), "")
 
 
 @pytest.mark.parametrize(
