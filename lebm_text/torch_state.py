@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -24,9 +24,11 @@ def own_state(*, grad: bool = False) -> Iterator[None]:
     """
     if (dtype := torch.get_default_dtype()) is not torch.float32:
         raise InputError(f"torch's default dtype is {dtype}; before this call torch.set_default_dtype(torch.float32)")
-    enabled = grad or torch.is_grad_enabled()  # before the next line, which enables them
+    enabled = grad or torch.is_grad_enabled()
+    # Left only where it was entered: leaving it also enables gradients and autograd's threads.
+    leaving = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
     with (
-        torch.inference_mode(False),
+        leaving,
         torch.set_grad_enabled(enabled),
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),

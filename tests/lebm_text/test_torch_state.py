@@ -39,3 +39,9 @@ def test_refuses_another_default_dtype_in_one_line(dtype: torch.dtype) -> None:
             own_state().__enter__()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_what_needs_no_change_stays() -> None:
+    """To leave inference mode enables autograd's threads, too."""
+    with torch.autograd.set_multithreading_enabled(False), own_state():
+        assert not torch._C._is_multithreading_enabled()

@@ -32,10 +32,10 @@ OF_TEXTS = ("perplexity", "frontier", "embedding")
 
 
 @pytest.mark.parametrize("kind", OF_RUNS)
-@pytest.mark.parametrize("given", ["runs/demo", tiny_model()], ids=["path", "model"])
-def test_what_is_no_run(kind: str, given: Any) -> None:
+@pytest.mark.parametrize("given", [lambda: "runs/demo", tiny_model], ids=["path", "model"])
+def test_what_is_no_run(kind: str, given: Callable[[], Any]) -> None:
     with pytest.raises(InputError, match=r"^a report is computed from a Run, such as Run.find\(PATH\), got \w+$"):
-        getattr(reports, kind).compute(given, *OF_RUNS[kind])
+        getattr(reports, kind).compute(given(), *OF_RUNS[kind])
 
 
 @pytest.mark.parametrize("kind", [*OF_RUNS, *OF_TEXTS])
