@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["code_sha256", "describe_environment", "resolve_device", "versions"]
 
+_UNFIT = ("meta", "mps")  # devices without values, and without the double precision that sums need
+
 # Packages whose version can change what a run computes or reads.
 _PACKAGES = (
     "torch",
@@ -42,9 +44,6 @@ def versions(*packages: str) -> dict[str, str]:
     found = {name: _version(name) for name in (*_OF_FIGURES, *packages)}
     installed = {name: version for name, version in found.items() if version is not None}
     return {"lebm-text": __version__, "python": platform.python_version(), **installed}
-
-
-_UNFIT = ("meta", "mps")  # without values, and without the double precision that sums need
 
 
 @lru_cache

@@ -171,9 +171,7 @@ def sources_of(value: Any) -> Iterator[tuple[str, str]]:
 
 def settled(settings: T | None, kind: type[T], *runs: Run) -> T:
     """Return the settings of a report, by default `kind()`. Raises InputError if they or `runs` have other types."""
-    for run in runs:
-        if not isinstance(run, Run):
-            raise InputError(f"a report is computed from a Run, such as Run.find(PATH), got {type(run).__name__}")
+    _require_runs(runs)
     if settings is not None and not isinstance(settings, kind):
         raise InputError(f"the settings must be {kind.__name__}(…), got {type(settings).__name__}")
     return kind() if settings is None else settings
@@ -183,10 +181,16 @@ def different_runs(runs: Iterable[Run]) -> list[Run]:
     """Return `runs` as a list. Raises InputError for anything else, and if one is given twice, under any path."""
     if not isinstance(runs, Iterable):
         raise InputError(f"expected a list of runs, got {type(runs).__name__}")
-    settled(None, Settings, *(listed := list(runs)))
-    if len({run.path.resolve() for run in listed}) < len(listed):
+    _require_runs(given := list(runs))
+    if len({run.path.resolve() for run in given}) < len(given):
         raise InputError("a run is given twice")
-    return listed
+    return given
+
+
+def _require_runs(given: Iterable[object]) -> None:
+    for each in given:
+        if not isinstance(each, Run):
+            raise InputError(f"a report is computed from a Run, such as Run.find(PATH), got {type(each).__name__}")
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:

@@ -130,7 +130,7 @@ def compute(
     corpus = run.corpus()
     split, n_draws = corpus.splits[settings.split], settings.draws
     model = run.model(device=settings.device)
-    queries = model.require_fitting(queries)
+    model.require_fitting(queries)
     warn_of_unknown(model.tokenizer, queries)
     usable = model.fitting(dict.fromkeys(split.sentences()))
     if not usable:

@@ -64,12 +64,17 @@ def test_no_damage_of_a_record_is_a_traceback(text: Path) -> None:
     assert refused(text.with_name("sam.txt.json"), record(text), read) > 30
 
 
-def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) -> None:
+def _run_with_usual_samples(tmp_path: Path) -> tuple[Run, Path, Path, dict[str, Any]]:
+    """Return a run with one text of default settings, the text, the file of its record, and the record."""
     run = Run(shutil.copytree(OLD, tmp_path / "run"))
     (run.path / "samples" / "kept.txt").unlink()
     path = run.path / "samples" / "n20-T1-seed1.txt"
     sidecar = path.with_name(f"{path.name}.json")
-    known = json.loads(sidecar.read_text())
+    return run, path, sidecar, json.loads(sidecar.read_text())
+
+
+def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) -> None:
+    run, path, sidecar, known = _run_with_usual_samples(tmp_path)
     known = {key: known[key] for key in ("signature", "settings", "rates", "weights_sha256")}
     known["rates"] = {"truncated": 0.0}
     sidecar.write_text(json.dumps(known))
@@ -82,11 +87,7 @@ def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) 
 
 
 def test_samples_of_another_number_of_prior_steps_are_not_the_usual_ones(tmp_path: Path) -> None:
-    run = Run(shutil.copytree(OLD, tmp_path / "run"))
-    (run.path / "samples" / "kept.txt").unlink()
-    path = run.path / "samples" / "n20-T1-seed1.txt"
-    sidecar = path.with_name(f"{path.name}.json")
-    known = json.loads(sidecar.read_text())
+    run, path, sidecar, known = _run_with_usual_samples(tmp_path)
     assert _newest(run, 1) == path
     sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"prior_steps": 0}}))
     assert _newest(run, 1) is None
