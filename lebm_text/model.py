@@ -189,8 +189,9 @@ class LatentEBM:
         )
 
     def fitting(self, sentences: Iterable[str]) -> list[str]:
-        """Return the sentences of at most `config.text.max_length` tokens, in order."""
-        return [sentence for sentence in sentences if self.tokenizer.fits(sentence, self.config.text.max_length)]
+        """Return the sentences of at most `config.text.max_length` tokens, in order. Raises InputError for no list."""
+        longest = self.config.text.max_length
+        return [sentence for sentence in listed(sentences) if self.tokenizer.fits(sentence, longest)]
 
     def require_fitting(self, sentences: Iterable[str]) -> list[str]:
         """Return the sentences. Raises InputError for one longer than `config.text.max_length`, or no list of them."""

@@ -132,7 +132,7 @@ def compute(
     model = run.model(device=settings.device)
     model.require_fitting(queries)
     warn_of_unknown(model.tokenizer, queries)
-    usable = model.fitting(dict.fromkeys(split.sentences()))
+    usable = model.fitting(list(dict.fromkeys(split.sentences())))
     if not usable:
         raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")
     lines = [usable[i] for i in shuffled(len(usable), settings.seed)[: settings.n]]

@@ -107,6 +107,7 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
     ("call", "message"),
     [
         (lambda m: m.infer("one"), "expected a list of sentences, got one string: 'one'"),
+        (lambda m: m.fitting("one"), "expected a list of sentences, got one string: 'one'"),
         (lambda m: m.infer(np.array([["a"], ["b"]])), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer(np.array("a")), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer({"a": 1}), "expected a list of sentences, got dict"),

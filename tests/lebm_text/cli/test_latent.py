@@ -77,7 +77,7 @@ def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corp
 def test_a_query_has_the_noise_of_no_sentence_of_the_corpus(grammar_run: Path, grammar_corpus: Path) -> None:
     """Where z says nothing of x its place is its noise, and sentence i would always be nearest to query i."""
     model = tiny_model()
-    lines = model.fitting(dict.fromkeys((grammar_corpus / "test.txt").read_text().splitlines()))[:5]
+    lines = model.fitting(list(dict.fromkeys((grammar_corpus / "test.txt").read_text().splitlines())))[:5]
     corpus, queries = (posterior_means(model, lines, n_draws=2, seed=seed) for seed in (1, MAX_SEED - 1))
     assert float((corpus - queries).norm(dim=1).min()) > 0.05
 
