@@ -113,26 +113,27 @@ class LSTMNetwork(LSTM):
         """Return log p of every token in nats, (N,) packed.
 
         Args:
-            batch: B sentences, on the device of the parameters.
-            packing: of the same sentences.
+            batch: B sentences; on the CPU, else the host waits for the device.
+            packing: of the same sentences, on the device of the parameters.
             rng: draws the dropout masks; without it there is no dropout.
         """
+        n_rare, batch = int((batch.tokens >= self.n_first).sum()), batch.to(self.device)
         recipe, weights = self.recipe, self.weights(bias_per_row=True)
         ids = packing.pack(F.pad(batch.tokens[:, :-1], (1, 0), value=END))
         embedded = F.embedding(ids + (ids >= self.n_first), self.embedding)
         hidden = weights.scan(weights.prepare(_drop(embedded, recipe.input_dropout, rng)), packing)
-        return self._target_log_probs(_drop(hidden, recipe.output_dropout, rng), packing.pack(batch.tokens))
+        return self._target_log_probs(_drop(hidden, recipe.output_dropout, rng), packing.pack(batch.tokens), n_rare)
 
-    def _target_log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def _target_log_probs(self, hidden: Tensor, targets: Tensor, n_rare: int) -> Tensor:
         table, n = self.embedding if self.output_weight is None else self.output_weight, self.n_first
         # Split, not sliced: each slice would fill a gradient of the whole table with zeros first.
         sizes = [min(n + 1, len(table)), max(0, len(table) - n - 1)]
         parts = (whole.to(self.operand_dtype).split_with_sizes(sizes) for whole in (table, self.output_bias))
         first, second = (OutputLayer(*part) for part in zip(*parts, strict=True))
         log_probs = first.log_probs(hidden, targets.clamp(max=n))
-        rare = (targets >= n).nonzero().squeeze(1)
-        if not len(rare):
+        if not n_rare:
             return log_probs
+        rare = (targets < n).byte().argsort(stable=True)[:n_rare]  # not `nonzero`, whose size the host waits for
         return log_probs.index_add(0, rare, second.log_probs(hidden[rare], targets[rare] - n))
 
 
@@ -187,10 +188,10 @@ def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = 
     unseen = unseen.to(device)
     pieces, owner = in_pieces(text)
     for index in BatchPlan(pieces, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
-        batch = pieces.batch(index).to(device)
+        batch = pieces.batch(index)
         packing = Packing.of(batch.lengths, device)
         token_nll = -network.log_probs(batch, packing).double()
-        targets = packing.pack(batch.tokens)
+        targets = packing.pack(batch.to(device).tokens)
         oov, rows = unseen[targets], owner[batch.index.numpy()]
         figures = (token_nll, token_nll * oov, token_nll * (targets == END), oov.long())
         for total, values in zip((nll, nll_oov, nll_eos, n_oov), figures, strict=True):

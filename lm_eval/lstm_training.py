@@ -124,7 +124,7 @@ def update(
 
     The loss is divided by the tokens of the mean batch, not of this one: a token has the same weight in all batches.
     """
-    nll = -network.log_probs(batch, Packing.of(batch.lengths, batch.tokens.device), rng=rng).sum()
+    nll = -network.log_probs(batch, Packing.of(batch.lengths, network.device), rng=rng).sum()
     optimizer.zero_grad(set_to_none=True)
     (nll / mean_tokens).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), network.recipe.clip_norm)
@@ -219,7 +219,7 @@ class _Training:
         add = adder(self._on_progress, stage, self._passes * self._plan.n_batches)
         for one_pass in range(n_epochs * self._passes, (n_epochs + 1) * self._passes):
             for index in self._plan.epoch(one_pass):
-                batch = self._train.batch(index).to(device)
+                batch = self._train.batch(index)
                 total += update(network, self._optimizer, batch, self._mean_tokens, rng=dropout)
                 add(1)
         return float(total) / (self._passes * len(self._train.tokens))

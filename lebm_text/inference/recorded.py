@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -132,29 +133,42 @@ class Recordings:
     """Functions of tensors, recorded once for each key and set of shapes, in one shared memory pool.
 
     They are replayed one after the other, so a replay may overwrite what another one left in the pool.
-    Once a recording has failed, functions are called directly.
+    Once a recording has failed, functions are called directly; if it lacked memory, only those of its key and shapes.
     """
 
     def __init__(self) -> None:
         self.kept: dict[Hashable, Replay] = {}
         self.failed = False
+        self._too_large: set[Hashable] = set()
         self._pool: Any = None
 
     def __call__(self, key: Hashable, function: Function, *arguments: Tensor) -> Tensor:
         """Return `function(*arguments)`. Functions with equal keys must compute the same, from equal shapes."""
         device = arguments[0].device
         key = (key, *((argument.shape, argument.dtype) for argument in arguments))
-        if key not in self.kept and not self.failed and applies(device):
-            given = tuple(argument.to(device, copy=True) for argument in arguments)
+        if key not in self.kept and key not in self._too_large and not self.failed and applies(device):
             if self._pool is None and device.type == "cuda":
                 self._pool = torch.cuda.graph_pool_handle()
-            if (replay := _recorded(function, given, self._pool)) is None:
-                self.failed = True
+            replay = self.record(function, tuple(argument.to(device, copy=True) for argument in arguments))
+            if replay is None:
+                self._too_large.add(key)
             else:
                 self.kept[key] = replay
         if key in self.kept:
             return self.kept[key](*arguments)
         return function(*(argument.to(device, non_blocking=True) for argument in arguments))
+
+    def record(self, function: Function, given: tuple[Tensor, ...]) -> Replay | None:
+        """Record a function; return None, with a warning, if that fails."""
+        try:
+            return _record(function, given, self._pool)
+        except RuntimeError as error:
+            self.failed = not isinstance(error, torch.OutOfMemoryError)
+            reason: BaseException = error  # torch's last one says only that there was an earlier one
+            while reason.__context__ is not None:
+                reason = reason.__context__
+            warnings.warn(f"no CUDA graph of a Langevin chain, which runs slower without one: {reason}", stacklevel=2)
+            return None
 
 
 _KEPT: WeakKeyDictionary[nn.Module, Recordings] = WeakKeyDictionary()
@@ -170,25 +184,15 @@ def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Te
     """Return `function` recorded for tensors of the shape, type and device of `like`, with its other inputs as of now.
 
     For functions that are valid for one batch only. If a recording fails, functions are called directly, now and
-    later.
+    later; if it lacked memory, only now.
     """
     if _ONE_BATCH.failed or not applies(like.device):
         return function
-    replay = _recorded(function, (like.clone(),))
-    _ONE_BATCH.failed = replay is None
-    return replay or function
-
-
-def _recorded(function: Function, given: tuple[Tensor, ...], pool: Any = None) -> Replay | None:
-    """Record a function; return None, with a warning, if that fails."""
-    try:
-        return _record(function, given, pool)
-    except RuntimeError as error:
-        warnings.warn(f"no CUDA graph of a Langevin chain, which runs slower without one: {error}", stacklevel=2)
-        return None
+    return _ONE_BATCH.record(function, (like.clone(),)) or function
 
 
 def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
+    pool = pool or torch.cuda.graph_pool_handle()
     with torch.cuda.device(given[0].device):
         here, aside, graph = torch.cuda.current_stream(), _aside(given[0].device), torch.cuda.CUDAGraph()
         aside.wait_stream(here)
@@ -202,6 +206,11 @@ def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
             # The outer context restores this stream even if ending the recording fails.
             with torch.cuda.stream(here), torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
                 result = function(*given)
+        except RuntimeError:
+            # If ending a recording fails, torch before 2.12 goes on allocating from its memory; else this is refused.
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            raise
         finally:
             torch._C._cuda_clearCublasWorkspaces()
     return Replay(given, result, graph.replay)

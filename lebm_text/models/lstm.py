@@ -31,6 +31,9 @@ from lebm_text.models.packing import Packing
 
 __all__ = ["LSTM", "LSTMWeights", "compute_dtype", "library_runs", "lstm_scan", "resolve_precision"]
 
+# Up to this H cuDNN takes an algorithm of its own for padded input (get_algo in torch's RNN.cpp), which was never tried
+# with bfloat16; above, that for packed input.
+SMALL_WIDTH = 192
 TF32_SINCE = (8, 0)  # the compute capability from which cuDNN rounds float32 operands of an LSTM to 10 bits
 
 
@@ -135,7 +138,7 @@ class LSTMWeights:
         start = [state.to(dtype).unsqueeze(0) for state in (h0, c0)]
         training = torch.is_grad_enabled()  # if not, cuDNN stores nothing for a gradient
         settings = self._library_weights, True, 1, 0.0, training, False
-        if packing.inside is not None:
+        if packing.inside is not None and self.recurrent.shape[1] > SMALL_WIDTH:
             steps = prepared.view(len(packing.batch_sizes), -1, prepared.shape[1])
             hidden = torch.lstm(steps, start, *settings, False)[0].flatten(0, 1)
         else:

@@ -99,6 +99,8 @@ class Trainer:
 
     def record(self, largest: Batch) -> None:
         """Run the chains of the largest batch first, so that on a GPU the others' recordings fit into its memory."""
+        if self.labels is not None:  # chains given labels are recorded batch by batch
+            return
         infer = build_inference(self.config.inference, epoch=0.0, encoder=self.model.encoder)
         batch = self.processes.share(largest).batch
         infer(batch, self.model.prior, self.model.generator, rng=stream(self.config.training.seed, "recording"))

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,7 +27,8 @@ from lebm_text.samplers.langevin import gradient
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lm_eval.judges import LSTMRecipe
-from lm_eval.lstm_training import train_lstm
+from lm_eval.lstm import LSTMNetwork, OutputVocabulary
+from lm_eval.lstm_training import adam, train_lstm, update
 from lm_eval.perplexity import perplexity
 
 from ..lm_eval.grammar import grammar_sentences
@@ -160,6 +162,24 @@ def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer.monitor.flush()["nll_token"] > 0
     assert reserved[-1] == reserved[4]
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_an_update_of_the_judge_on_a_gpu_waits_for_nothing() -> None:
+    """In every update from the first on that finds its libraries ready."""
+    recipe = LSTMRecipe("tiny", 16, 16, shortlist=4, input_dropout=0.1, output_dropout=0.1)
+    types = OutputVocabulary([f"w{i}" for i in range(12)])
+    network = LSTMNetwork(len(types), recipe, "bf16", rng=seeded(1)).to("cuda")
+    batch, optimizer = types.encode(["w0 w3 w11", "w1 w9"]).batch(np.arange(2)), adam(network, 1e-3)
+    rng = torch.Generator("cuda").manual_seed(1)
+    try:
+        for step in range(5):
+            torch.cuda.set_sync_debug_mode("error" if step > 2 else "default")
+            nll = update(network, optimizer, batch, 7.0, rng=rng)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert float(nll) > 0
 
 
 @on_each_device

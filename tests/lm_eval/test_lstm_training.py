@@ -23,6 +23,8 @@ from lm_eval.lstm import LSTMJudge, LSTMNetwork, OutputVocabulary
 from lm_eval.lstm_training import adam, train_lstm, update
 from lm_eval.perplexity import SentenceScores, perplexity
 
+from ..lebm_text.recording import NoLook, record_on_cpu
+
 TINY = LSTMRecipe(
     "tiny",
     16,
@@ -113,6 +115,16 @@ def test_a_token_weighs_the_same_in_every_batch(clip_norm: float) -> None:
     assert float(found) == pytest.approx(float(nll.detach()))
     for parameter, gradient in zip(parameters, wanted, strict=True):
         torch.testing.assert_close(parameter.grad, gradient * min(1.0, clip_norm / norm), rtol=1e-4, atol=1e-7)
+
+
+def test_an_update_does_not_make_the_host_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    record_on_cpu(monkeypatch)
+    vocabulary = OutputVocabulary(WORDS)
+    network = LSTMNetwork(len(vocabulary), TINY, "fp32", rng=torch.Generator().manual_seed(1))
+    batch = vocabulary.encode(TRAIN[:5]).batch(np.arange(5))
+    assert bool((batch.tokens >= network.n_first).any())  # both levels of the softmax are at work
+    with NoLook():  # type: ignore[no-untyped-call]
+        update(network, adam(network, 1e-3), batch, 7.0, rng=torch.Generator())
 
 
 def test_every_epoch_has_masks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

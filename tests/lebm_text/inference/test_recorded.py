@@ -26,7 +26,7 @@ from lebm_text.samplers.langevin import gradient
 from lebm_text.text.batching import PaddedBatch
 from lebm_text.training.trainer import Trainer
 
-from ..recording import record_on_cpu, trace
+from ..recording import NoLook, record_on_cpu, trace
 from ..toy import (
     BOS,
     LATENT,
@@ -231,6 +231,38 @@ def test_a_failed_recording_warns_once_and_the_chains_run_as_they_are(monkeypatc
     assert max(gap(one, other) for one, other in zip(found, wanted, strict=True)) < 1e-5
 
 
+def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(function: Any, given: Any, pool: object) -> Replay:
+        if len(given[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return trace(function, given, pool)
+
+    record_on_cpu(monkeypatch, refuse)
+    recordings, few, many = Recordings(), torch.tensor([3.0]), torch.ones(3)
+    with pytest.warns(UserWarning, match="out of memory") as caught:
+        assert torch.equal(recordings("square", _square, many), many)
+    assert torch.equal(recordings("square", _square, many), many)  # not tried again
+    assert torch.equal(recordings("square", _square, few), torch.tensor([9.0]))
+    assert (len(caught), len(recordings.kept), recordings.failed) == (1, 1, False)
+    with pytest.warns(UserWarning, match="out of memory"):
+        assert captured(_square, many) is _square
+    assert isinstance(captured(_square, few), Replay)
+
+
+def test_the_first_of_the_errors_of_a_recording_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: object, given: object, pool: object) -> Replay:
+        try:
+            raise RuntimeError("not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("operation failed due to a previous error")
+
+    record_on_cpu(monkeypatch, refuse)
+    with pytest.warns(UserWarning, match=r"slower without one: not permitted"):
+        captured(_square, torch.zeros(2))
+
+
 def test_a_cpu_records_nothing() -> None:
     prior, generator = _modules()
     ShortRun(5, 0.3)(toy_batch(LONG), prior, generator, rng=seeded())
@@ -248,16 +280,6 @@ def test_a_replay_computes_from_what_it_is_given_and_keeps_earlier_results() -> 
     torch.testing.assert_close(kept, _square(first))
 
 
-class _NoLook(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses what makes the host wait for a device. Whole numbers are lengths, which the host has."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        looks = func.overloadpacket is torch.ops.aten._local_scalar_dense and args[0].dtype != torch.int64
-        if looks or func.overloadpacket in (torch.ops.aten.nonzero, torch.ops.aten.masked_select):
-            raise AssertionError(f"{func} in an update")
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("kind", ["short_run", "transformer", "no_latent"])
 def test_no_update_waits_for_its_results(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: dict[str, Any] = {"model": {"dropout": 0.3}, "training": {"precision": "fp32"}}
@@ -271,12 +293,12 @@ def test_no_update_waits_for_its_results(kind: str, monkeypatch: pytest.MonkeyPa
     trainer = Trainer(model, config, n_sentences=5, mean_batch_size=5)
     record_on_cpu(monkeypatch)
     for step in (1, 2):
-        with _NoLook():  # type: ignore[no-untyped-call]
+        with NoLook():  # type: ignore[no-untyped-call]
             trainer.update(toy_batch(LONG), epoch=0.0, step=step)
         if step == 1 and kind != "no_latent":
             monkeypatch.setattr(recorded, "_record", None)  # the second update replays what there is
     assert trainer.monitor.flush()["nll_token"] > 0
-    with pytest.raises(AssertionError, match="in an update"), _NoLook():  # type: ignore[no-untyped-call]
+    with pytest.raises(AssertionError, match="in an update"), NoLook():  # type: ignore[no-untyped-call]
         float(torch.ones(()))
 
 

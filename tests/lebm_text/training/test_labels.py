@@ -12,8 +12,10 @@ import torch
 from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.inference.recorded import recordings_of
 from lebm_text.model import LatentEBM
 from lebm_text.models.classes import UNKNOWN, ClassPrior, Given, classes_of
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.run import Run
 from lebm_text.sections import ClassesConfig
 from lebm_text.store import sha256_file
@@ -23,6 +25,7 @@ from lebm_text.training.data import PreparedText, labelled, prepare_text, train_
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 
+from ..recording import record_on_cpu
 from ..tiny import tiny_model
 from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
 
@@ -210,6 +213,18 @@ def test_an_update_infers_with_the_labels_of_its_rows_and_learns_from_them(monke
     assert isinstance(given, Given)
     assert given.labels.tolist() == labels[batch.index].tolist() == [0, UNKNOWN, 1]
     assert seen["loss"] == (model.prior, given)
+
+
+def test_nothing_is_recorded_ahead_of_a_training_with_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its chains depend on the labels of a batch, so no later batch could replay the recording."""
+    config = _config(labels=["x", "y"])
+    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded())
+    record_on_cpu(monkeypatch)
+    largest = toy_corpus([3, 4]).batch(np.array([1, 0]))
+    for labels, n in ((torch.tensor([1, 0]), 0), (None, 1)):
+        Trainer(model, config, n_sentences=2, mean_batch_size=2.0, labels=labels).record(largest)
+        assert isinstance(model.generator, LSTMGenerator)
+        assert len(recordings_of(model.generator).kept) == n
 
 
 class Plane(ClassPrior):
