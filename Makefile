@@ -120,7 +120,9 @@ bench-gpu:
 # for a GPU are collected: reading all others takes a good part of the minutes, and may need packages that are not there.
 gpu:
 	@mkdir -p $(GPU_OUT)
-	@export PYTHONUNBUFFERED=1; timeout 200 $(GPU_PYTHON) -m pytest -v -o faulthandler_timeout=90 -m gpu $$(grep -rl --include='test_*.py' 'mark\.gpu' tests) \
+	@export PYTHONUNBUFFERED=1; \
+		timeout 200 $(GPU_PYTHON) -m pytest -v -o faulthandler_timeout=90 -m gpu \
+		$$(grep -rl --include='test_*.py' 'mark\.gpu' tests) \
 		> $(GPU_OUT)/tests.txt 2>&1; \
 		status=$$?; tail -n 3 $(GPU_OUT)/tests.txt; \
 		timeout 330 $(GPU_PYTHON) benchmarks/gpu.py --seconds 270 --output $(GPU_OUT)/benchmark.json $(BENCH) \

@@ -188,10 +188,10 @@ def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = 
     unseen = unseen.to(device)
     pieces, owner = in_pieces(text)
     for index in BatchPlan(pieces, _BATCH_SIZE, _BATCH_TOKENS, seed=0).epoch(0):
-        batch = pieces.batch(index)
+        batch = pieces.batch(index).to(device)
         packing = Packing.of(batch.lengths, device)
         token_nll = -network.log_probs(batch, packing).double()
-        targets = packing.pack(batch.to(device).tokens)
+        targets = packing.pack(batch.tokens)
         oov, rows = unseen[targets], owner[batch.index.numpy()]
         figures = (token_nll, token_nll * oov, token_nll * (targets == END), oov.long())
         for total, values in zip((nll, nll_oov, nll_eos, n_oov), figures, strict=True):

@@ -53,8 +53,8 @@ class NoLook(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses what makes the host wait for a device. Whole numbers are lengths, which the host has."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        looks = func.overloadpacket is torch.ops.aten._local_scalar_dense and args[0].dtype != torch.int64
-        if looks or func.overloadpacket in (torch.ops.aten.nonzero, torch.ops.aten.masked_select):
+        length = func.overloadpacket is torch.ops.aten._local_scalar_dense and args[0].dtype == torch.int64
+        if func.overloadpacket in LOOKS and not length:
             raise AssertionError(f"{func} in an update")
         return func(*args, **(kwargs or {}))
 

@@ -167,7 +167,7 @@ def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_an_update_of_the_judge_on_a_gpu_waits_for_nothing() -> None:
-    """In every update from the first on that finds its libraries ready."""
+    """Once its libraries are ready."""
     recipe = LSTMRecipe("tiny", 16, 16, shortlist=4, input_dropout=0.1, output_dropout=0.1)
     types = OutputVocabulary([f"w{i}" for i in range(12)])
     network = LSTMNetwork(len(types), recipe, "bf16", rng=seeded(1)).to("cuda")
