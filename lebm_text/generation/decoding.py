@@ -167,13 +167,13 @@ def decode(
         return Decoded([ids for part in parts for ids in part.ids], [cut for part in parts for cut in part.truncated])
     drawn = torch.empty(n, 0, device=device)
 
-    def choose(logits: Tensor, sentences: Tensor, t: Tensor) -> Tensor:
+    def choose(logits: Tensor, sentences: Tensor, t: Tensor, latest: int) -> Tensor:
         nonlocal drawn
         if settings.decode == "greedy":
             return logits.argmax(dim=-1)
         if uniforms is None:
             raise ValueError("decode=sample needs uniforms")
-        while int(t.max()) >= drawn.shape[1]:
+        while latest >= drawn.shape[1]:
             drawn = torch.cat([drawn, uniforms(DRAWS).to(device)], dim=1)
         kept = filter_logits(logits, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p)
         return sample(kept, drawn[sentences, t])
@@ -185,19 +185,22 @@ def _one_path(
     step: Step[S],
     state: S,
     first: Tensor,
-    choose: Callable[[Tensor, Tensor, Tensor], Tensor],
+    choose: Callable[[Tensor, Tensor, Tensor, int], Tensor],
     eos_id: int,
     max_length: int,
     at_once: int,
 ) -> Decoded:
     n = len(first)
-    out = torch.full((n, max_length + 1), eos_id, dtype=torch.long, device=first.device)
+    out = torch.full((n, DRAWS), eos_id, dtype=torch.long, device=first.device)  # grows with the longest sentence
     order = torch.arange(n, device=first.device)
     alive, waiting = order[:at_once], at_once  # sentences in progress; the first that has not begun
     t, tokens, running = torch.zeros_like(alive), first[alive], state.select(alive)
     while len(alive):
         logits, running = step(tokens, running)
-        tokens = choose(logits, alive, t)
+        latest = int(t.max())
+        tokens = choose(logits, alive, t, latest)
+        if latest >= out.shape[1]:
+            out = torch.cat([out, torch.full_like(out, eos_id)], dim=1)
         out[alive, t] = tokens
         t = t + 1
         going = ((tokens != eos_id) & (t <= max_length)).nonzero().squeeze(-1)
@@ -209,8 +212,8 @@ def _one_path(
             if len(fresh):
                 running = running.join(state.select(fresh))
     rows = out.tolist()
-    ids = [row[: row.index(eos_id)] if eos_id in row else row[:max_length] for row in rows]
-    return Decoded(ids, [row[max_length] != eos_id for row in rows])
+    ids = [row[: row.index(eos_id)] if eos_id in row else row for row in rows]
+    return Decoded([row[:max_length] for row in ids], [len(row) > max_length for row in ids])
 
 
 def _beam_search(

@@ -107,6 +107,28 @@ def test_truncated_says_exactly_which_sentences_were_cut(settings: DecodeSetting
     assert [len(ids) for ids in found.ids] == [4, 4, 4, 0, 0, 0]
 
 
+@pytest.mark.parametrize("max_length", [DRAWS - 1, DRAWS, 2 * DRAWS, 2 * DRAWS + 1])
+@pytest.mark.parametrize("settings", [DecodeSettings(), DecodeSettings("greedy")], ids=DecodeSettings.describe)
+def test_sentences_longer_than_the_room_at_first_are_whole(settings: DecodeSettings, max_length: int) -> None:
+    tables = _tables(4)
+    tables[:3, :, EOS] = -100.0  # never end
+    tables[3:, :, EOS] = 100.0  # ends at once
+    found = _run(tables, settings, max_length=max_length)
+    assert [len(ids) for ids in found.ids] == [max_length] * 3 + [0]
+    assert found.truncated == [True] * 3 + [False]
+    assert EOS not in itertools.chain(*found.ids)
+
+
+@pytest.mark.parametrize("settings", [DecodeSettings(), DecodeSettings("greedy")], ids=DecodeSettings.describe)
+def test_room_is_taken_for_sentences_and_not_for_the_maximum_length(settings: DecodeSettings) -> None:
+    tables = _tables(9)
+    tables[..., 3 * BOS % N_IDS, EOS] = 100.0
+    tables[..., EOS] += 3.0
+    usual = _run(tables, settings, max_length=500)
+    assert not any(usual.truncated)
+    assert _run(tables, settings, max_length=10**15) == usual
+
+
 @EVERY
 def test_sentence_of_exactly_max_length_is_whole(settings: DecodeSettings) -> None:
     # 4, 5, end, with certainty; the sums are 2, 6, 11.
