@@ -94,7 +94,7 @@ def _check_header(path: Path, name: str) -> None:
 def _reason(error: Exception) -> str:
     """Return kenlm's message without the names of its functions; it quotes the file, whatever bytes it contains."""
     message = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
-    return _THROWN.sub("", message, count=1).rstrip(")")
+    return _THROWN.sub("", message, count=1).rstrip(" ()")
 
 
 class KenlmJudge:

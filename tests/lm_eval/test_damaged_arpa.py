@@ -103,7 +103,9 @@ def test_counts_that_would_crash_kenlm_are_refused_before(count: bytes, tmp_path
 def test_what_kenlm_quotes_need_not_be_utf8(tmp_path: Path) -> None:
     path = tmp_path / "model.arpa"
     path.write_bytes(whole_file(tmp_path).replace(b"\tthe cat\t", b"\tthe c\xe9t\t"))
-    with pytest.raises(InputError, match="Word c\ufffdt was not seen in the unigrams"):
+    # The module for Python 3.10 loses what kenlm said if it is not UTF-8.
+    said = "Word c\ufffdt was not seen in the unigrams" if sys.version_info >= (3, 11) else "Cannot read model .*'$"
+    with pytest.raises(InputError, match=said):
         KenlmJudge(path)
 
 

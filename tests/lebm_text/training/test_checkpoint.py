@@ -24,6 +24,8 @@ from lebm_text.training.checkpoint import (
     unflatten,
 )
 
+from ..system_calls import replace_call
+
 
 def _names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir())
@@ -153,9 +155,9 @@ def test_names_reach_the_disk_after_what_they_stand_for(tmp_path: Path, monkeypa
         calls.append(f"name {Path(new).name}")
         (rename if Path(old).is_dir() else replace)(old, new)
 
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "rename", renamed)
-    monkeypatch.setattr(os, "replace", renamed)
+    replace_call(monkeypatch, "fsync", synced)
+    replace_call(monkeypatch, "rename", renamed)
+    replace_call(monkeypatch, "replace", renamed)
     _save(tmp_path, 2)
     files = [("sync file", f"name {name}", "sync directory") for name in ("tensors.safetensors", "state.json")]
     assert calls == [*files[0], *files[1], "name previous", "name last", "sync root"]
@@ -189,7 +191,7 @@ def test_dying_at_any_system_call_leaves_a_checkpoint(tmp_path: Path, monkeypatc
 
             with monkeypatch.context() as patch:
                 for name in calls:
-                    patch.setattr(os, name, counted(getattr(os, name)))
+                    replace_call(patch, name, counted(getattr(os, name)))
                 try:
                     _save(root, 3)
                     survived = True

@@ -26,6 +26,7 @@ from lebm_text.training.checkpoint import load_checkpoint, save_checkpoint
 from lebm_text.training.train import train
 
 from ..holding import held
+from ..system_calls import replace_call
 from ..toy import toy_config
 
 pytest.importorskip("fcntl")
@@ -181,7 +182,7 @@ def _kills(monkeypatch: pytest.MonkeyPatch, run: Path, act: Callable[[], object]
                         raise _Killed(_name)
                     return _original(*arguments, **options)
 
-                patch.setattr(os, name, stop)
+                replace_call(patch, name, stop)
             try:
                 act()
             except _Killed as killed:
