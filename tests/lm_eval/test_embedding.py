@@ -170,6 +170,8 @@ def test_texts_are_drawn_and_embedded_once(tmp_path: Path) -> None:
             assert fed(samples, real, encoder, n=250).frechet == score.frechet
             assert entry.read_bytes() == whole
     assert fed(samples, real, encoder, n=250, seed=2).frechet != score.frechet
+    # The other way round only samples are left out.
+    assert fed(real, samples, encoder, n=250, seed=2).frechet != fed(real, samples, encoder, n=250).frechet
 
 
 def test_samples_are_not_the_sentences_that_are_drawn_of_the_real_text() -> None:

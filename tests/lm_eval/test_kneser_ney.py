@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,18 @@ def test_probabilities_sum_to_one_in_every_context(
 
 @given(sentences, settings())
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_pruning_keeps_what_is_frequent_and_what_that_needs(lines: list[str], options: KneserNeySettings) -> None:
+def test_pruning_keeps_what_is_frequent_and_what_that_needs(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], options: KneserNeySettings
+) -> None:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for line in lines:
+        words = ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"]
+        counts.update(
+            tuple(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + options.order, len(words)) + 1)
+        )
+    frequent = {gram for gram, count in counts.items() if count > options.threshold(len(gram))}
+    kept = arpa_of(lines, options, tmp_path_factory.mktemp("model")).keys()
+    assert kept == frequent | {("<unk>",), ("<s>",), ("</s>",)}
     whole = NgramModel.train(
         lines, KneserNeySettings(options.order, (), options.vocab_pad, options.interpolate_unigrams)
     )

@@ -169,9 +169,14 @@ def test_lmplz_is_asked_for_the_same_model(lmplz: Path, tmp_path: Path) -> None:
     assert fallback_orders == [2]
     assert (lmplz / "text").read_bytes() == b"a <oov>\n\nb\n"
     arguments = (lmplz / "arguments").read_text()
-    for part in ("--order 3", "--prune 0 0 1 ", "--vocab_pad 50", "--discount_fallback", "--memory"):
+    for part in ("--order 3", "--interpolate_unigrams 1", "--prune 0 0 1 ", "--vocab_pad 50", "--discount_fallback"):
         assert part in arguments
+    assert "--memory" in arguments
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "model.arpa"]
+    plain = KneserNeySettings(order=2, interpolate_unigrams=False, fallback=False)
+    train_arpa(["a"], plain, tmp_path / "model.arpa", backend="lmplz")
+    arguments = (lmplz / "arguments").read_text()
+    assert arguments.startswith("--order 2 --interpolate_unigrams 0 --memory ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a script with a #! line")

@@ -11,7 +11,7 @@ from lebm_text.text.tokenizers import closed_vocabulary
 from lm_eval.judges import KneserNeySpec
 from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.ngram import NgramModel
-from lm_eval.perplexity import perplexity
+from lm_eval.perplexity import PerplexityScore, paired_ratio_ci95, perplexity
 from lm_eval.protocol import Evaluator
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples, calibration_texts, close_vocabulary
 
@@ -204,6 +204,23 @@ def test_every_figure_of_a_result_is_its_definition(name: str) -> None:
     with_lines = Text(of_real, [*vocabulary, *samples], count_eos=False)
     extra = {} if default else {"ppl_with_vocabulary_lines": pytest.approx(with_lines.ppl)}
     assert evaluator.fppl(Samples(samples)).extra == extra
+
+
+def test_the_seed_is_that_of_the_intervals_and_of_the_real_sentences_of_equal_number() -> None:
+    reference = Reference(RealText("toy", grammar_sentences(80, 1), "test", grammar_sentences(20, 2)))
+    samples, held_out = grammar_sentences(30, 3), reference.held_out
+
+    def scored(sentences: list[str]) -> PerplexityScore:
+        judge = NgramModel.train(sentences, KneserNeySettings(5, vocab_pad=len(reference.vocabulary) + 2))
+        return perplexity(judge.score(held_out), seed=2)
+
+    found = Evaluator(reference, seed=2).rppl(Samples(samples))
+    of_samples, of_real = scored(reference.read(samples, "samples")[0]), scored(reference.train)
+    rows = sorted(np.random.default_rng(2).permutation(80)[:30].tolist())
+    assert found.ci95 == pytest.approx(of_samples.ci95)
+    assert found.real_ci95 == pytest.approx(of_real.ci95)
+    assert found.ratio_ci95 == pytest.approx(paired_ratio_ci95(of_samples, of_real))
+    assert found.extra == {"real_ppl_at_n": pytest.approx(scored([reference.train[row] for row in rows]).ppl)}
 
 
 def test_signatures_say_what_was_trained_and_read(evaluator: Evaluator) -> None:

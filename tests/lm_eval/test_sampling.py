@@ -20,28 +20,44 @@ from .reference import log_prob, parse_arpa
 N = 4000
 
 
-@pytest.mark.parametrize("prune", [(), (0, 1)])
-def test_words_come_with_their_probability(prune: tuple[int, ...], tmp_path: Path) -> None:
-    """First words, and words after one context, within 4.5 standard errors of p(w|h), `<unk>` set aside."""
-    model = NgramModel.train(["a b", "a c a", "b", "c a b b", "<unk> a", "b a c"], KneserNeySettings(3, prune))
+MIXED, SHORT = ["a b", "a c a", "b", "c a b b", "<unk> a", "b a c"], [("<s>",), ("<s>", "a"), ("a", "b"), ("b", "b")]
+UNEVEN = [f"{word} a" for word in "abcdef"]  # `a` follows seven words and every other word one
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "contexts"),
+    [
+        (MIXED, KneserNeySettings(3), SHORT),
+        (MIXED, KneserNeySettings(3, prune=(0, 1)), SHORT),
+        (UNEVEN, KneserNeySettings(2), [("<s>",), ("a",), ("b",)]),
+    ],
+    ids=["mixed", "pruned", "uneven"],
+)
+def test_words_come_with_their_probability(
+    text: list[str], settings: KneserNeySettings, contexts: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    """First words, and words after one context, within 4.5 standard errors.
+
+    The mass of `<unk>`, which is not drawn, goes to the words of the unigrams: p(w|h) + p(<unk>|h) p(w) / Σ_v p(v).
+    """
+    model = NgramModel.train(text, settings)
     write_arpa(model, tmp_path / "model.arpa")
     arpa = parse_arpa((tmp_path / "model.arpa").read_text())
     drawn = [
         ["<s>", *line.replace("<unk>", "<oov>").split(), "</s>"] for line in model.sample(N, np.random.default_rng(1))
     ]
     words = [gram[0] for gram in arpa if len(gram) == 1 and gram[0] not in ("<s>", "<unk>")]
-    for context in (("<s>",), ("<s>", "a"), ("a", "b"), ("b", "b")):
+    alone = {word: 10 ** arpa[(word,)][0] for word in words}
+    for context in contexts:
         k = len(context)
         following = Counter(
             line[i + k] for line in drawn for i in range(len(line) - k) if tuple(line[i : i + k]) == context
         )
-        n = following.total()
+        n, unk = following.total(), 10 ** log_prob(arpa, context, "<unk>")
         assert n > 20
         for word in words:
-            p = 10 ** log_prob(arpa, context, word)
-            unk = 10 ** log_prob(arpa, context, "<unk>")
-            # The mass of <unk>, which is not drawn, goes to the words of the unigrams.
-            assert abs(following[word] / n - p) <= 4.5 * math.sqrt(p * (1 - p) / n) + unk
+            p = 10 ** log_prob(arpa, context, word) + unk * alone[word] / sum(alone.values())
+            assert abs(following[word] / n - p) <= 4.5 * math.sqrt(p * (1 - p) / n)
 
 
 def test_length_is_bounded_and_seed_decides() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.inference.short_run import ShortRun
+from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, GaussianPrior
 from lebm_text.random import KeyedRng
@@ -59,6 +59,21 @@ def test_a_chain_reports_its_own_settings_and_how_far_it_went() -> None:
         "move_positive": pytest.approx(sum(moves) / N),
     }
     assert (chain.largest_step, ShortRun(3, 0.2).largest_step) == (0.5, 0.2)
+
+
+def test_a_chain_with_other_settings_repeats_its_last_step() -> None:
+    chain = LangevinChain(3, (0.4, 0.5, 0.1), 0.7)
+    assert chain.adapted(n_steps=5) == LangevinChain(5, [0.4, 0.5, 0.1, 0.1, 0.1], 0.7)
+    assert chain.adapted(n_steps=2, noise_scale=0.0) == LangevinChain(2, [0.4, 0.5], 0.0)
+    assert chain.adapted(noise_scale=1.0) == LangevinChain(3, [0.4, 0.5, 0.1], 1.0)
+    weighted = ShortRun(3, 0.4, likelihood_weight=2.0)
+    assert weighted.adapted(n_steps=9) == ShortRun(9, 0.4, likelihood_weight=2.0)
+
+
+def test_the_distance_of_a_chain_is_half_the_sum_of_its_squared_steps() -> None:
+    """The time that the diffusion has run."""
+    assert LangevinChain(3, (0.4, 0.5, 0.1), 0.7).distance == pytest.approx((0.16 + 0.25 + 0.01) / 2)
+    assert LangevinChain(3, 0.4).distance == pytest.approx(3 * 0.16 / 2)
 
 
 def _single(batch: Batch, row: int) -> Batch:

@@ -15,6 +15,7 @@ from lebm_text.likelihood.diagnostics import (
     Bracket,
     BracketLikelihood,
     LatentUse,
+    Simulated,
     bracket,
     chain_gap,
     kl_from_prior,
@@ -22,14 +23,15 @@ from lebm_text.likelihood.diagnostics import (
     unit_variances,
 )
 from lebm_text.likelihood.estimates import Estimate, LogZ
-from lebm_text.likelihood.sentences import AISBounds, AISSettings, chain_averages
+from lebm_text.likelihood.sentences import AISBounds, AISSettings, annealing, chain_averages, sentence_rng
 from lebm_text.models.priors import GaussianPrior, base_log_prob
-from lebm_text.samplers.hmc import evaluate
+from lebm_text.samplers.ais import anneal, lower_bound, upper_bound
+from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
 from lebm_text.samplers.importance import LogMean
 from lebm_text.text.batching import EncodedCorpus
 
 from ..tiny import tiny_model
-from ..toy import BOS, EOS, normal, seeded
+from ..toy import BOS, EOS, gap, normal, seeded
 from .oracles import Linear, grid_log_a, text_model
 
 LINES = ["the cat sees a dog", "a dog", "the é sees"]
@@ -56,6 +58,21 @@ def test_posterior_chains_have_the_means_of_the_posterior() -> None:
     error = log_likelihood.std(0) / math.sqrt(n_chains)
     assert bool(((log_likelihood.mean(0) - wanted).abs() < 4 * error).all())
     assert bool((z.var(0) < 0.6 * covariance.diagonal()).all())  # averages, not last states
+
+
+@pytest.mark.parametrize(("n_steps", "kept"), [(1, 1), (5, 2), (6, 3)])
+def test_averages_are_over_the_second_half_of_the_steps(n_steps: int, kept: int) -> None:
+    model = Linear()
+    terms = (base_log_prob, model.likelihood)
+    state, size = evaluate(terms, normal(6, len(model.x), 3)), torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    z, log_likelihood = chain_averages(terms, state, step_size=size, n_steps=n_steps, n_leapfrog=2, rng=seeded(4))
+    rng, states = seeded(4), []
+    for _ in range(n_steps):
+        state, _ = hmc(terms, (1.0, 1.0), state, step_size=size, n_steps=1, n_leapfrog=2, rng=rng)
+        states.append(state.z)
+    last = torch.stack(states[-kept:])
+    assert gap(z, last.mean(0)) < 1e-12
+    assert gap(log_likelihood, torch.stack([model.likelihood(each) for each in last]).mean(0)) < 1e-12
 
 
 def test_active_units_see_through_the_noise_of_few_chains() -> None:
@@ -181,6 +198,18 @@ def test_under_a_tilt_it_is_a_mean_over_draws() -> None:
     assert (without - exact).abs().max() > 0.3
 
 
+def test_the_mean_is_over_64_draws_by_the_sentences_seed() -> None:
+    shift, model = torch.tensor([0.5, -1.0, 0.0, 0.3]), tiny_model(kind="amortized")
+    batch = EncodedCorpus(*model.tokenizer.encode_many(LINES)).batch(np.arange(3))
+    assert model.model.encoder is not None
+    mean, log_variance = (part.detach() for part in model.model.encoder(batch))
+    noise = normal_noise(sentence_rng(5, batch, 3), mean.expand(64, 3, 4))
+    f = ((mean + (0.5 * log_variance).exp() * noise) @ shift).mean(0)
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+    wanted = (kl - f + 0.5 * shift.square().sum()).double()
+    torch.testing.assert_close(_kl(shift, [0, 1, 2], seed=5)[0][batch.index], wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_sentences_value_does_not_depend_on_the_others() -> None:
     shift = torch.tensor([0.5, -1.0, 0.0, 0.3])
     torch.testing.assert_close(_kl(shift, [2])[0], _kl(shift, [0, 1, 2])[0][2:], rtol=1e-5, atol=1e-5)
@@ -202,6 +231,23 @@ def test_bounds_hold_the_grid_value() -> None:
     assert 0.3 < found.acceptance < 1
 
 
+def test_a_bracket_is_both_annealings_under_one_schedule_written_out() -> None:
+    """Backwards from the z that each sentence was drawn from."""
+    prior, generator, _ = text_model()
+    simulated = simulate(generator, normal(40, 2), eos_id=EOS, pad_id=0, max_length=8, seed=1)
+    n, settings = len(simulated.corpus), AISSettings(n_steps=5, n_chains=3)
+    assert n > 3
+    found = bracket(prior, generator, simulated, settings, seed=4)
+    batch, like = simulated.corpus.batch(np.arange(n)), torch.zeros(3, n, 2, dtype=torch.float64)
+    rng = sentence_rng(4, batch, 2)
+    terms, schedule, start = annealing(prior, generator.likelihood(batch), like, settings, rng)
+    forward = anneal(terms, start(), schedule, rng=rng)
+    reverse = anneal(terms, simulated.z[batch.index].expand(3, -1, -1), schedule, rng=rng, reverse=True)
+    assert gap(found.lower[batch.index], lower_bound(forward).value) < 1e-9
+    assert gap(found.upper[batch.index], upper_bound(reverse).value) < 1e-9
+    assert found.acceptance == pytest.approx(float((forward.acceptance + reverse.acceptance).mean()) / 2)
+
+
 def test_sentences_left_out_leave_with_their_z() -> None:
     _, generator, _ = text_model()
     z = normal(80, 2)
@@ -210,9 +256,15 @@ def test_sentences_left_out_leave_with_their_z() -> None:
     assert int(kept.corpus.lengths.max()) <= 6
     assert not {0, BOS} & set(kept.corpus.tokens.tolist())
     longer = simulate(generator, z, eos_id=EOS, pad_id=0, max_length=30, seed=1)
-    rows = {tuple(row) for row in longer.z.tolist()}
-    assert all(tuple(row) in rows for row in kept.z.tolist())
     assert len(longer.corpus) > len(kept.corpus)
+    # Where more is left out each z still has the sentence that was drawn from it.
+    assert _by_z(kept).items() <= _by_z(longer).items()
+
+
+def _by_z(simulated: Simulated) -> dict[tuple[float, ...], list[int]]:
+    corpus = simulated.corpus
+    sentences = np.split(corpus.tokens, corpus.offsets[1:-1])
+    return {tuple(z): ids.tolist() for z, ids in zip(simulated.z.tolist(), sentences, strict=True)}
 
 
 def test_nothing_is_left() -> None:

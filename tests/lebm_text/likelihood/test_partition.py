@@ -144,6 +144,16 @@ def test_plain_importance_sampling_takes_part_from_an_effective_size_of_10000_on
             assert found.importance.value == pytest.approx(0.5)
 
 
+def test_a_prior_has_the_log_z_of_its_f_with_256_draws_for_each_chain() -> None:
+    prior, _, _ = text_model(dtype=torch.float32)
+    found, samples = partition_of(prior, 5, 20, seed=3, device=torch.device("cpu"))
+    wanted, theirs = log_partition(
+        prior.neg_energy, LIKE[:2].float(), n_steps=5, n_chains=20, n_draws=256 * 20, rng=seeded(3)
+    )
+    assert found == wanted
+    assert torch.equal(samples, theirs)
+
+
 def test_zero_f_is_exactly_zero() -> None:
     found, _ = log_partition(lambda z: torch.zeros_like(z[..., 0]), LIKE, rng=seeded(1), **SIZES)
     assert found.forward.value == found.reverse.value == 0

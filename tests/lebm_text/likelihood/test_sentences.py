@@ -15,10 +15,13 @@ from lebm_text.likelihood.sentences import (
     AISSettings,
     ais_bounds,
     annealing,
+    chain_averages,
     importance_values,
+    joint,
     sentence_rng,
 )
 from lebm_text.samplers.ais import anneal, lower_bound
+from lebm_text.samplers.importance import fit_proposal, importance_sample
 
 from ..toy import gap
 from .oracles import LENGTHS, grid_log_a, text_model
@@ -53,6 +56,38 @@ def test_bounds_come_in_the_order_asked_for_whatever_the_batches(monkeypatch: py
     assert gap(together.log_likelihood.flip(0), alone.log_likelihood) < 1e-9
     other = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=2)
     assert gap(together.log_a.value, other.log_a.value) > 1e-3
+
+
+@pytest.mark.parametrize("start", ["prior", "proposal"])
+def test_bounds_are_annealed_and_continued_chains_written_out(start: str) -> None:
+    """Of a part of a text whose first sentence is number 7; each figure is a mean over the chains."""
+    prior, generator, corpus = text_model()
+    settings = AISSettings(n_steps=6, n_chains=3, start=start, n_leapfrog=2, n_moves=5)
+    found = ais_bounds(prior, generator, corpus, ALL, settings, seed=3, first=7)
+    batch, like = corpus.batch(ALL), torch.zeros(3, len(LENGTHS), 2, dtype=torch.float64)
+    rng = sentence_rng(3, batch, 0, first=7)
+    terms, schedule, draw = annealing(prior, generator.likelihood(batch), like, settings, rng)
+    assert (len(schedule.betas), schedule.n_leapfrog) == (7, 2)
+    annealed = anneal(terms, draw(), schedule, rng=rng)
+    z, log_likelihood = chain_averages(
+        terms, annealed.state, step_size=schedule.step_sizes[-1], n_steps=5, n_leapfrog=2, rng=rng
+    )
+    for mine, theirs in zip(found.log_a, lower_bound(annealed), strict=True):
+        assert gap(mine[batch.index], theirs) < 1e-9
+    assert gap(found.acceptance[batch.index], annealed.acceptance) < 1e-9
+    assert gap(found.z[:, batch.index], z) < 1e-6
+    assert gap(found.log_likelihood[batch.index], log_likelihood.mean(0)) < 1e-9
+    assert float(z.std(0).min()) > 1e-3  # chains that differ, so that no single one would do
+
+
+def test_importance_values_are_samples_from_the_fitted_proposal_written_out() -> None:
+    prior, generator, corpus = text_model()
+    found = importance_values(prior, generator, corpus, ALL, 24, seed=3)
+    batch = corpus.batch(ALL)
+    target, rng = joint(prior, generator.likelihood(batch)), sentence_rng(3, batch, 1)
+    proposal = fit_proposal(target, torch.zeros(len(LENGTHS), 2, dtype=torch.float64), rng=rng)
+    for mine, theirs in zip(found, importance_sample(target, proposal, n_samples=24, rng=rng), strict=True):
+        assert gap(mine[batch.index], theirs) < 1e-9
 
 
 def test_importance_values_are_near_the_grid_and_keep_their_order() -> None:

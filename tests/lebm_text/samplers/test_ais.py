@@ -134,6 +134,17 @@ def test_step_sizes_are_tuned_by_target() -> None:
     assert bool(((found.acceptance - 0.6).abs() < 0.1).all())
 
 
+@pytest.mark.parametrize(("n_steps", "n_pilot"), [(48, 12), (20, 10)])
+def test_a_pilot_run_has_a_quarter_of_the_steps_and_at_least_ten(n_steps: int, n_pilot: int) -> None:
+    model = Linear()
+    z = normal(5, len(model.x), 3)
+    found, same, longer = (
+        tune(_terms(model), z, n_steps=n_steps, rng=seeded(1), n_pilot=n) for n in (None, n_pilot, n_pilot + 1)
+    )
+    assert torch.equal(found.step_sizes, same.step_sizes)
+    assert not torch.equal(found.step_sizes, longer.step_sizes)
+
+
 def test_a_start_without_density_is_an_error() -> None:
     terms = (base_log_prob, lambda z: z.sum(-1) / 0.0)
     schedule = tune((base_log_prob, lambda z: z.sum(-1)), normal(2, 1, 3), n_steps=2, n_pilot=2, rng=seeded())

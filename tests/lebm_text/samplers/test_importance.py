@@ -104,6 +104,19 @@ def test_a_bad_proposal_shows_in_the_ess_and_not_in_the_mean() -> None:
     assert float(found.ess) < 0.1 * 20_000
 
 
+def test_as_many_draws_are_made_as_asked_for() -> None:
+    """40, at most 16 at a time."""
+    sizes = []
+
+    def logdensity(z: Tensor) -> Tensor:
+        sizes.append(len(z))
+        return base_log_prob(z)
+
+    proposal = Gaussian(torch.zeros(1, 3), torch.eye(3).unsqueeze(0))
+    importance_sample(logdensity, proposal, n_samples=40, rng=seeded(1))
+    assert sizes == [16, 16, 8]
+
+
 def test_density_and_samples_of_the_proposal_belong_together() -> None:
     factor = torch.tril(normal(2, 3, 3), -1) + torch.diag_embed(normal(2, 3, seed=1).abs() + 0.3)
     q, noise = Gaussian(normal(2, 3, seed=2), factor), normal(7, 2, 3, seed=3)

@@ -8,7 +8,7 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.text.corpora import Corpus
-from lebm_text.text.labels import label_path, labelled_split
+from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
 from lebm_text.text.reading import Split
 
 
@@ -40,3 +40,19 @@ def test_labels_of_validation_may_have_the_short_name(tmp_path: Path) -> None:
     assert label_path(tmp_path / "validation.parquet") == tmp_path / "validation.label"
     (tmp_path / "valid.label").touch()
     assert label_path(tmp_path / "validation.parquet") == tmp_path / "valid.label"
+
+
+def test_the_second_label_in_order_counts_as_positive_unless_another_is_asked_for() -> None:
+    rows = [Labelled("a", label) for label in ("yes", "no", "yes")]
+    assert positive_label(rows) == "yes"
+    assert positive_label(rows, "no") == "no"
+    three = [*rows, Labelled("b", "maybe")]
+    assert positive_label(three, "maybe") == "maybe"
+    for given, asked, message in (
+        (three, None, "there are 3 labels, not two; .*: maybe, no, yes$"),
+        (rows, "maybe", "no sentence has the label 'maybe'; the labels are: no, yes$"),
+        (rows[:1], None, "all 1 labelled sentences have the label yes"),
+        (rows[:1], "yes", "all 1 labelled sentences have the label yes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            positive_label(given, asked)

@@ -54,16 +54,27 @@ def _config(**prior: Any) -> Config:
 def test_labels_stay_with_their_sentences(tmp_path: Path) -> None:
     """Lines that are empty or too long are no sentences of the training, and an empty label is none."""
     text = "a a\n\na b c a b\nb b\nc c\na c\n"
-    _write(tmp_path, {"train": text, "valid": text}, {"train": "x\ny\ny\nz\n\nx\n", "valid": "x\nx\nx\nx\ny\n\n"})
+    _write(tmp_path, {"train": text, "valid": text}, {"train": "x\ny\ny\nz\n\nx\n", "valid": "x\nx\nx\nz\ny\n\n"})
     config, found = labelled(_config(), _text(tmp_path, _config()))
     assert config.to_dict()["prior"]["labels"] == ["x", "y", "z"]
     assert found.labels.train is not None
     assert found.labels.train.tolist() == [0, 2, UNKNOWN, 0]
     assert found.labels.valid is not None
-    assert found.labels.valid.tolist() == [0, 0, 1, UNKNOWN]
+    assert found.labels.valid.tolist() == [0, 2, 1, UNKNOWN]
     assert [found.tokenizer.encode(line) for line in found.valid_sentences] == [
         row[:-1].tolist() for row in np.split(found.valid.tokens, found.valid.offsets[1:-1])
     ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_labels_of_validation_are_those_of_the_sentences_chosen(n: int, tmp_path: Path) -> None:
+    label_of = {"a a": "x", "a b c a b": "y", "b b": "y", "c c": "z", "a c": "x", "b c": "z", "c b": "y"}
+    valid = {"valid": "".join(f"{part}\n" for part in label_of)}, {"valid": "\n".join(label_of.values()) + "\n"}
+    _write(tmp_path, {"train": "a b c\n" * 3, **valid[0]}, {"train": "x\ny\nz\n", **valid[1]})
+    config = _config().merge({"training": {"validation_sentences": n}})
+    _, found = labelled(config, _text(tmp_path, config))
+    assert found.labels.valid is not None
+    assert found.labels.valid.tolist() == ["xyz".index(label_of[line]) for line in found.valid_sentences]
 
 
 def test_a_share_is_told_and_always_the_same(tmp_path: Path) -> None:
@@ -74,6 +85,7 @@ def test_a_share_is_told_and_always_the_same(tmp_path: Path) -> None:
     assert told[0].tolist() == told[1].tolist()
     assert sum(number != UNKNOWN for number in told[0].tolist()) == 10
     assert all(number in (UNKNOWN, place % 2) for place, number in enumerate(told[0].tolist()))
+    assert (told[0] != UNKNOWN).nonzero().max() > 20  # by chance, not the first ones
 
 
 def test_without_labels_a_prior_of_named_classes_is_told_none(tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ def test_a_probe_tells_own_z_from_anothers() -> None:
     noise = seeded()
     curvature = largest_curvature(infer.target(model.prior, likelihood), z, rng=noise)
     assert float(found["curvature_posterior"]) == pytest.approx(float(curvature) * 0.6**2 / 4)
+    chain = model.prior.chain
+    assert chain is not None
+    curvature = largest_curvature(model.prior.logdensity, z.flip(0), rng=noise)
+    assert float(found["curvature_prior"]) == pytest.approx(float(curvature) * chain.largest_step**2 / 4)
+    assert float(found["chain_gap"]) == pytest.approx(chain_gap(model.prior, chain, rng=noise).item())
     curvatures = {"curvature_posterior", "curvature_prior"}
     assert set(found) == {"nll_posterior", "nll_prior", "nll_shuffled", "chain_gap"} | curvatures
 
