@@ -84,8 +84,13 @@ def test_the_picture_has_every_bound_and_every_dimension(report: Likelihood) -> 
     figure = report.figure()
     assert figure is not None
     sentences, units = figure.axes
-    assert np.shape(sentences.lines[0].get_xydata())[0] == 4
-    assert np.shape(units.lines[0].get_xydata())[0] == 4
+    bounds = [(row.n_tokens, -row.log_p_lower) for row in report.sentences if row.log_p_lower is not None]
+    assert len(bounds) == 4
+    assert np.asarray(sentences.lines[0].get_xydata()) == pytest.approx(np.asarray(bounds))
+    assert report.latent is not None and report.latent.unit_variances is not None
+    ranked = [max(variance, 1e-6) for variance in sorted(report.latent.unit_variances, reverse=True)]
+    assert ranked != report.latent.unit_variances and ranked[1] > 1e-6 == ranked[3]  # an estimate may be below 0
+    assert np.asarray(units.lines[0].get_xydata()) == pytest.approx(np.asarray(list(enumerate(ranked, 1))))
     assert replace(report, sentences=[], latent=None).figure() is None
 
 
