@@ -122,6 +122,16 @@ def test_seeds_are_paired(tmp_path: Path) -> None:
     assert (
         found.interval is not None and found.interval.n == 3 and found.interval.value == pytest.approx(1.03, abs=1e-4)
     )
+    mean = 20 * 3 ** (1 / 3)  # geometric
+    assert found.values == pytest.approx((mean, mean * 1.03), rel=1e-4)
+    values = json.loads((tmp_path / "b.json").read_text())
+    values["results"].reverse()  # the mean is over all of them, in whatever order
+    for row in values["results"]:
+        row["seed"] += 3
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert (found.rule, found.is_beyond) == ("independent", False)
+    assert found.interval is not None and found.interval.value == pytest.approx(1.03, abs=1e-4)
 
 
 @pytest.mark.parametrize(("more", "beyond"), [(5.0, False), (6.0, True)])
