@@ -114,6 +114,28 @@ def test_likelihood_is_that_of_gaussian_pixels() -> None:
     assert gradient(generator.likelihood(batch), z).abs().sum() > 0
 
 
+@pytest.mark.parametrize("kl", [None, 2.0])
+def test_anomaly_scores_are_high_for_what_is_improbable(kl: float | None) -> None:
+    """Means over draws of −log p(x, z), or of −ELBO where the posterior has a density."""
+    generator, draws = _generator(), list[torch.Tensor]()
+    images = dataset.Images((_pixels(3, 1, 8, 8) * 127.5 + 127.5).byte(), torch.arange(3))
+    prior = SimpleNamespace(logdensity=lambda z: -z.square().sum(1))
+
+    def infer(batch: dataset.ImageBatch, *_: object, rng: torch.Generator) -> SimpleNamespace:
+        draws.append(torch.randn(len(batch.index), 4, generator=rng))
+        return SimpleNamespace(z=draws[-1], base_kl=None if kl is None else torch.full((len(batch.index), 2), kl))
+
+    learned: Any = SimpleNamespace(model=SimpleNamespace(prior=prior, generator=generator), inference=infer)
+    found = measures.anomaly_scores(learned, images, seed=1, n_draws=2)
+    with torch.no_grad():
+        log_p = [generator.log_likelihood(images.batch(), z) for z in draws]
+        of_z = [prior.logdensity(z) if kl is None else torch.full((3,), -2 * kl) for z in draws]
+    assert len(draws) == 2 and not torch.equal(*draws)
+    torch.testing.assert_close(found, -(sum(log_p) + sum(of_z)) / 2)
+    ranked, is_anomaly = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([True, False, False])
+    assert measures.average_precision(ranked, is_anomaly) == 1.0
+
+
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (32, 3), (64, 3)])
 def test_generator_and_encoder_fit_every_size(size: int, channels: int) -> None:
     generator, z = _generator(size, channels), torch.randn(2, 4)

@@ -14,10 +14,14 @@ import pytest
 import torch
 
 import lebm_text
+from lebm_text.checks import MAX_SEED
 from lebm_text.errors import InputError
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.models.priors import base_log_prob
 from lebm_text.random import KeyedRng
+from lebm_text.reports.interpolation import interpolate
+from lebm_text.reports.posterior import posterior_means
+from lebm_text.reports.scores import Scorer, ScoreSettings
 from lebm_text.store import sha256_file
 
 from .tiny import tiny_model
@@ -220,14 +224,17 @@ def test_what_reports_compute_is_asked_of_the_model() -> None:
     points = model.interpolate("the cat", "a dog", n=3, seed=2)
     assert [point.t for point in points] == [0, 0.5, 1]
     assert [points[0].sentence, points[2].sentence] == model.reconstruct(["the cat", "a dog"], seed=2)
-    (found,) = model.neighbours(["the cat"], ["a dog", "the cat", "é"], k=2, n_draws=1)
-    assert len(found) == 2
-    assert found[0].distance <= found[1].distance
-    assert {each.sentence for each in found} < {"a dog", "the cat", "é"}
-    (score, too_long) = model.score(["the cat", "a " * 9])
-    assert score is not None
-    assert score.score > 0
-    assert too_long is None
+    assert points == interpolate(model, ("the cat", "a dog"), 3, "spherical", seed=2)
+    assert model.interpolate("the cat", "a dog", n=3, path="straight", seed=2)[1] != points[1]
+    texts = ["a dog", "the cat", "é"]
+    (found,) = model.neighbours(["the cat"], texts, k=2, metric="euclidean", n_draws=2, seed=3)
+    means = posterior_means(model, texts, n_draws=2, seed=3)
+    distance = (means - posterior_means(model, ["the cat"], n_draws=2, seed=MAX_SEED - 3)).norm(dim=1)
+    assert [each.sentence for each in found] == [texts[i] for i in distance.argsort()[:2]]
+    assert [each.distance for each in found] == pytest.approx(distance.sort().values[:2].tolist(), abs=1e-4)
+    settings = ScoreSettings(n_draws=2, seed=3)
+    assert model.score(["the cat", "a " * 9], settings) == Scorer(model, settings)(["the cat", "a " * 9])
+    assert model.score(["the cat", "a " * 9])[1] is None
     assert repr(model).startswith("LatentEBM(prior=ebm, generator=lstm, inference=short_run, latent_dim=4, vocab_size=")
 
 

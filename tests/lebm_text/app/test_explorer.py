@@ -9,9 +9,11 @@ import torch
 
 from lebm_text.app.explorer import SHIFTS, Explorer
 from lebm_text.errors import InputError
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.model import LatentEBM
 from lebm_text.reports.directions import Directions, DirectionsSettings, compute
 from lebm_text.reports.scores import Scorer
+from lebm_text.reports.trajectories import walk
 from lebm_text.run import Run
 
 from ..tiny import tiny_model
@@ -24,7 +26,7 @@ def test_sentences_are_those_of_the_library(run: Run) -> None:
     assert explorer.generate(5, seed=3).sentences == model.generate(5, seed=3).sentences
     assert explorer.generate(5, prior_steps=4).signature == model.generate(5).signature  # its own number
     longer = explorer.generate(5, prior_steps=9, prior_temperature=0.5, temperature=0.7)
-    assert ",prior_T=0.5,prior_steps=9)" in longer.signature
+    assert ",T=0.7,prior_T=0.5,prior_steps=9)" in longer.signature
     assert len(explorer.neg_energy(longer.z)) == 5
 
 
@@ -37,6 +39,7 @@ def test_a_sentence_is_read_as_it_is_elsewhere(run: Run) -> None:
     assert (found.sentence, found.unknown, found.n_tokens) == (sentence, ["bird"], 7)
     assert (found.z, found.reconstruction) == (z[0].tolist(), model.decode(z)[0])
     assert found.score == pytest.approx(score.score / 7)
+    assert found.log_likelihood == pytest.approx(score.log_likelihood / 7)
     assert found.neg_energy == pytest.approx(float(model.model.prior.neg_energy(z).detach()))
     assert found.bias is not None and "3 steps" in found.bias
 
@@ -55,8 +58,12 @@ def test_ways_directions_planes_and_chains(run: Run) -> None:
     assert picture.count("<title") == 40  # of the prior and of the posterior
     assert explorer.plane(900).count("<title") == 60  # of as many sentences as there are
     assert [each.step for each in explorer.chain(6)] == list(range(7))
-    assert [len(explorer.neighbours(SENTENCE, split)) for split in ("valid", "train")] == [8, 8]
-    assert len(explorer.examples(2)) == 2
+    assert explorer.chain(6, decode="greedy") == walk(model, 6, DecodeSettings("greedy"), seed=1)
+    texts = {name: list(split.sentences()) for name, split in run.corpus().splits.items()}
+    for split in ("valid", "train"):
+        found = [each.sentence for each in explorer.neighbours(SENTENCE, split)]
+        assert len(found) == 8 and set(found) <= set(texts[split])
+    assert explorer.examples(2) == texts["valid"][:2]
 
 
 def test_a_direction_that_was_learned_is_taken(run: Run) -> None:

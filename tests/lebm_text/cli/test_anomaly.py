@@ -136,6 +136,10 @@ def test_unknown_words_have_the_price_of_the_rare_words_that_they_stand_for(
     assert rows["kn5", "-log p(x) + <unk>", False] == rows["ebm", "-log p(x,z) + <unk>", False] == 1.0
     assert rows["ebm", "-log p(x,z)", False] < 1.0
     assert [row for row in priced["results"] if "+ <unk>" not in row["score"]] == plain["results"]
+    config = Path(runs[1]) / "config.json"  # of a smaller vocabulary: <unk> stands for nobody knows how many words
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"text": {"max_length": 8, "vocab_size": 6}}))
+    (smaller,) = report_of(*arguments)["contrasts"]
+    assert {row["system"] for row in smaller["results"] if "+ <unk>" in row["score"]} == {"kn5"}
     scores = {(compared["score"], compared["baseline"]) for compared in priced["comparisons"]}
     assert {("-log p(x,z) + <unk>", "kn5"), ("-log p(x,z)", "kn5"), ("-log p(x,z) + <unk>", "length")} <= scores
 

@@ -78,6 +78,8 @@ def test_list_prepares_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_check_of_an_identical_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "toy"]) == 0
     out = capsys.readouterr().out
+    heading, first = (line.split() for line in out.splitlines()[:3:2])
+    assert (heading, first) == (["file", "sentences", "words"], ["train.txt", "2", "3"])
     assert "agrees with the registry" in out
     digest = hashlib.sha256(TEXTS["train"]).hexdigest()
     assert digest not in out

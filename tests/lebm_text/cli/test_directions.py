@@ -6,10 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from lebm_text.cli.main import main
+from lebm_text.reports.posterior import shuffled
+from lebm_text.reports.probes import accuracy_by_size, bag_of_words
 from lebm_text.text.corpora import find_corpus
 
 from ..tiny import tiny_model
@@ -41,8 +45,15 @@ def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     assert report["positive"] == "late"
     assert [row["n"] for row in report["accuracy"]] == [10, 40]
     assert [len(row["probe"]["draws"]) for row in report["accuracy"]] == [2, 1]
-    assert report["accuracy"][1]["bag_of_words"]["mean"] > report["majority"] - 0.2
-    assert 0.5 <= report["majority"] < 1
+    (learned, truth), (tested, held_out) = (_chosen(labels, *each) for each in (("train", 40), ("valid", 20)))
+    bag = bag_of_words(learned)
+    pair = (bag.transform(learned), truth), (bag.transform(tested), held_out)
+    (accuracy,) = accuracy_by_size(*pair, [40], 1, seed=1)
+    of_all = report["accuracy"][1]
+    assert of_all["bag_of_words"]["mean"] == pytest.approx(accuracy.mean) != of_all["probe"]["mean"]
+    share = float(held_out.mean())
+    assert report["majority"] == pytest.approx(max(share, 1 - share))
+    assert share != 0.5
     assert [row["shift"] for row in report["moved"]["random"]] == [-4, -2, 0, 2, 4]
     assert report["moved"]["random"][2] == report["moved"]["attribute"][2]
     model, examples = tiny_model(), report["sentences"]
@@ -56,6 +67,14 @@ def test_the_report(labels: Path, grammar_run: Path, report_of: Report) -> None:
     assert "scikit-learn" in report["versions"]
     other = report_of(*changed(QUICK, "--size", "10", "--size", "40", "--positive", "early"))
     assert other["direction"] == pytest.approx([-value for value in report["direction"]], abs=1e-2)
+
+
+def _chosen(corpus: Path, split: str, n: int) -> tuple[list[str], NDArray[np.bool_]]:
+    """The n sentences of a split that the report takes with its seed, and whether each is late."""
+    lines, marks = ((corpus / f"{split}.{end}").read_text().splitlines() for end in ("txt", "label"))
+    usable = [(line, mark) for line, mark in zip(lines, marks, strict=True) if mark and len(line.split()) <= 8]
+    chosen = [usable[i] for i in shuffled(len(usable), 1)[:n]]
+    return [line for line, _ in chosen], np.array([mark == "late" for _, mark in chosen])
 
 
 def test_labels_from_elsewhere_and_lines_for_people(

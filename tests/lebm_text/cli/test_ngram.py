@@ -67,6 +67,29 @@ def test_train_and_score(text: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sum(float(line.split("\t")[0]) for line in lines) == pytest.approx(scored["nll"], abs=1e-3)
 
 
+def test_each_figure_of_a_score_is_on_its_own_line(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = text.read_text().splitlines()[0]
+    (tmp_path / "odd.txt").write_text(f"nonsense\n{known}\n")
+    model, odd = str(tmp_path / "model.arpa"), str(tmp_path / "odd.txt")
+    assert main(["ngram", "train", str(text), "-o", model, "--order", "3"]) == 0
+    assert main(["ngram", "score", model, odd, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ppl_excluding_oov"] < found["ppl"]
+    assert main(["ngram", "score", model, odd]) == 0
+    n, (low, high) = 3 + len(known.split()), found["ci95"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"perplexity       {found['ppl']:.4f}  (95 % over sentences: {low:.2f} to {high:.2f})",
+        f"without unknown  {found['ppl_excluding_oov']:.4f}",
+        f"tokens           {n} in 2 sentences, </s> counted",
+        "unknown words    1",
+    ]
+    assert main(["ngram", "score", model, odd, "--per-sentence"]) == 0
+    counts = [line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()]
+    assert counts == [["2", "1"], [str(n - 2), "0"]]
+
+
 def test_options_reach_the_estimator(tmp_path: Path) -> None:
     for number, reference in enumerate(TINY):
         text, model = tmp_path / f"{number}.txt", tmp_path / f"{number}.arpa"

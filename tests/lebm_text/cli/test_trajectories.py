@@ -35,9 +35,12 @@ def test_the_report(grammar_run: Path, report_of: Report) -> None:
     assert len(report["sentences"]) == 2 * 8
     assert len(report["statements"]) == 6
     assert report["signature"].startswith("trajectories(n=12,long=10)|lm:kn5|prior:ebm-langevin(4x0.5)")
-    generated = tiny_model().generate(2, seed=3).sentences
-    ends = [row["text"] for row in report["sentences"] if row["decode"] == "sample" and row["step"] == 4]
-    assert ends == generated
+    model = tiny_model()
+    generated = model.generate(2, seed=3)
+    ends = [row for row in report["sentences"] if row["decode"] == "sample" and row["step"] == 4]
+    assert [row["text"] for row in ends] == generated.sentences
+    f = model.model.prior.neg_energy(generated.z).tolist()
+    assert [row["f"] for row in ends] == pytest.approx(f, abs=1e-5)
     assert report["real"]["fppl"]["ppl"] < report["real"]["rppl"]["ppl"] == report["judged"][0]["rppl"]["real_ppl_at_n"]
     for row in report["judged"]:
         low, high = row["fppl"]["ci95"]

@@ -154,7 +154,8 @@ def frontier(points: Sequence[tuple[float, float, float | None]], latents: str |
         decoded: dict[str, Any] = {"decode": "greedy" if temperature is None else "sample", "temperature": temperature}
         decoded |= {"latents": latents, "text": f"{temperature}{latents}"}
         for metric, ppl in (("fppl", fppl * share), ("rppl", rppl * share)):
-            samples = replace(old.results[0].samples, duplicate_rate=0.25)
+            duplicates = 0.4 if temperature is None else 0.25
+            samples = replace(old.results[0].samples, duplicate_rate=duplicates)
             signature = f"{metric.upper()}|{decoded}"
             changes: dict[str, Any] = {"metric": metric, "ppl": ppl, "samples": samples, "signature": signature}
             results.append(replace(old.results[0], **changes, **decoded))
@@ -166,12 +167,15 @@ def frontier(points: Sequence[tuple[float, float, float | None]], latents: str |
 
 
 def described(report: Frontier) -> Frontier:
-    """With what an encoder says of each text, and how varied it is: the later the text, the higher."""
+    """With what an encoder says of each text, higher for later texts and half as high of `latents`, and its variety."""
     figures: dict[str, Any] = {"precision": 0.5, "recall": 0.25, "density": 1.0, "coverage": 1.0}
     figures |= {"ci95": {"frechet": (1.0, 9.0), "precision": (0.4, 0.6), "recall": (0.2, 0.3)}}
     real = EmbeddingScore(**figures, frechet=2.0, n=9, k=5, encoder="e", signature="FED|toy")
-    meaning = {row.text: replace(real, frechet=3.0 + i // 2) for i, row in enumerate(report.results)}
-    looks = compare_each([["a b c d e"] * 2], ["a b c d", "b c d e"], ["a b c d"])[0]
+    meaning = {
+        row.text: replace(real, frechet=(3.0 + i // 2) * (1.0 if row.latents is None else 0.5))
+        for i, row in enumerate(report.results)
+    }
+    looks = compare_each([["a b c d e"] * 2], ["a b c d", "b c d e", "c d e f"], ["a b c d"])[0]
     results = [replace(row, diversity=looks) for row in report.results]
     return replace(report, results=results, meaning=meaning, real_meaning=real)
 
@@ -195,7 +199,8 @@ def _report(step: ReportStep) -> Frontier | Perplexity | Likelihood:
         old = Perplexity.load(OLD / "fppl-kn5-default-test.json")
         ppl = base + 2.0 * (settings.metric == "rppl")
         result = replace(old.results[0], metric=settings.metric, ppl=ppl, real_ppl=REAL)
-        known = [KnownText("5-gram samples", "kn5", 6.25, 1.0, "")] if settings.calibrate else []
+        of_known = {"fppl": 6.25, "rppl": 5.0}[settings.metric]
+        known = [KnownText("5-gram samples", "kn5", of_known, 1.0, "")] if settings.calibrate else []
         return replace(old, metric=settings.metric, results=[result], calibration=known)
     whole = Likelihood.load(OLD / "likelihood-test.json")
     assert whole.ais is not None and whole.latent is not None and whole.log_z is not None

@@ -122,6 +122,16 @@ def test_seeds_are_paired(tmp_path: Path) -> None:
     assert (
         found.interval is not None and found.interval.n == 3 and found.interval.value == pytest.approx(1.03, abs=1e-4)
     )
+    mean = 20 * 3 ** (1 / 3)  # geometric
+    assert found.values == pytest.approx((mean, mean * 1.03), rel=1e-4)
+    values = json.loads((tmp_path / "b.json").read_text())
+    values["results"].reverse()  # the mean is over all of them, in whatever order
+    for row in values["results"]:
+        row["seed"] += 3
+    (tmp_path / "b.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert (found.rule, found.is_beyond) == ("independent", False)
+    assert found.interval is not None and found.interval.value == pytest.approx(1.03, abs=1e-4)
 
 
 @pytest.mark.parametrize(("more", "beyond"), [(5.0, False), (6.0, True)])
@@ -234,12 +244,15 @@ def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
     assert found.interval is not None and found.interval.low is None and not found.is_beyond
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     shutil.copytree(EVAL.parent, run)
     assert main(["compare", str(run), str(run), str(FRONTIER)]) == 0
     out = " ".join(capsys.readouterr().out.split())  # of lines as wide as the terminal
     assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["compare", str(FRONTIER), str(_changed(tmp_path / "b.json", FRONTIER, ppl=29.54))]) == 0
+    assert "FPPL by kn5, T = 1 21.10 29.54 1.400 " in " ".join(capsys.readouterr().out.split())
     assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()
     assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}

@@ -49,6 +49,14 @@ def test_a_shorter_trial_shortens_what_is_counted_in_epochs() -> None:
             assert trial.training.learning_rate == whole.training.learning_rate
 
 
+def test_a_shorter_trial_begins_to_anneal_and_to_learn_its_prior_earlier() -> None:
+    starts = {"inference.anneal_start_epoch": 1.0, "training.prior_start_epoch": 1.5}
+    anneal = {"inference.likelihood_weight_start": 6.0, "inference.anneal_epochs": 3.0}
+    table = experiment(rows=(Row("lebm", "LEBM", settings={**starts, **anneal}),), compare=())
+    trial = table.trial(table.row("lebm"), 1).to_dict()  # of two epochs for four
+    assert (trial["inference"]["anneal_start_epoch"], trial["training"]["prior_start_epoch"]) == (0.5, 0.75)
+
+
 def test_a_shorter_trial_starts_as_a_language_model_for_its_share() -> None:
     table = _half_as_long(read_experiment("table1"))
     for of_all, of_trial in ((2, 1), (1, 1)):  # a trial keeps an epoch of it

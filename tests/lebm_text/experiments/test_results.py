@@ -15,8 +15,10 @@ from lebm_text.experiments.markdown import markdown
 from lebm_text.experiments.results import gather
 from lebm_text.experiments.rows import Row
 from lebm_text.likelihood.diagnostics import LatentUse
+from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.likelihood import Likelihood
+from lm_eval.diversity import self_bleu
 
 from .program import REAL, Program, carry_out, experiment, started
 
@@ -33,6 +35,7 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert lebm["likelihood"]["active_units"]["value"] == 6
     assert language_model["likelihood"]["nll"]["value"] == 20.0
     assert lebm["cost"]["minutes"]["value"] == 1.5
+    assert lebm["validation"] == {"valid_ppl": _interval(5.0, 5.0, 5.0, 5.0, 5.0)}
     comparison, of_lstm = record["comparisons"]
     assert of_lstm["ratios"]["T=0.5"]["fppl"] == _of_one(10 / 12)
     assert comparison["ratios"]["T=1"]["fppl"]["value"] == pytest.approx((10 / 12 * 11 / 13) ** 0.5)
@@ -50,18 +53,18 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
         "kn5": {"ppl": pytest.approx(REAL), "rppl_at_n": pytest.approx(2 * at_n)},
         "lstm": {"ppl": pytest.approx(REAL), "rppl_at_n": pytest.approx(at_n)},
     }
-    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 6.25}}
+    assert results.known == {"5-gram samples": {"fppl": 6.25, "rppl": 5.0}}
     distances = record["distances"]["5-gram samples"]
     # from (5, 6) to (10, 12) and from (5.5, 6.5) to (11, 13): lines of slope 1 in logarithms
     assert distances["lebm"] is not None
-    assert distances["lebm"]["value"] == pytest.approx((6 / 5 * 6.5 / 5.5) ** 0.5)
+    assert distances["lebm"]["value"] == pytest.approx(6.25 / 5 * (6 / 5 * 6.5 / 5.5) ** 0.5)
     assert distances["gaussian"] is None  # of seed 2 the least FPPL is 6.5
     text = markdown(results, "lebm-text experiment tiny")
     for part in ("LEBM", "a language model", "10.49 [", "5-gram samples", "chosen**", "RPPL|{'decode'", "log_p\\|toy"):
         assert part in text or part.replace("\\|", "|") in text, part
     assert "| RPPL at the FPPL of its twin | – | 1.026 [" in text
     assert "| RPPL at the FPPL of LEBM | 1.026 [" in text
-    assert "| LEBM | 1.191 [" in text.partition("## Compared with n-gram samplers")[2]
+    assert "| LEBM | 1.489 [" in text.partition("## Compared with n-gram samplers")[2]
     assert "| LEBM | 1, 2 |" in text
     behind = text.partition("## Details of the likelihoods")[2]
     assert "| LEBM | – | 1.25 | 0.00 | – | 6.50 |" in behind
@@ -88,7 +91,7 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     results = gather(asked, tmp_path)
     assert results.missing == []
     lebm, oracle, of_file = (results.record()["rows"][name] for name in ("lebm", "oracle", "other"))
-    assert of_file["kn5"] == {"T=1": {name: _of_one(value) for name, value in {**OTHER, "distinct": 0.75}.items()}}
+    assert of_file["kn5"] == {"T=1": {name: _of_one(value) for name, value in {**OTHER, "distinct": 0.6}.items()}}
     assert (of_file["seeds"], of_file["cost"]["epochs"], oracle["cost"]["epochs"]) == ([1], None, None)
     assert oracle["kn5"].keys() == {"T=1", "T=0.5"}
     assert oracle["seeds"] == [1, 2]
@@ -96,18 +99,27 @@ def test_rows_without_models_and_what_sentences_are_about_have_their_place(
     assert gather(asked, tmp_path).rows["oracle"].seeds == [1]
     (tmp_path / "kept").rename(tmp_path / "lebm-seed2" / "eval" / "frontier-oracle.json")
     assert oracle["kn5"]["T=1"]["fppl"]["value"] == pytest.approx(lebm["kn5"]["T=1"]["fppl"]["value"] / 2)
-    assert results.record()["comparisons"][0]["ratios"]["T=1"]["fppl"]["value"] == pytest.approx(2)
-    assert of_file["meaning"]["T=1"]["frechet"] == _interval(3.0, 1.0, 9.0)  # over its samples
-    assert oracle["meaning"]["T=1"]["frechet"] == _interval(3.0, 3.0, 3.0, 3.0, 3.0)  # over seeds
+    ratios = results.record()["comparisons"][0]["ratios"]["T=1"]
+    assert ratios["fppl"]["value"] == ratios["frechet"]["value"] == pytest.approx(2)
+    assert ratios["frechet_at_second"]["value"] == pytest.approx(4 / 1.5)  # LEBM has that FPPL at T = 0.5
+    assert of_file["meaning"]["T=1"] == {  # over its samples
+        "frechet": _interval(3.0, 1.0, 9.0),
+        "precision": _interval(0.5, 0.4, 0.6),
+        "recall": _interval(0.25, 0.2, 0.3),
+    }
+    assert oracle["meaning"]["T=1"]["frechet"] == _interval(1.5, 1.5, 1.5, 1.5, 1.5)  # over seeds
     assert results.real["meaning"] == {"frechet": 2.0, "precision": 0.5, "recall": 0.25}
     assert lebm["variety"]["T=1"]["self_bleu"]["value"] == pytest.approx(100)
     assert lebm["variety"]["T=1"]["in_train"]["value"] == 0.5
+    of_real = self_bleu(["a b c d", "b c d e", "c d e f"]).score
+    assert results.real["variety"] == pytest.approx({"self_bleu": of_real, "in_train": 1 / 3})
     text = markdown(results, "")
     about = text.partition("## Sentence embeddings")[2].partition("## Diversity and")[0]
     assert "| real text | Fréchet distance | 2.0 | – | – |" in about
     assert "| another system | Fréchet distance | 3.0 [1.0, 9.0] | – | – |" in about
     assert "| LEBM | 4-grams of train | 0.500 | 0.500 | 0.500 |" in text.partition("## Diversity and")[2]
-    assert "FED|toy" in text
+    signatures = text.partition("## Signatures")[2]
+    assert all(f"- `{kind}|" in signatures for kind in ("FED", "self-BLEU", "distinct"))
 
 
 def test_a_row_of_the_name_of_a_judge_keeps_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +145,36 @@ def changed(run: Path, change: Callable[[Likelihood], Likelihood]) -> None:
     change(Likelihood.load(path)).save(path)
 
 
+def test_each_figure_has_its_own_mean_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Geometric for perplexities, within [0, 1] for shares; a decoding of one seed has the interval of its report."""
+
+    def harder(report: Likelihood) -> Likelihood:
+        assert report.ais is not None
+        return replace(report, ais=replace(report.ais, nll=21.0, perplexity=18.0), encoder_kl=Estimate(2.5, 0.1))
+
+    carry_out(tmp_path, Program(), monkeypatch, experiment(fed=True))
+    changed(tmp_path / "lebm-seed2", harder)
+    path = tmp_path / "lebm-seed2" / "eval" / "frontier.json"
+    report = Frontier.load(path)
+    meaning = {text: replace(score, frechet=5.0, precision=0.9) for text, score in report.meaning.items()}
+    results = [row for row in report.results if row.temperature != 0.5]
+    points = [point for point in report.points if point.temperature != 0.5]
+    replace(report, meaning=meaning, results=results, points=points).save(path)
+    path = tmp_path / "gaussian-seed2" / "eval" / "frontier.json"  # of the last row
+    assert report.real_meaning is not None
+    replace(Frontier.load(path), real_meaning=replace(report.real_meaning, recall=1.0)).save(path)
+    found = gather(experiment(fed=True), tmp_path)
+    likelihood, about = (found.record()["rows"]["lebm"][name] for name in ("likelihood", "meaning"))
+    assert likelihood["nll"]["value"] == 20.0
+    assert likelihood["perplexity"]["value"] == pytest.approx((4.5 * 18.0) ** 0.5)
+    assert likelihood["encoder_kl"]["value"] == 2.5
+    assert (about["T=1"]["frechet"]["value"], about["T=1"]["frechet"]["low"]) == pytest.approx((4.0, 4.0 - 12.706))
+    assert about["T=1"]["precision"] == _interval(pytest.approx(0.7), 0.0, 1.0, 0.5, 0.9)
+    assert about["T=0.5"]["precision"] == _interval(0.5, 0.4, 0.6)
+    assert found.rows["lebm"].kn5["T=0.5"]["fppl"].n == 1
+    assert found.real["meaning"]["recall"] == 0.625
+
+
 def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,16 +194,23 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def surer(report: Likelihood) -> Likelihood:
-        assert report.ais is not None
-        return replace(report, ais=replace(report.ais, nll_standard_error=0.5))
+        if report.ais is None:
+            assert report.exact_of_all is not None
+            return replace(report, exact_of_all=replace(report.exact_of_all, perplexity_standard_error=0.2))
+        return replace(report, ais=replace(report.ais, nll_standard_error=0.5, perplexity_standard_error=0.1))
 
     carry_out(tmp_path, Program(), monkeypatch)
-    changed(tmp_path / "lebm-seed1", surer)
+    for name in ("lebm-seed1", "lm-seed1"):
+        changed(tmp_path / name, surer)
     of_two = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
     assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
-    (tmp_path / "lebm-seed2" / "eval" / "likelihood.json").unlink()
-    of_one = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
+    for name in ("lebm-seed2", "lm-seed2"):
+        (tmp_path / name / "eval" / "likelihood.json").unlink()
+    rows = gather(experiment(), tmp_path).record()["rows"]
+    of_one, of_all = rows["lebm"]["likelihood"], rows["lm"]["likelihood"]["perplexity_of_all"]
+    assert of_all == _interval(5.5, pytest.approx(5.108, abs=1e-3), pytest.approx(5.892, abs=1e-3))
     assert of_one["nll"] == _interval(19.0, pytest.approx(18.02, abs=1e-3), pytest.approx(19.98, abs=1e-3))
+    assert of_one["perplexity"] == _interval(4.5, pytest.approx(4.304, abs=1e-3), pytest.approx(4.696, abs=1e-3))
     assert of_one["information"]["high"] == pytest.approx(3.196, abs=1e-4)
     assert of_one["active_units"] == _interval(6, None, None)
 

@@ -80,21 +80,21 @@ def test_an_error_known_otherwise_gives_1_96_of_it_to_either_side() -> None:
 def test_every_figure_of_a_comparison_is_its_definition() -> None:
     """Two seeds that both have; by decoding, the ratio of each figure and of RPPL at the other's FPPL."""
     first = {
-        1: {
-            "T=1": {"fppl": 8.0, "rppl": 10.0},
-            "T=0.5": {"fppl": 2.0, "rppl": 40.0},
+        1: {"T=1": {"fppl": 8.0, "rppl": 10.0}, "T=0.5": {"fppl": 2.0, "rppl": 40.0}},
+        2: {
+            "T=1": {"fppl": 16.0, "rppl": 12.0},
+            "T=0.5": {"fppl": 4.0, "rppl": 48.0},
             "greedy": {"fppl": 1.5, "rppl": 90.0},
         },
-        2: {"T=1": {"fppl": 16.0, "rppl": 12.0}, "T=0.5": {"fppl": 4.0, "rppl": 48.0}},
         3: {"T=1": {"fppl": 1.0, "rppl": 1.0}},
     }
     second = {
-        1: {
-            "T=1": {"fppl": 4.0, "rppl": 25.0},
-            "T=0.5": {"fppl": 1.0, "rppl": 100.0},
+        1: {"T=1": {"fppl": 4.0, "rppl": 25.0}, "T=0.5": {"fppl": 1.0, "rppl": 100.0}},
+        2: {
+            "T=1": {"fppl": 8.0, "rppl": 30.0},
+            "T=0.5": {"fppl": 2.0, "rppl": 120.0},
             "greedy": {"fppl": 1.2, "rppl": 60.0},
         },
-        2: {"T=1": {"fppl": 8.0, "rppl": 30.0}, "T=0.5": {"fppl": 2.0, "rppl": 120.0}},
     }
     found = asdict(comparison("kn5", ("a", "b"), {"a": first, "b": second}))
     assert (found["judge"], found["first"], found["second"]) == ("kn5", "a", "b")
@@ -133,6 +133,9 @@ def test_meaning_is_compared_at_equal_fppl_where_both_have_it() -> None:
         "frechet_at_first": None,  # one point of the second is no line
     }
     assert not any("frechet" in name for name in ratios["T=0.5"])
+    some = {"T=1": {"fppl": 8.0, "rppl": 10.0}}  # a seed without it takes the figure of the others with it
+    of_two = comparison("kn5", ("a", "b"), {"a": {1: first, 2: some}, "b": {1: second, 2: some}}).ratios["T=1"]
+    assert list(of_two) == ["fppl", "rppl", "rppl_at_second", "rppl_at_first"]
 
 
 def test_a_seed_beyond_the_ends_or_without_a_decoding_takes_the_others_with_it_or_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,30 @@ def full(tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD, tmp_path / "full"))
 
 
+def _tiles(page: Page) -> dict[str, tuple[str, str]]:
+    """What stands at the head of a page: label → figure and what is said beside it."""
+    found = re.findall(r"<div><dt>(.*?)</dt><dd><strong>(.*?)</strong><span>(.*?)</span></dd></div>", page.source)
+    return {label: (figure, beside) for label, figure, beside in found}
+
+
+def test_each_figure_of_the_head_has_its_own_label(full: Path) -> None:
+    assert _tiles(page_of(full)) == {
+        "training": ("not finished", "epoch 3.0 of 4, update 29"),
+        "validation perplexity, z inferred": ("8.71", "after epoch 3"),
+        "validation perplexity, z from the prior": ("8.934", "after epoch 3"),
+        "FPPL, kn5 judge": ("21.1", "real text 4.348"),
+        "RPPL, kn5 judge": ("17.36", "real text 4.348"),
+        "warnings": ("1", "of collapse or divergence"),
+    }
+
+
 def test_a_full_run_shows_everything(full: Path) -> None:
     page = page_of(full)
     check_document(page)
     parts = (
         *("not finished", "update 29", "8.71", "8.934", "FPPL, kn5 judge", "RPPL, kn5 judge", "1 warning"),
-        *("After epoch 3", "hears the again", "(empty)", "8.3% cut off", "→ the the", "z is ignored"),
+        *("After epoch 3", "hears the again", "(empty)", "→ the the", "z is ignored"),
+        *("(of all, 0.0% empty, 8.3% cut off, 8.3% with <unk>, 0.0% duplicates)", "(of all, 10.0% empty, 0.0% cut"),
         *("tiny-corpus", "6af0bdf693661e65", "a the fish", "2.13.0+cpu", "likelihood_weight"),
         *("lebm-text train ./tiny-corpus --set", "lebm-text views --run runs/run-0.1.0 -n 12", "--temperature 0.5"),
         *("samples(n=12,decode=sample,T=1)", "views(n=12)|text:tiny-corpus-test", "44e53c1419dd1872"),

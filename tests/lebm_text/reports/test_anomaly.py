@@ -26,6 +26,9 @@ def test_a_report_of_version_0_1_0_can_be_read_and_drawn() -> None:
     assert figure is not None
     roc, precision = figure.axes
     assert [line.get_label() for line in roc.lines[:-1]] == list(contrast.curves)
+    for curves, line, steps in zip(contrast.curves.values(), roc.lines, precision.lines, strict=False):
+        assert np.asarray(line.get_xydata()) == pytest.approx(np.asarray(curves.roc))
+        assert np.asarray(steps.get_xydata()) == pytest.approx(np.asarray(curves.precision_over_recall))
     assert precision.get_title() == "swap 0.5: precision (high is good)"
     assert all(row.auroc_ci95[0] <= row.auroc <= row.auroc_ci95[1] for row in contrast.results)
 

@@ -6,13 +6,24 @@ A class that is held out is held out everywhere: of training, of validation, of 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
-from lebm_text.reports.anomaly_texts import KINDS, Corruption, Unigrams, corrupt, hold_out, resolve_class
+from lebm_text.reports.anomaly_texts import (
+    KINDS,
+    AnomalySettings,
+    Corruption,
+    Unigrams,
+    choose_texts,
+    corrupt,
+    hold_out,
+    resolve_class,
+)
+from lebm_text.text.corpora import find_corpus
 from lebm_text.text.labels import Labelled
 
 DISTINCT = st.integers(0, 12).map(lambda n: " ".join(f"w{i}" for i in range(n)))
@@ -68,6 +79,18 @@ def test_a_sentence_depends_on_its_place_and_the_seed_alone(kind: str) -> None:
     assert corrupt([sentence], corruption, UNIGRAMS) == found[:1]
     assert found[0] != found[2]
     assert corrupt([sentence], corruption, UNIGRAMS, seed=2) != found[:1]
+
+
+def test_spoilt_sentences_name_the_normal_ones_that_they_were_made_of(tmp_path: Path) -> None:
+    """One word cannot be swapped: what it leaves as it was is left out, and so is what no model takes."""
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("dog\na b\nred cat\ne f g\n")
+    settings = AnomalySettings(swaps=(1.0,), resamples=20)
+    normal, (spoilt,) = choose_texts(find_corpus(str(tmp_path)), settings, lambda sentence: sentence != "b a")
+    assert normal == ["dog", "a b", "red cat", "e f g"]
+    assert (spoilt.name, spoilt.of) == ("swap 1", [2, 3])
+    assert spoilt.sentences[0] == "cat red"
+    assert Counter(spoilt.sentences[1].split()) == Counter("efg")
 
 
 def test_a_text_without_words_has_no_unigrams() -> None:

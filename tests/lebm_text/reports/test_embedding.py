@@ -53,7 +53,13 @@ def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corp
     assert noise.results[0].recall == 0.0
     assert noise.results[0].mauve == 0.5
     assert Embedding.from_json(good.to_json()) == good
-    assert len(good.figure().axes) == 2
+    distance, neighbours = good.figure().axes
+    assert distance.lines[0].get_ydata() == pytest.approx([row.frechet])
+    assert np.asarray(neighbours.lines[0].get_xydata()) == pytest.approx(np.asarray([(row.recall, row.precision)]))
+    assert np.asarray(neighbours.lines[1].get_xydata()) == pytest.approx(
+        np.asarray([(good.real.recall, good.real.precision)])
+    )
+    assert row.recall != row.precision
 
 
 def test_short_texts_are_refused_before_the_encoder_is_looked_for(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:

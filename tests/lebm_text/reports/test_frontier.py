@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lebm_text.checks import from_plain
@@ -63,6 +64,11 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     assert picture.count("<!-- real text, as many sentences -->") == 1
     shown = [text for line in figure.axes[0].lines for text in hover_texts(line)]
     assert shown == ["real text", "greedy", "T = 0.6", "T = 1"]
+    marks = [line for axes in figure.axes for line in axes.lines if hover_texts(line)]
+    assert [tuple(np.ravel(line.get_xydata())) for line in marks] == [
+        *((140, 140), (30, 900), (90, 320), (205, 181)),  # of two seeds their mean
+        *((100, 100), (100, 120), (120, 150)),  # as many real sentences have the FPPL of all
+    ]
     assert from_plain(Frontier, frontier.to_json()) == frontier
 
 

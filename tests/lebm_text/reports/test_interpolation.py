@@ -74,3 +74,8 @@ def test_the_picture_has_every_path_and_its_sentences() -> None:
     for panel in report.figure().axes:
         texts = {line.get_label(): hover_texts(line) for line in panel.lines}
         assert texts == {kind: [point.sentence for point in points] for kind, points in paths.items()}
+    for panel, figure in zip(report.figure().axes, ("neg_energy", "log_likelihood_a", "log_likelihood_b"), strict=True):
+        for line, points in zip(panel.lines, paths.values(), strict=True):
+            assert np.asarray(line.get_xydata()) == pytest.approx(
+                np.asarray([(point.t, getattr(point, figure)) for point in points])
+            )

@@ -15,7 +15,7 @@ import torch
 
 from lebm_text.errors import InputError
 from lebm_text.inference.short_run import LangevinChain
-from lebm_text.likelihood.estimates import Text
+from lebm_text.likelihood.estimates import Estimate, LogZ, Text
 from lebm_text.model import LatentEBM
 from lebm_text.processes import ALONE
 from lebm_text.progress import silent
@@ -84,8 +84,13 @@ def test_the_picture_has_every_bound_and_every_dimension(report: Likelihood) -> 
     figure = report.figure()
     assert figure is not None
     sentences, units = figure.axes
-    assert np.shape(sentences.lines[0].get_xydata())[0] == 4
-    assert np.shape(units.lines[0].get_xydata())[0] == 4
+    bounds = [(row.n_tokens, -row.log_p_lower) for row in report.sentences if row.log_p_lower is not None]
+    assert len(bounds) == 4
+    assert np.asarray(sentences.lines[0].get_xydata()) == pytest.approx(np.asarray(bounds))
+    assert report.latent is not None and report.latent.unit_variances is not None
+    ranked = [max(variance, 1e-6) for variance in sorted(report.latent.unit_variances, reverse=True)]
+    assert ranked != report.latent.unit_variances and ranked[1] > 1e-6 == ranked[3]  # an estimate may be below 0
+    assert np.asarray(units.lines[0].get_xydata()) == pytest.approx(np.asarray(list(enumerate(ranked, 1))))
     assert replace(report, sentences=[], latent=None).figure() is None
 
 
@@ -240,6 +245,19 @@ def test_an_encoder_has_its_divergence_from_the_prior_and_chains_have_none(found
         terms.append(float(0.5 * (variance + moments.mean.square() - 1 - moments.log_variance).sum()))
     assert made["encoder_kl"]["value"] == pytest.approx(sum(terms) / 4, rel=1e-4)
     assert found["encoder_kl"] is None
+
+
+def test_log_z_is_part_of_the_divergence_from_a_learned_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KL(q‖p_α) = E_q[log q − log p0 − f] + log Z."""
+    model, found = tiny_model(kind="amortized"), []
+    samples = model.model.prior.sample(9, torch.Generator().manual_seed(3))
+    for value in (0.0, 1.5):
+        log_z = LogZ(Estimate(value, 0.0), Estimate(value, 0.0), None, 0.0, "", 1.0)
+        monkeypatch.setattr(likelihood, "partition_of", lambda *_, log_z=log_z, **__: (log_z, samples))
+        made = _made(model, n_importance=0, n_bracket=0, ais=AISSettings(n_steps=5, n_moves=2))
+        assert made.encoder_kl is not None
+        found.append(made.encoder_kl.value)
+    assert found[1] == pytest.approx(found[0] + 1.5)
 
 
 @pytest.mark.parametrize("kind", ["local", "semi_amortized"])

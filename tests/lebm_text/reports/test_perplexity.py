@@ -156,18 +156,26 @@ def test_the_spread_is_over_seeds_of_samples_and_of_judges(corpus: Path) -> None
     (row,) = perplexity.compute(samples, PerplexitySettings(lm="kn3"), corpus=str(corpus)).results
     rows = [
         dataclasses.replace(
-            row, decode=decode, seed=seed, judge_seed=judge, ppl=ppl, ratio=ppl / 2, real_ppl=10.0 + judge
+            row,
+            decode=decode,
+            temperature=temperature,
+            seed=seed,
+            judge_seed=judge,
+            ppl=ppl,
+            ratio=ppl / 2,
+            real_ppl=10.0 + judge,
         )
-        for decode, seed, judge, ppl in (
-            ("sample", 1, 1, 9.0),
-            ("sample", 1, 2, 11.0),
-            ("sample", 2, 1, 12.0),
-            ("sample", 2, 2, 16.0),
-            ("greedy", 1, 1, 3.0),
+        for decode, temperature, seed, judge, ppl in (
+            ("sample", 1.0, 1, 1, 9.0),
+            ("sample", 1.0, 1, 2, 11.0),
+            ("sample", 1.0, 2, 1, 12.0),
+            ("sample", 1.0, 2, 2, 16.0),
+            ("sample", 0.5, 1, 1, 5.0),
+            ("greedy", None, 1, 1, 3.0),
         )
     ]
     (found,) = spreads(rows)
-    assert (found.metric, found.judge, found.decode) == ("fppl", "kn3", "sample")
+    assert (found.metric, found.judge, found.decode, found.temperature) == ("fppl", "kn3", "sample", 1.0)
     assert dataclasses.astuple(found.ppl) == pytest.approx((12.0, 5**0.5, 8**0.5, 2, 2))
     assert dataclasses.astuple(found.ratio) == pytest.approx((6.0, 1.25**0.5, 2**0.5, 2, 2))
     real = found.real_ppl
