@@ -10,7 +10,6 @@ Every other error is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import gc
 import importlib
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, TextIO, cast
 import click
 
 from lebm_text import __version__
+from lebm_text.checks import hint
 from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 from lebm_text.threads import spin_briefly
@@ -132,9 +132,7 @@ class LazyGroup(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            known = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no command {name!r}; {known}", ctx)
+            raise click.UsageError(f"no command {name!r}{hint(name, list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
