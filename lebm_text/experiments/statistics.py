@@ -30,7 +30,6 @@ __all__ = [
     "distance",
     "mean_interval",
     "normal_interval",
-    "paired_ratio",
     "perplexity_interval",
     "share_interval",
 ]
@@ -125,11 +124,6 @@ def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
     return None
 
 
-def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
-    """Return the geometric mean of first / second over seeds; both must have the same seeds in the same order."""
-    return SeedInterval.over([a / b for a, b in zip(first, second, strict=True)], perplexity_interval)
-
-
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
     """Compare two rows by decoding: ratios first / second over the seeds that both have, of those `COMPARED` there are.
 
@@ -188,7 +182,8 @@ def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: st
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> SeedInterval | None:
-    return paired_ratio(*zip(*pairs, strict=True)) if pairs else None
+    """Return the geometric mean over seeds of the first value of each pair, divided by the second."""
+    return SeedInterval.over([first / second for first, second in pairs], perplexity_interval) if pairs else None
 
 
 def _curve(points: Points, name: str) -> list[tuple[float, float]]:
