@@ -152,10 +152,10 @@ def as_recorded(environment: Path) -> Iterator[None]:
     recorded: object = None
     with suppress(InputError):
         recorded = read_json(environment).get("plugins")
-    entries = recorded if isinstance(recorded, dict) else {}
-    told = {what: entry for what, entry in entries.items() if isinstance(entry, dict)}
     packages = {
-        what: entry for what, entry in told.items() if isinstance(entry.get("package"), str) and entry["package"]
+        what: entry
+        for what, entry in (recorded.items() if isinstance(recorded, dict) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("package"), str) and entry["package"]
     }
     try:
         yield
