@@ -176,15 +176,15 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: str) -> list[tuple[float, float]]:
     """Return (a frontier's value at a point's FPPL, the point's value); empty unless all frontiers reach that FPPL."""
-    equal = [(at_fppl(point["fppl"], _curve(points, name)), point[name]) for points, point in pairs]
-    reached = [(at, value) for at, value in equal if at is not None]
-    return reached if len(reached) == len(pairs) else []
+    reached = []
+    for points, point in pairs:
+        sampled = (each for decoding, each in points.items() if decoding != GREEDY and name in each)
+        if (at := at_fppl(point["fppl"], [(each["fppl"], each[name]) for each in sampled])) is None:
+            return []
+        reached.append((at, point[name]))
+    return reached
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> SeedInterval | None:
     """Return the geometric mean over seeds of the first value of each pair, divided by the second."""
     return SeedInterval.over([first / second for first, second in pairs], perplexity_interval) if pairs else None
-
-
-def _curve(points: Points, name: str) -> list[tuple[float, float]]:
-    return [(point["fppl"], point[name]) for decoding, point in points.items() if decoding != GREEDY and name in point]
