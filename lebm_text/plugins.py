@@ -102,7 +102,7 @@ def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None
     `prefix` + anything is allowed as well.
     """
     own = value in allowed or (prefix is not None and value.startswith(prefix) and value != prefix)
-    if not own and not CLASS.fullmatch(value) and _registered(name, value) is None:
+    if not own and not is_named(name, value):
         known = [*allowed, *([f"{prefix}NAME"] if prefix else []), *_names(name), "package.module:Class"]
         raise MissingPlugin(
             name,

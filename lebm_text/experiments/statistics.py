@@ -58,6 +58,11 @@ class SeedInterval:
         """Return the interval of the values of seeds, together with the values."""
         return replace(interval(values), seeds=tuple(values))
 
+    def mapped(self, function: Callable[[float], float]) -> SeedInterval:
+        """Return an increasing function of the value and of the ends, as far as they are known."""
+        low, high = (None if bound is None else function(bound) for bound in (self.low, self.high))
+        return SeedInterval(function(self.value), low, high, self.n)
+
 
 Figures = dict[str, SeedInterval]  # figure → its value
 
@@ -90,9 +95,7 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
 
 def share_interval(values: Sequence[float]) -> SeedInterval:
     """Return the mean of the shares of one or more seeds, with its confidence interval clipped to [0, 1]."""
-    found = mean_interval(values)
-    low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
-    return SeedInterval(found.value, low, high, found.n)
+    return mean_interval(values).mapped(lambda share: min(max(share, 0.0), 1.0))
 
 
 def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
@@ -105,9 +108,7 @@ def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
     """Return the geometric mean of the perplexities of one or more seeds, with its confidence interval."""
-    logs = mean_interval([math.log(value) for value in values])
-    low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
-    return SeedInterval(math.exp(logs.value), low, high, logs.n)
+    return mean_interval([math.log(value) for value in values]).mapped(math.exp)
 
 
 def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
