@@ -91,8 +91,7 @@ def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
 
 def print_message(kind: str, message: str) -> None:
     """Print a notice unchanged, or a warning as `warning: …`, on stderr; a progress bar stays below it."""
-    warned = kind == "warning"
-    print_note(f"warning: {message}" if warned else message, colour="yellow" if warned else None)
+    _print_lines(Event(kind, {"message": message}))
 
 
 class TrainingConsole:
