@@ -73,9 +73,7 @@ class LatentModel(nn.Module):
         self.encoder = encoder
 
 
-def build_model(
-    config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator, trust_plugins: bool = False
-) -> LatentModel:
+def build_model(config: Config, *, vocab_size: int, bos_id: int, rng: torch.Generator) -> LatentModel:
     """Return newly initialised modules on the CPU; `config.training.precision` must be resolved.
 
     PyTorch's global stream is restored afterwards. Inside, it is seeded with the training's seed, since a class may
@@ -86,14 +84,13 @@ def build_model(
         vocab_size: V.
         bos_id: id of `<s>`.
         rng: draws the initial parameters.
-        trust_plugins: import classes that the configuration names as package.module:Class.
 
     Raises:
         InputError: a class may not be imported, is missing, or is not a prior, generator or inference.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.training.seed)
-        return _build(config.with_plugins(trust_plugins=trust_plugins), vocab_size, bos_id, rng)
+        return _build(config.with_plugins(), vocab_size, bos_id, rng)
 
 
 def _build(config: Config, vocab_size: int, bos_id: int, rng: torch.Generator) -> LatentModel:

@@ -249,7 +249,7 @@ def _without_effect(
     idle = {section: dict[str, str]() for section in sections}
     kind, generator = names["inference"], names["generator"]
     for part, of_part in PARTS.items():
-        others = {f.name for each in of_part.section_classes for f in dataclasses.fields(each)}
+        others = {f.name for each in of_part.kinds.values() for f in dataclasses.fields(each)}
         others -= {f.name for f in dataclasses.fields(sections[part])}
         idle[part] |= dict.fromkeys(others, f"{of_part.setting} = {names[part]}")
     if generator == "lstm":

@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
     Attributes:
         section, key: of the setting that names its class.
-        kinds: the section's class for each of the package's own names.
+        kinds: the section's class for each of the package's own names, or for the prefix of several.
         base: base of the sections of plug-in classes.
     """
 
@@ -55,21 +55,19 @@ class Part(NamedTuple):
     def setting(self) -> str:
         return f"{self.section}.{self.key}"
 
-    @property
-    def section_classes(self) -> set[type[Section]]:
-        """The classes of the package's own sections."""
-        return {*self.kinds.values(), *([PretrainedConfig] if self.base is GeneratorConfig else [])}
-
     def kind(self, name: str) -> type[Section] | None:
         """Return the section's class for one of the package's own names; None for others."""
-        if self.base is GeneratorConfig and name.startswith(PRETRAINED):
-            return PretrainedConfig
-        return self.kinds.get(name)
+        return self.kinds.get(PRETRAINED if name.startswith(PRETRAINED) else name)
 
 
 PARTS = {
     "prior": Part("model", "prior", dict.fromkeys(PRIORS, PriorConfig) | {"classes": ClassesConfig}, PriorConfig),
-    "generator": Part("model", "generator", dict.fromkeys(GENERATORS, GeneratorConfig), GeneratorConfig),
+    "generator": Part(
+        "model",
+        "generator",
+        {**dict.fromkeys(GENERATORS, GeneratorConfig), PRETRAINED: PretrainedConfig},
+        GeneratorConfig,
+    ),
     "inference": Part("inference", "kind", INFERENCE, InferenceConfig),
 }
 

@@ -9,7 +9,6 @@ installation implies consent. Any other class is imported only for a caller that
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import re
@@ -62,22 +61,17 @@ class Plugin:
 
     Attributes:
         what: its kind, of `GROUPS`.
-        name: by which it was named.
-        value: package.module:Class.
-        entry: entry point of the package that registers it, if any.
+        entry: its name and package.module:Class, with the distribution that registers it, if any.
     """
 
     what: str
-    name: str
-    value: str
-    entry: EntryPoint | None = None
+    entry: EntryPoint
 
     def load(self) -> Any:
         """Import the class. Raises MissingPlugin if it is missing, InputError if its module cannot be run."""
-        module, _, attribute = self.value.partition(":")
-        here = f"{self.what} = {self.name} cannot be imported"
+        here = f"{self.what} = {self.entry.name} cannot be imported"
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return self.entry.load()
         except (ImportError, AttributeError) as error:
             raise MissingPlugin(self.what, f"{here}: {error}") from error
         except Exception as error:
@@ -89,18 +83,17 @@ class Plugin:
 
         For a class that is not registered, the search takes half a second.
         """
-        if self.entry is not None and self.entry.dist is not None:
+        if self.entry.dist is not None:
             return self.entry.dist.name, self.entry.dist.version
-        module = self.value.partition(":")[0]
-        if packages := packages_distributions().get(module.partition(".")[0]):
+        if packages := packages_distributions().get(self.entry.module.partition(".")[0]):
             return packages[0], version(packages[0])
-        own = getattr(sys.modules.get(module), "__version__", None)
+        own = getattr(sys.modules.get(self.entry.module), "__version__", None)
         return None, None if own is None else str(own)
 
     def describe(self) -> dict[str, str | None]:
         """Return the class's entry in env.json."""
         package, version = self.origin
-        return {"name": self.name, "class": self.value, "package": package, "version": version}
+        return {"name": self.entry.name, "class": self.entry.value, "package": package, "version": version}
 
 
 def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None = None) -> None:
@@ -109,7 +102,7 @@ def class_or(name: str, value: str, allowed: tuple[str, ...], prefix: str | None
     `prefix` + anything is allowed as well.
     """
     own = value in allowed or (prefix is not None and value.startswith(prefix) and value != prefix)
-    if not own and not CLASS.fullmatch(value) and _registered(name, value) is None:
+    if not own and not is_named(name, value):
         known = [*allowed, *([f"{prefix}NAME"] if prefix else []), *_names(name), "package.module:Class"]
         raise MissingPlugin(
             name,
@@ -131,16 +124,16 @@ def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
         InputError: importing its module is not allowed.
     """
     if (entry := _registered(what, name)) is not None:
-        return Plugin(what, name, entry.value, entry)
+        return Plugin(what, entry)
     if not CLASS.fullmatch(name):
         raise MissingPlugin(what, f"{what} = {name}: no installed package registers that name as {GROUPS[what]}")
-    module = name.partition(":")[0]
+    entry = EntryPoint(name, name, GROUPS[what])
     if not trusted(trust_plugins):
         raise InputError(
-            f"{what} = {name} would import the module {module} and so run its code; if you trust it, give "
+            f"{what} = {name} would import the module {entry.module} and so run its code; if you trust it, give "
             f"--trust-plugins, pass trust_plugins=True or set {TRUST}=1"
         )
-    return Plugin(what, name, name)
+    return Plugin(what, entry)
 
 
 @contextmanager
@@ -152,10 +145,10 @@ def as_recorded(environment: Path) -> Iterator[None]:
     recorded: object = None
     with suppress(InputError):
         recorded = read_json(environment).get("plugins")
-    entries = recorded if isinstance(recorded, dict) else {}
-    told = {what: entry for what, entry in entries.items() if isinstance(entry, dict)}
     packages = {
-        what: entry for what, entry in told.items() if isinstance(entry.get("package"), str) and entry["package"]
+        what: entry
+        for what, entry in (recorded.items() if isinstance(recorded, dict) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("package"), str) and entry["package"]
     }
     try:
         yield

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from lebm_text.checks import hint
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 
@@ -87,7 +87,5 @@ def preset(name: str) -> Config:
         InputError: there is no preset of that name.
     """
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(PRESETS)}"
-        raise InputError(f"unknown preset {name!r}; {hint}")
+        raise InputError(f"unknown preset {name!r}{hint(name, list(PRESETS))}")
     return Config().merge(PRESETS[name][1])

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import glob
 import gzip
-import hashlib
-import io
 import json
 import os
 import re
@@ -19,17 +17,14 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from lebm_text.errors import InputError
 
 if sys.platform != "win32":
     import fcntl
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 __all__ = [
     "atomic_write_bytes",
@@ -53,48 +48,8 @@ _FORMATS = {".arrow", ".csv", ".htm", ".html", ".json", ".jsonl", ".ndjson", ".p
 _NOT_WRITTEN = {stat.S_ISDIR: "directory", stat.S_ISBLK: "disk", stat.S_ISSOCK: "socket"}
 
 
-class _Hashed:
-    """A file and the hash of what was written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.hash, self.flush, self._file = hashlib.sha256(), file.flush, file
-
-    def write(self, data: ReadableBuffer) -> int:
-        self.hash.update(data)
-        return self._file.write(data)
-
-
-class Output(io.BufferedIOBase):
-    """A binary stream into a file."""
-
-    def __init__(self, file: BinaryIO, *, compress: bool) -> None:
-        self._stored = _Hashed(file)
-        # No name and time in the header: equal text gives equal bytes.
-        pack = gzip.GzipFile(fileobj=self._stored, mode="wb", filename="", mtime=0) if compress else None
-        self._stream: _Hashed | gzip.GzipFile = pack or self._stored
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal hash of the bytes written to the file; complete once the stream is closed."""
-        return self._stored.hash.hexdigest()
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of `data` and return its number of bytes."""
-        return self._stream.write(data)
-
-    def close(self) -> None:
-        """Finish compression. The file itself stays open."""
-        if isinstance(self._stream, gzip.GzipFile):
-            self._stream.close()
-        super().close()
-
-
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[Output]:
+def atomic_writer(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
     """Provide a binary stream; after the block `path` has all that was written to it, after an error its old content.
 
     A symbolic link keeps its target, and a file its mode and owner. What a rename cannot replace is
@@ -105,8 +60,13 @@ def atomic_writer(path: Path) -> Iterator[Output]:
         OSError: as the system reports it, with `path` as its filename.
     """
     try:
-        with _opened(path) as file, closing(Output(file, compress=path.suffix == ".gz")) as output:
-            yield output
+        with _opened(path) as file:
+            if path.suffix != ".gz":
+                yield file
+                return
+            # No name and time in the header: equal text gives equal bytes.
+            with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
+                yield packed
     except OSError as error:
         name = error.filename
         if name is None or (isinstance(name, str) and _TEMPORARY.fullmatch(os.path.basename(name))):

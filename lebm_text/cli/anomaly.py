@@ -58,7 +58,7 @@ def prepare(
     training text of the other classes are replaced by <unk> in all of these texts.
     """
     found = find_corpus(corpus, data_dir=data_dir)
-    counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length).counts
+    counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length)
     if as_json:
         return print_text(json.dumps(read_json(output / anomaly_texts.PROTOCOL)))
     text = (

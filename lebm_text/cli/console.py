@@ -40,7 +40,6 @@ from .options import VERBOSE
 from .streams import OutputError, print_note, print_text
 
 __all__ = [
-    "TrainingBar",
     "TrainingConsole",
     "command_line",
     "make_report",
@@ -92,8 +91,7 @@ def show_log(show: Callable[[str, str], None]) -> Iterator[None]:
 
 def print_message(kind: str, message: str) -> None:
     """Print a notice unchanged, or a warning as `warning: …`, on stderr; a progress bar stays below it."""
-    warned = kind == "warning"
-    print_note(f"warning: {message}" if warned else message, colour="yellow" if warned else None)
+    _print_lines(Event(kind, {"message": message}))
 
 
 class TrainingConsole:
@@ -110,13 +108,9 @@ class TrainingConsole:
         self.lost: BrokenPipeError | OutputError | None = None
         self._signalled: Callable[[], bool] = lambda: False
         self._stack = ExitStack()
-        self._listeners: list[Listener] = [trackers]
-        console = Console(stderr=True)
-        self._bar = TrainingBar(console) if console.is_terminal and not as_json else None
-        self._lines = Lines() if self._bar is None and not as_json else None  # used until the first report
-        if self._bar is not None:
-            self._stack.callback(self._bar.stop)
-        self._listeners.append(_print_json if as_json else self._bar or _print_lines)
+        self._listeners: list[Listener] = [trackers, _print_json if as_json else _print_lines]
+        self._on_terminal = sys.stderr.isatty()
+        self._show: OnProgress | None = silent if as_json else None if self._on_terminal else Lines()
 
     def __enter__(self) -> TrainingConsole:
         return self
@@ -134,18 +128,17 @@ class TrainingConsole:
         return isinstance(self.lost, BrokenPipeError) or self._signalled()
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Show how far the training is."""
-        if self._bar is not None:
-            self._bar.move(done)
-        elif self._lines is not None:
-            self._lines(stage, done, total)
+        """Show how far the training is; without a terminal, until the first report."""
+        if self._show is None:
+            self._show = self._stack.enter_context(_bars())
+        self._show(stage, done, total)
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
         if event.kind == "start":
             self._signalled = self._stack.enter_context(stop_on_signals())
-        elif event.kind == "report":
-            self._lines = None
+        elif event.kind == "report" and not self._on_terminal:
+            self._show = silent
         for listener in [*self._listeners]:
             try:
                 listener(event)
@@ -162,47 +155,12 @@ class TrainingConsole:
 
 
 def _print_lines(event: Event) -> None:
-    print_note("".join(f"{line}\n" for line in describe_event(event)), end="")
+    for line in describe_event(event):
+        print_note(line, colour="yellow" if event.kind == "warning" else None)
 
 
 def _print_json(event: Event) -> None:
     print_text(json.dumps({"event": event.kind, **strict_json(event.data)}, allow_nan=False))
-
-
-class TrainingBar:
-    """A progress bar at the bottom of the terminal, shown from the `start` event on, with the events as lines above."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]:.2f}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, transient=True, redirect_stdout=False,  # the bar is on stderr
-        )  # fmt: skip
-        self._task = self._bar.add_task("", visible=False, epoch=0.0)
-        self._steps_per_epoch = 1
-
-    def move(self, step: int) -> None:
-        """Show that `step` updates are done."""
-        self._bar.update(self._task, completed=step, epoch=step / self._steps_per_epoch)
-
-    def stop(self) -> None:
-        """Remove the bar."""
-        with suppress(OSError):  # the terminal may be gone
-            self._bar.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if event.kind == "start":
-            self._steps_per_epoch = event.data["steps_per_epoch"]
-            self._bar.update(self._task, total=event.data["n_steps"], visible=True)
-            self.move(event.data["step"])
-            self._bar.start()
-        elif event.kind == "end":
-            self.stop()
-        style = {"warning": "yellow", "end": "bold"}.get(event.kind)
-        with suppress(OSError):
-            for line in describe_event(event):
-                self.console.print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def strict_json(value: Any) -> Any:
@@ -238,14 +196,19 @@ def _bars() -> Iterator[OnProgress]:
     """Context manager: yield a callback that shows one progress bar per stage."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
+    bars = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(visible(stage), total=total)
-            bars.update(tasks[stage], completed=done, total=total, visible=done < total)
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(visible(stage), total=total)
+        bars.update(tasks[stage], completed=done, total=total, visible=done < total)
 
+    bars.start()
+    try:
         yield show
+    finally:
+        with suppress(OSError):  # the terminal may be gone
+            bars.stop()
 
 
 class Lines:

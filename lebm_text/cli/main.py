@@ -10,7 +10,6 @@ Every other error is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import gc
 import importlib
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, TextIO, cast
 import click
 
 from lebm_text import __version__
+from lebm_text.checks import hint
 from lebm_text.errors import InputError, LostProcessError
 from lebm_text.processes import n_launched
 from lebm_text.threads import spin_briefly
@@ -117,14 +117,12 @@ class LazyGroup(Group):
             return None
         try:
             with quick_imports():
-                command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
+                command: click.Command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
         except ImportError:
             from lebm_text.judges import check_judges
 
             check_judges()  # explains the error if another distribution's lm_eval was imported
             raise
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{entry.attribute} of {entry.module} must be a click command, got {command!r}")
         return command
 
     def resolve_command(
@@ -132,9 +130,7 @@ class LazyGroup(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            known = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no command {name!r}; {known}", ctx)
+            raise click.UsageError(f"no command {name!r}{hint(name, list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -21,20 +21,14 @@ _FILES = "lebm_text.files"  # key in the contexts' `meta`: existing files among 
 class Command(click.Command):
     """A command that refuses a repeated option unless it is repeatable; click would take its last value."""
 
-    def make_parser(self, ctx: click.Context) -> Any:
-        parser = super().make_parser(ctx)
-        parse: Any = parser.parse_args
-
-        def parse_args(args: list[str]) -> Any:
-            found = parse(args)
-            for param, n in Counter(found[-1]).items():
-                takes_one = isinstance(param, click.Option) and not (param.multiple or param.count)
-                if n > 1 and takes_one and not ctx.resilient_parsing and (not param.is_flag or param.secondary_opts):
-                    raise click.UsageError(f"{max(param.opts, key=len)} is given {n} times; it takes one value", ctx)
-            return found
-
-        parser.parse_args = parse_args  # type: ignore[method-assign]
-        return parser
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = Counter(self.make_parser(ctx).parse_args([*args])[-1])
+        for param in [] if ctx.resilient_parsing else [each for each in given if isinstance(each, click.Option)]:
+            takes_one = not (param.multiple or param.count) and (not param.is_flag or param.secondary_opts)
+            if given[param] > 1 and takes_one:
+                name = max(param.opts, key=len)
+                raise click.UsageError(f"{name} is given {given[param]} times; it takes one value", ctx)
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):

@@ -35,14 +35,14 @@ def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
         raise OutputError(f"cannot write to standard output: {error.strerror}") from None
 
 
-def print_note(text: str, *, colour: str | None = None, end: str = "\n") -> None:
+def print_note(text: str, *, colour: str | None = None) -> None:
     """Write to standard error; errors, such as a closed stream or a full disk, are ignored.
 
     Raises:
         BrokenPipeError: the reader of standard error went away.
     """
     try:
-        click.secho(f"{visible(text)}{end}", fg=colour, err=True, nl=False)
+        click.echo(click.style(visible(text), fg=colour, reset=colour is not None), err=True)
     except BrokenPipeError:
         raise
     except OSError:

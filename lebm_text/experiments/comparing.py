@@ -252,9 +252,7 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
         found, rule = SeedInterval(difference, None, None, 1), "independent"
         if first.standard_error is not None and second.standard_error is not None:
             found = normal_interval(difference, math.hypot(first.standard_error, second.standard_error))
-    if first.is_log:
-        low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
-        found = SeedInterval(math.exp(found.value), low, high, found.n)
+    found = found.mapped(math.exp) if first.is_log else found
     return FigureDifference(first.metric, values, found, first.is_log, rule)
 
 

@@ -244,7 +244,10 @@ class Experiment(Checked):
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
         if settings:
-            kept = tuple(_with(row, settings) if row.trains else row for row in kept)
+            kept = tuple(
+                dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings)) if row.trains else row
+                for row in kept
+            )
         seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # a repeated seed is still one run
         lstm_seeds, likelihood_seeds = (
             () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
@@ -357,10 +360,6 @@ class Experiment(Checked):
         if row.samples is None:
             chosen = dict.fromkeys((row.name for row in self.rows), number)
             row.decoding.check(self.config(self.source(row), chosen, self.seeds[0]))
-
-
-def _with(row: Row, settings: Mapping[str, Any]) -> Row:
-    return dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings))
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:

@@ -277,7 +277,7 @@ class Runner:
             for step in steps:
                 if self._stops():
                     return
-                if not step.is_done(self.log) and not self._do(step) and step.is_needed:
+                if not step.is_done(self.log) and not self._do(step) and isinstance(step, Training):
                     return
                 self._add(1)
         except BaseException:  # on an error here, such as a full disk, stop the other chains at once

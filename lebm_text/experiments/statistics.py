@@ -30,7 +30,6 @@ __all__ = [
     "distance",
     "mean_interval",
     "normal_interval",
-    "paired_ratio",
     "perplexity_interval",
     "share_interval",
 ]
@@ -58,6 +57,11 @@ class SeedInterval:
     def over(cls, values: Sequence[float], interval: Callable[[Sequence[float]], SeedInterval]) -> SeedInterval:
         """Return the interval of the values of seeds, together with the values."""
         return replace(interval(values), seeds=tuple(values))
+
+    def mapped(self, function: Callable[[float], float]) -> SeedInterval:
+        """Return an increasing function of the value and of the ends, as far as they are known."""
+        low, high = (None if bound is None else function(bound) for bound in (self.low, self.high))
+        return SeedInterval(function(self.value), low, high, self.n)
 
 
 Figures = dict[str, SeedInterval]  # figure → its value
@@ -91,9 +95,7 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
 
 def share_interval(values: Sequence[float]) -> SeedInterval:
     """Return the mean of the shares of one or more seeds, with its confidence interval clipped to [0, 1]."""
-    found = mean_interval(values)
-    low, high = (None if bound is None else min(max(bound, 0.0), 1.0) for bound in (found.low, found.high))
-    return SeedInterval(found.value, low, high, found.n)
+    return mean_interval(values).mapped(lambda share: min(max(share, 0.0), 1.0))
 
 
 def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
@@ -106,9 +108,7 @@ def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
     """Return the geometric mean of the perplexities of one or more seeds, with its confidence interval."""
-    logs = mean_interval([math.log(value) for value in values])
-    low, high = (None if bound is None else math.exp(bound) for bound in (logs.low, logs.high))
-    return SeedInterval(math.exp(logs.value), low, high, logs.n)
+    return mean_interval([math.log(value) for value in values]).mapped(math.exp)
 
 
 def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
@@ -123,11 +123,6 @@ def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
             share = math.log(fppl / low) / math.log(high / low)
             return float(at_low * (at_high / at_low) ** share)
     return None
-
-
-def paired_ratio(first: Sequence[float], second: Sequence[float]) -> SeedInterval:
-    """Return the geometric mean of first / second over seeds; both must have the same seeds in the same order."""
-    return SeedInterval.over([a / b for a, b in zip(first, second, strict=True)], perplexity_interval)
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
@@ -182,14 +177,15 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: str) -> list[tuple[float, float]]:
     """Return (a frontier's value at a point's FPPL, the point's value); empty unless all frontiers reach that FPPL."""
-    equal = [(at_fppl(point["fppl"], _curve(points, name)), point[name]) for points, point in pairs]
-    reached = [(at, value) for at, value in equal if at is not None]
-    return reached if len(reached) == len(pairs) else []
+    reached = []
+    for points, point in pairs:
+        sampled = (each for decoding, each in points.items() if decoding != GREEDY and name in each)
+        if (at := at_fppl(point["fppl"], [(each["fppl"], each[name]) for each in sampled])) is None:
+            return []
+        reached.append((at, point[name]))
+    return reached
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> SeedInterval | None:
-    return paired_ratio(*zip(*pairs, strict=True)) if pairs else None
-
-
-def _curve(points: Points, name: str) -> list[tuple[float, float]]:
-    return [(point["fppl"], point[name]) for decoding, point in points.items() if decoding != GREEDY and name in point]
+    """Return the geometric mean over seeds of the first value of each pair, divided by the second."""
+    return SeedInterval.over([first / second for first, second in pairs], perplexity_interval) if pairs else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
@@ -41,6 +41,12 @@ __all__ = [
     "trial_report",
 ]
 
+_COMPUTE: dict[type, Callable[..., Report]] = {
+    frontier.FrontierSettings: frontier.compute,
+    perplexity.PerplexitySettings: perplexity.compute,
+    likelihood.LikelihoodSettings: likelihood.compute,
+}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -54,8 +60,6 @@ class Training:
         data_dir: where to look for the corpus first.
         init: the run whose generator provides the initial weights, if any.
     """
-
-    is_needed: ClassVar[bool] = True  # the following steps need it
 
     run: Path
     corpus: str
@@ -120,18 +124,14 @@ class ReportStep:
 
     Attributes:
         run: the run directory.
-        compute: the function of the report's module.
-        settings: of the report.
+        settings: of the report, whose kind they determine.
         output: file of the report.
         of_corpus: whether the report is about the real text, which is found through the run, instead of the run.
         data_dir: where to look for the corpus first.
         samples: file of samples that the report is about, instead of the run.
     """
 
-    is_needed: ClassVar[bool] = False
-
     run: Path
-    compute: Callable[..., Report]
     settings: ReportSettings
     output: Path
     of_corpus: bool = False
@@ -178,12 +178,13 @@ class ReportStep:
             on_progress(stage, done, total)
 
         run, settings = Run(self.run, data_dir=self.data_dir), replace(self.settings, device=device)
+        compute = _COMPUTE[type(settings)]
         if not self.of_corpus:
             run.require_own(self.output.parent.name)
         if self.samples is None:
-            report = self.compute(run, settings, watch)
+            report = compute(run, settings, watch)
         else:
-            report = self.compute(self.samples, settings, watch, corpus=run)
+            report = compute(self.samples, settings, watch, corpus=run)
         report.save(self.output)
 
 
@@ -239,16 +240,7 @@ def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | N
 
 def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> ReportStep:
     """Return the step that judges a trial on validation text."""
-    return ReportStep(
-        run, frontier.compute, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir
-    )
-
-
-_COMPUTE: dict[str, Callable[..., Report]] = {
-    "frontier": frontier.compute,
-    "lstm": frontier.compute,
-    "likelihood": likelihood.compute,
-}
+    return ReportStep(run, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir)
 
 
 def reports_of(
@@ -267,9 +259,7 @@ def reports_of(
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
     return [
-        ReportStep(
-            run, _COMPUTE[name], settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples
-        )
+        ReportStep(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)
         for name, settings in experiment.report_settings(row, seed).items()
     ]
 
@@ -277,7 +267,7 @@ def reports_of(
 def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
     """Return the steps that judge texts of known quality, such as n-gram samples; `run` leads to the real text."""
     return [
-        ReportStep(run, perplexity.compute, settings, root / f"{metric}-known.json", True, data_dir)
+        ReportStep(run, settings, root / f"{metric}-known.json", True, data_dir)
         for metric, settings in experiment.calibration_settings().items()
     ]
 

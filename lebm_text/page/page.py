@@ -147,8 +147,8 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
     """Return a report's table and, if matplotlib is installed, its pictures, whose ids begin with `ident`."""
 
     def pictures() -> list[Markup]:
-        figures = report.figures() if picture_formats() else {}
-        return [Markup(svg) for end, figure in figures.items() for svg in to_svg(figure, f"{ident}{end}")]
+        figure = report.figure() if picture_formats() else None
+        return [] if figure is None else [*map(Markup, to_svg(figure, ident))]
 
     shown = _attempt(run, lambda: [*parts(report.table())]) or []
     return Shown(name, shown, _attempt(run, pictures) or [])

@@ -46,20 +46,7 @@ __all__ = [
     "views",
 ]
 
-KINDS: dict[str, str] = {
-    "anomaly": "Anomaly",
-    "curves": "Curves",
-    "directions": "Directions",
-    "embedding": "Embedding",
-    "frontier": "Frontier",
-    "interpolation": "Interpolation",
-    "likelihood": "Likelihood",
-    "neighbours": "Neighbours",
-    "perplexity": "Perplexity",
-    "reconstruction": "Reconstruction",
-    "trajectories": "Trajectories",
-    "views": "Views",
-}
+KINDS = {kind: kind.capitalize() for kind in __all__ if kind not in ("KINDS", "load")}
 """Kind, which is the name of the module → name of its report class."""
 
 

@@ -13,9 +13,9 @@ so that scores are sorted only once: 90 times as fast as a call of scikit-learn 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_
     """Return the scores of all texts under a run's model; no sentence may be too long for it."""
     columns: dict[str, dict[str, Floats]] = {}
     lengths, done = {}, 0
-    scorer = _KeptScorer(run, settings)
+    scorer = _kept_scorer(run, settings)
     on_sentence = counter(on_progress, f"scores of {label}", sum(map(len, texts.values())))
     for text, sentences in texts.items():
         scores: list[SentenceScore] = []
@@ -120,29 +120,25 @@ def _anomaly_scores(score: SentenceScore, latent_dim: int) -> dict[str, float]:
     return parts if score.elbo is None else {"-ELBO": -score.elbo, **parts}
 
 
-class _KeptScorer:
-    """A scorer that keeps its results in the user's cache, since chains are slow and comparisons are often extended."""
+def _kept_scorer(run: Run, settings: AnomalySettings) -> Callable[[Sequence[str], int], list[SentenceScore]]:
+    """Return a function that scores sentences from a number on, none of which may be too long for the model.
 
-    def __init__(self, run: Run, settings: AnomalySettings) -> None:
-        n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
-        self._how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
-        self._run, self._settings = run, settings
-        of_run = sha256_file(run.config_file), run.weights_sha256
-        self._key = (code_sha256(), *of_run, asdict(self._how), settings.precision)
+    Scores are kept in the user's cache, since chains are slow and comparisons are often extended.
+    """
+    n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
+    how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
+    key = code_sha256(), sha256_file(run.config_file), run.weights_sha256, asdict(how), settings.precision
+    scorer = cache(lambda: Scorer(run.model(device=settings.device, precision=settings.precision), how))
 
-    def __call__(self, sentences: Sequence[str], first: int) -> list[SentenceScore]:
-        """Return the scores of sentences, none of which may be too long for the model."""
-        entry = cache_entry("scores", *self._key, first, list(sentences))
+    def scores(sentences: Sequence[str], first: int) -> list[SentenceScore]:
+        entry = cache_entry("scores", *key, first, list(sentences))
         if (content := kept(entry)) is not None:
             return [SentenceScore(**record) for record in json.loads(content)]
-        scores = [score for score in self._scorer(sentences, first=first) if score is not None]
-        keep(entry, json.dumps([asdict(score) for score in scores]).encode())
-        return scores
+        found = [score for score in scorer()(sentences, first=first) if score is not None]
+        keep(entry, json.dumps([asdict(score) for score in found]).encode())
+        return found
 
-    @cached_property
-    def _scorer(self) -> Scorer:
-        model = self._run.model(device=self._settings.device, precision=self._settings.precision)
-        return Scorer(model, self._how)
+    return scores
 
 
 def baselines(corpus: str, train: Sequence[str], texts: Texts) -> tuple[SystemScores, SystemScores, SystemScores]:

@@ -212,16 +212,7 @@ def corrupt(
     return spoilt
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Normal sentences by split, the anomalies of the test split, and counts for protocol.json."""
-
-    splits: dict[str, list[str]]
-    anomalies: list[str]
-    counts: dict[str, int]
-
-
-def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> HeldOut:
+def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, max_length: int = 40) -> dict[str, int]:
     """Write a corpus without one class, the test sentences of that class as anomalies, and protocol.json.
 
     Args:
@@ -232,7 +223,7 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
         max_length: as for `hold_out`.
 
     Returns:
-        What was written.
+        Numbers of sentences and words, as in protocol.json.
 
     Raises:
         InputError: the directory is not empty or cannot be made, labels are missing, or there is no such class.
@@ -241,12 +232,12 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
         raise InputError(f"{output} exists already; choose another directory")
     labelled = {split: labelled_split(corpus, split) for split in corpus.splits}
     label = resolve_class(held_out, [pair.label for pair in labelled["train"]], CLASS_NAMES.get(corpus.name, ()))
-    parted = hold_out(labelled, label, min_count=min_count, max_length=max_length)
+    texts, counts = hold_out(labelled, label, min_count=min_count, max_length=max_length)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make {output}: {error.strerror}") from None
-    files = {**{f"{split}.txt": lines for split, lines in parted.splits.items()}, ANOMALIES: parted.anomalies}
+    files = {f"{name}.txt": lines for name, lines in texts.items()}
     for name, lines in files.items():
         atomic_write_text(output / name, "".join(f"{line}\n" for line in lines))
     protocol = {
@@ -256,12 +247,12 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
         "label": label,
         "min_count": min_count,
         "max_length": max_length,
-        **parted.counts,
+        **counts,
         "version": __version__,
         "sha256": {name: sha256_file(output / name) for name in files},
     }
     atomic_write_json(output / PROTOCOL, protocol)
-    return parted
+    return counts
 
 
 def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ()) -> str:
@@ -280,8 +271,8 @@ def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ())
 
 def hold_out(
     corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int = 3, max_length: int = 40
-) -> HeldOut:
-    """Divide labelled sentences into normal ones and the anomalies of the test split.
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Return the normal sentences by split and, as `anomalies`, those of the test split; and counts of all of them.
 
     Args:
         corpus: labelled sentences by split: train, valid and test.
@@ -300,20 +291,20 @@ def hold_out(
     for name, lines in parts.items():
         if not lines:
             raise InputError(f"no sentence of at most {max_length} words is left for {name}")
-    counts = _word_counts(parts["train"])
-    known = {word for word, count in counts.items() if count >= min_count}
+    words = _word_counts(parts["train"])
+    known = {word for word, count in words.items() if count >= min_count}
     if not known:
         raise InputError(f"no word stands {min_count:,} times in what is trained on, so that all of it would be {UNK}")
     closed = {
         name: [" ".join(word if word in known else UNK for word in split_words(line)) for line in lines]
         for name, lines in parts.items()
     }
-    facts = {f"n_{name}": len(lines) for name, lines in parts.items()} | {
+    counts = {f"n_{name}": len(lines) for name, lines in parts.items()} | {
         "n_words": len(known),
-        "n_rare_words": len(counts) - len(known),
+        "n_rare_words": len(words) - len(known),
         "n_too_long": sum(len(pairs) - len(kept[split]) for split, pairs in corpus.items()),
     }
-    return HeldOut(anomalies=closed.pop("anomalies"), splits=closed, counts=facts)
+    return closed, counts
 
 
 def _word_counts(sentences: Iterable[str]) -> Counter[str]:

@@ -286,18 +286,15 @@ class Report(ABC):
         There are none if matplotlib is missing or `path` is a pipe or a device. If the report replaces another of the
         same kind and has no pictures, the old pictures are deleted.
         """
-        replaced = is_plain(path) and _kind(path) == self.kind
+        replaced, stem = is_plain(path) and _kind(path) == self.kind, path.with_name(path.stem)
         self.save(path)
-        figures = self.figures() if picture_formats() and is_plain(path) else {}
-        pictures = [
-            picture
-            for ending, figure in figures.items()
-            for picture in save_pictures(figure, path.with_name(path.stem + ending))
-        ]
-        if replaced and not pictures:
-            for picture in picture_files(path.with_name(path.stem)):
+        figure = self.figure() if picture_formats() and is_plain(path) else None
+        if figure is not None:
+            return save_pictures(figure, stem)
+        if replaced:
+            for picture in picture_files(stem):
                 picture.unlink(missing_ok=True)
-        return pictures
+        return []
 
     @abstractmethod
     def table(self) -> Group:
@@ -310,11 +307,6 @@ class Report(ABC):
     def figure(self) -> Figure | None:
         """Return the picture of the report, or None if it has none. Raises InputError if matplotlib is missing."""
         return None
-
-    def figures(self) -> dict[str, Figure]:
-        """Return all pictures by the suffix of their file names; most reports have one, with the suffix ""."""
-        figure = self.figure()
-        return {} if figure is None else {"": figure}
 
 
 def _kind(path: Path) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
-from lebm_text.environment import versions
+from lebm_text.environment import resolve_device, versions
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -24,6 +24,7 @@ from lm_eval.texts import RealText
 
 from .base import Interval, new_table, settled
 from .drawing import new_figure
+from .embedding import encoder_for, score_texts
 from .frontier_figures import draw_headroom, draw_points, draw_real, label_axes
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
@@ -243,7 +244,8 @@ def compute(
 
     def check(real: RealText, n_samples: int) -> None:
         nonlocal encoder  # loaded before minutes of work, in case it is missing
-        encoder = _encoder(settings, real, n_samples) if settings.fed else None
+        if settings.fed:
+            encoder = encoder_for(real, n_samples, device=str(resolve_device(settings.device)))
 
     judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
     results = judging.results(METRICS, with_diversity=settings.diversity)
@@ -264,18 +266,8 @@ def compute(
     )
 
 
-def _encoder(settings: FrontierSettings, real: RealText, n_samples: int) -> SentenceEncoder:
-    from lebm_text.environment import resolve_device  # n-gram judges need no torch
-
-    from .embedding import encoder_for
-
-    return encoder_for(real, n_samples, device=str(resolve_device(settings.device)))
-
-
 def _meanings(judging: Judging, encoder: SentenceEncoder) -> tuple[dict[str, EmbeddingScore], EmbeddingScore]:
     """Return embedding scores by text, and those of real training text; the first process computes them."""
-    from .embedding import score_texts
-
     processes, texts, split = judging.processes, judging.texts, judging.corpus.split
     found = None
     if processes.first:

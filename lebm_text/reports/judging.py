@@ -11,6 +11,7 @@ from typing import Any
 
 from lebm_text import __version__
 from lebm_text.checks import one_of, setting, whole
+from lebm_text.environment import resolve_device
 from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
@@ -62,12 +63,7 @@ class JudgeSettings(TextSettings):
         specs = judge_specs(
             self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
         )
-        return [spec.placed(self._device, on_progress) for spec in specs]
-
-    def _device(self) -> str:
-        from lebm_text.environment import resolve_device  # imported here, since n-gram judges need no torch
-
-        return str(resolve_device(self.device))
+        return [spec.placed(lambda: str(resolve_device(self.device)), on_progress) for spec in specs]
 
     def file_name(self, kind: str) -> str:
         """Return the file name of a report in a run's eval/, without the suffix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from lebm_text import __version__
 from lebm_text.page.repeat import training_command
@@ -21,13 +21,6 @@ __all__ = ["card"]
 N_SAMPLES = 8
 FIGURES = ("perplexity", "frontier", "embedding", "likelihood")  # reports that quote no sentences of the corpus
 _TAGS = ["energy-based-model", "latent-variable-model", "langevin-dynamics", LIBRARY]
-
-
-class Measured(NamedTuple):
-    """A report on the card: tables and paragraphs in Markdown, and the signatures of its figures."""
-
-    parts: list[str]
-    signatures: list[str]
 
 
 def card(run: Run, repository: str, licence: str) -> str:
@@ -76,11 +69,11 @@ def card(run: Run, repository: str, licence: str) -> str:
     return read_template(__package__, "card.md.j2", escape=False).render(content) + "\n"
 
 
-def _measured(report: Report, run: Run) -> Measured:
-    """Format a report without the path of the run, which is private."""
+def _measured(report: Report, run: Run) -> tuple[list[str], list[str]]:
+    """Return the Markdown parts of a report, without the run's path, which is private, and its signatures."""
     shown = [_markdown(part, f"{run.path}/") for part in parts(report.table())]
     signatures = [value for name, value in sources_of(report.to_json()) if not name]
-    return Measured([*filter(None, shown)], [*dict.fromkeys(signatures)])
+    return [*filter(None, shown)], [*dict.fromkeys(signatures)]
 
 
 def _markdown(part: Grid | str, left_out: str = "") -> str:

@@ -344,5 +344,5 @@ def _distribute(
                 for place, line in zip(block, stream, strict=False):
                     files[place].write(line)
                 done(len(block))
-        sha256 |= {name: file.sha256 for name, file in zip(names, files, strict=True)}
+        sha256 |= {name: sha256_file(directory / name) for name in names}
     return sha256

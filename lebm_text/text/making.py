@@ -56,7 +56,7 @@ def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
             if n_labels != n:
                 raise InputError(f"{labels}: there are {n_labels} for {n} sentences")
     hashes = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
-    target = cache_entry("made", source, plugin.value, plugin.origin, hashes) / name_of_source(source)
+    target = cache_entry("made", source, plugin.entry.value, plugin.origin, hashes) / name_of_source(source)
     try:
         with fresh_directory(target) as fresh:
             for file, text in texts.items():

@@ -186,7 +186,7 @@ def test_gaussian_prior_is_sampled_exactly() -> None:
 
 def test_a_prior_of_the_users_own_is_imported_where_it_is_trusted() -> None:
     config = toy_config({"model": {"prior": f"{Mixture.__module__}:Mixture"}})
-    prior = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior
+    prior = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).prior
     assert isinstance(prior, Mixture)
     assert prior.latent_dim == LATENT
     with pytest.raises(InputError, match=rf"would import the module {Mixture.__module__}"):
@@ -208,7 +208,7 @@ def test_a_prior_of_the_users_own_is_imported_where_it_is_trusted() -> None:
 def test_what_is_no_part_of_a_model_is_refused(setting: str, message: str) -> None:
     config = toy_config().override([setting])
     with pytest.raises(InputError, match=re.escape(message)):
-        build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+        build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded())
 
 
 class Quiet(LSTMGenerator):
@@ -238,7 +238,7 @@ def test_the_global_stream_is_neither_moved_nor_heard() -> None:
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.random.get_rng_state()
-        prior = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior
+        prior = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).prior
         assert torch.equal(torch.random.get_rng_state(), before)
         means.append(next(prior.parameters()))
     assert torch.equal(*means)
@@ -246,7 +246,7 @@ def test_the_global_stream_is_neither_moved_nor_heard() -> None:
 
 def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> None:
     config = toy_config().override([f"model.generator={__name__}:Quiet", "model.n_layers=3"])
-    generator = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).generator
+    generator = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).generator
     assert isinstance(generator, Quiet)
     assert generator.dropout == config.model.dropout > 0
     assert generator.hidden_dim == 3 * config.model.hidden_dim
@@ -276,7 +276,7 @@ def test_a_setting_that_a_prior_of_the_users_own_does_not_take_is_refused() -> N
 
 def _tried(config: Config) -> None:
     config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
     try_plugins(config, model, vocab_size=9)
 
 

@@ -371,12 +371,13 @@ def test_buffers_are_left_as_they_were() -> None:
 
 def test_weights_are_loaded_without_a_trial() -> None:
     config = toy_config().override([f"model.prior={HERE}:Tilted"])
-    assert isinstance(build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True).prior, Tilted)
+    config = config.with_plugins(trust_plugins=True)
+    assert isinstance(build_model(config, vocab_size=9, bos_id=2, rng=seeded()).prior, Tilted)
 
 
 def _build(what: str | None = None, name: str = "") -> Any:
     config = toy_config().override([f"{what}={HERE}:{name}"] if what else [])
     config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
     try_plugins(config, model, vocab_size=9)
     return model

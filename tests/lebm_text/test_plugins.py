@@ -104,7 +104,7 @@ class Constant(NoLatent):
 
 def _build(config: Config) -> Any:
     config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(), trust_plugins=True)
+    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
     try_plugins(config, model, vocab_size=9)
     return model
 

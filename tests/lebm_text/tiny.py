@@ -29,10 +29,10 @@ def tiny_model(*, kind: str = "short_run", labels: Sequence[str] = (), **model: 
     )
     if kind != "short_run":
         config = config.merge({"inference": {"kind": kind}})
-    config = config.merge({"model": model})
+    config = config.merge({"model": model}).with_plugins(trust_plugins=True)
     if labels:
         config = config.merge({"model": {"prior": "classes"}, "prior": {"labels": labels}})
     tokenizer = WordTokenizer(WORDS)
     rng = torch.Generator().manual_seed(3)
-    network = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng, trust_plugins=True)
+    network = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
     return LatentEBM(config, tokenizer, network)

@@ -9,10 +9,9 @@ import math
 
 import click
 import pytest
-from rich.console import Console
 
 from lebm_text.cli import console
-from lebm_text.cli.console import TrainingBar, TrainingConsole, show_log
+from lebm_text.cli.console import TrainingConsole, show_log
 from lebm_text.cli.main import ARGUMENTS
 from lebm_text.reports.base import new_table
 from lebm_text.run import Run
@@ -123,18 +122,39 @@ def test_json_is_one_strict_object_a_line(capsys: pytest.CaptureFixture[str]) ->
     assert lines[1] == {"event": "report", "step": 1200, "epoch": 1.5, "nll": None, "gap": None, "norms": 2.5}
 
 
-def test_bar_moves_and_lines_stand_above_it() -> None:
-    stream = io.StringIO()
-    terminal = Console(file=stream, force_terminal=True, width=120)
-    bar = TrainingBar(terminal)
-    bar(START)
-    bar.move(7)
-    for event in (Event("warning", {"message": "[red]not markup[/red]"}), END):
-        bar(event)
-    shown = stream.getvalue()
-    assert "7/13160" in shown
-    assert "[red]not markup[/red]" in shown
-    assert "finished after 13,160 updates" in shown
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_moves_and_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", stream := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with TrainingConsole(as_json=False) as shown:
+        for event in (Event("warning", {"message": "[red]not markup[/red]"}), report(gap=0.1)):
+            shown.on_progress("training", 7, 13160)
+            shown.on_event(event)
+        shown.on_progress("training", 1201, 13160)
+    shown.on_event(END)
+    lines = stream.getvalue().splitlines()
+    assert any("1201/13160" in line for line in lines)
+    assert any(line.endswith("\x1b[33mwarning: [red]not markup[/red]\x1b[0m") for line in lines)
+    assert any(line.endswith("\x1b[2Kupdate  1,200  epoch   1.50  gap 0.1") for line in lines)
+    assert "finished after 13,160 updates" in lines[-2]
+
+
+def test_a_terminal_that_is_gone_does_not_stop_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError("the terminal is gone")
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with TrainingConsole(as_json=False) as shown:
+        shown.on_progress("training", 7, 13160)
+        monkeypatch.setattr("sys.stderr", Gone())
+        shown.on_event(END)
 
 
 def test_no_terminal_gets_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,6 @@ from lebm_text.experiments.results import gather
 from lebm_text.experiments.runner import Runner, _Pool
 from lebm_text.experiments.steps import Log, ReportStep, Step, Training
 from lebm_text.experiments.tuning import Choice, Trial, choose, read_choices, read_tuning
-from lebm_text.reports import likelihood
 from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
@@ -474,9 +473,7 @@ def test_a_training_that_had_ended_when_it_was_stopped_is_done(
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("")
-    step = ReportStep(
-        Run(tmp_path).path, likelihood.compute, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json"
-    )
+    step = ReportStep(Run(tmp_path).path, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json")
     with _Pool(1, 1) as pool:
         found = pool.call(step, lambda: False, "cpu")
         for worker in active_children():

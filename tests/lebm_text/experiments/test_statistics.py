@@ -9,12 +9,12 @@ import pytest
 
 from lebm_text.experiments.statistics import (
     SeedInterval,
+    _ratio,
     at_fppl,
     comparison,
     distance,
     mean_interval,
     normal_interval,
-    paired_ratio,
     perplexity_interval,
     share_interval,
 )
@@ -56,11 +56,10 @@ def test_perplexities_are_averaged_in_logarithms() -> None:
 
 def test_a_ratio_is_taken_seed_by_seed() -> None:
     """Seeds that differ tenfold, but equally for both: the pairs know the ratio exactly."""
-    found = paired_ratio([9.0, 90.0, 900.0], [10.0, 100.0, 1000.0])
+    found = _ratio([(9.0, 10.0), (90.0, 100.0), (900.0, 1000.0)])
+    assert found is not None and _ratio([]) is None
     for value in (found.value, found.low, found.high):
         assert value == pytest.approx(0.9)
-    with pytest.raises(ValueError, match="zip"):
-        paired_ratio([1.0], [1.0, 2.0])
 
 
 def test_a_frontier_is_straight_in_logarithms() -> None:

@@ -119,7 +119,7 @@ def test_every_score_of_a_run_is_its_definition(
         asked.extend(numbers)
         return [SentenceScore(len(s), 0, -float(i), -0.5, elbo) for s, i in zip(sentences, numbers, strict=True)]
 
-    monkeypatch.setattr(anomaly_systems, "_KeptScorer", lambda *_: scorer)
+    monkeypatch.setattr(anomaly_systems, "_kept_scorer", lambda *_: scorer)
     run: Any = SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(latent_dim=latent_dim, prior="ebm")))
     texts = {"normal": ["a"] * 70, "swap": ["bb"] * 3, "file": ["ccc"]}
     found = score_run(run, "ours", texts, AnomalySettings(), silent)

@@ -102,22 +102,23 @@ def test_the_held_out_class_is_in_the_anomalies_alone() -> None:
     marked = {
         split: [Labelled(f"{line} class{label}", label) for line, label in pairs] for split, pairs in CORPUS.items()
     }
-    found = hold_out(marked, "2", min_count=1)
-    for lines in found.splits.values():
+    found, _ = hold_out(marked, "2", min_count=1)
+    anomalies = found.pop("anomalies")
+    for lines in found.values():
         assert lines
         assert not any("class2" in line for line in lines)
-    assert found.anomalies == ["<unk> red <unk>", "blue once <unk> <unk>", "<unk> <unk> <unk> <unk> <unk> <unk>"]
+    assert anomalies == ["<unk> red <unk>", "blue once <unk> <unk>", "<unk> <unk> <unk> <unk> <unk> <unk>"]
 
 
 def test_words_are_known_by_the_normal_training_text_alone() -> None:
-    found = hold_out(CORPUS, "2", min_count=2, max_length=4)
-    assert found.splits == {
+    found, counts = hold_out(CORPUS, "2", min_count=2, max_length=4)
+    assert found == {
         "train": ["red red", "blue red", "red blue <unk>"],
         "valid": ["red <unk>", "blue <unk>"],
         "test": ["red blue"],
+        "anomalies": ["<unk> red", "blue <unk> <unk>"],
     }
-    assert found.anomalies == ["<unk> red", "blue <unk> <unk>"]
-    assert found.counts == {
+    assert counts == {
         "n_train": 3,
         "n_valid": 2,
         "n_test": 1,

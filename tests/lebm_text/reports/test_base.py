@@ -41,7 +41,7 @@ def test_a_file_holds_the_report(tmp_path: Path) -> None:
     report.save(f"{tmp_path}/counted.json")
     assert Counted.load(f"{tmp_path}/counted.json") == report
     assert json.loads((tmp_path / "counted.json").read_text())["kind"] == "counted"
-    assert report.figures() == {}
+    assert report.figure() is None
 
 
 @pytest.mark.parametrize(

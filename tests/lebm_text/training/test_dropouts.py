@@ -211,8 +211,9 @@ class Wordy(LSTMGenerator):
 
 def test_any_generator_has_dropout_of_z_but_must_know_that_of_words() -> None:
     sizes = {"generator": f"{__name__}:Wordy"}
-    build = {"vocab_size": VOCABULARY, "bos_id": BOS, "rng": seeded(0), "trust_plugins": True}
-    config = toy_config({"model": {**sizes, "z_dropout": 0.2}})
+    build = {"vocab_size": VOCABULARY, "bos_id": BOS, "rng": seeded(0)}
+    config = toy_config({"model": {**sizes, "z_dropout": 0.2}}).with_plugins(trust_plugins=True)
     assert null_latent(build_model(config, **build).generator).requires_grad  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"model\.word_dropout has no effect with .*Wordy, which"):
-        build_model(toy_config({"model": {**sizes, "word_dropout": 0.2}}), **build)  # type: ignore[arg-type]
+        config = toy_config({"model": {**sizes, "word_dropout": 0.2}}).with_plugins(trust_plugins=True)
+        build_model(config, **build)  # type: ignore[arg-type]
