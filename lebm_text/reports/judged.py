@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -16,9 +16,6 @@ from lm_eval.perplexity import SeedSpread
 from lm_eval.protocol import JudgeResult
 
 from .base import Report
-
-if TYPE_CHECKING:
-    from .frontier import Point, RealPoint
 
 __all__ = [
     "HEADROOM",
@@ -199,7 +196,16 @@ def outside(coverage: Coverage | None) -> str:
     return "" if coverage is None else f"{coverage.outside:.1%}"
 
 
-def judge_of(row: JudgedText | Point | RealPoint, rows: Iterable[JudgedText | Point | RealPoint]) -> str:
+class Ruling(Protocol):
+    """A result of a judge, which may have a seed."""
+
+    @property
+    def judge(self) -> str: ...
+    @property
+    def judge_seed(self) -> int | None: ...
+
+
+def judge_of(row: Ruling, rows: Iterable[Ruling]) -> str:
     """Return the name of a judge, such as `lstm`; `lstm #2` if `rows` have several seeds of it."""
     several = len({other.judge_seed for other in rows if other.judge == row.judge}) > 1
     return f"{row.judge} #{row.judge_seed}" if several else row.judge
