@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +27,7 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.events import Event
+from lebm_text.training.loop import Limits, TrainingLoop
 from lebm_text.training.train import train
 from lebm_text.weights import load_weights
 
@@ -337,6 +339,20 @@ def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
     events = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
     assert _end(events) == ("max_minutes", 0)
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_minutes_have_sixty_seconds(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, run = list[Limits](), TrainingLoop.run
+
+    def stopped(loop: TrainingLoop, given: Limits) -> str:
+        limits.append(given)
+        return run(loop, Limits(max_steps=0))
+
+    monkeypatch.setattr(TrainingLoop, "run", stopped)
+    began = time.monotonic()
+    _train(corpus, tmp_path / "run", toy_config(), max_minutes=20)
+    assert limits[0].deadline is not None
+    assert began + 1200 <= limits[0].deadline <= time.monotonic() + 1200
 
 
 def test_killed_before_the_first_checkpoint(
