@@ -230,8 +230,15 @@ def test_manifest_names_the_source(site: Site) -> None:
 
 def test_progress_bars_are_put_back_and_stderr_stays_clean(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     datasets.enable_progress_bars()
-    fetch(_toy(site))
+    entry = _toy(site)
+    fetch(entry)
     assert not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        fetch(entry)
+        assert datasets.are_progress_bars_disabled()
+    finally:
+        datasets.enable_progress_bars()
     assert capfd.readouterr() == ("", "")
 
 

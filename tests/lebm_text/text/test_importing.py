@@ -502,6 +502,18 @@ def test_a_file_is_a_corpus_and_is_found_again(tmp_path: Path, cache: Path) -> N
     assert find_again(described).splits["train"].n_sentences == 90  # what was imported, not what the file is now
 
 
+def test_the_cache_keeps_an_import_for_each_way_and_repairs_it(tmp_path: Path, cache: Path) -> None:
+    _write_txt(tmp_path / "mine.txt")
+    first, other = import_text(tmp_path / "mine.txt"), import_text(tmp_path / "mine.txt", valid=9)
+    assert [len(_corpus(each.directory)["valid"]) for each in (first, other)] == [5, 9]
+    assert all(each.directory.is_relative_to(cache) for each in (first, other))
+    assert import_text(tmp_path / "mine.txt").was_there
+    before = _contents(first.directory)
+    (first.directory / "train.txt").write_text("changed\n")
+    assert not import_text(tmp_path / "mine.txt").was_there
+    assert _contents(first.directory) == before
+
+
 def test_a_file_in_a_format_that_is_not_clear_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     with pytest.raises(InputError, match=r"columns of strings: x, y; .*: lebm-text data import .*a\.csv -o DIR"):
