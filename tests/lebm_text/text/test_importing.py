@@ -157,7 +157,10 @@ def test_the_splits_depend_on_the_sentences_alone(tmp_path: Path) -> None:
     assert a != b and {k: sorted(v) for k, v in a.items()} == {k: sorted(v) for k, v in b.items()}
 
 
-@pytest.mark.parametrize(("valid", "test", "n"), [("10%", "20%", (30, 60)), (7, "31", (7, 31)), ("0.2%", 1, (1, 1))])
+@pytest.mark.parametrize(
+    ("valid", "test", "n"),
+    [("10%", "20%", (30, 60)), (7, "31", (7, 31)), ("0.2%", "1.5%", (1, 5)), ("14%", "7%", (42, 21))],
+)
 def test_equal_sentences_stand_in_one_split(
     tmp_path: Path, valid: str | int, test: str | int, n: tuple[int, int]
 ) -> None:
@@ -177,6 +180,10 @@ def test_sentences_that_are_all_frequent_are_divided_all_the_same(tmp_path: Path
     (tmp_path / "mine.txt").write_text("a b\nc d\ne f\n" * 50)
     import_text(tmp_path / "mine.txt", tmp_path / "out")
     assert sorted(len(set(lines)) for lines in _corpus(tmp_path / "out").values()) == [1, 1, 1]
+    for n in ((30, 20, 40), (20, 40, 30), (40, 30, 20)):  # the most frequent one is left to train on
+        lines = [line for line, count in zip(("a b", "c d", "e f"), n, strict=True) for _ in range(count)]
+        made = import_text(lines, tmp_path / "other", overwrite=True)
+        assert made.record["counts"]["sentences"]["train"] == 40
 
 
 @pytest.mark.parametrize(
