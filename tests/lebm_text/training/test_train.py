@@ -102,6 +102,17 @@ def test_files_of_a_run(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
     assert _end(events)[0] == "finished"
 
 
+def test_the_start_and_the_end_are_told_with_their_sizes(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
+    (out, events), config, text = base, toy_config().training, corpus.splits["train"]
+    start, end = events[0].data, events[-1].data
+    assert (start["run"], start["corpus"], start["device"], end["path"]) == (str(out), corpus.name, "cpu", str(out))
+    assert (start["n_sentences"], start["n_tokens"]) == (text.n_sentences, text.n_words + text.n_sentences)
+    assert start["n_parameters"] == sum(each.numel() for each in load_weights(out / "model.safetensors")[0].values())
+    assert start["n_steps"] == start["steps_per_epoch"] * config.n_epochs == end["step"]
+    assert (start["step"], start["processes"], start["init"], start["batch_size"]) == (0, 1, None, config.batch_size)
+    assert 0 < end["seconds"] < 600
+
+
 def test_published_weights_are_those_of_the_last_checkpoint(base: tuple[Path, list[Event]]) -> None:
     found = load_checkpoint(base[0] / "checkpoints")
     weights, _ = load_weights(base[0] / "model.safetensors")
