@@ -178,6 +178,14 @@ def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err == ""
 
 
+def test_a_quiet_command_says_its_warnings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress(quiet=True) as on_progress:
+        on_progress("AIS", 1, 2)
+        logging.getLogger("lebm_text.training").info("hello")
+        logging.getLogger("lebm_text.training").warning("few words")
+    assert capsys.readouterr() == ("", "warning: few words\n")
+
+
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
