@@ -119,6 +119,20 @@ def test_where_a_text_was_imported_from_is_sent_only_if_it_is_on_the_hub(
     export(run, tmp_path / "out", "ann/toy")
     assert json.loads((tmp_path / "out" / "env.json").read_text())["corpus"].get("source") == sent
     assert not [path.name for path in (tmp_path / "out").iterdir() if b"/home/ann" in path.read_bytes()]
+    metadata = yaml.safe_load((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert metadata.get("datasets") == (None if sent is None else "ann/cats")
+
+
+def test_the_card_repeats_a_training_as_far_as_it_went(trained: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    export(run, tmp_path, "ann/toy")
+    assert "--max-steps" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    path = run.checkpoints / "last" / "state.json"
+    document = json.loads(path.read_text())
+    document["state"]["progress"] |= {"finished": False, "step": 3}
+    path.write_text(json.dumps(document))
+    export(run, tmp_path, "ann/toy")
+    assert "--max-steps 3" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_card_says_what_there_is(hub: FakeHub, trained: Run, tmp_path: Path) -> None:
