@@ -37,9 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(corpus, config=toy_config(), out=place / "run", device="cpu", on_event=events.append), events
 
 
-def listen(trained: Trained, name: str) -> None:
-    """Tell a tracker of all of that training."""
-    listener = Tracking(trained[0], [name])
+def listen(trained: Trained, *names: str) -> None:
+    """Tell trackers of all of that training."""
+    listener = Tracking(trained[0], names)
     for event in trained[1]:
         listener(event)
 
@@ -136,14 +136,29 @@ def test_a_text_that_is_gone_is_no_end_of_the_training(
 def test_what_a_tracker_raises_does_not_end_the_training(
     trained: Trained, told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("no route\nto host")
+    heard = list[tuple[str, Any]]()
 
-    monkeypatch.setattr(TRACKERS["mlflow"][1], "numbers", fail)
+    class Failing(Recorder):
+        told = heard
+
+        def numbers(self, values: Mapping[str, float], step: int) -> None:
+            raise OSError("no route\nto host")
+
+    monkeypatch.setitem(TRACKERS, "wandb", ("json", Failing))
     with caplog.at_level(logging.WARNING, "lebm_text"):
-        listen(trained, "mlflow")
-    assert caplog.messages == ["mlflow: no route to host; it is told nothing more, the training goes on"]
-    assert [kind for kind, _ in told] == ["begin"]
+        listen(trained, "wandb", "mlflow")
+    assert caplog.messages == ["wandb: no route to host; it is told nothing more, the training goes on"]
+    assert [kind for kind, _ in heard] == ["begin"]
+    assert [kind for kind, _ in told][-2:] == ["latents", "end"]  # the other one is told on
+
+
+def test_no_more_latent_vectors_are_told_than_a_service_shows(
+    trained: Trained, told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "N_LATENTS", 4)
+    listen(trained, "mlflow")
+    (latents,) = (what for kind, what in told if kind == "latents")
+    assert latents.origins == ["read"] * 4 + ["generated"] * 4
 
 
 @pytest.mark.parametrize("name", list(TRACKERS))
