@@ -176,7 +176,8 @@ def _share(name: str, asked: str | int) -> int | float:
 
 def _size(share: int | float, n: int) -> int:
     """Return how many of n sentences are asked for."""
-    return max(1, math.ceil(share * n) if isinstance(share, float) else share)
+    # Rounded first: 0.07 * 100 is slightly more than 7.
+    return max(1, math.ceil(round(share * n, 6)) if isinstance(share, float) else share)
 
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:

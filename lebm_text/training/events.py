@@ -4,8 +4,8 @@ An event is a kind and a JSON-ready dictionary:
 
 | kind | data |
 |---|---|
-| start | run, corpus, n_sentences, n_tokens, vocab_size, n_parameters, steps_per_epoch, n_steps, step, |
-| | device, precision, threads, processes |
+| start | run, corpus, n_sentences, n_tokens, vocab_size, n_parameters, steps_per_epoch, n_steps, batch_size, step, |
+| | device, precision, threads, processes, init (the run that gave the first weights, or null) |
 | report | step, epoch and the metrics of the updates since the last report |
 | validation | step, epoch and metrics on held-out sentences |
 | checkpoint | path, step |

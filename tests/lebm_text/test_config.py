@@ -113,6 +113,7 @@ def test_every_field_takes_its_values(name: str) -> None:
             assert text == ("none" if value is None else value)
         else:
             assert value == json.loads(text)
+        assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -28,7 +28,7 @@ from lebm_text.generation.generate import describe_model
 from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
-from lebm_text.plugins import MissingPlugin, trusted
+from lebm_text.plugins import MissingPlugin, find, trusted
 from lebm_text.progress import Progress
 from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
@@ -272,6 +272,42 @@ class Lost(Constant):
         return result._replace(z=result.z / 0)
 
 
+class Aimless(Constant):
+    def target(self, prior: Any, likelihood: Any) -> Any:
+        return lambda z: z
+
+
+class Endless(Constant):
+    def figures(self, result: Any) -> dict[str, Any]:
+        return {"z": math.inf}
+
+
+class Numbered(Constant):
+    def figures(self, result: Any) -> Any:
+        return {3: 1.0}
+
+
+class Early(Lost):
+    """Has no z in its first epoch."""
+
+    def __call__(self, batch: Any, prior: Any, generator: Any, *, rng: Any) -> Any:
+        cls = Lost if self.given[1] < 1 else Constant  # type: ignore[attr-defined]
+        return cls.__call__(self, batch, prior, generator, rng=rng)
+
+
+class Sharp(Mixture):
+    """The gradient in its parameters is infinite."""
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return super().neg_energy(z) + (self.means - self.means.detach()).abs().sqrt().sum()
+
+
+class Mute(LSTMGenerator):
+    def step(self, tokens: Tensor, state: Any) -> Any:
+        logits, state = super().step(tokens, state)
+        return logits * math.nan, state
+
+
 @pytest.mark.parametrize(
     ("setting_", "message"),
     [
@@ -292,6 +328,12 @@ class Lost(Constant):
         ("model.generator=Short", ": the logits of step must be a tensor of shape (2, 9), got (2, 8)"),
         ("inference.kind=Still", ": its Encoder has no parameters that learn"),
         ("inference.kind=Lost", ": z is nan or inf at z of N(0, I)"),
+        ("inference.kind=Early", ": z is nan or inf at z of N(0, I)"),
+        ("inference.kind=Aimless", ": target must be a tensor of shape (2,), got (2, 3)"),
+        ("inference.kind=Endless", ": figures: z must be one finite number, got inf"),
+        ("inference.kind=Numbered", ": figures: 3 must be text"),
+        ("model.prior=Sharp", ": neg_energy: the gradient in the parameters is nan or inf"),
+        ("model.generator=Mute", ": the logits of step is nan at z of N(0, I)"),
         ("inference.kind=Bare", " is no Inference: it lacks chain, figures, moments, penalty, target"),
     ],
 )
@@ -380,6 +422,10 @@ def test_a_command_imports_the_class_of_a_run_where_it_is_told_to(
     assert not trusted()
     capsys.readouterr()
     assert main(call) == 2
+
+
+def test_a_loose_class_of_an_installed_package_is_recorded_with_its_version() -> None:
+    assert find("model.prior", "pytest:Item", trust_plugins=True).origin == ("pytest", pytest.__version__)
 
 
 def test_an_error_in_a_module_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,7 +597,7 @@ def test_the_packages_own_parts_are_not_plugged() -> None:
     model = build_model(toy_config(), vocab_size=9, bos_id=2, rng=seeded())
     assert isinstance(model.prior, EBMPrior)
     assert not toy_config().plugged
-    assert toy_config().with_plugins() is not None
+    assert toy_config().with_plugins() == toy_config()
 
 
 def test_a_class_that_is_missing_can_be_told_to_other_processes() -> None:

@@ -113,6 +113,40 @@ def test_what_must_be_alike_is_compared() -> None:
         Others(0, 2).require_same("text", "mine")
 
 
+def test_of_several_wishes_the_first_choice_is_that_of_all() -> None:
+    """Whoever wishes it, or wishes nothing."""
+
+    class Voting(_OneOf):
+        def __init__(self, *others: float) -> None:
+            super().__init__(0, 2)
+            self._others = torch.tensor(others)
+
+        def sum_(self, tensor: torch.Tensor) -> None:
+            tensor += self._others
+
+    choices = ("stopped", "max_steps", "max_minutes")
+    assert Voting(0, 0, 1).agreed("max_steps", choices) == Voting(0, 1, 0).agreed("max_minutes", choices) == "max_steps"
+    assert Voting(1, 0, 0).agreed(None, choices) == "stopped"
+    assert Voting(0, 0, 0).agreed(None, choices) is None
+
+
+@pytest.mark.parametrize(("rank", "order"), [(0, ["act", "wait"]), (1, ["wait", "act"])])
+def test_the_first_acts_before_the_others(rank: int, order: list[str]) -> None:
+    done: list[str] = []
+
+    class Waiting(_OneOf):
+        def every(self, value: object) -> list[object]:  # type: ignore[override]
+            done.append("wait")
+            return [value, value]
+
+    def act() -> int:
+        done.append("act")
+        return 5
+
+    assert Waiting(rank, 2).first_then_others(act) == 5
+    assert done == order
+
+
 class _Beside(Processes):
     """A rank that works beside another, of whom all is known that it will say."""
 

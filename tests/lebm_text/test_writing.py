@@ -17,6 +17,8 @@ from lebm_text.errors import InputError
 from lebm_text.store import fresh_directory, sha256_file
 from lebm_text.writing import atomic_write_bytes, atomic_write_text, atomic_writer, check_writable
 
+from .system_calls import replace_call
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
 
 
@@ -249,3 +251,32 @@ def test_a_file_in_a_directory_that_takes_no_new_names_is_written_in_place(
     assert (tmp_path / "a").read_text() == "new"
     with pytest.raises(PermissionError):
         atomic_write_text(tmp_path / "b", "new")
+
+
+@posix
+def test_an_error_names_the_file_that_was_asked_for_not_its_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(temporary: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError) as refused:
+        atomic_write_text(tmp_path / "a", "new")
+    assert refused.value.filename == str(tmp_path / "a")
+
+
+@posix
+def test_a_mount_point_is_written_to_since_it_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old and longer")
+    inode = (tmp_path / "a").stat().st_ino
+
+    def busy(_old: object, _new: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    replace_call(monkeypatch, "replace", busy)
+    atomic_write_text(tmp_path / "a", "new")
+    assert ((tmp_path / "a").read_text(), (tmp_path / "a").stat().st_ino) == ("new", inode)
+    assert _names(tmp_path) == ["a"]

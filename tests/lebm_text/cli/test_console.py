@@ -144,17 +144,23 @@ def test_bar_moves_and_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert "finished after 13,160 updates" in lines[-2]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the bar's own thread
 def test_a_terminal_that_is_gone_does_not_stop_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone(Terminal):
-        def write(self, text: str) -> int:
-            raise OSError("the terminal is gone")
+    class Leaving(Terminal):
+        is_gone = False
 
-    monkeypatch.setattr("sys.stderr", Terminal())
+        def write(self, text: str) -> int:
+            if self.is_gone:
+                raise OSError("the terminal is gone")
+            return super().write(text)
+
+    monkeypatch.setattr("sys.stderr", stream := Leaving())
     monkeypatch.setenv("TERM", "xterm")
     with TrainingConsole(as_json=False) as shown:
         shown.on_progress("training", 7, 13160)
-        monkeypatch.setattr("sys.stderr", Gone())
+        stream.is_gone = True
         shown.on_event(END)
+    assert shown.lost is None
 
 
 def test_no_terminal_gets_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +176,14 @@ def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"event": "notice", "message": "hello"}
     assert captured.err == ""
+
+
+def test_a_quiet_command_says_its_warnings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress(quiet=True) as on_progress:
+        on_progress("AIS", 1, 2)
+        logging.getLogger("lebm_text.training").info("hello")
+        logging.getLogger("lebm_text.training").warning("few words")
+    assert capsys.readouterr() == ("", "warning: few words\n")
 
 
 @pytest.mark.parametrize(

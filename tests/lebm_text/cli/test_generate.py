@@ -82,6 +82,7 @@ def test_file_and_sidecar(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--top-p", "0.5"], {"top_p": 0.5}),
         (["--decode", "greedy"], {"decode": "greedy"}),
         (["--decode", "beam"], {"decode": "beam"}),
+        (["--prior-temperature", "0.25"], {"prior_temperature": 0.25}),
         (["--seed", "2"], {"seed": 2}),
     ],
 )
@@ -222,6 +223,26 @@ def test_an_interruption_says_what_is_kept_and_leaves_no_part(
     assert captured.out.count("\n") == (0 if output else 768)
     assert ("none of which is kept" if output else "printed") in captured.err
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "without"),
+    [
+        (["--guidance", "3"], {"guidance": 3.0}, {}),
+        (["--decode", "beam", "--beam-size", "1"], {"decode": "beam", "beam_size": 1}, {"decode": "beam"}),
+    ],
+)
+def test_guidance_and_the_size_of_a_beam_reach_the_decoder(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    options: dict[str, Any],
+    without: dict[str, Any],
+) -> None:
+    model = tiny_model(z_dropout=0.2)
+    model.save_pretrained(tmp_path / "guided")
+    out, _ = _out(capsys, "-n", "30", "--run", str(tmp_path / "guided"), *arguments)
+    assert out.split("\n")[:-1] == model.generate(30, **options).sentences != model.generate(30, **without).sentences
 
 
 def test_a_label_is_that_of_a_class(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from lebm_text import __version__
 from lebm_text.cli.main import BROKEN_PIPE, COMMANDS, CommandEntry, main, stop_on_signals
-from lebm_text.errors import InputError
+from lebm_text.errors import InputError, LostProcessError
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = "lebm_text_test_command"
@@ -127,13 +127,39 @@ def test_input_error_is_one_line_even_if_its_message_is_not(
 
 
 @pytest.mark.parametrize(
-    "code", [errno.ENOENT, errno.EACCES, errno.ENOSPC, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG]
+    "code",
+    [
+        *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+        *(errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+    ],
 )
 def test_system_error_about_a_path_is_one_line(
     code: int, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(raiser(OSError(code, os.strerror(code), "some/file"))) == 2
     assert one_line(capsys) == f"{os.strerror(code)}: some/file"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(raiser(error)) == 2
+    assert one_line(capsys).startswith("not enough memory; take smaller sizes")
+
+
+def test_a_lost_process_is_one_line_and_no_bad_input(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(raiser(LostProcessError("another one\nis gone"))) == 1
+    assert one_line(capsys) == "another one is gone"
 
 
 def test_full_disk_without_a_name_is_one_line(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,11 +78,12 @@ def test_what_is_named_takes_the_place_of_what_the_field_says() -> None:
     assert (option.name, option.default, option.type.max) == ("n_chains", None, 9)
 
 
-def test_every_command_refuses_an_option_of_one_value_that_is_given_twice() -> None:
+def test_every_command_refuses_an_option_of_one_value_that_is_given_twice(capsys: pytest.CaptureFixture[str]) -> None:
     """Click would take the last in silence."""
     for path, each in all_commands():
         assert isinstance(each, Command), path
     assert main(["anomaly", "prepare", "toy", "--hold-out", "pos", "--hold-out", "neg", "-o", "out"]) == 2
+    assert one_line(capsys) == "--hold-out is given 2 times; it takes one value"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,9 @@ def test_bound_and_log_z(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["log_z"] == 0.0
     assert found["log_p_lower"] < 0 < found["log_p_lower_error"]
     assert "log Z" not in captured.err
+    for other in (["--ais-steps", "11", "--ais-chains", "2"], ["--ais-steps", "10", "--ais-chains", "3"]):
+        assert main(["score", "text", "--bound", *other]) == 0
+        assert records(capsys.readouterr().out)[0]["log_p_lower"] != found["log_p_lower"]
 
 
 def test_log_z_that_is_not_known_is_left_out_and_refused_for_a_bound(

@@ -209,6 +209,11 @@ def test_a_run_is_not_overwritten_unless_told_to(
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_a_run_is_not_both_continued_and_replaced(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _resume(finished, "--overwrite") == 2
+    assert "--resume continues a run, --overwrite replaces it" in one_line(capsys)
+
+
 def test_a_directory_of_something_else_is_never_touched(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,7 +327,6 @@ WRONG = [
     ["--set"],
     ["--data-dir", "nowhere"],
     ["--resume"],
-    ["--overwrite", "--resume"],
     ["--unknown"],
     ["stray"],
 ]

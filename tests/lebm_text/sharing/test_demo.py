@@ -43,10 +43,24 @@ def test_sentences_without_any_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run" not in captured.err
 
 
-@pytest.mark.parametrize("command", [["curves", DEMO, "-o", "c.png"], ["compare", DEMO, DEMO], ["push", DEMO, "a/b"]])
-def test_it_is_a_run_to_every_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    main(command)
-    assert "does not exist" not in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["curves", DEMO, "-o", "c.png"], 0, "wrote c.png"),
+        (["compare", DEMO, DEMO], 2, f"{DEMO} has no report of evaluate"),
+        (["push", DEMO, "a/b"], 2, "cannot push to a/b: the exchange with the Hub failed"),
+    ],
+)
+def test_it_is_a_run_to_every_command(
+    command: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_ann")
+    assert main(command) == code
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["generate", "--run", DEMO], ["generate"], ["data", "fetch", "kjv"]])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
 
 from lebm_text import LatentEBM, Run
 from lebm_text.cli.main import main
@@ -66,6 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_there_and_back(hub: FakeHub, trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    enable_progress_bars()
     assert main(["push", str(trained), "ann/toy", "--private"]) == 0
     assert capsys.readouterr().out == f"{hub.url}/ann/toy\n"
     made = hub.repositories["ann/toy"]
@@ -79,6 +82,7 @@ def test_there_and_back(hub: FakeHub, trained: Run, capsys: pytest.CaptureFixtur
     assert main(["generate", "-n", "5", "--run", "ann/toy", "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines() == expected
     assert Run.find(Path("ann/toy")).metrics() == trained.metrics()
+    assert not are_progress_bars_disabled()
 
 
 def test_nothing_of_the_machine_or_the_text_is_sent(hub: FakeHub, trained: Run) -> None:
@@ -101,6 +105,34 @@ def test_nothing_of_the_machine_or_the_text_is_sent(hub: FakeHub, trained: Run) 
     assert run.corpus().splits["test"].sha256 == splits["test"]["sha256"]
     with pytest.raises(InputError, match="name the data directory that holds toy/"):
         Run.find(Path("ann/toy")).corpus()
+
+
+@pytest.mark.parametrize(("source", "sent"), [("/home/ann/diary.csv", None), ("hf:ann/cats", "hf:ann/cats")])
+def test_where_a_text_was_imported_from_is_sent_only_if_it_is_on_the_hub(
+    trained: Run, tmp_path: Path, source: str, sent: str | None
+) -> None:
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    environment = run.environment
+    environment["corpus"]["source"] = source
+    run.environment_file.write_text(json.dumps(environment))
+    (tmp_path / "out").mkdir()
+    export(run, tmp_path / "out", "ann/toy")
+    assert json.loads((tmp_path / "out" / "env.json").read_text())["corpus"].get("source") == sent
+    assert not [path.name for path in (tmp_path / "out").iterdir() if b"/home/ann" in path.read_bytes()]
+    metadata = yaml.safe_load((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert metadata.get("datasets") == (None if sent is None else "ann/cats")
+
+
+def test_the_card_repeats_a_training_as_far_as_it_went(trained: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    export(run, tmp_path, "ann/toy")
+    assert "--max-steps" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    path = run.checkpoints / "last" / "state.json"
+    document = json.loads(path.read_text())
+    document["state"]["progress"] |= {"finished": False, "step": 3}
+    path.write_text(json.dumps(document))
+    export(run, tmp_path, "ann/toy")
+    assert "--max-steps 3" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_card_says_what_there_is(hub: FakeHub, trained: Run, tmp_path: Path) -> None:
@@ -138,12 +170,35 @@ def test_a_second_push_replaces_the_first(hub: FakeHub, tiny: Run) -> None:
     old = LatentEBM.from_pretrained("ann/tiny", device="cpu").generate(4).sentences
     hub.repositories["ann/tiny"].files["spm.model"] = b"of another tokenizer"
     hub.repositories["ann/tiny"].files["NOTES.md"] = b"mine"
+    copy = Run.find(Path("ann/tiny")).path
+    assert (copy / "spm.model").is_file() and not (copy / "NOTES.md").exists()
     other = tiny_model(latent_dim=5)
     other.push_to_hub("ann/tiny")
     assert hub.repositories["ann/tiny"].files["NOTES.md"] == b"mine"
     assert "spm.model" not in hub.repositories["ann/tiny"].files
     new = LatentEBM.from_pretrained("ann/tiny", device="cpu").generate(4).sentences
     assert new == other.generate(4).sentences != old
+    assert not (copy / "spm.model").exists()
+
+
+def test_a_copy_that_was_half_replaced_is_not_taken_for_a_whole_one(
+    hub: FakeHub, tiny: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(tiny, "ann/tiny")
+    Run.find(Path("ann/tiny"))
+    other = tiny_model(latent_dim=5)
+    other.push_to_hub("ann/tiny")
+
+    def cut_off(*_: object, local_dir: Path, **__: object) -> None:
+        (local_dir / "config.json").write_text("{")
+        raise OSError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "snapshot_download", cut_off)
+        with pytest.raises(InputError, match="the exchange with the Hub failed: cut off; the cache holds no copy"):
+            Run.find(Path("ann/tiny"))
+    again = LatentEBM.from_pretrained("ann/tiny", device="cpu")
+    assert again.generate(4).sentences == other.generate(4).sentences
 
 
 def test_what_is_there_is_fetched_once_and_kept_for_when_the_hub_is_away(

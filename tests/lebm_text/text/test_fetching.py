@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import logging
 import sys
 import threading
 import types
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets  # type: ignore[import-untyped]
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -230,8 +232,18 @@ def test_manifest_names_the_source(site: Site) -> None:
 
 def test_progress_bars_are_put_back_and_stderr_stays_clean(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     datasets.enable_progress_bars()
-    fetch(_toy(site))
+    verbosity = huggingface_hub.logging.get_verbosity()
+    assert verbosity < logging.CRITICAL
+    entry = _toy(site)
+    fetch(entry)
     assert not datasets.are_progress_bars_disabled()
+    assert huggingface_hub.logging.get_verbosity() == verbosity
+    datasets.disable_progress_bars()
+    try:
+        fetch(entry)
+        assert datasets.are_progress_bars_disabled()
+    finally:
+        datasets.enable_progress_bars()
     assert capfd.readouterr() == ("", "")
 
 

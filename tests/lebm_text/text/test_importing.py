@@ -157,7 +157,10 @@ def test_the_splits_depend_on_the_sentences_alone(tmp_path: Path) -> None:
     assert a != b and {k: sorted(v) for k, v in a.items()} == {k: sorted(v) for k, v in b.items()}
 
 
-@pytest.mark.parametrize(("valid", "test", "n"), [("10%", "20%", (30, 60)), (7, "31", (7, 31)), ("0.2%", 1, (1, 1))])
+@pytest.mark.parametrize(
+    ("valid", "test", "n"),
+    [("10%", "20%", (30, 60)), (7, "31", (7, 31)), ("0.2%", "1.5%", (1, 5)), ("14%", "7%", (42, 21))],
+)
 def test_equal_sentences_stand_in_one_split(
     tmp_path: Path, valid: str | int, test: str | int, n: tuple[int, int]
 ) -> None:
@@ -177,6 +180,10 @@ def test_sentences_that_are_all_frequent_are_divided_all_the_same(tmp_path: Path
     (tmp_path / "mine.txt").write_text("a b\nc d\ne f\n" * 50)
     import_text(tmp_path / "mine.txt", tmp_path / "out")
     assert sorted(len(set(lines)) for lines in _corpus(tmp_path / "out").values()) == [1, 1, 1]
+    for n in ((30, 20, 40), (20, 40, 30), (40, 30, 20)):  # the most frequent one is left to train on
+        lines = [line for line, count in zip(("a b", "c d", "e f"), n, strict=True) for _ in range(count)]
+        made = import_text(lines, tmp_path / "other", overwrite=True)
+        assert made.record["counts"]["sentences"]["train"] == 40
 
 
 @pytest.mark.parametrize(
@@ -500,6 +507,18 @@ def test_a_file_is_a_corpus_and_is_found_again(tmp_path: Path, cache: Path) -> N
     assert find_again(described).splits["test"].sha256 == corpus.splits["test"].sha256  # the cache may be deleted
     (tmp_path / "My.Reviews.txt").write_text("".join(f"more {i}\n" for i in range(200)))
     assert find_again(described).splits["train"].n_sentences == 90  # what was imported, not what the file is now
+
+
+def test_the_cache_keeps_an_import_for_each_way_and_repairs_it(tmp_path: Path, cache: Path) -> None:
+    _write_txt(tmp_path / "mine.txt")
+    first, other = import_text(tmp_path / "mine.txt"), import_text(tmp_path / "mine.txt", valid=9)
+    assert [len(_corpus(each.directory)["valid"]) for each in (first, other)] == [5, 9]
+    assert all(each.directory.is_relative_to(cache) for each in (first, other))
+    assert import_text(tmp_path / "mine.txt").was_there
+    before = _contents(first.directory)
+    (first.directory / "train.txt").write_text("changed\n")
+    assert not import_text(tmp_path / "mine.txt").was_there
+    assert _contents(first.directory) == before
 
 
 def test_a_file_in_a_format_that_is_not_clear_says_what_to_do(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lebm_text.errors import InputError
 from lebm_text.text import sources
 from lebm_text.text.corpora import find_corpus
 from lebm_text.text.reading import read_text
-from lebm_text.text.sources import STDIN, as_file, raw_lines, split_path, stored_bytes
+from lebm_text.text.sources import STDIN, as_file, ending_of, raw_lines, split_path, stored_bytes
 
 LINES = ["the cat sees", "", "a dog", "zwölf Käse", "the end"]
 TEXT = "".join(f"{line}\n" for line in LINES)
@@ -71,7 +71,8 @@ def test_all_places_hold_the_same_text(write: Callable[[Path, str], None], tmp_p
     plain, other = (find_corpus(str(tmp_path / name)).splits["train"] for name in ("plain", "other"))
     assert list(other.sentences()) == [line for line in LINES if line]
     assert (other.sha256, other.n_sentences, other.n_words) == (plain.sha256, 4, plain.n_words)
-    assert stored_bytes(other.path) > 0
+    stored = [file for file in other.path.rglob("*") if file.suffix == ".arrow"] or [other.path]
+    assert stored_bytes(other.path) == sum(len(file.read_bytes()) for file in stored)
 
 
 def test_datasets_saves_what_is_read(tmp_path: Path) -> None:
@@ -86,6 +87,17 @@ def test_datasets_saves_what_is_read(tmp_path: Path) -> None:
     loaded.map(lambda row: {"text": row["text"].upper()})
     assert len(list(path.glob("*.arrow"))) == 2  # what was made of the rows is kept beside them, and no part of them
     assert b"".join(raw_lines(path)).decode() == TEXT
+
+
+def test_of_several_places_the_plainest_is_taken(tmp_path: Path) -> None:
+    for name in ("validation.txt", "valid.parquet", "valid.txt.gz", "valid.txt"):
+        (tmp_path / name).touch()
+        assert split_path(tmp_path, "valid") == tmp_path / name
+
+
+def test_the_ending_that_counts_is_that_of_what_is_packed_in_any_case() -> None:
+    names = ("a.csv", "a.csv.gz", "A.CSV", "a.b.Jsonl", "a.gz", "a")
+    assert [ending_of(Path(name)) for name in names] == [".csv", ".csv", ".csv", ".jsonl", "", ""]
 
 
 def test_damaged_places_are_refused(tmp_path: Path) -> None:
@@ -155,6 +167,11 @@ def test_standard_input_begins_where_it_stands(tmp_path: Path, monkeypatch: pyte
         file.readline()
         monkeypatch.setattr(sys, "stdin", stream)
         assert read_text(STDIN).lines == ["second"]
+    with (tmp_path / "text").open("rb") as file, io.TextIOWrapper(file) as stream:
+        file.readline()
+        monkeypatch.setattr(sys, "stdin", stream)
+        with as_file(STDIN) as (found, sha256):
+            assert (found.read_bytes(), sha256) == (b"second\n", hashlib.sha256(b"second\n").hexdigest())
 
 
 def test_names_that_are_not_utf8_and_links(tmp_path: Path) -> None:

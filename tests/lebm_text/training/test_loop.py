@@ -75,6 +75,7 @@ def test_resumed_after_any_update_it_is_the_uninterrupted_run(tmp_path: Path) ->
     assert whole.run(Limits()) == "finished"
     wanted = _result(whole, tmp_path / "whole")
     assert [r["step"] for r in wanted[1]] == [2, 3, 4, 6, 6]
+    assert [r["epoch"] for r in wanted[1]] == [0.6667, 1, 1.3333, 2.0, 2]
     for stop in range(STEPS):
         directory = tmp_path / f"stopped-{stop}"
         assert _loop(directory).run(Limits(max_steps=stop)) == "max_steps"
@@ -241,10 +242,12 @@ def _threads() -> list[str]:
 
 
 def test_updates_see_the_batches_of_the_plan_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[int]] = []
+    seen, steps, epochs = list[list[int]](), list[int](), list[float]()
 
     def spy(trainer: Trainer, batch: Batch, **options: Any) -> None:
         seen.append(batch.index.tolist())
+        steps.append(options["step"])
+        epochs.append(options["epoch"])
         update(trainer, batch, **options)
 
     update = Trainer.update
@@ -255,6 +258,29 @@ def test_updates_see_the_batches_of_the_plan_in_order(tmp_path: Path, monkeypatc
     again.run(Limits())
     plan = again.plan
     assert seen == [plan.corpus.batch(index).index.tolist() for epoch in (0, 1) for index in plan.epoch(epoch)]
+    assert steps == list(range(1, STEPS + 1))
+    assert epochs == pytest.approx([step / 3 for step in range(STEPS)])
+
+
+def test_a_model_that_has_diverged_is_neither_validated_nor_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(trainer: Trainer, batch: Batch, **options: Any) -> None:
+        with torch.no_grad():
+            trainer.model.get_parameter("generator.output_bias").fill_(torch.nan)
+        update(trainer, batch, **options)
+
+    def end_of_epoch(position: Position) -> dict[str, float]:
+        ended.append(position.epoch)
+        return {}
+
+    update, ended = Trainer.update, list[int]()
+    monkeypatch.setattr(Trainer, "update", spoilt)
+    loop = _loop(tmp_path / "run", report_every=100)  # nothing is read before the end of the epoch
+    loop.end_of_epoch = end_of_epoch
+    with pytest.raises(FloatingPointError, match="at step 1 "):
+        loop.run(Limits())
+    assert ended == []
 
 
 @pytest.mark.parametrize("reason", ["finished", "max_steps"])

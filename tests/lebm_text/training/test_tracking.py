@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,11 +37,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(corpus, config=toy_config(), out=place / "run", device="cpu", on_event=events.append), events
 
 
-def listen(trained: Trained, name: str) -> None:
-    """Tell a tracker of all of that training."""
-    listener = Tracking(trained[0], [name])
+def listen(trained: Trained, *names: str) -> None:
+    """Tell trackers of all of that training."""
+    listener = Tracking(trained[0], names)
     for event in trained[1]:
         listener(event)
+
+
+def replaced(trained: Trained, place: Path) -> Run:
+    """A run like it that another training has begun."""
+    run = Run(shutil.copytree(trained[0].path, place, ignore=shutil.ignore_patterns("tensorboard")))
+    run.environment_file.write_text(json.dumps(run.environment | {"date": "2001-01-01T00:00:00+00:00"}))
+    return run
 
 
 def figures(events: Sequence[Event], kind: str, name: str) -> list[tuple[int, float]]:
@@ -99,6 +108,11 @@ def test_the_listener_tells_all_there_is(trained: Trained, told: list[tuple[str,
     assert latents.sentences[10:] == model.generate(10).sentences
 
 
+def test_a_run_that_goes_on_begins_after_its_last_update(trained: Trained, told: list[tuple[str, Any]]) -> None:
+    Tracking(trained[0], ["mlflow"])(Event("start", {"step": 4}))
+    assert told == [("begin", 4)]
+
+
 def test_a_language_model_has_no_latent_vectors(tmp_path: Path, told: list[tuple[str, Any]]) -> None:
     config = toy_config().merge({"model": {"latent_dim": 0}, "training": {"n_epochs": 1}})
     run = Run(tmp_path / "run")
@@ -122,14 +136,29 @@ def test_a_text_that_is_gone_is_no_end_of_the_training(
 def test_what_a_tracker_raises_does_not_end_the_training(
     trained: Trained, told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("no route\nto host")
+    heard = list[tuple[str, Any]]()
 
-    monkeypatch.setattr(TRACKERS["mlflow"][1], "numbers", fail)
+    class Failing(Recorder):
+        told = heard
+
+        def numbers(self, values: Mapping[str, float], step: int) -> None:
+            raise OSError("no route\nto host")
+
+    monkeypatch.setitem(TRACKERS, "wandb", ("json", Failing))
     with caplog.at_level(logging.WARNING, "lebm_text"):
-        listen(trained, "mlflow")
-    assert caplog.messages == ["mlflow: no route to host; it is told nothing more, the training goes on"]
-    assert [kind for kind, _ in told] == ["begin"]
+        listen(trained, "wandb", "mlflow")
+    assert caplog.messages == ["wandb: no route to host; it is told nothing more, the training goes on"]
+    assert [kind for kind, _ in heard] == ["begin"]
+    assert [kind for kind, _ in told][-2:] == ["latents", "end"]  # the other one is told on
+
+
+def test_no_more_latent_vectors_are_told_than_a_service_shows(
+    trained: Trained, told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "N_LATENTS", 4)
+    listen(trained, "mlflow")
+    (latents,) = (what for kind, what in told if kind == "latents")
+    assert latents.origins == ["read"] * 4 + ["generated"] * 4
 
 
 @pytest.mark.parametrize("name", list(TRACKERS))
@@ -165,7 +194,25 @@ def test_tensorboard_has_numbers_samples_pictures_and_the_projector(trained: Tra
     assert "z/metadata.tsv" in (trained[0].tensorboard / "projector_config.pbtxt").read_text()
 
 
-def test_weights_and_biases_is_told(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_tensorboard_was_told_of_updates_that_are_made_again_is_superseded(
+    trained: Trained, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = replaced(trained, tmp_path / "run")
+    for begun, steps in ((0, (3, 4, 5)), (4, (6,))):
+        tracker = TRACKERS["tensorboard"][1]()
+        tracker.begin(run, begun)
+        for step in steps:
+            tracker.numbers({"gap": float(begun)}, step)
+        tracker.end()
+    kept = EventAccumulator(str(run.tensorboard))
+    kept.Reload()
+    assert [(each.step, each.value) for each in kept.Scalars("gap")] == [(3, 0.0), (4, 0.0), (6, 4.0)]
+
+
+def test_weights_and_biases_is_told(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a module of its shape: the real one is another test's."""
     began, logged, finished = list[dict[str, Any]](), list[tuple[dict[str, Any], int]](), list[bool]()
 
@@ -184,6 +231,8 @@ def test_weights_and_biases_is_told(trained: Trained, monkeypatch: pytest.Monkey
     assert began[0]["config"] == trained[0].config.to_dict()
     assert (began[0]["resume"], began[0]["id"]) == ("allow", began[1]["id"])
     assert finished == [True, True]
+    Tracking(replaced(trained, tmp_path / "run"), ["wandb"])(Event("start", {"step": 0}))
+    assert began[2]["id"] != began[0]["id"]
     last = {key: value for values, _ in logged for key, value in values.items()}
     assert last["z"].columns == ["sentence", "origin", "z"]
     assert [len(row[2]) for row in last["z"].data] == [3] * 20
@@ -228,9 +277,9 @@ def test_mlflow_keeps_a_run_in_its_store(trained: Trained, tmp_path: Path, monke
     }
 
 
-def test_mlflow_is_told(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_is_told(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By modules of its shape: the real ones are another test's."""
-    asked = list[tuple[str, tuple[Any, ...]]]()
+    asked, marks = list[tuple[str, tuple[Any, ...]]](), list[str]()
 
     class Client:
         def get_experiment_by_name(self, name: str) -> None:
@@ -240,13 +289,15 @@ def test_mlflow_is_told(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> No
             return "7"
 
         def search_runs(self, experiments: list[str], filter_string: str) -> list[Any]:
-            return []
+            found = [n for n, mark in enumerate(marks, 11) if filter_string == f"tags.lebm_text = '{mark}'"]
+            return [SimpleNamespace(info=SimpleNamespace(run_id=str(n))) for n in found]
 
-        def create_run(self, experiment: str, **_: Any) -> Any:
-            return SimpleNamespace(info=SimpleNamespace(run_id="11"))
+        def create_run(self, experiment: str, *, tags: dict[str, str], **_: Any) -> Any:
+            marks.append(tags["lebm_text"])
+            return SimpleNamespace(info=SimpleNamespace(run_id=str(10 + len(marks))))
 
         def __getattr__(self, name: str) -> Any:
-            return lambda *given: asked.append((name, given))
+            return lambda *given, **_: asked.append((name, given))
 
     package, entities = ModuleType("mlflow"), ModuleType("mlflow.entities")
     vars(package).update(MlflowClient=Client)
@@ -267,3 +318,9 @@ def test_mlflow_is_told(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> No
         "z.json",
     ]
     assert asked[-1] == ("set_terminated", ("11",))
+    asked.clear()
+    goes_on = Event("start", {"step": 4})
+    Tracking(trained[0], ["mlflow"])(goes_on)
+    assert asked == [("update_run", ("11",))]
+    Tracking(replaced(trained, tmp_path / "run"), ["mlflow"])(goes_on)
+    assert asked[1:] and {given[0] for _, given in asked[1:]} == {"12"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +27,7 @@ from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.events import Event
+from lebm_text.training.loop import Limits, TrainingLoop
 from lebm_text.training.train import train
 from lebm_text.weights import load_weights
 
@@ -98,6 +100,17 @@ def test_files_of_a_run(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
         assert len(stream.metadata()) == 1
     assert events[0].kind == "start"
     assert _end(events)[0] == "finished"
+
+
+def test_the_start_and_the_end_are_told_with_their_sizes(base: tuple[Path, list[Event]], corpus: Corpus) -> None:
+    (out, events), config, text = base, toy_config().training, corpus.splits["train"]
+    start, end = events[0].data, events[-1].data
+    assert (start["run"], start["corpus"], start["device"], end["path"]) == (str(out), corpus.name, "cpu", str(out))
+    assert (start["n_sentences"], start["n_tokens"]) == (text.n_sentences, text.n_words + text.n_sentences)
+    assert start["n_parameters"] == sum(each.numel() for each in load_weights(out / "model.safetensors")[0].values())
+    assert start["n_steps"] == start["steps_per_epoch"] * config.n_epochs == end["step"]
+    assert (start["step"], start["processes"], start["init"], start["batch_size"]) == (0, 1, None, config.batch_size)
+    assert 0 < end["seconds"] < 600
 
 
 def test_published_weights_are_those_of_the_last_checkpoint(base: tuple[Path, list[Event]]) -> None:
@@ -337,6 +350,20 @@ def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
     events = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
     assert _end(events) == ("max_minutes", 0)
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_minutes_have_sixty_seconds(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, run = list[Limits](), TrainingLoop.run
+
+    def stopped(loop: TrainingLoop, given: Limits) -> str:
+        limits.append(given)
+        return run(loop, Limits(max_steps=0))
+
+    monkeypatch.setattr(TrainingLoop, "run", stopped)
+    began = time.monotonic()
+    _train(corpus, tmp_path / "run", toy_config(), max_minutes=20)
+    assert limits[0].deadline is not None
+    assert began + 1200 <= limits[0].deadline <= time.monotonic() + 1200
 
 
 def test_killed_before_the_first_checkpoint(
