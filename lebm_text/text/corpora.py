@@ -263,7 +263,8 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
     try:
         made = import_text(source, on_progress=on_progress)
     except InputError as error:
-        raise InputError(f"{error}; for other ways to read it: lebm-text data import {source} -o DIR") from error
+        other = f"lebm-text data import {source} --text-column NAME -o DIR"
+        raise InputError(f"{error}; to read it in another way, such as another column: {other}") from error
     corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
     source = source if source.startswith(HUB) else str(Path(source).resolve())
     return replace(corpus, notices=(made.describe(), *corpus.notices), source=source)
