@@ -263,7 +263,7 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
     try:
         made = import_text(source, on_progress=on_progress)
     except InputError as error:
-        other = f"lebm-text data import {source} --text-column NAME -o DIR"
+        other = f"lebm-text data import {source} -o DIR --text-column NAME"
         raise InputError(f"{error}; to read it in another way, such as another column: {other}") from error
     corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
     source = source if source.startswith(HUB) else str(Path(source).resolve())
