@@ -64,8 +64,8 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
         raise InputError(f"{directory} is neither empty nor a run; choose another directory")
     if not overwrite:
         raise InputError(
-            f"{directory} already holds a run: let it go on (resume), replace it (overwrite), "
-            "or choose another directory"
+            f"{directory} already holds a run: continue it (--resume; in Python resume=True), replace it (--overwrite, "
+            "overwrite=True), or choose another directory"
         )
 
 

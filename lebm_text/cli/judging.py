@@ -60,7 +60,9 @@ def sample_options(*, n: str, temperatures: str) -> Decorator:
                      ".parquet.  [default: samples of the run]"),
         text_column_option,
         run_option,
-        click.option("--corpus", metavar="NAME|DIR", help="The real text.  [default: what the run was trained on]"),
+        click.option("--corpus", metavar="NAME|DIR",
+                     help="The real text; needed with --samples if there is no run.  [default: what the run was "
+                     "trained on]"),
         data_dir_option,
         field_option(TextSettings, "split", help="The held-out real text; use valid for model selection."),
         field_option(TextSettings, "n", "-n", help=f"Number of samples.  [default: {n}]"),

@@ -264,7 +264,7 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
         made = import_text(source, on_progress=on_progress)
     except InputError as error:
         other = f"lebm-text data import {source} -o DIR --text-column NAME"
-        raise InputError(f"{error}; to read it in another way, such as another column: {other}") from error
+        raise InputError(f"{error}; to read it in another way: {other}") from error
     corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
     source = source if source.startswith(HUB) else str(Path(source).resolve())
     return replace(corpus, notices=(made.describe(), *corpus.notices), source=source)

@@ -52,7 +52,7 @@ def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
             return column
     raise InputError(
         f"{name} should have a column {' or '.join(COLUMNS)} of strings, or just one of any name; "
-        f"its columns of strings: {listed}"
+        f"its columns of strings: {listed}; name one with --text-column"
     )
 
 
