@@ -209,6 +209,11 @@ def _run(typed: list[str]) -> int:
         return _refuse(error.format_message())
     except LostProcessError as error:
         return _refuse(str(error), FAILED)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "lebm_text", "lm_eval"):
+            raise
+        return _refuse(f"this needs the package {package}, which is not installed; install all that lebm-text requires")
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or any(part in str(error) for part in _NO_MEMORY)):
             raise

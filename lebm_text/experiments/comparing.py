@@ -138,6 +138,9 @@ def read_figures(path: Path) -> list[ComparedFigure]:
         run = Run(path)
         reports = run.reports()
         left_out = [note.replace(f"{path}/", "") for note in run.notes]
+    elif path.suffix != ".json" and path.is_file():
+        first = f"lebm-text fppl --samples {path} --corpus NAME -o {path.stem}.json"
+        raise InputError(f"{path} is no report, whose name would end in .json; of a text, make one first: {first}")
     else:
         reports, left_out = {path.stem: load(path)}, []
     merged: dict[tuple[str, ...], ComparedFigure] = {}

@@ -359,7 +359,7 @@ class Experiment(Checked):
             self.trial(row, number)
         if row.samples is None:
             chosen = dict.fromkeys((row.name for row in self.rows), number)
-            row.decoding.check(self.config(self.source(row), chosen, self.seeds[0]))
+            row.decoding.check(self.config(self.source(row), chosen, self.seeds[0]).with_plugins())
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:

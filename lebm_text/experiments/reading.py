@@ -38,8 +38,7 @@ def read_experiment(name_or_file: str) -> Experiment:
     path = _find(name_or_file)
     values = _read(path)
     try:
-        if "base" in values:
-            values = _over(_base(values.pop("base"), path.parent), values)
+        values = _over_base(values, [path])
         experiment = from_plain(Experiment, {"name": path.stem, **values}, strict=True)
         experiment.check()
     except InputError as error:
@@ -47,14 +46,19 @@ def read_experiment(name_or_file: str) -> Experiment:
     return experiment
 
 
-def _base(name: object, directory: Path) -> dict[str, Any]:
+def _over_base(values: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """Return the values over those of their `base`, if they have one; `files` are those that were read, theirs last."""
+    name = values.pop("base", None)
+    if name is None:
+        return values
     if not isinstance(name, str):
         raise InputError(f"base must be the name of an experiment or of a file, got {name!r}")
-    values = _read(_find(name, directory))
-    if "base" in values:
-        raise InputError(f"base = {name!r} has a base itself, {values['base']!r}")
-    values.pop("name", None)
-    return values
+    path = _find(name, files[-1].parent)
+    if any(path.samefile(file) for file in files):
+        raise InputError(f"base = {name!r} is based on itself")
+    base = _over_base(_read(path), [*files, path])
+    base.pop("name", None)
+    return _over(base, values)
 
 
 def _find(name_or_file: str, directory: Path = Path()) -> Path:

@@ -160,7 +160,7 @@ class Runner:
         if self.n_jobs > (os.cpu_count() or 1):
             raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
         if self.corpus is None:
-            corpus = find_corpus(self.experiment.corpus, data_dir=self.data_dir)
+            corpus = find_corpus(self.experiment.corpus, data_dir=self.data_dir, trust_plugins=False)
             self.corpus = {name: split.sha256 for name, split in corpus.splits.items()}
         if self.root.is_dir() and any(self.root.iterdir()) and not (self.root / LOG).is_file():
             raise InputError(f"{self.root} is neither empty nor an experiment's; choose another directory (--out)")

@@ -24,11 +24,13 @@ from lebm_text.checks import Section, in_range, setting
 from lebm_text.cli.main import main
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.experiments.reading import read_experiment
+from lebm_text.experiments.runner import Runner
 from lebm_text.generation.generate import describe_model
 from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
-from lebm_text.plugins import MissingPlugin, find, trusted
+from lebm_text.plugins import MissingPlugin, find, trusted, trusting
 from lebm_text.progress import Progress
 from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
@@ -407,6 +409,19 @@ def test_a_file_alone_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     split = {"path": str(tmp_path / "gone" / "train.txt"), "sha256": "", "n_sentences": 0, "n_words": 0}
     with pytest.raises(InputError, match=r"corpus = never_imported:A would import the module never_imported"):
         find_again(CorpusDescription.read(described | {"splits": dict.fromkeys(SPLITS, split)}))
+
+
+def test_an_experiment_with_a_class_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    changes = f'[settings]\n"model.prior" = "{HERE}:Parts"\n'
+    (tmp_path / "mine.toml").write_text(f'base = "twins"\n{changes}')
+    with pytest.raises(InputError, match=f"mine.toml: row .*: model.prior = {HERE}:Parts would import"):
+        read_experiment(str(tmp_path / "mine.toml"))
+    with trusting():
+        read_experiment(str(tmp_path / "mine.toml"))
+    (tmp_path / "mine.toml").write_text(f'base = "twins"\ncorpus = "{HERE}:Sentences"\n')
+    experiment = read_experiment(str(tmp_path / "mine.toml"))
+    with pytest.raises(InputError, match=f"corpus = {HERE}:Sentences would import"):
+        Runner(experiment, tmp_path / "out").carry_out()
 
 
 def test_a_command_imports_the_class_of_a_run_where_it_is_told_to(

@@ -189,6 +189,12 @@ def test_a_bug_in_a_process_of_its_own_exits_with_1_and_a_traceback() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_a_missing_requirement_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(COMMANDS, "try", CommandEntry("no_such_package.part", ""))
+    assert main(["try"]) == 2
+    assert "needs the package no_such_package, which is not installed" in one_line(capsys)
+
+
 def test_another_distributions_lm_eval_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,16 @@ def test_people_see_a_table_and_if_they_ask_the_signatures(
         assert part in sources
 
 
+@pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate", "fed"])
+def test_a_text_without_a_corpus_or_a_run_needs_the_corpus(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path / "none"))
+    samples = write(tmp_path / "samples.txt", grammar_sentences(10, 7))
+    assert main([command, "--samples", str(samples)]) == 2
+    assert "--samples needs the real text beside them: name it by --corpus (no run in" in one_line(capsys)
+
+
 @pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate"])
 def test_what_a_judge_cannot_read_is_said_above_the_table(
     command: str, grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], report_of: Report

@@ -244,6 +244,12 @@ def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
     assert found.interval is not None and found.interval.low is None and not found.is_beyond
 
 
+def test_a_text_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "samples.txt").write_text("a sentence\n")
+    with pytest.raises(InputError, match=r"samples.txt is no report.*: lebm-text fppl --samples .*samples.txt"):
+        compare(FRONTIER, tmp_path / "samples.txt")
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     shutil.copytree(EVAL.parent, run)

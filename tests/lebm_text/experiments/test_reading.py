@@ -220,6 +220,15 @@ def test_one_of_the_package_is_a_base_by_its_name(tmp_path: Path) -> None:
     assert (found.name, found.corpus, found.rows, found.settings) == ("mine", "snli", base.rows, base.settings)
 
 
+def test_a_base_may_have_a_base(tmp_path: Path) -> None:
+    (tmp_path / "top.toml").write_text('base = "below/top.toml"\n[settings]\n"model.dropout" = 0.3\n')
+    _based(tmp_path, 'base = "../base.toml"\ntitle = "One of three"\n[settings]\n"training.n_epochs" = 5\n')
+    found = read_experiment(str(tmp_path / "top.toml"))
+    config = found.config(found.row("lm"), {}, 1)
+    assert (found.title, config.training.n_epochs, config.model.dropout) == ("One of three", 5, 0.3)
+    assert [row.name for row in found.rows] == ["lm", "other"]
+
+
 def test_settings_stand_in_either_form(tmp_path: Path) -> None:
     """A section's table, or keys without quotes, which TOML reads as such a table: laid over each other key by key."""
     changes = """
@@ -245,7 +254,8 @@ def test_settings_stand_in_either_form(tmp_path: Path) -> None:
         ('base = "../base.toml"\n[[rows]]\nname = "m"\n[[rows]]\nname = "m"', BASE, "two rows have the same name"),
         ('base = "table9"', BASE, "unknown experiment 'table9'.*did you mean table"),
         ("base = 3", BASE, "base must be the name of an experiment or of a file, got 3"),
-        ('base = "top.toml"', BASE, "base = 'top.toml' has a base itself"),
+        ('base = "top.toml"', BASE, "base = 'top.toml' is based on itself"),
+        ('base = "../base.toml"', 'base = "below/top.toml"', "base = 'below/top.toml' is based on itself"),
         ('base = "../base.toml"', "title = ", "cannot read the experiment .*base.toml"),
         ('base = "../base.toml"\nrows = 3', BASE, "rows must be"),
         ('base = "../base.toml"\nrows = [{ name = [] }]', BASE, "top.toml: .*rows"),
