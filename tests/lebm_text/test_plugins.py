@@ -34,8 +34,7 @@ from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
-from lebm_text.text.corpora import find_again, find_corpus
-from lebm_text.text.description import CorpusDescription
+from lebm_text.text.corpora import CorpusDescription, find_again, find_corpus
 from lebm_text.text.labels import labelled_split
 from lebm_text.text.registry import SPLITS
 from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
