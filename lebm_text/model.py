@@ -356,7 +356,7 @@ class LatentEBM:
         """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
         if not isinstance(z, (Tensor, np.ndarray)):
             raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
-        rows = len(z) if z.ndim else 1
+        rows = len(z) if z.ndim > 1 else 1
         expected = (rows if n is None else n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")

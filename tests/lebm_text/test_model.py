@@ -122,6 +122,7 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
         (lambda m: m.decode(3.0), "z must be a tensor or an array, got float"),
         (lambda m: m.decode(torch.tensor(3.0)), "z must have shape (1, 4), one row per sentence, got ()"),
         (lambda m: m.decode(np.zeros(())), "z must have shape (1, 4), one row per sentence, got ()"),
+        (lambda m: m.decode(torch.zeros(4)), "z must have shape (1, 4), one row per sentence, got (4,)"),
         (lambda m: m.decode(torch.zeros(3, 5)), "z must have shape (3, 4), one row per sentence, got (3, 5)"),
         (lambda m: m.decode(torch.zeros(1, 4, dtype=torch.complex64)), "z must be real numbers, got torch.complex64"),
         (lambda m: m.decode(np.zeros((1, 4), dtype=object)), "z must be real numbers, got object"),
