@@ -52,7 +52,7 @@ class Corpus:
     splits: dict[str, Split]  # train, valid, test
     notices: tuple[str, ...] = ()
     source: str | None = None  # what it was imported from or made by, if it is in the cache
-    made_by: Mapping[str, str | None] | None = None  # a plug-in class, and the version of its package
+    made_by: dict[str, str | None] | None = None  # a plug-in class, and the version of its package
 
     def describe(self) -> dict[str, object]:
         """Return what is needed to repeat a run, ready for JSON: a `CorpusDescription`."""
@@ -60,8 +60,7 @@ class Corpus:
             name: SplitDescription(str(split.path.absolute()), split.sha256, split.n_sentences, split.n_words)
             for name, split in self.splits.items()
         }
-        made_by = None if self.made_by is None else dict(self.made_by)
-        return CorpusDescription(self.name, self.origin, splits, self.source, made_by).to_json()
+        return CorpusDescription(self.name, self.origin, splits, self.source, self.made_by).to_json()
 
 
 @dataclass(frozen=True)
