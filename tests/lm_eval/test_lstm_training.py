@@ -356,10 +356,6 @@ def test_recipes_train(name: str) -> None:
     assert train(recipe=recipe).report.n_epochs == 2
 
 
-def test_names_of_recipes_differ() -> None:
-    assert len({recipe.name for recipe in RECIPES.values()}) == len(RECIPES)
-
-
 def test_every_choice_of_a_recipe_counts() -> None:
     """No setting that does nothing: each gives another judge."""
     base = replace(TINY, max_epochs=3, n_decays=2, min_gain=0.5, learning_rate=0.05)
