@@ -274,6 +274,7 @@ class LatentEBM:
             texts += self._decode(rows, settings, max_length, KeyedRng(seed, range(start, start + len(rows))))
         return texts
 
+    @own_state()
     def interpolate(self, a: str, b: str, n: int = 9, *, path: str = "spherical", seed: int = 1) -> list[Point]:
         """Return n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
@@ -281,6 +282,7 @@ class LatentEBM:
         self.config.require_latent()
         return interpolate(self, (a, b), n, path, seed=seed)
 
+    @own_state()
     def neighbours(
         self,
         queries: Iterable[str],
@@ -311,6 +313,7 @@ class LatentEBM:
 
         return Scorer(self, settings)(sentences)
 
+    @own_state()
     @torch.no_grad()
     def classify(self, sentences: Iterable[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
         """Return p(y|x) by label for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.

@@ -323,7 +323,7 @@ def test_inference_says_how_far_it_is() -> None:
 
 @pytest.mark.parametrize("state", [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
 def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], Any], tmp_path: Path) -> None:
-    tiny_model().save_pretrained(tmp_path / "m")
+    tiny_model(labels=("yes", "no")).save_pretrained(tmp_path / "m")
 
     def figures() -> list[Any]:
         model = lebm_text.LatentEBM.from_pretrained(tmp_path / "m", device="cpu")
@@ -335,6 +335,9 @@ def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], A
             model.decode(z),
             model.generate(9).sentences,
             scores,
+            model.classify(SENTENCES),
+            model.interpolate(SENTENCES[0], SENTENCES[2]),
+            model.neighbours(SENTENCES[:2], SENTENCES),
         ]
 
     plain = figures()

@@ -191,6 +191,14 @@ def test_same_seed_same_judge_other_seed_another() -> None:
     assert not same(first, train(seed=8).score(TEST))
 
 
+@pytest.mark.parametrize("state", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], Any]) -> None:
+    recipe = replace(TINY, max_epochs=1)
+    plain = train(recipe=recipe).score(TEST)
+    with state():
+        assert same(train(recipe=recipe).score(TEST), plain)
+
+
 def test_bf16_is_close_to_fp32() -> None:
     wide, narrow = train(), train(precision="bf16")
     assert narrow.report.precision == "bf16"
