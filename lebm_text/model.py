@@ -391,6 +391,7 @@ class LatentEBM:
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Yield batches of similar lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, MAX_SEED)
+        first = whole("first", first, 0)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])

@@ -110,6 +110,8 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
         (lambda m: m.infer(np.array([["a"], ["b"]])), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer(np.array("a")), "expected a list of sentences, got ndarray"),
         (lambda m: m.infer({"a": 1}), "expected a list of sentences, got dict"),
+        (lambda m: m.infer(["a"], first="2"), "first must be a whole number, got '2'"),
+        (lambda m: m.reconstruct(["a"], first=-1), "first must be >= 0, got -1"),
         (lambda m: m.score(["a", None]), "expected a list of sentences, which are strings; number 2 is None"),
         (lambda m: m.log_joint("one", torch.zeros(1, 4)), "expected a list of sentences, got one string"),
         (lambda m: m.log_joint(["a"], [[0.0] * 4]), "z must be a tensor or an array, got list"),
