@@ -137,6 +137,11 @@ class Bent(Normal):
         return {"curvature_posterior": 5.0}
 
 
+class Guessing(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"uniform_ppl": 5.0}
+
+
 class Rows(Normal):
     def figures(self, result: InferenceResult) -> Any:
         return {"z": result.z}
@@ -329,6 +334,7 @@ class Detached(Normal):
         ("inference.kind=Silent", ": penalty: RuntimeError: "),
         ("inference.kind=Counting", ": figures: 'step' is a name that metrics.jsonl has already"),
         ("inference.kind=Bent", ": figures: 'curvature_posterior' is a name that metrics.jsonl has already"),
+        ("inference.kind=Guessing", ": figures: 'uniform_ppl' is a name that metrics.jsonl has already"),
         ("inference.kind=Rows", ": figures: z must be one finite number, got shape (2, "),
         ("inference.kind=Wordy", ": figures: z: TypeError: "),
         (
