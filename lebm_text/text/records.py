@@ -262,10 +262,8 @@ def _is_json(line: bytes) -> bool:
 def _is_rows(lines: Sequence[str], delimiter: str) -> bool:
     """Return whether most lines have the same number of cells, at least two, without a blank after the delimiter."""
     try:
-        rows = [row for row in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if row]
+        rows = list(csv.reader([f"{line}\n" for line in lines], delimiter=delimiter))
     except csv.Error:
-        return False
-    if not rows:
         return False
     n_cells, n_rows = Counter(map(len, rows)).most_common(1)[0]
     named = len(rows) > 1 and len(rows[0]) == n_cells and not set(COLUMNS).isdisjoint(rows[0])
