@@ -8,16 +8,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.baseline import PlainGenerator, PlainTrainer
 from benchmarks.measure import interleaved
-from benchmarks.sizes import BOS, SMOKE, Sizes
+from benchmarks.sizes import SMOKE, Sizes
 from lebm_text.build import LatentModel
 from lebm_text.models.generator import LSTMGenerator
-from lebm_text.models.lstm import LSTMWeights, compute_dtype
+from lebm_text.models.lstm import LSTMWeights
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus
@@ -94,17 +93,8 @@ def _batches(corpus: EncodedCorpus) -> dict[str, Batch]:
 def _update(sizes: Sizes, batch: Batch, name: str) -> Callable[[], object]:
     precision, scan, softmax = PARTS.get(name, ("fp32", True, True))
     prior, config, n = sizes.prior(), sizes.config(precision), len(batch.lengths)
-    model = config.model
-    generator = Ablated(
-        sizes.vocab_size,
-        latent_dim=model.latent_dim,
-        embedding_dim=model.embedding_dim,
-        hidden_dim=model.hidden_dim,
-        bos_id=BOS,
-        dropout=model.dropout,
-        compute_dtype=compute_dtype(precision),
-        rng=torch.Generator().manual_seed(0),
-    )
+    generator = sizes.generator(precision, Ablated)
+    assert isinstance(generator, Ablated)
     generator.scan, generator.softmax = scan, softmax
     if name == "padded":
         plain = PlainTrainer(PlainGenerator.like(generator), prior, config, through_everything=False)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.config import Config
-from lebm_text.models.base import Generator
+from lebm_text.models.base import Generator, LogDensity
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
@@ -108,29 +108,40 @@ def posterior_chain(
     `through_everything`: use `.backward()`, which computes the gradients of all parameters too.
     """
     assert isinstance(config, ShortRunConfig)
-    step_size = _one(config.step_size)
-    z = torch.randn(len(batch.lengths), prior.latent_dim, generator=rng).to(batch.tokens.device)
+    weight = config.likelihood_weight
+    return _chain(
+        lambda z: prior.logdensity(z) + weight * generator.log_likelihood(batch, z),
+        len(batch.lengths), prior, config, rng, through_everything=through_everything,
+    )  # fmt: skip
+
+
+def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
+    """Run K0 Langevin steps from N(0, I) on log p_α(z), (n, D), with one step size."""
+    return _chain(prior.logdensity, n, prior, config, rng)
+
+
+def _chain(
+    logdensity: LogDensity,
+    n: int,
+    prior: EBMPrior,
+    config: ShortRunConfig | PriorConfig,
+    rng: torch.Generator,
+    *,
+    through_everything: bool = False,
+) -> Tensor:
+    step_size = config.step_size
+    if isinstance(step_size, tuple):
+        raise ValueError(f"the plain chain takes one step size, got {step_size}")
+    z = torch.randn(n, prior.latent_dim, generator=rng).to(next(prior.parameters()).device)
     for _ in range(config.n_steps):
         z = z.detach().requires_grad_()
-        density = (prior.logdensity(z) + config.likelihood_weight * generator.log_likelihood(batch, z)).sum()
+        density = logdensity(z).sum()
         if through_everything:
             density.backward()  # type: ignore[no-untyped-call]
             assert z.grad is not None
             grad = z.grad
         else:
             (grad,) = torch.autograd.grad(density, z)
-        noise = torch.randn(z.shape, generator=rng).to(z.device)
-        z = z.detach() + 0.5 * step_size**2 * grad + step_size * config.noise_scale * noise
-    return z.detach()
-
-
-def prior_chain(prior: EBMPrior, n: int, config: PriorConfig, *, rng: torch.Generator) -> Tensor:
-    """Run K0 Langevin steps from N(0, I) on log p_α(z), (n, D), with one step size."""
-    step_size = _one(config.step_size)
-    z = torch.randn(n, prior.latent_dim, generator=rng).to(next(prior.parameters()).device)
-    for _ in range(config.n_steps):
-        z = z.detach().requires_grad_()
-        (grad,) = torch.autograd.grad(prior.logdensity(z).sum(), z)
         noise = torch.randn(z.shape, generator=rng).to(z.device)
         z = z.detach() + 0.5 * step_size**2 * grad + step_size * config.noise_scale * noise
     return z.detach()
@@ -194,9 +205,3 @@ def _torch_order(rows: Tensor) -> Tensor:
     """Reorder gates from i, f, o, g to the order of `nn.LSTM`: i, f, g, o."""
     i, f, o, g = rows.chunk(4)
     return torch.cat([i, f, g, o])
-
-
-def _one(step_size: float | tuple[float, ...]) -> float:
-    if isinstance(step_size, tuple):
-        raise ValueError(f"the plain chain takes one step size, got {step_size}")
-    return step_size

@@ -60,9 +60,9 @@ class Sizes:
             }
         )
 
-    def generator(self, precision: str) -> LSTMGenerator:
+    def generator(self, precision: str, kind: type[LSTMGenerator] = LSTMGenerator) -> LSTMGenerator:
         """Return a newly initialised generator, the same for all precisions, without dropout outside the update."""
-        return LSTMGenerator(
+        return kind(
             self.vocab_size,
             latent_dim=self.latent_dim,
             embedding_dim=self.width,

@@ -137,7 +137,7 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
     """Before a run begins: try out the plug-in classes of a model that `build_model` made, on the CPU.
 
     Raises:
-        InputError: a class makes a mistake (see `trial.try_out`), or does not take a setting that was changed.
+        InputError: a class makes a mistake (see `plugin_trial.try_out`), or does not take a setting that was changed.
     """
     if not (named := _named(config)):
         return

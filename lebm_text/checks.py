@@ -36,7 +36,6 @@ __all__ = [
     "in_range",
     "one_of",
     "parse_value",
-    "positive",
     "setting",
     "whole",
 ]
@@ -223,12 +222,6 @@ def whole(name: str, value: object, least: int, most: int | None = MAX_COUNT) ->
         allowed = f">= {least}" if most is None or number < least else f"at most {most:,}"
         raise InputError(f"{name} must be {allowed}, got {_short(number)}")
     return number
-
-
-def positive(name: str, value: float) -> None:
-    """Raise InputError unless `value` is greater than 0."""
-    if not value > 0:
-        raise InputError(f"{name} must be > 0, got {value}")
 
 
 def in_range(

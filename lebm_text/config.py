@@ -96,7 +96,7 @@ class Config:
                 "inference.pretrain_epochs ends with a new generator, and generator.adapt = full has but the one that "
                 "has learned: take frozen or lora"
             )
-        if self.model.prior != "gaussian" and self.training.prior_start_epoch >= self.training.n_epochs:
+        if prior != "gaussian" and self.training.prior_start_epoch >= self.training.n_epochs:
             raise InputError(
                 f"training.prior_start_epoch must be below training.n_epochs = {self.training.n_epochs}, got "
                 f"{self.training.prior_start_epoch:g}: the prior would never learn"

@@ -274,6 +274,7 @@ class LatentEBM:
             texts += self._decode(rows, settings, max_length, KeyedRng(seed, range(start, start + len(rows))))
         return texts
 
+    @own_state()
     def interpolate(self, a: str, b: str, n: int = 9, *, path: str = "spherical", seed: int = 1) -> list[Point]:
         """Return n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
@@ -281,6 +282,7 @@ class LatentEBM:
         self.config.require_latent()
         return interpolate(self, (a, b), n, path, seed=seed)
 
+    @own_state()
     def neighbours(
         self,
         queries: Iterable[str],
@@ -311,6 +313,7 @@ class LatentEBM:
 
         return Scorer(self, settings)(sentences)
 
+    @own_state()
     @torch.no_grad()
     def classify(self, sentences: Iterable[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
         """Return p(y|x) by label for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
@@ -356,7 +359,7 @@ class LatentEBM:
         """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
         if not isinstance(z, (Tensor, np.ndarray)):
             raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
-        rows = len(z) if z.ndim else 1
+        rows = len(z) if z.ndim > 1 else 1
         expected = (rows if n is None else n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
@@ -388,6 +391,7 @@ class LatentEBM:
     ) -> Iterator[tuple[Batch, KeyedRng]]:
         """Yield batches of similar lengths on the device, each with the streams of its sentences."""
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, MAX_SEED)
+        first = whole("first", first, 0)
         order = np.argsort(-corpus.lengths, kind="stable")
         for start in range(0, len(order), batch_size):
             batch = corpus.batch(order[start : start + batch_size])

@@ -28,7 +28,7 @@ _SHAKE = 0.3  # standard deviation of noise added to parameters: a fresh model i
 _TAKEN = frozenset({
     "kind", "step", "epoch", "f_positive", "f_negative", "gap", "norm_positive", "norm_negative", "move_negative",
     "std_positive", "std_negative", "std_ratio", "chain_gap", "prior_n_steps", "learning_rate", "tokens_per_second",
-    "eta_seconds", "digest",
+    "eta_seconds", "uniform_ppl", "digest",
 })  # fmt: skip
 """Keys that a line of metrics.jsonl has already."""
 _TAKEN_PREFIXES = ("nll_", "curvature", "grad_", "valid_")

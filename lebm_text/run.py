@@ -34,8 +34,7 @@ from lebm_text.run_files import (
     runs_directory,
 )
 from lebm_text.store import lock, read_json, sha256_file
-from lebm_text.text.corpora import Corpus, find_again
-from lebm_text.text.description import CorpusDescription
+from lebm_text.text.corpora import Corpus, CorpusDescription, find_again
 from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:

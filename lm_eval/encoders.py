@@ -101,9 +101,12 @@ class _Transformer:
         self.name = f"{Path(name).name}@{digest.hexdigest()[:12]}"
 
     def encode(self, sentences: Sequence[str]) -> Embeddings:
-        vectors = self._model.encode(
-            list(sentences), batch_size=64, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
-        )
+        from lebm_text.torch_state import own_state  # of torch, which is in use by now
+
+        with own_state():
+            vectors = self._model.encode(
+                list(sentences), batch_size=64, normalize_embeddings=True, show_progress_bar=False
+            )
         return np.asarray(vectors, dtype=np.float32)
 
 

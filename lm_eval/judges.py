@@ -123,13 +123,7 @@ class KneserNeySpec:
     def name(self) -> str:
         return f"kn{self.order}"
 
-    @property
-    def lm(self) -> str:
-        return self.name
-
-    @property
-    def file_name(self) -> str:
-        return self.name
+    lm = file_name = name
 
     def key(self) -> None:
         """Return None: the order is part of the name."""

@@ -24,6 +24,7 @@ from lebm_text.models.lstm import LSTM, compute_dtype
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
+from lebm_text.torch_state import own_state
 
 from .counts import BOS, EOS, UNK, UNKNOWN_WORD, IntArray, WordIds, encode
 from .judges import LSTMRecipe, TrainingReport
@@ -172,6 +173,7 @@ class LSTMJudge:
         return score_text(self.network, self.vocabulary.encode(sentences), self.seen)
 
 
+@own_state()
 @torch.no_grad()
 def score_text(network: LSTMNetwork, text: EncodedCorpus, seen: Tensor | None = None) -> SentenceScores:
     """Score an encoded text.

@@ -23,6 +23,7 @@ from lebm_text.models.lstm import resolve_precision
 from lebm_text.models.packing import Packing
 from lebm_text.progress import Progress, adder, keeping, silent
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
+from lebm_text.torch_state import own_state
 
 from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 _INITIAL_WEIGHTS, _DROPOUT = 0, 1  # streams of a seed
 
 
+@own_state(grad=True)
 def train_lstm(
     train: Sequence[str],
     valid: Sequence[str],

@@ -64,9 +64,7 @@ class PluggedSpec:
     def lm(self) -> str:
         return self.spec.lm + (f"@{self.version}" if self.version else "")
 
-    @property
-    def file_name(self) -> str:
-        return self.lm
+    file_name = lm
 
     @property
     def stop(self) -> str | None:

@@ -97,7 +97,7 @@ class Reference:
         self.real = real
         self.convention = convention
         self.vocabulary = (
-            _closed_vocabulary(real.train, f"{real.name} train")
+            words_of(as_sentences(real.train, f"{real.name} train"))
             if vocabulary is None
             else list(dict.fromkeys([UNK, *as_sentences(vocabulary, "vocabulary", "words")]))
         )
@@ -128,11 +128,10 @@ class Reference:
         Raises InputError, naming `source` and the line, for words that no judge may read, and for anything but a list
         of strings.
         """
-        lines = as_sentences(sentences, source)
         with naming(source):
             if self.convention.closed:
-                return close_vocabulary(lines, self.vocabulary)
-            return list(canonical_sentences(lines)), 0
+                return close_vocabulary(sentences, self.vocabulary)
+            return list(canonical_sentences(sentences)), 0
 
 
 def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
@@ -142,11 +141,7 @@ def closed_vocabulary(sentences: Iterable[str]) -> list[str]:
 
     Raises InputError for anything but a list of strings.
     """
-    return _closed_vocabulary(sentences, "the training text")
-
-
-def _closed_vocabulary(sentences: Iterable[str], source: str) -> list[str]:
-    return words_of(as_sentences(sentences, source))
+    return words_of(as_sentences(sentences, "the training text"))
 
 
 def close_vocabulary(sentences: Iterable[str], vocabulary: Iterable[str]) -> tuple[list[str], int]:

@@ -79,6 +79,7 @@ JUDGES_MAY_IMPORT = (
     "lebm_text.errors",
     "lebm_text.progress",
     "lebm_text.plugins",
+    "lebm_text.torch_state",
 )
 GLOBAL_STATE = {
     "print",

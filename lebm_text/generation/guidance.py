@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lebm_text.checks import MAX_GUIDANCE, from_plain, in_range
 from lebm_text.errors import InputError
-from lebm_text.models.base import Generator
+from lebm_text.models.base import Generator, null_latent
 
 from .decoding import DecoderState, Step
 
@@ -41,7 +41,7 @@ class GuidedState:
 def check_guidance(generator: Generator, weight: float) -> None:
     """Raise InputError for a weight out of range, and for one other than 1 without a null vector."""
     in_range("guidance", from_plain(float, weight, "guidance", strict=True), 0.0, MAX_GUIDANCE)
-    if weight != 1 and _null(generator) is None:
+    if weight != 1 and getattr(generator, "null_latent", None) is None:
         raise InputError(
             "guidance needs a model that has learned to speak without z; train one with model.z_dropout = 0.1"
         )
@@ -51,8 +51,6 @@ def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], D
     """Return the generator's step and first state for z (n, D) and a weight accepted by `check_guidance`."""
     if weight == 1:
         return generator.step, generator.start(z)
-    null = _null(generator)
-    assert null is not None
 
     def step(tokens: Tensor, state: GuidedState) -> tuple[Tensor, GuidedState]:
         logits, given = generator.step(tokens, state.given)
@@ -60,10 +58,4 @@ def guided(generator: Generator, z: Tensor, weight: float) -> tuple[Step[Any], D
         impossible = logits.isneginf() | plain.isneginf()  # such as ids that a decoder does not have
         return (plain + weight * (logits - plain)).masked_fill_(impossible, -inf), GuidedState(given, without)
 
-    return step, GuidedState(generator.start(z), generator.start(null.detach().expand(len(z), -1)))
-
-
-def _null(generator: Generator) -> Tensor | None:
-    """Return the null vector (D,); None without z-dropout, and for generators that have none."""
-    null: Tensor | None = getattr(generator, "null_latent", None)
-    return null
+    return step, GuidedState(generator.start(z), generator.start(null_latent(generator).detach().expand(len(z), -1)))

@@ -106,7 +106,6 @@ class Given:
 
     def log_z(self) -> None:
         """Return None: log Z is unknown."""
-        return
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the prior."""

@@ -142,7 +142,8 @@ class TransformerGenerator(Embedded):
     @torch.no_grad()
     def start(self, z: Tensor) -> TransformerState:
         """Return the state before the first token, z (B, D), with the J vectors read, under the current weights."""
-        fixed, nothing = constant(self), z.new_empty(len(z), self.n_heads, 0, self._head_dim)
+        fixed, head_dim = constant(self), self.embedding.shape[1] // self.n_heads
+        nothing = z.new_empty(len(z), self.n_heads, 0, head_dim)
         none = torch.zeros(len(z), dtype=torch.long, device=z.device)
         begun = TransformerState((nothing,) * (2 * len(self.layers)), none, z, fixed)
         return fixed._append(fixed._prefix(z), begun)[1]
@@ -153,10 +154,6 @@ class TransformerGenerator(Embedded):
         generator = state.generator
         hidden, state = generator._append(F.embedding(tokens, generator.embedding).unsqueeze(1), state)
         return generator.output_layer().logits(hidden[:, -1]), state
-
-    @property
-    def _head_dim(self) -> int:
-        return self.embedding.shape[1] // self.n_heads
 
     def _embed(self, batch: Batch | PaddedBatch, rng: torch.Generator | None = None) -> Tensor:
         ids = F.pad(batch.tokens[:, :-1], (1, 0), value=self.bos_id)

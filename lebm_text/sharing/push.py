@@ -14,7 +14,7 @@ from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.run_files import ENVIRONMENT, PUBLISHED, REPORTS
 from lebm_text.store import atomic_write_json, atomic_write_text
-from lebm_text.text.description import CorpusDescription
+from lebm_text.text.corpora import CorpusDescription
 from lebm_text.text.parts import HUB
 
 from .card import card

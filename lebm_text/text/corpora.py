@@ -11,15 +11,15 @@ import difflib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, silent
 
-from .description import CorpusDescription, SplitDescription
 from .fetching import corpora_directory, fetch, is_offline, read_manifest
 from .importing import import_text
 from .making import is_made, make_corpus
@@ -31,6 +31,7 @@ from .tokenisation import rawness
 
 __all__ = [
     "Corpus",
+    "CorpusDescription",
     "Location",
     "compare_registered",
     "describe_registered",
@@ -51,7 +52,7 @@ class Corpus:
     splits: dict[str, Split]  # train, valid, test
     notices: tuple[str, ...] = ()
     source: str | None = None  # what it was imported from or made by, if it is in the cache
-    made_by: Mapping[str, str | None] | None = None  # a plug-in class, and the version of its package
+    made_by: dict[str, str | None] | None = None  # a plug-in class, and the version of its package
 
     def describe(self) -> dict[str, object]:
         """Return what is needed to repeat a run, ready for JSON: a `CorpusDescription`."""
@@ -59,8 +60,41 @@ class Corpus:
             name: SplitDescription(str(split.path.absolute()), split.sha256, split.n_sentences, split.n_words)
             for name, split in self.splits.items()
         }
-        made_by = None if self.made_by is None else dict(self.made_by)
-        return CorpusDescription(self.name, self.origin, splits, self.source, made_by).to_json()
+        return CorpusDescription(self.name, self.origin, splits, self.source, self.made_by).to_json()
+
+
+@dataclass(frozen=True)
+class SplitDescription:
+    """Path, hash and size of train, valid or test."""
+
+    path: str
+    sha256: str
+    n_sentences: int
+    n_words: int
+
+
+@dataclass(frozen=True)
+class CorpusDescription:
+    """The record of a corpus in a run's env.json: enough to find it again and to verify it."""
+
+    name: str
+    origin: str
+    splits: dict[str, SplitDescription]
+    source: str | None = None
+    made_by: dict[str, str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.splits.keys() != {*SPLITS}:
+            raise InputError(f"corpus.splits must be {', '.join(SPLITS)}, got {', '.join(self.splits) or 'none'}")
+
+    @classmethod
+    def read(cls, plain: object) -> CorpusDescription:
+        """Restore what `to_json` returned. Raises InputError for anything else."""
+        return from_plain(cls, plain, "corpus")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, without those that are None."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class Location(NamedTuple):

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -161,21 +162,15 @@ def _strings(values: Iterable[Any], column: str | None, name: str, numbers: bool
         yield text
 
 
-def _csv(lines: Iterable[bytes], column: str | None, name: str, _numbers: bool) -> Iterator[str]:
-    return _separated(lines, column, name, None)
-
-
-def _tsv(lines: Iterable[bytes], column: str | None, name: str, _numbers: bool) -> Iterator[str]:
-    return _separated(lines, column, name, "\t")
-
-
-def _separated(lines: Iterable[bytes], column: str | None, name: str, delimiter: str | None) -> Iterator[str]:
+def _separated(
+    lines: Iterable[bytes], column: str | None, name: str, _numbers: bool, delimiter: str | None = None
+) -> Iterator[str]:
     decoded = _decoded(lines, name)
     first = next(decoded, "")
     if delimiter is not None and delimiter not in first and not {",", ";"}.isdisjoint(first):
         raise InputError(f"{name} should have tabs between its columns, and its first row has none; call it .csv")
     delimiter = delimiter or max(",;\t", key=first.count)
-    rows = csv.reader(_chained(first, decoded), delimiter=delimiter, strict=True)
+    rows = csv.reader(chain([first], decoded), delimiter=delimiter, strict=True)
     number = 0
     try:
         header = next(rows, [])
@@ -207,11 +202,6 @@ def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
     return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell)] or header
 
 
-def _chained(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others
-
-
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
@@ -224,8 +214,8 @@ FORMATS: dict[str, Callable[[Iterable[bytes], str | None, str, bool], Iterator[s
     ".json": _json,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": _separated,
+    ".tsv": partial(_separated, delimiter="\t"),
 }
 """Ending → the text of each record: from the lines of the file, the column asked for, the name for messages, and
 whether the column may hold whole numbers."""
@@ -272,10 +262,8 @@ def _is_json(line: bytes) -> bool:
 def _is_rows(lines: Sequence[str], delimiter: str) -> bool:
     """Return whether most lines have the same number of cells, at least two, without a blank after the delimiter."""
     try:
-        rows = [row for row in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if row]
+        rows = list(csv.reader([f"{line}\n" for line in lines], delimiter=delimiter))
     except csv.Error:
-        return False
-    if not rows:
         return False
     n_cells, n_rows = Counter(map(len, rows)).most_common(1)[0]
     named = len(rows) > 1 and len(rows[0]) == n_cells and not set(COLUMNS).isdisjoint(rows[0])

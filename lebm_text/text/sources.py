@@ -234,7 +234,7 @@ class _Rejoined(io.RawIOBase):
         room = memoryview(buffer)
         piece = self._head[: len(room)] or (b"" if self._ended else self._rest.read1(len(room)))
         self._head = self._head[len(piece) :]
-        self._ended = not piece
+        self._ended = self._ended or not piece
         last = piece.rfind(b"\n")
         self._since_break = len(piece) - last - 1 if last >= 0 else self._since_break + len(piece)
         if self._since_break > _LONGEST_LINE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from lebm_text.errors import InputError, one_line
@@ -38,7 +37,9 @@ def table_rows(
     Raises:
         InputError: damaged, or without the column.
     """
-    with _refusing(name):
+    import pyarrow
+
+    try:
         batches = _parquet(stream, column, name, numbers) if ending == ".parquet" else _arrow(stream)
         for batch in batches:
             batch.validate(full=True)
@@ -46,14 +47,6 @@ def table_rows(
             for start in range(0, len(texts), _ROWS):
                 rows = texts.slice(start, _ROWS).to_pylist()
                 yield from rows if not numbers else (None if row is None else str(row) for row in rows)
-
-
-@contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    import pyarrow
-
-    try:
-        yield
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:

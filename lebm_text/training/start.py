@@ -217,24 +217,16 @@ def located(config: Config) -> Config:
     return config.merge({"model": {"generator": f"{PRETRAINED}{directory.resolve()}"}})
 
 
-def begin_directory(
-    run: Run,
-    config: Config,
-    text: PreparedText,
-    device: torch.device,
-    processes: Processes,
-    first: FirstWeights | None,
-) -> None:
+def begin_directory(run: Run, start: Start, device: torch.device, processes: Processes) -> None:
     """Write the files needed to repeat a run; config.json last: a directory that contains one can be resumed.
 
     Args:
         run: the run directory.
-        config: resolved.
-        text: encoded.
+        start: of the training.
         device: for training.
         processes: that train it.
-        first: weights of another run's generator, if any.
     """
+    config, text = start.config, start.text
     text.tokenizer.save(run.path)
     environment = describe_environment(
         device=device,
@@ -247,8 +239,8 @@ def begin_directory(
         environment["plugins"] = config.describe_plugins()
     if text.labels.sha256 is not None:
         environment["labels_sha256"] = text.labels.sha256
-    if first is not None:
-        environment["init"] = asdict(Begun(str(first.run), first.sha256))
+    if start.first is not None:
+        environment["init"] = asdict(Begun(str(start.first.run), start.first.sha256))
     atomic_write_json(run.environment_file, environment)
     atomic_write_json(run.config_file, config.to_dict())
 

@@ -14,7 +14,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -212,44 +211,33 @@ class Tracking:
                 yield lambda tracker: tracker.samples(sentences, step)
         elif event.kind == "end":
             try:
-                for name, figure in self._pictures():
-                    yield partial(_show, name, figure, step)
-                if (latents := self._latents()) is not None:
-                    yield lambda tracker: tracker.latents(latents, step)
+                yield from self._pictures_and_latents(step)
             except InputError as error:  # such as a text that is gone
                 logger.warning("not told of pictures and latent vectors: %s", error)
             yield lambda tracker: tracker.end()
 
-    def _pictures(self) -> Iterator[tuple[str, Figure]]:
+    def _pictures_and_latents(self, step: int) -> Iterator[Callable[[Tracker], None]]:
+        import torch
+
         from lebm_text.reports import curves, views
         from lebm_text.reports.drawing import picture_formats
 
-        if not picture_formats() or not self._run.metrics():
+        draws, latent_dim = bool(picture_formats() and self._run.metrics()), self._run.config.model.latent_dim
+        if draws and (drawn := curves.compute([self._run]).figure()) is not None:
+            yield lambda tracker: tracker.picture("curves", drawn, step)
+        if not latent_dim:
             return
-        if (drawn := curves.compute([self._run]).figure()) is not None:
-            yield "curves", drawn
-        n = len(self._held_out())
-        if self._run.config.model.latent_dim > 1 and n > 2:
-            yield "latent-space", views.compute(self._run, views.ViewsSettings(n=n, split="valid")).figure()
-
-    def _held_out(self) -> list[str]:
-        return self._run.model().fitting(self._run.corpus().splits["valid"].sentences())[:N_LATENTS]
-
-    def _latents(self) -> Latents | None:
-        sentences = self._held_out() if self._run.config.model.latent_dim else []
-        if not sentences:
-            return None
-        import torch
-
         model = self._run.model()
-        made = model.generate(len(sentences))
-        z = torch.cat([model.infer(sentences), made.z])
+        sentences = model.fitting(self._run.corpus().splits["valid"].sentences())[:N_LATENTS]
         n = len(sentences)
-        return Latents(z, [*sentences, *made.sentences], ["read"] * n + ["generated"] * n)
-
-
-def _show(name: str, figure: Figure, step: int, tracker: Tracker) -> None:
-    tracker.picture(name, figure, step)
+        if draws and latent_dim > 1 and n > 2:
+            seen = views.compute(self._run, views.ViewsSettings(n=n, split="valid")).figure()
+            yield lambda tracker: tracker.picture("latent-space", seen, step)
+        if n:
+            made = model.generate(n)
+            z = torch.cat([model.infer(sentences), made.z])
+            latents = Latents(z, [*sentences, *made.sentences], ["read"] * n + ["generated"] * n)
+            yield lambda tracker: tracker.latents(latents, step)
 
 
 def _identity(run: Run) -> str:

@@ -151,7 +151,7 @@ def train(
         if processes.first:
             if not resume:
                 begun = stack.enter_context(replacing(run.path))
-                begin_directory(run, start.config, start.text, place, processes, start.first)
+                begin_directory(run, start, place, processes)
             _tell(run, start.text, checkpoint, resume=resume)
         else:
             on_progress, on_event = silent, ignore

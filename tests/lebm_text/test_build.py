@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lebm_text.build import build_inference, build_model, geometric, linear, try_plugins
+from lebm_text.build import build_inference, geometric, linear
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.base import NoLatent
@@ -24,24 +24,23 @@ from lebm_text.random import KeyedRng
 from lebm_text.samplers.langevin import langevin
 from lebm_text.sections import ShortRunConfig
 
-from .toy import LATENT, Mixture, gap, normal, seeded, toy_config, toy_prior
+from .toy import LATENT, Mixture, gap, normal, plugged_model, seeded, toy_config, toy_model, toy_prior
 
 
 def _build(*, inference: dict[str, Any] | None = None, **model: Any) -> Any:
-    config = toy_config({"model": model, "inference": inference or {}})
-    return build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+    return toy_model(toy_config({"model": model, "inference": inference or {}}))
 
 
 @pytest.mark.parametrize(
     ("changes", "name", "shape"),
     [
-        ({}, "generator.embedding", (9, 6)),
+        ({}, "generator.embedding", (12, 6)),
         ({"embedding_dim": 4}, "generator.token_weight", (24, 4)),
         ({"hidden_dim": 5}, "generator.recurrent_weight", (20, 5)),
         ({"latent_dim": 2}, "generator.latent_weight", (24, 2)),
         ({"latent_dim": 2}, "prior.layers.0.weight", (5, 2)),
         ({"prior_hidden_dim": 8}, "prior.layers.1.weight", (8, 8)),
-        ({}, "generator.output_weight", (9, 6)),
+        ({}, "generator.output_weight", (12, 6)),
     ],
 )
 def test_sizes(changes: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
@@ -63,7 +62,7 @@ def test_everything_else_of_the_model() -> None:
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_precision_is_that_of_the_products_only(precision: str, dtype: torch.dtype) -> None:
     config = toy_config({"training": {"precision": precision}})
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
+    model = toy_model(config)
     assert isinstance(model.generator, LSTMGenerator)
     assert model.generator.compute_dtype == dtype
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -71,7 +70,7 @@ def test_precision_is_that_of_the_products_only(precision: str, dtype: torch.dty
 
 def test_initial_weights_follow_the_stream() -> None:
     one, two = _build(), _build()
-    other = build_model(toy_config(), vocab_size=9, bos_id=2, rng=seeded(5))
+    other = toy_model(toy_config(), seed=5)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert all(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -124,7 +123,7 @@ def test_kl_weight_warms_up_after_pretraining(kind: str, epoch: float, weight: f
         "free_bits_kind": "total",
     }
     config = Config().merge({"inference": changes})
-    encoder = build_model(config.override(["training.precision=fp32"]), vocab_size=9, bos_id=2, rng=seeded()).encoder
+    encoder = toy_model(config.override(["training.precision=fp32"])).encoder
     infer = build_inference(config.inference, epoch=epoch, encoder=encoder)
     assert isinstance(infer, Amortized)
     assert infer.kl_weight == pytest.approx(weight)
@@ -148,10 +147,10 @@ def test_an_encoder_comes_with_its_kinds_alone() -> None:
     assert _build(inference={"kind": "local"}).encoder is None
     for kind in ("amortized", "semi_amortized"):
         config = toy_config().override([f"inference.kind={kind}"])
-        model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+        model = toy_model(config)
         assert model.encoder is not None
         shapes = {name: tuple(value.shape) for name, value in model.encoder.named_parameters()}
-        assert (shapes["embedding"], shapes["moments_weight"]) == ((9, 6), (2 * LATENT, 6))
+        assert (shapes["embedding"], shapes["moments_weight"]) == ((12, 6), (2 * LATENT, 6))
         weights = model.state_dict()
         for name, value in plain.state_dict().items():  # what both have begins alike
             assert torch.equal(value, weights[name])
@@ -159,7 +158,7 @@ def test_an_encoder_comes_with_its_kinds_alone() -> None:
 
 def test_without_z_there_is_nothing_to_infer() -> None:
     config = toy_config().override(["model.latent_dim=0"])
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4))
+    model = toy_model(config)
     assert isinstance(model.prior, GaussianPrior)
     assert isinstance(build_inference(config.inference, epoch=0.0), NoLatent)
     rng = seeded(3)
@@ -170,7 +169,7 @@ def test_without_z_there_is_nothing_to_infer() -> None:
 def test_ebm_prior_is_sampled_by_its_chain() -> None:
     settings = {"n_steps": 4, "step_size": (0.5, 0.4, 0.3, 0.2), "noise_scale": 0.6}
     config = toy_config({"prior": settings})
-    prior, rng = build_model(config, vocab_size=9, bos_id=2, rng=seeded(4)).prior, seeded(2)
+    prior, rng = toy_model(config).prior, seeded(2)
     start = torch.randn(5, LATENT, generator=rng)
     wanted = langevin(prior.logdensity, start, rng=rng, **settings)  # type: ignore[arg-type]
     assert torch.equal(prior.sample(5, seeded(2)), wanted)
@@ -186,11 +185,11 @@ def test_gaussian_prior_is_sampled_exactly() -> None:
 
 def test_a_prior_of_the_users_own_is_imported_where_it_is_trusted() -> None:
     config = toy_config({"model": {"prior": f"{Mixture.__module__}:Mixture"}})
-    prior = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).prior
+    prior = plugged_model(config, tried=False).prior
     assert isinstance(prior, Mixture)
     assert prior.latent_dim == LATENT
     with pytest.raises(InputError, match=rf"would import the module {Mixture.__module__}"):
-        build_model(config, vocab_size=9, bos_id=2, rng=seeded())
+        toy_model(config)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_a_prior_of_the_users_own_is_imported_where_it_is_trusted() -> None:
 def test_what_is_no_part_of_a_model_is_refused(setting: str, message: str) -> None:
     config = toy_config().override([setting])
     with pytest.raises(InputError, match=re.escape(message)):
-        build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded())
+        plugged_model(config, tried=False)
 
 
 class Quiet(LSTMGenerator):
@@ -238,7 +237,7 @@ def test_the_global_stream_is_neither_moved_nor_heard() -> None:
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.random.get_rng_state()
-        prior = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).prior
+        prior = plugged_model(config, tried=False).prior
         assert torch.equal(torch.random.get_rng_state(), before)
         means.append(next(prior.parameters()))
     assert torch.equal(*means)
@@ -246,7 +245,7 @@ def test_the_global_stream_is_neither_moved_nor_heard() -> None:
 
 def test_a_constructor_with_options_takes_what_the_class_above_it_takes() -> None:
     config = toy_config().override([f"model.generator={__name__}:Quiet", "model.n_layers=3"])
-    generator = build_model(config.with_plugins(trust_plugins=True), vocab_size=9, bos_id=2, rng=seeded()).generator
+    generator = plugged_model(config, tried=False).generator
     assert isinstance(generator, Quiet)
     assert generator.dropout == config.model.dropout > 0
     assert generator.hidden_dim == 3 * config.model.hidden_dim
@@ -260,24 +259,18 @@ def test_a_setting_that_a_generator_of_the_users_own_does_not_take_is_refused(se
     sizes = {"dropout": 0.2, "embedding_dim": 128, "hidden_dim": 128}  # as presets have them
     config = toy_config({"model": sizes}).override([f"model.generator={__name__}:Fixed", f"model.{setting}"])
     with pytest.raises(InputError, match=rf"model.{setting.partition('=')[0]} has no effect with {__name__}:Fixed"):
-        _tried(config)
+        plugged_model(config)
 
 
 def test_sizes_that_a_preset_gives_or_an_encoder_takes_are_no_mistake() -> None:
-    _tried(toy_config({"model": {"generator": f"{__name__}:Fixed", "embedding_dim": 128, "hidden_dim": 128}}))
-    _tried(toy_config({"model": {"generator": f"{__name__}:Fixed"}, "inference": {"kind": "amortized"}}))
+    plugged_model(toy_config({"model": {"generator": f"{__name__}:Fixed", "embedding_dim": 128, "hidden_dim": 128}}))
+    plugged_model(toy_config({"model": {"generator": f"{__name__}:Fixed"}, "inference": {"kind": "amortized"}}))
 
 
 def test_a_setting_that_a_prior_of_the_users_own_does_not_take_is_refused() -> None:
     name = f"{Mixture.__module__}:Mixture"
     with pytest.raises(InputError, match=f"model.energy_bound has no effect with {name}, which does not take it"):
-        _tried(toy_config({"model": {"prior": name, "energy_bound": 2.0}}))
-
-
-def _tried(config: Config) -> None:
-    config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
-    try_plugins(config, model, vocab_size=9)
+        plugged_model(toy_config({"model": {"prior": name, "energy_bound": 2.0}}))
 
 
 def test_keyed_draws_of_the_prior_do_not_depend_on_their_number() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.inference import recorded
@@ -33,7 +32,7 @@ from lm_eval.perplexity import perplexity
 
 from ..lm_eval.grammar import grammar_sentences
 from .tiny import tiny_model
-from .toy import BOS, VOCABULARY, gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_prior
+from .toy import gap, normal, seeded, text_corpus, toy_batch, toy_config, toy_generator, toy_model, toy_prior
 
 DEVICES = [pytest.param("cpu", id="cpu"), pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
 on_each_device = pytest.mark.parametrize("device", DEVICES)
@@ -150,7 +149,7 @@ def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
         changes |= {"inference": {"kind": "no_latent"}}
         changes["model"] |= {"prior": "gaussian"}
     config = (toy_config() if latent_dim else Config()).merge(changes)
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2)).to("cuda")
+    model = toy_model(config).to("cuda")
     trainer = Trainer(model, config, n_sentences=5, mean_batch_size=5)
     place, reserved = torch.device("cuda"), []
     try:

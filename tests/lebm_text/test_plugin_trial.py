@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lebm_text.build import build_model, try_plugins
 from lebm_text.errors import InputError
 from lebm_text.inference.base import InferenceResult, NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.random import Rng, draw_normal
 
-from .toy import Mixture, seeded, toy_config
+from .toy import Mixture, plugged_model, toy_config
 
 HERE = __name__
 
@@ -136,6 +135,11 @@ class Counting(Normal):
 class Bent(Normal):
     def figures(self, result: InferenceResult) -> Any:
         return {"curvature_posterior": 5.0}
+
+
+class Guessing(Normal):
+    def figures(self, result: InferenceResult) -> Any:
+        return {"uniform_ppl": 5.0}
 
 
 class Rows(Normal):
@@ -330,6 +334,7 @@ class Detached(Normal):
         ("inference.kind=Silent", ": penalty: RuntimeError: "),
         ("inference.kind=Counting", ": figures: 'step' is a name that metrics.jsonl has already"),
         ("inference.kind=Bent", ": figures: 'curvature_posterior' is a name that metrics.jsonl has already"),
+        ("inference.kind=Guessing", ": figures: 'uniform_ppl' is a name that metrics.jsonl has already"),
         ("inference.kind=Rows", ": figures: z must be one finite number, got shape (2, "),
         ("inference.kind=Wordy", ": figures: z: TypeError: "),
         (
@@ -369,15 +374,8 @@ def test_buffers_are_left_as_they_were() -> None:
 
 
 def test_weights_are_loaded_without_a_trial() -> None:
-    config = toy_config().override([f"model.prior={HERE}:Tilted"])
-    config = config.with_plugins(trust_plugins=True)
-    assert isinstance(build_model(config, vocab_size=9, bos_id=2, rng=seeded()).prior, Tilted)
+    assert isinstance(_build("model.prior", "Tilted", tried=False).prior, Tilted)
 
 
 def _build(what: str, name: str, *, tried: bool = True) -> Any:
-    config = toy_config().override([f"{what}={HERE}:{name}"])
-    config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
-    if tried:
-        try_plugins(config, model, vocab_size=9)
-    return model
+    return plugged_model(toy_config().override([f"{what}={HERE}:{name}"]), tried=tried)

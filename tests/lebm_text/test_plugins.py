@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lebm_text import LatentEBM, train
-from lebm_text.build import build_inference, build_model, try_plugins
+from lebm_text.build import build_inference
 from lebm_text.checks import Section, in_range, setting
 from lebm_text.cli.main import main
 from lebm_text.config import Config
@@ -36,8 +36,7 @@ from lebm_text.reports.judging import JudgeSettings
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
-from lebm_text.text.corpora import find_again, find_corpus
-from lebm_text.text.description import CorpusDescription
+from lebm_text.text.corpora import CorpusDescription, find_again, find_corpus
 from lebm_text.text.labels import labelled_split
 from lebm_text.text.registry import SPLITS
 from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
@@ -47,7 +46,7 @@ from lm_eval.plugins import PluggedSpec
 from lm_eval.texts import CONVENTIONS, Reference
 
 from .tiny import tiny_model
-from .toy import Mixture, seeded, toy_config, write_text_corpus
+from .toy import Mixture, plugged_model, toy_config, toy_model, write_text_corpus
 
 HERE = __name__
 
@@ -104,13 +103,6 @@ class Constant(NoLatent):
         return super().__call__(batch, prior, generator, rng=rng)._replace(z=z, start=z)
 
 
-def _build(config: Config) -> Any:
-    config = config.with_plugins(trust_plugins=True)
-    model = build_model(config, vocab_size=9, bos_id=2, rng=seeded())
-    try_plugins(config, model, vocab_size=9)
-    return model
-
-
 def _config(**changes: dict[str, Any]) -> Config:
     return toy_config(changes).with_plugins(trust_plugins=True)
 
@@ -118,7 +110,7 @@ def _config(**changes: dict[str, Any]) -> Config:
 def test_settings_of_a_class_reach_its_constructor() -> None:
     config = toy_config().override([f"model.prior={HERE}:Parts", "prior.n_parts=5", "prior.n_steps=7"])
     assert config.prior.is_open
-    assert _build(config).prior.means.shape[0] == 5
+    assert len(plugged_model(config).prior.means) == 5  # type: ignore[attr-defined]
     checked = config.with_plugins(trust_plugins=True)
     assert isinstance(checked.prior, PartSettings)
     assert (checked.prior.n_parts, checked.prior.n_steps) == (5, 7)
@@ -140,7 +132,7 @@ def test_a_configuration_with_settings_of_others_comes_back_from_json() -> None:
 def test_a_way_of_inference_has_settings_and_an_encoder_that_learns() -> None:
     config = _config(inference={"kind": f"{HERE}:Constant", "shift": 0.5})
     assert Config.from_dict(config.to_dict()).with_plugins(trust_plugins=True) == config
-    model = _build(config)
+    model = plugged_model(config)
     assert isinstance(model.encoder, Encoder)
     infer: Any = build_inference(config.inference, epoch=2.0, encoder=model.encoder)
     assert infer.given == (0.5, 2.0, model.encoder)
@@ -327,7 +319,7 @@ class Mute(LSTMGenerator):
         ("model.prior=Guessing", ": log_z must be a finite number, or None if it is not known, got nan"),
         ("model.generator=Frozen", " has no parameters that learn"),
         ("model.generator=Deaf", ": likelihood(batch) is not differentiable in z; chains need its gradient"),
-        ("model.generator=Short", ": the logits of step must be a tensor of shape (2, 9), got (2, 8)"),
+        ("model.generator=Short", ": the logits of step must be a tensor of shape (2, 12), got (2, 11)"),
         ("inference.kind=Still", ": its Encoder has no parameters that learn"),
         ("inference.kind=Lost", ": z is nan or inf at z of N(0, I)"),
         ("inference.kind=Early", ": z is nan or inf at z of N(0, I)"),
@@ -342,7 +334,7 @@ class Mute(LSTMGenerator):
 def test_what_does_not_do_its_part_is_named_in_one_line(setting_: str, message: str) -> None:
     what, _, name = setting_.partition("=")
     with pytest.raises(InputError, match=re.escape(message)) as refused:
-        _build(toy_config().override([f"{what}={HERE}:{name}"]))
+        plugged_model(toy_config().override([f"{what}={HERE}:{name}"]))
     assert "\n" not in str(refused.value)
     assert name in str(refused.value) or "prior.n_" in str(refused.value)
 
@@ -609,8 +601,7 @@ def test_a_class_that_gives_no_text_is_named(options: str, message: str) -> None
 
 
 def test_the_packages_own_parts_are_not_plugged() -> None:
-    model = build_model(toy_config(), vocab_size=9, bos_id=2, rng=seeded())
-    assert isinstance(model.prior, EBMPrior)
+    assert isinstance(toy_model(toy_config()).prior, EBMPrior)
     assert not toy_config().plugged
     assert toy_config().with_plugins() == toy_config()
 

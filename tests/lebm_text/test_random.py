@@ -65,13 +65,6 @@ def test_what_is_drawn_does_not_depend_on_how_it_is_asked_for() -> None:
         assert torch.equal(torch.cat(parts, dim=1), draw(once, (2, 823)))
 
 
-def test_draws_follow_one_another() -> None:
-    rng, once = KeyedRng(3, (0, 1)), KeyedRng(3, (0, 1))
-    first, second = rng.normal((2, 4)), rng.normal((2, 4))
-    assert not torch.equal(first, second)
-    assert torch.equal(once.normal((2, 4)), first)
-
-
 @pytest.mark.parametrize("shape", [(), (3, 2), (1,)])
 def test_first_axis_must_be_the_items(shape: tuple[int, ...]) -> None:
     rng = KeyedRng(0, (1, 2))

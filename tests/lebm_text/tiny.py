@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.model import LatentEBM
+from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.tokenizers import WordTokenizer
+
+from .toy import by_steps
 
 WORDS = ("the", "a", "cat", "dog", "sees", "é")
 
@@ -36,3 +41,10 @@ def tiny_model(*, kind: str = "short_run", labels: Sequence[str] = (), **model: 
     rng = torch.Generator().manual_seed(3)
     network = build_model(config, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id, rng=rng)
     return LatentEBM(config, tokenizer, network)
+
+
+def log_likelihoods(model: LatentEBM, sentences: Sequence[str], z: Tensor) -> Tensor:
+    """log p(x|z) of each, one word after the other as decoding goes."""
+    batch = EncodedCorpus(*model.tokenizer.encode_many(sentences)).batch(np.arange(len(sentences)))
+    found = by_steps(model.model.generator, batch, z[batch.index], len(model.tokenizer))
+    return found[batch.index.argsort()]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lebm_text.build import LatentModel, build_model, try_plugins
 from lebm_text.config import Config
 from lebm_text.inference.short_run import LangevinChain
 from lebm_text.models.base import Generator
@@ -20,6 +21,7 @@ from lebm_text.models.transformer import TransformerGenerator
 from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.training.trainer import Trainer
 
 VOCABULARY = 12
 LATENT = 3
@@ -138,6 +140,25 @@ def toy_config(changes: Mapping[str, Mapping[str, Any]] | None = None) -> Config
         },
     }
     return Config().merge(base).merge(changes or {})
+
+
+def toy_model(config: Config, *, seed: int = 2) -> LatentModel:
+    """A new model of a training."""
+    return build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(seed))
+
+
+def plugged_model(config: Config, *, tried: bool = True) -> LatentModel:
+    """A new model of a training that trusts its plug-ins, which are tried out."""
+    config = config.with_plugins(trust_plugins=True)
+    model = toy_model(config)
+    if tried:
+        try_plugins(config, model, vocab_size=VOCABULARY)
+    return model
+
+
+def toy_trainer(config: Config, *, mean_batch_size: float = 4.0) -> Trainer:
+    """It learns on twelve sentences."""
+    return Trainer(toy_model(config), config, n_sentences=12, mean_batch_size=mean_batch_size)
 
 
 def write_text_corpus(directory: Path, *, n_train: int = 40) -> Path:

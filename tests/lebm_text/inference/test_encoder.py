@@ -101,8 +101,7 @@ def test_a_draw_does_not_depend_on_its_neighbours() -> None:
     for infer in (Amortized(toy_encoder()), SemiAmortized(toy_encoder(), n_steps=3, step_size=0.3)):
         together = infer(batch, prior, generator, rng=KeyedRng(1, tuple(range(4)))).z
         for row in range(4):
-            n = int(batch.lengths[row])
-            single = Batch(batch.tokens[row : row + 1, :n], batch.lengths[row : row + 1], batch.index[row : row + 1])
+            single = batch.select(torch.tensor([row]))
             alone = infer(single, prior, generator, rng=KeyedRng(1, (row,))).z
             assert gap(alone, together[row : row + 1]) < 1e-12
 
@@ -133,9 +132,9 @@ def test_the_evidence_bound_and_its_weights_agree_with_a_grid(tilted: bool) -> N
     encoder, generator, batch = _one_dimension()
     prior = EBMPrior(1, hidden_dim=4, init_range=1.0, rng=seeded(5)).double() if tilted else GaussianPrior(1)
     grid = torch.linspace(-12, 12, 6001, dtype=torch.float64)
-    first = Batch(batch.tokens[:1], batch.lengths[:1], batch.index[:1])
     infer = Amortized(encoder)
     with torch.no_grad():
+        first = batch.select(torch.tensor([0]))
         joint = generator.likelihood(first)(grid.view(-1, 1, 1))[:, 0] + prior.logdensity(grid[:, None])
         truth = float(joint.logsumexp(0) + math.log(float(grid[1] - grid[0])))
         result = infer(batch, prior, generator, rng=seeded(1))

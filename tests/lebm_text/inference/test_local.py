@@ -46,8 +46,7 @@ def test_a_sentence_is_fitted_without_its_neighbours_and_without_gradients_on() 
     prior, generator, batch, infer = toy_prior(), toy_generator(), toy_batch(LENGTHS), Local(16, 0.3)
     together = infer(batch, prior, generator, rng=KeyedRng(1, range(4))).z
     for row in range(4):
-        n = int(batch.lengths[row])
-        single = Batch(batch.tokens[row : row + 1, :n], batch.lengths[row : row + 1], batch.index[row : row + 1])
+        single = batch.select(torch.tensor([row]))
         with torch.no_grad():
             alone = infer(single, prior, generator, rng=KeyedRng(1, (row,))).z
         assert gap(alone, together[row : row + 1]) < 1e-12
@@ -80,7 +79,7 @@ def test_the_bound_lies_below_a_grids_integral_and_its_weights_at_it(tilted: boo
     grid = torch.linspace(-12, 12, 6001, dtype=torch.float64)
     infer = Local(8, 0.1)
     with torch.no_grad():
-        first = Batch(batch.tokens[:1], batch.lengths[:1], batch.index[:1])
+        first = batch.select(torch.tensor([0]))
         joint = generator.likelihood(first)(grid.view(-1, 1, 1))[:, 0] + prior.logdensity(grid[:, None])
         truth = float(joint.logsumexp(0) + math.log(float(grid[1] - grid[0])))
         moments = infer.moments(batch, prior, generator, rng=seeded(1))

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.inference import recorded
 from lebm_text.inference.recorded import Recordings, Replay, captured, recordings_of
@@ -37,6 +36,7 @@ from ..toy import (
     toy_batch,
     toy_config,
     toy_generator,
+    toy_model,
     toy_prior,
     toy_transformer,
 )
@@ -289,7 +289,7 @@ def test_no_update_waits_for_its_results(kind: str, monkeypatch: pytest.MonkeyPa
     if kind == "transformer":
         changes["model"] |= {"generator": kind, "embedding_dim": 8, "hidden_dim": 8, "n_heads": 2}
     config = Config().merge(changes) if kind == "no_latent" else toy_config(changes)
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    model = toy_model(config)
     trainer = Trainer(model, config, n_sentences=5, mean_batch_size=5)
     record_on_cpu(monkeypatch)
     for step in (1, 2):

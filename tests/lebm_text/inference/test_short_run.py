@@ -76,11 +76,6 @@ def test_the_distance_of_a_chain_is_half_the_sum_of_its_squared_steps() -> None:
     assert LangevinChain(3, 0.4).distance == pytest.approx(3 * 0.16 / 2)
 
 
-def _single(batch: Batch, row: int) -> Batch:
-    n = int(batch.lengths[row])
-    return Batch(batch.tokens[row : row + 1, :n], batch.lengths[row : row + 1], batch.index[row : row + 1])
-
-
 def test_a_posterior_chain_does_not_depend_on_its_neighbours() -> None:
     prior, generator, batch = toy_prior(), toy_generator(), toy_batch(LENGTHS)
     memory = normal(N, LATENT, seed=6)  # in float64, as the chain is then
@@ -88,7 +83,7 @@ def test_a_posterior_chain_does_not_depend_on_its_neighbours() -> None:
     together = ShortRun(5, 0.4, memory=memory.clone())(batch, prior, generator, rng=KeyedRng(1, keys)).z
     for row in range(N):  # each a batch of one
         chain = ShortRun(5, 0.4, memory=memory.clone())
-        alone = chain(_single(batch, row), prior, generator, rng=KeyedRng(1, keys[row : row + 1])).z
+        alone = chain(batch.select(torch.tensor([row])), prior, generator, rng=KeyedRng(1, keys[row : row + 1])).z
         assert alone.shape == (1, LATENT)
         assert gap(alone, together[row : row + 1]) < 1e-12
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -59,16 +57,6 @@ def test_steps_towards_the_mode_shorten_to_nothing() -> None:
     wanted = 0.05 * (1 - torch.arange(19, dtype=torch.float64) / 20)
     assert len(means) == 20
     assert gap(lengths, wanted[:, None].expand_as(lengths)) < 1e-6
-
-
-def test_log_mean_exp_by_hand() -> None:
-    """Weights 1, 2 and 5: their mean, its error by the delta method, and (Σw)² / Σw²."""
-    found = log_mean_exp(torch.tensor([[1.0], [2.0], [5.0]]).log())
-    relative = math.sqrt(statistics.variance([1, 2, 5]) / 3) / (8 / 3)
-    assert float(found.value) == pytest.approx(math.log(8 / 3))
-    assert float(found.standard_error) == pytest.approx(relative)
-    assert float(found.ess) == pytest.approx(64 / 30)
-    assert math.isnan(float(log_mean_exp(torch.zeros(1, 1)).standard_error))
 
 
 def test_linear_gaussian_model() -> None:
@@ -139,6 +127,7 @@ def test_a_sentence_draws_what_it_draws_alone() -> None:
 
 
 def test_log_mean_and_its_error_are_those_of_the_weights() -> None:
+    """The error by the delta method; the effective number is (Σw)² / Σw²."""
     logs = normal(50, 3)
     found, weights = log_mean_exp(logs), logs.exp()
     assert gap(found.value, weights.mean(0).log()) < 1e-12

@@ -23,8 +23,7 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.text import gathering, importing, parts
-from lebm_text.text.corpora import find_again, find_corpus
-from lebm_text.text.description import CorpusDescription
+from lebm_text.text.corpora import CorpusDescription, find_again, find_corpus
 from lebm_text.text.importing import RECORD, import_text
 from lebm_text.text.labels import labelled_split
 from lebm_text.text.parts import name_of_source

@@ -218,11 +218,11 @@ class _Terminal(io.RawIOBase):
         return len(answer)
 
 
-@pytest.mark.parametrize("first", [b"one\n", b"a longer first line\n"])
-def test_the_end_of_a_terminal_is_its_end(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal: io.RawIOBase = _Terminal(first, b"two\n", b"", b"not asked for\n")
+@pytest.mark.parametrize("typed", [["one", "two"], ["a longer first line", "two"], ["short"]])
+def test_the_end_of_a_terminal_is_its_end(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal: io.RawIOBase = _Terminal(*(f"{line}\n".encode() for line in typed), b"", b"not asked for\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(terminal)))
-    assert read_text(STDIN).lines == [first.decode().rstrip("\n"), "two"]
+    assert read_text(STDIN).lines == typed
 
 
 def test_a_file_for_programs_that_open_it_themselves(tmp_path: Path) -> None:

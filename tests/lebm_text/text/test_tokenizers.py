@@ -44,6 +44,9 @@ SENTENCES = [
 KNOWN = ["the", "cat", "sat", "on", "a", "mat", "dog", "<unk>", ".", "don't", "naïve", "—"]
 WORDS = WordTokenizer(["the", "a", "cat", "dog"])
 PIECES = SentencePieceTokenizer.train(SENTENCES, 45)
+of_each_kind = pytest.mark.parametrize(
+    "tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"]
+)
 
 words = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters=" \t\r\n\v\f\0"), min_size=1, max_size=6
@@ -84,13 +87,13 @@ def test_word_ids_are_specials_then_words_by_frequency() -> None:
     assert tokenizer.encode("b a c <unk> zz") == [4, 5, 1, 1, 1]
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_reserved_tokens_in_text_never_become_their_ids(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("<s> the </s> <pad> cat")
     assert not {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id} & set(ids)
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_decode_skips_structure_and_refuses_foreign_ids(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("the cat")
     assert tokenizer.decode([2, *ids, 3, 0, 0]) == "the cat"
@@ -184,7 +187,7 @@ def test_models_of_earlier_runs_encode_as_they_did(tmp_path: Path, lowercase: bo
     assert pieces.fingerprint() == sha256_file(tmp_path / "spm.model")
 
 
-@pytest.mark.parametrize("tokenizer", [WORDS, PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 @pytest.mark.parametrize("given", [None, b"the cat", ["the", "cat"], 7, float("nan")], ids=repr)
 def test_what_is_no_sentence_is_said_to_be_none(tokenizer: Tokenizer, given: Any) -> None:
     with pytest.raises(InputError, match="a sentence is a str, got"):
@@ -193,7 +196,7 @@ def test_what_is_no_sentence_is_said_to_be_none(tokenizer: Tokenizer, given: Any
         tokenizer.encode_many(["the cat", given])
 
 
-@pytest.mark.parametrize("tokenizer", [WORDS, PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_one_string_is_no_list_of_sentences(tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match="got one string"):
         tokenizer.encode_many("the cat")
@@ -258,7 +261,7 @@ def test_unk_teaches_no_pieces() -> None:
     assert with_unk.fingerprint() == SentencePieceTokenizer.train(runs, 45).fingerprint()
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_saved_tokenizer_comes_back_with_its_fingerprint(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     loaded = load_tokenizer(tmp_path)
@@ -327,7 +330,7 @@ def test_broken_sentencepiece_model_says_so(tmp_path: Path, cut: int, capfd: pyt
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_every_damage_is_seen_or_without_effect(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     path, draw = tmp_path / tokenizer.file, random.Random(1)
@@ -391,7 +394,7 @@ def test_saved_vocabulary_is_versioned_json_in_the_order_of_the_ids(tmp_path: Pa
     assert (stored["version"], stored["lowercase"], stored["words"]) == (1, False, ["b", "ï", "a"])
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer.train(SENTENCES), PIECES], ids=["word", "sentencepiece"])
+@of_each_kind
 def test_encode_many_is_encode_with_end_of_sentence(tokenizer: Tokenizer) -> None:
     text = [*SENTENCES, "", "zzz"]
     tokens, offsets = tokenizer.encode_many(iter(text))

@@ -24,7 +24,7 @@ from lebm_text.training.start import FirstWeights
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer, generator_loss
 
-from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_config
+from ..toy import BOS, LATENT, VOCABULARY, gap, normal, seeded, toy_batch, toy_config, toy_trainer
 
 MEAN = 5.5
 UNK = 1
@@ -33,8 +33,7 @@ BATCH = toy_batch([6, 5, 5, 4, 4, 3, 2, 1])
 
 def _trainer(rate: float, changes: dict[str, dict[str, Any]] | None = None) -> Trainer:
     config = toy_config({"model": {"dropout": 0.0, "z_dropout": rate}}).merge(changes or {})
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-    return Trainer(model, config, n_sentences=12, mean_batch_size=MEAN)
+    return toy_trainer(config, mean_batch_size=MEAN)
 
 
 def _told(step: int, rate: float, n: int = len(BATCH.lengths)) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lebm_text.build import LatentModel, build_inference, build_model
+from lebm_text.build import LatentModel, build_inference
 from lebm_text.inference.encoder import LSTMEncoder
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
@@ -24,7 +24,7 @@ from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import validate
 
 from .. import plain
-from ..toy import BOS, LATENT, VOCABULARY, Mixture, seeded, toy_batch, toy_config, toy_corpus
+from ..toy import LATENT, Mixture, toy_batch, toy_config, toy_corpus, toy_model, toy_trainer
 
 MEAN = 5.5  # sentences a batch
 
@@ -35,9 +35,7 @@ def _whole_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _trainer(**changes: dict[str, Any]) -> Trainer:
-    config = toy_config(changes)
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-    return Trainer(model, config, n_sentences=12, mean_batch_size=MEAN)
+    return toy_trainer(toy_config(changes), mean_batch_size=MEAN)
 
 
 def _update(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
@@ -196,7 +194,7 @@ BATCHES = ([3, 1, 2, 5], [0, 4])  # of four sentences, the shortest first
 def test_figures_of_a_validation(kind: str, prior: Raised | None) -> None:
     inference = {"inference": {"kind": kind}} if kind == "amortized" else {}
     config = toy_config({"training": {"batch_size": 4}, **inference})
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    model = toy_model(config)
     model = LatentModel(prior or model.prior, model.generator, model.encoder)
     infer = build_inference(config.inference, epoch=0.5, encoder=model.encoder)
     rng = stream(config.training.seed, "validation")
@@ -228,7 +226,7 @@ def test_figures_of_a_validation(kind: str, prior: Raised | None) -> None:
 
 def test_figures_of_a_language_model() -> None:
     config = toy_config({"model": {"latent_dim": 0, "dropout": 0.0}})
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    model = toy_model(config)
     batch, empty = CORPUS.batch(np.arange(N)), torch.empty(N, 0, dtype=torch.float64)
     of_model = Plain(model, batch)
     nll = of_model.nll(empty)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.build import build_model
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.inference.recorded import recordings_of
@@ -27,7 +26,7 @@ from lebm_text.training.trainer import Trainer
 
 from ..recording import record_on_cpu
 from ..tiny import tiny_model
-from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
+from ..toy import toy_config, toy_corpus, toy_model
 
 WORDS = {"animal": ("cat", "dog"), "colour": ("red", "blue")}
 
@@ -199,7 +198,7 @@ def test_a_model_without_classes_refuses_labels() -> None:
 
 def test_an_update_infers_with_the_labels_of_its_rows_and_learns_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
     config = _config(labels=["x", "y"])
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded())
+    model = toy_model(config, seed=0)
     labels = torch.tensor([1, UNKNOWN, 0, 0, 1, 1])
     trainer = Trainer(model, config, n_sentences=6, mean_batch_size=3.0, labels=labels)
     batch = toy_corpus([3, 4, 2, 5, 3, 2]).batch(np.array([4, 1, 3]))
@@ -230,7 +229,7 @@ def test_an_update_infers_with_the_labels_of_its_rows_and_learns_from_them(monke
 def test_nothing_is_recorded_ahead_of_a_training_with_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its chains depend on the labels of a batch, so no later batch could replay the recording."""
     config = _config(labels=["x", "y"])
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded())
+    model = toy_model(config, seed=0)
     record_on_cpu(monkeypatch)
     largest = toy_corpus([3, 4]).batch(np.array([1, 0]))
     for labels, n in ((torch.tensor([1, 0]), 0), (None, 1)):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.build import build_model
 from lebm_text.metrics import read_metrics
 from lebm_text.run import Run
 from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
@@ -21,7 +20,7 @@ from lebm_text.training.events import Event
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.trainer import Trainer
 
-from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
+from ..toy import toy_config, toy_corpus, toy_model
 
 CORPUS = toy_corpus([5, 3, 4, 2, 6, 1, 3, 3, 7, 2, 4, 5])
 STEPS = 6  # two epochs of three batches
@@ -36,7 +35,7 @@ def _loop(directory: Path, events: list[Event] | None = None, **training: Any) -
     directory.mkdir(exist_ok=True)
     settings = {"batch_size": 4, "batch_tokens": 100, **training}
     config = toy_config(RESTLESS).merge({"training": settings})
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
+    model = toy_model(config)
     plan = BatchPlan(CORPUS, config.training.batch_size, config.training.batch_tokens, config.training.seed)
     trainer = Trainer(model, config, n_sentences=len(CORPUS), mean_batch_size=plan.mean_batch_size)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lebm_text.build import LatentModel, build_model
+from lebm_text.build import LatentModel
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.models.priors import base_log_prob
 from lebm_text.processes import ALONE
@@ -35,7 +35,7 @@ from lebm_text.training.monitor import (
 )
 from lebm_text.training.trainer import Trainer
 
-from ..toy import BOS, EOS, LATENT, VOCABULARY, normal, seeded, toy_batch, toy_config, toy_prior
+from ..toy import BOS, EOS, LATENT, normal, seeded, toy_batch, toy_config, toy_model, toy_prior
 
 figures = st.dictionaries(st.sampled_from("abcd"), st.floats(-1e6, 1e6), max_size=4)
 
@@ -73,7 +73,7 @@ def _seen(z: Tensor, batch: Batch, step: int = 1, norm: float = 1.0) -> Update:
 
 @pytest.mark.usefixtures("whole_measurements")
 def test_a_probe_tells_own_z_from_anothers() -> None:
-    model, batch = build_model(toy_config(), vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(5)), toy_batch([6, 4, 4, 1])
+    model, batch = toy_model(toy_config(), seed=5), toy_batch([6, 4, 4, 1])
     z = normal(4, LATENT).float()
     infer = ShortRun(n_steps=2, step_size=[0.4, 0.6])
     found = probe(_seen(z, batch), infer, model.prior, model.generator, rng=seeded())
@@ -268,7 +268,7 @@ def _warnings(directory: Path, sickness: str, caplog: pytest.LogCaptureFixture) 
             | {"learning_rate": 1e-9, "prior_learning_rate": 0.0},
         }
     )
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(5))
+    model = toy_model(config, seed=5)
     corpus = _spoken(model, 96)
     with torch.no_grad():
         for parameter in model.prior.parameters():

@@ -10,17 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.build import build_inference, build_model, prior_chain
+from lebm_text.build import build_inference, prior_chain
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.models.base import LogDensity
 from lebm_text.random import Rng, stream
 from lebm_text.training import trainer
 from lebm_text.training.train import train
-from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights, save_weights
 
-from ..toy import BOS, VOCABULARY, gap, seeded, text_corpus, toy_batch, toy_config
+from ..toy import gap, text_corpus, toy_batch, toy_config, toy_trainer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "learning_a_density.py"
 
@@ -47,15 +46,7 @@ def test_a_step_is_too_long_from_a_quarter_of_the_way_to_instability_where_its_c
 ) -> None:
     """At s = 1/2, curvature × s²/4 is 1/4 for a curvature of 4; it is that of the prior at z⁻."""
     config, batch, looked = toy_config(), toy_batch([6, 4, 4, 1]), list[Tensor]()
-    learner, twin = (
-        Trainer(
-            build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2)),
-            config,
-            n_sentences=4,
-            mean_batch_size=4.0,
-        )
-        for _ in range(2)
-    )
+    learner, twin = toy_trainer(config), toy_trainer(config)
 
     def largest(logdensity: LogDensity, z: Tensor, *, rng: Rng) -> Tensor:
         assert gap(logdensity(z), learner.model.prior.logdensity(z)) == 0

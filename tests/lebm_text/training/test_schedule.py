@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lebm_text.build import build_model, falling
+from lebm_text.build import falling
 from lebm_text.errors import InputError
 from lebm_text.run import Run
 from lebm_text.text.corpora import Corpus
@@ -18,7 +18,7 @@ from lebm_text.training.events import Event
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 
-from ..toy import BOS, VOCABULARY, seeded, toy_batch, toy_config
+from ..toy import toy_batch, toy_config, toy_trainer
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,7 @@ def test_factors_are_the_formulas(schedule: str, progress: float, factor: float)
 
 def _trainer(**training: Any) -> Trainer:
     config = toy_config({"inference": {"kind": "amortized"}, "training": {"n_epochs": 4, **training}})
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-    return Trainer(model, config, n_sentences=12, mean_batch_size=4.0)
+    return toy_trainer(config)
 
 
 def test_all_rates_are_the_decayed_ones_times_the_factor() -> None:

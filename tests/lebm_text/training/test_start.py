@@ -24,7 +24,7 @@ from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
 
-from ..toy import BOS, VOCABULARY, gap, seeded, toy_batch, toy_config
+from ..toy import gap, toy_batch, toy_config, toy_trainer
 
 LM = {"training": {"init": "lm", "init_epochs": 1}}
 OF_Z = {"generator.latent_weight", "generator.initial_h.weight", "generator.initial_c.weight"}
@@ -34,8 +34,7 @@ BATCHES = [toy_batch(lengths, seed=seed) for seed, lengths in enumerate(([6, 4, 
 
 def _trainer(changes: dict[str, dict[str, Any]]) -> Trainer:
     config = toy_config({"model": {"dropout": 0.3}}).merge(changes)
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-    return Trainer(model, config, n_sentences=12, mean_batch_size=4.0)
+    return toy_trainer(config)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

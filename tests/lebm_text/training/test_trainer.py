@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lebm_text.build import LatentModel, build_inference, build_model, prior_chain
+from lebm_text.build import LatentModel, build_inference, prior_chain
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.models.priors import EBMPrior
 from lebm_text.random import stream
@@ -19,9 +19,7 @@ from lebm_text.training import trainer as trainers
 from lebm_text.training.trainer import CHECK_EVERY, Trainer, generator_loss, prior_loss
 
 from ..toy import (
-    BOS,
     LATENT,
-    VOCABULARY,
     Mixture,
     gap,
     normal,
@@ -31,6 +29,7 @@ from ..toy import (
     toy_corpus,
     toy_generator,
     toy_prior,
+    toy_trainer,
 )
 
 N = 12
@@ -38,9 +37,7 @@ MEAN = 5.5
 
 
 def _trainer(**changes: dict[str, Any]) -> Trainer:
-    config = toy_config(changes)
-    model = build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-    return Trainer(model, config, n_sentences=N, mean_batch_size=MEAN)
+    return toy_trainer(toy_config(changes), mean_batch_size=MEAN)
 
 
 def _batches() -> list[Batch]:

@@ -9,23 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.build import LatentModel, build_inference, build_model
-from lebm_text.config import Config
+from lebm_text.build import build_inference
 from lebm_text.models.classes import UNKNOWN, ClassPrior
 from lebm_text.random import stream
 from lebm_text.training.validation import validate
 
-from ..toy import BOS, VOCABULARY, seeded, toy_config, toy_corpus
+from ..toy import VOCABULARY, toy_config, toy_corpus, toy_model
 
 CORPUS = toy_corpus([5, 2, 3, 1, 7, 4])
 
 
-def _model(config: Config) -> LatentModel:
-    return build_model(config, vocab_size=VOCABULARY, bos_id=BOS, rng=seeded(2))
-
-
 def test_a_uniform_generator_has_the_vocabulary_as_its_perplexity() -> None:
-    model = _model(toy_config())
+    model = toy_model(toy_config())
     with torch.no_grad():
         for parameter in model.generator.parameters():
             parameter.zero_()
@@ -35,37 +30,11 @@ def test_a_uniform_generator_has_the_vocabulary_as_its_perplexity() -> None:
         assert figures[f"valid_nll_{name}"] == pytest.approx(math.log(VOCABULARY), rel=1e-5)
 
 
-def test_figures_are_sums_over_all_tokens_and_sentences() -> None:
-    """In two batches by hand: shortest sentences first, the posterior's noise before the prior's."""
-    config = toy_config({"training": {"batch_size": 4}})
-    model, rng = _model(config), stream(config.training.seed, "validation")
-    chain = build_inference(config.inference, epoch=0.5)
-    nll, energy = dict.fromkeys(("posterior", "prior", "shuffled"), 0.0), dict.fromkeys(("posterior", "prior"), 0.0)
-    for index in ([3, 1, 2, 5], [0, 4]):
-        batch = CORPUS.batch(np.array(index))
-        drawn = {
-            "posterior": chain(batch, model.prior, model.generator, rng=rng).z,
-            "prior": model.prior.sample(len(index), rng),
-        }
-        with torch.no_grad():
-            for name, z in drawn.items():
-                energy[name] += float(model.prior.neg_energy(z).sum())
-            for name, z in {**drawn, "shuffled": drawn["posterior"].roll(1, 0)}.items():
-                nll[name] -= float(model.generator.log_likelihood(batch, z).sum())
-    figures = validate(model, config, CORPUS, epoch=0.5)
-    for name in nll:
-        assert figures[f"valid_nll_{name}"] == pytest.approx(nll[name] / len(CORPUS.tokens), rel=1e-5)
-        assert figures[f"valid_ppl_{name}"] == pytest.approx(math.exp(nll[name] / len(CORPUS.tokens)), rel=1e-5)
-    for name in energy:
-        assert figures[f"valid_f_{name}"] == pytest.approx(energy[name] / len(CORPUS), rel=1e-5)
-    assert len(set(nll.values())) == 3
-
-
 @pytest.mark.parametrize(("lengths", "size"), [([5, 2, 3], 2), ([5, 2, 3], 1)])
 def test_a_batch_of_one_sentence_takes_another_batchs_z(lengths: list[int], size: int) -> None:
     """By hand: the longest stands alone; with batches of 1 all do, and the shortest has none before it."""
     config, corpus = toy_config({"training": {"batch_size": size}}), toy_corpus(lengths)
-    model, rng = _model(config), stream(config.training.seed, "validation")
+    model, rng = toy_model(config), stream(config.training.seed, "validation")
     chain = build_inference(config.inference, epoch=0.5)
     order = [1, 2, 0]
     z: dict[int, torch.Tensor] = {}
@@ -88,7 +57,7 @@ def test_a_batch_of_one_sentence_takes_another_batchs_z(lengths: list[int], size
 def test_accuracy_is_the_share_of_sentences_with_a_label_whose_class_is_found() -> None:
     """By hand, in two batches; the third sentence and the fifth have no label."""
     config = toy_config({"model": {"prior": "classes"}, "prior": {"labels": ["x", "y"]}, "training": {"batch_size": 4}})
-    model, rng = _model(config), stream(config.training.seed, "validation")
+    model, rng = toy_model(config), stream(config.training.seed, "validation")
     assert isinstance(model.prior, ClassPrior)
     chain = build_inference(config.inference, epoch=0.5)
     guesses = torch.empty(6, dtype=torch.long)
@@ -108,7 +77,7 @@ def test_accuracy_is_the_share_of_sentences_with_a_label_whose_class_is_found() 
 
 
 def test_one_sentence_has_no_other() -> None:
-    figures = validate(_model(toy_config()), toy_config(), toy_corpus([4]), epoch=0.5)
+    figures = validate(toy_model(toy_config()), toy_config(), toy_corpus([4]), epoch=0.5)
     assert {"valid_nll_posterior", "valid_nll_prior"} <= set(figures)
     assert not {"valid_nll_shuffled", "valid_ppl_shuffled"} & set(figures)
 
@@ -116,7 +85,7 @@ def test_one_sentence_has_no_other() -> None:
 @pytest.mark.parametrize("changes", [{}, {"inference": {"persistent": True}}])
 def test_noise_is_fixed_and_nothing_is_left_behind(changes: dict[str, Any]) -> None:
     config = toy_config({"model": {"dropout": 0.5}} | changes)
-    model = _model(config)
+    model = toy_model(config)
     before = torch.get_rng_state()
     first = validate(model, config, CORPUS, epoch=1.0)
     torch.manual_seed(77)
@@ -128,7 +97,7 @@ def test_noise_is_fixed_and_nothing_is_left_behind(changes: dict[str, Any]) -> N
 
 def test_chain_is_the_one_of_its_epoch_and_its_seed() -> None:
     config = toy_config()
-    model = _model(config)
+    model = toy_model(config)
     first = validate(model, config, CORPUS, epoch=0.0)
     assert validate(model, config, CORPUS, epoch=9.0)["valid_nll_posterior"] != first["valid_nll_posterior"]
     assert validate(model, config.override(["training.seed=5"]), CORPUS, epoch=0.0) != first
@@ -137,14 +106,14 @@ def test_chain_is_the_one_of_its_epoch_and_its_seed() -> None:
 def test_what_is_annealed_begins_after_the_epochs_as_a_language_model() -> None:
     plain = toy_config({"training": {"n_epochs": 5}})
     later = plain.merge({"training": {"init": "lm", "init_epochs": 2}})
-    model = _model(plain)
+    model = toy_model(plain)
     found = validate(model, later, CORPUS, epoch=3.0)
     assert found == validate(model, plain, CORPUS, epoch=1.0)
     assert found["valid_nll_posterior"] != validate(model, plain, CORPUS, epoch=3.0)["valid_nll_posterior"]
 
 
 def test_a_hopeless_model_has_a_finite_perplexity() -> None:
-    model = _model(toy_config())
+    model = toy_model(toy_config())
     with torch.no_grad():
         model.get_parameter("generator.output_bias").zero_()[0] = 5000.0
     assert math.isfinite(validate(model, toy_config(), CORPUS, epoch=0.0)["valid_ppl_prior"])
