@@ -133,7 +133,7 @@ def choose_texts(
         fitting = [sentence for sentence in sentences if fits(sentence)]
         if len(fitting) < 2:
             raise InputError(f"{what}: a contrast needs 2 sentences that all models take, found {len(fitting)}")
-        return [fitting[i] for i in sorted(shuffled(len(fitting), settings.seed)[: settings.n])]
+        return [fitting[i] for i in sorted(shuffled(range(len(fitting)), settings.seed)[: settings.n])]
 
     normal = chosen(corpus.splits[settings.split].sentences(), f"{corpus.name} {settings.split}")
     sets = [Anomalies(each.name, chosen(each.sentences, each.name), each.sha256) for each in found]

@@ -282,8 +282,8 @@ def compute(
 def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescription]:
     """Return the split in the fixed order, without sentences longer than the model's maximum length."""
     tokenizer, longest = model.tokenizer, model.config.text.max_length
-    lines = list(corpus.splits[split].sentences())
-    sample = [(lines[i], tokenizer.encode(lines[i])) for i in shuffled(len(lines), _ORDER_SEED)]
+    lines = shuffled(list(corpus.splits[split].sentences()), _ORDER_SEED)
+    sample = [(line, tokenizer.encode(line)) for line in lines]
     sample = [(line, ids) for line, ids in sample if len(ids) <= longest]
     if not sample:
         raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")

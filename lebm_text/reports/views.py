@@ -142,7 +142,7 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
             f"fewer than the {settings.n:,} asked for: take n = {len(lines)}"
         )
-    sentences = [lines[i] for i in shuffled(len(lines), settings.seed)[: settings.n]]
+    sentences = shuffled(lines, settings.seed)[: settings.n]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
     what = f"views(n={settings.n})|text:{corpus.name}-{settings.split}"
     sha256 = {settings.split: split.sha256}

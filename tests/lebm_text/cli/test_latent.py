@@ -44,7 +44,7 @@ def test_interpolation_of_two_sentences(
 def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corpus: Path, report_of: Report) -> None:
     lines = [line for line in (grammar_corpus / "test.txt").read_text().splitlines() if len(line.split()) <= 8]
     unique = list(dict.fromkeys(lines))
-    unique = [unique[i] for i in shuffled(len(unique), 1)]
+    unique = shuffled(unique, 1)
     found = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
     model = tiny_model()
     means = posterior_means(model, unique, n_draws=2, seed=1)
