@@ -162,8 +162,7 @@ def compute(
     encoders: list[SentenceEncoder] = []
 
     def check(n_samples: int) -> None:
-        device = str(resolve_device(settings.device))
-        encoders.append(encoder_for(real.text, n_samples, settings.encoder, device, k=k))
+        encoders.append(encoder_for(real.text, n_samples, settings.encoder, settings.device, k=k))
 
     wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
@@ -185,7 +184,7 @@ def compute(
 
 
 def encoder_for(
-    real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "cpu", *, k: int = K
+    real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "auto", *, k: int = K
 ) -> SentenceEncoder:
     """Load a sentence encoder, after checking that there are enough samples and real sentences.
 
@@ -193,7 +192,7 @@ def encoder_for(
         real: the real text.
         n_samples: number of samples.
         name: name or directory of the encoder.
-        device: cpu or cuda.
+        device: auto, cpu or cuda.
         k: number of nearest neighbours.
 
     Raises:
@@ -201,7 +200,7 @@ def encoder_for(
     """
     counts = {"real text": len(real.held_out), "real training text": len(real.train), "samples": n_samples}
     check_counts(counts, k)
-    encoder = load_encoder(name, device)
+    encoder = load_encoder(name, str(resolve_device(device)))
     check_counts(counts, k, encoder)
     return encoder
 

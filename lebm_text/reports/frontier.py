@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
-from lebm_text.environment import resolve_device, versions
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -245,7 +245,7 @@ def compute(
     def check(real: RealText, n_samples: int) -> None:
         nonlocal encoder  # loaded before minutes of work, in case it is missing
         if settings.fed:
-            encoder = encoder_for(real, n_samples, device=str(resolve_device(settings.device)))
+            encoder = encoder_for(real, n_samples, device=settings.device)
 
     judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
     results = judging.results(METRICS, with_diversity=settings.diversity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .drawing import hover, legend, logarithmic, new_figure, save_pictures
@@ -19,11 +20,11 @@ __all__ = ["draw_headroom", "draw_points", "draw_real", "label_axes", "plot_fron
 
 def draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
     """Draw a star at the perplexities of real text, and a hollow star for the RPPL of as many real sentences."""
-    real = sum(row.ppl for row in rows) / len(rows)
+    real = fmean(row.ppl for row in rows)
     stars = {"real text": (real, real, "C3")}
     fewer = [row.rppl_at_n for row in rows if row.rppl_at_n is not None]
     if fewer:
-        stars["real text, as many sentences"] = (real, sum(fewer) / len(fewer), "none")
+        stars["real text, as many sentences"] = (real, fmean(fewer), "none")
     for label, (x, y, fill) in stars.items():
         (star,) = axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
         hover(star, [label])
@@ -70,7 +71,7 @@ def _by_decoding(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]
 
 
 def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)
+    return fmean(x for x, _ in group), fmean(y for _, y in group)
 
 
 def plot_frontiers(

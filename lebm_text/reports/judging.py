@@ -95,7 +95,7 @@ class Judging:
     processes: Processes
     on_progress: Progress
 
-    def results(self, metrics: Sequence[str], *, with_diversity: bool = False) -> list[JudgedText]:
+    def results(self, metrics: Sequence[str], *, with_diversity: bool) -> list[JudgedText]:
         """Return every metric of every text by every judge, in all processes."""
         if self.processes.size > 1:
             # Each judge that takes minutes is trained by one process; the others find it in the cache.
