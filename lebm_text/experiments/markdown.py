@@ -248,18 +248,14 @@ def _tuning(results: Results) -> str:
             figures = [f"{figure:.2f}" for figure in (trial.fppl, trial.rppl, trial.score)]
             lines.append([name, changed, f"{trial.epochs:g}", f"{trial.seconds / 60:.1f}", *figures, mark])
     header = ["row", "settings of the trial", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
+    places = ", ".join(dict.fromkeys(filter(None, (choice.source for choice in results.tuning.values()))))
+    elsewhere = f" These choices and their figures come from another experiment: {places}." if places else ""
     return (
         f"## Tuning\n\n{markdown_table(header, lines)}\n\nOn validation text, by KN5, with the same number of trials "
         "for every row. The score is the lowest √(FPPL·RPPL) along the frontier over temperatures, where an FPPL below "
         "that of real text counts as real text's. FPPL and RPPL are those of that point; results.json has all points. "
-        "The trial with the lowest score is chosen."
-        f"{_elsewhere(results)}"
+        f"The trial with the lowest score is chosen.{elsewhere}"
     )
-
-
-def _elsewhere(results: Results) -> str:
-    places = dict.fromkeys(choice.source for choice in results.tuning.values() if choice.source is not None)
-    return "" if not places else f" These choices and their figures come from another experiment: {', '.join(places)}."
 
 
 def _cost(results: Results) -> str:

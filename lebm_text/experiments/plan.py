@@ -311,8 +311,14 @@ class Experiment(Checked):
         """
         self._check_settings()
         for row in self.rows:
-            if row.samples is not None:
-                _check_samples(row.name, Path(row.samples), self.n_samples)
+            if row.samples is None:
+                continue
+            try:
+                if not Path(row.samples).is_file():
+                    raise InputError(f"there is no file {row.samples}")
+                read_samples(Path(row.samples), self.n_samples)
+            except InputError as error:
+                raise InputError(f"row {row.name}: {error}") from None
 
     def _check_settings(self) -> None:
         rows, names = self.rows, [row.name for row in self.rows]
@@ -380,12 +386,3 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
     if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
         raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
-
-
-def _check_samples(name: str, path: Path, n: int) -> None:
-    if not path.is_file():
-        raise InputError(f"row {name}: there is no file {path}")
-    try:
-        read_samples(path, n)
-    except InputError as error:
-        raise InputError(f"row {name}: {error}") from None

@@ -168,11 +168,9 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
     Returns:
         The ratio over seeds; None if it is not defined.
     """
-    return (
-        _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed], "rppl"))
-        if {*METRICS} <= known.keys()
-        else None
-    )
+    if not {*METRICS} <= known.keys():
+        return None
+    return _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed], "rppl"))
 
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: str) -> list[tuple[float, float]]:
