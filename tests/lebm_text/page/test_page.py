@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lebm_text.page import page as module
 from lebm_text.presets import preset
+from lebm_text.reports import curves
 from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import hover, panels
 from lebm_text.run import Run
@@ -131,6 +132,14 @@ def test_a_report_of_any_kind_is_shown(tmp_path: Path, monkeypatch: pytest.Monke
     cells = [(tag, attributes.get("class")) for tag, attributes in page.tags if tag in ("th", "td")]
     assert cells[:4] == [("th", None), ("th", "number"), ("th", None), ("td", "number")]
     assert sum(tag == "title" for tag, _ in page.tags) == 3  # the page's, and one for each point
+
+
+def test_curves_that_were_saved_stand_beside_those_of_the_page(tmp_path: Path) -> None:
+    run = Run(write_run(tmp_path / "run", metrics=METRICS))
+    curves.compute([run]).save(run.report_file("curves"))
+    page = page_of(run.path)
+    check_document(page)  # each section has its own id
+    assert page.sections[:2] == ["Training curves", "Curves"]
 
 
 def test_without_matplotlib_there_are_tables(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
