@@ -210,7 +210,7 @@ def _log_likelihood(text: TextLikelihood, report: Likelihood) -> ComparedFigure:
 
 def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> ComparedFigure:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
-    conditions = (*_conditions(score.signature, _held_out(report)), decoding)
+    conditions = (*_conditions(score.signature, _held_out(report)), decoding.removeprefix(", "))
     by_seed: BySeed = {(row.seed,): score.frechet}
     error = (high - low) / (2 * NORMAL975)
     return ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)

@@ -151,6 +151,7 @@ def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, 
     one_decoding.save(tmp_path / "c.json")
     missing = compare(tmp_path / "a.json", tmp_path / "c.json")[-1]
     assert missing.metric == "FED, T = 0.5" and missing.interval is None
+    assert missing.why == "T = 0.5 against T = 1"
 
 
 def test_reports_without_figures_are_refused() -> None:
