@@ -14,6 +14,7 @@ from lebm_text.reports.embedding import Embedding, EmbeddingSettings
 from lm_eval.encoders import Embeddings
 
 from ...lm_eval.grammar import grammar_sentences
+from ..cli.conftest import write_grammar
 
 
 class Letters:
@@ -29,12 +30,7 @@ class Letters:
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", lambda name, device: Letters())
     monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: 0.5)  # the package takes seconds to import
-    directory = tmp_path / "grammar"
-    directory.mkdir()
-    for seed, (name, n) in enumerate({"train": 300, "valid": 60, "test": 150}.items()):
-        lines = "".join(f"{line}\n" for line in grammar_sentences(n, seed))
-        (directory / f"{name}.txt").write_text(lines, encoding="utf-8")
-    return str(directory)
+    return str(write_grammar(tmp_path / "grammar", train=300, test=150))
 
 
 def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corpus: str, tmp_path: Path) -> None:
