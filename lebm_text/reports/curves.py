@@ -135,7 +135,9 @@ class Curves(Report):
 
     def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, Any]]:
         """Yield label, points, colour and dashes of each line; runs differ in colour, keys in dashes."""
-        for number, (run, curves) in enumerate(self.runs.items()):
+        names = [Path(run).name or run for run in self.runs]  # whole paths may be wider than the panel
+        names = names if len(set(names)) == len(names) else list(self.runs)
+        for number, (run, curves) in enumerate(zip(names, self.runs.values(), strict=True)):
             for i, ((key, name), dashes) in enumerate(zip(panel.keys.items(), _DASHES, strict=False)):
                 points = curves.get(key, [])
                 values = {value for _, value in points}
