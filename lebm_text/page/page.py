@@ -113,6 +113,7 @@ def _content(run: Run) -> dict[str, Any]:
         "name": run.name,
         "config": config,
         "state": state,
+        "ended": not state and run.weights_file.is_file(),  # shared models have no checkpoint, which has the state
         "metrics": metrics,
         "epochs": [(epoch, epochs[epoch]) for epoch in _spread(sorted(epochs))],
         "texts": texts,

@@ -122,6 +122,14 @@ def test_a_finished_run_says_how_long_it_took(tmp_path: Path) -> None:
     assert "4.263" in page.text
 
 
+def test_a_model_without_a_checkpoint_was_trained_to_whatever_end(tmp_path: Path) -> None:
+    shared, bare = write_run(tmp_path / "shared", metrics=METRICS), write_run(tmp_path / "bare")
+    for run in (shared, bare):
+        (run / "model.safetensors").touch()
+    assert _tiles(page_of(shared))["training"] == ("ended", "epoch 2.0 of 20, update 20")
+    assert _tiles(page_of(bare))["training"] == ("ended", "its figures were not kept")
+
+
 def test_a_report_of_any_kind_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Novel(sha256={"text": "ef" * 32}, versions={}, command="lebm-text novel --run runs/bare")
     page = page_with(monkeypatch, write_run(tmp_path / "bare"), report)
