@@ -118,11 +118,8 @@ class Curves(Report):
         shown = [(panel, lines) for panel in PANELS if (lines := list(self._lines(panel)))]
         if not shown:
             return None
-        rows, columns = math.ceil(len(shown) / 3), min(len(shown), 3)
-        figure, axes = panels(rows, columns, [panel.title for panel, _ in shown] + [""] * (rows * columns - len(shown)))
-        for axis in axes[len(shown) :]:
-            axis.set_visible(False)
-        for axis, (panel, lines) in zip(axes, shown, strict=False):
+        figure, axes = panels([panel.title for panel, _ in shown], columns=3)
+        for axis, (panel, lines) in zip(axes, shown, strict=True):
             for label, points, colour, dashes in lines:
                 axis.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=dashes)
             for label, level in panel.levels.items():

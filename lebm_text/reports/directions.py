@@ -171,7 +171,7 @@ class Directions(Report):
 
     def figure(self) -> Figure:
         """Return a picture of accuracy by number of labels, and of the share of moved sentences labelled positive."""
-        figure, (left, right) = panels(1, 2, ["accuracy on held-out sentences", "moved sentences taken for positive"])
+        figure, (left, right) = panels(["accuracy on held-out sentences", "moved sentences taken for positive"])
         sizes = [row.n for row in self.accuracy]
         for key, label in _FEATURES.items():
             found: list[Accuracy] = [getattr(row, key) for row in self.accuracy]

@@ -6,6 +6,7 @@ matplotlib is an optional dependency: functions that need it raise InputError if
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,14 +54,23 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
-    figure = new_figure(4 * columns, 3.25 * rows)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel, title in zip(axes, titles, strict=True):
+def panels(titles: Sequence[str], *, columns: int | None = None) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its titled panels, row by row. Raises InputError if matplotlib is missing.
+
+    Args:
+        titles: one for each panel, at least one.
+        columns: panels in a row; None: all.
+    """
+    n_columns = min(columns or len(titles), len(titles))
+    n_rows = math.ceil(len(titles) / n_columns)
+    figure = new_figure(4 * n_columns, 3.25 * n_rows)
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for panel, title in zip(axes, titles, strict=False):
         panel.set_title(title, fontsize="medium")
         panel.grid(alpha=0.3)
-    return figure, axes
+    for empty in axes[len(titles) :]:
+        empty.set_visible(False)
+    return figure, axes[: len(titles)]
 
 
 def logarithmic(*axes: XAxis | YAxis) -> None:

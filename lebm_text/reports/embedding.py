@@ -113,7 +113,7 @@ class Embedding(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the distance, and of precision against recall, of each text."""
-        figure, (distance, neighbours) = panels(1, 2, ["distance to real text", "neighbours in the embedding"])
+        figure, (distance, neighbours) = panels(["distance to real text", "neighbours in the embedding"])
         names = [self._name(row) for row in self.results]
         values = [row.frechet for row in self.results]
         spans = [[abs(row.ci95["frechet"][end] - row.frechet) for row in self.results] for end in (0, 1)]

@@ -216,7 +216,7 @@ class Likelihood(Report):
         titles = ["sentences"] * bool(bounds) + ["use of each dimension of z"] * (variances is not None)
         if not titles:
             return None
-        figure, axes = panels(1, len(titles), titles)
+        figure, axes = panels(titles)
         if bounds:
             axes[0].plot(*zip(*bounds, strict=True), ".", alpha=0.6)
             axes[0].set_xlabel("tokens")

@@ -102,7 +102,7 @@ class Views(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the points of all sets, and of the distributions of f and ‖z‖."""
-        figure, axes = panels(1, 3, ["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
+        figure, axes = panels(["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
         for number, (name, cloud) in enumerate(self.clouds.items()):
             x, y = zip(*cloud.coordinates, strict=True)
             (points,) = axes[0].plot(x, y, ".", color=f"C{number}", markersize=4, alpha=0.6, label=name)

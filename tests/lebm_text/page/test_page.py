@@ -42,7 +42,7 @@ class Novel(Report):
         return Group(table, "a line of text", Group(*self.texts))
 
     def figure(self) -> Figure:
-        figure, (axes,) = panels(1, 1, [self.texts[0]])
+        figure, (axes,) = panels([self.texts[0]])
         (line,) = axes.plot(range(len(self.texts)), range(len(self.texts)), "o", label=self.texts[0])
         hover(line, self.texts)
         axes.legend()
