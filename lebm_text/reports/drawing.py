@@ -54,16 +54,19 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panels(titles: Sequence[str], *, columns: int | None = None) -> tuple[Figure, list[Axes]]:
+def panels(
+    titles: Sequence[str], *, columns: int | None = None, size: tuple[float, float] = (4.0, 3.25)
+) -> tuple[Figure, list[Axes]]:
     """Return a figure and its titled panels, row by row. Raises InputError if matplotlib is missing.
 
     Args:
         titles: one for each panel, at least one.
         columns: panels in a row; None: all.
+        size: width and height of a panel, in inches.
     """
     n_columns = min(columns or len(titles), len(titles))
     n_rows = math.ceil(len(titles) / n_columns)
-    figure = new_figure(4 * n_columns, 3.25 * n_rows)
+    figure = new_figure(size[0] * n_columns, size[1] * n_rows)
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=False):
         panel.set_title(title, fontsize="medium")
@@ -88,8 +91,11 @@ def logarithmic(*axes: XAxis | YAxis) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def legend(panel: Axes) -> None:
-    """Add a legend, in the emptiest place of the panel, or below it if there are many entries; none without labels."""
+def legend(panel: Axes, **options: Any) -> None:
+    """Add a legend, in the emptiest place of the panel, or below it if there are many entries; none without labels.
+
+    `options` are further arguments of `Axes.legend`.
+    """
     from matplotlib.transforms import ScaledTranslation
 
     entries = panel.get_legend_handles_labels()[1]
@@ -102,9 +108,10 @@ def legend(panel: Axes) -> None:
             fontsize="small",
             frameon=False,
             ncols=2,
+            **options,
         )
     elif entries:
-        panel.legend(fontsize="small", framealpha=0.9)
+        panel.legend(fontsize="small", framealpha=0.9, **options)
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .drawing import hover, legend, logarithmic, new_figure, save_pictures
+from .drawing import hover, legend, logarithmic, panels, save_pictures
 from .judged import decoding_of
 
 if TYPE_CHECKING:
@@ -88,13 +88,10 @@ def plot_frontiers(
     Raises:
         InputError: matplotlib is missing.
     """
-    figure = new_figure(13, 5)
-    close, whole = figure.subplots(1, 2)
+    figure, (close, whole) = panels(["sampled, by temperature", "greedy decoding, too (hollow)"], size=(6.5, 5))
     _draw_models(close, models, real, greedy=False)
-    close.set_title("sampled, by temperature", fontsize="medium")
     legend(close)
     _draw_models(whole, models, real, greedy=True)
-    whole.set_title("greedy decoding, too (hollow)", fontsize="medium")
     save_pictures(figure, stem)
 
 
@@ -114,9 +111,8 @@ def _draw_models(
 
 
 def label_axes(axes: Axes) -> None:
-    """Label the axes, make them logarithmic, and add a grid; call it after everything is drawn."""
+    """Label the axes, and make them logarithmic; call it after everything is drawn."""
     axes.margins(0.15)
     logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")
     axes.set_ylabel("RPPL (coverage and quality; lower is better)")
-    axes.grid(alpha=0.3)

@@ -25,7 +25,7 @@ from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin, settled, with_error
-from .drawing import hover, panels
+from .drawing import hover, legend, panels
 from .posterior import seed_apart, shuffled
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Views(Report):
         axes[0].set_xlabel(f"first, {self.explained[0]:.1%} of the variance")
         axes[0].set_ylabel(f"second, {self.explained[1]:.1%}")
         axes[0].set_aspect("equal", adjustable="datalim")
-        axes[0].legend(fontsize="small", framealpha=0.9, markerscale=3)
+        legend(axes[0], markerscale=3)
         for panel in axes[1:]:
             panel.set_ylabel("density")
         return figure
