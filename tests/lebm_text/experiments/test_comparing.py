@@ -258,8 +258,3 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()
     assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}
     assert not any(row["beyond"] for row in rows)
-    assert main(["explain", "RPPL|lm:kn5|odd:1"]) == 0
-    out = capsys.readouterr().out
-    assert "5-gram model" in out and "unknown" in out
-    assert main(["explain", "nonsense"]) == 2
-    assert "is no signature" in capsys.readouterr().err
