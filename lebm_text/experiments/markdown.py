@@ -271,8 +271,9 @@ def _cost(results: Results) -> str:
 
 def _signatures(results: Results) -> str:
     """List the signatures, with one line for all that differ only in decoding and seed; results.json has all."""
-    kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
-    return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
+    own = re.compile(r"decode=(?:[^()]|\([^()]*\))*|(?<=\|seed:)\d+")  # with parentheses in z=posterior(train)
+    kinds = dict.fromkeys(own.sub("…", signature) for signature in results.signatures)
+    return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in kinds)
 
 
 def _value(interval: SeedInterval | None, digits: int) -> str:
