@@ -77,6 +77,14 @@ def test_each_figure_of_the_head_has_its_own_label(full: Path) -> None:
     }
 
 
+def test_the_head_has_the_scores_of_samples_as_the_model_draws_them(full: Path) -> None:
+    report = json.loads((full / "eval" / "frontier-kn5-default-test.json").read_text(encoding="utf-8"))
+    for name, how in (("a", {"latents": "posterior"}), ("b", {"prior_temperature": 0.5}), ("c", {"guidance": 2.0})):
+        results = [row | how | {"ppl": 1.0} for row in report["results"]]
+        (full / "eval" / f"{name}.json").write_text(json.dumps(report | {"results": results}), encoding="utf-8")
+    assert _tiles(page_of(full))["FPPL, kn5 judge"] == ("21.1", "real text 4.348")
+
+
 def test_a_full_run_shows_everything(full: Path) -> None:
     page = page_of(full)
     check_document(page)
