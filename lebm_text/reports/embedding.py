@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
+_IN_A_ROW = 30  # characters that have room beside each other below a panel
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Embedding(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the distance, and of precision against recall, of each text."""
-        figure, (distance, neighbours) = panels(["distance to real text", "neighbours in the embedding"])
+        figure, (distance, neighbours) = panels(["distance to real text (low is close)", "neighbours in the embedding"])
         names = [self._name(row) for row in self.results]
         values = [row.frechet for row in self.results]
         spans = [[abs(row.ci95["frechet"][end] - row.frechet) for row in self.results] for end in (0, 1)]
@@ -121,9 +122,11 @@ class Embedding(Report):
         distance.axhline(self.real.frechet, color="C3", linewidth=0.8)
         distance.annotate("real text", (0, self.real.frechet), fontsize="small", color="C3", va="bottom")
         distance.set_xticks(range(len(names)), names)
+        if len("".join(names)) > _IN_A_ROW:
+            distance.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
         distance.margins(x=0.2)
         distance.set_ylim(bottom=0)
-        distance.set_ylabel("FED, Fréchet distance × 1000 (low is close)")
+        distance.set_ylabel("FED, Fréchet distance × 1000")
         (dots,) = neighbours.plot([row.recall for row in self.results], [row.precision for row in self.results], "o")
         hover(dots, names)
         (star,) = neighbours.plot([self.real.recall], [self.real.precision], "*", color="C3", markersize=12)
