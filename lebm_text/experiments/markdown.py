@@ -35,13 +35,7 @@ _BEHIND = {  # diagnostics of a likelihood: header → key
 def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     """Write the results so far to results.md, results.json, frontiers.png and frontiers.svg, and return them.
 
-    Args:
-        experiment: the experiment.
-        root: its directory.
-        command: the command that writes the table, which results.md quotes.
-
-    Raises:
-        InputError: no step has been done.
+    results.md quotes the `command` that writes it. Raises InputError if no step has been done.
     """
     if not (root / LOG).is_file():
         raise InputError(f"nothing has been done yet: there is no {root / LOG}")

@@ -136,10 +136,7 @@ class Experiment(Checked):
     def config(self, row: Row, chosen: Mapping[str, int], seed: int) -> Config:
         """Return the configuration of a row's run from one seed.
 
-        Args:
-            row: a row of the experiment.
-            chosen: row → number of its chosen trial, for each row that has trials.
-            seed: of training.
+        `chosen` has the number of the chosen trial of each row that has trials.
         """
         if row.like is None:
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
@@ -192,13 +189,9 @@ class Experiment(Checked):
         return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
-        """Return lines of text on what will be done and the total budget.
+        """Return lines of text on what will be done and the total budget; `budget` is in minutes of training per run.
 
-        Args:
-            root: directory of the experiment.
-            budget: minutes of training per run; None: no limit.
-            n_jobs: number of steps at the same time.
-            tuned: whether all choices are made, so that no trials are needed.
+        If `tuned`, all choices are made, so that no trials are needed.
         """
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))

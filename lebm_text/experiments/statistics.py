@@ -114,9 +114,7 @@ def perplexity_interval(values: Sequence[float]) -> SeedInterval:
 def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
     """Return the value of a curve at a given FPPL; None if the curve does not reach it.
 
-    Args:
-        fppl: the FPPL.
-        curve: (FPPL, value) of each temperature, in any order; interpolated linearly in logarithms.
+    The curve has (FPPL, value) of each temperature, in any order, and is interpolated linearly in logarithms.
     """
     for (low, at_low), (high, at_high) in pairwise(sorted(curve)):
         if low <= fppl <= high and low < high:

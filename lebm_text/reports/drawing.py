@@ -125,15 +125,9 @@ def hover_texts(artist: Artist) -> Sequence[str]:
 
 
 def save_picture(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure atomically.
+    """Write a figure atomically; the suffix of `path` determines its format, `options` are those of `Figure.savefig`.
 
-    Args:
-        figure: to write.
-        path: its suffix determines the format.
-        options: arguments of `Figure.savefig`.
-
-    Raises:
-        InputError: the format is not supported.
+    Raises InputError if the format is not supported.
     """
     check_picture(path)
     atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))

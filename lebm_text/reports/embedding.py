@@ -189,17 +189,9 @@ def compute(
 def encoder_for(
     real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "auto", *, k: int = K
 ) -> SentenceEncoder:
-    """Load a sentence encoder, after checking that there are enough samples and real sentences.
+    """Load a sentence encoder, after checking that there are enough samples and real sentences for `k` neighbours.
 
-    Args:
-        real: the real text.
-        n_samples: number of samples.
-        name: name or directory of the encoder.
-        device: auto, cpu or cuda.
-        k: number of nearest neighbours.
-
-    Raises:
-        InputError: the encoder is missing, or a text has too few sentences.
+    Raises InputError if the encoder is missing, or if a text has too few sentences.
     """
     counts = {"real text": len(real.held_out), "real training text": len(real.train), "samples": n_samples}
     check_counts(counts, k)
@@ -221,15 +213,7 @@ def score_texts(
 ) -> tuple[list[EmbeddingScore], EmbeddingScore]:
     """Return the scores of each text against real held-out text, and those of real training text.
 
-    Args:
-        texts: texts of samples.
-        real: the real text; its held-out sentences are embedded once.
-        split: name of the held-out split.
-        encoder: the sentence encoder.
-        n: maximum number of sentences of each text; None: 3,000.
-        k: number of nearest neighbours.
-        seed: of the choice of sentences.
-        on_progress: called with the progress.
+    At most `n` sentences of each text are embedded, None: 3,000; those of the held-out text only once.
     """
     judge = MeaningJudge(real.held_out, encoder, k=k, seed=seed, name=f"{real.name}-{split}")
 

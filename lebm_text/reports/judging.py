@@ -174,7 +174,7 @@ def prepare(
         on_progress: called with the progress of generation, of judging, and of the training of judges.
         processes: share the work.
         corpus: the real text; None: that of the run.
-        check: called with the real text and the number of samples before any are generated; it may raise InputError.
+        check: see `find_samples`; it is also given the real text.
 
     Raises:
         InputError: a text is missing or cannot be read, or arguments contradict each other.

@@ -142,15 +142,8 @@ def find_samples(
 ) -> tuple[list[SampledText], dict[str, str]]:
     """Find and read the samples, and generate missing samples of a run. All processes must call this.
 
-    Args:
-        source: a run, the path of a text file, or a list of sentences.
-        settings: number, seeds and format of the samples.
-        decodings: how the sentences of a run are decoded.
-        real: the real text.
-        on_progress: called with the progress of generation.
-        processes: share the generation.
-        check: called with the number of samples before any are generated; it may raise InputError.
-        splits: splits of the real text, besides the held-out one, that the results depend on.
+    `check` is called with the number of samples before any are generated; it may raise InputError. `splits` are those
+    of the real text, besides the held-out one, that the results depend on.
 
     Returns:
         A text for each decoding and seed of a run, or the given text; and the sha256 of the splits, of the samples, and
