@@ -146,12 +146,7 @@ def compute(
 ) -> Embedding:
     """Compare the samples of a run, or any text, with real held-out text.
 
-    Args:
-        source: a run, whose missing samples are generated, the path of a text file, or a list of sentences.
-        settings: None: the defaults.
-        on_progress: called with the progress.
-        processes: the processes that share the generation of samples; all of them get the report.
-        corpus: the real text; required if `source` is not a run.
+    Arguments are as for `lebm_text.reports.perplexity.compute`; processes share the generation of samples.
 
     Raises:
         InputError: a text or the encoder is missing or cannot be read, or a text is too short.
