@@ -67,7 +67,7 @@ def draw(columns: list[tuple[str, Tensor, Tensor]], path: Path) -> None:
     """Plot points above the corresponding density: those of the data, then of each chain."""
     names = [name for name, _, _ in columns]
     titles = [*names, "density of the data", *(f"exp(f) p0, {name}" for name in names[1:])]
-    figure, axes = panels(2, len(columns), titles)
+    figure, axes = panels(titles, columns=len(columns))
     for upper, lower, (_, points, density) in zip(axes, axes[len(columns) :], columns, strict=False):
         upper.plot(*points[:SHOWN].T.tolist(), ".", markersize=2, alpha=0.5)
         lower.pcolormesh(LINE.numpy(), LINE.numpy(), density.reshape(len(LINE), -1).T.numpy(), cmap="viridis")

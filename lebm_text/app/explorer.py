@@ -99,15 +99,7 @@ class Explorer:
         prior_steps: int | None = None,
         seed: int = 1,
     ) -> Generated:
-        """Generate n sentences.
-
-        Args:
-            n: number of sentences.
-            temperature: of decoding.
-            prior_temperature: temperature of the prior.
-            prior_steps: number of steps of the prior's chain; None: its own number.
-            seed: of all random draws.
-        """
+        """Generate n sentences; `prior_steps` is the number of steps of the prior's chain, None: its own number."""
         if n > _MOST:
             raise InputError(f"the page shows at most {_MOST} sentences at once; `lebm-text generate` writes more")
         model, usual = self.model, prior_steps == self.prior_steps

@@ -40,13 +40,7 @@ def require_gradio() -> Any:
 
 
 def serve(explorer: Explorer, *, port: int, browser: bool, on_ready: Callable[[str], None]) -> None:
-    """Serve the page to this machine only, until an interrupt.
-
-    Args:
-        explorer: the functions behind the tabs.
-        port: port of the server.
-        browser: whether to open the page in the browser.
-        on_ready: called with the address.
+    """Serve the page to this machine only, until an interrupt; `on_ready` is called with the address.
 
     Raises:
         InputError: Gradio is missing, or the port is not available.

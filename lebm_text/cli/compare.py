@@ -53,6 +53,5 @@ def _cells(each: FigureDifference) -> tuple[str, ...]:
         return "", "", "", f"not comparable: {each.why}"
     low, high = each.interval.low, each.interval.high
     span = "" if low is None or high is None else format_interval(low, high, 3)
-    unknown = "its interval is not known" if not span else ""
-    verdict = unknown or ("differs" if each.is_beyond else "within its interval")
+    verdict = "differs" if each.is_beyond else "within its interval" if span else "its interval is not known"
     return f"{each.interval.value:.3f}", span, each.rule, verdict

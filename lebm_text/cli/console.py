@@ -251,13 +251,7 @@ def make_report(
 ) -> R | None:
     """Compute a report, write it with its pictures, and print it as a table or as one line of JSON.
 
-    Args:
-        compute: computes the report; called with a progress callback.
-        run: the run that the report is about, if any.
-        name: name of the report's file in the run's eval/, used if `output` is None.
-        output: file to write the report to; without `output` and `name` it is not written.
-        as_json: print JSON instead of a table.
-        processes: the processes that share the computation.
+    It is written to `output`, by default to eval/NAME.json of the run that it is about, if both are given.
 
     Returns:
         The report; None in all processes but the first.

@@ -112,18 +112,10 @@ def judge(
     output: Path | None,
     **options: Any,
 ) -> R | None:
-    """Compute, print and write a report on samples. By default a report on a run is written to the run's eval/.
+    """Compute, print and write a report on `samples` or a run (None: the newest); `settings_of` makes its settings.
 
-    Args:
-        compute: computes the report.
-        settings_of: makes its settings of the options.
-        kind: first part of the default file name.
-        samples: a text to judge, instead of samples of a run.
-        run: the run to judge; None: the newest.
-        corpus: name or directory of the real text; None: that of the run.
-        data_dir: where to look for corpora first.
-        as_json: print JSON instead of a table.
-        output: file to write the report to.
+    By default it is written to the run's eval/, to a file whose name begins with `kind`. The real text is `corpus`, or
+    that of the run.
 
     Returns:
         The report; None in all processes but the first.

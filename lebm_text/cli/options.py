@@ -220,11 +220,9 @@ def report_options(place: str | None = None, *, threads: bool = False, table: bo
 
 # fmt: off
 def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
-    """Return the options of `DecodeSettings`, `--seed` and `--max-length`.
+    """Return the options of `DecodeSettings`, with a `default` of `--decode`, `--seed` and `--max-length`.
 
-    Args:
-        default: the default of `--decode`.
-        of_prior: for sentences sampled from the prior: add `guidance_options` and `--label`.
+    `of_prior`, for sentences sampled from the prior, adds `guidance_options` and `--label`.
     """
     return all_of(
         field_option(DecodeSettings, "decode", default=default,

@@ -24,11 +24,11 @@ __all__ = ["command"]
 
 
 @click.command("reconstruct", cls=Command)
-@text_argument("file", required=False)
+@text_argument("file", default="-")
 @run_option
 @decoding_options(default="greedy")
 @report_options()
-def command(file: Path | None, text_column: str | None, run: Path | None, as_json: bool, **settings: Any) -> None:
+def command(file: Path, text_column: str | None, run: Path | None, as_json: bool, **settings: Any) -> None:
     """Read sentences, one per line, from FILE or standard input; print each, a tab, and its reconstruction.
 
     For each sentence a latent vector is drawn from the posterior and decoded. Words outside the vocabulary are read as
@@ -36,8 +36,8 @@ def command(file: Path | None, text_column: str | None, run: Path | None, as_jso
     an object with "input" and "reconstruction". A sentence longer than the model's maximum has no reconstruction.
     """
     found, how = Run.find(run), ReconstructionSettings(**settings)
-    read = read_records(file or STDIN, text_column)
-    lines = read if file in (None, STDIN) else list(read)  # a bad file is refused before anything is printed
+    read = read_records(file, text_column)
+    lines = read if file == STDIN else list(read)  # a bad file is refused before anything is printed
     with progress(quiet=as_json or sys.stdout.isatty()) as on_progress:
         for pair in reconstruct_lines(found.model(device=how.device), lines, how, on_progress):
             print_text(json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction or ''}")

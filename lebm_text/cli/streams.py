@@ -15,12 +15,9 @@ class OutputError(InputError):
 
 
 def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
-    """Write to standard output, in UTF-8 whatever the locale.
+    """Write to standard output, in UTF-8 whatever the locale, escaped by `visible`.
 
-    Args:
-        text: is escaped by `visible` unless it is styled.
-        end: written after the text.
-        styled: the text contains escape sequences of the terminal, which are kept.
+    If it is `styled`, it contains escape sequences of the terminal, which are kept.
 
     Raises:
         OutputError: standard output cannot be written.

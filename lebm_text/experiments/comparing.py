@@ -97,17 +97,9 @@ class FigureDifference:
 
 
 def compare(first: Path, second: Path) -> list[FigureDifference]:
-    """Compare the figures of two reports or runs.
+    """Compare the figures of two systems, each a report file or a run directory.
 
-    Args:
-        first: a report file or a run directory.
-        second: a report file or a run directory.
-
-    Returns:
-        A row for each figure of `first`, then for those that only `second` has.
-
-    Raises:
-        InputError: as raised by `read_figures`.
+    Returns a row for each figure of `first`, then for those that only `second` has. Raises as `read_figures` does.
     """
     of_first, of_second = read_figures(first), read_figures(second)
     names = _names([*of_first, *of_second])
@@ -213,7 +205,7 @@ def _log_likelihood(text: TextLikelihood, report: Likelihood) -> ComparedFigure:
 
 def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> ComparedFigure:
     decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
-    conditions = (*_conditions(score.signature, _held_out(report)), decoding)
+    conditions = (*_conditions(score.signature, _held_out(report)), decoding.removeprefix(", "))
     by_seed: BySeed = {(row.seed,): score.frechet}
     error = (high - low) / (2 * NORMAL975)
     return ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)

@@ -35,13 +35,7 @@ _BEHIND = {  # diagnostics of a likelihood: header → key
 def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     """Write the results so far to results.md, results.json, frontiers.png and frontiers.svg, and return them.
 
-    Args:
-        experiment: the experiment.
-        root: its directory.
-        command: the command that writes the table, which results.md quotes.
-
-    Raises:
-        InputError: no step has been done.
+    results.md quotes the `command` that writes it. Raises InputError if no step has been done.
     """
     if not (root / LOG).is_file():
         raise InputError(f"nothing has been done yet: there is no {root / LOG}")
@@ -248,18 +242,14 @@ def _tuning(results: Results) -> str:
             figures = [f"{figure:.2f}" for figure in (trial.fppl, trial.rppl, trial.score)]
             lines.append([name, changed, f"{trial.epochs:g}", f"{trial.seconds / 60:.1f}", *figures, mark])
     header = ["row", "settings of the trial", "epochs", "minutes", "FPPL", "RPPL", "score", ""]
+    places = ", ".join(dict.fromkeys(filter(None, (choice.source for choice in results.tuning.values()))))
+    elsewhere = f" These choices and their figures come from another experiment: {places}." if places else ""
     return (
         f"## Tuning\n\n{markdown_table(header, lines)}\n\nOn validation text, by KN5, with the same number of trials "
         "for every row. The score is the lowest √(FPPL·RPPL) along the frontier over temperatures, where an FPPL below "
         "that of real text counts as real text's. FPPL and RPPL are those of that point; results.json has all points. "
-        "The trial with the lowest score is chosen."
-        f"{_elsewhere(results)}"
+        f"The trial with the lowest score is chosen.{elsewhere}"
     )
-
-
-def _elsewhere(results: Results) -> str:
-    places = dict.fromkeys(choice.source for choice in results.tuning.values() if choice.source is not None)
-    return "" if not places else f" These choices and their figures come from another experiment: {', '.join(places)}."
 
 
 def _cost(results: Results) -> str:
@@ -275,8 +265,9 @@ def _cost(results: Results) -> str:
 
 def _signatures(results: Results) -> str:
     """List the signatures, with one line for all that differ only in decoding and seed; results.json has all."""
-    kinds = [re.sub(r"decode=[^)]*|(?<=\|seed:)\d+", "…", signature) for signature in results.signatures]
-    return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in dict.fromkeys(kinds))
+    own = re.compile(r"decode=(?:[^()]|\([^()]*\))*|(?<=\|seed:)\d+")  # with parentheses in z=posterior(train)
+    kinds = dict.fromkeys(own.sub("…", signature) for signature in results.signatures)
+    return "## Signatures\n\n" + "\n".join(f"- `{kind}`" for kind in kinds)
 
 
 def _value(interval: SeedInterval | None, digits: int) -> str:

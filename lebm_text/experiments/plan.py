@@ -136,10 +136,7 @@ class Experiment(Checked):
     def config(self, row: Row, chosen: Mapping[str, int], seed: int) -> Config:
         """Return the configuration of a row's run from one seed.
 
-        Args:
-            row: a row of the experiment.
-            chosen: row → number of its chosen trial, for each row that has trials.
-            seed: of training.
+        `chosen` has the number of the chosen trial of each row that has trials.
         """
         if row.like is None:
             trial = row.trials[chosen[row.name] - 1] if row.trials else {}
@@ -192,13 +189,9 @@ class Experiment(Checked):
         return runs_directory() / f"{self.name}-{Path(self.corpus).resolve().name}"
 
     def describe(self, root: Path, budget: float | None, n_jobs: int, *, tuned: bool) -> list[str]:
-        """Return lines of text on what will be done and the total budget.
+        """Return lines of text on what will be done and the total budget; `budget` is in minutes of training per run.
 
-        Args:
-            root: directory of the experiment.
-            budget: minutes of training per run; None: no limit.
-            n_jobs: number of steps at the same time.
-            tuned: whether all choices are made, so that no trials are needed.
+        If `tuned`, all choices are made, so that no trials are needed.
         """
         trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
@@ -311,8 +304,14 @@ class Experiment(Checked):
         """
         self._check_settings()
         for row in self.rows:
-            if row.samples is not None:
-                _check_samples(row.name, Path(row.samples), self.n_samples)
+            if row.samples is None:
+                continue
+            try:
+                if not Path(row.samples).is_file():
+                    raise InputError(f"there is no file {row.samples}")
+                read_samples(Path(row.samples), self.n_samples)
+            except InputError as error:
+                raise InputError(f"row {row.name}: {error}") from None
 
     def _check_settings(self) -> None:
         rows, names = self.rows, [row.name for row in self.rows]
@@ -380,12 +379,3 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
     if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
         raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
-
-
-def _check_samples(name: str, path: Path, n: int) -> None:
-    if not path.is_file():
-        raise InputError(f"row {name}: there is no file {path}")
-    try:
-        read_samples(path, n)
-    except InputError as error:
-        raise InputError(f"row {name}: {error}") from None

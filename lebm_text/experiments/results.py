@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,10 @@ __all__ = ["Results", "RowResult", "gather"]
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # fields of env.json
 
 _JUDGED = (*METRICS, "distinct")
-_SHARES = ("precision", "recall", "in_train")
+_INTERVALS = {  # figure → its interval over seeds; that of others is `mean_interval`
+    **dict.fromkeys((*_JUDGED, "ppl", "rppl_at_n", "perplexity", "perplexity_of_all"), perplexity_interval),
+    **dict.fromkeys(("precision", "recall", "in_train"), share_interval),
+}
 
 
 @dataclass(frozen=True)
@@ -141,23 +144,26 @@ def gather(experiment: Experiment, root: Path) -> Results:
     rows = {row.name: _row(row, seeds[row.name], points, sources) for row in experiment.rows}
     known = _known(experiment, root, log, trained)
     return Results(
-        experiment.name,
-        experiment.title,
-        experiment.corpus,
-        experiment.split,
-        rows,
-        {kind: _real(kind, seeds) for kind, seeds in sources.real.items()},
-        known,
-        {
+        name=experiment.name,
+        title=experiment.title,
+        corpus=experiment.corpus,
+        split=experiment.split,
+        rows=rows,
+        real={
+            kind: {name: figure.value for name, figure in _each(list(of_kind.values())).items()}
+            for kind, of_kind in sources.real.items()
+        },
+        known=known,
+        distances={
             text: {name: distance(figures, of_row) for name, of_row in points["kn5"].items()}
             for text, figures in known.items()
         },
-        [comparison(judge, pair, points[judge]) for pair in experiment.compare for judge in JUDGES],
-        tuning,
-        list(sources.signatures),
-        list(sources.environments.values()),
-        sources.missing,
-        log.entries(),
+        comparisons=[comparison(judge, pair, points[judge]) for pair in experiment.compare for judge in JUDGES],
+        tuning=tuning,
+        signatures=list(sources.signatures),
+        environments=list(sources.environments.values()),
+        missing=sources.missing,
+        log=log.entries(),
     )
 
 
@@ -230,44 +236,32 @@ def _row(
             "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
             "epochs": _interval([epochs for _, epochs in validations]),
         },
-        validation=_each([figures for figures, _ in validations], mean_interval),
+        validation=_each([figures for figures, _ in validations]),
         kn5=kn5,
         lstm=lstm,
-        likelihood=_likelihoods(list(seeds.values()), sources),
+        likelihood=_merged([likelihood_of(each.likelihood, sources) for each in seeds.values() if each.likelihood]),
         meaning=_by_decoding([meaning_of(seed, row, sources) for seed in seeds.values()]),
         variety=_by_decoding([variety_of(seed, row, sources) for seed in seeds.values()]),
     )
 
 
-def _real(kind: str, seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each figure over the seeds."""
-    interval = perplexity_interval if kind in JUDGES else mean_interval
-    return {name: found.value for name, found in _each(list(seeds.values()), interval).items()}
-
-
 def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
     """Return intervals over seeds of the figures under one judge."""
-
-    def judged(figures: Mapping[str, float]) -> dict[str, float]:
-        return {name: value for name, value in figures.items() if name in _JUDGED}
-
-    decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
     return {
-        decoding: _each([judged(seed[decoding]) for seed in seeds if decoding in seed], perplexity_interval)
-        for decoding in decodings
+        decoding: _each(
+            [
+                {name: value for name, value in seed[decoding].items() if name in _JUDGED}
+                for seed in seeds
+                if decoding in seed
+            ]
+        )
+        for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed)
     }
 
 
 def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
-    """Return intervals over seeds; for a single seed, its own intervals."""
-    found = {}
-    for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed):
-        figures = [seed[decoding] for seed in seeds if decoding in seed]
-        values = [{name: interval.value for name, interval in each.items()} for each in figures]
-        shares = [{name: value for name, value in each.items() if name in _SHARES} for each in values]
-        over_seeds = _each(values, mean_interval) | _each(shares, share_interval)
-        found[decoding] = figures[0] if len(figures) == 1 else over_seeds
-    return found
+    decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
+    return {decoding: _merged([seed[decoding] for seed in seeds if decoding in seed]) for decoding in decodings}
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
@@ -281,20 +275,20 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
     return found
 
 
-def _likelihoods(seeds: Sequence[SeedRun], sources: Sources) -> Figures:
-    """Return intervals over seeds, in logarithms for perplexities; for a single seed, intervals over sentences."""
-    rows = [likelihood_of(seed.likelihood, sources) for seed in seeds if seed.likelihood is not None]
-    if len(rows) == 1:
-        return rows[0]
-    values = [{key: estimate.value for key, estimate in row.items()} for row in rows]
-    perplexities = [{key: value for key, value in row.items() if key.startswith("perplexity")} for row in values]
-    return _each(values, mean_interval) | _each(perplexities, perplexity_interval)
+def _merged(seeds: Sequence[Figures]) -> Figures:
+    """Return intervals over seeds; for a single seed, its own intervals, which are over sentences."""
+    if len(seeds) == 1:
+        return seeds[0]
+    return _each([{name: interval.value for name, interval in figures.items()} for figures in seeds])
 
 
-def _each(rows: Sequence[Mapping[str, float]], interval: Callable[[Sequence[float]], SeedInterval]) -> Figures:
+def _each(rows: Sequence[Mapping[str, float]]) -> Figures:
     """Return an interval of each figure over the rows that have it."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: SeedInterval.over([row[key] for row in rows if key in row], interval) for key in keys}
+    return {
+        key: SeedInterval.over([row[key] for row in rows if key in row], _INTERVALS.get(key, mean_interval))
+        for key in keys
+    }
 
 
 def _interval(values: Sequence[float]) -> SeedInterval | None:

@@ -168,12 +168,9 @@ class Runner:
         (self.root / LOG).touch()
 
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
-        """Carry out the trials of some rows, write the choices to tuning.json, and return each row's chosen trial.
+        """Carry out the trials of some rows (None: all), write tuning.json, and return each row's chosen trial.
 
         A row with a trial that could not be finished and judged is left out.
-
-        Args:
-            rows: None: all rows.
         """
         rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
         trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}

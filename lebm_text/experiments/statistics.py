@@ -114,9 +114,7 @@ def perplexity_interval(values: Sequence[float]) -> SeedInterval:
 def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
     """Return the value of a curve at a given FPPL; None if the curve does not reach it.
 
-    Args:
-        fppl: the FPPL.
-        curve: (FPPL, value) of each temperature, in any order; interpolated linearly in logarithms.
+    The curve has (FPPL, value) of each temperature, in any order, and is interpolated linearly in logarithms.
     """
     for (low, at_low), (high, at_high) in pairwise(sorted(curve)):
         if low <= fppl <= high and low < high:
@@ -168,11 +166,9 @@ def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedIn
     Returns:
         The ratio over seeds; None if it is not defined.
     """
-    return (
-        _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed], "rppl"))
-        if {*METRICS} <= known.keys()
-        else None
-    )
+    if not {*METRICS} <= known.keys():
+        return None
+    return _ratio(_at_equal_fppl([(seed, known) for seed in points.values() if seed], "rppl"))
 
 
 def _at_equal_fppl(pairs: Sequence[tuple[Points, Mapping[str, float]]], name: str) -> list[tuple[float, float]]:

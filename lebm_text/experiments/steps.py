@@ -246,15 +246,7 @@ def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None
 def reports_of(
     experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None
 ) -> list[ReportStep]:
-    """Return the steps that judge a row's run, or its samples, on held-out text, cheapest first.
-
-    Args:
-        experiment: the experiment of the row.
-        row: the row whose run is judged.
-        root: the experiment's directory.
-        seed: of the run.
-        data_dir: where to look for the corpus first.
-    """
+    """Return the steps that judge a row's run from a seed, or its samples, on held-out text, cheapest first."""
     run = run_directory(root, experiment.source(row), seed)
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
@@ -273,13 +265,10 @@ def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path |
 
 
 def require_same(run: Run, config: Config, corpus: Mapping[str, str] | None = None, init: Path | None = None) -> None:
-    """Raise InputError if a run has another configuration, text or initial weights than required.
+    """Raise InputError if a run, if it exists, has another configuration, text or initial weights than required.
 
-    Args:
-        run: the run, which may be missing.
-        config: the required configuration.
-        corpus: required sha256 by split; None: the text is not checked.
-        init: the run that must have provided the initial weights; None: not checked.
+    `corpus` is the required sha256 by split, and `init` the run that must have provided the initial weights; None: not
+    checked.
     """
     if not run.config_file.is_file():
         return

@@ -113,12 +113,13 @@ def _content(run: Run) -> dict[str, Any]:
         "name": run.name,
         "config": config,
         "state": state,
+        "ended": not state and run.weights_file.is_file(),  # shared models have no checkpoint, which has the state
         "metrics": metrics,
         "epochs": [(epoch, epochs[epoch]) for epoch in _spread(sorted(epochs))],
         "texts": texts,
         "pairs": [pairs for path in sorted((run.path / "samples").glob("*.tsv")) if (pairs := _pairs(run, path))],
         "reports": shown,
-        "scores": [row for record in records.values() for row in _scores(record)],
+        "scores": sorted((row for record in records.values() for row in _scores(record)), key=_is_unusual),
         "curves": _show(run, "curves", trained, "curves") if trained else None,
         "warnings": [each for each in warnings if each.ceased is None],
         "ceased": [each for each in warnings if each.ceased is not None],
@@ -155,11 +156,16 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
 
 
 def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the results of a report that are FPPL or RPPL."""
+    """Yield the results of a report that are FPPL or RPPL of samples of the model."""
     rows = report.get("results")
     for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row):
+        is_score = isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row)
+        if is_score and row.get("latents") is None:
             yield row
+
+
+def _is_unusual(row: Mapping[str, Any]) -> bool:
+    return row.get("prior_temperature") is not None or row.get("guidance") is not None
 
 
 def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[Warned]:

@@ -24,12 +24,7 @@ def commands(
 ) -> Iterator[str]:
     """Yield the commands that reproduce everything on the page of a run, with runs/NAME as the run directory.
 
-    Args:
-        config: of the run.
-        name: of the run.
-        corpus: as for `training_command`.
-        records: records of sample files (`.txt`) and reports, by name.
-        max_steps: as for `training_command`.
+    `records` are those of sample files (`.txt`) and reports, by name. The rest is as for `training_command`.
     """
     path = f"runs/{name}"
     yield training_command(config, corpus, path, max_steps)
@@ -86,11 +81,7 @@ def nearest_preset(config: Config) -> tuple[str, list[str]]:
 def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
     """Return the `lebm-text generate` command of a sample file, with all settings that are not defaults.
 
-    Args:
-        run: name of the run.
-        settings: from the record of a sample file.
-        longest: the run's maximum length, the default of generation.
-        output: file to write.
+    `longest` is the run's maximum length, the default of generation.
     """
     defaults: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
     defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}

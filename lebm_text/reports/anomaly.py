@@ -141,7 +141,7 @@ class Anomaly(Report):
         if not self.contrasts:
             return None
         titles = [f"{each.anomalies}: {what}" for each in self.contrasts for what in _CURVES]
-        figure, axes = panels(len(self.contrasts), 2, titles)
+        figure, axes = panels(titles, columns=2)
         for contrast, roc, precision in zip(self.contrasts, axes[::2], axes[1::2], strict=True):
             for number, (label, curves) in enumerate(contrast.curves.items()):
                 color, line = f"C{number % 10}", _STYLES[number % 4]

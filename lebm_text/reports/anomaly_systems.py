@@ -66,11 +66,9 @@ class SystemScores:
     priced: str | None = None
 
     def with_price(self, unknown: Mapping[str, Floats], price: float) -> SystemScores:
-        """Return a copy with one more score: the main score plus `price` nats per `<unk>`.
+        """Return a copy with one more score: the main score plus `price` nats for each of a sentence's `<unk>`.
 
-        Args:
-            unknown: text → numbers of `<unk>` (n,).
-            price: nats.
+        `unknown` has the numbers of `<unk>` of the sentences of each text (n,).
         """
         name = f"{self.main} + <unk>"
         dearer = {text: values + price * unknown[text] for text, values in self.values[self.main].items()}
@@ -204,15 +202,7 @@ class Resampled:
     def __init__(
         self, n_normal: int, n_anomalous: int, *, n_resamples: int = 500, paired: bool = False, seed: int = 1
     ) -> None:
-        """Draw the resamples.
-
-        Args:
-            n_normal: N.
-            n_anomalous: M.
-            n_resamples: R.
-            paired: anomaly i was made from normal sentence i, and the two are resampled together.
-            seed: of the resamples.
-        """
+        """Draw the resamples; with `paired`, anomaly i was made from normal sentence i and is drawn with it."""
         self.labels = np.repeat([0, 1], [n_normal, n_anomalous])
         rng = np.random.Generator(np.random.PCG64(seed))
         normal = rng.multinomial(n_normal, np.full(n_normal, 1 / n_normal), size=n_resamples)

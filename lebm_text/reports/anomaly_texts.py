@@ -110,10 +110,7 @@ def choose_texts(
 ) -> tuple[list[str], list[Anomalies]]:
     """Return the normal sentences and the sets of anomalies; anomalies.txt next to the corpus is always included.
 
-    Args:
-        corpus: has the normal sentences.
-        settings: say which anomalies to use.
-        fits: returns whether a sentence is short enough for every model; other sentences are left out.
+    `fits` returns whether a sentence is short enough for every model; other sentences are left out.
 
     Raises:
         InputError: no set of anomalies, two of one name, or one with fewer than two sentences that fit.
@@ -133,7 +130,7 @@ def choose_texts(
         fitting = [sentence for sentence in sentences if fits(sentence)]
         if len(fitting) < 2:
             raise InputError(f"{what}: a contrast needs 2 sentences that all models take, found {len(fitting)}")
-        return [fitting[i] for i in sorted(shuffled(len(fitting), settings.seed)[: settings.n])]
+        return [fitting[i] for i in sorted(shuffled(range(len(fitting)), settings.seed)[: settings.n])]
 
     normal = chosen(corpus.splits[settings.split].sentences(), f"{corpus.name} {settings.split}")
     sets = [Anomalies(each.name, chosen(each.sentences, each.name), each.sha256) for each in found]
@@ -188,12 +185,6 @@ def corrupt(
 
     Of n words round(strength · n) are changed, but if strength > 0 at least one, or two for `swap`, if there are as
     many. A replaced word is a draw from `unigrams`, which may be the same word.
-
-    Args:
-        sentences: words separated by spaces.
-        corruption: kind and strength.
-        unigrams: required for `replace`.
-        seed: of the random choices.
     """
     spoilt = []
     for i, sentence in enumerate(sentences):

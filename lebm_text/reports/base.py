@@ -68,7 +68,7 @@ def origin(
     """Return the fields of a report on a run's model that say how it was computed: `signature`, `sha256`, `versions`.
 
     Args:
-        model: the model, whose prior chain may have more steps than the run's configuration says.
+        model: its prior's chain may have more steps than the run's configuration says.
         run: the run of the model.
         what: what was computed, for the signature.
         seed: of the computation.

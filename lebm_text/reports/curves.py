@@ -118,11 +118,8 @@ class Curves(Report):
         shown = [(panel, lines) for panel in PANELS if (lines := list(self._lines(panel)))]
         if not shown:
             return None
-        rows, columns = math.ceil(len(shown) / 3), min(len(shown), 3)
-        figure, axes = panels(rows, columns, [panel.title for panel, _ in shown] + [""] * (rows * columns - len(shown)))
-        for axis in axes[len(shown) :]:
-            axis.set_visible(False)
-        for axis, (panel, lines) in zip(axes, shown, strict=False):
+        figure, axes = panels([panel.title for panel, _ in shown], columns=3)
+        for axis, (panel, lines) in zip(axes, shown, strict=True):
             for label, points, colour, dashes in lines:
                 axis.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=dashes)
             for label, level in panel.levels.items():
@@ -135,7 +132,9 @@ class Curves(Report):
 
     def _lines(self, panel: Panel) -> Iterator[tuple[str, list[tuple[float, float]], str, Any]]:
         """Yield label, points, colour and dashes of each line; runs differ in colour, keys in dashes."""
-        for number, (run, curves) in enumerate(self.runs.items()):
+        names = [Path(run).name or run for run in self.runs]  # whole paths may be wider than the panel
+        names = names if len(set(names)) == len(names) else list(self.runs)
+        for number, (run, curves) in enumerate(zip(names, self.runs.values(), strict=True)):
             for i, ((key, name), dashes) in enumerate(zip(panel.keys.items(), _DASHES, strict=False)):
                 points = curves.get(key, [])
                 values = {value for _, value in points}

@@ -171,7 +171,7 @@ class Directions(Report):
 
     def figure(self) -> Figure:
         """Return a picture of accuracy by number of labels, and of the share of moved sentences labelled positive."""
-        figure, (left, right) = panels(1, 2, ["accuracy on held-out sentences", "moved sentences taken for positive"])
+        figure, (left, right) = panels(["accuracy on held-out sentences", "moved sentences taken for positive"])
         sizes = [row.n for row in self.accuracy]
         for key, label in _FEATURES.items():
             found: list[Accuracy] = [getattr(row, key) for row in self.accuracy]
@@ -297,7 +297,7 @@ def _choose(
     for name, rows in labelled.items():
         fitting = set(model.fitting({row.sentence for row in rows}))
         usable = [row for row in rows if row.sentence in fitting]
-        chosen[name] = [usable[i] for i in shuffled(len(usable), settings.seed)[: most[name]]]
+        chosen[name] = shuffled(usable, settings.seed)[: most[name]]
     n_train = len(chosen["train"])
     if sizes and n_train < sizes[-1]:
         raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")

@@ -6,6 +6,7 @@ matplotlib is an optional dependency: functions that need it raise InputError if
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,14 +54,26 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def panels(rows: int, columns: int, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its grid of titled panels, row by row. Raises InputError if matplotlib is missing."""
-    figure = new_figure(4 * columns, 3.25 * rows)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel, title in zip(axes, titles, strict=True):
+def panels(
+    titles: Sequence[str], *, columns: int | None = None, size: tuple[float, float] = (4.0, 3.25)
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its titled panels, row by row. Raises InputError if matplotlib is missing.
+
+    Args:
+        titles: one for each panel, at least one.
+        columns: panels in a row; None: all.
+        size: width and height of a panel, in inches.
+    """
+    n_columns = min(columns or len(titles), len(titles))
+    n_rows = math.ceil(len(titles) / n_columns)
+    figure = new_figure(size[0] * n_columns, size[1] * n_rows)
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for panel, title in zip(axes, titles, strict=False):
         panel.set_title(title, fontsize="medium")
         panel.grid(alpha=0.3)
-    return figure, axes
+    for empty in axes[len(titles) :]:
+        empty.set_visible(False)
+    return figure, axes[: len(titles)]
 
 
 def logarithmic(*axes: XAxis | YAxis) -> None:
@@ -78,8 +91,11 @@ def logarithmic(*axes: XAxis | YAxis) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def legend(panel: Axes) -> None:
-    """Add a legend, in the emptiest place of the panel, or below it if there are many entries; none without labels."""
+def legend(panel: Axes, **options: Any) -> None:
+    """Add a legend, in the emptiest place of the panel, or below it if there are many entries; none without labels.
+
+    `options` are further arguments of `Axes.legend`.
+    """
     from matplotlib.transforms import ScaledTranslation
 
     entries = panel.get_legend_handles_labels()[1]
@@ -92,9 +108,10 @@ def legend(panel: Axes) -> None:
             fontsize="small",
             frameon=False,
             ncols=2,
+            **options,
         )
     elif entries:
-        panel.legend(fontsize="small", framealpha=0.9)
+        panel.legend(fontsize="small", framealpha=0.9, **options)
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:
@@ -108,15 +125,9 @@ def hover_texts(artist: Artist) -> Sequence[str]:
 
 
 def save_picture(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure atomically.
+    """Write a figure atomically; the suffix of `path` determines its format, `options` are those of `Figure.savefig`.
 
-    Args:
-        figure: to write.
-        path: its suffix determines the format.
-        options: arguments of `Figure.savefig`.
-
-    Raises:
-        InputError: the format is not supported.
+    Raises InputError if the format is not supported.
     """
     check_picture(path)
     atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))

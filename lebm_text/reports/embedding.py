@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
+_IN_A_ROW = 30  # characters that have room beside each other below a panel
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Embedding(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the distance, and of precision against recall, of each text."""
-        figure, (distance, neighbours) = panels(1, 2, ["distance to real text", "neighbours in the embedding"])
+        figure, (distance, neighbours) = panels(["distance to real text (low is close)", "neighbours in the embedding"])
         names = [self._name(row) for row in self.results]
         values = [row.frechet for row in self.results]
         spans = [[abs(row.ci95["frechet"][end] - row.frechet) for row in self.results] for end in (0, 1)]
@@ -121,9 +122,11 @@ class Embedding(Report):
         distance.axhline(self.real.frechet, color="C3", linewidth=0.8)
         distance.annotate("real text", (0, self.real.frechet), fontsize="small", color="C3", va="bottom")
         distance.set_xticks(range(len(names)), names)
+        if len("".join(names)) > _IN_A_ROW:
+            distance.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
         distance.margins(x=0.2)
         distance.set_ylim(bottom=0)
-        distance.set_ylabel("FED, Fréchet distance × 1000 (low is close)")
+        distance.set_ylabel("FED, Fréchet distance × 1000")
         (dots,) = neighbours.plot([row.recall for row in self.results], [row.precision for row in self.results], "o")
         hover(dots, names)
         (star,) = neighbours.plot([self.real.recall], [self.real.precision], "*", color="C3", markersize=12)
@@ -143,12 +146,7 @@ def compute(
 ) -> Embedding:
     """Compare the samples of a run, or any text, with real held-out text.
 
-    Args:
-        source: a run, whose missing samples are generated, the path of a text file, or a list of sentences.
-        settings: None: the defaults.
-        on_progress: called with the progress.
-        processes: the processes that share the generation of samples; all of them get the report.
-        corpus: the real text; required if `source` is not a run.
+    Arguments are as for `lebm_text.reports.perplexity.compute`; processes share the generation of samples.
 
     Raises:
         InputError: a text or the encoder is missing or cannot be read, or a text is too short.
@@ -162,8 +160,7 @@ def compute(
     encoders: list[SentenceEncoder] = []
 
     def check(n_samples: int) -> None:
-        device = str(resolve_device(settings.device))
-        encoders.append(encoder_for(real.text, n_samples, settings.encoder, device, k=k))
+        encoders.append(encoder_for(real.text, n_samples, settings.encoder, settings.device, k=k))
 
     wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
     decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
@@ -185,23 +182,15 @@ def compute(
 
 
 def encoder_for(
-    real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "cpu", *, k: int = K
+    real: RealText, n_samples: int, name: str = DEFAULT_ENCODER, device: str = "auto", *, k: int = K
 ) -> SentenceEncoder:
-    """Load a sentence encoder, after checking that there are enough samples and real sentences.
+    """Load a sentence encoder, after checking that there are enough samples and real sentences for `k` neighbours.
 
-    Args:
-        real: the real text.
-        n_samples: number of samples.
-        name: name or directory of the encoder.
-        device: cpu or cuda.
-        k: number of nearest neighbours.
-
-    Raises:
-        InputError: the encoder is missing, or a text has too few sentences.
+    Raises InputError if the encoder is missing, or if a text has too few sentences.
     """
     counts = {"real text": len(real.held_out), "real training text": len(real.train), "samples": n_samples}
     check_counts(counts, k)
-    encoder = load_encoder(name, device)
+    encoder = load_encoder(name, str(resolve_device(device)))
     check_counts(counts, k, encoder)
     return encoder
 
@@ -219,15 +208,7 @@ def score_texts(
 ) -> tuple[list[EmbeddingScore], EmbeddingScore]:
     """Return the scores of each text against real held-out text, and those of real training text.
 
-    Args:
-        texts: texts of samples.
-        real: the real text; its held-out sentences are embedded once.
-        split: name of the held-out split.
-        encoder: the sentence encoder.
-        n: maximum number of sentences of each text; None: 3,000.
-        k: number of nearest neighbours.
-        seed: of the choice of sentences.
-        on_progress: called with the progress.
+    At most `n` sentences of each text are embedded, None: 3,000; those of the held-out text only once.
     """
     judge = MeaningJudge(real.held_out, encoder, k=k, seed=seed, name=f"{real.name}-{split}")
 

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
-from lebm_text.environment import resolve_device, versions
+from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
@@ -23,7 +23,7 @@ from lm_eval.protocol import METRICS
 from lm_eval.texts import RealText
 
 from .base import Interval, new_table, settled
-from .drawing import new_figure
+from .drawing import panels
 from .embedding import encoder_for, score_texts
 from .frontier_figures import draw_headroom, draw_points, draw_real, label_axes
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
@@ -205,13 +205,12 @@ class Frontier(Judged):
     def figure(self) -> Figure:
         """Return a picture with a panel for each judge; means over seeds are joined in order of temperature."""
         judges = list(dict.fromkeys(point.judge for point in self.every))
-        figure = new_figure(6.0 * len(judges), 5)
-        for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False).flat, judges, strict=True):
-            draw_real(axes, [row for row in self.real if row.judge == judge])
-            draw_headroom(axes, [point for point in self.headroom if point.judge == judge])
-            draw_points(axes, [point for point in self.points if point.judge == judge])
-            label_axes(axes)
-            axes.set_title(f"judge: {judge} (near real text is good)", fontsize="medium")
+        figure, axes = panels([f"judge: {judge} (near real text is good)" for judge in judges], size=(6, 5))
+        for panel, judge in zip(axes, judges, strict=True):
+            draw_real(panel, [row for row in self.real if row.judge == judge])
+            draw_headroom(panel, [point for point in self.headroom if point.judge == judge])
+            draw_points(panel, [point for point in self.points if point.judge == judge])
+            label_axes(panel)
         return figure
 
 
@@ -245,7 +244,7 @@ def compute(
     def check(real: RealText, n_samples: int) -> None:
         nonlocal encoder  # loaded before minutes of work, in case it is missing
         if settings.fed:
-            encoder = encoder_for(real, n_samples, device=str(resolve_device(settings.device)))
+            encoder = encoder_for(real, n_samples, device=settings.device)
 
     judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
     results = judging.results(METRICS, with_diversity=settings.diversity)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .drawing import hover, legend, logarithmic, new_figure, save_pictures
+from .drawing import hover, legend, logarithmic, panels, save_pictures
 from .judged import decoding_of
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ __all__ = ["draw_headroom", "draw_points", "draw_real", "label_axes", "plot_fron
 
 def draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
     """Draw a star at the perplexities of real text, and a hollow star for the RPPL of as many real sentences."""
-    real = sum(row.ppl for row in rows) / len(rows)
+    real = fmean(row.ppl for row in rows)
     stars = {"real text": (real, real, "C3")}
     fewer = [row.rppl_at_n for row in rows if row.rppl_at_n is not None]
     if fewer:
-        stars["real text, as many sentences"] = (real, sum(fewer) / len(fewer), "none")
+        stars["real text, as many sentences"] = (real, fmean(fewer), "none")
     for label, (x, y, fill) in stars.items():
         (star,) = axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
         hover(star, [label])
@@ -70,7 +71,7 @@ def _by_decoding(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]
 
 
 def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)
+    return fmean(x for x, _ in group), fmean(y for _, y in group)
 
 
 def plot_frontiers(
@@ -87,13 +88,10 @@ def plot_frontiers(
     Raises:
         InputError: matplotlib is missing.
     """
-    figure = new_figure(13, 5)
-    close, whole = figure.subplots(1, 2)
+    figure, (close, whole) = panels(["sampled, by temperature", "greedy decoding, too (hollow)"], size=(6.5, 5))
     _draw_models(close, models, real, greedy=False)
-    close.set_title("sampled, by temperature", fontsize="medium")
     legend(close)
     _draw_models(whole, models, real, greedy=True)
-    whole.set_title("greedy decoding, too (hollow)", fontsize="medium")
     save_pictures(figure, stem)
 
 
@@ -113,9 +111,8 @@ def _draw_models(
 
 
 def label_axes(axes: Axes) -> None:
-    """Label the axes, make them logarithmic, and add a grid; call it after everything is drawn."""
+    """Label the axes, and make them logarithmic; call it after everything is drawn."""
     axes.margins(0.15)
     logarithmic(axes.xaxis, axes.yaxis)
     axes.set_xlabel("FPPL (fluency; left of real text is no win)")
     axes.set_ylabel("RPPL (coverage and quality; lower is better)")
-    axes.grid(alpha=0.3)

@@ -93,7 +93,7 @@ class Interpolation(Report):
 
     def figure(self) -> Figure:
         """Return a picture of f and both log likelihoods along each path."""
-        figure, axes = panels(1, 3, ["f(z), nats", "log p(A|z), nats", "log p(B|z), nats"])
+        figure, axes = panels(["f(z), nats", "log p(A|z), nats", "log p(B|z), nats"])
         for panel, quantity in zip(axes, ("neg_energy", "log_likelihood_a", "log_likelihood_b"), strict=True):
             for name, points in self.paths.items():
                 values = [getattr(point, quantity) for point in points]

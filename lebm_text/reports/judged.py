@@ -180,14 +180,11 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
         parts.append("greedy")
     elif row.temperature is not None:
         parts.append(f"T = {row.temperature:g}")
-    if isinstance(row, Decoded) and row.prior_temperature is not None:
-        parts.append(f"prior T = {row.prior_temperature:g}")
-    if isinstance(row, Decoded) and row.guidance is not None:
-        parts.append(f"guidance {row.guidance:g}")
-    if isinstance(row, Decoded) and row.latents is not None:
-        parts.append(f"{HEADROOM.get(row.latents, row.latents)} (no sampler)")
-    if isinstance(row, Decoded) and len({other.seed for other in rows}) > 1:
-        parts.append(f"seed {row.seed}")
+    if isinstance(row, Decoded):
+        parts += [] if row.prior_temperature is None else [f"prior T = {row.prior_temperature:g}"]
+        parts += [] if row.guidance is None else [f"guidance {row.guidance:g}"]
+        parts += [] if row.latents is None else [f"{HEADROOM.get(row.latents, row.latents)} (no sampler)"]
+        parts += [f"seed {row.seed}"] if len({other.seed for other in rows}) > 1 else []
     return "".join(f", {part}" for part in parts)
 
 

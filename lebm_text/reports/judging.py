@@ -95,7 +95,7 @@ class Judging:
     processes: Processes
     on_progress: Progress
 
-    def results(self, metrics: Sequence[str], *, with_diversity: bool = False) -> list[JudgedText]:
+    def results(self, metrics: Sequence[str], *, with_diversity: bool) -> list[JudgedText]:
         """Return every metric of every text by every judge, in all processes."""
         if self.processes.size > 1:
             # Each judge that takes minutes is trained by one process; the others find it in the cache.
@@ -174,7 +174,7 @@ def prepare(
         on_progress: called with the progress of generation, of judging, and of the training of judges.
         processes: share the work.
         corpus: the real text; None: that of the run.
-        check: called with the real text and the number of samples before any are generated; it may raise InputError.
+        check: see `find_samples`; it is also given the real text.
 
     Raises:
         InputError: a text is missing or cannot be read, or arguments contradict each other.

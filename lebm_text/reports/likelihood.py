@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -131,6 +131,7 @@ class Likelihood(Report):
 
     kind: ClassVar[str] = "likelihood"
 
+    sha256: dict[str, str] = field(default_factory=dict)  # of the text alone, in `corpus`, in reports of version 0.1.0
     signature: str
     corpus: TextDescription
     settings: LikelihoodSettings | None = None
@@ -145,11 +146,6 @@ class Likelihood(Report):
     bracket: BracketLikelihood | None = None
     sentences: list[SentenceLikelihood] = field(default_factory=list)
     seconds: float | None = None
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any], name: str = "the report") -> Likelihood:
-        """See `Report.from_json`. Reports of version 0.1.0 have no `sha256`, only a hash of the text in `corpus`."""
-        return super().from_json({"sha256": {}, **values}, name)
 
     def table(self) -> Group:
         """Return a table of log p(x) by each method, and a table of diagnostics."""
@@ -220,7 +216,7 @@ class Likelihood(Report):
         titles = ["sentences"] * bool(bounds) + ["use of each dimension of z"] * (variances is not None)
         if not titles:
             return None
-        figure, axes = panels(1, len(titles), titles)
+        figure, axes = panels(titles)
         if bounds:
             axes[0].plot(*zip(*bounds, strict=True), ".", alpha=0.6)
             axes[0].set_xlabel("tokens")
@@ -282,8 +278,8 @@ def compute(
 def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescription]:
     """Return the split in the fixed order, without sentences longer than the model's maximum length."""
     tokenizer, longest = model.tokenizer, model.config.text.max_length
-    lines = list(corpus.splits[split].sentences())
-    sample = [(lines[i], tokenizer.encode(lines[i])) for i in shuffled(len(lines), _ORDER_SEED)]
+    lines = shuffled(list(corpus.splits[split].sentences()), _ORDER_SEED)
+    sample = [(line, tokenizer.encode(line)) for line in lines]
     sample = [(line, ids) for line, ids in sample if len(ids) <= longest]
     if not sample:
         raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")

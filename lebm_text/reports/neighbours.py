@@ -135,7 +135,7 @@ def compute(
     usable = model.fitting(list(dict.fromkeys(split.sentences())))
     if not usable:
         raise InputError(f"{corpus.name} {settings.split} has no sentence that fits the model")
-    lines = [usable[i] for i in shuffled(len(usable), settings.seed)[: settings.n]]
+    lines = shuffled(usable, settings.seed)[: settings.n]
     if len(lines) < len(usable):
         logger.info(f"searching {len(lines):,} of {len(usable):,} different sentences; -n says how many")
     places = posterior_means(model, queries, n_draws=n_draws, seed=seed_apart(settings.seed), on_progress=on_progress)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from lebm_text.text.tokenizers import Tokenizer
 from lebm_text.visible import shortened
 
 __all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled", "warn_of_unknown"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +104,9 @@ def kept_posterior_means(
     return torch.cat(found)
 
 
-def shuffled(n: int, seed: int) -> list[int]:
-    """Return a random permutation of 0 … n − 1, which depends only on (n, seed)."""
-    order: list[int] = np.random.Generator(np.random.PCG64(seed)).permutation(n).tolist()
-    return order
+def shuffled(items: Sequence[T], seed: int) -> list[T]:
+    """Return the items in a random order, which depends only on their number and the seed."""
+    return [items[i] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(items))]
 
 
 def warn_of_unknown(tokenizer: Tokenizer, sentences: Iterable[str]) -> None:

@@ -82,14 +82,8 @@ def reconstruct_lines(
 ) -> Iterator[Pair]:
     """Yield the lines of a text with their reconstructions, in order, as soon as they are computed.
 
-    Args:
-        model: the random numbers of line i depend only on (seed, i).
-        lines: sentences of the text.
-        settings: how z is decoded; `device` is ignored.
-        on_progress: called with the number of lines done, if `lines` has a length.
-
-    Raises:
-        InputError: the model is a language model.
+    The random numbers of line i depend only on (seed, i). `settings.device` is ignored; `on_progress` is called with
+    the number of lines done, if `lines` has a length. Raises InputError for a language model.
     """
     model.config.require_latent()
     tokenizer, longest = model.tokenizer, model.config.text.max_length

@@ -197,12 +197,7 @@ class Scorer:
     """
 
     def __init__(self, model: LatentEBM, settings: ScoreSettings | None = None, *, log_z: float | None = None) -> None:
-        """Make a scorer.
-
-        Args:
-            model: any model.
-            settings: how z is drawn; None: the defaults.
-            log_z: log Z of an energy-based prior, if it is known.
+        """Make a scorer; `log_z` is that of an energy-based prior, if it is known.
 
         Raises:
             InputError: settings of a chain for a model without one, or a bound without log Z or for a language model.
@@ -243,15 +238,9 @@ class Scorer:
         precision: str = "fp32",
         on_progress: Progress = silent,
     ) -> Scorer:
-        """Return a scorer for the model of a run.
+        """Return a scorer for the model of a run, which is loaded as by `Run.model`.
 
-        Args:
-            run: of any model.
-            settings: how z is drawn; None: the defaults.
-            log_z: estimate log Z of the prior and include it in scores; a bound on log p(x) implies this.
-            device: see `LatentEBM.from_pretrained`.
-            precision: see `LatentEBM.from_pretrained`.
-            on_progress: called with the progress of the estimate of log Z.
+        With `log_z`, which a bound on log p(x) implies, log Z of the prior is estimated and included in scores.
 
         Raises:
             InputError: settings of a chain for a model without one, or a bound if the estimates of log Z disagree.

@@ -125,7 +125,7 @@ _FIELDS = (
     # Anomalies, neighbours, probes.
     (r"positive:(.*)", "positive are {0}"),
     (r"negative:(.*)", "negative are {0}"),
-    ("z:p(z|x)", "z is drawn from the posterior of the sentence"),
+    (r"z:p\(z\|x\)", "z is drawn from the posterior of the sentence"),
     (r"draws=(\d+)", "{0} draws of z a sentence"),
     (r"steps=(.*)", "steps of the posterior chain: {0}"),
     (r"bootstrap:(\d+)", "intervals are over {0} resampled texts"),
@@ -144,7 +144,6 @@ _FIELDS = (
     (r"seed:(\d+)", "random numbers come from the seed {0}"),
     (r"v:(.*)", "lebm-text {0}"),
 )
-_PATTERNS = tuple((re.compile(re.escape(p) if p == "z:p(z|x)" else p), meaning) for p, meaning in _FIELDS)
 # Fields that may contain commas, such as names of corpora and files; a number of sentences may follow.
 _WHOLE = re.compile(
     r"((?:density|orders|train|test|text|positive|negative|samples):(?!samples\().*?"
@@ -195,7 +194,7 @@ def _read(part: str) -> Iterator[Field]:
 
 
 def _meaning(field: str) -> str | None:
-    for pattern, meaning in _PATTERNS:
-        if (found := pattern.fullmatch(field)) is not None:
+    for pattern, meaning in _FIELDS:
+        if (found := re.fullmatch(pattern, field)) is not None:
             return meaning.format(*found.groups())
     return None

@@ -22,7 +22,7 @@ from lebm_text.checks import (
 )
 from lebm_text.errors import InputError
 from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
-from lebm_text.processes import ALONE, Processes
+from lebm_text.processes import Processes
 from lebm_text.progress import Progress
 from lebm_text.run import Run
 from lebm_text.text.corpora import Corpus, find_corpus
@@ -108,9 +108,7 @@ class Real:
     tokenisation: Tokenisation | None
 
 
-def find_real(
-    source: SampleSource, settings: TextSettings, processes: Processes = ALONE, *, corpus: RealSource
-) -> Real:
+def find_real(source: SampleSource, settings: TextSettings, processes: Processes, *, corpus: RealSource) -> Real:
     """Find and read the real text. All processes must call this.
 
     Raises:
@@ -137,22 +135,15 @@ def find_samples(
     decodings: Sequence[Decoding],
     real: Real,
     on_progress: Progress,
-    processes: Processes = ALONE,
+    processes: Processes,
     *,
+    check: Callable[[int], None],
     splits: Sequence[str] = ("train",),
-    check: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[SampledText], dict[str, str]]:
     """Find and read the samples, and generate missing samples of a run. All processes must call this.
 
-    Args:
-        source: a run, the path of a text file, or a list of sentences.
-        settings: number, seeds and format of the samples.
-        decodings: how the sentences of a run are decoded.
-        real: the real text.
-        on_progress: called with the progress of generation.
-        processes: share the generation.
-        splits: splits of the real text, besides the held-out one, that the results depend on.
-        check: called with the number of samples before any are generated; it may raise InputError.
+    `check` is called with the number of samples before any are generated; it may raise InputError. `splits` are those
+    of the real text, besides the held-out one, that the results depend on.
 
     Returns:
         A text for each decoding and seed of a run, or the given text; and the sha256 of the splits, of the samples, and

@@ -152,20 +152,14 @@ class Trajectories(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the bands of the short run, f in the long run, and FPPL and RPPL along the chain."""
-        titles = [
-            "f(z) in the long run, nats",
-            "FPPL along the chain (near real is good)",
-            "RPPL (lower is better)",
-            "",
-        ]
-        figure, axes = panels(2, 4, [*QUANTITIES.values(), *titles])
+        titles = ["f(z) in the long run, nats", "FPPL along the chain (near real is good)", "RPPL (lower is better)"]
+        figure, axes = panels([*QUANTITIES.values(), *titles], columns=4)
         for panel, name in zip(axes, QUANTITIES, strict=False):
             _draw_band(panel, range(len(self.bands[name])), self.bands[name])
         self._draw_long_run(axes[4])
-        for panel, metric in zip(axes[5:], ("fppl", "rppl"), strict=False):
+        for panel, metric in zip(axes[5:], ("fppl", "rppl"), strict=True):
             self._draw_judged(panel, metric)
-        axes[7].set_visible(False)
-        for panel in (axes[0], *axes[4:7]):
+        for panel in (axes[0], *axes[4:]):
             legend(panel)
         return figure
 

@@ -25,7 +25,7 @@ from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
 
 from .base import Report, Settings, new_table, origin, settled, with_error
-from .drawing import hover, panels
+from .drawing import hover, legend, panels
 from .posterior import seed_apart, shuffled
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Views(Report):
 
     def figure(self) -> Figure:
         """Return a picture of the points of all sets, and of the distributions of f and ‖z‖."""
-        figure, axes = panels(1, 3, ["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
+        figure, axes = panels(["principal axes (prior as posterior is good)", "f(z), nats", "‖z‖"])
         for number, (name, cloud) in enumerate(self.clouds.items()):
             x, y = zip(*cloud.coordinates, strict=True)
             (points,) = axes[0].plot(x, y, ".", color=f"C{number}", markersize=4, alpha=0.6, label=name)
@@ -116,7 +116,7 @@ class Views(Report):
         axes[0].set_xlabel(f"first, {self.explained[0]:.1%} of the variance")
         axes[0].set_ylabel(f"second, {self.explained[1]:.1%}")
         axes[0].set_aspect("equal", adjustable="datalim")
-        axes[0].legend(fontsize="small", framealpha=0.9, markerscale=3)
+        legend(axes[0], markerscale=3)
         for panel in axes[1:]:
             panel.set_ylabel("density")
         return figure
@@ -142,7 +142,7 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
             f"fewer than the {settings.n:,} asked for: take n = {len(lines)}"
         )
-    sentences = [lines[i] for i in shuffled(len(lines), settings.seed)[: settings.n]]
+    sentences = shuffled(lines, settings.seed)[: settings.n]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
     what = f"views(n={settings.n})|text:{corpus.name}-{settings.split}"
     sha256 = {settings.split: split.sha256}

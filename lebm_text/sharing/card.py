@@ -26,13 +26,7 @@ _TAGS = ["energy-based-model", "latent-variable-model", "langevin-dynamics", LIB
 def card(run: Run, repository: str, licence: str) -> str:
     """Return the card of a run with weights, in Markdown, with the front matter that the Hub reads.
 
-    Args:
-        run: the run directory.
-        repository: its destination, `user/model`.
-        licence: of the model, as the Hub names it, such as mit, cc-by-4.0, or unknown.
-
-    Raises:
-        InputError: the run cannot be loaded.
+    Arguments are those of `push`; `repository` is its `name`. Raises InputError if the run cannot be loaded.
     """
     from huggingface_hub import ModelCardData
 

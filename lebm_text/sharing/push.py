@@ -79,12 +79,6 @@ def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_L
 def export(run: Run, directory: Path, name: str, licence: str = UNKNOWN_LICENCE) -> None:
     """Write the upload of `push` to a directory: the run's files of `PUBLISHED`, env.json without its machine, a card.
 
-    Args:
-        run: the run directory.
-        directory: to write to.
-        name: `user/model`.
-        licence: of the model.
-
     Raises:
         InputError: the run has no weights, is in training, has links that lead outside, or cannot be loaded.
     """

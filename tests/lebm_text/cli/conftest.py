@@ -19,20 +19,23 @@ from ..tiny import tiny_model
 Report = Callable[..., dict[str, Any]]
 
 
+def write_grammar(directory: Path, *, train: int = 400, valid: int = 60, test: int = 80) -> Path:
+    """Make a corpus of so many sentences of the toy grammar."""
+    directory.mkdir()
+    for seed, (name, n) in enumerate({"train": train, "valid": valid, "test": test}.items()):
+        (directory / f"{name}.txt").write_text("".join(f"{line}\n" for line in grammar_sentences(n, seed)))
+    return directory
+
+
 @pytest.fixture
 def grammar_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus directory; a working directory without runs, a cache without judges, an LSTM that learns in a second."""
-    directory = tmp_path / "grammar"
-    directory.mkdir()
-    for seed, (name, n) in enumerate({"train": 400, "valid": 60, "test": 80}.items()):
-        lines = grammar_sentences(n, seed)
-        (directory / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
     brief = LSTMRecipe("lstm-brief", 8, 8, shortlist=None, max_epochs=2, batch_tokens=2048, min_updates=1)
     monkeypatch.setitem(RECIPES, "default", brief)
-    return directory
+    return write_grammar(tmp_path / "grammar")
 
 
 @pytest.fixture

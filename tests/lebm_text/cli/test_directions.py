@@ -73,7 +73,7 @@ def _chosen(corpus: Path, split: str, n: int) -> tuple[list[str], NDArray[np.boo
     """The n sentences of a split that the report takes with its seed, and whether each is late."""
     lines, marks = ((corpus / f"{split}.{end}").read_text().splitlines() for end in ("txt", "label"))
     usable = [(line, mark) for line, mark in zip(lines, marks, strict=True) if mark and len(line.split()) <= 8]
-    chosen = [usable[i] for i in shuffled(len(usable), 1)[:n]]
+    chosen = shuffled(usable, 1)[:n]
     return [line for line, _ in chosen], np.array([mark == "late" for _, mark in chosen])
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-import torch
 
 from lebm_text.cli.main import INTERRUPTED, main
 from lebm_text.store import sha256_file
@@ -16,7 +15,6 @@ from lm_eval import lstm_training
 from lm_eval.judges import RECIPES
 
 from .conftest import Report
-from .test_main import one_line
 
 
 @pytest.fixture
@@ -129,13 +127,6 @@ def test_an_interrupted_training_goes_on_where_it_was(
     said = capsys.readouterr().err
     assert "going on after epoch 1" in said
     assert "epoch 1: " not in said
-
-
-def test_a_device_that_is_not_there_is_refused(valid: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
-    assert main(["fppl", *valid, "--device", "cuda"]) == 2
-    assert "no CUDA device" in one_line(capsys)
 
 
 def test_the_quick_figure_is_said_before_the_slow_judge_has_learned(

@@ -43,8 +43,7 @@ def test_interpolation_of_two_sentences(
 
 def test_neighbours_are_found_by_posterior_means(grammar_run: Path, grammar_corpus: Path, report_of: Report) -> None:
     lines = [line for line in (grammar_corpus / "test.txt").read_text().splitlines() if len(line.split()) <= 8]
-    unique = list(dict.fromkeys(lines))
-    unique = [unique[i] for i in shuffled(len(unique), 1)]
+    unique = shuffled(list(dict.fromkeys(lines)), 1)
     found = report_of("neighbours", SENTENCE, "-k", "3", "--metric", "euclidean", "--draws", "2")
     model = tiny_model()
     means = posterior_means(model, unique, n_draws=2, seed=1)
@@ -82,9 +81,7 @@ def test_a_query_has_the_noise_of_no_sentence_of_the_corpus(grammar_run: Path, g
     assert float((corpus - queries).norm(dim=1).min()) > 0.05
 
 
-def test_a_split_without_a_sentence_that_fits_is_refused(
-    grammar_run: Path, grammar_corpus: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_split_without_a_sentence_that_fits_is_refused(grammar_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = grammar_run / "config.json"
     config = json.loads(path.read_text())
     config["text"]["max_length"] = 1

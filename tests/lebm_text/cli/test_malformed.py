@@ -20,36 +20,9 @@ from ..toy import write_text_corpus
 from .commands import all_commands
 from .test_main import one_line
 
-WORDS = [
-    "",
-    " ",
-    "nonsense",
-    "\x1b[31m",
-    "\u202e",
-    "ü\udc80",
-    "-",
-    "--",
-    "../..",
-    "a" * 5000,
-    "%s{}",
-    "\n",
-    "\0",
-    "nan",
-]
-NUMBERS = [
-    "x",
-    "",
-    "nan",
-    "1e",
-    "0x10",
-    "--1",
-    "1,5",
-    "\x1b[1m3",
-    "1_0_",
-    "1" + 400 * "0",
-    "-1" + 400 * "0",
-    "3 4",
-]
+WORDS = ["", " ", "nonsense", "\x1b[31m", "\u202e", "ü\udc80", "-", "--", "../..", "a" * 5000, "%s{}"]
+WORDS += ["\n", "\0", "nan"]
+NUMBERS = ["x", "", "nan", "1e", "0x10", "--1", "1,5", "\x1b[1m3", "1_0_", "1" + 400 * "0", "-1" + 400 * "0", "3 4"]
 SIZES = ["1e300", "-1e300", "1e39", "inf", "-inf", "NaN", "1" + 400 * "0", '"x"', "[[1]]", "{}", "none", "\x1b", "tru"]
 
 

@@ -218,7 +218,7 @@ def test_file_that_is_no_model(text: Path, capsys: pytest.CaptureFixture[str]) -
     assert "cannot load" in one_line(capsys)
 
 
-def test_two_kinds_of_output_are_one_too_many(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_kinds_of_output_are_one_too_many(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ngram", "score", str(text), str(text), "--json", "--per-sentence"]) == 2
     one_line(capsys)
 

@@ -91,7 +91,7 @@ def test_no_input_is_no_output(run: Path, capsys: pytest.CaptureFixture[str], mo
 
 
 def test_a_line_that_is_too_long_has_no_reconstruction_and_changes_no_other(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["the cat sees a dog", "a " * 8 + "a", "a dog", "the cat"] * 10
     expected = tiny_model().reconstruct(["" if len(line) > 16 and line[0] == "a" else line for line in lines])

@@ -151,6 +151,7 @@ def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, 
     one_decoding.save(tmp_path / "c.json")
     missing = compare(tmp_path / "a.json", tmp_path / "c.json")[-1]
     assert missing.metric == "FED, T = 0.5" and missing.interval is None
+    assert missing.why == "T = 0.5 against T = 1"
 
 
 def test_reports_without_figures_are_refused() -> None:
@@ -263,8 +264,3 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()
     assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}
     assert not any(row["beyond"] for row in rows)
-    assert main(["explain", "RPPL|lm:kn5|odd:1"]) == 0
-    out = capsys.readouterr().out
-    assert "5-gram model" in out and "unknown" in out
-    assert main(["explain", "nonsense"]) == 2
-    assert "is no signature" in capsys.readouterr().err

@@ -233,6 +233,7 @@ def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path
     results.signatures.extend(
         [signature, signature.replace("seed:1", "seed:2"), signature.replace("sample,T=0.9", "greedy"), "log_p|seed:1"]
     )
+    results.signatures.append(signature.replace("T=0.9", "T=0.9,z=posterior(train)"))
     lines = markdown(results, "lebm-text experiment tiny").partition("## Signatures")[2].split()
     assert [line for line in lines if line != "-"] == [
         "`FPPL|test:samples(n=9,…)|vocab:closed-7|seed:…|v:0`",

@@ -28,6 +28,14 @@ from ...damage import refused
 from .program import SHA256, Program, carry_out, experiment, frontier, runner, started
 
 
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """The sentences of another system."""
+    path = tmp_path / "other.txt"
+    path.write_text("a b c\n")
+    return path
+
+
 def trained(program: Program) -> list[Training]:
     return [step for step in program.steps if isinstance(step, Training)]
 
@@ -65,10 +73,8 @@ def test_a_trial_that_is_a_run_already_is_not_trained_again(tmp_path: Path, monk
 
 
 def test_rows_begin_with_the_run_of_the_row_that_they_start_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
 ) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("a b c\n")
     program = Program()
     carry_out(tmp_path, program, monkeypatch, started(other))
     begun = {str(step.run.relative_to(tmp_path)): step.init and step.init.name for step in trained(program)}
@@ -92,10 +98,8 @@ def test_rows_begin_with_the_run_of_the_row_that_they_start_from(
 
 
 def test_of_several_jobs_none_waits_for_judgements_of_what_its_rows_start_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
 ) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("a b c\n")
     alone, together = Program(), Program()
     carry_out(tmp_path / "one", alone, monkeypatch, started(other))
     runner(tmp_path / "two", together, monkeypatch, started(other), n_jobs=2).carry_out()
@@ -114,19 +118,17 @@ def test_of_several_jobs_none_waits_for_judgements_of_what_its_rows_start_from(
 
 
 def test_a_run_that_began_with_weights_that_are_gone_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
 ) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("a b c\n")
     carry_out(tmp_path, Program(), monkeypatch, started(other))
     (tmp_path / "lm-seed2" / "model.safetensors").write_text("trained further")
     with pytest.raises(InputError, match=r"gaussian-seed2 did not begin with the weights that .*lm-seed2 has"):
         carry_out(tmp_path, Program(), monkeypatch, started(other))
 
 
-def test_a_trial_is_no_run_that_begins_with_another_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("a b c\n")
+def test_a_trial_is_no_run_that_begins_with_another_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
+) -> None:
     program = Program()
     carry_out(tmp_path, program, monkeypatch, started(other, tuning=Tuning(n_samples=50), seeds=(2, 1)))
     runs = {step.run.name for step in trained(program) if step.run.parent.name != "trials"}

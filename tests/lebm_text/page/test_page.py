@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lebm_text.page import page as module
 from lebm_text.presets import preset
+from lebm_text.reports import curves
 from lebm_text.reports.base import Report, new_table
 from lebm_text.reports.drawing import hover, panels
 from lebm_text.run import Run
@@ -41,7 +42,7 @@ class Novel(Report):
         return Group(table, "a line of text", Group(*self.texts))
 
     def figure(self) -> Figure:
-        figure, (axes,) = panels(1, 1, [self.texts[0]])
+        figure, (axes,) = panels([self.texts[0]])
         (line,) = axes.plot(range(len(self.texts)), range(len(self.texts)), "o", label=self.texts[0])
         hover(line, self.texts)
         axes.legend()
@@ -74,6 +75,14 @@ def test_each_figure_of_the_head_has_its_own_label(full: Path) -> None:
         "RPPL, kn5 judge": ("17.36", "real text 4.348"),
         "warnings": ("1", "of collapse or divergence"),
     }
+
+
+def test_the_head_has_the_scores_of_samples_as_the_model_draws_them(full: Path) -> None:
+    report = json.loads((full / "eval" / "frontier-kn5-default-test.json").read_text(encoding="utf-8"))
+    for name, how in (("a", {"latents": "posterior"}), ("b", {"prior_temperature": 0.5}), ("c", {"guidance": 2.0})):
+        results = [row | how | {"ppl": 1.0} for row in report["results"]]
+        (full / "eval" / f"{name}.json").write_text(json.dumps(report | {"results": results}), encoding="utf-8")
+    assert _tiles(page_of(full))["FPPL, kn5 judge"] == ("21.1", "real text 4.348")
 
 
 def test_a_full_run_shows_everything(full: Path) -> None:
@@ -121,6 +130,14 @@ def test_a_finished_run_says_how_long_it_took(tmp_path: Path) -> None:
     assert "4.263" in page.text
 
 
+def test_a_model_without_a_checkpoint_was_trained_to_whatever_end(tmp_path: Path) -> None:
+    shared, bare = write_run(tmp_path / "shared", metrics=METRICS), write_run(tmp_path / "bare")
+    for run in (shared, bare):
+        (run / "model.safetensors").touch()
+    assert _tiles(page_of(shared))["training"] == ("ended", "epoch 2.0 of 20, update 20")
+    assert _tiles(page_of(bare))["training"] == ("ended", "its figures were not kept")
+
+
 def test_a_report_of_any_kind_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Novel(sha256={"text": "ef" * 32}, versions={}, command="lebm-text novel --run runs/bare")
     page = page_with(monkeypatch, write_run(tmp_path / "bare"), report)
@@ -131,6 +148,14 @@ def test_a_report_of_any_kind_is_shown(tmp_path: Path, monkeypatch: pytest.Monke
     cells = [(tag, attributes.get("class")) for tag, attributes in page.tags if tag in ("th", "td")]
     assert cells[:4] == [("th", None), ("th", "number"), ("th", None), ("td", "number")]
     assert sum(tag == "title" for tag, _ in page.tags) == 3  # the page's, and one for each point
+
+
+def test_curves_that_were_saved_stand_beside_those_of_the_page(tmp_path: Path) -> None:
+    run = Run(write_run(tmp_path / "run", metrics=METRICS))
+    curves.compute([run]).save(run.report_file("curves"))
+    page = page_of(run.path)
+    check_document(page)  # each section has its own id
+    assert page.sections[:2] == ["Training curves", "Curves"]
 
 
 def test_without_matplotlib_there_are_tables(full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,58 +217,12 @@ def test_hostile_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     check_document(page)
     assert "<script>alert(1)</script>" in page.text
     assert "onerror=alert(1)" in page.text
-    allowed = [
-        "a",
-        "bdi",
-        "body",
-        "caption",
-        "clippath",
-        "code",
-        "dd",
-        "defs",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figure",
-        "footer",
-        "g",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "head",
-        "header",
-        "html",
-        "li",
-        "main",
-        "meta",
-        "nav",
-        "ol",
-        "p",
-        "path",
-        "pre",
-        "rect",
-        "section",
-        "span",
-        "strong",
-        "style",
-        "summary",
-        "svg",
-        "table",
-        "tbody",
-        "td",
-        "text",
-        "th",
-        "thead",
-        "title",
-        "tr",
-        "tspan",
-        "ul",
-        "use",
-    ]
-    assert {tag for tag, _ in page.tags} <= set(allowed)
+    allowed = (
+        "a bdi body caption clippath code dd defs details div dl dt em figure footer g h1 h2 h3 h4 head "
+        "header html li main meta nav ol p path pre rect section span strong style summary svg table tbody td "
+        "text th thead title tr tspan ul use"
+    )
+    assert {tag for tag, _ in page.tags} <= set(allowed.split())
     hidden = "\x00\x07\x1b\x7f\x85\r\u202e\u2067\u200f\ufeff\u2028\U000e0041"
     assert [char for char in hidden if char in page.source] == []
     assert "⟨U+202E⟩abc" in page.text

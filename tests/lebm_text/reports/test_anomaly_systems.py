@@ -11,7 +11,6 @@ import pytest
 
 from lebm_text.progress import silent
 from lebm_text.reports import anomaly_systems
-from lebm_text.reports.anomaly import verdict
 from lebm_text.reports.anomaly_systems import Resampled, difference, score_run
 from lebm_text.reports.anomaly_texts import AnomalySettings
 from lebm_text.reports.scores import SentenceScore
@@ -72,9 +71,7 @@ def test_differences_are_paired() -> None:
     perfect = resampled.areas(LOW, HIGH).auroc
     value, ci95 = difference(perfect, one)
     assert value == 1.0 - one.value
-    assert verdict(ci95) == "better"
-    assert verdict((-ci95[1], -ci95[0])) == "worse"
-    assert verdict((-0.1, 0.1)) == "no difference shown"
+    assert ci95[0] > 0
 
 
 def test_spoilt_sentences_are_resampled_with_their_originals() -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console, Group
+from rich.table import Table
 
 from lebm_text import reports
 from lebm_text.errors import InputError
@@ -94,17 +95,22 @@ def test_an_unknown_kind_is_refused(tmp_path: Path, values: dict[str, object]) -
         load(tmp_path / "x.json")
 
 
+def _printed(table: Table, width: int) -> list[str]:
+    """The lines of a table, after checking that none is too long."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
 @pytest.mark.parametrize("width", [36, 40, 60, 200])
 def test_figures_are_never_cut(width: int) -> None:
     """What has no room stands below, beside the names of its row again."""
     table = new_table("two judges", "decoding", "judge", *(f"figure {i}" for i in range(5)), keys=2)
     for name in ("sampled [/a]", "the most probable"):
         table.add_row(name, "kn5", *(f"{i}{i}.00 ± 0.01" for i in range(5)))
-    console = Console(width=width, file=io.StringIO())
-    console.print(table)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert max(map(len, lines)) <= width
-    shown = "".join(lines)
+    shown = "".join(_printed(table, width))
     assert "…" not in shown
     assert shown.count("two judges") == 1
     for i in range(5):
@@ -120,10 +126,7 @@ def test_a_text_beside_many_figures_has_room(width: int) -> None:
     table = new_table("paths", "t", *(f"figure {i}" for i in range(4)), texts=["sentence"])
     for place in ("0.00", "1.00"):
         table.add_row(place, *(f"{i}.5" for i in range(4)), sentence)
-    console = Console(width=width, file=io.StringIO())
-    console.print(table)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert max(map(len, lines)) <= width
+    lines = _printed(table, width)
     assert sum("the lord is good" in line for line in lines) == 2
     assert sum("3.5" in line for line in lines) == 2
     assert sum(line.strip() == "paths" for line in lines) == 1

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 
 
 def run_with(directory: Path, records: list[dict[str, float]]) -> Path:
-    directory.mkdir()
+    directory.mkdir(parents=True)
     (directory / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return directory
 
@@ -41,15 +41,21 @@ def test_what_has_no_figures_or_stays_where_it_was_has_no_panel(tmp_path: Path) 
 
 
 def test_two_runs_are_told_apart_in_the_legend(tmp_path: Path) -> None:
+    """By their names, or by their paths if several have the same name."""
     records = [{"step": n, "epoch": 0.5 * n, "norm_positive": 0.1, "norm_negative": 0.2} for n in (1, 2)]
-    figure = compute([Run(run_with(tmp_path / name, records)) for name in ("one", "two")]).figure()
+    runs = [Run(run_with(tmp_path / f"{name} at the end of a long path" / name, records)) for name in ("one", "two")]
+    found = compute(runs)
+    figure = found.figure()
     assert figure is not None
     lines = figure.axes[0].get_lines()
-    assert [str(line.get_label()).removeprefix(str(tmp_path)) for line in lines] == [
-        *("/one ‖z⁺‖", "/one ‖z⁻‖", "/two ‖z⁺‖", "/two ‖z⁻‖")
-    ]
+    assert [line.get_label() for line in lines] == ["one ‖z⁺‖", "one ‖z⁻‖", "two ‖z⁺‖", "two ‖z⁻‖"]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 4
     assert len({line.get_color() for line in lines}) == 2
+    assert list(found.runs) == list(map(str, runs))
+    figure = compute([Run(run_with(tmp_path / name / "run", records)) for name in ("a", "b")]).figure()
+    assert figure is not None
+    labels = [str(line.get_label()) for line in figure.axes[0].get_lines()]
+    assert labels[::2] == [f"{tmp_path}/{name}/run ‖z⁺‖" for name in ("a", "b")]
 
 
 def test_validation_is_a_table(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.pictures
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure, _ = panels(1, 1, ["one"])
+    figure, _ = panels(["one"])
     (tmp_path / f"a.{suffix}").write_text("old")
 
     def full(_: int) -> None:
@@ -33,7 +33,7 @@ def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path: Path, suffix: str, mo
 def test_a_picture_through_a_link_leaves_the_link(tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("links need rights")
-    figure, _ = panels(1, 1, ["one"])
+    figure, _ = panels(["one"])
     (tmp_path / "a.png").symlink_to("b.png")
     assert save_pictures(figure, tmp_path / "a") == [tmp_path / "a.png", tmp_path / "a.svg"]
     assert (tmp_path / "a.png").is_symlink()
@@ -42,14 +42,14 @@ def test_a_picture_through_a_link_leaves_the_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a", "a.jpegg", "a.svg.txt"])
 def test_a_suffix_that_is_no_format_is_refused(tmp_path: Path, name: str) -> None:
-    figure, _ = panels(1, 1, ["one"])
+    figure, _ = panels(["one"])
     with pytest.raises(InputError, match="suffix must be one of"):
         save_picture(figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_long_legend_is_under_the_panel_and_a_short_one_inside() -> None:
-    figure, (few, many, none) = panels(1, 3, ["few", "many", "none"])
+    figure, (few, many, none) = panels(["few", "many", "none"])
     for panel, n in ((few, 4), (many, 5)):
         for i in range(n):
             panel.plot([0, 1], [0, i], label=f"line {i}")
@@ -67,7 +67,7 @@ def test_a_long_legend_is_under_the_panel_and_a_short_one_inside() -> None:
     ("values", "shown"), [((8.5, 12.0), {10.0, 12.0}), ((4.0, 700.0), {5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0})]
 )
 def test_a_logarithmic_axis_has_round_numbers(values: tuple[float, float], shown: set[float]) -> None:
-    figure, (panel,) = panels(1, 1, ["one"])
+    figure, (panel,) = panels(["one"])
     panel.plot(values, values)
     logarithmic(panel.xaxis, panel.yaxis)
     figure.draw_without_rendering()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.reports import embedding
-from lebm_text.reports.embedding import Embedding, EmbeddingSettings
+from lebm_text.reports.embedding import EmbeddedTextScore, Embedding, EmbeddingSettings
+from lebm_text.reports.judged import CorpusSplit
+from lm_eval.embedding import EmbeddingScore
 from lm_eval.encoders import Embeddings
 
 from ...lm_eval.grammar import grammar_sentences
+from ..cli.conftest import write_grammar
 
 
 class Letters:
@@ -29,12 +34,7 @@ class Letters:
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("lebm_text.reports.embedding.load_encoder", lambda name, device: Letters())
     monkeypatch.setattr("lm_eval.embedding._mauve", lambda *_: 0.5)  # the package takes seconds to import
-    directory = tmp_path / "grammar"
-    directory.mkdir()
-    for seed, (name, n) in enumerate({"train": 300, "valid": 60, "test": 150}.items()):
-        lines = "".join(f"{line}\n" for line in grammar_sentences(n, seed))
-        (directory / f"{name}.txt").write_text(lines, encoding="utf-8")
-    return str(directory)
+    return str(write_grammar(tmp_path / "grammar", train=300, test=150))
 
 
 def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corpus: str, tmp_path: Path) -> None:
@@ -60,6 +60,30 @@ def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corp
         np.asarray([(good.real.recall, good.real.precision)])
     )
     assert row.recall != row.precision
+
+
+@pytest.mark.parametrize(("n", "seeds"), [(1, 1), (4, 1), (3, 2), (4, 3)])
+def test_the_names_of_texts_do_not_run_into_each_other(n: int, seeds: int) -> None:
+    pytest.importorskip("matplotlib")
+    ci95 = {"frechet": (1.0, 3.0), "precision": (0.4, 0.6), "recall": (0.4, 0.6)}
+    score: dict[str, Any] = {"frechet": 2.0, "n": 9, "k": 5, "ci95": ci95, "encoder": "e", "signature": "FED"}
+    score |= dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
+    how: list[dict[str, Any]] = [
+        {"temperature": 1 - i / 10, "seed": seed} for i in range(n) for seed in range(1, seeds + 1)
+    ]
+    results = [EmbeddedTextScore(**score, **each, decode="sample", text="samples", n_sentences=9) for each in how]
+    corpus, real = CorpusSplit("toy", "test"), EmbeddingScore(**score)
+    figure = Embedding(corpus=corpus, results=results, real=real, sha256={}, versions={}).figure()
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    labels, places = panel.get_xticklabels(), [panel.transData.transform((i, 0))[0] for i in range(len(results))]
+    assert [label.get_text() for label in labels][:1] == [f"T = 1{', seed 1' if seeds > 1 else ''}"]
+    for one, other, x, next_x in zip(labels, labels[1:], places, places[1:], strict=False):
+        angle = math.radians(one.get_rotation())
+        apart = one.get_window_extent().x1 < other.get_window_extent().x0
+        assert apart or math.sin(angle) * (next_x - x) > float(one.get_fontsize()) * figure.dpi / 72
+    height = panel.yaxis.label.get_window_extent()
+    assert height.y0 >= 0 and height.y1 <= figure.bbox.y1
 
 
 def test_short_texts_are_refused_before_the_encoder_is_looked_for(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,27 +19,18 @@ pytest.importorskip("matplotlib")
 
 def point(judge: str, fppl: float, rppl: float, temperature: float | None, seed: int = 1) -> Point:
     decode = "greedy" if temperature is None else "sample"
-    return Point(
-        text="samples",
-        judge=judge,
-        judge_seed=None,
-        decode=decode,
-        temperature=temperature,
-        seed=seed,
-        fppl=fppl,
-        fppl_ratio=1.0,
-        rppl=rppl,
-        rppl_ratio=1.0,
-    )
+    how: dict[str, Any] = {"decode": decode, "temperature": temperature, "seed": seed, "judge_seed": None}
+    return Point(text="samples", judge=judge, **how, fppl=fppl, fppl_ratio=1.0, rppl=rppl, rppl_ratio=1.0)
+
+
+def _frontier(**points: Any) -> Frontier:
+    return Frontier(corpus=CorpusSplit("toy", "test"), results=[], spread=[], sha256={}, versions={}, **points)
 
 
 def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
     path = tmp_path / "frontier.svg"
     unnamed = Point(text="samples", judge="lstm", judge_seed=1, fppl=120.0, fppl_ratio=1.2, rppl=150.0, rppl_ratio=1.5)
-    frontier = Frontier(
-        corpus=CorpusSplit("toy", "test"),
-        results=[],
-        spread=[],
+    frontier = _frontier(
         points=[
             point("kn5", 200.0, 180.0, 1.0),
             point("kn5", 210.0, 182.0, 1.0, seed=2),
@@ -51,8 +42,6 @@ def test_points_are_named_and_judges_apart(tmp_path: Path) -> None:
             RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0)),
             RealPoint(judge="lstm", judge_seed=1, ppl=100.0, ci95=(90.0, 110.0), rppl_at_n=120.0),
         ],
-        sha256={},
-        versions={},
     )
     figure = frontier.figure()
     figure.savefig(path)
@@ -78,16 +67,8 @@ def test_headroom_is_hollow_and_named_no_sampler() -> None:
         for kind in ("posterior", "long")
         for temperature in (1.0, 0.6)
     ]
-    frontier = Frontier(
-        corpus=CorpusSplit("toy", "test"),
-        results=[],
-        spread=[],
-        points=[point("kn5", 90.0, 320.0, 0.6)],
-        headroom=above,
-        real=[RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0))],
-        sha256={},
-        versions={},
-    )
+    real = [RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0))]
+    frontier = _frontier(points=[point("kn5", 90.0, 320.0, 0.6)], headroom=above, real=real)
     (axes,) = frontier.figure().axes
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and line.get_marker() == "D"]
     assert [hover_texts(line) for line in hollow] == [

@@ -14,7 +14,7 @@ from lebm_text.reports.frontier_figures import draw_points, plot_frontiers
 pytest.importorskip("matplotlib")
 
 
-def test_greedy_decoding_is_a_square_whatever_the_prior(tmp_path: Path) -> None:
+def test_greedy_decoding_is_a_square_whatever_the_prior() -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()

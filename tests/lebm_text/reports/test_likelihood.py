@@ -164,7 +164,7 @@ def test_a_text_is_read_in_the_order_of_all_models_and_what_is_left_out_or_unkno
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
     text, described = _read(find_corpus(str(tmp_path)), "test", tiny_model())
-    order = [i for i in shuffled(5, 0) if i != 1]  # the second has 9 tokens, and the model takes 8
+    order = [i for i in shuffled(range(5), 0) if i != 1]  # the second has 9 tokens, and the model takes 8
     assert order != sorted(order)
     assert text.words.tolist() == text.corpus.lengths.tolist() == [len(lines[i].split()) + 1 for i in order]
     assert (described.n_sentences, described.n_left_out, described.n_tokens, described.n_unk) == (4, 1, 16, 3)

@@ -27,18 +27,14 @@ from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import RealText, Reference, Samples, calibration_texts
 
 from ...lm_eval.grammar import grammar_sentences
+from ..cli.conftest import write_grammar
 
 OLD = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval"
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    directory = tmp_path / "grammar"
-    directory.mkdir()
-    for seed, (name, n) in enumerate({"train": 400, "valid": 60, "test": 80}.items()):
-        lines = "".join(f"{line}\n" for line in grammar_sentences(n, seed))
-        (directory / f"{name}.txt").write_text(lines, encoding="utf-8")
-    return directory
+    return write_grammar(tmp_path / "grammar")
 
 
 def test_lists_and_files_are_judged_alike(corpus: Path) -> None:

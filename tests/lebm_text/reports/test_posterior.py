@@ -36,8 +36,8 @@ def test_long_sentences_are_left_out() -> None:
 
 
 def test_order_depends_on_the_seed() -> None:
-    assert sorted(shuffled(50, 1)) == list(range(50))
-    assert shuffled(50, 1) != shuffled(50, 2)
+    assert sorted(shuffled(range(50), 1)) == list(range(50))
+    assert shuffled(range(50), 1) != shuffled(range(50), 2)
 
 
 def test_what_an_interrupt_leaves_is_kept_and_said(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import signature_of
 from lebm_text.generation.latents import PosteriorLatents, PriorLatents
@@ -125,3 +126,11 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert found["frobnication:7"] is None and found["odd=1"] is None and found["n=3"] is not None
     with pytest.raises(InputError, match="is no signature"):
         explain("hello")
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "RPPL|lm:kn5|odd:1"]) == 0
+    out = capsys.readouterr().out
+    assert "5-gram model" in out and "unknown" in out
+    assert main(["explain", "nonsense"]) == 2
+    assert "is no signature" in capsys.readouterr().err

@@ -14,7 +14,7 @@ matplotlib = pytest.importorskip("matplotlib")
 
 
 def drawn(label: str = "a", texts: tuple[str, ...] = ("one", "two", "three")) -> list[str]:
-    figure, axes = panels(1, 3, [label, "second", "nothing in it"])
+    figure, axes = panels([label, "second", "nothing in it"])
     (line,) = axes[0].plot([1, 2, 3], [4, 5, 6], "o", color="C0", label=label)
     hover(line, texts)
     scatter = axes[1].scatter([1, 2, 3], [1, 10, 100], color="C1")

@@ -310,7 +310,7 @@ def test_a_run_that_is_not_ready_is_refused(hub: FakeHub, tiny: Run, tmp_path: P
     assert hub.repositories == {}
 
 
-def test_classes_of_a_stranger_are_not_imported(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_of_a_stranger_are_not_imported(hub: FakeHub) -> None:
     model = tiny_model(prior="tests.lebm_text.toy:Mixture")
     model.push_to_hub("ann/mixture")
     assert (
