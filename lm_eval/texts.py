@@ -170,7 +170,7 @@ def calibration_texts(train: Sequence[str], n: int, seed: int) -> Iterator[tuple
     words = [word for sentence in train for word in split_words(sentence)]
     mixed = iter([words[row] for row in np.random.default_rng([seed, 0]).permutation(len(words)).tolist()])
     shuffled = [" ".join([next(mixed) for _ in split_words(sentence)]) for sentence in train]
-    block = train[:500]
+    block = train[: max(min(500, n // 2), 1)]  # stands in the text twice at least
     for name, text in (
         ("training text", train),
         (f"{len(block)} sentences repeated", block),

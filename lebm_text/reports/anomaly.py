@@ -26,6 +26,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import read_json
 from lebm_text.text.corpora import Corpus
+from lebm_text.torch_state import own_state
 
 from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
@@ -156,6 +157,7 @@ class Anomaly(Report):
         return figure
 
 
+@own_state(grad=True)
 def compute(
     corpus: Corpus, runs: Sequence[Run], settings: AnomalySettings | None = None, on_progress: Progress = silent
 ) -> Anomaly:

@@ -27,6 +27,7 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.labels import Labelled, label_path, labelled_split, positive_label
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, need_sklearn, new_table, origin, settled, with_error
 from .drawing import legend, panels
@@ -206,6 +207,7 @@ class Directions(Report):
         return {"along the direction": self.moved.attribute, "along a random one": self.moved.random}
 
 
+@own_state(grad=True)
 def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: Progress = silent) -> Directions:
     """Learn the direction of an attribute, compare it with a bag-of-words classifier, and move sentences along it.
 

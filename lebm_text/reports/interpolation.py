@@ -22,6 +22,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.reading import listed
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
 from .drawing import hover, legend, panels
@@ -104,6 +105,7 @@ class Interpolation(Report):
         return figure
 
 
+@own_state(grad=True)
 def compute(
     run: Run, a: str, b: str, settings: InterpolationSettings | None = None, on_progress: Progress = silent
 ) -> Interpolation:

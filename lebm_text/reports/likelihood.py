@@ -59,6 +59,7 @@ from lebm_text.text.batching import EncodedCorpus
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.encoding import pack
 from lebm_text.text.reading import split_words
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, settled, with_error
 from .drawing import legend, panels
@@ -232,6 +233,7 @@ class Likelihood(Report):
         return figure
 
 
+@own_state(grad=True)
 def compute(
     run: Run, settings: LikelihoodSettings | None = None, on_progress: Progress = silent, processes: Processes = ALONE
 ) -> Likelihood:

@@ -22,6 +22,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.reading import listed
 from lebm_text.text.registry import SPLITS
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
 from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled, warn_of_unknown
@@ -112,6 +113,7 @@ class Nearest(NamedTuple):
         return [[Neighbour(d, sentences[row]) for d, row in zip(*each, strict=True)] for each in columns]
 
 
+@own_state(grad=True)
 def compute(
     run: Run, queries: Iterable[str], settings: NeighboursSettings | None = None, on_progress: Progress = silent
 ) -> Neighbours:

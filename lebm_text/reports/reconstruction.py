@@ -17,6 +17,7 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
 from lebm_text.text.reading import listed
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
 from .posterior import warn_of_unknown
@@ -64,6 +65,7 @@ class Reconstruction(Report):
         return Group(table)
 
 
+@own_state(grad=True)
 def compute(
     run: Run, sentences: Iterable[str], settings: ReconstructionSettings | None = None, on_progress: Progress = silent
 ) -> Reconstruction:

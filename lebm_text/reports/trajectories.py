@@ -18,6 +18,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS, PriorConfig
+from lebm_text.torch_state import own_state
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
@@ -185,6 +186,7 @@ class Trajectories(Report):
         panel.set_xlabel("step, not to scale")
 
 
+@own_state(grad=True)
 def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress: Progress = silent) -> Trajectories:
     """Follow chains of the prior, decode them with the same noise at several steps, and judge the sentences.
 

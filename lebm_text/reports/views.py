@@ -23,6 +23,7 @@ from lebm_text.progress import Progress, counter, silent
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
 from lebm_text.text.registry import SPLITS
+from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled, with_error
 from .drawing import hover, legend, panels
@@ -122,6 +123,7 @@ class Views(Report):
         return figure
 
 
+@own_state(grad=True)
 def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progress = silent) -> Views:
     """Draw z from p0, the prior, and the posteriors of sentences, n of each.
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lebm_text import reports
 from lebm_text.errors import InputError
 from lebm_text.reports.neighbours import NeighboursSettings
 from lebm_text.reports.reconstruction import ReconstructionSettings, compute
+from lebm_text.reports.trajectories import TrajectoriesSettings
+from lebm_text.reports.views import ViewsSettings
 from lebm_text.run import Run
 
 from ..tiny import tiny_model
@@ -85,3 +88,19 @@ def test_other_things_than_the_call_takes(call: Callable[[Any], object], message
 def test_a_generator_is_as_good_as_a_list() -> None:
     sentences = ["the cat sees", "a dog"]
     assert compute(Run(OLD), (each for each in sentences)) == compute(Run(OLD), sentences)
+
+
+@pytest.mark.parametrize("state", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_the_caller_has_set_for_torch_changes_nothing(state: Callable[[], Any]) -> None:
+    def computed() -> list[dict[str, Any]]:
+        run = Run(OLD, data_dir=OLD.parent)
+        found = [
+            reports.trajectories.compute(run, TrajectoriesSettings(n=8, factor=10)),
+            reports.views.compute(run, ViewsSettings(n=8)),
+            reports.interpolation.compute(run, *OF_RUNS["interpolation"]),
+        ]
+        return [each.to_json() | {"seconds": 0.0} for each in found]
+
+    plain = computed()
+    with state():
+        assert computed() == plain
