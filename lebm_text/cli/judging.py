@@ -133,7 +133,12 @@ def judge(
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
     settings = settings_of(**options)
     name = settings.file_name(kind)  # raises InputError for bad settings before a run is looked for
-    found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
+    try:
+        found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
+    except InputError:
+        if samples is None:
+            raise
+        raise InputError("name the real text by --corpus; there is no run whose text could be taken") from None
     judged = found if samples is None else None
     processes = click.get_current_context().with_resource(joined(settings.device))
     real: RealSource = found

@@ -361,3 +361,11 @@ def test_wrong_arguments_are_one_line(
 def test_without_a_run_there_is_a_hint(grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fppl"]) == 2
     assert "train one first" in one_line(capsys)
+
+
+def test_a_text_without_its_corpus_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path))
+    assert main(["fppl", "--samples", str(write(tmp_path / "samples.txt", ["fine"]))]) == 2
+    assert "name the real text by --corpus" in one_line(capsys)
