@@ -357,15 +357,16 @@ class LatentEBM:
 
     def _latents(self, z: Tensor | NDArray[Any], n: int | None = None) -> Tensor:
         """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
-        if not isinstance(z, (Tensor, np.ndarray)):
+        if not isinstance(z, (Tensor, np.ndarray)) or isinstance(z, np.ma.MaskedArray):
             raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
-        rows = len(z) if z.ndim > 1 else 1
-        expected = (rows if n is None else n, self.config.model.latent_dim)
+        expected = ((len(z) if z.ndim == 2 else 1) if n is None else n, self.config.model.latent_dim)
         if tuple(z.shape) != expected:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
-        if z.is_complex() if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
+        if z.is_complex() or z.is_quantized if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
             raise InputError(f"z must be real numbers, got {z.dtype}")
-        tensor = z if isinstance(z, Tensor) else torch.as_tensor(np.array(z, order="C"))
+        tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z, np.float64, order="C"))
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise InputError("z must be a dense tensor with values, got one that is sparse or on the device meta")
         if not torch.isfinite(tensor := tensor.to(next(self.model.parameters()))).all():
             raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
         return tensor

@@ -309,15 +309,14 @@ def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool =
     """
     _require_config(directory)
     with as_recorded(directory / ENVIRONMENT):
-        config = Config.from_dict(read_json(directory / CONFIG))
-        if not plugged:
-            return config
+        values = read_json(directory / CONFIG)
         try:
-            return config.with_plugins(trust_plugins=trust_plugins, asked=False)
+            config = Config.from_dict(values)
+            return config.with_plugins(trust_plugins=trust_plugins, asked=False) if plugged else config
         except MissingPlugin:
             raise
         except InputError as error:
-            raise InputError(f"{directory}: {error}") from None
+            raise InputError(f"{directory / CONFIG}: {error}") from None
 
 
 def _require_config(directory: Path) -> None:

@@ -9,12 +9,12 @@ from typing import ClassVar
 from lebm_text.checks import MAX_COUNT, Section, Steps, in_range, one_of, setting
 from lebm_text.errors import InputError
 from lebm_text.plugins import class_or
+from lebm_text.threads import MAX_THREADS
 
 __all__ = [
     "GENERATORS",
     "INFERENCE",
     "MAX_STEPS",
-    "MAX_THREADS",
     "MOST_HALVINGS",
     "PRETRAINED",
     "PRIORS",
@@ -37,7 +37,6 @@ __all__ = [
 PRIORS = "ebm", "classes", "gaussian"
 GENERATORS = "lstm", "transformer"
 PRETRAINED = "hf:"  # a directory, or a model of the Hugging Face Hub
-MAX_THREADS = 1024
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_LAYERS = 1024
 MOST_CLASSES = 1000

@@ -14,9 +14,10 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["SHORT_SPIN", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
+__all__ = ["MAX_THREADS", "SHORT_SPIN", "available_cpus", "cpu_threads", "default_threads", "spin_briefly"]
 
 SHORT_SPIN = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}  # iterations for GCC; milliseconds for Intel and LLVM
+MAX_THREADS = 1024  # with many more, OpenMP ends the process
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OF_THIS_PROCESS = Path("/proc/self/cgroup")
@@ -29,9 +30,9 @@ def spin_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def asked_threads() -> int | None:
-    """Return the number in OMP_NUM_THREADS, the first of a list for several levels of nesting, or None."""
+    """Return the number in OMP_NUM_THREADS, the first of a list for several levels of nesting; None if it is no use."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return (int(asked) or None) if asked.isdecimal() else None
+    return int(asked) if asked.isdecimal() and 0 < int(asked) <= MAX_THREADS else None
 
 
 def available_cpus() -> int:

@@ -127,10 +127,9 @@ def _check_shapes(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if odd := sorted(set(expected.items()) ^ set(found.items())):
         name = odd[0][0]
-        raise InputError(
-            f"{path} does not fit config.json and the tokenizer: "
-            f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
-        )
+        shape, wanted = found.get(name), expected.get(name)
+        problem = "is missing" if shape is None else f"has shape {shape}, expected {wanted or 'none of that name'}"
+        raise InputError(f"{path} does not fit config.json and the tokenizer: {name} {problem}")
 
 
 def weights_metadata(tokenizer: Tokenizer, halvings: int = 0) -> dict[str, JSON]:

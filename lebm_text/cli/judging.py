@@ -127,7 +127,12 @@ def judge(
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
     settings = settings_of(**options)
     name = settings.file_name(kind)  # raises InputError for bad settings before a run is looked for
-    found = None if samples is not None and corpus is not None else _run(run, data_dir, of_text=samples is not None)
+    try:
+        found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
+    except InputError:
+        if samples is None:
+            raise
+        raise InputError("name the real text by --corpus; there is no run whose text could be taken") from None
     judged = found if samples is None else None
     processes = click.get_current_context().with_resource(joined(settings.device))
     real: RealSource = found
@@ -145,12 +150,3 @@ def _is_other(corpus: Corpus, run: Run) -> bool:
     return corpus.name != known.name or any(
         known.splits[name].sha256 != each.sha256 for name, each in corpus.splits.items()
     )
-
-
-def _run(run: Path | None, data_dir: Path | None, *, of_text: bool) -> Run:
-    try:
-        return Run.find(run, data_dir=data_dir)
-    except InputError as error:
-        if not of_text:
-            raise
-        raise InputError(f"--samples needs the real text beside them: name it by --corpus ({error})") from None

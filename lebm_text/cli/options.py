@@ -14,8 +14,8 @@ from lebm_text.checks import MAX_COUNT, MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.plugins import trusting
 from lebm_text.reports.base import Settings
-from lebm_text.sections import MAX_STEPS, MAX_THREADS, TrainingConfig
-from lebm_text.threads import cpu_threads, default_threads
+from lebm_text.sections import MAX_STEPS, TrainingConfig
+from lebm_text.threads import MAX_THREADS, cpu_threads, default_threads
 
 from .parameters import AnyPath, FiniteRange, Input, RunPath, WholeRange
 

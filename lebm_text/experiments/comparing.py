@@ -137,7 +137,12 @@ def read_figures(path: Path) -> list[ComparedFigure]:
         reports, left_out = {path.stem: load(path)}, []
     merged: dict[tuple[str, ...], ComparedFigure] = {}
     for name, report in reports.items():
-        figures = list(_figures_of(report))
+        try:
+            figures = list(_figures_of(report))
+        except InputError:
+            raise
+        except (ArithmeticError, ValueError):
+            raise InputError(f"{name}.json is damaged: it has a perplexity that is not above 0") from None
         if isinstance(report, Likelihood) and not figures:
             left_out.append(f"{name}.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)")
         for found in figures:

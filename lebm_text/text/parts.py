@@ -268,9 +268,11 @@ def find_parts(source: str, columns: Columns) -> list[Part]:
 
 
 def _files(directory: Path) -> list[Path]:
-    """Return the files of a known format, except cache-….arrow, which `datasets` writes next to what it saved."""
+    """Return the files of a known format, except what `datasets` and this program write next to a text."""
     shown = (file for file in sorted(directory.iterdir()) if not file.name.startswith((".", "cache-")))
-    return [file for file in shown if file.is_file() and ending_of(file) in _KNOWN and file.name not in _RECORDS]
+    files = [file for file in shown if file.is_file() and ending_of(file) in _KNOWN and file.name not in _RECORDS]
+    of_samples = {f"{file.name}.json" for file in files}
+    return [file for file in files if file.name not in of_samples]
 
 
 def _split_of(stem: str) -> str | None:

@@ -42,19 +42,18 @@ def choose_column(columns: Sequence[str], asked: str | None, name: str) -> str:
     Raises InputError if there is no such column or the choice is ambiguous; `name` is that of the text.
     """
     listed = ", ".join(columns) or "none"
-    if asked is not None:
-        if asked in columns:
-            return asked
+    known = (column for column in COLUMNS if column in columns)
+    chosen = asked if asked is not None else columns[0] if len(columns) == 1 else next(known, None)
+    if chosen is None:
+        raise InputError(
+            f"{name} should have a column {' or '.join(COLUMNS)} of strings, or just one of any name; "
+            f"its columns of strings: {listed}; name one with --text-column"
+        )
+    if chosen not in columns:
         raise InputError(f"{name} has no column {asked!r} of strings; its columns of strings: {listed}")
-    if len(columns) == 1:
-        return columns[0]
-    for column in COLUMNS:
-        if column in columns:
-            return column
-    raise InputError(
-        f"{name} should have a column {' or '.join(COLUMNS)} of strings, or just one of any name; "
-        f"its columns of strings: {listed}; name one with --text-column"
-    )
+    if columns.count(chosen) > 1:
+        raise InputError(f"{name} has {columns.count(chosen)} columns {chosen!r}; give each a name of its own")
+    return chosen
 
 
 def _json(lines: Iterable[bytes], column: str | None, name: str, numbers: bool) -> Iterator[str]:
@@ -199,7 +198,8 @@ def _is_sentence(header: Sequence[str], place: int) -> bool:
 
 def _worded(header: Sequence[str], row: Sequence[str]) -> Sequence[str]:
     """Return the columns whose cells in the first row are not numbers; all columns if there are none."""
-    return [name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell)] or header
+    worded = {name for name, cell in zip(header, row, strict=False) if not _NUMBER.fullmatch(cell)}
+    return [name for name in header if name in worded] or header
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:

@@ -81,5 +81,5 @@ def _arrow(stream: BinaryIO) -> Iterator[Any]:
 
 
 def _column(schema: Any, column: str | None, name: str, numbers: bool) -> str:
-    kinds = _STRINGS + _NUMBERS * numbers
-    return choose_column([field.name for field in schema if str(field.type) in kinds], column, name)
+    fitting = {field.name for field in schema if str(field.type) in _STRINGS + _NUMBERS * numbers}
+    return choose_column([each for each in schema.names if each in fitting], column, name)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class TrainingLoop:
         on_event: Listener,
         end_of_epoch: Callable[[Position], dict[str, float]],
     ) -> None:
-        self.trainer, self.plan, self.checkpoints = trainer, plan, run.checkpoints
+        self.trainer, self.plan, self.directory = trainer, plan, run
         self.on_progress, self.on_event, self.end_of_epoch = on_progress, on_event, end_of_epoch
         self.processes = trainer.processes
         self.metrics = MetricsLog(run.metrics_file if self.processes.first else Path(os.devnull))
@@ -122,6 +122,7 @@ class TrainingLoop:
         Returns:
             `finished`, `patience`, or the limit's name.
         """
+        self._began = self._beginning()
         with closing(self.metrics):
             if recorded.applies(self.trainer.device):
                 self.trainer.record(self.plan.corpus.batch(self.plan.largest()).to(self.trainer.device))
@@ -186,6 +187,7 @@ class TrainingLoop:
         self._watch(report)
 
     def _finish_epoch(self) -> None:
+        self._require_place()
         position = self.position
         self.trainer.monitor.collect()  # a model that has diverged is neither validated nor sampled
         before = position.epoch, position.batch
@@ -213,7 +215,23 @@ class TrainingLoop:
         self.position.warnings = sorted(self.watchdog.active)
         if not self.processes.first:
             return
+        self._require_place()
         tensors, skeleton = self.trainer.state()
         progress, config = asdict(self.position), self.trainer.config.to_dict()
-        save_checkpoint(self.checkpoints, tensors, {"progress": progress, "trainer": skeleton, "config": config})
-        self.on_event(Event("checkpoint", {"path": str(self.checkpoints / "last"), "step": self.position.step}))
+        checkpoints = self.directory.checkpoints
+        save_checkpoint(checkpoints, tensors, {"progress": progress, "trainer": skeleton, "config": config})
+        self.on_event(Event("checkpoint", {"path": str(checkpoints / "last"), "step": self.position.step}))
+
+    def _require_place(self) -> None:
+        """Raise InputError if the directory is no longer that of this run: what is there now may be another's."""
+        if self.processes.first and self._beginning() != self._began:
+            raise InputError(
+                f"{self.directory} was moved, deleted or replaced during the training; nothing more is written there. "
+                "Where the run is now, it goes on from its last checkpoint: lebm-text train --resume --out DIR"
+            )
+
+    def _beginning(self) -> bytes | None:
+        """Return env.json, which has the time when the run began; None without it."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return self.directory.environment_file.read_bytes()
+        return None

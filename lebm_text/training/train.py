@@ -110,6 +110,8 @@ def train(
             values in training.
         LostProcessError: another of the processes has died.
     """
+    if resume and overwrite:
+        raise InputError("resume continues a run, overwrite replaces it: give one of them")
     if max_steps is not None:
         max_steps = whole("max_steps", max_steps, 0)
     if max_minutes is not None:

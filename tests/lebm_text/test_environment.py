@@ -7,6 +7,7 @@ import platform
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ def test_auto_is_a_device_that_is_there() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("name", ["tpu9", ""])
-def test_an_unknown_device_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["tpu9", "", None])
+def test_an_unknown_device_is_refused(name: Any) -> None:
     with pytest.raises(InputError, match="no such device"):
         resolve_device(name)
 

@@ -124,6 +124,10 @@ def test_reconstructions_keep_their_places(decode: str) -> None:
         (lambda m: m.decode(torch.zeros(3, 5)), "z must have shape (3, 4), one row per sentence, got (3, 5)"),
         (lambda m: m.decode(torch.zeros(1, 4, dtype=torch.complex64)), "z must be real numbers, got torch.complex64"),
         (lambda m: m.decode(np.zeros((1, 4), dtype=object)), "z must be real numbers, got object"),
+        (lambda m: m.decode(torch.zeros(4)), "z must have shape (1, 4), one row per sentence, got (4,)"),
+        (lambda m: m.decode(np.ma.zeros((1, 4))), "z must be a tensor or an array, got MaskedArray"),
+        (lambda m: m.decode(torch.zeros(1, 4).to_sparse()), "z must be a dense tensor with values"),
+        (lambda m: m.decode(torch.zeros(1, 4, device="meta")), "z must be a dense tensor with values"),
         (lambda m: m.generate(2, {"temperature": 0.5}), "expected DecodeSettings, got dict; or give their fields"),
     ],
 )
@@ -191,7 +195,8 @@ def test_too_long_a_sentence_is_named() -> None:
 def test_latents_may_come_from_numpy_in_any_precision() -> None:
     model = tiny_model()
     z = model.infer(SENTENCES, seed=4)
-    for other in (z.double(), z.numpy(), z.double().numpy(), z.flip(0).numpy()[::-1]):
+    arrays = [z.numpy().astype(kind) for kind in (np.float64, np.longdouble, ">f4")]
+    for other in (z.double(), z.numpy(), z.flip(0).numpy()[::-1], *arrays):
         assert model.decode(other) == model.reconstruct(SENTENCES, seed=4)
         assert torch.equal(model.log_joint(SENTENCES, other), model.log_joint(SENTENCES, z))
     with pytest.raises(InputError, match=r"shape \(5, 4\)"):
@@ -264,8 +269,10 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace('"hidden_dim": 6', '"hidden_dim": 5'))
     refused("does not fit")
+    (tmp_path / "config.json").write_text(config.replace('"ebm"', '"gaussian"'))
+    refused("layers.0.bias has shape .*, expected none of that name")
     (tmp_path / "config.json").write_text(config.replace("hidden_dim", "hiden_dim"))
-    refused("unknown key")
+    refused(f"{re.escape(str(tmp_path / 'config.json'))}: unknown key")
     (tmp_path / "config.json").write_text("{")
     refused("not JSON")
     (tmp_path / "config.json").write_text("[]")

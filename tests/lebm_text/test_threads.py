@@ -104,8 +104,11 @@ def test_the_variable_wins_over_the_quota(groups: Path, monkeypatch: pytest.Monk
         assert (default_threads(), default_threads(2)) == (2, 1)
         monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
         assert (default_threads(), default_threads(2)) == (5, 5)
-        monkeypatch.setenv("OMP_NUM_THREADS", "0")
-        assert default_threads() == 2
+        for no_use in ("0", "1025", "999999"):
+            monkeypatch.setenv("OMP_NUM_THREADS", no_use)
+            assert default_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "1024")
+        assert default_threads() == 1024
 
 
 @pytest.mark.parametrize(

@@ -296,3 +296,5 @@ def test_calibration_texts_have_the_length_asked_for_and_the_order_expected(eval
     assert forward["3-gram samples"] < forward["2-gram samples"] < forward["training text, words shuffled"]
     assert forward["500 sentences repeated"] < evaluator.real_score.ppl
     assert texts == dict(calibration_texts(TRAIN, 2000, seed=1))
+    few = dict(calibration_texts(TRAIN, 5, seed=1))
+    assert few["2 sentences repeated"] == [*TRAIN[:2], *TRAIN[:2], TRAIN[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_text_without_a_corpus_or_a_run_needs_the_corpus(
     monkeypatch.setenv("LEBM_TEXT_RUNS", str(tmp_path / "none"))
     samples = write(tmp_path / "samples.txt", grammar_sentences(10, 7))
     assert main([command, "--samples", str(samples)]) == 2
-    assert "--samples needs the real text beside them: name it by --corpus (no run in" in one_line(capsys)
+    assert "name the real text by --corpus; there is no run" in one_line(capsys)
 
 
 @pytest.mark.parametrize("command", ["fppl", "rppl", "evaluate"])
@@ -371,3 +372,15 @@ def test_wrong_arguments_are_one_line(
 def test_without_a_run_there_is_a_hint(grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fppl"]) == 2
     assert "train one first" in one_line(capsys)
+
+
+def test_another_text_of_the_same_name_does_not_replace_the_runs_own_report(
+    grammar_run: Path, grammar_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other" / grammar_corpus.name
+    shutil.copytree(grammar_corpus, other)
+    write(other / "test.txt", grammar_sentences(30, 9))
+    for corpus in (grammar_corpus, other):
+        assert main(["fppl", "--lm", "kn3", "-n", "20", "--corpus", str(corpus), "--device", "cpu"]) == 0
+    reports = {path.stem: json.loads(path.read_text()) for path in (grammar_run / "eval").glob("*.json")}
+    assert len({report["sha256"]["test"] for report in reports.values()}) == len(reports) == 2

@@ -160,6 +160,13 @@ def test_reports_without_figures_are_refused() -> None:
     assert compare(FRONTIER, LIKELIHOOD)[0].why == "the other has no such figure"
 
 
+@pytest.mark.parametrize("changes", [{"ppl": -21.0}, {"ppl": 0.0}, {"ci95": [-1.0, 2.0]}])
+def test_a_perplexity_that_is_none_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    other = _changed(tmp_path / "b.json", FRONTIER, **changes)
+    with pytest.raises(InputError, match=r"b\.json is damaged: it has a perplexity that is not above 0"):
+        compare(FRONTIER, other)
+
+
 def _run(path: Path, **reports: Path) -> Path:
     """A run of some reports alone."""
     (path / "eval").mkdir(parents=True)

@@ -238,6 +238,16 @@ def test_a_directory_without_names_is_one_text(tmp_path: Path) -> None:
     assert sum(map(len, _corpus(tmp_path / "out").values())) == 101
 
 
+def test_how_samples_were_made_is_no_text(tmp_path: Path) -> None:
+    source = tmp_path / "samples"
+    source.mkdir()
+    _write_txt(source / "a.txt")
+    (source / "a.txt.json").write_text('{\n  "seed": 1\n}\n')
+    (source / "b.json").write_text('["one more"]')
+    import_text(source, tmp_path / "out")
+    assert sum(map(len, _corpus(tmp_path / "out").values())) == 101
+
+
 def test_what_datasets_saved_is_read(tmp_path: Path) -> None:
     table = datasets.Dataset.from_list(_rows())
     datasets.DatasetDict({"train": table, "validation": table.select(range(4))}).save_to_disk(str(tmp_path / "saved"))

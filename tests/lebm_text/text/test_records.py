@@ -92,6 +92,36 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "asked", "message"),
+    [
+        ("text,text\na,b\n", None, "has 2 columns 'text'; give each a name of its own"),
+        ("a,b,a\n1,2,3\n", "a", "has 2 columns 'a'; give each a name of its own"),
+        ("n,n\n5,a\n", None, "its columns of strings: n, n"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(data: str, asked: str | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(data)
+    with pytest.raises(InputError, match=message):
+        read_text(tmp_path / "a.csv", asked)
+
+
+@pytest.mark.parametrize("second", [["c", "d"], [1, 2]])
+def test_a_column_that_is_twice_in_a_table_is_refused(second: list[Any], tmp_path: Path) -> None:
+    table = pyarrow.table([pyarrow.array(["a", "b"]), pyarrow.array(second)], names=["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pyarrow.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        with pytest.raises(InputError, match="has 2 columns 'text'"):
+            read_text(tmp_path / name)
+
+
+def test_other_columns_may_be_there_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,n,n\na,1,2\n")
+    assert read_text(tmp_path / "a.csv").lines == ["a"]
+
+
+@pytest.mark.parametrize(
     ("data", "lines"),
     [
         ("id,review,stars\n1,it was cold,4.5\n2,7,5\n", ["it was cold", "7"]),

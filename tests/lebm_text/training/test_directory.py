@@ -23,6 +23,7 @@ from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, save_checkpoint
+from lebm_text.training.events import Event
 from lebm_text.training.train import train
 
 from ..holding import held
@@ -69,6 +70,28 @@ def test_beside_a_running_training_nothing_is_touched(run: Path, corpus: Corpus,
     with held(run / ".lock"), pytest.raises(InputError, match="another process is training in"):
         train(out=run, device="cpu", **asked, **how)
     assert _tree(run) == before
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_that_is_moved_away_is_not_written_to_its_old_place(
+    run: Path, corpus: Corpus, tmp_path: Path, *, replaced: bool
+) -> None:
+    out, moved = tmp_path / "out", tmp_path / "moved"
+
+    def move(event: Event) -> None:
+        if event.kind == "checkpoint" and not moved.exists():
+            out.rename(moved)
+            if replaced:
+                shutil.copytree(run, out)
+
+    whole = _config(n_epochs=2)
+    train(corpus, out=tmp_path / "whole", config=whole, device="cpu")
+    before = _tree(run)
+    with pytest.raises(InputError, match="out was moved, deleted or replaced during the training"):
+        train(corpus, out=out, config=whole, device="cpu", on_event=move)
+    assert _tree(out) == before if replaced else not out.exists()
+    train(out=moved, device="cpu", resume=True)
+    assert (moved / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
 def test_the_loser_of_two_that_begin_writes_nothing(

@@ -433,6 +433,7 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
         ("toy", {"overrides": toy_config()}, "overrides are a list of section.key=value or a mapping, got Config"),
         ("toy", {"overrides": [("model.tied", 1)]}, r"expected section.key=value, got \('model.tied', 1\)"),
         ("toy", {"overrides": {3: 1}}, "expected section.key as the name of a setting, got 3"),
+        (None, {"resume": True, "overwrite": True}, "resume continues a run, overwrite replaces it: give one of them"),
         ("toy", {"config": toy_config(), "data_dir": "nowhere"}, "the data directory nowhere does not exist"),
     ],
 )
