@@ -279,7 +279,6 @@ class LatentEBM:
         """Return n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
 
-        self.config.require_latent()
         return interpolate(self, (a, b), n, path, seed=seed)
 
     @own_state()
@@ -364,9 +363,9 @@ class LatentEBM:
             raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
         if z.is_complex() or z.is_quantized if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
             raise InputError(f"z must be real numbers, got {z.dtype}")
-        tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z, np.float64, order="C"))
-        if tensor.layout != torch.strided or tensor.is_meta:
+        if isinstance(z, Tensor) and (z.layout != torch.strided or z.is_meta):
             raise InputError("z must be a dense tensor with values, got one that is sparse or on the device meta")
+        tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z, np.float64, order="C"))
         if not torch.isfinite(tensor := tensor.to(next(self.model.parameters()))).all():
             raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
         return tensor

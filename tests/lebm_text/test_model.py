@@ -195,7 +195,7 @@ def test_too_long_a_sentence_is_named() -> None:
 def test_latents_may_come_from_numpy_in_any_precision() -> None:
     model = tiny_model()
     z = model.infer(SENTENCES, seed=4)
-    arrays = [z.numpy().astype(kind) for kind in (np.float64, np.longdouble, ">f4")]
+    arrays: list[Any] = [z.numpy().astype(kind) for kind in (np.float64, np.longdouble, ">f4")]
     for other in (z.double(), z.numpy(), z.flip(0).numpy()[::-1], *arrays):
         assert model.decode(other) == model.reconstruct(SENTENCES, seed=4)
         assert torch.equal(model.log_joint(SENTENCES, other), model.log_joint(SENTENCES, z))
