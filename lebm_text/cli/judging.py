@@ -16,7 +16,7 @@ from lebm_text.reports.base import Report
 from lebm_text.reports.judging import JudgeSettings
 from lebm_text.reports.texts import RealSource, TextSettings
 from lebm_text.run import Run
-from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.corpora import find_corpus
 from lm_eval.judges import JUDGES
 
 from .console import make_report
@@ -138,15 +138,7 @@ def judge(
     real: RealSource = found
     if corpus is not None:
         real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
-        if judged is not None and _is_other(real, judged):
+        if judged is not None and not judged.described_corpus.is_of(real):  # the name may be the same
             name = f"{name}-{real.name}"
     work = partial(compute, samples or found, settings, processes=processes, corpus=real)
     return make_report(work, judged, name, output, as_json=as_json, processes=processes)
-
-
-def _is_other(corpus: Corpus, run: Run) -> bool:
-    """Return whether a run was trained on another text than this corpus, which may have the same name."""
-    known = run.described_corpus
-    return corpus.name != known.name or any(
-        known.splits[name].sha256 != each.sha256 for name, each in corpus.splits.items()
-    )

@@ -96,6 +96,11 @@ class CorpusDescription:
         """Return plain values, without those that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    def is_of(self, corpus: Corpus) -> bool:
+        """Return whether this is the record of a corpus of the same name and texts."""
+        texts = corpus.splits
+        return self.name == corpus.name and all(texts[name].sha256 == each.sha256 for name, each in self.splits.items())
+
 
 class Location(NamedTuple):
     """A directory with the three files of a corpus, and how it was found."""
