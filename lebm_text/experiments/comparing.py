@@ -130,19 +130,19 @@ def read_figures(path: Path) -> list[ComparedFigure]:
         run = Run(path)
         reports = run.reports()
         left_out = [note.replace(f"{path}/", "") for note in run.notes]
-    elif path.suffix != ".json" and path.is_file():
-        first = f"lebm-text fppl --samples {path} --corpus NAME -o {path.stem}.json"
-        raise InputError(f"{path} is no report, whose name would end in .json; of a text, make one first: {first}")
     else:
-        reports, left_out = {path.stem: load(path)}, []
+        try:
+            reports, left_out = {path.stem: load(path)}, []
+        except InputError as error:
+            if path.suffix == ".json" or not path.is_file():
+                raise
+            first = f"lebm-text fppl --samples {path} --corpus NAME -o {path.stem}.json"
+            raise InputError(f"{path} is no report ({error}); of a text, make one first: {first}") from None
     merged: dict[tuple[str, ...], ComparedFigure] = {}
     for name, report in reports.items():
-        try:
-            figures = list(_figures_of(report))
-        except InputError:
-            raise
-        except (ArithmeticError, ValueError):
-            raise InputError(f"{name}.json is damaged: it has a perplexity that is not above 0") from None
+        if isinstance(report, Judged) and any(min(row.ppl, *row.ci95) <= 0 for row in report.results):
+            raise InputError(f"{name}.json is damaged: it has a perplexity that is not above 0")
+        figures = list(_figures_of(report))
         if isinstance(report, Likelihood) and not figures:
             left_out.append(f"{name}.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)")
         for found in figures:

@@ -252,6 +252,11 @@ def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
     assert found.interval is not None and found.interval.low is None and not found.is_beyond
 
 
+def test_a_report_may_have_any_name(tmp_path: Path) -> None:
+    shutil.copy(FRONTIER, tmp_path / "report")
+    assert all(each.is_beyond is False and not each.why for each in compare(FRONTIER, tmp_path / "report"))
+
+
 def test_a_text_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "samples.txt").write_text("a sentence\n")
     with pytest.raises(InputError, match=r"samples.txt is no report.*: lebm-text fppl --samples .*samples.txt"):
