@@ -93,7 +93,7 @@ def describe_environment(
     import torch
 
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
         "lebm_text": __version__,
         "git": _git_state(),
         "python": platform.python_version(),

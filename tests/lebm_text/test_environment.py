@@ -62,6 +62,14 @@ def test_names_versions_machine_and_corpus() -> None:
     assert 0 <= age.total_seconds() < 60
 
 
+def test_two_runs_begun_in_one_second_differ_in_their_date() -> None:
+    """By its env.json a training knows that its directory is still its own."""
+    first, second = (
+        describe_environment(device=CPU, n_threads=1, precision="fp32", corpus={})["date"] for _ in range(2)
+    )
+    assert first != second
+
+
 def test_package_that_is_not_installed_is_null() -> None:
     assert environment._version("lebm-text-no-such-distribution") is None
 
