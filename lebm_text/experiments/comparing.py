@@ -249,7 +249,7 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
         found, rule = mean_interval([b - a for a, b in pairs]), "paired, sentences"
     else:
         difference = fmean(second.by_seed.values()) - fmean(first.by_seed.values())
-        found, rule = SeedInterval(difference, None, None, 1), "independent"
+        found, rule = SeedInterval(difference), "independent"
         if first.standard_error is not None and second.standard_error is not None:
             found = normal_interval(difference, math.hypot(first.standard_error, second.standard_error))
     found = found.mapped(math.exp) if first.is_log else found

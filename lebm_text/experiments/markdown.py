@@ -11,12 +11,12 @@ from lebm_text.reports.drawing import picture_formats
 from lebm_text.reports.frontier_figures import plot_frontiers
 from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
+from lm_eval.protocol import METRICS
 
-from .figures import JUDGES
 from .plan import Experiment
-from .results import Results, gather
+from .results import JUDGES, Results, gather
 from .runner import LOG
-from .statistics import GREEDY, METRICS, Figures, RowComparison, SeedInterval
+from .statistics import GREEDY, Figures, RowComparison, SeedInterval
 
 __all__ = ["markdown", "write_table"]
 

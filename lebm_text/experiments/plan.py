@@ -36,9 +36,9 @@ from lebm_text.reports.frontier import FrontierSettings
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run_files import runs_directory
+from lm_eval.protocol import METRICS
 
 from .rows import ConfigChanges, Row, RowDecoding
-from .statistics import METRICS
 
 __all__ = ["Experiment", "ReportSettings", "Tuning"]
 
@@ -154,11 +154,6 @@ class Experiment(Checked):
             self.is_settled(self.row(name), chosen) for name in row.needs
         )
 
-    def start(self, row: Row) -> Row | None:
-        """Return the row whose run provides the initial weights; for a row `like` another, the other row's."""
-        name = row.start if row.like is None else self.row(row.like).start
-        return None if name is None else self.row(name)
-
     @property
     def first(self) -> Row:
         """The first row that trains and needs no other; the real text is found through its run."""
@@ -193,7 +188,7 @@ class Experiment(Checked):
 
         If `tuned`, all choices are made, so that no trials are needed.
         """
-        trials = [(row, n) for row in self.rows for n in range(1, len(row.trials) + 1) if not tuned]
+        trials = [(row, n) for row in self.rows for n in row.trial_numbers if not tuned]
         n_runs, seeds = sum(row.trains for row in self.rows) * len(self.seeds), ", ".join(map(str, self.seeds))
         lines = [
             f"{self.title}: corpus {self.corpus}, rows {', '.join(row.name for row in self.rows)}",

@@ -1,25 +1,27 @@
-"""Results of an experiment, read from disk and collected by row: figures with intervals over seeds, and sources."""
+"""Results of an experiment, read from reports and collected by row: figures with intervals over seeds, and sources."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lebm_text.errors import InputError
+from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
+from lm_eval.protocol import METRICS
 
-from .figures import JUDGES, ByDecoding, SeedRun, Sources, likelihood_of, meaning_of, points_of, variety_of
 from .plan import Experiment
 from .rows import Row
 from .runner import LOG, TUNING
 from .statistics import (
-    METRICS,
+    GREEDY,
     Figures,
     Points,
     RowComparison,
@@ -27,19 +29,23 @@ from .statistics import (
     comparison,
     distance,
     mean_interval,
+    normal_interval,
     perplexity_interval,
     share_interval,
 )
 from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
-__all__ = ["Results", "RowResult", "gather"]
+__all__ = ["JUDGES", "Results", "RowResult", "gather"]
+
+JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # judge → file name of the report with its results
+T = TypeVar("T")
+ByDecoding = dict[str, Figures]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # fields of env.json
-
-_JUDGED = (*METRICS, "distinct")
+_MEANING = ("frechet", "precision", "recall")
 _INTERVALS = {  # figure → its interval over seeds; that of others is `mean_interval`
-    **dict.fromkeys((*_JUDGED, "ppl", "rppl_at_n", "perplexity", "perplexity_of_all"), perplexity_interval),
+    **dict.fromkeys((*METRICS, "distinct", "ppl", "rppl_at_n", "perplexity", "perplexity_of_all"), perplexity_interval),
     **dict.fromkeys(("precision", "recall", "in_train"), share_interval),
 }
 
@@ -117,6 +123,33 @@ class Results:
         return asdict(self) | {"tuning": {name: choice.record() for name, choice in self.tuning.items()}}
 
 
+@dataclass
+class _Sources:
+    """Figures of real text, signatures, environments and missing parts, collected while reports are read."""
+
+    real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
+    signatures: dict[str, None]
+    environments: dict[str, dict[str, Any]]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class _SeedRun:
+    """A run from one seed, and its reports that match the experiment's settings.
+
+    Attributes:
+        number: the seed.
+        run: None for samples of another system.
+        judged: reports by judge.
+        likelihood: None if there is no such report.
+    """
+
+    number: int
+    run: Run | None
+    judged: Mapping[str, Frontier]
+    likelihood: Likelihood | None
+
+
 def gather(experiment: Experiment, root: Path) -> Results:
     """Collect the results of the steps done so far.
 
@@ -126,17 +159,19 @@ def gather(experiment: Experiment, root: Path) -> Results:
     Raises:
         InputError: a run has other settings, or runs have different texts.
     """
-    sources, log = Sources({}, {}, {}, []), Log(root / LOG)
+    sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
     tuning = _tuned(experiment, root / TUNING)
     chosen = {name: choice.chosen for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
-    trained = [seed.run for of_row in seeds.values() for seed in of_row.values() if seed.run is not None]
-    _require_one_text(trained)
-    trials = [Run(trial_directory(root, row, n)) for row in experiment.rows for n in range(1, len(row.trials) + 1)]
+    trained = [seed.run for of_row in seeds.values() for seed in of_row if seed.run is not None]
+    for run in trained[1:]:
+        if text_of(run) != text_of(trained[0]):
+            raise InputError(f"{trained[0]} and {run} were trained on different texts; they are no one table")
+    trials = [Run(trial_directory(root, row, n)) for row in experiment.rows for n in row.trial_numbers]
     _add_environments([*trials, *trained], sources)
     points = {
         judge: {
-            row.name: {seed: points_of(each, judge, row, sources) for seed, each in seeds[row.name].items()}
+            row.name: {seed.number: _points_of(seed, judge, row, sources) for seed in seeds[row.name]}
             for row in experiment.rows
         }
         for judge in JUDGES
@@ -174,10 +209,10 @@ def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
 
 
 def _seeds(
-    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: Sources
-) -> dict[int, SeedRun]:
-    """Return the successful runs of a row, by seed."""
-    found = {}
+    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
+) -> list[_SeedRun]:
+    """Return the successful runs of a row."""
+    found = []
     source = experiment.source(row)
     for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
         run = Run(run_directory(root, source, seed))
@@ -196,17 +231,11 @@ def _seeds(
             files = {name.removesuffix(row.suffix): step.output for name, step in done.items()}
             judged = {judge: Frontier.load(files[name]) for judge, name in JUDGES.items() if name in files}
             likelihood = Likelihood.load(files["likelihood"]) if "likelihood" in files else None
-            found[seed] = SeedRun(seed, run if row.samples is None else None, judged, likelihood)
+            found.append(_SeedRun(seed, run if row.samples is None else None, judged, likelihood))
     return found
 
 
-def _require_one_text(runs: Sequence[Run]) -> None:
-    for run in runs[1:]:
-        if text_of(run) != text_of(runs[0]):
-            raise InputError(f"{runs[0]} and {run} were trained on different texts; they are no one table")
-
-
-def _add_environments(runs: Sequence[Run], sources: Sources) -> None:
+def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
     """Collect the environments of the trials and runs that exist."""
     for run in runs:
         if run.environment_file.is_file():
@@ -224,14 +253,14 @@ def _add_environments(runs: Sequence[Run], sources: Sources) -> None:
 
 
 def _row(
-    row: Row, seeds: Mapping[int, SeedRun], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: Sources
+    row: Row, seeds: Sequence[_SeedRun], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: _Sources
 ) -> RowResult:
-    runs = [] if row.of else [seed.run for seed in seeds.values() if seed.run is not None]
+    runs = [] if row.of else [seed.run for seed in seeds if seed.run is not None]
     validations = [last_validation(run) for run in runs]
-    kn5, lstm = (_over_seeds(list(points[judge][row.name].values())) for judge in JUDGES)
+    kn5, lstm = (_by_decoding(list(points[judge][row.name].values()), _judged) for judge in JUDGES)
     return RowResult(
         label=row.label,
-        seeds=[seed.number for seed in seeds.values() if row.trains or seed.judged or seed.likelihood],
+        seeds=[seed.number for seed in seeds if row.trains or seed.judged or seed.likelihood],
         cost={
             "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
             "epochs": _interval([epochs for _, epochs in validations]),
@@ -239,29 +268,101 @@ def _row(
         validation=_each([figures for figures, _ in validations]),
         kn5=kn5,
         lstm=lstm,
-        likelihood=_merged([likelihood_of(each.likelihood, sources) for each in seeds.values() if each.likelihood]),
-        meaning=_by_decoding([meaning_of(seed, row, sources) for seed in seeds.values()]),
-        variety=_by_decoding([variety_of(seed, row, sources) for seed in seeds.values()]),
+        likelihood=_merged([_likelihood_of(each.likelihood, sources) for each in seeds if each.likelihood]),
+        meaning=_by_decoding([_meaning_of(seed, row, sources) for seed in seeds], _merged),
+        variety=_by_decoding([_variety_of(seed, row, sources) for seed in seeds], _merged),
     )
 
 
-def _over_seeds(seeds: Sequence[Points]) -> ByDecoding:
-    """Return intervals over seeds of the figures under one judge."""
+def _points_of(seed: _SeedRun, judge: str, row: Row, sources: _Sources) -> Points:
+    """Return the figures of a judge's report, by decoding: fppl, rppl, distinct, and frechet if it is there."""
+    report, points = seed.judged.get(judge), Points()
+    if report is None:
+        return points
+    for result in _of_row(report, row):
+        point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
+        point[result.metric] = result.ppl
+        if result.text in report.meaning:
+            point["frechet"] = report.meaning[result.text].frechet
+        sources.signatures[result.signature] = None
+    for real in report.real:
+        fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
+        sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
+    return points
+
+
+def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
+    """Return the results of a report for the latent vectors that the row specifies."""
+    return [result for result in report.results if result.latents == row.decoding.latents]
+
+
+def _decoding(result: JudgedText) -> str:
+    """Return the name of a decoding; another system's samples count as T=1."""
+    return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
+
+
+def _meaning_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
+    """Return the embedding scores by decoding, with the intervals of the report."""
+    report = seed.judged.get("kn5")
+    if report is None or report.real_meaning is None:
+        return {}
+    real = {name: getattr(report.real_meaning, name) for name in _MEANING}
+    sources.real.setdefault("meaning", {})[seed.number] = real
+    sources.signatures[report.real_meaning.signature] = None
+    scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
     return {
-        decoding: _each(
-            [
-                {name: value for name, value in seed[decoding].items() if name in _JUDGED}
-                for seed in seeds
-                if decoding in seed
-            ]
-        )
-        for decoding in dict.fromkeys(decoding for seed in seeds for decoding in seed)
+        decoding: {name: SeedInterval(getattr(score, name), *score.ci95[name], 1) for name in _MEANING}
+        for decoding, score in scores.items()
     }
 
 
-def _by_decoding(seeds: Sequence[ByDecoding]) -> ByDecoding:
+def _variety_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
+    """Return self-BLEU and the share of 4-grams found in the training text, by decoding."""
+    report, found = seed.judged.get("kn5"), ByDecoding()
+    for result in [] if report is None else _of_row(report, row):
+        if (variety := result.diversity) is not None:
+            figures = {"self_bleu": variety.self_bleu.score, "in_train": variety.in_train["4"]}
+            found[_decoding(result)] = {name: SeedInterval(value) for name, value in figures.items()}
+            real = {"self_bleu": variety.real_self_bleu.score, "in_train": variety.real_in_train["4"]}
+            sources.real.setdefault("variety", {})[seed.number] = real
+            sources.signatures |= dict.fromkeys((variety.self_bleu.signature, variety.signature))
+    return found
+
+
+def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
+    """Return the figures of a likelihood report that the table shows, with their intervals over sentences."""
+    sources.signatures[report.signature] = None
+    whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
+    found = {}
+    if (bound := report.ais if whole is None else report.exact) is not None:  # there is none with -n 0
+        found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
+        found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
+    if whole is not None:
+        found["perplexity_of_all"] = normal_interval(whole.perplexity, whole.perplexity_standard_error)
+    estimates: dict[str, Estimate | None] = {
+        "chain_gap": report.chain_gap,
+        "encoder_kl": report.encoder_kl,
+        "log_z": None if log_z is None else log_z.reverse,
+        "reconstruction_nll": None if latent is None else latent.reconstruction_nll,
+        "information": None if latent is None else latent.information,
+    }
+    for key, estimate in estimates.items():
+        if estimate is not None:
+            found[key] = normal_interval(estimate.value, estimate.standard_error)
+    if latent is not None and latent.active_units is not None:
+        found["active_units"] = SeedInterval(latent.active_units)
+    if report.ais is not None:
+        found["chain_ess"] = SeedInterval(report.ais.ess.median)
+    return found
+
+
+def _by_decoding(seeds: Sequence[Mapping[str, T]], over_seeds: Callable[[list[T]], Figures]) -> ByDecoding:
     decodings = dict.fromkeys(decoding for seed in seeds for decoding in seed)
-    return {decoding: _merged([seed[decoding] for seed in seeds if decoding in seed]) for decoding in decodings}
+    return {decoding: over_seeds([seed[decoding] for seed in seeds if decoding in seed]) for decoding in decodings}
+
+
+def _judged(seeds: Sequence[Mapping[str, float]]) -> Figures:
+    return _each([{name: value for name, value in seed.items() if name != "frechet"} for seed in seeds])
 
 
 def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:

@@ -76,6 +76,11 @@ class Row:
         return self.of is None and self.samples is None
 
     @property
+    def trial_numbers(self) -> range:
+        """The numbers of its trials, from 1."""
+        return range(1, len(self.trials) + 1)
+
+    @property
     def suffix(self) -> str:
         """The suffix of its report names, needed if they are in the same directory as those of another row."""
         return "" if self.trains else f"-{self.name}"

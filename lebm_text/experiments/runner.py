@@ -19,6 +19,7 @@ from concurrent.futures import TimeoutError as StillRunning
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Lock
@@ -43,7 +44,6 @@ from .steps import (
     require_same,
     run_directory,
     trial_directory,
-    trial_report,
 )
 from .tuning import Choice, choose, read_tuning
 
@@ -56,6 +56,7 @@ _STOPPED = 130, "stopped"
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 Outcome = tuple[int, str]  # exit status, and the error message
+Perform = Callable[[Progress, Callable[[], bool]], None]  # `perform` of a step, called with on_progress and should_stop
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Runner:
         """
         rows, path, steps = self.experiment.rows, self.root / TUNING, list[Step]()
         if choices is None:
-            steps += [step for row in rows for number in _numbers(row) for step in self.trial_steps(row, number)]
+            steps += [step for row in rows for number in row.trial_numbers for step in self.trial_steps(row, number)]
             choices = read_tuning(path) if path.is_file() else {}
         chosen = {name: choice.chosen for name, choice in choices.items()}
         for row, seed in self._runs(chosen, rows):
@@ -173,12 +174,12 @@ class Runner:
         A row with a trial that could not be finished and judged is left out.
         """
         rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
-        trials = {row.name: [self.trial_steps(row, number) for number in _numbers(row)] for row in rows}
+        trials = {row.name: [self.trial_steps(row, number) for number in row.trial_numbers] for row in rows}
         self._carry_out("steps of trials", [steps for of_row in trials.values() for steps in of_row])
         choices = {}
         for row in rows:
             if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
-                runs = [Run(trial_directory(self.root, row, number)) for number in _numbers(row)]
+                runs = [Run(trial_directory(self.root, row, number)) for number in row.trial_numbers]
                 choices[row.name] = choose(runs, row.trials)
         return self.adopt(choices)
 
@@ -210,8 +211,8 @@ class Runner:
         init = init_of(self.experiment, row, self.root, self.experiment.seeds[0])
         require_same(Run(path), config, self.corpus, init)
         budget = None if self.budget is None else self.budget * self.experiment.share(row, number)
-        train = Training(path, self.experiment.corpus, config, budget, self.data_dir, init)
-        return train, trial_report(self.experiment, path, self.data_dir)
+        train = Training(path, self.experiment.corpus, config, budget, init)
+        return train, ReportStep(path, self.experiment.trial_settings(), path / "eval" / "tuning.json")
 
     def run_steps(self, row: Row, chosen: Mapping[str, int], seed: int) -> list[Step]:
         """Return the training and report steps of a row from a seed, with the reports of rows `of` this row.
@@ -224,13 +225,13 @@ class Runner:
         asked, path = self.experiment, run_directory(self.root, row, seed)
         config, init = asked.config(row, chosen, seed), init_of(asked, row, self.root, seed)
         require_same(Run(path), config, self.corpus, init)
-        train = Training(path, asked.corpus, config, self.budget, self.data_dir, init)
+        train = Training(path, asked.corpus, config, self.budget, init)
         judged = [row, *(other for other in asked.rows if other.of == row.name)]
         calibration = []
         if (row, seed) == (asked.first, asked.seeds[0]):
             judged += [other for other in asked.rows if other.samples is not None]
-            calibration = calibrations(asked, path, self.root, self.data_dir)
-        reports = [step for each in judged for step in reports_of(asked, each, self.root, seed, self.data_dir)]
+            calibration = calibrations(asked, path, self.root)
+        reports = [step for each in judged for step in reports_of(asked, each, self.root, seed)]
         return [train, *reports, *calibration]
 
     def _take_over_trial(self, row: Row, chosen: Mapping[str, int], seed: int) -> None:
@@ -297,9 +298,10 @@ class Runner:
         return status == 0
 
     def _call(self, step: Step) -> Outcome:
+        perform = partial(step.perform, device=self.device, data_dir=self.data_dir)
         if self._pool is None:
-            return _outcome(step, self.on_progress, self._stops, self.device)
-        return self._pool.call(step, self._stops, self.device)
+            return _outcome(perform, self.on_progress, self._stops)
+        return self._pool.call(perform, self._stops)
 
 
 class _Pool:
@@ -316,14 +318,14 @@ class _Pool:
     def __exit__(self, *_error: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def call(self, step: Step, should_stop: Callable[[], bool], device: str) -> Outcome:
-        """Run a step and return its outcome; the step is stopped once `should_stop` returns true."""
+    def call(self, perform: Perform, should_stop: Callable[[], bool]) -> Outcome:
+        """Perform a step and return its outcome; the step is stopped once `should_stop` returns true."""
         with self._lock:
             try:
-                future: Future[Outcome] = self._executor.submit(_work, step, device)
+                future: Future[Outcome] = self._executor.submit(_work, perform)
             except BrokenProcessPool:  # an idle worker died
                 self._executor = self._start()
-                future = self._executor.submit(_work, step, device)
+                future = self._executor.submit(_work, perform)
             executor = self._executor
         while True:
             try:
@@ -360,14 +362,14 @@ def _begin_worker(stop: Event, n_threads: int) -> None:
     torch.set_num_threads(n_threads)
 
 
-def _work(step: Step, device: str) -> Outcome:
+def _work(perform: Perform) -> Outcome:
     assert _stop_event is not None
-    return _outcome(step, silent, _stop_event.is_set, device)
+    return _outcome(perform, silent, _stop_event.is_set)
 
 
-def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> Outcome:
+def _outcome(perform: Perform, on_progress: Progress, should_stop: Callable[[], bool]) -> Outcome:
     try:
-        step.perform(on_progress, should_stop, device)
+        perform(on_progress, should_stop)
     except InputError as error:
         return 2, str(error)
     except KeyboardInterrupt:
@@ -375,7 +377,3 @@ def _outcome(step: Step, on_progress: Progress, should_stop: Callable[[], bool],
     except Exception as error:
         return 1, f"{type(error).__name__}: {error}"
     return 0, ""
-
-
-def _numbers(row: Row) -> range:
-    return range(1, len(row.trials) + 1)

@@ -16,11 +16,10 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from lm_eval.intervals import NORMAL975, t975
+from lm_eval.protocol import METRICS
 
 __all__ = [
-    "COMPARED",
     "GREEDY",
-    "METRICS",
     "Figures",
     "Points",
     "RowComparison",
@@ -34,8 +33,7 @@ __all__ = [
     "share_interval",
 ]
 
-METRICS = ("fppl", "rppl")
-COMPARED = (*METRICS, "frechet")
+_COMPARED = (*METRICS, "frechet")
 GREEDY = "greedy"
 Points = dict[str, dict[str, float]]  # decoding → figure → value
 
@@ -48,9 +46,9 @@ class SeedInterval:
     """
 
     value: float
-    low: float | None
-    high: float | None
-    n: int
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
     seeds: tuple[float, ...] = ()
 
     @classmethod
@@ -88,7 +86,7 @@ def mean_interval(values: Sequence[float]) -> SeedInterval:
     """Return the mean of the values of one or more seeds, with Student's confidence interval."""
     n, mean = len(values), fmean(values)
     if n < 2:
-        return SeedInterval(mean, None, None, n)
+        return SeedInterval(mean)
     half = t975(n - 1) * stdev(values) / math.sqrt(n)
     return SeedInterval(mean, mean - half, mean + half, n)
 
@@ -101,9 +99,9 @@ def share_interval(values: Sequence[float]) -> SeedInterval:
 def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
     """Return value ± 1.96 standard errors, for a single estimate with a known standard error; n is 1."""
     if standard_error is None:
-        return SeedInterval(value, None, None, 1)
+        return SeedInterval(value)
     half = NORMAL975 * standard_error
-    return SeedInterval(value, value - half, value + half, 1)
+    return SeedInterval(value, value - half, value + half)
 
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
@@ -124,7 +122,7 @@ def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:
 
 
 def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[int, Points]]) -> RowComparison:
-    """Compare two rows by decoding: ratios first / second over the seeds that both have, of those `COMPARED` there are.
+    """Compare two rows by decoding: ratios first / second over the seeds that both have, of the `_COMPARED` figures.
 
     There are also two ratios at equal FPPL of all but FPPL. For `rppl_at_second`, the RPPL of the first row is
     interpolated to the FPPL that the second row has at this temperature; for `rppl_at_first`, the RPPL of the second
@@ -143,7 +141,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
     for decoding in decodings:
         both = [(first[s], second[s]) for s in seeds if decoding in first[s] and decoding in second[s]]
         if both:
-            known = [name for name in COMPARED if all(name in a[decoding] and name in b[decoding] for a, b in both)]
+            known = [name for name in _COMPARED if all(name in a[decoding] and name in b[decoding] for a, b in both)]
             found = {name: _ratio([(a[decoding][name], b[decoding][name]) for a, b in both]) for name in known}
             if decoding == GREEDY:  # not part of a frontier
                 both = []

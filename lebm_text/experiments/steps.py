@@ -38,7 +38,6 @@ __all__ = [
     "run_directory",
     "text_of",
     "trial_directory",
-    "trial_report",
 ]
 
 _COMPUTE: dict[type, Callable[..., Report]] = {
@@ -57,7 +56,6 @@ class Training:
         corpus: name or directory of the corpus.
         config: the configuration.
         budget: minutes of training over all calls; None: no limit.
-        data_dir: where to look for the corpus first.
         init: the run whose generator provides the initial weights, if any.
     """
 
@@ -65,7 +63,6 @@ class Training:
     corpus: str
     config: Config
     budget: float | None = None
-    data_dir: Path | None = None
     init: Path | None = None
 
     @property
@@ -92,8 +89,10 @@ class Training:
         """Return the log entry of a step that ended with this status."""
         return {"key": self.key(), "budget": self.budget}
 
-    def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
-        """Train until the end or the budget.
+    def perform(
+        self, on_progress: Progress, should_stop: Callable[[], bool], device: str, data_dir: Path | None = None
+    ) -> None:
+        """Train until the end or the budget; the corpus is looked for in `data_dir` first.
 
         Raises:
             KeyboardInterrupt: `should_stop` returned true; a checkpoint has been written.
@@ -110,7 +109,7 @@ class Training:
             resume=begun,
             max_minutes=None if self.budget is None else max(self.budget - seconds_trained(run) / 60, 0.01),
             device=device,
-            data_dir=self.data_dir,
+            data_dir=data_dir,
             on_progress=on_progress,
             should_stop=should_stop,
         )
@@ -127,7 +126,6 @@ class ReportStep:
         settings: of the report, whose kind they determine.
         output: file of the report.
         of_corpus: whether the report is about the real text, which is found through the run, instead of the run.
-        data_dir: where to look for the corpus first.
         samples: file of samples that the report is about, instead of the run.
     """
 
@@ -135,7 +133,6 @@ class ReportStep:
     settings: ReportSettings
     output: Path
     of_corpus: bool = False
-    data_dir: Path | None = None
     samples: Path | None = None
 
     @property
@@ -165,8 +162,10 @@ class ReportStep:
         """Return the log entry of a step that ended with this status; it has the key only if the step succeeded."""
         return {"key": None if status else self.key()}
 
-    def perform(self, on_progress: Progress, should_stop: Callable[[], bool], device: str) -> None:
-        """Compute the report and write its file.
+    def perform(
+        self, on_progress: Progress, should_stop: Callable[[], bool], device: str, data_dir: Path | None = None
+    ) -> None:
+        """Compute the report and write its file; the corpus is looked for in `data_dir` first.
 
         Raises:
             KeyboardInterrupt: `should_stop` returned true.
@@ -177,7 +176,7 @@ class ReportStep:
                 raise KeyboardInterrupt
             on_progress(stage, done, total)
 
-        run, settings = Run(self.run, data_dir=self.data_dir), replace(self.settings, device=device)
+        run, settings = Run(self.run, data_dir=data_dir), replace(self.settings, device=device)
         compute = _COMPUTE[type(settings)]
         if not self.of_corpus:
             run.require_own(self.output.parent.name)
@@ -234,32 +233,25 @@ def run_directory(root: Path, row: Row, seed: int) -> Path:
 
 def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | None:
     """Return the run whose generator provides the initial weights of a row's run from a seed, if any."""
-    start = experiment.start(row)
-    return None if start is None else run_directory(root, start, seed)
+    start = row.start if row.like is None else experiment.row(row.like).start
+    return None if start is None else run_directory(root, experiment.row(start), seed)
 
 
-def trial_report(experiment: Experiment, run: Path, data_dir: Path | None = None) -> ReportStep:
-    """Return the step that judges a trial on validation text."""
-    return ReportStep(run, experiment.trial_settings(), run / "eval" / "tuning.json", data_dir=data_dir)
-
-
-def reports_of(
-    experiment: Experiment, row: Row, root: Path, seed: int, data_dir: Path | None = None
-) -> list[ReportStep]:
+def reports_of(experiment: Experiment, row: Row, root: Path, seed: int) -> list[ReportStep]:
     """Return the steps that judge a row's run from a seed, or its samples, on held-out text, cheapest first."""
     run = run_directory(root, experiment.source(row), seed)
     samples = None if row.samples is None else Path(row.samples)
     place = run / "eval" if samples is None else root / "samples"
     return [
-        ReportStep(run, settings, place / f"{name}{row.suffix}.json", samples is not None, data_dir, samples)
+        ReportStep(run, settings, place / f"{name}{row.suffix}.json", samples is not None, samples)
         for name, settings in experiment.report_settings(row, seed).items()
     ]
 
 
-def calibrations(experiment: Experiment, run: Path, root: Path, data_dir: Path | None = None) -> list[ReportStep]:
+def calibrations(experiment: Experiment, run: Path, root: Path) -> list[ReportStep]:
     """Return the steps that judge texts of known quality, such as n-gram samples; `run` leads to the real text."""
     return [
-        ReportStep(run, settings, root / f"{metric}-known.json", True, data_dir)
+        ReportStep(run, settings, root / f"{metric}-known.json", True)
         for metric, settings in experiment.calibration_settings().items()
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -476,11 +477,12 @@ def test_a_training_that_had_ended_when_it_was_stopped_is_done(
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("")
     step = ReportStep(Run(tmp_path).path, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json")
+    perform = partial(step.perform, device="cpu")
     with _Pool(1, 1) as pool:
-        found = pool.call(step, lambda: False, "cpu")
+        found = pool.call(perform, lambda: False)
         for worker in active_children():
             worker.kill()
             worker.join()
         assert found[0] == 2
-        assert pool.call(step, lambda: False, "cpu") in {found, (1, "its process was killed")}
-        assert pool.call(step, lambda: False, "cpu") == found
+        assert pool.call(perform, lambda: False) in {found, (1, "its process was killed")}
+        assert pool.call(perform, lambda: False) == found
