@@ -73,7 +73,6 @@ class FigureDifference:
     """A figure of two systems, and the ratio second / first or the difference second − first.
 
     Attributes:
-        metric: readable name of the figure.
         values: the figure of both systems; None if a system lacks it or has it only under other conditions.
         interval: the ratio or difference; None if the figures cannot be compared.
         is_ratio: whether `interval` is a ratio.

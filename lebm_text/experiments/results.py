@@ -55,7 +55,6 @@ class RowResult:
     """The figures of a row.
 
     Attributes:
-        label: of the row.
         seeds: the seeds that are done.
         cost: minutes and epochs of training; None if nothing is trained.
         validation: figures of the last validation in training.
@@ -86,10 +85,7 @@ class Results:
     """Everything that the table of an experiment shows.
 
     Attributes:
-        name: of the experiment.
-        title: of the experiment.
         corpus: name or directory of the corpus.
-        split: the held-out text.
         rows: name → results of the row.
         real: judge → perplexity of real held-out text; `meaning` and `variety` → these figures of real text. They are
             means over seeds, each of which draws its own sentences.
@@ -100,7 +96,6 @@ class Results:
         signatures: all different signatures of figures.
         environments: all different environments of trials and runs.
         missing: parts of the experiment that are missing or out of date (other weights, settings or options).
-        log: the log entries of all steps.
     """
 
     name: str
@@ -135,18 +130,11 @@ class _Sources:
 
 @dataclass(frozen=True)
 class _SeedRun:
-    """A run from one seed, and its reports that match the experiment's settings.
-
-    Attributes:
-        number: the seed.
-        run: None for samples of another system.
-        judged: reports by judge.
-        likelihood: None if there is no such report.
-    """
+    """A run from the seed `number`, and its reports that match the experiment's settings."""
 
     number: int
-    run: Run | None
-    judged: Mapping[str, Frontier]
+    run: Run | None  # None for samples of another system
+    judged: Mapping[str, Frontier]  # by judge
     likelihood: Likelihood | None
 
 

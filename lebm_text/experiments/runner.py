@@ -73,8 +73,7 @@ class Runner:
     """Runs an experiment.
 
     Attributes:
-        experiment: the experiment.
-        root: its directory.
+        root: the directory of the experiment.
         budget: minutes of training per run; a trial gets a share by its number of epochs. None: no limit.
         n_jobs: number of steps that run at the same time; the processors are divided among them.
         n_threads: CPU threads of each step. None: OMP_NUM_THREADS, or a step's share of the processors.
@@ -83,7 +82,6 @@ class Runner:
         device: auto, cpu or cuda.
         on_progress: called with the progress of all steps and, with one job, of each step.
         should_stop: polled; once it returns true, trainings write a checkpoint and stop.
-        failures: the steps that failed.
     """
 
     experiment: Experiment

@@ -69,11 +69,7 @@ Figures = dict[str, SeedInterval]  # figure → its value
 class RowComparison:
     """Comparison of two rows under one judge.
 
-    Attributes:
-        judge: name of the judge.
-        first: name of the first row.
-        second: name of the second row.
-        ratios: decoding → figure → ratio first / second; None if it is not defined.
+    `ratios`: decoding → figure → ratio first / second; None if it is not defined.
     """
 
     judge: str
@@ -129,10 +125,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
     row is interpolated to the FPPL of the first; so for `frechet_at_second` and `frechet_at_first`. They are None for
     greedy decoding, and if the frontier of any seed does not reach that FPPL.
 
-    Args:
-        judge: copied to the result.
-        pair: names of the two rows.
-        points: row → seed → decoding → figures.
+    `points`: row → seed → decoding → figures.
     """
     first, second = (points[name] for name in pair)
     seeds = [seed for seed in first if seed in second]
@@ -157,12 +150,7 @@ def comparison(judge: str, pair: tuple[str, str], points: Mapping[str, Mapping[i
 def distance(known: Mapping[str, float], points: Mapping[int, Points]) -> SeedInterval | None:
     """Return the ratio of a row's RPPL, interpolated to the FPPL of a known text, to the text's RPPL.
 
-    Args:
-        known: fppl and rppl of the text.
-        points: seed → decoding → figures of the row.
-
-    Returns:
-        The ratio over seeds; None if it is not defined.
+    It is over seeds, and None if it is not defined. `points`: seed → decoding → figures of the row.
     """
     if not {*METRICS} <= known.keys():
         return None

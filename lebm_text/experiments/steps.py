@@ -52,9 +52,7 @@ class Training:
     """A step that trains a configuration, or resumes its training.
 
     Attributes:
-        run: the run directory.
         corpus: name or directory of the corpus.
-        config: the configuration.
         budget: minutes of training over all calls; None: no limit.
         init: the run whose generator provides the initial weights, if any.
     """
@@ -122,7 +120,6 @@ class ReportStep:
     """A step that computes a report and writes its file.
 
     Attributes:
-        run: the run directory.
         settings: of the report, whose kind they determine.
         output: file of the report.
         of_corpus: whether the report is about the real text, which is found through the run, instead of the run.

@@ -33,11 +33,9 @@ class Trial:
 
     Attributes:
         settings: the trial's changes to the configuration.
-        fppl: FPPL at the point of the frontier with the least score.
-        rppl: RPPL at that point.
+        fppl, rppl: of the point of the frontier with the least score.
         score: see the module.
-        epochs: number of epochs of training.
-        seconds: duration of its updates.
+        seconds: duration of the updates.
         last: figures of the last validation in training.
         frontier: temperature, fppl and rppl of each judged decoding; empty in some old files.
     """

@@ -75,15 +75,12 @@ class Contrast:
     """Results for one set of anomalies among normal sentences.
 
     Attributes:
-        signature: what the results depend on.
         anomalies: name of the set of anomalies.
         anomalies_sha256: hash of their source; None for corrupted sentences.
-        n_normal: number of normal sentences.
-        n_anomalous: number of anomalies.
-        share: share of anomalies among all sentences.
+        share: of anomalies among all sentences.
         results: of every score of every system.
         comparisons: of the models with the baselines.
-        curves: ROC and precision-recall curves of the main scores.
+        curves: system and its main score → ROC and precision-recall curves.
     """
 
     signature: str

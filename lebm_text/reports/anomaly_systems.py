@@ -50,7 +50,6 @@ class SystemScores:
     """The scores of one system on all texts; high means anomalous.
 
     Attributes:
-        label: name of the system.
         is_model: whether it has a learned prior; all other systems are baselines.
         main: name of the score that is compared with other systems.
         values: score → text → values (n,).

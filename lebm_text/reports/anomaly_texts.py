@@ -93,8 +93,6 @@ class Anomalies:
     """A set of anomalous sentences.
 
     Attributes:
-        name: of the set.
-        sentences: the anomalies.
         sha256: hash of their source; None for corrupted sentences.
         of: for corrupted sentences, the indices of the normal ones that they were made from.
     """
@@ -210,8 +208,8 @@ def prepare(corpus: Corpus, held_out: str, output: Path, *, min_count: int = 3, 
         corpus: with a label file next to each split.
         held_out: name or label of the class.
         output: the new directory; it must not exist or must be empty.
-        min_count: as for `hold_out`.
-        max_length: as for `hold_out`.
+        min_count: words that occur less often in the normal training sentences are replaced by `<unk>`.
+        max_length: sentences of more words are left out.
 
     Returns:
         Numbers of sentences and words, as in protocol.json.
@@ -261,15 +259,11 @@ def resolve_class(wanted: str, labels: Iterable[str], names: Sequence[str] = ())
 
 
 def hold_out(
-    corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int = 3, max_length: int = 40
+    corpus: Mapping[str, Sequence[Labelled]], held_out: str, *, min_count: int, max_length: int
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """Return the normal sentences by split and, as `anomalies`, those of the test split; and counts of all of them.
 
-    Args:
-        corpus: labelled sentences by split: train, valid and test.
-        held_out: the label of the anomalies; sentences with this label in train and valid are dropped.
-        min_count: words that occur less often in the normal training sentences are replaced by `<unk>`.
-        max_length: sentences of more words are left out.
+    Sentences of train and valid with the label `held_out` are dropped. The limits are those of `prepare`.
 
     Raises:
         InputError: a split or the anomalies have no sentences, or no word is frequent enough.

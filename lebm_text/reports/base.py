@@ -87,7 +87,11 @@ def origin(
 class _Figures(Table):
     """A table that never truncates numbers: if it is too wide, it is split into several, each with the key columns."""
 
-    keys = 1
+    def __init__(self, title: TextType | None, keys: int, *headings: RenderableType) -> None:
+        super().__init__(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        self.keys = keys
+        for i, heading in enumerate(headings):
+            self.add_column(heading, justify="right" if i else "left", no_wrap=True)
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """Add a row; strings are not parsed as markup, since a sentence may contain brackets."""
@@ -118,7 +122,7 @@ class _Figures(Table):
     def _part(self, start: int, stop: int) -> _Figures:
         """Return a table of the key columns and the columns from `start` to `stop`; the first part has the title."""
         columns = [*self.columns[: self.keys], *self.columns[start:stop]]
-        part = _figures(self.title if start == self.keys else None, self.keys, *(column.header for column in columns))
+        part = _Figures(self.title if start == self.keys else None, self.keys, *(column.header for column in columns))
         for column, own in zip(part.columns, columns, strict=True):
             column.no_wrap, column.justify, column.overflow = own.no_wrap, own.justify, own.overflow
         for row, cells in zip(self.rows, zip(*(column.cells for column in columns), strict=True), strict=True):
@@ -126,14 +130,6 @@ class _Figures(Table):
         for column in part.columns[: self.keys]:
             column.no_wrap, column.overflow = False, "fold"  # fold keys rather than numbers if there is too little room
         return part
-
-
-def _figures(title: TextType | None, keys: int, *headings: RenderableType) -> _Figures:
-    table = _Figures(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.keys = keys
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    return table
 
 
 def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys: int = 1) -> Table:
@@ -147,7 +143,7 @@ def new_table(title: str | None, *headings: str, texts: Sequence[str] = (), keys
         texts: headings of further columns, for texts of any length.
         keys: number of key columns, which are repeated if the table is split because of its width.
     """
-    table = _figures(None if title is None else Text(title, "table.title"), keys, *headings)
+    table = _Figures(None if title is None else Text(title, "table.title"), keys, *headings)
     for heading in texts:
         table.add_column(heading, overflow="fold")
     return table

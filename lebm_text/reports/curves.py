@@ -29,7 +29,6 @@ class Panel:
     """A panel of the picture.
 
     Attributes:
-        title: of the panel.
         keys: key of metrics.jsonl → label of its line.
         levels: label → height of a horizontal reference line.
         logarithmic: whether the vertical axis is logarithmic.

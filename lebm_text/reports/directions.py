@@ -131,8 +131,6 @@ class Directions(Report):
     """The latent direction of an attribute, and how well it works.
 
     Attributes:
-        positive: the label of the attribute.
-        n_labelled: number of labelled sentences by split.
         majority: accuracy of always predicting the more frequent class.
         direction: u (D,).
         scale: σ_u.

@@ -74,13 +74,7 @@ class EmbeddedTextScore(Decoded, EmbeddingScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(Report):
-    """Embedding scores of texts.
-
-    Attributes:
-        corpus: the real text.
-        results: scores of each text.
-        real: scores of as many sentences of the real training text.
-    """
+    """Embedding scores of texts; `real` are those of as many sentences of the real training text."""
 
     kind: ClassVar[str] = "embedding"
 
@@ -90,14 +84,8 @@ class Embedding(Report):
 
     def table(self) -> Group:
         """Return a table with a row for each text and one for real text, and how to read it."""
-        table = new_table(
-            f"{self.corpus.name}, {self.corpus.split}: distance of meaning",
-            "text",
-            "FED",
-            "95 %",
-            *_NEIGHBOURS,
-            "MAUVE",
-        )
+        title = f"{self.corpus.name}, {self.corpus.split}: distance of meaning"
+        table = new_table(title, "text", "FED", "95 %", *_NEIGHBOURS, "MAUVE")
         rows: list[tuple[str, EmbeddingScore]] = [(self._name(row), row) for row in self.results]
         for name, score in [*rows, ("real data (train)", self.real)]:
             near = [f"{getattr(score, figure):.3f}" for figure in _NEIGHBOURS]

@@ -144,8 +144,6 @@ class Frontier(Judged):
     """FPPL and RPPL of each decoding under each judge, and those of real text.
 
     Attributes:
-        points: of samples of the model.
-        real: of real text, by judge.
         headroom: points that are not samples of the model, but show what a better prior would give.
         meaning: label of a text → its embedding scores, if they were requested.
         real_meaning: embedding scores of real training text.

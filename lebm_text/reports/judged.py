@@ -87,14 +87,9 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedText(Decoded, JudgeResult):
-    """The result of one judge for one text and one metric.
+    """The result of one judge for one text, with label `text`, and one metric.
 
-    Attributes:
-        text: label of the text.
-        samples: summary of the text.
-        real: summary of the held-out real text.
-        train: summary of the real training text.
-        diversity: None if it was not requested.
+    Summaries describe the text, the held-out real text and the real training text.
     """
 
     text: str

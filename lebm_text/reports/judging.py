@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import count, product
-from typing import Any
+from itertools import count, islice, product
 
 from lebm_text import __version__
 from lebm_text.checks import one_of, setting, whole
@@ -73,17 +72,9 @@ class JudgeSettings(TextSettings):
 
 @dataclass(frozen=True)
 class Judging:
-    """Texts, and an evaluator for each judge and judge seed; texts are judged by the methods.
+    """Samples and real text, and an evaluator for each judge and judge seed; texts are judged by the methods.
 
-    Attributes:
-        seed: of random choices.
-        corpus: name of the held-out text.
-        real: the real text.
-        texts: the samples.
-        evaluators: one for each judge and judge seed.
-        sha256: hashes of the splits, of the texts, and of the weights of the run that they come from.
-        processes: share the judging.
-        on_progress: called with the progress.
+    `sha256` has the hashes of the splits, of the samples, and of the weights of the run that they come from.
     """
 
     seed: int
@@ -110,13 +101,10 @@ class Judging:
             varied = diversity.compare_each(sentences, self.real.held_out, self.real.train, seed=self.seed)
         found = []
         for text, variety in zip(self.texts, varied, strict=True):
-            described: dict[str, Any] = {
-                "samples": self._summary(text),
-                "real": real,
-                "train": train,
-                "diversity": variety,
-            }
-            found += [_judged_text(next(judged), text, **described) for _ in product(self.evaluators, metrics)]
+            described = how_decoded(text) | {"samples": self._summary(text), "real": real, "train": train}
+            for result in islice(judged, len(self.evaluators) * len(metrics)):
+                of_judge = vars(result) | {"signature": f"{result.signature}|v:{__version__}"}
+                found.append(JudgedText(**of_judge, **described, diversity=variety))
         return found
 
     def judge(
@@ -241,12 +229,6 @@ def _for_judges(text: SampledText) -> Samples:
     made, *details = text.signature.split("|")
     decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
     return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
-
-
-def _judged_text(result: JudgeResult, text: SampledText, **described: Any) -> JudgedText:
-    values = {field.name: getattr(result, field.name) for field in fields(result)}
-    values["signature"] += f"|v:{__version__}"
-    return JudgedText(**values, **described, **how_decoded(text))
 
 
 def _cost(metric: str, evaluator: Evaluator) -> float:

@@ -119,15 +119,11 @@ class Likelihood(Report):
     """Results on log p(x). A language model has only `exact` and `exact_of_all`, other models only the other results.
 
     Attributes:
-        signature: how the results were computed.
-        corpus: the text.
-        settings: the settings of the computation.
         exact: log p(x) of the sentences that are bounded by AIS for other models.
         exact_of_all: log p(x) of all sentences.
         chain_gap: mean f of samples of the generating chain minus mean f under the density, in nats.
         encoder_kl: mean KL(q(z|x) ‖ p_α), in nats; None if q has no density.
         sentences: results for each sentence, in the fixed order.
-        seconds: duration of the computation.
     """
 
     kind: ClassVar[str] = "likelihood"
@@ -386,7 +382,7 @@ def _signature(text: TextDescription, tokenizer: str, settings: LikelihoodSettin
 
 def _shown(value: Estimate | Spread | float | str) -> str:
     if isinstance(value, Estimate):
-        return with_error(value.value, value.standard_error, digits=4)
+        return str(value)
     if isinstance(value, Spread):
         return f"{value.median:.2f} ({value.min:.2f})"
     return value if isinstance(value, str) else f"{value:.3f}"

@@ -58,12 +58,7 @@ class KnownText:
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(Judged):
-    """FPPL or RPPL of each text under each judge.
-
-    Attributes:
-        metric: fppl or rppl.
-        calibration: results for texts of known quality, if they were requested.
-    """
+    """FPPL or RPPL of each text under each judge, and of texts of known quality if they were requested."""
 
     kind: ClassVar[str] = "perplexity"
 

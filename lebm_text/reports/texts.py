@@ -93,14 +93,7 @@ class TextSettings(Checked):
 
 @dataclass(frozen=True)
 class Real:
-    """The real text.
-
-    Attributes:
-        corpus: the corpus.
-        named: name of the held-out text.
-        text: its sentences, tokenized anew if samples are tokenized.
-        tokenisation: how samples are tokenized; None if they are not.
-    """
+    """The real text, tokenized anew if samples are tokenized, as `tokenisation` does; `named` is the held-out split."""
 
     corpus: Corpus
     named: CorpusSplit

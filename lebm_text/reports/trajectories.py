@@ -22,7 +22,7 @@ from lebm_text.torch_state import own_state
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Samples
 
-from .base import Interval, Report, Settings, format_interval, new_table, origin, settled, with_error
+from .base import Interval, Report, Settings, format_interval, new_table, origin, settled
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
 from .judging import kn5_evaluator
@@ -53,15 +53,7 @@ class TrajectoriesSettings(Settings):
 
 @dataclass(frozen=True)
 class StepPerplexity:
-    """FPPL or RPPL of decoded sentences.
-
-    Attributes:
-        ppl: perplexity per token.
-        ci95: its 95 % confidence interval.
-        n_tokens: number of scored tokens.
-        signature: how it was computed.
-        real_ppl_at_n: RPPL of as many real training sentences, if it was computed.
-    """
+    """FPPL or RPPL of decoded sentences; `real_ppl_at_n` is the RPPL of as many real training sentences, if known."""
 
     ppl: float
     ci95: Interval
@@ -105,9 +97,6 @@ class Trajectories(Report):
     """Results on the chains of the prior.
 
     Attributes:
-        signature: what the results depend on.
-        chain: settings of the chain.
-        n_chains: number of chains.
         n_long: number of steps of the long run.
         bands: quantity → its band at each step of the short run.
         long: f along the long run.
@@ -115,7 +104,6 @@ class Trajectories(Report):
         real: metric → perplexity of real text.
         statements: results of the long run and of the judges in words.
         sentences: decoded sentences of some chains.
-        seconds: duration of the computation.
     """
 
     kind: ClassVar[str] = "trajectories"
@@ -144,8 +132,7 @@ class Trajectories(Report):
         judged.add_row("real text", "", *(_figure(self.real[name].ppl, self.real[name].ci95) for name in self.real))
         windows = new_table("f in parts of the long run", "steps", "mean f")
         for part in self.long.windows:
-            mean = with_error(part.mean.value, part.mean.standard_error, digits=4)
-            windows.add_row(f"{part.first:,} to {part.last:,}", mean)
+            windows.add_row(f"{part.first:,} to {part.last:,}", str(part.mean))
         sentences = new_table("sentences along single chains", "chain", "decode", "step", "f", texts=["sentence"])
         for each in self.sentences:
             sentences.add_row(f"{each.chain}", each.decode, f"{each.step:,}", f"{each.f:.2f}", each.text)
@@ -236,12 +223,6 @@ def walk(model: LatentEBM, n_steps: int, settings: DecodeSettings, *, seed: int)
     """Follow one chain of the prior, and decode its z at each step from 0 to `n_steps` with the same noise.
 
     Up to the prior's own number of steps, it is the chain of the first sentence of `generate` with this seed.
-
-    Args:
-        model: its prior must have a chain.
-        n_steps: number of steps.
-        settings: how z is decoded.
-        seed: of the chain and of decoding.
 
     Raises:
         InputError: as raised by `follow`, or `n_steps` is less than 1.

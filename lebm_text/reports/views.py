@@ -79,7 +79,6 @@ class Views(Report):
     """Sets of latent vectors in two dimensions.
 
     Attributes:
-        signature: what the results depend on.
         n: number of points of each set.
         explained: shares of variance of the two axes.
         clouds: `p0`, `prior` (missing if it is p0 itself) and `posterior`.

@@ -102,7 +102,7 @@ def test_the_held_out_class_is_in_the_anomalies_alone() -> None:
     marked = {
         split: [Labelled(f"{line} class{label}", label) for line, label in pairs] for split, pairs in CORPUS.items()
     }
-    found, _ = hold_out(marked, "2", min_count=1)
+    found, _ = hold_out(marked, "2", min_count=1, max_length=40)
     anomalies = found.pop("anomalies")
     for lines in found.values():
         assert lines
@@ -138,6 +138,6 @@ def test_classes_by_name_and_by_label() -> None:
 
 def test_refuses_to_leave_nothing() -> None:
     with pytest.raises(InputError, match="anomalies"):
-        hold_out(CORPUS, "1")
+        hold_out(CORPUS, "1", min_count=3, max_length=40)
     with pytest.raises(InputError, match="train"):
-        hold_out(CORPUS, "2", max_length=1)
+        hold_out(CORPUS, "2", min_count=3, max_length=1)
