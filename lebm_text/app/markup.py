@@ -15,11 +15,9 @@ _ALIKE = (
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, chosen: int = -1, repeats: bool = False) -> str:
-    """Return a table of numbers with a text in the last column.
+    """Return a table of numbers with a text in the last column; the cells of `rows` are escaped here.
 
     Args:
-        headings: of the columns.
-        rows: cells, which are escaped here.
         chosen: index of the highlighted row; -1: none.
         repeats: show texts that repeat the row above in grey, with an explanation if all texts are equal.
     """

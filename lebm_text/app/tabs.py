@@ -203,8 +203,4 @@ def _safe(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _adapted(progress: Any) -> Progress:
     """Return a progress callback of this library that calls Gradio's."""
-
-    def report(stage: str, done: int, total: int) -> None:
-        progress((done, total), desc=stage)
-
-    return report
+    return lambda stage, done, total: progress((done, total), desc=stage)

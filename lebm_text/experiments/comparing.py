@@ -75,7 +75,6 @@ class FigureDifference:
     Attributes:
         values: the figure of both systems; None if a system lacks it or has it only under other conditions.
         interval: the ratio or difference; None if the figures cannot be compared.
-        is_ratio: whether `interval` is a ratio.
         rule: how the interval was computed.
         why: why the figures cannot be compared, else empty.
     """
@@ -112,7 +111,8 @@ def compare(first: Path, second: Path) -> list[FigureDifference]:
         seen.add(nearest and nearest.conditions)
     for figure in of_second:
         if figure.conditions not in seen:
-            why = _why(_nearest(figure, of_first), figure) or "the first has no such figure"
+            near = _nearest(figure, of_first)
+            why = "the first has no such figure" if near is None else _why(near, figure)
             found.append(FigureDifference(figure.metric, (None, figure.value), why=why))
     return found
 
@@ -236,9 +236,8 @@ def _nearest(figure: ComparedFigure, others: Sequence[ComparedFigure]) -> Compar
 
 def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureDifference:
     if second is None or second.conditions != first.conditions:
-        return FigureDifference(
-            first.metric, (first.value, None), why=_why(first, second) or "the other has no such figure"
-        )
+        why = "the other has no such figure" if second is None else _why(first, second)
+        return FigureDifference(first.metric, (first.value, None), why=why)
     values = (first.value, second.value)
     seeds = [seed for seed in first.by_seed if seed in second.by_seed]
     if len(seeds) > 1:
@@ -255,11 +254,10 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
     return FigureDifference(first.metric, values, found, first.is_log, rule)
 
 
-def _why(first: ComparedFigure | None, second: ComparedFigure | None) -> str:
-    """Describe how the conditions of two figures differ; empty if one is None."""
-    if first is None or second is None:
-        return ""
+def _why(first: ComparedFigure, second: ComparedFigure) -> str:
+    """Describe how the conditions of two figures differ."""
     mine, its = (
-        [each for each in a.conditions if each not in b.conditions] for a, b in ((first, second), (second, first))
+        ", ".join(each for each in a.conditions if each not in b.conditions) or "nothing"
+        for a, b in ((first, second), (second, first))
     )
-    return f"{', '.join(mine) or 'nothing'} against {', '.join(its) or 'nothing'}"
+    return f"{mine} against {its}"

@@ -58,8 +58,7 @@ class RowResult:
         seeds: the seeds that are done.
         cost: minutes and epochs of training; None if nothing is trained.
         validation: figures of the last validation in training.
-        kn5: decoding → fppl, rppl and distinct under the n-gram judge.
-        lstm: decoding → fppl, rppl and distinct under the LSTM judge.
+        kn5, lstm: decoding → fppl, rppl and distinct under this judge.
         likelihood: nll, reconstruction nll, information, log Z, ….
         meaning: decoding → the embedding scores frechet, precision and recall.
         variety: decoding → self_bleu, and in_train of 4-grams.
@@ -93,8 +92,7 @@ class Results:
         distances: text of known quality → row → the row's RPPL at the text's FPPL, divided by the text's RPPL.
         comparisons: paired ratios of two rows under a judge, by decoding.
         tuning: row → the choice among its trials.
-        signatures: all different signatures of figures.
-        environments: all different environments of trials and runs.
+        signatures, environments: the different ones of figures, and of trials and runs.
         missing: parts of the experiment that are missing or out of date (other weights, settings or options).
     """
 

@@ -56,7 +56,6 @@ class Choice:
 
     Attributes:
         chosen: number of the trial with the least score, from 1.
-        trials: all trials, in order.
         source: the tuning.json of another experiment that the choice was taken from, if any.
     """
 

@@ -45,13 +45,7 @@ T = TypeVar("T")
 
 
 class Warned(NamedTuple):
-    """A warning of training.
-
-    Attributes:
-        step: the update at which it began.
-        message: the warning.
-        ceased: the update at which it ended; None if it holds at the last one.
-    """
+    """A warning of training, the update at which it began, and that at which it ended; None if it holds at the last."""
 
     step: int
     message: str

@@ -75,7 +75,6 @@ class Contrast:
     """Results for one set of anomalies among normal sentences.
 
     Attributes:
-        anomalies: name of the set of anomalies.
         anomalies_sha256: hash of their source; None for corrupted sentences.
         share: of anomalies among all sentences.
         results: of every score of every system.

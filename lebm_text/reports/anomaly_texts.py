@@ -32,7 +32,7 @@ from lebm_text.text.tokenizers import UNK
 from .base import Settings
 from .posterior import shuffled
 
-__all__ = ["NORMAL", "PROTOCOL", "Anomalies", "AnomalySettings", "Corruption", "choose_texts", "corrupt", "prepare"]
+__all__ = ["NORMAL", "PROTOCOL", "Anomalies", "AnomalySettings", "choose_texts", "corrupt", "prepare"]
 
 KINDS = ("swap", "replace")
 NORMAL = "normal"  # name of the set of normal sentences
@@ -78,17 +78,6 @@ class AnomalySettings(Settings):
 
 
 @dataclass(frozen=True)
-class Corruption:
-    """A corruption of sentences: `swap` or `replace`; `strength` is the share of words it changes, in [0, 1]."""
-
-    kind: str
-    strength: float
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.strength:g}"
-
-
-@dataclass(frozen=True)
 class Anomalies:
     """A set of anomalous sentences.
 
@@ -117,7 +106,7 @@ def choose_texts(
     sources = [*([str(own)] if own.is_file() else []), *map(str, settings.anomalous)]
     found = [_read(source, settings) for source in sources]
     strengths = zip(KINDS, (settings.swaps, settings.replacements), strict=True)
-    corruptions = [Corruption(kind, strength) for kind, of_kind in strengths for strength in of_kind]
+    corruptions = [(kind, strength) for kind, of_kind in strengths for strength in of_kind]
     if not found and not corruptions:
         raise InputError(
             f"{corpus.name} has no {ANOMALIES} (lebm-text anomaly prepare makes one): say what is anomalous, "
@@ -132,7 +121,7 @@ def choose_texts(
 
     normal = chosen(corpus.splits[settings.split].sentences(), f"{corpus.name} {settings.split}")
     sets = [Anomalies(each.name, chosen(each.sentences, each.name), each.sha256) for each in found]
-    sets += [_spoilt(normal, corruption, corpus, fits, settings.seed) for corruption in corruptions]
+    sets += [_spoilt(normal, *corruption, corpus, fits, settings.seed) for corruption in corruptions]
     names = [NORMAL, *(each.name for each in sets)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"two kinds of anomalies have the name {twice.pop()!r}; rename a file or give one of them")
@@ -149,52 +138,43 @@ def _read(source: str, settings: AnomalySettings) -> Anomalies:
 
 
 def _spoilt(
-    normal: Sequence[str], corruption: Corruption, corpus: Corpus, fits: Callable[[str], bool], seed: int
+    normal: Sequence[str], kind: str, strength: float, corpus: Corpus, fits: Callable[[str], bool], seed: int
 ) -> Anomalies:
     """Corrupt the normal sentences, and leave out those that are then too long or, like one word swapped, unchanged."""
-    unigrams = Unigrams(corpus.splits["train"].sentences()) if corruption.kind == "replace" else None
-    spoilt = corrupt(normal, corruption, unigrams, seed=seed)
+    name = f"{kind} {strength:g}"
+    spoilt = corrupt(normal, kind, strength, corpus.splits["train"].sentences(), seed=seed)
     kept = [i for i, sentence in enumerate(spoilt) if sentence != normal[i] and fits(sentence)]
     if len(kept) < 2:
-        raise InputError(f"{corruption}: {len(kept)} sentences are changed by it; a contrast needs 2")
-    return Anomalies(str(corruption), [spoilt[i] for i in kept], of=kept)
-
-
-class Unigrams:
-    """The unigram distribution of a text. Raises InputError for a text without words."""
-
-    def __init__(self, sentences: Iterable[str]) -> None:
-        counts = _word_counts(filter(None, sentences))
-        if not counts:
-            raise InputError("there are no words to draw from")
-        self._words = sorted(counts)
-        self._mass = np.cumsum([counts[word] for word in self._words])
-
-    def draw(self, n: int, rng: np.random.Generator) -> list[str]:
-        """Return n independent draws."""
-        numbers = np.searchsorted(self._mass, rng.integers(self._mass[-1], size=n), side="right")
-        return [self._words[number] for number in numbers]
+        raise InputError(f"{name}: {len(kept)} sentences are changed by it; a contrast needs 2")
+    return Anomalies(name, [spoilt[i] for i in kept], of=kept)
 
 
 def corrupt(
-    sentences: Sequence[str], corruption: Corruption, unigrams: Unigrams | None = None, *, seed: int = 1
+    sentences: Sequence[str], kind: str, strength: float, train: Iterable[str] = (), *, seed: int = 1
 ) -> list[str]:
     """Return the corrupted sentences; the result for sentence i depends only on it and on (seed, kind, i).
 
     Of n words round(strength · n) are changed, but if strength > 0 at least one, or two for `swap`, if there are as
-    many. A replaced word is a draw from `unigrams`, which may be the same word.
+    many. For `replace` new words are draws from the unigrams of `train`, and may be the same. Raises InputError if it
+    has no words.
     """
+    counts = _word_counts(train) if kind == "replace" else Counter[str]()
+    if kind == "replace" and not counts:
+        raise InputError("there are no words to draw from")
+    vocabulary = sorted(counts)
+    mass = np.cumsum([counts[word] for word in vocabulary])
     spoilt = []
     for i, sentence in enumerate(sentences):
         words = split_words(sentence)
-        rng = np.random.Generator(np.random.PCG64([seed, KINDS.index(corruption.kind), i]))
-        least = 2 if corruption.kind == "swap" else 1
-        n = min(max(round(corruption.strength * len(words)), least), len(words)) if corruption.strength else 0
+        rng = np.random.Generator(np.random.PCG64([seed, KINDS.index(kind), i]))
+        least = 2 if kind == "swap" else 1
+        n = min(max(round(strength * len(words)), least), len(words)) if strength else 0
         places = rng.permutation(len(words))[:n]
-        if unigrams is None or corruption.kind == "swap":
+        if kind == "swap":
             new = [words[place] for place in np.roll(places, 1)]  # one cycle: no word keeps its place
         else:
-            new = unigrams.draw(n, rng)
+            draws = np.searchsorted(mass, rng.integers(mass[-1], size=n), side="right")
+            new = [vocabulary[draw] for draw in draws]
         for place, word in zip(places, new, strict=True):
             words[place] = word
         spoilt.append(" ".join(words))

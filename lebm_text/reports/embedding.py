@@ -61,12 +61,7 @@ class EmbeddingSettings(TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedTextScore(Decoded, EmbeddingScore):
-    """The scores of one text.
-
-    Attributes:
-        text: label of the text.
-        n_sentences: number of its sentences; `n` of them were embedded, the first or a random subset.
-    """
+    """The scores of one text, of whose `n_sentences` sentences `n` were embedded, the first or a random subset."""
 
     text: str
     n_sentences: int

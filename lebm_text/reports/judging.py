@@ -155,17 +155,8 @@ def prepare(
 ) -> Judging:
     """Find and read all texts, and generate missing samples of a run. All processes must call this.
 
-    Args:
-        source: a run, or the samples of any system.
-        settings: which texts are judged, and by which judges.
-        decodings: how the sentences of a run are decoded.
-        on_progress: called with the progress of generation, of judging, and of the training of judges.
-        processes: share the work.
-        corpus: the real text; None: that of the run.
-        check: see `find_samples`; it is also given the real text.
-
-    Raises:
-        InputError: a text is missing or cannot be read, or arguments contradict each other.
+    Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`, but for `decodings`, how the sentences
+    of a run are decoded, and `check`: see `find_samples`; it is also given the real text.
     """
     check_judges()
     specs, convention = settings.judges(on_progress), CONVENTIONS[settings.protocol]

@@ -147,13 +147,7 @@ def compute(
         logger.info(f"nearest among the first {len(means):,}: {near.sentence} ({near.distance:.3f})")
 
     means = kept_posterior_means(
-        run,
-        model,
-        lines,
-        n_draws=n_draws,
-        seed=settings.seed,
-        on_progress=on_progress,
-        on_first=say,
+        run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress, on_first=say
     )
     found = nearest(places, means, settings.k, settings.metric)
     what = (

@@ -115,7 +115,6 @@ class ScoredLine:
 
     Attributes:
         line: number of the line, from 1.
-        sentence: its text.
         score: None if the sentence is too long for the model.
         log_z: log Z of the prior; None: scores do not include it.
     """

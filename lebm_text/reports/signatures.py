@@ -15,13 +15,7 @@ __all__ = ["Field", "explain", "split_fields"]
 
 
 class Field(NamedTuple):
-    """A field of a signature.
-
-    Attributes:
-        text: the field.
-        meaning: explanation of the field; None if it is not known.
-        inside: whether it is in the parentheses of a field before it.
-    """
+    """A field of a signature, its meaning if it is known, and whether it is in the parentheses of a field before it."""
 
     text: str
     meaning: str | None

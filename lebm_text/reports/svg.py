@@ -104,10 +104,7 @@ def _add_titles(group: ElementTree.Element, texts: Sequence[str]) -> None:
 
 
 def _picture(
-    panel: ElementTree.Element,
-    definitions: dict[str | None, ElementTree.Element],
-    prefix: str,
-    colours: dict[str, str],
+    panel: ElementTree.Element, definitions: dict[str | None, ElementTree.Element], prefix: str, colours: dict[str, str]
 ) -> ElementTree.Element:
     """Return a panel with the definitions that it refers to, without namespaces and inline styles."""
     links = [each.get(key, "") for each in panel.iter() for key in (_LINK, "clip-path")]

@@ -99,8 +99,6 @@ class Trajectories(Report):
     Attributes:
         n_long: number of steps of the long run.
         bands: quantity → its band at each step of the short run.
-        long: f along the long run.
-        judged: perplexities of decoded sentences.
         real: metric → perplexity of real text.
         statements: results of the long run and of the judges in words.
         sentences: decoded sentences of some chains.

@@ -13,22 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
-from lebm_text.reports.anomaly_texts import (
-    KINDS,
-    AnomalySettings,
-    Corruption,
-    Unigrams,
-    choose_texts,
-    corrupt,
-    hold_out,
-    resolve_class,
-)
+from lebm_text.reports.anomaly_texts import KINDS, AnomalySettings, choose_texts, corrupt, hold_out, resolve_class
 from lebm_text.text.corpora import find_corpus
 from lebm_text.text.labels import Labelled
 
 DISTINCT = st.integers(0, 12).map(lambda n: " ".join(f"w{i}" for i in range(n)))
 STRENGTHS = st.floats(0, 1)
-UNIGRAMS = Unigrams(["x x x", "y"])
+TRAIN = ["x x x", "", "y"]
 _LINES = {
     "train": "0 red red|1 blue red|2 goal goal goal|0 red blue once|1 long long long long long",
     "valid": "0 red goal|1 blue goal|2 goal goal",
@@ -44,12 +35,12 @@ def changed(before: str, after: str) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 @given(sentences=st.lists(DISTINCT, max_size=4))
 def test_strength_zero_is_the_identity(kind: str, sentences: list[str]) -> None:
-    assert corrupt(sentences, Corruption(kind, 0.0), UNIGRAMS) == sentences
+    assert corrupt(sentences, kind, 0.0, TRAIN) == sentences
 
 
 @given(sentence=DISTINCT, strength=STRENGTHS, seed=st.integers(0, 100))
 def test_swapping_moves_the_stated_share_and_keeps_the_words(sentence: str, strength: float, seed: int) -> None:
-    (found,) = corrupt([sentence], Corruption("swap", strength), seed=seed)
+    (found,) = corrupt([sentence], "swap", strength, seed=seed)
     n = len(sentence.split())
     expected = 0 if strength == 0 or n < 2 else min(max(round(strength * n), 2), n)
     assert changed(sentence, found) == expected
@@ -58,7 +49,7 @@ def test_swapping_moves_the_stated_share_and_keeps_the_words(sentence: str, stre
 
 @given(sentence=DISTINCT, strength=STRENGTHS, seed=st.integers(0, 100))
 def test_replacing_replaces_the_stated_share_by_words_of_the_text(sentence: str, strength: float, seed: int) -> None:
-    (found,) = corrupt([sentence], Corruption("replace", strength), UNIGRAMS, seed=seed)
+    (found,) = corrupt([sentence], "replace", strength, TRAIN, seed=seed)
     n = len(sentence.split())
     expected = 0 if strength == 0 or n == 0 else max(round(strength * n), 1)
     assert changed(sentence, found) == expected  # no word of the sentence is in the text that is drawn from
@@ -66,7 +57,7 @@ def test_replacing_replaces_the_stated_share_by_words_of_the_text(sentence: str,
 
 
 def test_draws_follow_the_counts() -> None:
-    (found,) = corrupt(["w " * 1999 + "w"], Corruption("replace", 1.0), UNIGRAMS)
+    (found,) = corrupt(["w " * 1999 + "w"], "replace", 1.0, TRAIN)
     # Three in four, with a standard deviation of 0.01.
     assert found.split().count("x") / 2000 == pytest.approx(0.75, abs=0.04)
 
@@ -74,11 +65,10 @@ def test_draws_follow_the_counts() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sentence_depends_on_its_place_and_the_seed_alone(kind: str) -> None:
     sentence = "a b c d e f g h i j k l"
-    corruption = Corruption(kind, 0.5)
-    found = corrupt([sentence, "other words", sentence], corruption, UNIGRAMS)
-    assert corrupt([sentence], corruption, UNIGRAMS) == found[:1]
+    found = corrupt([sentence, "other words", sentence], kind, 0.5, TRAIN)
+    assert corrupt([sentence], kind, 0.5, TRAIN) == found[:1]
     assert found[0] != found[2]
-    assert corrupt([sentence], corruption, UNIGRAMS, seed=2) != found[:1]
+    assert corrupt([sentence], kind, 0.5, TRAIN, seed=2) != found[:1]
 
 
 def test_spoilt_sentences_name_the_normal_ones_that_they_were_made_of(tmp_path: Path) -> None:
@@ -93,9 +83,9 @@ def test_spoilt_sentences_name_the_normal_ones_that_they_were_made_of(tmp_path: 
     assert Counter(spoilt.sentences[1].split()) == Counter("efg")
 
 
-def test_a_text_without_words_has_no_unigrams() -> None:
+def test_words_cannot_be_replaced_by_those_of_a_text_without_words() -> None:
     with pytest.raises(InputError, match="no words"):
-        Unigrams(["", ""])
+        corrupt(["a"], "replace", 1.0, ["", ""])
 
 
 def test_the_held_out_class_is_in_the_anomalies_alone() -> None:
