@@ -16,7 +16,7 @@ from lebm_text.errors import InputError, one_line
 from lebm_text.run import Run
 from lebm_text.run_files import CONFIG, PUBLISHED, WEIGHTS, runs_directory
 from lebm_text.store import atomic_write_bytes, atomic_write_text, cache_directory, writing_cache
-from lebm_text.text.fetching import is_offline, quiet_hub
+from lebm_text.text.fetching import HUB_WAIT, is_offline, quiet_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -89,7 +89,7 @@ def fetch(name: str) -> Path:
         if is_offline():
             raise InputError("the network is not to be used (offline)")
         with hub() as api:
-            info = api.model_info(name)
+            info = api.model_info(name, timeout=HUB_WAIT)
             found = {each.rfilename for each in info.siblings or ()}
             if missing := {CONFIG, WEIGHTS} - found:
                 raise InputError(f"it is no model of {LIBRARY}: it has no {min(missing)}")

@@ -15,6 +15,7 @@ from lebm_text.run import Run
 from lebm_text.run_files import ENVIRONMENT, PUBLISHED, REPORTS
 from lebm_text.store import atomic_write_json, atomic_write_text
 from lebm_text.text.corpora import CorpusDescription
+from lebm_text.text.fetching import unreachable
 from lebm_text.text.parts import HUB
 
 from .card import card
@@ -54,6 +55,8 @@ def push(run: Run, name: str, *, private: bool = False, licence: str = UNKNOWN_L
                     raise InputError("it takes a token of yours: hf auth login, or HF_TOKEN")
             export(run, directory, name, licence)
             with hub() as api:
+                if error := unreachable(name):  # asked for each name, so that nothing waits without end
+                    raise error
                 if not api.repo_exists(name):
                     api.create_repo(name, private=private or None)
                 info = api.model_info(name)

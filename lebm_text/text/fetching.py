@@ -26,7 +26,12 @@ from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
 
 __all__ = ["bible_splits", "corpora_directory", "datasets_library", "fetch", "is_offline", "prepare", "read_manifest"]
-__all__ += ["quiet_hub", "store", "tokenise"]
+__all__ += ["quiet_hub", "store", "tokenise", "unreachable", "with_the_hub"]
+
+HUB_WAIT = 10.0
+"""Seconds for the first answer of the Hub. Its client would wait without end, or try again for some minutes."""
+
+logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
 _VERSION = 1
@@ -97,6 +102,39 @@ def quiet_hub() -> Iterator[None]:
         yield
     finally:
         of_the_hub.set_verbosity(before)
+
+
+def unreachable(name: str, kind: str = "model") -> Exception | None:
+    """Return why the Hub does not answer a question about `name`, asked once; None if it does, whatever it says."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        with quiet_hub():
+            HfApi(endpoint=os.environ.get("HF_ENDPOINT")).repo_info(name, repo_type=kind, timeout=HUB_WAIT)
+    except (HfHubHTTPError, HFValidationError):
+        return None
+    except Exception as error:  # each library for transport has exceptions of its own
+        return error
+    return None
+
+
+@contextmanager
+def with_the_hub(datasets: Any, name: str) -> Iterator[None]:
+    """Let `datasets` load `name` inside. If the Hub does not answer, it takes its own earlier copy, with a warning."""
+    error = None if is_offline() else unreachable(name, "dataset")
+    if error is None:
+        yield
+        return
+    before, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
+    why = f"the Hub does not answer: {one_line(error, 200)}"
+    try:
+        yield
+    except ConnectionError as none:
+        raise InputError(f"{name} cannot be read: {why}; the cache of datasets holds no copy") from none
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+    logger.warning("%s; taking the copy of %s in the cache of datasets", why, name)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from lebm_text.errors import InputError
 from lebm_text.plugins import CLASS
 from lebm_text.store import sha256_file
 
-from .fetching import datasets_library
+from .fetching import datasets_library, with_the_hub
 from .labels import label_path
 from .records import FORMATS, choose_column, without_breaks
 from .sources import ending_of, raw_records
@@ -285,7 +285,7 @@ def _of_hub(source: str, columns: Columns) -> list[Part]:
     if not name.strip("/"):
         raise InputError(f"{source!r} names no data set; write {HUB}user/dataset or {HUB}user/dataset:config")
     logger.info("fetching %s from the Hugging Face Hub", name)
-    with datasets_library(source) as datasets:
+    with datasets_library(source) as datasets, with_the_hub(datasets, name):
         tables = datasets.load_dataset(name, config or None)
     known: dict[str, Any] = {_split_of(each) or "": table for each, table in tables.items()}
     if "train" in known:

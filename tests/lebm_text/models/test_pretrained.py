@@ -29,6 +29,7 @@ from lebm_text.text.tokenizers import load_tokenizer
 from lebm_text.weights import load_weights
 from lm_eval import fppl
 
+from ..sharing.fake_hub import silent_hub
 from ..toy import by_steps, gap, normal, seeded, toy_config, write_text_corpus
 
 transformers = pytest.importorskip("transformers")
@@ -362,6 +363,8 @@ def test_a_missing_package_and_a_directory_without_a_decoder_are_one_line(
         with pytest.raises(InputError, match="hf:") as refused:
             PretrainedTokenizer.of(name)
         assert "\n" not in str(refused.value)
+    with silent_hub(monkeypatch), pytest.raises(InputError, match=r"= hf:user/none cannot be read: .*timed out; its"):
+        PretrainedTokenizer.of("user/none")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"needs transformers: pip install 'lebm-text\[hf\]'"):
         PretrainedTokenizer.of(str(decoder))

@@ -25,7 +25,7 @@ from lebm_text.training.train import train
 from ..cli.test_main import one_line
 from ..tiny import tiny_model
 from ..toy import text_corpus, toy_config
-from .fake_hub import FakeHub, Repository, fake_hub
+from .fake_hub import FakeHub, Repository, fake_hub, silent_hub
 
 # Of huggingface_hub's own call of httpx.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -248,6 +248,14 @@ def test_what_cannot_be_fetched_is_one_line(
     line = one_line(capsys)
     assert f"{name} is no directory, and no model that the Hub gives: {message}" in line
     assert line.endswith("the cache holds no copy")
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(hub: FakeHub, tiny: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_hub(monkeypatch):
+        with pytest.raises(InputError, match=r"the exchange with the Hub failed: .*timed out; the cache holds no copy"):
+            Run.find(Path("ann/tiny"))
+        with pytest.raises(InputError, match=r"cannot push to ann/tiny: the exchange with the Hub failed: .*timed out"):
+            push(tiny, "ann/tiny")
 
 
 def test_a_path_is_not_asked_for(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:

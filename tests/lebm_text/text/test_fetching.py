@@ -22,10 +22,20 @@ from hypothesis import strategies as st
 
 from lebm_text.errors import InputError
 from lebm_text.text.corpora import find_corpus
-from lebm_text.text.fetching import bible_splits, fetch, is_offline, prepare, read_manifest, tokenise
+from lebm_text.text.fetching import (
+    bible_splits,
+    fetch,
+    is_offline,
+    prepare,
+    read_manifest,
+    tokenise,
+    unreachable,
+    with_the_hub,
+)
 from lebm_text.text.reading import normalise
 from lebm_text.text.registry import REGISTRY, CorpusEntry, Expected, Source
 
+from ..sharing.fake_hub import fake_hub, silent_hub
 from .conftest import TEXTS, expected
 
 
@@ -222,6 +232,30 @@ def test_offline_keeps_the_network_alone(site: Site, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="offline"):
         fetch(entry, offline=True)
     assert site.requests == []
+
+
+def test_a_hub_is_reachable_if_it_answers_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_hub(monkeypatch):
+        assert "timed out" in str(unreachable("user/none", "dataset"))
+    with fake_hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        assert unreachable("user/none") is unreachable("user/none/at/all") is None
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "refused" in str(unreachable("user/none"))
+
+
+def test_without_an_answer_the_cache_of_datasets_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = types.SimpleNamespace(config=types.SimpleNamespace(HF_HUB_OFFLINE=False))
+    with silent_hub(monkeypatch):
+        with with_the_hub(library, "user/cats"):
+            assert library.config.HF_HUB_OFFLINE
+        assert "timed out; taking the copy of user/cats" in caplog.text
+        with pytest.raises(InputError, match=r"user/cats cannot be read: .*timed out; .* holds no copy"):  # noqa: SIM117
+            with with_the_hub(library, "user/cats"):
+                raise ConnectionError("not in the cache")
+    assert not library.config.HF_HUB_OFFLINE
 
 
 def test_manifest_names_the_source(site: Site) -> None:

@@ -22,11 +22,13 @@ import pyarrow.parquet
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.text import gathering, importing, parts
+from lebm_text.text import fetching, gathering, importing, parts
 from lebm_text.text.corpora import CorpusDescription, find_again, find_corpus
 from lebm_text.text.importing import RECORD, import_text
 from lebm_text.text.labels import labelled_split
 from lebm_text.text.parts import name_of_source
+
+from ..sharing.fake_hub import silent_hub
 
 SENTENCES = [f"the cat number {i} sees a dog" for i in range(100)]
 LABELS = [i % 3 for i in range(100)]
@@ -278,6 +280,7 @@ class _Hub:
         self.asked: list[tuple[str, str | None]] = []
         self.splits = {"train": table.select(range(90)), "test": table.select(range(90, 100))}
         monkeypatch.setattr(datasets, "load_dataset", self.load)
+        monkeypatch.setattr(fetching, "unreachable", lambda *_: None)
 
     def load(self, name: str, config: str | None = None) -> Any:
         self.asked.append((name, config))
@@ -301,6 +304,13 @@ def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError, match=r"has no column 'mark' of strings; its columns of strings: body"):
         import_text("hf:user/cats", tmp_path / "out2", text_column="mark")
     assert not (tmp_path / "out2").exists()
+
+
+def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    with silent_hub(monkeypatch), pytest.raises(InputError, match=r"user/none cannot be read: .*timed out; the cache"):
+        import_text("hf:user/none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_words_and_case(tmp_path: Path) -> None:
