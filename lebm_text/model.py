@@ -82,7 +82,7 @@ class LatentEBM:
         Raises:
             InputError: something is missing, damaged or inconsistent.
         """
-        return cls(*load_model(local_directory(Path(directory)), device, precision, trust_plugins=trust_plugins))
+        return cls(*load_model(local_directory(Run(directory).path), device, precision, trust_plugins=trust_plugins))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.

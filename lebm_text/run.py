@@ -66,7 +66,9 @@ class Run:
         trust_plugins: see `LatentEBM.from_pretrained`.
     """
 
-    def __init__(self, path: str | Path, *, data_dir: str | Path | None = None, trust_plugins: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, data_dir: str | Path | None = None, trust_plugins: bool = False
+    ) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise InputError(f"a run is named by the path of its directory, got {type(path).__name__}")
         self.path, self.trust_plugins = Path(path), trust_plugins

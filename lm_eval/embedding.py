@@ -258,6 +258,9 @@ class MeaningJudge:
     ) -> None:
         self._real = as_sentences(real, name)
         self._encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        if not (hasattr(self._encoder, "name") and hasattr(self._encoder, "encode")):
+            kind = type(encoder).__name__
+            raise InputError(f"an encoder is the name of one, its directory, or has .name and .encode, got {kind}")
         self._k, self._seed, self._name = k, seed, name
         self._measured: dict[int, tuple[Embeddings, _Reference]] = {}
 

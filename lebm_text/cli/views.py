@@ -21,7 +21,9 @@ __all__ = ["command"]
 @click.command("views", cls=Command)
 @run_options
 @field_option(ViewsSettings, "split", help="Split of the sentences whose posteriors are drawn.")
-@field_option(ViewsSettings, "n", "-n", help="Points of each distribution.")
+@field_option(
+    ViewsSettings, "n", "-n", help="Points of each distribution.  [default: 1000, or as many as there are sentences]"
+)
 @seed_option()
 @report_options("views.json in the run's eval/")
 def command(run: Path | None, data_dir: Path | None, as_json: bool, output: Path | None, **settings: Any) -> None:

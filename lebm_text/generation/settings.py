@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from lebm_text.checks import MAX_TEMPERATURE, MIN_SHARE, MIN_TEMPERATURE, Checked, in_range, one_of, setting, whole
+from lebm_text.checks import (
+    MAX_TEMPERATURE,
+    MIN_SHARE,
+    MIN_TEMPERATURE,
+    Checked,
+    hint,
+    in_range,
+    one_of,
+    setting,
+    whole,
+)
 from lebm_text.errors import InputError
 
 __all__ = ["DECODERS", "DecodeOptions", "DecodeSettings", "decode_settings"]
@@ -63,4 +73,8 @@ def decode_settings(default: str, settings: DecodeSettings | None, options: Deco
         raise InputError(f"expected DecodeSettings, got {type(settings).__name__}; or give their fields as keywords")
     if settings is not None and options:
         raise InputError(f"give DecodeSettings or {', '.join(options)}, not both")
+    known = list(DecodeOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            raise InputError(f"unknown setting {name}{hint(name, known)}")
     return settings or DecodeSettings(**({"decode": default} | options))

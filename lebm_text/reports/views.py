@@ -36,17 +36,19 @@ __all__ = ["Cloud", "Views", "ViewsSettings", "compute"]
 
 logger = logging.getLogger(__name__)
 
+_USUAL, _FEWEST = 1000, 3  # points of each set
+
 
 @dataclass(frozen=True)
 class ViewsSettings(Settings):
     """Which points are drawn.
 
     Attributes:
-        n: number of points of each distribution.
+        n: number of points of each distribution; None: 1,000, or one for each sentence of a split with fewer.
         split: the split of the run's corpus with the sentences for the posterior.
     """
 
-    n: int = setting(1000, whole, 3, 1_000_000)
+    n: int | None = setting(None, whole, _FEWEST, 1_000_000)
     split: str = setting("test", one_of, SPLITS)
 
 
@@ -138,16 +140,17 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
         raise InputError(f"{run} has model.latent_dim = 1: a view needs two dimensions")
     model = run.model(device=settings.device)
     lines = model.fitting(split.sentences())
-    if len(lines) < settings.n:
+    n = settings.n or min(_USUAL, max(_FEWEST, len(lines)))
+    if len(lines) < n:
         raise InputError(
-            f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model, "
-            f"fewer than the {settings.n:,} asked for: take n = {len(lines)}"
+            f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model; n must be at most that, "
+            f"and at least {_FEWEST}, got {n:,}"
         )
-    sentences = shuffled(lines, settings.seed)[: settings.n]
+    sentences = shuffled(lines, settings.seed)[:n]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)
-    what = f"views(n={settings.n})|text:{corpus.name}-{settings.split}"
+    what = f"views(n={n})|text:{corpus.name}-{settings.split}"
     sha256 = {settings.split: split.sha256}
-    return Views(n=settings.n, explained=explained, clouds=clouds, **origin(model, run, what, settings.seed, sha256))
+    return Views(n=n, explained=explained, clouds=clouds, **origin(model, run, what, settings.seed, sha256))
 
 
 def view(

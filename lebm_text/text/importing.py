@@ -182,7 +182,7 @@ def _size(share: int | float, n: int) -> int:
 
 def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
     """Raise InputError for what is no list of sentences, without a directory to write them to, and for a column."""
-    if isinstance(sentences, (set, frozenset)) or hasattr(sentences, "read"):  # without an order; an open file
+    if hasattr(sentences, "read"):  # an open file
         raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
     lines = list(listed(sentences, raw=True))
     if column is not None:

@@ -140,12 +140,14 @@ def listed(given: object, what: str = "sentences", *, raw: bool = False) -> Iter
         raw: they are text that has yet to be parsed, so that line ends and words with a `refusal` pass.
 
     Raises:
-        InputError: `given` is a single string, a mapping, a table or not iterable; a member is not a string, contains
-            a surrogate, which no file of text can hold, a line end, or a word with a `refusal`.
+        InputError: `given` is a single string, a mapping, a set, a table or not iterable; a member is not a string,
+            contains a surrogate, which no file of text can hold, a line end, or a word with a `refusal`.
     """
     if isinstance(given, (str, bytes)):
         raise InputError(f"expected a list of {what}, got one string: {reprlib.repr(given)}")
-    if not isinstance(given, Iterable) or isinstance(given, Mapping) or getattr(given, "ndim", 1) != 1:
+    # A set has no order, which noise and resampling depend on, and no repetitions, which are counted.
+    other = isinstance(given, (Mapping, set, frozenset)) or getattr(given, "ndim", 1) != 1
+    if other or not isinstance(given, Iterable):
         raise InputError(f"expected a list of {what}, got {type(given).__name__}")
     for number, each in enumerate(given, 1):
         if not isinstance(each, str):

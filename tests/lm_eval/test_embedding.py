@@ -205,6 +205,8 @@ def test_bad_texts_are_named() -> None:
         fed(["a"], ["a"] * 9, Lengths())
     with pytest.raises(InputError, match="samples: 2 sentences are too few"):
         fed(["a", "b"], ["a"] * 9, Lengths(), k=1)
+    with pytest.raises(InputError, match=r"an encoder is the name of one, .*, got NoneType"):
+        fed(["a"], ["a"] * 9, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from lebm_text.errors import InputError
+from lm_eval import encoders
 from lm_eval.encoders import Embeddings, embed, load_encoder
+
+from ..lebm_text.sharing.fake_hub import silent_hub
 
 
 class Lengths:
@@ -95,10 +98,18 @@ def test_failed_attempts_to_load_an_encoder_are_not_told_one_by_one(
         raise OSError("no way to it")
 
     monkeypatch.setattr(library, "SentenceTransformer", retried)
+    monkeypatch.setattr(encoders, "unreachable", lambda _: None)
     before = of_the_hub.get_verbosity()
     with pytest.raises(InputError, match="no way to it"):
         load_encoder("nope")
     assert "Retrying" not in capfd.readouterr().err and of_the_hub.get_verbosity() == before
+
+
+def test_an_encoder_is_not_waited_for_if_the_hub_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers")
+    refused = pytest.raises(InputError, match=r"no sentence encoder 'user/none': .*timed out; its cache holds no copy")
+    with silent_hub(monkeypatch), refused:
+        load_encoder("user/none")
 
 
 def test_a_line_feed_in_a_sentence_makes_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

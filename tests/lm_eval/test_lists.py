@@ -35,6 +35,7 @@ JUDGES: dict[str, Callable[[Any], object]] = {
         (b"bytes", "expected a list of sentences, got one string"),
         (None, "expected a list of sentences, got NoneType"),
         (5, "expected a list of sentences, got int"),
+        ({"a b", "c"}, "expected a list of sentences, got set"),
         (Path("text.txt"), "expected a list of sentences, got PosixPath"),
         (["a", 2], "expected a list of sentences, which are strings; number 2 is 2"),
         ([["a", "b"]], r"which are strings; number 1 is \['a', 'b'\]"),

@@ -126,8 +126,12 @@ def test_views(grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixtu
         "posterior": 10,
     }
     assert report["signature"].startswith("views(n=10)|text:grammar-test|prior:ebm")
-    assert main(["views", "-n", "10"]) == 0
+    assert main(["views"]) == 0  # the split has fewer sentences than the usual number of points
     assert "variance per dimension" in capsys.readouterr().out
+    n = json.loads((grammar_run / "eval" / "views.json").read_text())["n"]
+    assert 3 < n < 1000
+    assert main(["views", "-n", str(n + 1)]) == 2
+    assert f"has {n:,} sentences that fit the model; n must be at most that" in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_picture_alone_is_missing(
@@ -174,7 +178,7 @@ def test_words_that_the_model_does_not_know_are_named(
         (["neighbours", "a", "--file", "-"], "one of them"),
         (["neighbours", "a", "--split", "dev"], "dev"),
         (["neighbours", "a", "a dog", "a " * 9], "sentence 3 has 9 tokens (a a a"),
-        (["views", "-n", "10000"], "fewer than"),
+        (["views", "-n", "10000"], "n must be at most that"),
         (["views", "--run", "nowhere"], "nowhere"),
         (["views", "-o", "nowhere/at/all.json"], "nowhere"),
         (
