@@ -1,14 +1,15 @@
-"""The results of an experiment as Markdown: tables, and what is needed to check and reproduce them."""
+"""The results of an experiment as Markdown: tables, a picture, and what is needed to check and reproduce them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lebm_text.errors import InputError
-from lebm_text.reports.drawing import picture_formats
-from lebm_text.reports.frontier_figures import plot_frontiers
+from lebm_text.reports.drawing import legend, panels, picture_formats, save_pictures
+from lebm_text.reports.frontier import label_axes
 from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
 from lm_eval.protocol import METRICS
@@ -18,7 +19,10 @@ from .results import JUDGES, Results, gather
 from .runner import LOG
 from .statistics import GREEDY, Figures, RowComparison, SeedInterval
 
-__all__ = ["markdown", "write_table"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["markdown", "plot_frontiers", "write_table"]
 
 _MISSING = "–"
 _KEYS = 3  # columns of the table that identify the row
@@ -51,6 +55,42 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
         real = results.real["kn5"]
         plot_frontiers(models, (real["ppl"], real.get("rppl_at_n", real["ppl"])), root / "frontiers")
     return results
+
+
+def plot_frontiers(
+    models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], stem: Path
+) -> None:
+    """Draw the frontiers of several models under one judge, in two panels: without and with greedy decoding.
+
+    Args:
+        models: name → decoding ("T=1", …, "greedy") → (FPPL, RPPL). Temperatures are joined in order; greedy decoding,
+            which may lie far away, is a separate point.
+        real: FPPL and RPPL of real text, the latter from as many sentences as there are samples.
+        stem: the files are `stem`.png and `stem`.svg.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
+    figure, (close, whole) = panels(["sampled, by temperature", "greedy decoding, too (hollow)"], size=(6.5, 5))
+    _draw_models(close, models, real, greedy=False)
+    legend(close)
+    _draw_models(whole, models, real, greedy=True)
+    save_pictures(figure, stem)
+
+
+def _draw_models(
+    axes: Axes, models: Mapping[str, Mapping[str, tuple[float, float]]], real: tuple[float, float], *, greedy: bool
+) -> None:
+    axes.plot(*real, "*", color="black", markersize=12, label="real text")
+    for index, (name, points) in enumerate(models.items()):
+        drawn = {float(decoding[2:]): point for decoding, point in points.items() if decoding.startswith("T=")}
+        curve = [drawn[temperature] for temperature in sorted(drawn)]
+        color, marker = f"C{index}", "osD^vPX"[index % 7]
+        if curve:
+            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
+        if greedy and "greedy" in points:
+            axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
+    label_axes(axes)
 
 
 def markdown(results: Results, command: str) -> str:

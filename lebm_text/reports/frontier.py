@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group
 from rich.text import Text
@@ -23,19 +25,19 @@ from lm_eval.protocol import METRICS
 from lm_eval.texts import RealText
 
 from .base import Interval, new_table, settled
-from .drawing import panels
+from .drawing import hover, legend, logarithmic, panels
 from .embedding import encoder_for, score_texts
-from .frontier_figures import draw_headroom, draw_points, draw_real, label_axes
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from lebm_text.build import LatentModel
 
-__all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute"]
+__all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "label_axes"]
 
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
 _NO_SAMPLER = (
@@ -205,9 +207,9 @@ class Frontier(Judged):
         judges = list(dict.fromkeys(point.judge for point in self.every))
         figure, axes = panels([f"judge: {judge} (near real text is good)" for judge in judges], size=(6, 5))
         for panel, judge in zip(axes, judges, strict=True):
-            draw_real(panel, [row for row in self.real if row.judge == judge])
-            draw_headroom(panel, [point for point in self.headroom if point.judge == judge])
-            draw_points(panel, [point for point in self.points if point.judge == judge])
+            _draw_real(panel, [row for row in self.real if row.judge == judge])
+            _draw_headroom(panel, [point for point in self.headroom if point.judge == judge])
+            _draw_points(panel, [point for point in self.points if point.judge == judge])
             label_axes(panel)
         return figure
 
@@ -296,3 +298,67 @@ def _point(forward: JudgedText, reverse: JudgedText) -> Point:
 def _real(row: JudgedText) -> RealPoint:
     at_n = row.extra.get("real_ppl_at_n")
     return RealPoint(judge=row.judge, judge_seed=row.judge_seed, ppl=row.real_ppl, ci95=row.real_ci95, rppl_at_n=at_n)
+
+
+def _draw_real(axes: Axes, rows: Sequence[RealPoint]) -> None:
+    """Draw a star at the perplexities of real text, and a hollow star for the RPPL of as many real sentences."""
+    real = fmean(row.ppl for row in rows)
+    stars = {"real text": (real, real, "C3")}
+    fewer = [row.rppl_at_n for row in rows if row.rppl_at_n is not None]
+    if fewer:
+        stars["real text, as many sentences"] = (real, fmean(fewer), "none")
+    for label, (x, y, fill) in stars.items():
+        (star,) = axes.plot(x, y, "*", color="C3", markerfacecolor=fill, markersize=12)
+        hover(star, [label])
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize="small", color="C3")
+        axes.axhline(y, color="C3", linewidth=0.5)
+    axes.axvline(real, color="C3", linewidth=0.5)
+
+
+def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw the points of a model: seeds are faint, their means solid and joined in order of temperature."""
+    groups = _by_decoding(points)
+    means = {label: _mean(group) for label, group in groups.items()}
+    drawn = [mean for label, mean in means.items() if label.startswith("T")]
+    if drawn:
+        axes.plot(*zip(*drawn, strict=True), color="C0", linewidth=1)
+    for label, group in groups.items():
+        if len(group) > 1:
+            axes.plot(*zip(*group, strict=True), ".", color="C0", alpha=0.4)
+        (mark,) = axes.plot(*means[label], "s" if label.startswith("greedy") else "o", color="C0")
+        hover(mark, [label])
+        axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+
+
+def _draw_headroom(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw points that are not samples of the model, with hollow marks and a dashed line for each kind."""
+    for number, kind in enumerate(dict.fromkeys(point.latents for point in points), 1):
+        groups = _by_decoding([point for point in points if point.latents == kind])
+        style: dict[str, Any] = {"color": f"C{number}", "linestyle": "--", "linewidth": 1, "marker": "D"}
+        means = zip(*map(_mean, groups.values()), strict=True)
+        label = next(iter(groups)).split(", ")[-1]
+        (line,) = axes.plot(*means, markerfacecolor="none", label=label, **style)
+        hover(line, list(groups))
+    if points:
+        legend(axes)
+
+
+def _by_decoding(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]]:
+    """Return (FPPL, RPPL) of each seed by name of the decoding, greedy first, then in order of temperature."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for point in sorted(points, key=lambda point: point.temperature or 0.0):
+        name = decoding_of(point).removeprefix(", ") or "samples"
+        groups.setdefault(name, []).append((point.fppl, point.rppl))
+    return groups
+
+
+def _mean(group: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return fmean(x for x, _ in group), fmean(y for _, y in group)
+
+
+def label_axes(axes: Axes) -> None:
+    """Label the axes, and make them logarithmic; call it after everything is drawn."""
+    axes.margins(0.15)
+    logarithmic(axes.xaxis, axes.yaxis)
+    axes.set_xlabel("FPPL (fluency; left of real text is no win)")
+    axes.set_ylabel("RPPL (coverage and quality; lower is better)")

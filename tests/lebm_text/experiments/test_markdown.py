@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lebm_text.experiments.markdown import markdown
+from lebm_text.experiments.markdown import markdown, plot_frontiers
 from lebm_text.experiments.results import Results, gather
 from lebm_text.experiments.tuning import Choice
 
@@ -98,3 +98,21 @@ def test_the_head_says_with_what_runs_were_trained(results: Results) -> None:
     for value, shown in ((git, "0123456789ab with changes"), (None, "no git")):
         text = markdown(replace(results, environments=[environment | {"git": value}]), "the command")
         assert line.replace("0123456789ab", shown) in text and "\n    the command\n" in text
+
+
+@pytest.mark.pictures
+def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path, stem = tmp_path / "frontiers.svg", tmp_path / "frontiers"
+    models = {
+        "a model": {"T=1": (9.0, 9.5), "T=0.6": (4.0, 11.0), "greedy": (3.0, 600.0)},
+        "another": {"T=1": (8.0, 9.7), "T=0.6": (3.5, 12.0)},
+    }
+    plot_frontiers(models, (6.0, 7.8), stem)
+    close, whole = path.read_text().partition("<!-- greedy decoding, too (hollow) -->")[0].split('<g id="axes_2">')
+    for name in ("a model", "another", "real text"):
+        assert close.count(f"<!-- {name} -->") == 1
+    assert "<!-- 500 -->" not in close
+    assert "<!-- 500 -->" in whole
+    assert "<!-- 12 -->" in close
+    assert "<!-- 12 -->" not in whole.partition("<!-- 500 -->")[2]  # over decades the labels would run into each other

@@ -80,6 +80,15 @@ def test_headroom_is_hollow_and_named_no_sampler() -> None:
     assert from_plain(Frontier, frontier.to_json()) == frontier
 
 
+def test_greedy_decoding_is_a_square_whatever_the_prior() -> None:
+    points = [point("kn5", 3.0, 600.0, None), point("kn5", 9.0, 9.5, 1.0)]
+    real = [RealPoint(judge="kn5", ppl=140.0, ci95=(130.0, 150.0))]
+    frontier = _frontier(points=[replace(each, prior_temperature=0.5) for each in points], real=real)
+    (axes,) = frontier.figure().axes
+    marks = [line for line in axes.get_lines() if line.get_marker() not in ("None", "*")]
+    assert {(float(np.asarray(mark.get_xdata())[0]), mark.get_marker()) for mark in marks} == {(3.0, "s"), (9.0, "o")}
+
+
 def test_formats_are_those_of_matplotlib() -> None:
     assert {"png", "svg", "pdf"} <= picture_formats()
 
