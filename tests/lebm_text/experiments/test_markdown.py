@@ -11,15 +11,14 @@ from lebm_text.experiments.markdown import markdown, plot_frontiers
 from lebm_text.experiments.results import Results, gather
 from lebm_text.experiments.tuning import Choice
 
-from .program import Program, carry_out, experiment
+from .program import experiment
 
 Lines = dict[str, dict[str, str]]
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
-    carry_out(tmp_path, Program(), monkeypatch)
-    return gather(experiment(), tmp_path)
+def results(done: Path) -> Results:
+    return gather(experiment(), done)
 
 
 def _table(results: Results, title: str) -> Lines:

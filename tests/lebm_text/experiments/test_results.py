@@ -23,9 +23,8 @@ from lm_eval.diversity import self_bleu
 from .program import REAL, Program, carry_out, experiment, started
 
 
-def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    results = gather(experiment(), tmp_path)
+def test_the_table_says_what_the_reports_say(done: Path) -> None:
+    results = gather(experiment(), done)
     record = results.record()
     lebm, language_model = record["rows"]["lebm"], record["rows"]["lm"]
     assert lebm["kn5"]["T=1"]["fppl"]["value"] == pytest.approx((10 * 11) ** 0.5)
@@ -70,12 +69,12 @@ def test_the_table_says_what_the_reports_say(tmp_path: Path, monkeypatch: pytest
     assert "| LEBM | – | 1.25 | 0.00 | – | 6.50 |" in behind
     assert "| a language model | 5.50 | – | – | – | – |" in behind
     assert "seed by seed (2 pairs), with 95 % intervals; below 1 LEBM" in text
-    of_one = markdown(gather(experiment().narrowed(seeds=(1,)), tmp_path), "lebm-text experiment tiny")
+    of_one = markdown(gather(experiment().narrowed(seeds=(1,)), done), "lebm-text experiment tiny")
     assert "KN5 figures, of one seed; below 1 LEBM" in of_one
     assert "## LEBM / its twin, LSTM" in of_one
     assert "| LEBM | RPPL, LSTM | 12.00 | 6.00 | – |" in of_one
     assert "FPPL, LSTM" in of_one
-    without = markdown(gather(experiment().narrowed(skip=["lstm"]), tmp_path), "lebm-text experiment tiny")
+    without = markdown(gather(experiment().narrowed(skip=["lstm"]), done), "lebm-text experiment tiny")
     assert "FPPL, LSTM" not in without.partition("## Tuning")[0]
     assert "| LEBM | 1, 2 | 2.0 | 10.49 [" in without
     assert json.loads(json.dumps(record))["rows"]["lm"]["seeds"] == [1, 2]
@@ -175,38 +174,32 @@ def test_each_figure_has_its_own_mean_over_seeds(tmp_path: Path, monkeypatch: py
     assert found.real["meaning"]["recall"] == 0.625
 
 
-def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_likelihood_report_of_few_sentences_lacks_figures_and_nothing_else(done: Path) -> None:
     unknown = LatentUse(None, None, None, None)
-    changed(tmp_path / "lebm-seed1", lambda report: replace(report, latent=unknown, log_z=None))
-    changed(tmp_path / "lebm-seed2", lambda report: replace(report, ais=None, latent=None, log_z=None))
-    changed(tmp_path / "lm-seed1", lambda report: replace(report, exact=None))
-    rows = gather(experiment(), tmp_path).record()["rows"]
+    changed(done / "lebm-seed1", lambda report: replace(report, latent=unknown, log_z=None))
+    changed(done / "lebm-seed2", lambda report: replace(report, ais=None, latent=None, log_z=None))
+    changed(done / "lm-seed1", lambda report: replace(report, exact=None))
+    rows = gather(experiment(), done).record()["rows"]
     figures = rows["lebm"]["likelihood"]
     assert set(figures) == {"nll", "perplexity", "chain_gap", "chain_ess"}
     assert (figures["nll"]["n"], figures["chain_gap"]["n"]) == (1, 2)
     assert rows["lm"]["likelihood"]["nll"]["n"] == 1  # of the other seed
 
 
-def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(done: Path) -> None:
     def surer(report: Likelihood) -> Likelihood:
         if report.ais is None:
             assert report.exact_of_all is not None
             return replace(report, exact_of_all=replace(report.exact_of_all, perplexity_standard_error=0.2))
         return replace(report, ais=replace(report.ais, nll_standard_error=0.5, perplexity_standard_error=0.1))
 
-    carry_out(tmp_path, Program(), monkeypatch)
     for name in ("lebm-seed1", "lm-seed1"):
-        changed(tmp_path / name, surer)
-    of_two = gather(experiment(), tmp_path).record()["rows"]["lebm"]["likelihood"]
+        changed(done / name, surer)
+    of_two = gather(experiment(), done).record()["rows"]["lebm"]["likelihood"]
     assert of_two["nll"]["low"] == of_two["nll"]["high"] == 19.0  # the seeds have the same figure
     for name in ("lebm-seed2", "lm-seed2"):
-        (tmp_path / name / "eval" / "likelihood.json").unlink()
-    rows = gather(experiment(), tmp_path).record()["rows"]
+        (done / name / "eval" / "likelihood.json").unlink()
+    rows = gather(experiment(), done).record()["rows"]
     of_one, of_all = rows["lebm"]["likelihood"], rows["lm"]["likelihood"]["perplexity_of_all"]
     assert of_all == _interval(5.5, pytest.approx(5.108, abs=1e-3), pytest.approx(5.892, abs=1e-3))
     assert of_one["nll"] == _interval(19.0, pytest.approx(18.02, abs=1e-3), pytest.approx(19.98, abs=1e-3))
@@ -220,11 +213,10 @@ def test_a_table_of_nothing_has_its_rows_and_no_figures(tmp_path: Path) -> None:
     assert "| LEBM | – | – |" in text
 
 
-def test_environments_are_those_of_trials_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    path = tmp_path / "trials" / "lm-1" / "env.json"
+def test_environments_are_those_of_trials_and_runs(done: Path) -> None:
+    path = done / "trials" / "lm-1" / "env.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"threads": 64}))
-    assert sorted(environment["threads"] for environment in gather(experiment(), tmp_path).environments)[1:] == [64]
+    assert sorted(environment["threads"] for environment in gather(experiment(), done).environments)[1:] == [64]
 
 
 def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path: Path) -> None:
@@ -241,71 +233,57 @@ def test_signatures_that_differ_in_decoding_and_seed_alone_are_one_line(tmp_path
     ]
 
 
-def test_what_is_not_of_the_present_weights_or_options_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    assert gather(experiment(), tmp_path).missing == []
-    other = gather(experiment(split="valid", n_samples=70), tmp_path)
+def test_what_is_not_of_the_present_weights_or_options_is_missing(done: Path) -> None:
+    assert gather(experiment(), done).missing == []
+    other = gather(experiment(split="valid", n_samples=70), done)
     assert set(other.missing) >= {"lm-seed1 frontier", "lm-seed1 likelihood", "lm-seed1 lstm"}
     assert not any((other.known, other.rows["lm"].kn5, other.rows["lm"].likelihood))
-    (tmp_path / "lm-seed1" / "model.safetensors").write_text("trained further")
-    found = gather(experiment(), tmp_path)
+    (done / "lm-seed1" / "model.safetensors").write_text("trained further")
+    found = gather(experiment(), done)
     assert set(found.missing) == {f"lm-seed1 {name}" for name in ("frontier", "likelihood", "lstm")}
     assert found.rows["lm"].kn5["T=1"]["fppl"].n == 1
     assert "out of date: lm-seed1 frontier, lm-seed1 likelihood" in markdown(found, "")
 
 
-def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    (tmp_path / "lm-seed1" / "checkpoints" / "last" / "state.json").unlink()
-    carry_out(tmp_path, Program("lm-seed1 train"), monkeypatch)
-    found = gather(experiment(), tmp_path)
+def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (done / "lm-seed1" / "checkpoints" / "last" / "state.json").unlink()
+    carry_out(done, Program("lm-seed1 train"), monkeypatch)
+    found = gather(experiment(), done)
     assert found.missing == ["lm-seed1 (its training ended with status 2)"]
     assert found.rows["lm"].seeds == [2]
 
 
-def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    log = tmp_path / "log.jsonl"
+def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(done: Path) -> None:
+    log = done / "log.jsonl"
     log.write_text(log.read_text().replace('"lm-seed1 train", "status": 0', '"lm-seed1 train", "status": 130'))
     assert '"status": 130' in log.read_text()
-    found = gather(experiment(), tmp_path)
+    found = gather(experiment(), done)
     assert (found.missing, found.rows["lm"].seeds) == ([], [1, 2])
 
 
-def test_a_choice_among_other_trials_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_choice_among_other_trials_is_none(done: Path) -> None:
     asked = experiment()
     fewer = tuple(replace(row, trials=row.trials[:1]) for row in asked.rows)
-    found = gather(replace(asked, rows=fewer), tmp_path)
+    found = gather(replace(asked, rows=fewer), done)
     assert found.tuning == {}
     assert {"lebm-seed1", "lm-seed1"} <= set(found.missing)
 
 
-def test_a_table_is_of_one_text_and_of_the_settings_that_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_table_is_of_one_text_and_of_the_settings_that_are_asked_for(done: Path) -> None:
     with pytest.raises(InputError, match=r"other settings .*training\.clip_norm"):
-        gather(experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5}), tmp_path)
-    path = tmp_path / "lm-seed2" / "env.json"
+        gather(experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5}), done)
+    path = done / "lm-seed2" / "env.json"
     path.write_text(path.read_text().replace('"sha256": "3"', '"sha256": "4"'))
     with pytest.raises(InputError, match="lm-seed2 were trained on different texts"):
-        gather(experiment(), tmp_path)
+        gather(experiment(), done)
 
 
-def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    path = tmp_path / "lebm-seed1" / "eval" / "frontier.json"
+def test_a_ratio_that_some_pairs_lack_is_given_for_none(done: Path) -> None:
+    path = done / "lebm-seed1" / "eval" / "frontier.json"
     report = Frontier.load(path)
     # the twin's frontier of this seed is beyond its ends
     replace(report, results=[replace(row, ppl=0.1 * row.ppl) for row in report.results]).save(path)
-    comparison = gather(experiment(), tmp_path).record()["comparisons"][0]
+    comparison = gather(experiment(), done).record()["comparisons"][0]
     assert comparison["ratios"]["T=0.5"]["rppl_at_second"] is None
     assert comparison["ratios"]["T=0.5"]["rppl"]["n"] == 2
 
@@ -314,12 +292,9 @@ def test_a_ratio_that_some_pairs_lack_is_given_for_none(tmp_path: Path, monkeypa
     "change",
     [{"cpu": None}, {"packages": {}}, {"packages": "torch"}, {"git": {}}, {"git": "0"}, {"git": {"commit": 1}}],
 )
-def test_an_environment_that_says_too_little_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    path = tmp_path / "lm-seed2" / "env.json"
+def test_an_environment_that_says_too_little_is_refused_by_name(done: Path, change: dict[str, Any]) -> None:
+    path = done / "lm-seed2" / "env.json"
     values = json.loads(path.read_text()) | change
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
     with pytest.raises(InputError, match=r"lm-seed2/env\.json is damaged"):
-        gather(experiment(), tmp_path)
+        gather(experiment(), done)

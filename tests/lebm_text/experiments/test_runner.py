@@ -187,13 +187,12 @@ def test_an_experiment_that_choices_follow_from_sees_no_test_text(
     assert "Validation text; samples" in markdown(gather(exploring, tmp_path), "")
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Program()
-    carry_out(tmp_path, again, monkeypatch)
+    carry_out(done, again, monkeypatch)
     assert again.steps == []
-    (tmp_path / "lm-seed2" / "eval" / "frontier.json").unlink()
-    carry_out(tmp_path, again, monkeypatch)
+    (done / "lm-seed2" / "eval" / "frontier.json").unlink()
+    carry_out(done, again, monkeypatch)
     assert again.names == ["lm-seed2 frontier"]
 
 
@@ -243,38 +242,33 @@ def test_a_judgement_that_fails_keeps_no_other_from_its_run(tmp_path: Path, monk
     assert (row["lstm"]["T=1"]["fppl"]["n"], row["likelihood"]["nll"]["n"]) == (1, 1)
 
 
-def test_a_report_of_other_settings_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_report_of_other_settings_is_made_anew(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Program()
-    carry_out(tmp_path, again, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8)))
+    carry_out(done, again, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8)))
     settings = [step.settings for step in judged(again)]
     assert len(settings) == len(again.steps) == 6
     assert all(isinstance(each, LikelihoodSettings) and each.n_ais == 8 for each in settings)
     more = Program()
-    carry_out(tmp_path, more, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8), n_samples=70))
+    carry_out(done, more, monkeypatch, experiment(likelihood=LikelihoodSettings(n_ais=8), n_samples=70))
     known = [step.name for step in judged(more) if isinstance(step.settings, PerplexitySettings) and step.of_corpus]
     assert known == ["fppl-known", "rppl-known"]  # as many as the rows'
 
 
-def test_reports_of_weights_that_were_trained_on_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    (tmp_path / "lm-seed2" / "model.safetensors").write_text("trained further")
+def test_reports_of_weights_that_were_trained_on_are_made_anew(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (done / "lm-seed2" / "model.safetensors").write_text("trained further")
     again = Program()
-    carry_out(tmp_path, again, monkeypatch)
+    carry_out(done, again, monkeypatch)
     assert again.names == ["lm-seed2 frontier", "lm-seed2 likelihood"]
 
 
-def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_run_of_other_settings_is_not_taken_for_what_is_asked(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Program()
     asked = experiment(settings={"training.n_epochs": 4, "training.clip_norm": 0.5})
-    other = runner(tmp_path, again, monkeypatch, asked)
+    other = runner(done, again, monkeypatch, asked)
     with pytest.raises(InputError, match=r"lebm-1 has other settings .*training\.clip_norm=0\.5"):
         other.tune()
     with pytest.raises(InputError, match=r"lebm-seed1 has other settings .*training\.learning_rate=0\.001"):
-        runner(tmp_path, again, monkeypatch).chains({"lebm": 1, "lm": 2}, experiment().rows)
+        runner(done, again, monkeypatch).chains({"lebm": 1, "lm": 2}, experiment().rows)
     assert again.steps == []
 
 
@@ -301,16 +295,14 @@ def test_the_choices_of_another_corpus_can_be_taken(tmp_path: Path, monkeypatch:
     ],
 )
 def test_choices_among_other_trials_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: dict[str, tuple[dict[str, float], ...]], said: str
+    done: Path, trials: dict[str, tuple[dict[str, float], ...]], said: str
 ) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
     with pytest.raises(InputError, match=said):
-        read_choices(tmp_path / "tuning.json", trials)
+        read_choices(done / "tuning.json", trials)
 
 
-def test_a_choice_that_there_is_not_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    path = tmp_path / "tuning.json"
+def test_a_choice_that_there_is_not_is_refused(done: Path) -> None:
+    path = done / "tuning.json"
     path.write_text(path.read_text().replace('"chosen": 2', '"chosen": 0'))
     with pytest.raises(InputError, match="no trial 0"):
         read_choices(path, TRIALS)
@@ -363,21 +355,19 @@ def test_tables_that_are_kept_can_be_chosen_from() -> None:
     assert all(read_tuning(path) for path in tables.rglob("tuning.json"))
 
 
-def test_a_run_on_another_text_is_refused_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
-    other = runner(tmp_path, Program(), monkeypatch)
+def test_a_run_on_another_text_is_refused_whatever_its_name(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = runner(done, Program(), monkeypatch)
     other.tune()
     other.corpus = SHA256 | {"train": "4"}
     with pytest.raises(InputError, match="another text of the name toy"):
         other.tune()
 
 
-def test_a_narrower_command_keeps_what_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_a_narrower_command_keeps_what_others_left(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program()
-    carry_out(tmp_path, program, monkeypatch, experiment().narrowed(rows=["lm"], seeds=[2]))
+    carry_out(done, program, monkeypatch, experiment().narrowed(rows=["lm"], seeds=[2]))
     assert program.steps == []
-    assert set(gather(experiment(), tmp_path).tuning) == {"lebm", "lm"}
+    assert set(gather(experiment(), done).tuning) == {"lebm", "lm"}
 
 
 def test_a_fault_in_one_chain_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,10 +391,9 @@ def test_a_row_with_a_failed_trial_waits_and_the_others_go_on(tmp_path: Path, mo
     assert runs == {"trials", "lm-seed1", "lm-seed2"}  # without the twin, which is like the row that waits
 
 
-def test_nothing_is_chosen_by_the_reports_of_other_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out(tmp_path, Program(), monkeypatch)
+def test_nothing_is_chosen_by_the_reports_of_other_options(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = experiment(tuning=Tuning(n_epochs=2, n_samples=70))
-    assert runner(tmp_path, Program("trial lebm-2 tuning"), monkeypatch, asked).tune() == {"lm": 2}
+    assert runner(done, Program("trial lebm-2 tuning"), monkeypatch, asked).tune() == {"lm": 2}
 
 
 @pytest.mark.parametrize("threads", ["7", "7,2"])
