@@ -17,7 +17,6 @@ from lebm_text.processes import Processes
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_directory
-from lebm_text.text.corpora import Corpus
 from lm_eval import diversity
 from lm_eval.coverage import coverage_warnings
 from lm_eval.judges import BuiltSpec, judge_specs
@@ -27,9 +26,9 @@ from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
 from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
-from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded, real_text
+from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
 
-__all__ = ["JudgeSettings", "Judging", "kn5_evaluator", "prepare", "spreads"]
+__all__ = ["JudgeSettings", "Judging", "prepare", "spreads"]
 
 logger = logging.getLogger(__name__)
 
@@ -207,12 +206,6 @@ def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
         for rows in groups.values()
         if len(rows) > 1
     ]
-
-
-def kn5_evaluator(run: Run, corpus: Corpus, *, seed: int) -> Evaluator:
-    """Return a 5-gram evaluator for the corpus of a run, in lower case if the run is; the test split is held out."""
-    check_judges()
-    return Evaluator(Reference(real_text(corpus, "test", lowercase=run.config.text.lowercase)), seed=seed)
 
 
 def _for_judges(text: SampledText) -> Samples:

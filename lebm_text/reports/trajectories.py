@@ -14,18 +14,19 @@ from rich.console import Group
 
 from lebm_text.checks import setting, whole
 from lebm_text.generation.settings import DecodeSettings
+from lebm_text.judges import check_judges
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS, PriorConfig
 from lebm_text.torch_state import own_state
 from lm_eval.protocol import Evaluator, JudgeResult
-from lm_eval.texts import Samples
+from lm_eval.texts import Reference, Samples
 
 from .base import Interval, Report, Settings, format_interval, new_table, origin, settled
 from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
-from .judging import kn5_evaluator
+from .texts import real_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,8 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     n, seed, n_short = settings.n, settings.seed, model.config.prior.n_steps
     n_long = settings.factor * n_short
     steps = [*decoding_steps(n_short), n_long]
-    evaluator = kn5_evaluator(run, corpus, seed=seed)
+    check_judges()
+    evaluator = Evaluator(Reference(real_text(corpus, "test", lowercase=run.config.text.lowercase)), seed=seed)
     on_step = counter(on_progress, "steps of the chains", n_long)
     chains = follow(model.model.prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
     texts: dict[tuple[str, int], list[str]] = {}
