@@ -38,6 +38,7 @@ from lebm_text.build import LatentModel, build_model
 from lebm_text.config import Config
 from lebm_text.inference import recorded
 from lebm_text.model import LatentEBM
+from lebm_text.models.lstm import SMALL_WIDTH
 from lebm_text.models.transformer import N_PREFIX
 from lebm_text.presets import preset
 from lebm_text.sections import ShortRunConfig
@@ -52,7 +53,7 @@ from lm_eval.texts import Reference
 
 WIDTHS, BATCHES = (512, 256, 128), (256, 128, 32, 512, 1024)  # most important first
 ASKED = (256, 128)  # sentences per update in the rows that come first
-FIGURES = ("rate", "peak_share", "first_seconds", "seconds", "share", "perplexity", "reserved_gb", "error")
+FIGURES = ("rate", "peak_share", "first_seconds", "seconds", "share", "perplexity", "reserved_gb", "used_gb", "error")
 COLUMNS = ("work", "width", "batch", "batch_tokens", "contestant", *FIGURES)
 GENERATED = 4096  # sentences of a measurement of generation
 UPDATES = ("ours", "unrecorded", "baseline")
@@ -270,10 +271,9 @@ def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
         trainer = PlainTrainer(plain, prior, sizes.config())
         return lambda: trainer.update(batch)
     if name == "prototype":
-        plain, dtype = PlainGenerator.like(sizes.generator("fp32")).to(device), torch.bfloat16
-        prototype = PrototypeTrainer(
-            plain, prior, sizes.config(), dtype=dtype if device.type == "cuda" else torch.float32
-        )
+        plain = PlainGenerator.like(sizes.generator("fp32")).to(device)
+        half = device.type == "cuda" and sizes.width > SMALL_WIDTH  # see there
+        prototype = PrototypeTrainer(plain, prior, sizes.config(), dtype=torch.bfloat16 if half else torch.float32)
         return lambda: prototype.update(batch)
     ours = _updates_of(LatentModel(prior, sizes.generator("bf16")), sizes.config("bf16"), batch, device)
     if name == "ours":

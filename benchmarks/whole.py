@@ -47,7 +47,8 @@ def epoch(
     Returns:
         `first_seconds` of the first epoch, recordings included, and `seconds` of the second; `rate`, tokens per second
         in the latter (in the former, if time ran out within it); `share` of the two that was done: seconds of an
-        unfinished epoch are extrapolated from the share of its tokens. `recordings`: chains kept.
+        unfinished epoch are extrapolated from the share of its tokens. `recordings`: chains kept. `used_gb`: memory of
+        the device in use at the end, with what the driver has for them.
     """
     changed = {"precision": resolve_precision("auto", device), "n_epochs": 2}
     config = preset(name).merge(settings).merge({"training": changed})
@@ -71,7 +72,15 @@ def epoch(
         "seconds": whole[1] if len(whole) > 1 else None,
         "share": sum(shares) / training.n_epochs,
         "recordings": sum(len(recordings_of(part).kept) for part in model.children()),
+        "used_gb": _used_gb(device),
     }
+
+
+def _used_gb(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return (total - free) / 1e9
 
 
 class _Clock:

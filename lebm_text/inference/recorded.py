@@ -147,8 +147,8 @@ class Recordings:
         device = arguments[0].device
         key = (key, *((argument.shape, argument.dtype) for argument in arguments))
         if key not in self.kept and key not in self._too_large and not self.failed and applies(device):
-            if self._pool is None and device.type == "cuda":
-                self._pool = torch.cuda.graph_pool_handle()
+            if not self.kept and device.type == "cuda":
+                self._pool = torch.cuda.graph_pool_handle()  # one that a failed recording has left is refused
             replay = self.record(function, tuple(argument.to(device, copy=True) for argument in arguments))
             if replay is None:
                 self._too_large.add(key)
@@ -164,10 +164,8 @@ class Recordings:
             return _record(function, given, self._pool)
         except RuntimeError as error:
             self.failed = not isinstance(error, torch.OutOfMemoryError)
-            reason: BaseException = error  # torch's last one says only that there was an earlier one
-            while reason.__context__ is not None:
-                reason = reason.__context__
-            warnings.warn(f"no CUDA graph of a Langevin chain, which runs slower without one: {reason}", stacklevel=2)
+            why = _first_reason(error)
+            warnings.warn(f"no CUDA graph of a Langevin chain, which runs slower without one: {why}", stacklevel=2)
             return None
 
 
@@ -191,6 +189,16 @@ def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Te
     return _ONE_BATCH.record(function, (like.clone(),)) or function
 
 
+def _first_reason(error: BaseException) -> str:
+    """Return what the first of chained errors says; torch's last one says only that there was an earlier one.
+
+    In a function of its own: a variable for an error, where it was caught, would keep all tensors of the failed call.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
+
+
 def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
     pool = pool or torch.cuda.graph_pool_handle()
     with torch.cuda.device(given[0].device):
@@ -207,13 +215,19 @@ def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:
             with torch.cuda.stream(here), torch.cuda.graph(graph, pool, aside, capture_error_mode="thread_local"):
                 result = function(*given)
         except RuntimeError:
-            # If ending a recording fails, torch before 2.12 goes on allocating from its memory; else this is refused.
-            with suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            _abandon(given[0].device.index, pool)
             raise
         finally:
             torch._C._cuda_clearCublasWorkspaces()
     return Replay(given, result, graph.replay)
+
+
+def _abandon(device: int, pool: Any) -> None:
+    """End a recording whose end has failed: before 2.12 torch would go on allocating from its memory, and keep it."""
+    names = "_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"  # the second before 2.8
+    with suppress(RuntimeError):  # if it has ended
+        getattr(torch._C, names[not hasattr(torch._C, names[0])])(device, pool)
+        torch._C._cuda_releasePool(device, pool)
 
 
 @cache

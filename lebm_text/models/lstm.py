@@ -31,8 +31,8 @@ from lebm_text.models.packing import Packing
 
 __all__ = ["LSTM", "LSTMWeights", "compute_dtype", "library_runs", "lstm_scan", "resolve_precision"]
 
-# Up to this H cuDNN takes an algorithm of its own for padded input (get_algo in torch's RNN.cpp), which was never tried
-# with bfloat16; above, that for packed input.
+# Up to this H cuDNN takes an algorithm of its own for padded input (get_algo in torch's RNN.cpp), of which version 9.19
+# has no kernels in bfloat16; above, that for packed input.
 SMALL_WIDTH = 192
 TF32_SINCE = (8, 0)  # the compute capability from which cuDNN rounds float32 operands of an LSTM to 10 bits
 

@@ -27,7 +27,7 @@ GRID = [
 SPEED = {"rate", "peak_share", "first_seconds"}
 KEYS = {
     **dict.fromkeys(["update", "generate", "judge", "transformer"], SPEED),
-    "epoch": {"batch_tokens", "rate", "first_seconds", "seconds", "share", "recordings"},
+    "epoch": {"batch_tokens", "rate", "first_seconds", "seconds", "share", "recordings", "used_gb"},
     "judge_to_the_end": {"corpus", "rate", "seconds", "epochs", "perplexity"},
     "rppl": {"corpus", "samples", "seconds", "epochs"},
     "start": {"ready_seconds", "seconds"},
@@ -81,7 +81,8 @@ def test_every_row_is_measured_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> N
     gpu.main([*BRIEFLY, "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report["device"] != "cpu"
-    assert all(row["recordings"] > 0 for row in report["results"] if row["work"] == "epoch")
+    epochs = [row for row in report["results"] if row["work"] == "epoch"]
+    assert all(row["recordings"] > 0 and row["used_gb"] > 0 for row in epochs)
 
 
 def test_only_ours_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

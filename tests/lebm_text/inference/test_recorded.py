@@ -231,6 +231,24 @@ def test_a_failed_recording_warns_once_and_the_chains_run_as_they_are(monkeypatc
     assert max(gap(one, other) for one, other in zip(found, wanted, strict=True)) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"])
+def test_a_recording_that_cannot_end_gives_its_memory_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one name or the other, as torch has it. One that has ended belongs to a graph, which gives it back itself."""
+    done: list[tuple[str, int, str]] = []
+    monkeypatch.delattr(torch._C, "_cuda_endAllocateToPool", raising=False)
+    for function in (name, "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, function, lambda *of, which=function: done.append((which, *of)), raising=False)
+    recorded._abandon(3, "pool")
+    assert done == [(name, 3, "pool"), ("_cuda_releasePool", 3, "pool")]
+
+    def refuse(*of: object) -> None:
+        raise RuntimeError("not currently recording")
+
+    monkeypatch.setattr(torch._C, name, refuse)
+    recorded._abandon(3, "pool")
+    assert len(done) == 2
+
+
 def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -249,6 +267,25 @@ def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_reco
     with pytest.warns(UserWarning, match="out of memory"):
         assert captured(_square, many) is _square
     assert isinstance(captured(_square, few), Replay)
+
+
+def test_a_failed_recording_keeps_no_tensor_of_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU they are what filled its memory; those of a cycle would stay until the garbage is collected."""
+    seen: list[Any] = []
+
+    def refuse(function: object, given: object, pool: object) -> Replay:
+        large = torch.zeros(3)
+        seen.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    record_on_cpu(monkeypatch, refuse)
+    gc.disable()
+    try:
+        with pytest.warns(UserWarning, match="out of memory"):
+            Recordings()("square", _square, torch.ones(2))
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_the_first_of_the_errors_of_a_recording_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
