@@ -1,7 +1,9 @@
-"""The attention cache of partial sentences: keys and values, so that nothing is read twice."""
+"""Attention on a GPU, and the cache of partial sentences: keys and values, so that nothing is read twice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,24 @@ from torch import Tensor
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AttentionState"]
+__all__ = ["AttentionState", "without_cudnn_attention"]
+
+
+@contextmanager
+def without_cudnn_attention(device: torch.device) -> Iterator[None]:
+    """Keep `F.scaled_dot_product_attention` on `device` from cuDNN, which torch 2.11 prefers on an H100.
+
+    It builds a plan for each new shape, which takes about half a second each way: batches have many shapes, and each
+    step of decoding has its own.
+    """
+    if device.type != "cuda" or not torch.backends.cuda.cudnn_sdp_enabled():  # type: ignore[no-untyped-call]
+        yield
+        return
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
 
 
 @dataclass(frozen=True)

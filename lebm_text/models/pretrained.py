@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.models.attention import AttentionState
+from lebm_text.models.attention import AttentionState, without_cudnn_attention
 from lebm_text.models.modules import Affine, dropout
 from lebm_text.text.batching import Batch
 from lebm_text.text.pretrained import Specials, decoder_directory, decoder_sha256, needing, specials_of
@@ -197,7 +197,8 @@ class PretrainedGenerator(nn.Module):
         half = self.compute_dtype != torch.float32
         if self.keeps_logits:
             how["logits_to_keep"] = n_last
-        with torch.autocast(embedded.device.type, self.compute_dtype if half else torch.bfloat16, enabled=half):
+        autocast = torch.autocast(embedded.device.type, self.compute_dtype if half else torch.bfloat16, enabled=half)
+        with without_cudnn_attention(embedded.device), autocast:
             logits: Tensor = self.decoder(inputs_embeds=embedded, use_cache=use_cache, **how).logits
         return logits[:, -n_last:, : len(self.pieces) - len(SPECIALS)].float()
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lebm_text.errors import InputError
-from lebm_text.models.attention import AttentionState
+from lebm_text.models.attention import AttentionState, without_cudnn_attention
 from lebm_text.models.likelihood import BatchLikelihood, OfTokens
 from lebm_text.models.modules import Affine, Embedded, constant, drop_words, dropout
 from lebm_text.models.packing import Packing
@@ -198,7 +198,8 @@ class TransformerGenerator(Embedded):
             h = h + F.linear(z, layer.latent).unsqueeze(1)
             joint = self._product(layer.attention_in, layer.attention_norm(h))
             heads = joint.view(*joint.shape[:2], 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, n, d)
-            attended = attend(number, *heads.unbind(0)).transpose(1, 2).flatten(2)
+            with without_cudnn_attention(h.device):
+                attended = attend(number, *heads.unbind(0)).transpose(1, 2).flatten(2)
             h = h + dropout(self._product(layer.attention_out, attended).to(h.dtype), self.dropout, rng)
             between = F.gelu(self._product(layer.widen, layer.between_norm(h)))
             h = h + dropout(self._product(layer.narrow, between).to(h.dtype), self.dropout, rng)

@@ -20,6 +20,8 @@ from lebm_text.errors import InputError
 from lebm_text.generation.decoding import decode
 from lebm_text.generation.guidance import guided
 from lebm_text.generation.settings import DecodeSettings
+from lebm_text.models import pretrained
+from lebm_text.models.attention import without_cudnn_attention
 from lebm_text.run import Run
 from lebm_text.samplers.langevin import langevin
 from lebm_text.store import read_json
@@ -240,6 +242,21 @@ def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:
     z = langevin(likelihood, start, step_size=1.0, n_steps=30, noise_scale=0.0, rng=seeded())
     assert (likelihood(z) > likelihood(start)).all()
     assert all(each.grad is None for each in generator.parameters())
+
+
+def test_on_a_gpu_attention_is_not_cudnn_s(decoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `test_transformer`."""
+    seen, attention = [], torch.nn.functional.scaled_dot_product_attention
+
+    def look(*given: Any, **how: Any) -> torch.Tensor:
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
+        return attention(*given, **how)
+
+    tokenizer, generator = _generator(decoder)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", look)
+    monkeypatch.setattr(pretrained, "without_cudnn_attention", lambda _: without_cudnn_attention(torch.device("cuda")))
+    generator.likelihood(_batch(tokenizer))(normal(3, 3).float())
+    assert seen and not any(seen)
 
 
 def test_dropout_and_precision_are_those_asked_for(decoder: Path) -> None:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lebm_text.errors import InputError
+from lebm_text.models import transformer
+from lebm_text.models.attention import without_cudnn_attention
 from lebm_text.models.modules import dropout
 from lebm_text.models.transformer import N_PREFIX, SLOWEST, TransformerGenerator
 
@@ -200,3 +202,30 @@ def test_norms_begin_as_plain_ones_and_no_bias_but_that_of_the_prefix_is_drawn()
 def test_sizes_that_do_not_go_together_are_refused(sizes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"model.generator = transformer needs"):
         toy_transformer(**sizes)
+
+
+def test_on_a_gpu_attention_is_not_cudnn_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would build a plan for each length: neither of sentences at once nor word after word."""
+    seen, attention = [], F.scaled_dot_product_attention
+
+    def look(*given: Any, **how: Any) -> Tensor:
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
+        return attention(*given, **how)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", look)
+    generator, batch, z = toy_transformer(), toy_batch((2, 1)), normal(2, LATENT)
+    cuda = torch.device("cuda")
+    for place, found in ((cuda, False), (torch.device("cpu"), True)):
+        monkeypatch.setattr(transformer, "without_cudnn_attention", lambda _, to=place: without_cudnn_attention(to))
+        seen.clear()
+        generator.log_likelihood(batch, z)
+        by_steps(generator, batch, z)
+        assert set(seen) == {found}
+    assert torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        with without_cudnn_attention(cuda):
+            pass
+        assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
