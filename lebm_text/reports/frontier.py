@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group
-from rich.text import Text
 
 from lebm_text.checks import MAX_GUIDANCE, MAX_PRIOR_TEMPERATURE, in_range, one_of, setting
 from lebm_text.environment import versions
@@ -195,9 +194,9 @@ class Frontier(Judged):
             described.add_row(self._decoding(points[row.text]), f"{summary.mean_length:.1f}", *cells)
         of_real = ["", "", "", "", *_variety(self.results[0].diversity, of_real=True)] if varied else []
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}", *of_real)
-        lines = [*self.spread_lines(), *([_NO_SAMPLER] if self.headroom else [])]
+        lines = [_NO_SAMPLER] if self.headroom else []
         lines += [] if self.real_meaning is None else [_FED.format(self.real_meaning.n)]
-        return Group(*self.warning_lines(), figures, described, *map(Text, lines), *self.training_lines())
+        return self.described(figures, described, lines=lines)
 
     def _decoding(self, point: Point) -> str:
         return decoding_of(point, self.every).removeprefix(", ") or "samples"

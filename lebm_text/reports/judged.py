@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from rich.console import RenderableType
+from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from lm_eval.coverage import Coverage
@@ -120,9 +121,14 @@ class Judged(Report):
     results: list[JudgedText]
     spread: list[MetricSpread]
 
-    def spread_lines(self) -> list[str]:
-        """Return the spread over seeds as lines of text."""
-        lines = []
+    def described(self, *tables: Table, lines: Iterable[str]) -> Group:
+        """Return tables, with the warnings about results above, and `lines` and those on seeds and judges below."""
+        warnings, training = list(self._warning_lines()), list(self._training_lines())
+        above, below = [*warnings, ""] if warnings else [], ["", *training] if training else []
+        return Group(*map(Text, above), *tables, *map(Text, [*self._spread_lines(), *lines, *below]))
+
+    def _spread_lines(self) -> Iterator[str]:
+        """Yield the spread over seeds."""
         for row in self.spread:
             of_samples = f"{row.metric.upper()}{decoding_of(row)} by {row.judge}"
             for label, figure in ((of_samples, row.ppl), (f"real data by {row.judge}", row.real_ppl)):
@@ -135,21 +141,17 @@ class Judged(Report):
                     if sd is not None
                 ]
                 if deviations:
-                    lines.append(f"{label}: mean {figure.mean:.2f}, {', '.join(deviations)}")
-        return lines
+                    yield f"{label}: mean {figure.mean:.2f}, {', '.join(deviations)}"
 
-    def training_lines(self) -> list[RenderableType]:
-        """Return lines that describe how judges were trained."""
-        lines = []
+    def _training_lines(self) -> Iterator[str]:
+        """Yield how judges were trained."""
         for row in one_each(self.results, "judge", "judge_seed"):
             for what, training in (("", row.training), (" of real text", row.real_training)):
                 if training is not None and (what or row.metric == "rppl"):
-                    lines.append(f"judge {judge_of(row, self.results)}{what}: {_describe(training)}")
-        return [Text(line) for line in ["", *lines]] if lines else []
+                    yield f"judge {judge_of(row, self.results)}{what}: {_describe(training)}"
 
-    def warning_lines(self) -> list[RenderableType]:
-        """Return the warnings about results, to be shown first."""
-        lines = []
+    def _warning_lines(self) -> Iterator[str]:
+        """Yield the warnings about results, each once, with the results that it concerns."""
         concerned: dict[str, list[JudgedText]] = {}
         for row in self.results:
             for warning in row.warnings:
@@ -158,8 +160,7 @@ class Judged(Report):
             metrics = {row.metric for row in rows}
             everywhere = len(rows) == sum(row.metric in metrics for row in self.results)
             where = "" if everywhere else "; ".join(dict.fromkeys(self._name(row) for row in rows)) + ": "
-            lines.append(f"warning: {where}{warning}")
-        return [Text(line) for line in [*lines, *([""] if lines else [])]]
+            yield f"warning: {where}{warning}"
 
     def _name(self, row: JudgedText) -> str:
         """Return a short name that distinguishes a result from the others."""

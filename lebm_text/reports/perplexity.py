@@ -8,7 +8,6 @@ from itertools import product
 from typing import ClassVar
 
 from rich.console import Group
-from rich.text import Text
 
 from lebm_text.checks import one_of, setting
 from lebm_text.environment import versions
@@ -95,8 +94,8 @@ class Perplexity(Judged):
         for known in self.calibration:
             cells = f"{known.ppl:.2f}", "", outside(known.coverage), "", "", f"{known.ratio:.3f}"
             table.add_row(known.text, known.judge, *cells)
-        samples = [line for row in one_each(self.results, "text") for line in _sample_lines(row)]
-        return Group(*self.warning_lines(), table, *map(Text, [*self.spread_lines(), *samples]), *self.training_lines())
+        samples = (line for row in one_each(self.results, "text") for line in _sample_lines(row))
+        return self.described(table, lines=samples)
 
 
 def compute(
