@@ -1,4 +1,4 @@
-r"""Langevin chains on a GPU as CUDA graphs: their hundreds of small kernels are recorded once and launched as a whole.
+r"""Langevin chains on a GPU as CUDA graphs: their hundreds of small kernels are recorded once and launched together.
 
 A recording reads its arguments from fixed buffers and the parameters in place, so it is valid for
 every batch of a shape and after every update. What a chain computes from its batch is part of it; noise is
@@ -28,7 +28,9 @@ __all__ = ["Recordings", "Replay", "StaticDensity", "applies", "captured", "reco
 
 Function = Callable[..., Tensor]
 
-STEPS_AT_ONCE = 64  # steps of a chain per recording; a longer chain replays several
+# Steps of a chain per recording, which a longer chain replays several times: for each of the hundreds of operations of
+# a step the driver keeps memory of the device (docs/decisions/0005).
+STEPS_AT_ONCE = 10
 NOISE_AT_ONCE = 1 << 23  # random numbers drawn at a time
 
 
@@ -83,7 +85,8 @@ def static_chain(
     """
     recordings, rows = recordings_of(density.modules[-1]), z.detach().reshape(-1, z.shape[-1])
     state = F.pad(rows, (0, 0, 0, density.n_rows - len(rows)))
-    at_once = min(STEPS_AT_ONCE, max(1, NOISE_AT_ONCE // max(1, state.numel())))
+    most = min(STEPS_AT_ONCE, max(1, NOISE_AT_ONCE // max(1, state.numel())))
+    at_once = -(-len(step_sizes) // max(1, -(-len(step_sizes) // most)))  # equal parts share a recording
     for first in range(0, len(step_sizes), at_once):
         sizes = tuple(step_sizes[first : first + at_once])
         noise = _draw(rng, len(sizes), z.shape, density.n_rows, z.device).mul_(noise_scale)

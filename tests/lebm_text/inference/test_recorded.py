@@ -123,7 +123,7 @@ def test_the_prior_s_chain_is_recorded_by_its_steps_and_rows(monkeypatch: pytest
 
 @pytest.mark.parametrize("limits", [(4, 1 << 20), (64, 5 * 2 * LATENT)], ids=["steps", "noise"])
 def test_a_long_chain_is_several_recordings(limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 11 steps: 4 + 4 + 3, or 5 + 5 + 1 for the size of their noise; either way two different ones."""
+    """Of 11 steps: 4 + 4 + 3, at most 4 or, for the size of their noise, 5 at once: two different ones."""
     prior, chain = toy_prior(dtype=torch.float32), LangevinChain(11, 0.4, 0.8)
     wanted = chain.run(prior.logdensity, normal(2, LATENT).float(), rng=seeded(3))
     record_on_cpu(monkeypatch)
@@ -131,6 +131,21 @@ def test_a_long_chain_is_several_recordings(limits: tuple[int, int], monkeypatch
     monkeypatch.setattr(recorded, "NOISE_AT_ONCE", limits[1])
     assert gap(chain.run(prior.logdensity, normal(2, LATENT).float(), rng=seeded(3)), wanted) < 1e-5
     assert _kept(prior) == 2
+
+
+@pytest.mark.parametrize("n_steps", [5, 10, 14, 20, 40])
+def test_equal_parts_of_a_chain_share_a_recording(n_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, chain = toy_prior(dtype=torch.float32), LangevinChain(n_steps, 0.2)
+    wanted = chain.run(prior.logdensity, normal(2, LATENT).float(), rng=seeded(3))
+    seen: list[int] = []
+
+    def record(function: Any, given: tuple[Tensor, ...], pool: object) -> Replay:
+        seen.append(len(given[1]))  # the noise
+        return trace(function, given, pool)
+
+    record_on_cpu(monkeypatch, record)
+    assert gap(chain.run(prior.logdensity, normal(2, LATENT).float(), rng=seeded(3)), wanted) < 1e-5
+    assert seen in ([5], [7], [10])
 
 
 def test_streams_are_drawn_from_as_by_an_unrecorded_chain(monkeypatch: pytest.MonkeyPatch) -> None:
