@@ -83,12 +83,18 @@ def sha256_json(value: object) -> str:
 
 
 def cache_directory() -> Path:
-    """Return `LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`."""
-    if own := os.environ.get("LEBM_TEXT_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification says to ignore relative paths.
-    return (Path(base) if base and os.path.isabs(base) else Path.home() / ".cache") / "lebm-text"
+    """Return `LEBM_TEXT_CACHE`, else `lebm-text` in `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises InputError if that is in the home of a user who has none, as in a container.
+    """
+    own, base = os.environ.get("LEBM_TEXT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if own:
+            return Path(own).expanduser()
+        # The XDG specification says to ignore relative paths.
+        return (Path(base) if base and os.path.isabs(base) else Path.home() / ".cache") / "lebm-text"
+    except RuntimeError:
+        raise InputError("there is no home directory for the cache; set LEBM_TEXT_CACHE to a directory") from None
 
 
 def cache_entry(kind: str, *depends_on: object) -> Path:

@@ -60,4 +60,4 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
     if first and as_json:
         print_text(json.dumps(record))
     elif first and shown:
-        print_note(f"{n:,} sentences from {found}; {describe_rates(generation.rates)}")
+        print_note(f"{n:,} sentence{'s' * (n != 1)} from {found}; {describe_rates(generation.rates)}")

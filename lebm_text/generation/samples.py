@@ -170,7 +170,7 @@ def write_samples(path: Path | None, generated: Generated | Generation, run: Run
     for place in places[1:]:
         atomic_write_json(place, record)
     n, rates = generated.settings["n"], describe_rates(record["rates"])
-    logger.info(f"{n:,} sentences from {run}, in {' and '.join(map(str, places))}; {rates}")
+    logger.info(f"{n:,} sentence{'s' * (n != 1)} from {run}, in {' and '.join(map(str, places))}; {rates}")
     return record
 
 

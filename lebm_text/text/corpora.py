@@ -271,7 +271,7 @@ def fetch_registered(name: str, *, force: bool = False) -> tuple[Path, bool]:
 
 
 def _data_directory(data_dir: Path | None) -> Path:
-    return data_dir or Path(os.environ.get("LEBM_TEXT_DATA") or "data").expanduser()
+    return data_dir or Path(os.path.expanduser(os.environ.get("LEBM_TEXT_DATA") or "data"))
 
 
 def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:

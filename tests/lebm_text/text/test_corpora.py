@@ -268,6 +268,20 @@ def test_cache_that_cannot_be_written_says_what_to_do(cache: Path, registry: Reg
         store(registry["toy"], _decoded(), "here")
 
 
+def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_: str) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "LEBM_TEXT_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", homeless)
+    for own in (None, "~/kept"):
+        if own is not None:
+            monkeypatch.setenv("LEBM_TEXT_CACHE", own)
+        with pytest.raises(InputError, match="no home directory for the cache; set LEBM_TEXT_CACHE"):
+            cache_directory()
+
+
 def test_cache_directory_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_directory() == tmp_path / "cache"
     monkeypatch.delenv("LEBM_TEXT_CACHE")
