@@ -73,7 +73,10 @@ class Plugin:
         try:
             return self.entry.load()
         except (ImportError, AttributeError) as error:
-            raise MissingPlugin(self.what, f"{here}: {error}") from error
+            file = Path(*self.entry.module.split(".")).with_suffix(".py")
+            found = isinstance(error, ModuleNotFoundError) and error.name == self.entry.module and file.is_file()
+            more = f"; {file} is in this directory: set PYTHONPATH=." if found else ""
+            raise MissingPlugin(self.what, f"{here}: {error}{more}") from error
         except Exception as error:
             raise InputError(f"{here}: {type(error).__name__}: {one_line(error)}") from error
 

@@ -435,6 +435,14 @@ def test_a_loose_class_of_an_installed_package_is_recorded_with_its_version() ->
     assert find("model.prior", "pytest:Item", trust_plugins=True).origin == ("pytest", pytest.__version__)
 
 
+def test_a_module_in_the_current_directory_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lying_here.py").write_text("")
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])  # as the installed command has it
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"No module named 'lying_here'; lying_here.py is in this directory: set PYTH"):
+        find("model.prior", "lying_here:A", trust_plugins=True).load()
+
+
 def test_an_error_in_a_module_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_module.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
