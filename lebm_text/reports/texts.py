@@ -38,7 +38,7 @@ __all__ += ["real_text"]
 SampleSource = Run | Path | str | Sequence[str]
 """Samples: a run, whose samples are used, the path of a text file, or a list of sentences."""
 
-RealSource = Run | Corpus | str | None
+RealSource = Run | Corpus | Path | str | None
 """Real text: the corpus of a run, a corpus, or its name or directory; None: the corpus of the run that is judged."""
 
 logger = logging.getLogger(__name__)
@@ -185,8 +185,12 @@ def _tokenised(text: SampledText, how: Tokenisation) -> SampledText:
 def _corpus(run: Run | None, corpus: RealSource) -> Corpus:
     if isinstance(corpus, Corpus):
         return corpus
-    if isinstance(corpus, str):
-        return find_corpus(corpus, data_dir=None if run is None else run.data_dir)
+    if isinstance(corpus, (str, Path)):
+        return find_corpus(str(corpus), data_dir=None if run is None else run.data_dir)
+    if isinstance(corpus, Run):
+        return corpus.corpus()
+    if corpus is not None:
+        raise InputError(f"a corpus is its name, its directory, a Corpus or a Run, got {type(corpus).__name__}")
     if run is None:
         raise InputError("samples that come from no run need a corpus: the name or the directory of the real text")
     return run.corpus()

@@ -155,7 +155,8 @@ def _divider(counts: Counter[str], *, lower: bool, bare: bool, numbers: str | No
         return [word for run in runs for piece in split_words(run) for word in contracted(form(piece))]
 
     def stays(word: str, parts: list[str]) -> bool:
-        return len(parts) > 1 and 0 < counts[word] >= min(counts[part] for part in parts)
+        # One part is another word where 13a resolves a reference: a corpus may have `&amp;` itself.
+        return parts != [word] and 0 < counts[word] >= min((counts[part] for part in parts), default=0)
 
     @lru_cache(1 << 16)  # without a limit, the rare words of a long text would fill the memory
     def divide(chunk: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ def test_settings_of_another_report(kind: str, settings: Any) -> None:
 def test_other_things_than_the_call_takes(call: Callable[[Any], object], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         call(Run(OLD))
+
+
+def test_the_real_text_is_the_one_that_was_given(tmp_path: Path) -> None:
+    other = shutil.copytree(OLD.parent / "tiny-corpus", tmp_path / "other")
+    run = Run(shutil.copytree(OLD, tmp_path / "run"), data_dir=OLD.parent)
+    settings = reports.perplexity.PerplexitySettings(n=4, lm="kn3")
+    for corpus, name in ((other, "other"), (str(other), "other"), (None, "tiny-corpus")):
+        assert reports.perplexity.compute(run, settings, corpus=corpus).corpus.name == name
+    plain = reports.perplexity.compute(["a dog"] * 4, settings, corpus=run)
+    assert plain.corpus.name == "tiny-corpus"
+    for source in (run, ["a dog"]):
+        with pytest.raises(InputError, match="a corpus is its name, its directory, a Corpus or a Run, got list"):
+            reports.perplexity.compute(source, settings, corpus=["a dog"])  # type: ignore[arg-type]
 
 
 def test_a_generator_is_as_good_as_a_list() -> None:

@@ -24,6 +24,8 @@ TRAIN = everyday_sentences(2000, 1)
         (["i don't , it's ."], "13a+lower", "I don't, it's.", "i don't , it's ."),
         (["the u.s. , and the food ."], "13a+lower", "The food. U.S. zyzzyva.", "the food . u.s. zyzzyva ."),
         (["food . food . typo food."], "13a+lower", "food.", "food ."),
+        (["a &amp; b ."], "13a+lower", "A &amp; b.", "a &amp; b ."),
+        (["a & b ."], "13a+lower", "A &amp; b <skipped>.", "a & b ."),
         (["so ... , well ."], "13a+lower", "Well... so.", "well ... so ."),
         (["inc. said"], "13a+lower+bare", "Said inc., (said).", "said inc. said"),
         (["a b . $ _num_ , c"], "13a+lower+_num_", "A costs $3,000.50.", "a costs $ _num_ ."),
