@@ -60,6 +60,10 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            if not isinstance(value := getattr(self, each.name), Section):
+                what = f"{each.name} must be {each.type}(…), got {type(value).__name__}"
+                raise InputError(f"{what}; of dictionaries Config.from_dict({{section: {{key: value}}}}) makes one")
         prior, kind, latent_dim = self.model.prior, self.inference.kind, self.model.latent_dim
         if (latent_dim == 0) != (kind == "no_latent"):
             raise InputError(f"inference.kind = no_latent belongs to model.latent_dim = 0, got {kind} and {latent_dim}")

@@ -358,6 +358,11 @@ def test_a_finer_prior_chain_goes_as_far_in_twice_as_many_halves_of_steps() -> N
         PriorConfig(3, 0.5).finer(5)
 
 
+def test_a_section_is_no_dictionary() -> None:
+    with pytest.raises(InputError, match=r"model must be ModelConfig\(…\), got dict; of dictionaries Config.from_dict"):
+        Config(model={"hidden_dim": 3})  # type: ignore[arg-type]
+
+
 def test_sections_and_keys_are_laid_over_each_other_whatever_their_form() -> None:
     mixed = {"training.batch_size": 32, "training": {"n_epochs": 5, "batch_size": 8}, "training.seed": 2, "x": 1}
     assert by_section(mixed) == {"training": {"batch_size": 8, "n_epochs": 5, "seed": 2}, "x": 1}
