@@ -22,7 +22,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, adder, silent
@@ -307,8 +307,8 @@ class _Pool:
 
     def __init__(self, n_jobs: int, n_threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        self._stop, self._n_jobs, self._n_threads, self._lock = self._context.Event(), n_jobs, n_threads, Lock()
-        self._executor = self._start()
+        self._n_jobs, self._n_threads, self._lock = n_jobs, n_threads, Lock()
+        self._start()
 
     def __enter__(self) -> _Pool:
         return self
@@ -322,7 +322,7 @@ class _Pool:
             try:
                 future: Future[Outcome] = self._executor.submit(_work, perform)
             except BrokenProcessPool:  # an idle worker died
-                self._executor = self._start()
+                self._replace()
                 future = self._executor.submit(_work, perform)
             executor = self._executor
         while True:
@@ -334,12 +334,19 @@ class _Pool:
             except BrokenProcessPool:
                 with self._lock:
                     if self._executor is executor:
-                        self._executor = self._start()
+                        self._replace()
                 return 1, "its process was killed"
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _replace(self) -> None:
+        # The executor ends its other workers by a signal that they block: they would go on with what counts as failed.
+        for worker in [*(self._executor._processes or {}).values()]:
+            worker.kill()
+        self._start()
+
+    def _start(self) -> None:
+        self._stop = self._context.Event()  # a new one: a process that was killed may have held the lock of the old one
         arguments = self._stop, self._n_threads
-        return ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
+        self._executor = ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
 
 
 def _block_signals() -> None:
@@ -354,10 +361,19 @@ _stop_event: Event | None = None  # set by _begin_worker in worker processes
 def _begin_worker(stop: Event, n_threads: int) -> None:
     global _stop_event
     _stop_event = stop
+    Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
 
     torch.set_num_threads(n_threads)
+
+
+def _end_with_parent() -> None:
+    """If the parent is killed, its workers would finish their steps unseen, and then wait for more without end."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(perform: Perform) -> Outcome:
