@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import torch
 
 from lebm_text.cli.main import main
 from lebm_text.metrics import read_metrics
+from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.training.checkpoint import load_checkpoint
+from lebm_text.training.start import last_checkpoint
 
 from ..toy import write_text_corpus
 from .test_main import one_line
@@ -102,45 +106,64 @@ def test_stopped_by_max_steps_and_resumed(
     assert _result(out) == _result(finished)
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[str]:
-    """A process of its own that has begun to train when this returns."""
-    process = subprocess.Popen(
+# However late a busy machine lets it be stopped, such a training has not ended before.
+ENDLESS = ("--set", "training.n_epochs=100000")
+
+
+@contextmanager
+def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that has begun to train, and does not outlive the block."""
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.lebm_text.brief", *arguments, "--json"],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line)["event"] == "start":
-            return process
-    raise AssertionError(process.communicate()[1])
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if not any(json.loads(line)["event"] == "start" for line in process.stdout):
+                raise AssertionError(process.communicate()[1])
+            yield process
+        finally:
+            process.kill()
+
+
+def _steps(out: Path) -> int:
+    """Updates done at the last checkpoint."""
+    checkpoint = last_checkpoint(Run(out))
+    return 0 if checkpoint is None else int(checkpoint.state["progress"]["step"])
+
+
+def _assert_goes_on_as_unbroken(out: Path, corpus: Path, *more: str) -> None:
+    """Resumed, it has some updates later what a run has that nothing interrupted until then."""
+    enough = ("--max-steps", str(_steps(out) + 11))
+    assert _resume(out, *enough) == 0
+    unbroken = out.with_name("unbroken")
+    assert main(_arguments(corpus, unbroken, *ENDLESS, *more, *enough)) == 0
+    assert _result(out) == _result(unbroken)
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_moments_and_resumed(corpus: Path, finished: Path, tmp_path: Path) -> None:
+def test_kill_9_at_random_moments_and_resumed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = _arguments(corpus, out)
+    command = _arguments(corpus, out, *ENDLESS)
     for _ in range(2):
-        with _start(command) as process:
+        with _started(command) as process:
             time.sleep(random.SystemRandom().uniform(0.0, 0.15))
             process.kill()
             assert process.wait(timeout=60) == -signal.SIGKILL
         command = ["train", "--resume", "--out", str(out), "--device", "cpu"]
-    assert _resume(out) == 0
-    assert _result(out) == _result(finished)
+    _assert_goes_on_as_unbroken(out, corpus)
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["last", "previous"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_write_a_checkpoint(
-    number: signal.Signals, corpus: Path, tmp_path: Path, finished: Path
-) -> None:
-    out = tmp_path / "run"
-    with _start(_arguments(corpus, out, "--set", "training.checkpoint_every=100000")) as process:
+def test_ctrl_c_and_sigterm_write_a_checkpoint(number: signal.Signals, corpus: Path, tmp_path: Path) -> None:
+    out, seldom = tmp_path / "run", ("--set", "training.checkpoint_every=100000")
+    with _started(_arguments(corpus, out, *ENDLESS, *seldom)) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line)["event"] == "report":
@@ -150,11 +173,9 @@ def test_ctrl_c_and_sigterm_write_a_checkpoint(
     assert process.returncode == 130
     assert "Traceback" not in complaints
     assert json.loads(events.splitlines()[-1])["reason"] == "stopped"
-    step = load_checkpoint(out / "checkpoints").state["progress"]["step"]
-    assert step >= 3
+    assert _steps(out) >= 3
     assert (out / "model.safetensors").exists()
-    assert _resume(out) == 0
-    assert _result(out) == _result(finished)
+    _assert_goes_on_as_unbroken(out, corpus, *seldom)
 
 
 def test_truncated_checkpoint_gives_way_to_its_predecessor_and_it_is_said(
