@@ -22,6 +22,7 @@ from lebm_text.errors import InputError
 from lebm_text.run import Run
 
 from ..cli.test_main import one_line
+from ..launching import reserved_port
 from ..page.chromium import VARIABLE, Browser, browser_path, open_browser
 
 PROGRAM = browser_path()
@@ -114,11 +115,14 @@ def test_a_run_without_weights_is_a_line(
 @pytest.fixture
 def served(run: Run, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process of its own, and the address that it tells."""
-    with socket.create_server((ADDRESS, 0)) as free:
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", WATCHED, "explore", "--run", str(run.path), "--port", port, "--no-browser"]
+    command = [sys.executable, "-c", WATCHED, "explore", "--run", str(run.path), "--no-browser", "--port"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "GRADIO_SHARE": "True"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        reserved_port() as reserved,
+        subprocess.Popen(
+            [*command, str(reserved.getsockname()[1])], stderr=subprocess.PIPE, text=True, env=environment
+        ) as process,
+    ):
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
