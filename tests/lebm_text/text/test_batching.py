@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lebm_text.text import batching
 from lebm_text.text.batching import BatchPlan, EncodedCorpus, padded_rows, prefetch
 from lebm_text.text.encoding import map_encoded, write_encoded
 
 from ..toy import EOS, VOCABULARY, toy_corpus
 
-SECONDS = 10.0  # for what takes a moment
+SECONDS = 60.0  # for what takes a moment, on a busy machine, too
 
 many_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=80)
 plans = st.builds(
@@ -237,9 +239,21 @@ def test_an_error_of_the_items_comes_too() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_left_early_the_thread_ends_and_what_is_waiting_is_not_made(error: type[BaseException]) -> None:
+def test_left_early_the_thread_ends_and_what_is_waiting_is_not_made(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
     made: list[int] = []
+
+    class Watched(ThreadPoolExecutor):
+        """The second result is not finished before the others are called off, however long that takes."""
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            go_on.set()
+            super().shutdown(wait=wait)
+
+    monkeypatch.setattr(batching, "ThreadPoolExecutor", Watched)
 
     def make(i: int) -> int:
         made.append(i)
@@ -252,7 +266,6 @@ def test_left_early_the_thread_ends_and_what_is_waiting_is_not_made(error: type[
         with closing(prefetch(make, range(100), ahead=5)) as results:
             assert next(results) == 0
             assert begun.wait(SECONDS)
-            threading.Timer(0.05, go_on.set).start()
             raise error
 
     with pytest.raises(error):
