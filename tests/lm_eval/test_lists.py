@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,6 @@ def test_an_order_may_be_numpys() -> None:
 def test_a_model_goes_to_a_file_that_can_be_written(place: str, tmp_path: Path) -> None:
     model = NgramModel.train(LINES, 2)
     model.save(tmp_path / "model.arpa")
-    with pytest.raises(InputError, match=str(tmp_path)):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         model.save(tmp_path / place)
     assert [path.name for path in tmp_path.iterdir()] == ["model.arpa"]

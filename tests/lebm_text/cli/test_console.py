@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -237,7 +238,7 @@ def test_lines_say_how_long_it_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: list[float], counts: tuple[int, ...]
 ) -> None:
     now = iter(times)
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(now)))
     lines = console.Lines()
     for done in counts:
         lines("AIS", done, 100)
@@ -248,7 +249,7 @@ def test_a_training_says_how_long_it_takes_until_it_has_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = iter([0.0, 0.0, 30.0, 60.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(now)))
     with TrainingConsole(as_json=False) as shown:
         for step in (1, 31):
             shown.on_progress("updates", step, 6031)

@@ -367,7 +367,7 @@ def test_two_at_once_both_succeed(split: Split) -> None:
 
         def encode(self, sentence: str) -> list[int]:
             if not self.waited:
-                together.wait(10)
+                together.wait(60)
                 self.waited = True
             return super().encode(sentence)
 
