@@ -320,10 +320,10 @@ class _Pool:
         """Perform a step and return its outcome; the step is stopped once `should_stop` returns true."""
         with self._lock:
             try:
-                future: Future[Outcome] = self._executor.submit(_work, perform)
+                future = self._submit(perform)
             except BrokenProcessPool:  # an idle worker died
                 self._replace()
-                future = self._executor.submit(_work, perform)
+                future = self._submit(perform)
             executor = self._executor
         while True:
             try:
@@ -336,6 +336,12 @@ class _Pool:
                     if self._executor is executor:
                         self._replace()
                 return 1, "its process was killed"
+
+    def _submit(self, perform: Perform) -> Future[Outcome]:
+        future = self._executor.submit(_work, perform)
+        # An executor learns only from its next item that it has to watch the worker which it started for the last one.
+        self._executor.submit(int)
+        return future
 
     def _replace(self) -> None:
         # The executor ends its other workers by a signal that they block: they would go on with what counts as failed.

@@ -48,18 +48,17 @@ def test_beside_a_process_that_is_killed_no_other_goes_on(tmp_path: Path) -> Non
     with _Pool(2, 1) as pool, ThreadPoolExecutor(2, initializer=_block_signals) as threads:
         places = [tmp_path / "a", tmp_path / "b"]
         calls = [threads.submit(pool.call, partial(endless, told), lambda: False) for told in places]
-        for told, call in zip(places, calls, strict=True):
-            while not told.exists():
-                assert not call.done()
-                time.sleep(0.05)
-        processes = [int(told.read_text()) for told in places]
-        workers = [worker for worker in active_children() if worker.pid in processes]
-        os.kill(processes[0], signal.SIGKILL)
         try:
-            assert [call.result() for call in calls] == [(1, "its process was killed")] * 2
+            for told, call in zip(places, calls, strict=True):
+                while not told.exists():
+                    assert not call.done()
+                    time.sleep(0.05)
+            workers = sorted(active_children(), key=lambda worker: worker.name)
+            workers[-1].kill()  # the one that was started beside the other
+            assert [call.result(SECONDS) for call in calls] == [(1, "its process was killed")] * 2
             assert len(workers) == 2 and all(wait([worker.sentinel], SECONDS) for worker in workers)
         finally:
-            for worker in workers:
+            for worker in active_children():
                 worker.kill()
 
 
