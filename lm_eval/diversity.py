@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from lebm_text.text.reading import split_words
+from lebm_text.text.reading import listed, split_words
 
 from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode
 
@@ -204,6 +204,8 @@ def compare_each(
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
+    if not isinstance(sentences, list):
+        sentences = list(listed(sentences))  # a column of a table may number its rows in another way
     rows = np.random.default_rng(seed).permutation(len(sentences))[:n]
     return [sentences[row] for row in np.sort(rows).tolist()]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
+from lebm_text.errors import InputError
 from lm_eval.diversity import (
     bleu_against,
     compare_each,
@@ -49,6 +50,15 @@ def test_distinct_n_is_types_over_tokens(lines: list[str]) -> None:
     for n, share in enumerate(distinct_n(lines), 1):
         grams = [tuple(words[i : i + n]) for words in map(str.split, lines) for i in range(len(words) - n + 1)]
         assert share == pytest.approx(len(set(grams)) / len(grams) if grams else 0)
+
+
+def test_a_string_or_a_column_of_a_table_is_not_taken_for_a_list() -> None:
+    lines = [f"the cat {i} sees the dog {i % 3} ." for i in range(9)]
+    column = pytest.importorskip("pandas").Series(lines[::-1], index=range(9)[::-1])
+    assert self_bleu(column) == self_bleu(lines[::-1])
+    for measure in (self_bleu, lambda text: bleu_against(text, lines), lambda text: bleu_against(lines, text)):
+        with pytest.raises(InputError, match="expected a list of sentences, got one string"):
+            measure("one string")
 
 
 def test_repetition_within_a_sentence() -> None:
