@@ -64,6 +64,10 @@ class Generated:
     settings: dict[str, object]
     signature: str
 
+    def __repr__(self) -> str:
+        """Return one line: a notebook would show thousands of numbers of z."""
+        return f"Generated({len(self.sentences):,} sentences, {self.signature!r})"
+
     def parts(self) -> Iterator[list[str]]:
         """Yield the sentences as `Generation.parts` does, here all at once."""
         yield self.sentences

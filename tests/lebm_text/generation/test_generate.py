@@ -35,6 +35,10 @@ def _generate(n: int, settings: DecodeSettings | None = None, **options: Any) ->
     return Generation(model.model, model.tokenizer, model.config, n, settings, **options).all()
 
 
+def test_what_a_notebook_shows_of_many_sentences_is_one_line() -> None:
+    assert repr(_generate(1200)).startswith("Generated(1,200 sentences, 'samples(n=1200,decode=sample,T=1)|")
+
+
 def test_output_does_not_depend_on_how_many_z_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _generate(23, batch_size=4)
     monkeypatch.setattr("lebm_text.generation.generate.LATENTS", 5)
