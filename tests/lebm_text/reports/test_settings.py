@@ -29,7 +29,7 @@ REFUSED: list[tuple[type[Checked], str, Any, str]] = [
     *((settings, "split", "foo", "split must be .*test.*, got 'foo'") for settings in WITH_SPLITS),
     *((settings, "seed", -1, "seed must be >= 0, got -1") for settings in (ViewsSettings, ReconstructionSettings)),
     (ViewsSettings, "n", 0, "n must be >= 3, got 0"),
-    (ViewsSettings, "n", "many", "n must be a whole number, got 'many'"),
+    (ViewsSettings, "n", "many", "n must be a whole number or none, got 'many'"),
     (NeighboursSettings, "n", 0, "n must be >= 1, got 0"),
     (NeighboursSettings, "metric", "foo", "metric must be cosine or euclidean, got 'foo'"),
     (ScoreSettings, "n_draws", 0, "n_draws must be >= 1, got 0"),
