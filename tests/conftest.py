@@ -27,3 +27,5 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("LEBM_TEXT_DATA", "LEBM_TEXT_RUNS", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("NO_PROXY", "no_proxy"):  # servers of tests are on this machine
+        monkeypatch.setenv(name, "*")
