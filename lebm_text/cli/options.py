@@ -233,6 +233,7 @@ def decoding_options(default: str, *, of_prior: bool = False) -> Decorator:
         field_option(DecodeSettings, "top_p",
                      help="Sample only from the most probable words that reach this total probability; 1: from all."),
         field_option(DecodeSettings, "beam_size", help="Number of hypotheses of beam search."),
+        click.option("--no-unk", is_flag=True, help="Never write <unk>, the unknown word; to read, not to judge."),
         seed_option("Random seed; the same seed gives the same output."),
         click.option("--max-length", type=whole(1, MAX_STEPS),
                      help="Cut sentences off after this many tokens.  [default: the run's text.max_length]"),

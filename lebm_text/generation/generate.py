@@ -201,7 +201,7 @@ def decode_latents(
     at_once: int | None = None,
     guidance: float = 1.0,
 ) -> Decoded:
-    """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`.
+    """`decode` z (n, D) under p(x|z), without `<pad>` and `<s>`, and without `<unk>` if the settings say so.
 
     Args:
         model, tokenizer: of z.
@@ -220,7 +220,7 @@ def decode_latents(
         settings,
         bos_id=tokenizer.bos_id,
         eos_id=tokenizer.eos_id,
-        forbidden=(tokenizer.pad_id, tokenizer.bos_id),
+        forbidden=(tokenizer.pad_id, tokenizer.bos_id, *[tokenizer.unk_id] * settings.no_unk),
         max_length=max_length,
         uniforms=lambda k: draw_uniform(rng, (len(z), k)),
         at_once=at_once,

@@ -46,7 +46,14 @@ __all__ += ["samples_of_run", "write_samples"]
 
 _SEED = 1  # of samples for which no seed is given
 # Defaults of what a record may leave out.
-_USUAL = {"prior_temperature": 1.0, "guidance": 1.0, "latents": "prior", "label": None, "prior_steps": None}
+_USUAL = {
+    "prior_temperature": 1.0,
+    "guidance": 1.0,
+    "latents": "prior",
+    "label": None,
+    "prior_steps": None,
+    "no_unk": False,
+}
 
 logger = logging.getLogger(__name__)
 

@@ -33,6 +33,7 @@ class DecodeOptions(TypedDict, total=False):
     top_p: float
     beam_size: int
     length_penalty: float
+    no_unk: bool
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class DecodeSettings(Checked):
     beam_size: int = setting(5, whole, 1, 1000)  # of decode="beam"
     # Of decode="beam"; 1 ranks by mean log p per token, 0 by log p.
     length_penalty: float = setting(1.0, in_range, 0.0, _MAX_PENALTY)
+    no_unk: bool = False  # never `<unk>`: its probability is divided among the other words
 
     def __post_init__(self) -> None:
         if self.temperature == 0:
@@ -58,13 +60,14 @@ class DecodeSettings(Checked):
 
     def describe(self) -> str:
         """Return how sentences were decoded, as in signatures: `decode=sample,T=0.8,top_k=40`."""
+        no_unk = ",no_unk" * self.no_unk
         if self.decode == "greedy":
-            return "decode=greedy"
+            return f"decode=greedy{no_unk}"
         if self.decode == "beam":
-            return f"decode=beam,size={self.beam_size},length_penalty={self.length_penalty:g}"
+            return f"decode=beam,size={self.beam_size},length_penalty={self.length_penalty:g}{no_unk}"
         top_k = f",top_k={self.top_k}" if self.top_k else ""
         top_p = f",top_p={self.top_p:g}" if self.top_p < 1 else ""
-        return f"decode=sample,T={self.temperature:g}{top_k}{top_p}"
+        return f"decode=sample,T={self.temperature:g}{top_k}{top_p}{no_unk}"
 
 
 def decode_settings(default: str, settings: DecodeSettings | None, options: DecodeOptions) -> DecodeSettings:

@@ -84,10 +84,11 @@ def _generation_command(run: str, settings: Mapping[str, Any], longest: int, out
     `longest` is the run's maximum length, the default of generation.
     """
     defaults: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
-    defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}
+    defaults |= {"no_unk": False, "prior_temperature": 1.0, "guidance": 1.0, "label": None}
     words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
     for key in ("seed", "decode", *defaults):
         value = settings.get(key, defaults.get(key))
         if value != defaults.get(key):
-            words += [f"--{key.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words.append(f"--{key.replace('_', '-')}")
+            words += [] if value is True else [f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join([*words, "-o", output])

@@ -80,6 +80,7 @@ _FIELDS = (
     (rf"T={_NUMBER}", "temperature {0}: logits are divided by it"),
     (r"top_k=(\d+)", "only the {0} most probable words are drawn"),
     (rf"top_p={_NUMBER}", "only the most probable words up to a mass of {0} are drawn"),
+    ("no_unk", "<unk> is never produced: its probability is divided among the other words"),
     (r"max_length=(\d+)", "sentences are cut at {0} tokens"),
     (rf"prior_T={_NUMBER}", "the prior was sampled at temperature {0}"),
     (r"prior_steps=(\d+)", "the prior's chain had {0} steps, not its own number"),

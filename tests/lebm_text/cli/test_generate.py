@@ -82,6 +82,7 @@ def test_file_and_sidecar(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--top-p", "0.5"], {"top_p": 0.5}),
         (["--decode", "greedy"], {"decode": "greedy"}),
         (["--decode", "beam"], {"decode": "beam"}),
+        (["--no-unk"], {"no_unk": True}),
         (["--prior-temperature", "0.25"], {"prior_temperature": 0.25}),
         (["--seed", "2"], {"seed": 2}),
     ],

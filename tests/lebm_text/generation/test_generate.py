@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_output_does_not_depend_on_the_batch_size(settings: DecodeSettings) -> N
         assert other.sentences == whole.sentences
         assert other.truncated == whole.truncated
         assert torch.allclose(other.z, whole.z, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=DecodeSettings.describe)
+def test_without_the_unknown_word_its_probability_goes_to_the_others(settings: DecodeSettings) -> None:
+    model, never = tiny_model(), replace(settings, no_unk=True)
+    unk = model.tokenizer.unk_id
+    with torch.no_grad():
+        model.model.generator.output_bias[unk] += 3  # type: ignore[index]
+    assert "<unk>" in " ".join(model.generate(40, settings).sentences)
+    found = model.generate(40, never)
+    assert found.signature.startswith(f"samples(n=40,{settings.describe()},no_unk)")
+    assert found.settings["no_unk"] is True
+    with torch.no_grad():
+        model.model.generator.output_bias[unk] = -1e9  # type: ignore[index]
+    assert found.sentences == model.generate(40, settings).sentences
 
 
 @pytest.mark.parametrize("decode", ["greedy", "beam"])

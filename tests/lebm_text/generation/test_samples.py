@@ -86,8 +86,11 @@ def test_samples_of_a_run_whose_record_is_damaged_are_not_taken(tmp_path: Path) 
     assert _newest(run, 1) is None
 
 
-def test_samples_of_another_number_of_prior_steps_are_not_the_usual_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [{"prior_steps": 0}, {"no_unk": True}])
+def test_samples_by_another_chain_or_without_a_word_are_not_the_usual_ones(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
     run, path, sidecar, known = _run_with_usual_samples(tmp_path)
     assert _newest(run, 1) == path
-    sidecar.write_text(json.dumps(known | {"settings": known["settings"] | {"prior_steps": 0}}))
+    sidecar.write_text(json.dumps(known | {"settings": known["settings"] | changed}))
     assert _newest(run, 1) is None

@@ -53,7 +53,7 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
-    settings |= {"prior_temperature": 0.5, "label": "sports"}
+    settings |= {"no_unk": True, "prior_temperature": 0.5, "label": "sports"}
     reports = {
         name: json.loads((OLD / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("views", "directions")
@@ -68,16 +68,17 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
     found = {words[0]: words[1:] for words in commands_on(directory)}
     assert list(found) == ["train", "generate", "views", "report"]
+    program = click.Context(cli, **cli.context_settings)  # without its settings a command would keep another --help
     for name, words in found.items():
-        command = cli.get_command(click.Context(cli), name)
+        command = cli.get_command(program, name)
         assert command is not None
-        parser = command.make_parser(click.Context(command))
+        parser = command.make_parser(click.Context(command, program))
         _, rest, _ = parser.parse_args(list(words))
         assert rest == [] or name == "train"
     assert found["views"] == ["--run", "runs/run-0.1.0", "-n", "12"]
     assert found["generate"][2:] == [
         *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
-        *("--prior-temperature", "0.5", "--label", "sports"),
+        *("--no-unk", "--prior-temperature", "0.5", "--label", "sports"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
 

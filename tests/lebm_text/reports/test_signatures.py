@@ -54,7 +54,7 @@ def _unusual() -> Iterator[str]:
 def _made(run: Path) -> Iterator[str]:
     for path in (*run.rglob("*.json"), *(ROOT / "docs" / "tables").rglob("results.json")):
         yield from _signatures(json.loads(path.read_text()))
-    decodings = [DecodeSettings(temperature=0.5, top_k=3, top_p=0.9), DecodeSettings(decode="beam")]
+    decodings = [DecodeSettings(temperature=0.5, top_k=3, top_p=0.9), DecodeSettings(decode="beam", no_unk=True)]
     for name in PRESETS:
         for decoding in decodings:
             for unusual in _unusual():
