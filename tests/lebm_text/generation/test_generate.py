@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from lebm_text.generation.generate import (
     signature_of,
 )
 from lebm_text.generation.settings import DecodeSettings
+from lebm_text.models.generator import LSTMGenerator
 from lebm_text.random import KeyedRng
 
 from ..tiny import WORDS, tiny_model
@@ -63,15 +64,15 @@ def test_output_does_not_depend_on_the_batch_size(settings: DecodeSettings) -> N
 @pytest.mark.parametrize("settings", SETTINGS, ids=DecodeSettings.describe)
 def test_without_the_unknown_word_its_probability_goes_to_the_others(settings: DecodeSettings) -> None:
     model, never = tiny_model(), replace(settings, no_unk=True)
-    unk = model.tokenizer.unk_id
+    unk, generator = model.tokenizer.unk_id, cast("LSTMGenerator", model.model.generator)
     with torch.no_grad():
-        model.model.generator.output_bias[unk] += 3  # type: ignore[index]
+        generator.output_bias[unk] += 3
     assert "<unk>" in " ".join(model.generate(40, settings).sentences)
     found = model.generate(40, never)
     assert found.signature.startswith(f"samples(n=40,{settings.describe()},no_unk)")
     assert found.settings["no_unk"] is True
     with torch.no_grad():
-        model.model.generator.output_bias[unk] = -1e9  # type: ignore[index]
+        generator.output_bias[unk] = -1e9
     assert found.sentences == model.generate(40, settings).sentences
 
 
