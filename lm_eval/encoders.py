@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lebm_text.errors import InputError, one_line
 from lebm_text.store import cache_entry, keep_array, kept_array
-from lebm_text.text.fetching import is_offline, quiet_hub, unreachable
+from lebm_text.text.fetching import no_answer, quiet_hub
 
 __all__ = ["DEFAULT_ENCODER", "Embeddings", "SentenceEncoder", "embed", "load_encoder"]
 
@@ -90,14 +90,12 @@ class _Transformer:
             raise InputError("embeddings need sentence-transformers: pip install 'lebm-text[embed]'") from None
         talk.disable_progress_bar()
         weights = _weights(name)
-        away = None if Path(weights).exists() or is_offline() else unreachable(weights)
+        away = "" if Path(weights).exists() else no_answer(weights)
         try:
             with quiet_hub():
-                self._model = SentenceTransformer(weights, device=device, local_files_only=away is not None)
+                self._model = SentenceTransformer(weights, device=device, local_files_only=bool(away))
         except (OSError, ValueError) as error:
-            why = one_line(error, 200)
-            if away is not None:
-                why = f"the Hub does not answer: {one_line(away, 200)}; its cache holds no copy"
+            why = f"{away}; its cache holds no copy" if away else one_line(error, 200)
             raise InputError(f"no sentence encoder {name!r}: {why}") from None
         digest = hashlib.sha256(json.dumps(_reading(self._model), sort_keys=True).encode())
         for key, tensor in sorted(self._model.state_dict().items()):

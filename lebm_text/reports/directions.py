@@ -295,7 +295,7 @@ def _choose(
     most = {"train": max(sizes, default=_SIZES[-1]), settings.split: max(settings.held_out, settings.moved)}
     chosen = {}
     for name, rows in labelled.items():
-        fitting = set(model.fitting(dict.fromkeys(row.sentence for row in rows).keys()))
+        fitting = set(model.fitting(list(dict.fromkeys(row.sentence for row in rows))))
         usable = [row for row in rows if row.sentence in fitting]
         chosen[name] = shuffled(usable, settings.seed)[: most[name]]
     n_train = len(chosen["train"])

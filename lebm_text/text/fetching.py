@@ -26,7 +26,7 @@ from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
 
 __all__ = ["bible_splits", "corpora_directory", "datasets_library", "fetch", "is_offline", "prepare", "read_manifest"]
-__all__ += ["quiet_hub", "store", "tokenise", "unreachable", "with_the_hub"]
+__all__ += ["no_answer", "quiet_hub", "store", "tokenise", "unreachable", "with_the_hub"]
 
 HUB_WAIT = 10.0
 """Seconds for the first answer of the Hub. Its client would wait without end, or try again for some minutes."""
@@ -119,15 +119,20 @@ def unreachable(name: str, kind: str = "model") -> Exception | None:
     return None
 
 
+def no_answer(name: str, kind: str = "model") -> str:
+    """Return why the Hub does not answer, for a message; empty if it does, or if the network is not to be used."""
+    error = None if is_offline() else unreachable(name, kind)
+    return "" if error is None else f"the Hub does not answer: {one_line(error, 200)}"
+
+
 @contextmanager
 def with_the_hub(datasets: Any, name: str) -> Iterator[None]:
     """Let `datasets` load `name` inside. If the Hub does not answer, it takes its own earlier copy, with a warning."""
-    error = None if is_offline() else unreachable(name, "dataset")
-    if error is None:
+    why = no_answer(name, "dataset")
+    if not why:
         yield
         return
     before, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
-    why = f"the Hub does not answer: {one_line(error, 200)}"
     try:
         yield
     except ConnectionError as none:

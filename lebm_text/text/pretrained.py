@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lebm_text.errors import InputError, one_line
 from lebm_text.store import sha256_file, sha256_json
 
-from .fetching import is_offline, unreachable
+from .fetching import is_offline, no_answer
 from .reading import normalise, readable
 from .tokenizers import SPECIALS, UNK, Tokenizer
 
@@ -72,15 +72,13 @@ def decoder_directory(source: str) -> Path:
         with needing("huggingface_hub", source):
             from huggingface_hub import snapshot_download
 
-            why = None if is_offline() else unreachable(source)
+            away, why = is_offline(), no_answer(source)
             try:
-                found = snapshot_download(
-                    source, allow_patterns=_FILES, local_files_only=is_offline() or why is not None
-                )
+                found = snapshot_download(source, allow_patterns=_FILES, local_files_only=away or bool(why))
             except OSError as error:
-                if why is None:
+                if not why:
                     raise
-                raise OSError(f"the Hub does not answer: {one_line(why, 200)}; its cache holds no copy") from error
+                raise OSError(f"{why}; its cache holds no copy") from error
         directory = Path(found)
     if not (directory / "config.json").is_file() or not any(directory.glob("*.safetensors")):
         raise InputError(

@@ -98,7 +98,7 @@ def test_failed_attempts_to_load_an_encoder_are_not_told_one_by_one(
         raise OSError("no way to it")
 
     monkeypatch.setattr(library, "SentenceTransformer", retried)
-    monkeypatch.setattr(encoders, "unreachable", lambda _: None)
+    monkeypatch.setattr(encoders, "no_answer", lambda _: "")
     before = of_the_hub.get_verbosity()
     with pytest.raises(InputError, match="no way to it"):
         load_encoder("nope")

@@ -244,19 +244,15 @@ def test_chains_follow_z_through_the_decoder(decoder: Path) -> None:
     assert all(each.grad is None for each in generator.parameters())
 
 
-def test_on_a_gpu_attention_is_not_cudnn_s(decoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_attention_is_not_cudnn_s(
+    decoder: Path, by_cudnn: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """See `test_transformer`."""
-    seen, attention = [], torch.nn.functional.scaled_dot_product_attention
-
-    def look(*given: Any, **how: Any) -> torch.Tensor:
-        seen.append(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
-        return attention(*given, **how)
-
     tokenizer, generator = _generator(decoder)
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", look)
     monkeypatch.setattr(pretrained, "without_cudnn_attention", lambda _: without_cudnn_attention(torch.device("cuda")))
+    by_cudnn.clear()  # the decoder was tried as it was loaded
     generator.likelihood(_batch(tokenizer))(normal(3, 3).float())
-    assert seen and not any(seen)
+    assert by_cudnn and not any(by_cudnn)
 
 
 def test_dropout_and_precision_are_those_asked_for(decoder: Path) -> None:

@@ -204,23 +204,16 @@ def test_sizes_that_do_not_go_together_are_refused(sizes: dict[str, Any]) -> Non
         toy_transformer(**sizes)
 
 
-def test_on_a_gpu_attention_is_not_cudnn_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_attention_is_not_cudnn_s(by_cudnn: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """Which would build a plan for each length: neither of sentences at once nor word after word."""
-    seen, attention = [], F.scaled_dot_product_attention
-
-    def look(*given: Any, **how: Any) -> Tensor:
-        seen.append(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]
-        return attention(*given, **how)
-
-    monkeypatch.setattr(F, "scaled_dot_product_attention", look)
     generator, batch, z = toy_transformer(), toy_batch((2, 1)), normal(2, LATENT)
     cuda = torch.device("cuda")
     for place, found in ((cuda, False), (torch.device("cpu"), True)):
         monkeypatch.setattr(transformer, "without_cudnn_attention", lambda _, to=place: without_cudnn_attention(to))
-        seen.clear()
+        by_cudnn.clear()
         generator.log_likelihood(batch, z)
         by_steps(generator, batch, z)
-        assert set(seen) == {found}
+        assert set(by_cudnn) == {found}
     assert torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
