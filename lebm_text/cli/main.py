@@ -186,6 +186,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Errors of the user are printed on stderr; other exceptions propagate.
     """
     spin_briefly()
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files; matplotlib does not even import with a wrong one
     with _standard_streams():
         return _run(list(sys.argv[1:] if args is None else args))
 

@@ -290,6 +290,20 @@ def test_module_runs_as_the_command() -> None:
     assert done.stderr == "lebm-text: error: no command 'trian'; did you mean train?\n"
 
 
+def test_pictures_need_no_screen_and_no_valid_backend(tmp_path: Path) -> None:
+    arguments = ["curves", "tests/data/run-0.1.0", "-o", str(tmp_path / "curves.png")]
+    done = subprocess.run(
+        [sys.executable, "-m", "lebm_text", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("group", ["anomaly", "data", "ngram"])
 def test_a_group_without_a_command_is_one_short_line(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([group]) == 2
