@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _HASH = "sha256 "  # prefix of conditions that are hashes
 _OF_SYSTEM = ("prior:", "posterior:", "seed:", "judge-seed:", "v:", "samples:")
+_BARE, _DECODED = re.compile(r"samples\(n=\d+\)"), re.compile(r"samples\(n=\d+,")
 
 
 @dataclass(frozen=True)
@@ -260,4 +262,13 @@ def _why(first: ComparedFigure, second: ComparedFigure) -> str:
         ", ".join(each for each in a.conditions if each not in b.conditions) or "nothing"
         for a, b in ((first, second), (second, first))
     )
-    return f"{mine} against {its}"
+    return f"{mine} against {its}{_way_round(mine, its)}"
+
+
+def _way_round(mine: str, its: str) -> str:
+    """Say how to compare all the same if the decoding of one side's samples is not recorded; else return nothing."""
+    for this, other, bare, decoded in (("A", "B", mine, its), ("B", "A", its, mine)):
+        if _BARE.search(bare) and _DECODED.search(decoded):
+            todo = f"judge {other}'s as a plain file, too (lebm-text generate > FILE)"
+            return f"; how {this}'s sentences were drawn is not recorded: {todo}"
+    return ""

@@ -64,6 +64,16 @@ def test_figures_made_otherwise_are_not_compared(tmp_path: Path, change: dict[st
     assert first.interval is None and not first.is_beyond and first.why == why
 
 
+def test_where_only_one_decoding_is_recorded_the_way_round_is_said(tmp_path: Path) -> None:
+    bare = _signature().replace(",decode=sample,T=1", "")
+    other = _changed(tmp_path / "b.json", FRONTIER, signature=bare)
+    for pair, (unknown, known) in (((FRONTIER, other), "BA"), ((other, FRONTIER), "AB")):
+        why = next(each.why for each in compare(*pair) if "samples(" in each.why)
+        assert f"how {unknown}'s sentences were drawn is not recorded: judge {known}'s as a plain file" in why
+    both = _changed(tmp_path / "c.json", FRONTIER, signature=bare.replace("n=20", "n=30"))
+    assert compare(other, both)[0].why == "test:samples(n=20) against test:samples(n=30)"
+
+
 def test_another_text_of_the_same_name_is_not_compared(tmp_path: Path) -> None:
     values = json.loads(FRONTIER.read_text())
     values["sha256"]["test"] = "0" * 64
