@@ -33,10 +33,9 @@ from benchmarks.prototype import PrototypeTrainer
 from benchmarks.report import table
 from benchmarks.sizes import BOS, FULL, SMOKE, Sizes
 from benchmarks.whole import epoch, judge, reference_of, rppl, start, within
-from lebm_text import __version__
+from lebm_text import __version__, cuda_graphs
 from lebm_text.build import LatentModel, build_model
 from lebm_text.config import Config
-from lebm_text.inference import recorded
 from lebm_text.model import LatentEBM
 from lebm_text.models.lstm import SMALL_WIDTH
 from lebm_text.models.transformer import N_PREFIX
@@ -189,7 +188,7 @@ def _grid(bench: Bench) -> Iterator[Row]:
         head = {"work": "generate", "width": width, "batch": n, "contestant": "ours"}
         yield head, _speed(bench, n if smoke else GENERATED, 0.0, _generation, of_width, n, smoke, device)
     for n in batches:
-        for name in ("ours", "baseline"):
+        for name in UPDATES:
             head = {"work": "judge", "width": recipe_of(sizes).hidden_dim, "batch": n, "contestant": name}
             yield head, _speed(bench, n * sizes.length, judge_work(sizes, n), _judge, sizes, n, name, device)
 
@@ -276,17 +275,20 @@ def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
         prototype = PrototypeTrainer(plain, prior, sizes.config(), dtype=torch.bfloat16 if half else torch.float32)
         return lambda: prototype.update(batch)
     ours = _updates_of(LatentModel(prior, sizes.generator("bf16")), sizes.config("bf16"), batch, device)
-    if name == "ours":
-        return ours
+    return unrecorded(ours) if name == "unrecorded" else ours
 
-    def unrecorded() -> None:
-        kept, recorded.applies = recorded.applies, lambda device: False
+
+def unrecorded(work: Work) -> Work:
+    """Return work for which nothing is recorded or padded."""
+
+    def run() -> None:
+        kept, cuda_graphs.applies = cuda_graphs.applies, lambda device: False
         try:
-            ours()
+            work()
         finally:
-            recorded.applies = kept
+            cuda_graphs.applies = kept
 
-    return unrecorded
+    return run
 
 
 def _transformer(sizes: Sizes, n: int, device: torch.device) -> Work:
@@ -317,13 +319,14 @@ def _updates_of(model: LatentModel, config: Config, batch: Batch, device: torch.
 
 
 def _judge(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
-    """Return updates of the LSTM judge: ours in bfloat16 with its two-level softmax, a plain one in float32."""
+    """Return updates of the LSTM judge: ours in bfloat16 with its two levels, recorded or not; plain in float32."""
     recipe, batch = recipe_of(sizes), zipf_batch(sizes.vocab_size, n, sizes.length)
     if name == "baseline":
         return plain_update(PlainJudge(sizes.vocab_size, recipe).to(device), recipe, batch.to(device))
     network = LSTMNetwork(sizes.vocab_size, recipe, "bf16", rng=torch.Generator().manual_seed(0)).to(device)
     optimizer, rng = adam(network, recipe.learning_rate), torch.Generator(device).manual_seed(0)
-    return lambda: update(network, optimizer, batch, batch.n_tokens, rng=rng)
+    ours = partial(update, network, optimizer, batch, batch.n_tokens, rng=rng)
+    return unrecorded(ours) if name == "unrecorded" else ours
 
 
 def _generation(sizes: Sizes, n: int, smoke: bool, device: torch.device) -> Work:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.baseline import PlainGenerator
 from lebm_text.config import Config
-from lebm_text.inference.recorded import Recordings
+from lebm_text.cuda_graphs import Recordings
 from lebm_text.models.priors import EBMPrior
 from lebm_text.samplers.langevin import gradient, langevin_step, step_sizes
 from lebm_text.sections import PriorConfig, ShortRunConfig

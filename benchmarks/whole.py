@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.sizes import BOS
 from lebm_text.build import build_model
-from lebm_text.inference.recorded import recordings_of
+from lebm_text.cuda_graphs import recordings_of
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.presets import preset
 from lebm_text.progress import Progress

@@ -12,7 +12,7 @@ The distribution is exact, and with 2,000 of PTB's 10,000 types in S it takes a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lebm_text.models.lstm import LSTM, compute_dtype
 from lebm_text.models.packing import Packing
 from lebm_text.models.softmax import OutputLayer
-from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
+from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus, PaddedBatch
 from lebm_text.torch_state import own_state
 
 from .counts import BOS, EOS, UNK, UNKNOWN_WORD, IntArray, WordIds, encode
@@ -118,38 +118,73 @@ class LSTMNetwork(LSTM):
             packing: of the same sentences, on the device of the parameters.
             rng: draws the dropout masks; without it there is no dropout.
         """
-        n_rare, batch = int((batch.tokens >= self.n_first).sum()), batch.to(self.device)
-        recipe, weights = self.recipe, self.weights(bias_per_row=True)
-        ids = packing.pack(F.pad(batch.tokens[:, :-1], (1, 0), value=END))
-        embedded = F.embedding(ids + (ids >= self.n_first), self.embedding)
-        hidden = weights.scan(weights.prepare(_drop(embedded, recipe.input_dropout, rng)), packing)
-        return self._target_log_probs(_drop(hidden, recipe.output_dropout, rng), packing.pack(batch.tokens), n_rare)
+        masks = () if rng is None else self.dropout_masks(len(packing.row), rng)
+        n_rare = int((batch.tokens >= self.n_first).sum())
+        return self._log_probs(batch.to(self.device).tokens, packing, masks, n_rare)
 
-    def _target_log_probs(self, hidden: Tensor, targets: Tensor, n_rare: int) -> Tensor:
+    def padded_nll(self, batch: PaddedBatch, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Return -log p of all sentences together, in nats; the host reads no tensor.
+
+        Args:
+            batch: R sentences in L columns, on the device of the parameters.
+            masks: as `dropout_masks(R · L, rng)` returns them, time-major; without them there is no dropout.
+        """
+        packing = Packing.padded(batch.lengths, batch.tokens.shape[1])
+        return -packing.sum_by_row(self._log_probs(batch.tokens, packing, masks)).sum()
+
+    def dropout_masks(self, n_tokens: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what dropout keeps of the embeddings, (N, E), and of the LSTM's outputs, (N, H), drawn from `rng`."""
+        recipe = self.recipe
+        sizes = (recipe.embedding_dim, recipe.input_dropout), (recipe.hidden_dim, recipe.output_dropout)
+        before, after = (_mask(n_tokens, width, rate, rng) for width, rate in sizes)
+        return before, after
+
+    def _log_probs(
+        self, tokens: Tensor, packing: Packing, masks: Sequence[Tensor], n_rare: int | None = None
+    ) -> Tensor:
+        weights, (before, after) = self.weights(bias_per_row=True), masks or (None, None)
+        ids = packing.pack(F.pad(tokens[:, :-1], (1, 0), value=END))
+        embedded = _drop(F.embedding(ids + (ids >= self.n_first), self.embedding), self.recipe.input_dropout, before)
+        hidden = _drop(weights.scan(weights.prepare(embedded), packing), self.recipe.output_dropout, after)
+        return self._target_log_probs(hidden, packing.pack(tokens), n_rare)
+
+    def _target_log_probs(self, hidden: Tensor, targets: Tensor, n_rare: int | None) -> Tensor:
+        """Return log p of the targets, `n_rare` of which are rare words; None if the host does not know."""
         table, n = self.embedding if self.output_weight is None else self.output_weight, self.n_first
         # Split, not sliced: each slice would fill a gradient of the whole table with zeros first.
         sizes = [min(n + 1, len(table)), max(0, len(table) - n - 1)]
         parts = (whole.to(self.operand_dtype).split_with_sizes(sizes) for whole in (table, self.output_bias))
         first, second = (OutputLayer(*part) for part in zip(*parts, strict=True))
         log_probs = first.log_probs(hidden, targets.clamp(max=n))
-        if not n_rare:
+        if n_rare == 0 or n == self.n_types:
             return log_probs
+        if n_rare is None:  # the second level for all, of which it counts for some
+            within = second.log_probs(hidden, (targets - n).clamp(min=0))
+            return log_probs + within.masked_fill(targets < n, 0.0)
         rare = (targets < n).byte().argsort(stable=True)[:n_rare]  # not `nonzero`, whose size the host waits for
         return log_probs.index_add(0, rare, second.log_probs(hidden[rare], targets[rare] - n))
 
 
-def _drop(values: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
-    """Apply dropout with masks from `rng`, the rate rounded to 1/256.
+def _mask(n_rows: int, width: int, rate: float, rng: torch.Generator) -> Tensor:
+    """Return what dropout keeps, (n, width), the rate rounded to 1/256; on the device of `rng`.
 
     torch's own dropout takes no generator and would tie a resumed training to global state; `bernoulli_` takes one but
     needs five times as long as bytes cut from 64-bit numbers.
     """
-    if rng is None or rate == 0:
-        return values
-    n, kept = values.numel(), round(256 * (1 - rate))
-    numbers = torch.empty(-(-n // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None, generator=rng)
-    mask = numbers.view(torch.uint8)[:n].view(values.shape) < kept
-    return values * (mask * (256 / kept)).to(values.dtype)
+    n = n_rows * width
+    if rate == 0:
+        return torch.ones(n_rows, width, dtype=torch.bool, device=rng.device)
+    numbers = torch.empty(-(-n // 8), dtype=torch.int64, device=rng.device).random_(-(2**63), None, generator=rng)
+    return numbers.view(torch.uint8)[:n].view(n_rows, width) < _n_kept(rate)
+
+
+def _drop(values: Tensor, rate: float, mask: Tensor | None) -> Tensor:
+    return values if mask is None or rate == 0 else values * (mask * (256 / _n_kept(rate))).to(values.dtype)
+
+
+def _n_kept(rate: float) -> int:
+    """Return how many of 256 values dropout keeps."""
+    return round(256 * (1 - rate))
 
 
 @dataclass(frozen=True)

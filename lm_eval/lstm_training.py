@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lebm_text import cuda_graphs
+from lebm_text.cuda_graphs import places, recordings_of
 from lebm_text.errors import InputError
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.models.packing import Packing
 from lebm_text.progress import Progress, adder, keeping, silent
-from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus
+from lebm_text.text.batching import Batch, BatchPlan, EncodedCorpus, PaddedBatch
 from lebm_text.torch_state import own_state
+from lebm_text.transfer import send
 
 from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
@@ -126,12 +129,41 @@ def update(
 
     The loss is divided by the tokens of the mean batch, not of this one: a token has the same weight in all batches.
     """
-    nll = -network.log_probs(batch, Packing.of(batch.lengths, network.device), rng=rng).sum()
-    optimizer.zero_grad(set_to_none=True)
-    (nll / mean_tokens).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), network.recipe.clip_norm)
+    if cuda_graphs.applies(network.device):
+        nll = _recorded_gradient(network, batch.padded(), mean_tokens, rng)
+    else:
+        optimizer.zero_grad(set_to_none=True)
+        nll = -network.log_probs(batch, Packing.of(batch.lengths, network.device), rng=rng).sum()
+        _set_gradient(network, nll / mean_tokens)
     optimizer.step()
     return nll.detach()
+
+
+def _set_gradient(network: LSTMNetwork, loss: Tensor) -> None:
+    """Write the clipped gradient of a loss to `grad` of all parameters, in place if it is there."""
+    parameters = list(network.parameters())
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.copy_(gradient)
+    torch.nn.utils.clip_grad_norm_(parameters, network.recipe.clip_norm)
+
+
+def _recorded_gradient(network: LSTMNetwork, batch: PaddedBatch, mean_tokens: float, rng: torch.Generator) -> Tensor:
+    """Set the gradient of a padded batch by what was recorded for its shape, and return the NLL."""
+    kept: list[Tensor] = list(network.parameters())
+    for parameter in network.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        kept.append(parameter.grad)
+
+    def compute(tokens: Tensor, lengths: Tensor, *masks: Tensor) -> Tensor:
+        nll = network.padded_nll(PaddedBatch(tokens, lengths), masks)
+        _set_gradient(network, nll / mean_tokens)
+        return nll.detach()
+
+    key = (mean_tokens, places(kept))
+    given = (send(each, network.device) for each in (batch.tokens, batch.lengths))
+    masks = network.dropout_masks(batch.tokens.numel(), rng)
+    return recordings_of(network)(key, compute, *given, *masks)
 
 
 @dataclass

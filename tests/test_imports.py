@@ -31,7 +31,7 @@ LAYERS = (
         "visible",
         "templates",
     ),
-    ("writing", "store", "plugins", "metrics", "environment", "judges"),
+    ("writing", "store", "plugins", "metrics", "environment", "judges", "cuda_graphs"),
     ("samplers",),  # of any density: they know neither models nor text
     ("text",),
     ("models",),
@@ -80,6 +80,8 @@ JUDGES_MAY_IMPORT = (
     "lebm_text.progress",
     "lebm_text.plugins",
     "lebm_text.torch_state",
+    "lebm_text.transfer",
+    "lebm_text.cuda_graphs",
 )
 GLOBAL_STATE = {
     "print",

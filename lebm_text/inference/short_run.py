@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lebm_text.inference import recorded
+from lebm_text import cuda_graphs
+from lebm_text.cuda_graphs import captured
 from lebm_text.inference.base import InferenceResult
-from lebm_text.inference.recorded import StaticDensity, captured, static_chain
+from lebm_text.inference.recorded import StaticDensity, static_chain
 from lebm_text.models.base import Batch, Generator, LogDensity, Prior
 from lebm_text.random import Rng, draw_normal
 from lebm_text.samplers.langevin import gradient, langevin, step_sizes
@@ -130,7 +131,7 @@ class ShortRun(LangevinChain):
         padded_likelihood = getattr(generator, "padded_likelihood", None)
         if not isinstance(prior, nn.Module):  # valid for this batch only, as `classes.Given` is
             padded_likelihood = None
-        if not (padded_likelihood and isinstance(batch, Sentences) and recorded.applies(generator.device)):
+        if not (padded_likelihood and isinstance(batch, Sentences) and cuda_graphs.applies(generator.device)):
             return self.target(prior, generator.likelihood(batch))
         padded = batch.padded()
         weight = torch.full((), self.likelihood_weight, dtype=like.dtype, device=like.device)

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lebm_text import cuda_graphs
 from lebm_text.errors import InputError, one_line
-from lebm_text.inference import recorded
 from lebm_text.metrics import MetricsLog
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
@@ -124,7 +124,7 @@ class TrainingLoop:
         """
         self._began = self._beginning()
         with closing(self.metrics):
-            if recorded.applies(self.trainer.device):
+            if cuda_graphs.applies(self.trainer.device):
                 self.trainer.record(self.plan.corpus.batch(self.plan.largest()).to(self.trainer.device))
             position, settings = self.position, self.trainer.config.training
             while position.epoch < settings.n_epochs:

@@ -22,6 +22,7 @@ GRID = [
     ("update", "baseline"),
     ("generate", "ours"),
     ("judge", "ours"),
+    ("judge", "unrecorded"),
     ("judge", "baseline"),
 ]
 SPEED = {"rate", "peak_share", "first_seconds"}
@@ -99,6 +100,11 @@ def test_only_ours_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="no CUDA graph"):
         gpu._update(SMOKE, 4, "ours", torch.device("cpu"))()
     assert len(seen) == 2  # of the posterior's chain and of the prior's
+    gpu._judge(SMOKE, 4, "unrecorded", torch.device("cpu"))()
+    assert len(seen) == 2
+    with pytest.warns(UserWarning, match="no CUDA graph"):
+        gpu._judge(SMOKE, 4, "ours", torch.device("cpu"))()
+    assert len(seen) == 3
 
 
 def test_without_a_device_it_says_what_to_do(

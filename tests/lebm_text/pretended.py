@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lebm_text.inference.recorded import Replay
+from lebm_text.cuda_graphs import Replay
 
 from .recording import LOOKS, trace
 
@@ -193,7 +193,7 @@ def pretence() -> Iterator[torch.device]:
 
 
 def record(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any) -> Replay:
-    """In place of `recorded._record`, within a pretence: `trace`, which sees the inner tensors, under its checks."""
+    """In place of `cuda_graphs._record`, within a pretence: `trace`, which sees the inner tensors, under its checks."""
 
     def checked(*arguments: Tensor) -> Tensor:
         with pytest.MonkeyPatch.context() as patch, _Operations(recording=True):

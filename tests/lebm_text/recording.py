@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lebm_text.inference import recorded
-from lebm_text.inference.recorded import Replay
+from lebm_text import cuda_graphs
+from lebm_text.cuda_graphs import Replay
 from lebm_text.models import softmax
 
 LOOKS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
@@ -64,7 +64,7 @@ def _place(tensor: Tensor) -> int:
 
 
 def trace(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any) -> Replay:
-    """In place of `recorded._record`."""
+    """In place of `cuda_graphs._record`."""
     with _Tape() as tape:
         result = function(*given)
     return Replay(given, result, tape.replay)
@@ -72,7 +72,7 @@ def trace(function: Callable[..., Tensor], given: tuple[Tensor, ...], pool: Any)
 
 def record_on_cpu(monkeypatch: pytest.MonkeyPatch, record: Callable[..., Replay] = trace) -> None:
     """Do on a CPU what is done on a GPU, with `record` for the graph."""
-    monkeypatch.setattr(recorded, "applies", lambda device: True)
-    monkeypatch.setattr(recorded, "_ONE_BATCH", recorded.Recordings())
-    monkeypatch.setattr(recorded, "_record", record)
+    monkeypatch.setattr(cuda_graphs, "applies", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "_ONE_BATCH", cuda_graphs.Recordings())
+    monkeypatch.setattr(cuda_graphs, "_record", record)
     monkeypatch.setattr(softmax, "_host_may_wait", lambda device: False)

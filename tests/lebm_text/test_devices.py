@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from lebm_text import cuda_graphs
 from lebm_text.config import Config
+from lebm_text.cuda_graphs import Replay, captured, recordings_of
 from lebm_text.generation.settings import DecodeSettings
-from lebm_text.inference import recorded
-from lebm_text.inference.recorded import Replay, captured, recordings_of
 from lebm_text.inference.short_run import ShortRun
 from lebm_text.likelihood.sentences import AISSettings
 from lebm_text.model import LatentEBM
@@ -152,7 +152,7 @@ def test_a_gpu_keeps_a_recording_for_each_shape(
         for lengths in ([7, 4, 4, 1], [3, 2, 1, 1], [6, 5, 1, 1]):
             batch, start = toy_batch(lengths).to(place), normal(4, 3).to(place, dtype)
             for records in ends:
-                monkeypatch.setattr(recorded, "applies", lambda device, records=records: records)
+                monkeypatch.setattr(cuda_graphs, "applies", lambda device, records=records: records)
                 chains = replace(infer, memory=normal(9, 3).to(dtype))
                 ends[records].append(chains(batch, prior, generator, rng=seeded(3)).z)
                 assert prior.chain is not None
@@ -187,10 +187,11 @@ def test_an_update_on_a_gpu_waits_for_nothing(latent_dim: int) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("width", [16, lstm.SMALL_WIDTH + 8])
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_an_update_of_the_judge_on_a_gpu_waits_for_nothing() -> None:
-    """Once its libraries are ready."""
-    recipe = LSTMRecipe("tiny", 16, 16, shortlist=4, input_dropout=0.1, output_dropout=0.1)
+def test_an_update_of_the_judge_on_a_gpu_is_recorded_and_waits_for_nothing(width: int) -> None:
+    """Once its shape is recorded."""
+    recipe = LSTMRecipe("tiny", width, width, shortlist=4, input_dropout=0.1, output_dropout=0.1)
     types = OutputVocabulary([f"w{i}" for i in range(12)])
     network = LSTMNetwork(len(types), recipe, "bf16", rng=seeded(1)).to("cuda")
     batch, optimizer = types.encode(["w0 w3 w11", "w1 w9"]).batch(np.arange(2)), adam(network, 1e-3)
@@ -202,6 +203,7 @@ def test_an_update_of_the_judge_on_a_gpu_waits_for_nothing() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert float(nll) > 0
+    assert len(recordings_of(network).kept) == 1 and not recordings_of(network).failed
 
 
 @on_each_device

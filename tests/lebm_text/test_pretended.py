@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lebm_text.cuda_graphs import captured, recordings_of
 from lebm_text.generation.settings import DecodeSettings
-from lebm_text.inference.recorded import captured, recordings_of
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.likelihood import partition, sentences
 from lebm_text.likelihood.diagnostics import bracket, simulate
@@ -207,8 +207,11 @@ def test_likelihoods_are_estimated(brief_fits: None, device: torch.device) -> No
 
 
 @pytest.mark.parametrize("shortlist", [4, None])
-def test_the_lstm_judge_learns(shortlist: int | None, device: torch.device, tmp_path: Path) -> None:
-    """And goes on after an epoch."""
+def test_the_lstm_judge_learns(
+    shortlist: int | None, device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By recorded updates."""
+    record_on_cpu(monkeypatch, pretended.record)
     recipe = LSTMRecipe("brief", 8, 8, shortlist=shortlist, max_epochs=2, min_updates=2)
     text = grammar_sentences(30, 1)
     types = sorted({word for sentence in text for word in sentence.split()})

@@ -12,7 +12,7 @@ from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
 from lebm_text.text.batching import Batch
 from lm_eval.judges import LSTMRecipe
-from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, score_text
+from lm_eval.lstm import LSTMNetwork, OutputVocabulary, _drop, _mask, score_text
 
 from .lstm_reference import token_nll
 
@@ -138,13 +138,36 @@ def test_dropout_comes_from_the_given_generator_alone() -> None:
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.4, 0.9])
 def test_dropout_keeps_the_mean_and_drops_the_rate(rate: float) -> None:
     values = torch.full((301, 333), 2.0)
-    dropped = _drop(values, rate, torch.Generator().manual_seed(0))
+    dropped = _drop(values, rate, _mask(301, 333, rate, torch.Generator().manual_seed(0)))
     assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.006)
     assert float(dropped.mean()) == pytest.approx(2.0, rel=0.03)
     assert len(set(dropped.flatten().tolist())) == (1 if rate == 0 else 2)
     columns, rows = (dropped == 0).float().mean(0), (dropped == 0).float().mean(1)
     assert float((columns - rate).abs().max()) < 0.15
     assert float((rows - rate).abs().max()) < 0.15
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+def test_a_padded_batch_has_the_nll_and_the_gradients_of_the_packed_one(recipe: LSTMRecipe, rate: float) -> None:
+    """Also with empty rows and columns, and whichever tokens dropout keeps."""
+    model = network(replace(recipe, input_dropout=rate, output_dropout=rate / 2)).double()
+    text = ["w28 w0 <unk> w20 w12 w0", *TEXT[:3] * 6][:17]
+    batch = VOCABULARY.encode(text).batch(np.arange(17))
+    padded, packing = batch.padded(), Packing.of(batch.lengths, torch.device("cpu"))
+    assert padded.tokens.shape == (18, 8) and batch.tokens.shape == (17, 7)
+    masks = model.dropout_masks(padded.tokens.numel(), torch.Generator().manual_seed(1)) if rate else ()
+    inside = Packing.padded(padded.lengths, 8).inside
+    assert inside is not None
+    kept = [mask[inside] for mask in masks]
+    n_rare = int((batch.tokens >= model.n_first).sum())
+    wanted = -model._log_probs(batch.tokens, packing, kept, n_rare).sum()
+    values = [wanted, model.padded_nll(padded, masks)]
+    parameters = list(model.parameters())
+    assert values[1].item() == pytest.approx(values[0].item(), rel=1e-12)
+    for one, other in zip(*(torch.autograd.grad(value, parameters) for value in values), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    assert not rate or values[0].item() != pytest.approx(-model.log_probs(batch, packing).sum().item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from lebm_text import cuda_graphs
+from lebm_text.cuda_graphs import recordings_of
 from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
+from lebm_text.text.batching import BatchPlan
 from lm_eval import lstm_training
 from lm_eval.judges import RECIPES, LSTMRecipe
 from lm_eval.lstm import LSTMJudge, LSTMNetwork, OutputVocabulary
@@ -121,10 +124,49 @@ def test_an_update_does_not_make_the_host_wait(monkeypatch: pytest.MonkeyPatch) 
     record_on_cpu(monkeypatch)
     vocabulary = OutputVocabulary(WORDS)
     network = LSTMNetwork(len(vocabulary), TINY, "fp32", rng=torch.Generator().manual_seed(1))
-    batch = vocabulary.encode(TRAIN[:5]).batch(np.arange(5))
+    batch, optimizer = vocabulary.encode(TRAIN[:5]).batch(np.arange(5)), adam(network, 1e-3)
     assert bool((batch.tokens >= network.n_first).any())  # both levels of the softmax are at work
-    with NoLook():  # type: ignore[no-untyped-call]
-        update(network, adam(network, 1e-3), batch, 7.0, rng=torch.Generator())
+    for _ in range(2):
+        with NoLook():  # type: ignore[no-untyped-call]
+            update(network, optimizer, batch, 7.0, rng=torch.Generator())
+        monkeypatch.setattr(cuda_graphs, "_record", None)  # the second update replays what there is
+
+
+def test_recorded_updates_are_those_of_packed_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One recording for each padded shape, valid while weights move, the learning rate falls and Adam starts anew."""
+    vocabulary = OutputVocabulary(WORDS)
+    recipe = replace(TINY, input_dropout=0.0, output_dropout=0.0, clip_norm=0.5)
+    text = vocabulary.encode(TRAIN)
+    batches = [text.batch(index) for index in BatchPlan(text, 64, 60, seed=1).epoch(0)] * 2
+    shapes = {tuple(batch.padded().tokens.shape) for batch in batches}
+    assert 3 < len(shapes) < len(batches)
+    found: list[list[torch.Tensor]] = []
+    for recording in (False, True):
+        if recording:
+            record_on_cpu(monkeypatch)
+        network = LSTMNetwork(len(vocabulary), recipe, "fp32", rng=torch.Generator().manual_seed(1))
+        optimizer, found = adam(network, 0.01), [*found, []]
+        for i, batch in enumerate(batches):
+            if i == len(batches) // 2:
+                optimizer = adam(network, 0.003)
+            found[-1].append(update(network, optimizer, batch, 20.0, rng=torch.Generator()))
+        found[-1] += [parameter.detach() for parameter in network.parameters()]
+        assert len(recordings_of(network).kept) == (len(shapes) if recording else 0)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-4)
+
+
+def test_recorded_updates_drop_by_new_masks_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same batch and weights, and another loss; from the same generator the same one."""
+    record_on_cpu(monkeypatch)
+    vocabulary = OutputVocabulary(WORDS)
+    recipe = replace(TINY, input_dropout=0.4, output_dropout=0.4)
+    network = LSTMNetwork(len(vocabulary), recipe, "fp32", rng=torch.Generator().manual_seed(1))
+    batch, frozen = vocabulary.encode(TRAIN[:5]).batch(np.arange(5)), adam(network, 0.0)
+    rng = torch.Generator().manual_seed(1)
+    first, second = (float(update(network, frozen, batch, 7.0, rng=rng)) for _ in range(2))
+    again = float(update(network, frozen, batch, 7.0, rng=torch.Generator().manual_seed(1)))
+    assert again == first != second
 
 
 def test_every_epoch_has_masks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lebm_text import cuda_graphs
 from lebm_text.config import Config
+from lebm_text.cuda_graphs import Replay, captured, recordings_of
 from lebm_text.inference import recorded
-from lebm_text.inference.recorded import Recordings, Replay, captured, recordings_of
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.models.classes import ClassPrior
 from lebm_text.models.generator import LSTMGenerator
@@ -238,7 +239,7 @@ def test_a_failed_recording_warns_once_and_the_chains_run_as_they_are(monkeypatc
         raise RuntimeError("operation not permitted when stream is capturing")
 
     record_on_cpu(monkeypatch, refuse)
-    with pytest.warns(UserWarning, match=r"no CUDA graph of a Langevin chain.*not permitted") as caught:
+    with pytest.warns(UserWarning, match=r"no CUDA graph.*not permitted") as caught:
         found = [infer(toy_batch(lengths), prior, generator, rng=seeded(3)).z for lengths in (LONG, SHORT)]
         assert captured(_square, torch.zeros(2)) is _square
         assert captured(_square, torch.zeros(3)) is _square  # not tried again
@@ -246,90 +247,11 @@ def test_a_failed_recording_warns_once_and_the_chains_run_as_they_are(monkeypatc
     assert max(gap(one, other) for one, other in zip(found, wanted, strict=True)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"])
-def test_a_recording_that_cannot_end_gives_its_memory_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one name or the other, as torch has it. One that has ended belongs to a graph, which gives it back itself."""
-    done: list[tuple[str, int, str]] = []
-    monkeypatch.delattr(torch._C, "_cuda_endAllocateToPool", raising=False)
-    for function in (name, "_cuda_releasePool"):
-        monkeypatch.setattr(torch._C, function, lambda *of, which=function: done.append((which, *of)), raising=False)
-    recorded._abandon(3, "pool")
-    assert done == [(name, 3, "pool"), ("_cuda_releasePool", 3, "pool")]
-
-    def refuse(*of: object) -> None:
-        raise RuntimeError("not currently recording")
-
-    monkeypatch.setattr(torch._C, name, refuse)
-    recorded._abandon(3, "pool")
-    assert len(done) == 2
-
-
-def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(function: Any, given: Any, pool: object) -> Replay:
-        if len(given[0]) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return trace(function, given, pool)
-
-    record_on_cpu(monkeypatch, refuse)
-    recordings, few, many = Recordings(), torch.tensor([3.0]), torch.ones(3)
-    with pytest.warns(UserWarning, match="out of memory") as caught:
-        assert torch.equal(recordings("square", _square, many), many)
-    assert torch.equal(recordings("square", _square, many), many)  # not tried again
-    assert torch.equal(recordings("square", _square, few), torch.tensor([9.0]))
-    assert (len(caught), len(recordings.kept), recordings.failed) == (1, 1, False)
-    with pytest.warns(UserWarning, match="out of memory"):
-        assert captured(_square, many) is _square
-    assert isinstance(captured(_square, few), Replay)
-
-
-def test_a_failed_recording_keeps_no_tensor_of_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU they are what filled its memory; those of a cycle would stay until the garbage is collected."""
-    seen: list[Any] = []
-
-    def refuse(function: object, given: object, pool: object) -> Replay:
-        large = torch.zeros(3)
-        seen.append(weakref.ref(large))
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    record_on_cpu(monkeypatch, refuse)
-    gc.disable()
-    try:
-        with pytest.warns(UserWarning, match="out of memory"):
-            Recordings()("square", _square, torch.ones(2))
-        assert seen[0]() is None
-    finally:
-        gc.enable()
-
-
-def test_the_first_of_the_errors_of_a_recording_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(function: object, given: object, pool: object) -> Replay:
-        try:
-            raise RuntimeError("not permitted when stream is capturing")
-        finally:
-            raise RuntimeError("operation failed due to a previous error")
-
-    record_on_cpu(monkeypatch, refuse)
-    with pytest.warns(UserWarning, match=r"slower without one: not permitted"):
-        captured(_square, torch.zeros(2))
-
-
 def test_a_cpu_records_nothing() -> None:
     prior, generator = _modules()
     ShortRun(5, 0.3)(toy_batch(LONG), prior, generator, rng=seeded())
     prior.sample(4, seeded())
     assert _kept(prior) == _kept(generator) == 0
-    assert captured(_square, torch.zeros(2)) is _square
-    assert torch.equal(Recordings()("square", _square, torch.tensor([3.0])), torch.tensor([9.0]))
-
-
-def test_a_replay_computes_from_what_it_is_given_and_keeps_earlier_results() -> None:
-    replay = trace(_square, (torch.zeros(3),), None)
-    first, second = normal(3, seed=1).float(), normal(3, seed=2).float()
-    kept = replay(first)
-    torch.testing.assert_close(replay(second), _square(second))
-    torch.testing.assert_close(kept, _square(first))
 
 
 @pytest.mark.parametrize("kind", ["short_run", "transformer", "no_latent"])
@@ -348,7 +270,7 @@ def test_no_update_waits_for_its_results(kind: str, monkeypatch: pytest.MonkeyPa
         with NoLook():  # type: ignore[no-untyped-call]
             trainer.update(toy_batch(LONG), epoch=0.0, step=step)
         if step == 1 and kind != "no_latent":
-            monkeypatch.setattr(recorded, "_record", None)  # the second update replays what there is
+            monkeypatch.setattr(cuda_graphs, "_record", None)  # the second update replays what there is
     assert trainer.monitor.flush()["nll_token"] > 0
     with pytest.raises(AssertionError, match="in an update"), NoLook():  # type: ignore[no-untyped-call]
         float(torch.ones(()))
@@ -382,17 +304,3 @@ def test_what_is_recorded_stays_on_its_device(build: Any) -> None:
         torch.autograd.backward(generator.log_likelihood(batch, z).sum())
     with pytest.raises(AssertionError, match="two devices"), _OneDevice():  # type: ignore[no-untyped-call]
         z.mul(torch.ones(()))
-
-
-@pytest.mark.gpu
-def test_a_recorded_gradient_is_the_gradient() -> None:
-    weight = normal(4, 4, seed=3).float().cuda()
-
-    def of(z: Tensor) -> Tensor:
-        return gradient(lambda z: (z @ weight).tanh().sum(-1), z)
-
-    record = captured(of, torch.zeros(5, 4, device="cuda"))
-    assert isinstance(record, Replay)
-    for seed in (4, 5):
-        z = normal(5, 4, seed=seed).float().cuda()
-        torch.testing.assert_close(record(z), of(z))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lebm_text.config import Config
+from lebm_text.cuda_graphs import recordings_of
 from lebm_text.errors import InputError
-from lebm_text.inference.recorded import recordings_of
 from lebm_text.model import LatentEBM
 from lebm_text.models.classes import UNKNOWN, ClassPrior, Given, classes_of
 from lebm_text.models.generator import LSTMGenerator

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lebm_text.config import Config
+from lebm_text.cuda_graphs import Replay
 from lebm_text.errors import InputError
-from lebm_text.inference.recorded import Replay
 from lebm_text.metrics import read_metrics
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.sections import INFERENCE
