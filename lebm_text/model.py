@@ -22,7 +22,7 @@ from lebm_text.checks import MAX_SEED, whole
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generated, Generation, decode_latents
-from lebm_text.generation.latents import Latents, PriorLatents
+from lebm_text.generation.latents import Latents, PriorLatents, given_latents
 from lebm_text.generation.settings import DecodeOptions, DecodeSettings, decode_settings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
@@ -267,7 +267,7 @@ class LatentEBM:
         Row i draws from (seed, i): the z of `generate` with that seed and settings give the same sentences again.
         """
         batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0, MAX_SEED)
-        settings, z = decode_settings("greedy", settings, decoding), self._latents(z)
+        settings, z = decode_settings("greedy", settings, decoding), given_latents(z, self.model)
         texts: list[str] = []
         for start in range(0, len(z), batch_size):
             rows = z[start : start + batch_size]
@@ -335,7 +335,7 @@ class LatentEBM:
         Gaussian prior it is log p(x, z), and with z of shape (n, 0), of a language model, log p(x).
         """
         _, corpus = self._encoded(sentences)
-        z = self._latents(z, len(corpus))
+        z = given_latents(z, self.model, len(corpus))
         total = torch.empty(len(corpus))
         for batch, _ in self._batches(corpus, 0, batch_size):
             rows = z[batch.index.to(self.device)]
@@ -353,22 +353,6 @@ class LatentEBM:
         longest = whole("max_length", self.config.text.max_length if max_length is None else max_length, 1)
         decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
         return [self.tokenizer.decode(ids) for ids in decoded.ids]
-
-    def _latents(self, z: Tensor | NDArray[Any], n: int | None = None) -> Tensor:
-        """Return z (n, D) on the device in the type of the parameters. Raises InputError for another shape."""
-        if not isinstance(z, (Tensor, np.ndarray)) or isinstance(z, np.ma.MaskedArray):
-            raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
-        expected = ((len(z) if z.ndim == 2 else 1) if n is None else n, self.config.model.latent_dim)
-        if tuple(z.shape) != expected:
-            raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
-        if z.is_complex() or z.is_quantized if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
-            raise InputError(f"z must be real numbers, got {z.dtype}")
-        if isinstance(z, Tensor) and (z.layout != torch.strided or z.is_meta):
-            raise InputError("z must be a dense tensor with values, got one that is sparse or on the device meta")
-        tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z, np.float64, order="C"))
-        if not torch.isfinite(tensor := tensor.to(next(self.model.parameters()))).all():
-            raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
-        return tensor
 
     def _encoded(self, sentences: Iterable[str]) -> tuple[list[str], EncodedCorpus]:
         """Return the sentences and their ids. Raises InputError for one that is too long, and as `listed` does."""

@@ -16,11 +16,14 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lebm_text.build import LatentModel
 from lebm_text.checks import MAX_PRIOR_TEMPERATURE, from_plain, in_range, whole
 from lebm_text.errors import InputError
 from lebm_text.models.base import Generator, Prior
@@ -28,7 +31,7 @@ from lebm_text.models.classes import class_of
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.sections import MAX_STEPS
 
-__all__ = ["Latents", "PosteriorLatents", "PriorLatents"]
+__all__ = ["Latents", "PosteriorLatents", "PriorLatents", "given_latents"]
 
 LONGER = 10  # factor of the number of steps
 _SIGNED = re.compile(r"[|,()=\s]")  # separators of a signature
@@ -141,3 +144,23 @@ class PosteriorLatents:
             texts = [self.sentences[row % len(self.sentences)] for row in rows]
             self._drawn[rows] = self.infer(texts, seed=self.seed, first=rows.start)
         return self._drawn[rows].to(self.device)
+
+
+def given_latents(z: Tensor | NDArray[Any], model: LatentModel, n: int | None = None) -> Tensor:
+    """Return a user's z (n, D) on the model's device in the type of its parameters, for `n` sentences (None: any).
+
+    Raises InputError for another shape, and for anything but real, finite numbers.
+    """
+    if not isinstance(z, (Tensor, np.ndarray)) or isinstance(z, np.ma.MaskedArray):
+        raise InputError(f"z must be a tensor or an array, got {type(z).__name__}")
+    expected = ((len(z) if z.ndim == 2 else 1) if n is None else n, model.prior.latent_dim)
+    if tuple(z.shape) != expected:
+        raise InputError(f"z must have shape {expected}, one row per sentence, got {tuple(z.shape)}")
+    if z.is_complex() or z.is_quantized if isinstance(z, Tensor) else z.dtype.kind not in "biuf":
+        raise InputError(f"z must be real numbers, got {z.dtype}")
+    if isinstance(z, Tensor) and (z.layout != torch.strided or z.is_meta):
+        raise InputError("z must be a dense tensor with values, got one that is sparse or on the device meta")
+    tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z, np.float64, order="C"))
+    if not torch.isfinite(tensor := tensor.to(next(model.parameters()))).all():
+        raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
+    return tensor
