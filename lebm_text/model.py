@@ -5,6 +5,7 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,7 @@ from lebm_text.sharing.hub import UNKNOWN_LICENCE, local_directory
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.reading import listed
 from lebm_text.text.tokenizers import Tokenizer
+from lebm_text.text.unknown import warn_of_unknown
 from lebm_text.torch_state import own_state
 from lebm_text.visible import shortened
 from lebm_text.weights import load_model, save_model
@@ -50,15 +52,16 @@ __all__ = ["LatentEBM"]
 class LatentEBM:
     """The generator p(x|z), the prior on z, and the tokenizer and configuration that belong to them.
 
-    Sentences are strings with blanks between tokens, as in the training text; words outside the
-    vocabulary become `<unk>`, and the empty string is the empty sentence. All random operations
-    take a `seed`; sentence i of a call depends only on (seed, i).
+    Sentences are strings with blanks between tokens, as in the training text; words outside the vocabulary become
+    `<unk>`, of which each call warns once by `logging` (see `quiet`), and the empty string is the empty sentence. All
+    random operations take a `seed`; sentence i of a call depends only on (seed, i).
     """
 
     def __init__(self, config: Config, tokenizer: Tokenizer, model: LatentModel) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.model = model
+        self._warns = True
 
     @classmethod
     def from_pretrained(
@@ -87,8 +90,7 @@ class LatentEBM:
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.
 
-        Raises:
-            InputError: the directory contains a training run, whose other files would no longer match.
+        Raises InputError for a directory with a training run, whose other files would no longer match.
         """
         for name in (CHECKPOINTS, METRICS):
             if (Path(directory) / name).exists():
@@ -116,6 +118,12 @@ class LatentEBM:
     def device(self) -> torch.device:
         """Device of the parameters."""
         return self.model.generator.device
+
+    def quiet(self) -> LatentEBM:
+        """Return the same model, with the same weights, that does not warn of words outside the vocabulary."""
+        silent = copy.copy(self)
+        silent._warns = False
+        return silent
 
     def __repr__(self) -> str:
         model, kind = self.config.model, self.config.inference.kind
@@ -195,7 +203,7 @@ class LatentEBM:
 
     def require_fitting(self, sentences: Iterable[str]) -> list[str]:
         """Return the sentences. Raises InputError for one longer than `config.text.max_length`, or no list of them."""
-        return self._encoded(sentences)[0]
+        return self.quiet()._encoded(sentences)[0]
 
     def infer(
         self,
@@ -279,6 +287,7 @@ class LatentEBM:
         """Return n points from a draw of z given sentence a to one given b; see `lebm_text.reports.interpolation`."""
         from lebm_text.reports.interpolation import interpolate
 
+        self._warn(self.require_fitting((a, b)))
         return interpolate(self, (a, b), n, path, seed=seed)
 
     @own_state()
@@ -301,7 +310,8 @@ class LatentEBM:
         from lebm_text.reports.neighbours import nearest
         from lebm_text.reports.posterior import posterior_means, seed_apart
 
-        sentences = list(listed(sentences))
+        queries, sentences = self.require_fitting(queries), self.require_fitting(sentences)
+        self._warn((*queries, *sentences))
         places = posterior_means(self, queries, n_draws=n_draws, seed=seed_apart(seed))
         means = posterior_means(self, sentences, n_draws=n_draws, seed=seed)
         return nearest(places, means, k, metric).among(sentences)
@@ -310,19 +320,20 @@ class LatentEBM:
         """Return each sentence's anomaly, `.score` in nats, None if it is too long; see `lebm_text.reports.scores`."""
         from lebm_text.reports.scores import Scorer
 
-        return Scorer(self, settings)(sentences)
+        scorer, sentences = Scorer(self, settings), list(listed(sentences))
+        self._warn(self.fitting(sentences))
+        return scorer(sentences)
 
     @own_state()
     @torch.no_grad()
     def classify(self, sentences: Iterable[str], *, n_draws: int = 8, seed: int = 1) -> list[dict[str, float]]:
         """Return p(y|x) by label for each sentence: the mean of p(y|z) over `n_draws` of z, as `infer` draws them.
 
-        Raises:
-            InputError: the model has no classes; and as `infer` does.
+        Raises InputError for a model without classes, and as `infer` does.
         """
-        sentences = self.require_fitting(sentences)
+        sentences, _ = self._encoded(sentences)
         prior, n_draws = classes_of(self.model.prior), whole("n_draws", n_draws, 1)
-        z = self.infer([each for each in sentences for _ in range(n_draws)], seed=seed).to(self.device)
+        z = self.quiet().infer([each for each in sentences for _ in range(n_draws)], seed=seed).to(self.device)
         probabilities = prior.class_log_probs(z).exp().view(-1, n_draws, len(prior.labels)).mean(1)
         return [dict(zip(prior.labels, row, strict=True)) for row in probabilities.tolist()]
 
@@ -354,14 +365,19 @@ class LatentEBM:
         decoded = decode_latents(self.model, self.tokenizer, z, settings, max_length=longest, rng=rng)
         return [self.tokenizer.decode(ids) for ids in decoded.ids]
 
+    def _warn(self, sentences: Iterable[str]) -> None:
+        if self._warns:
+            warn_of_unknown(self.tokenizer, sentences)
+
     def _encoded(self, sentences: Iterable[str]) -> tuple[list[str], EncodedCorpus]:
-        """Return the sentences and their ids. Raises InputError for one that is too long, and as `listed` does."""
+        """Return the sentences and their ids, with the warning. Raises InputError as `require_fitting` does."""
         texts, longest = list(listed(sentences)), self.config.text.max_length
         corpus = EncodedCorpus(*self.tokenizer.encode_many(texts), pad_id=self.tokenizer.pad_id)
         if (too_long := corpus.lengths - 1 > longest).any():
             i = int(np.argmax(too_long))
             what = f"sentence {i + 1} has {corpus.lengths[i] - 1:,} tokens ({shortened(texts[i])})"
             raise InputError(f"{what}; this model takes at most {longest:,} (text.max_length of its training)")
+        self._warn(texts)
         return texts, corpus
 
     def _batches(

@@ -121,7 +121,7 @@ class Explorer:
         (score,) = scorer([sentence])
         if score is None:
             raise InputError(f"the sentence is longer than this model takes: {model.config.text.max_length} tokens")
-        z = model.infer([sentence], seed=seed) if self.latent_dim else torch.empty(1, 0)
+        z = model.quiet().infer([sentence], seed=seed) if self.latent_dim else torch.empty(1, 0)
         return Reading(
             sentence=sentence,
             unknown=model.tokenizer.unknown(sentence),

@@ -318,7 +318,7 @@ def _latents(
         order = np.random.default_rng(seed).permutation(len(train)).tolist()
         fits, longest = model.tokenizer.fits, model.config.text.max_length
         fitting = (train[row] for row in order if fits(train[row], longest))
-        posteriors[seed] = PosteriorLatents(model.infer, list(islice(fitting, n)), seed, model.device)
+        posteriors[seed] = PosteriorLatents(model.quiet().infer, list(islice(fitting, n)), seed, model.device)
     return posteriors[seed]
 
 

@@ -327,7 +327,7 @@ def _moved(
     """Move sentences along the probe and along a random direction; return the shares, and examples of the former."""
     directions = probe.direction, other_direction(probe.direction, seed=settings.seed)
     steps = [probe.scale * direction for direction in directions]
-    z = model.infer([row.sentence for row in rows], seed=settings.seed)
+    z = model.quiet().infer([row.sentence for row in rows], seed=settings.seed)
     texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
     shares = []
     for moved in texts:

@@ -22,11 +22,11 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.reading import listed
+from lebm_text.text.unknown import warn_of_unknown
 from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
 from .drawing import hover, legend, panels
-from .posterior import warn_of_unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,6 +131,7 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
     Raises:
         InputError: as raised by `LatentEBM.infer` and `path`.
     """
+    model = model.quiet()
     ends = model.infer(sentences, seed=seed)
     z = path(ends[0], ends[1], n, kind)
     prior, on_device = model.model.prior, z.to(model.device)

@@ -22,10 +22,11 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.text.reading import listed
 from lebm_text.text.registry import SPLITS
+from lebm_text.text.unknown import warn_of_unknown
 from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
-from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled, warn_of_unknown
+from .posterior import kept_posterior_means, posterior_means, seed_apart, shuffled
 
 __all__ = ["METRICS", "Nearest", "Neighbour", "Neighbours", "NeighboursSettings", "Query", "compute", "nearest"]
 

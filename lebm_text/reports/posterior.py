@@ -5,7 +5,6 @@ z̄(x) = 1/M Σ_m z_m,  z_m ~ p(z|x) by short-run inference or q(z|x) by the enc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -19,16 +18,11 @@ from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
-from lebm_text.text.tokenizers import Tokenizer
-from lebm_text.visible import shortened
 
-__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled", "warn_of_unknown"]
+__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
-
-_NAMED = 20  # maximum number of unknown words listed in a warning
 PART = 128  # sentences per cache entry
 
 
@@ -67,7 +61,7 @@ def posterior_means(
     n_draws = whole("n_draws", n_draws, 1)
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     on_draw = counter(on_progress, "posterior draws", len(repeated))
-    z = model.infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw)
+    z = model.quiet().infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw)
     return z.view(len(sentences), n_draws, z.shape[1]).mean(1)
 
 
@@ -107,18 +101,3 @@ def kept_posterior_means(
 def shuffled(items: Sequence[T], seed: int) -> list[T]:
     """Return the items in a random order, which depends only on their number and the seed."""
     return [items[i] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(items))]
-
-
-def warn_of_unknown(tokenizer: Tokenizer, sentences: Iterable[str]) -> None:
-    """Log a warning about words outside the vocabulary, and say which of them it has in lower case."""
-    words = list(dict.fromkeys(word for sentence in sentences for word in tokenizer.unknown(sentence)))
-    if not words:
-        return
-    lower = [word.lower() for word in words if word != word.lower() and not tokenizer.unknown(word.lower())]
-    known = f"; in lower case known: {_listed(lower)}" if lower else ""
-    logger.warning(f"not in the vocabulary, read as <unk>: {_listed(words)}{known}")
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
-    return ", ".join(map(shortened, words[:_NAMED])) + more

@@ -17,10 +17,10 @@ from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
 from lebm_text.sections import MAX_STEPS
 from lebm_text.text.reading import listed
+from lebm_text.text.unknown import warn_of_unknown
 from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
-from .posterior import warn_of_unknown
 from .scores import in_chunks
 
 __all__ = ["Pair", "Reconstruction", "ReconstructionSettings", "compute", "reconstruct_lines"]
@@ -88,7 +88,7 @@ def reconstruct_lines(
     the number of lines done, if `lines` has a length. Raises InputError for a language model.
     """
     model.config.require_latent()
-    tokenizer, longest = model.tokenizer, model.config.text.max_length
+    model, tokenizer, longest = model.quiet(), model.tokenizer, model.config.text.max_length
     done = n_too_long = 0
     unknown: dict[str, None] = {}
     for chunk in in_chunks(lines):

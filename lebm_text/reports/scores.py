@@ -38,6 +38,7 @@ from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.encoding import pack
 from lebm_text.text.reading import listed
+from lebm_text.text.unknown import warn_of_unknown
 from lebm_text.torch_state import own_state
 
 from .base import settled
@@ -155,14 +156,18 @@ def score_lines(scorer: Scorer, lines: Iterable[str], on_progress: Progress = si
     `on_progress` is called with the number of lines done, if `lines` has a length.
     """
     done = n_too_long = 0
+    unknown: dict[str, None] = {}
     for chunk in in_chunks(lines):
         scores = scorer(chunk, first=done)
         n_too_long += scores.count(None)
         for line, score in zip(chunk, scores, strict=True):
             done += 1
             yield ScoredLine(done, line, score, scorer.log_z)
+            if score is not None and score.n_unk:
+                unknown |= dict.fromkeys(scorer.model.tokenizer.unknown(line))
         if isinstance(lines, Sized):
             on_progress("scored", done, len(lines))
+    warn_of_unknown(scorer.model.tokenizer, unknown)
     if n_too_long:
         longest = scorer.model.config.text.max_length
         logger.info(f"{n_too_long:,} of {done:,} sentences have no score: more than {longest:,} tokens")

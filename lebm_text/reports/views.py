@@ -170,7 +170,7 @@ def view(
         means = [mean_of(values) for values in _figures(model, z)]
         logger.info("%s: mean f %s nats, mean ‖z‖ %s", name, *means)
     on_draw = counter(on_progress, "posterior draws", n)
-    sets["posterior"] = model.infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
+    sets["posterior"] = model.quiet().infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
     axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
     texts = {"posterior": list(sentences)}
     if "prior" in sets:

@@ -227,7 +227,7 @@ class Tracking:
             yield lambda tracker: tracker.picture("curves", drawn, step)
         if not latent_dim:
             return
-        model = self._run.model()
+        model = self._run.model().quiet()
         sentences = model.fitting(self._run.corpus().splits["valid"].sentences())[:N_LATENTS]
         n = len(sentences)
         if draws and latent_dim > 1 and n > 2:

@@ -47,6 +47,31 @@ def test_saved_model_is_the_same_model(tmp_path: Path) -> None:
         assert sha256_file(tmp_path / "one" / name) == sha256_file(tmp_path / "two" / name)
 
 
+READING: list[Callable[[lebm_text.LatentEBM], Any]] = [
+    lambda model: model.infer(["A zzz", "dog zzz"] * 2),
+    lambda model: model.reconstruct(["A zzz", "dog zzz"]),
+    lambda model: model.log_joint(["A zzz", "dog zzz"], torch.zeros(2, 4)),
+    lambda model: model.score(["A zzz", "dog zzz", "yyy " * 9]),
+    lambda model: model.interpolate("A zzz", "dog zzz"),
+    lambda model: model.neighbours(["A zzz"], ["dog zzz", "a"], k=1),
+    lambda model: model.classify(["A zzz", "dog zzz"]),
+]
+
+
+@pytest.mark.parametrize("read", READING)
+def test_each_call_warns_once_of_unknown_words_and_a_quiet_model_does_not(
+    read: Callable[[lebm_text.LatentEBM], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model(labels=("1", "2"))
+    read(model)
+    assert caplog.messages == ["not in the vocabulary, read as <unk>: A, zzz; in lower case known: a"]
+    caplog.clear()
+    read(model.quiet())
+    model.require_fitting(["zzz"])
+    model.infer(["a <unk> dog"])
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("prior", ["ebm", "gaussian"])
 def test_log_joint_is_the_sum_of_its_parts(prior: str) -> None:
     model = tiny_model(prior=prior)

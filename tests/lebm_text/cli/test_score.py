@@ -53,6 +53,7 @@ def test_lines_of_json_in_order(run: Path, monkeypatch: pytest.MonkeyPatch, caps
         assert record["score_per_token"] == pytest.approx(record["score"] / record["n_tokens"])
     assert "log Z of the prior is left out" in captured.err
     assert "1 of 6 sentences have no score: more than 8 tokens" in captured.err
+    assert captured.err.count("not in the vocabulary, read as <unk>: an, unknown\n") == 1
 
 
 def test_files_and_pieces_do_not_change_what_is_scored(

@@ -10,6 +10,7 @@ import torch
 
 from lebm_text.model import LatentEBM
 from lebm_text.reports import load
+from lebm_text.reports.posterior import posterior_means
 from lebm_text.reports.views import Views, _principal_axes, view
 
 from ..tiny import tiny_model
@@ -63,6 +64,12 @@ def test_picture_names_every_set() -> None:
 def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     report().save(tmp_path / "views.json")
     assert load(tmp_path / "views.json") == report()
+
+
+def test_a_corpus_is_read_without_a_warning_about_unknown_words(caplog: pytest.LogCaptureFixture) -> None:
+    view(tiny_model(), ["a zzz", "dog", "the yyy"], seed=1)
+    posterior_means(tiny_model(), ["a zzz"], n_draws=2, seed=1)
+    assert not caplog.messages
 
 
 def test_what_needs_no_sentence_is_said_before_they_are_read(
