@@ -231,6 +231,11 @@ class Config:
         found = {PARTS[part].setting: name for part, name in self.plugged.items()}
         return {setting: find(setting, name, trust_plugins=True).describe() for setting, name in found.items()}
 
+    def reopened(self) -> Config:
+        """Return a copy for another run, which resolves anew what `RESOLVED_AT_START` names."""
+        resolved = {path: value for path, value in RESOLVED_AT_START.items() if path.split(".")[0] not in self.plugged}
+        return self._replace(by_section(resolved), asked=False)
+
     def override(self, assignments: Iterable[str]) -> Config:
         """Return a copy with `section.key=value` strings applied together; values are JSON, or bare words.
 

@@ -15,6 +15,7 @@ from lebm_text.config import Config
 from lebm_text.errors import InputError, one_line
 from lebm_text.metrics import read_metrics
 from lebm_text.plugins import MissingPlugin, as_recorded
+from lebm_text.presets import PRESETS, preset
 from lebm_text.run_files import (
     ASIDE,
     CHECKPOINTS,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from lebm_text.model import LatentEBM
     from lebm_text.reports.base import Report
 
-__all__ = ["Run", "SampleText", "read_config"]
+__all__ = ["Run", "SampleText", "read_config", "starting_config"]
 
 T = TypeVar("T")
 
@@ -319,6 +320,21 @@ def read_config(directory: Path, *, plugged: bool = False, trust_plugins: bool =
             raise
         except InputError as error:
             raise InputError(f"{directory / CONFIG}: {error}") from None
+
+
+def starting_config(name: str | Path) -> Config:
+    """Return the configuration that a training starts from, with plug-in classes not yet imported.
+
+    Args:
+        name: of a preset; or a run directory or its config.json, for the settings of that run (see `Config.reopened`).
+
+    Raises:
+        InputError: there is no such preset or run, or its configuration is invalid.
+    """
+    if isinstance(name, str) and (name in PRESETS or (Path(name).name == name and not os.path.exists(name))):
+        return preset(name)
+    path = Path(name)
+    return read_config(path.parent if path.name == CONFIG else path).reopened()
 
 
 def _require_config(directory: Path) -> None:

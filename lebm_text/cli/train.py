@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from lebm_text.config import read_assignments
-from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
+from lebm_text.presets import DEFAULT_PRESET, PRESETS
 from lebm_text.reports.base import Settings
-from lebm_text.run import Run
+from lebm_text.run import Run, starting_config
 from lebm_text.run_files import runs_directory
 from lebm_text.sections import TrainingConfig
 from lebm_text.text.corpora import require_known
@@ -40,7 +40,8 @@ __all__ = ["command"]
 @click.argument("corpus", required=False)
 @data_dir_option
 @click.option("--preset", metavar="NAME",
-              help=f"Configuration to start from: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")  # fmt: skip
+              help=f"Configuration to start from: {', '.join(PRESETS)}; or that of another run, by its directory or "
+                   f"config.json.  [default: {DEFAULT_PRESET}]")  # fmt: skip
 @click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True,
               help="Change one setting; repeatable.")  # fmt: skip
 @click.option("--out", type=NEW_DIRECTORY, help="The run directory.  [default: runs/<corpus>]")
@@ -79,7 +80,7 @@ def command(
     overrides += _short({"seed": seed, "precision": precision, "n_threads": n_threads}, overrides)
     trackers = Tracking(Run(out), [name for name in TRACKERS if options.pop(name)])
     if corpus is not None and not options["resume"]:  # report mistakes before the slow import of torch
-        preset(DEFAULT_PRESET if options["preset"] is None else options["preset"]).override(overrides)
+        starting_config(DEFAULT_PRESET if options["preset"] is None else options["preset"]).override(overrides)
         require_known(corpus, data_dir=options["data_dir"])
     with quick_imports():
         use_threads(n_threads)

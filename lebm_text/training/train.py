@@ -20,11 +20,10 @@ from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generation
 from lebm_text.presets import DEFAULT_PRESET
-from lebm_text.presets import preset as preset_of
 from lebm_text.processes import Processes, joined
 from lebm_text.progress import Progress, silent
 from lebm_text.random import stream
-from lebm_text.run import Run, read_config
+from lebm_text.run import Run, read_config, starting_config
 from lebm_text.run_files import check_free, replacing
 from lebm_text.store import atomic_write_text
 from lebm_text.text.batching import BatchPlan
@@ -60,7 +59,7 @@ def train(
     corpus: str | Path | Corpus | None = None,
     *,
     out: str | Path,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     config: Config | None = None,
     overrides: Overrides | None = None,
     max_steps: int | None = None,
@@ -83,7 +82,8 @@ def train(
         corpus: a name (see `lebm-text data list`), a directory with train.txt, valid.txt and test.txt, another text,
             which is imported (see `import_text`), or a `Corpus`; required unless `resume`.
         out: the run directory, which must be new or empty except with `resume` or `overwrite`.
-        preset: configuration to start from (see `lebm_text.presets`); None: quick.
+        preset: configuration to start from (see `lebm_text.presets`), or a run directory or its config.json, to start
+            from the settings of that run; None: quick.
         config: configuration to start from, instead of a preset.
         overrides: changes to it, such as {"model.hidden_dim": 128} or {"model": {"hidden_dim": 128}}.
         max_steps: stop after this update, counted from the run's first.
@@ -91,8 +91,8 @@ def train(
         resume: continue the run in `out` from its last checkpoint; on a CPU the result is as if it had never stopped,
             and a finished run is left as it is. Any corpus and configuration given must equal the original ones.
         overwrite: replace the run in `out`, once the new one has begun.
-        trust_plugins: with `resume`, import the classes that the run's config.json names as package.module:Class; those
-            that `config` or `overrides` name are always imported.
+        trust_plugins: with `resume` or a run as `preset`, import the classes that the run's config.json names as
+            package.module:Class; those that `config` or `overrides` name are always imported.
         device: auto (a CUDA device if there is one), cpu or cuda.
         data_dir: where to look for the corpus first.
         on_progress: called after every update.
@@ -118,14 +118,16 @@ def train(
         in_range("max_minutes", from_plain(float, max_minutes, "max_minutes", strict=True), 0, MAX_COUNT)
     deadline = None if max_minutes is None else time.monotonic() + 60.0 * max_minutes
     both = config is not None and preset is not None
-    if both or not isinstance(config, Config | None) or not isinstance(preset, str | None):
+    if both or not isinstance(config, Config | None) or not isinstance(preset, str | Path | None):
         given, name = (preset, "preset") if config is None else (config, "config")
         got = "both" if both else f"a {type(given).__name__} as {name}"
-        raise InputError(f"give a preset's name or a Config, and changes to it as overrides; got {got}")
+        raise InputError(f"give a preset's name, a run's path or a Config, and changes to it as overrides; got {got}")
     run = Run(out, data_dir=data_dir, trust_plugins=trust_plugins or not resume)
-    base = config or (None if preset is None else preset_of(preset))
+    base = config
+    if preset is not None:
+        base = starting_config(preset).with_plugins(trust_plugins=trust_plugins, asked=False)
     if not resume:
-        settings = _override(base or preset_of(DEFAULT_PRESET), overrides).with_plugins(trust_plugins=True)
+        settings = _override(base or starting_config(DEFAULT_PRESET), overrides).with_plugins(trust_plugins=True)
         check_free(run.path, overwrite=overwrite)
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))  # before any change to `out`

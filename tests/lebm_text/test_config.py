@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lebm_text.config import Config, by_section
 from lebm_text.errors import InputError
+from lebm_text.presets import PRESETS, preset
 from lebm_text.sections import PriorConfig
 
 # Every field: values that it takes, values that it refuses (all by --set, as text).
@@ -348,6 +349,17 @@ def test_what_was_open_is_no_conflict_with_what_a_run_has_stored() -> None:
     stored = asked.override(["training.precision=bf16", "training.n_threads=2", "training.seed=5"])
     assert asked.conflicts(stored) == {"training.seed": 1}
     assert stored.conflicts(asked) == {"training.precision": "bf16", "training.n_threads": 2, "training.seed": 5}
+
+
+def test_what_a_run_resolved_is_open_again_for_another_and_the_rest_is_kept() -> None:
+    resolved = ["training.n_threads=2", "training.precision=bf16", "training.seed=7"]
+    assert Config().override(resolved).reopened() == Config().override(resolved[2:])
+    classes = Config().override(["model.prior=classes", "prior.n_steps=7"])
+    assert classes.merge({"prior": {"labels": ["a", "b"]}}).reopened() == classes
+    for name in PRESETS:
+        assert preset(name).reopened() == preset(name)
+    plugged = Config().override(["model.prior=a_module:A", "prior.labels=3"])
+    assert plugged.reopened() == plugged
 
 
 def test_a_finer_prior_chain_goes_as_far_in_twice_as_many_halves_of_steps() -> None:

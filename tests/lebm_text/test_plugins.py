@@ -389,6 +389,16 @@ def test_a_run_says_which_loose_class_made_it_and_is_not_resumed_without_trust(t
     assert train(out=run.path, resume=True, device="cpu", trust_plugins=True).progress()["finished"]
 
 
+def test_settings_of_another_run_import_its_loose_class_only_with_trust(tmp_path: Path) -> None:
+    config = toy_config({"model": {"prior": f"{HERE}:Parts"}, "prior": {"n_parts": 2}})
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    options: dict[str, Any] = {"out": tmp_path / "run", "preset": tmp_path, "max_steps": 1, "device": "cpu"}
+    text = write_text_corpus(tmp_path / "text")
+    with pytest.raises(InputError, match=f"would import the module {HERE} and so run its code"):
+        train(text, **options)
+    assert train(text, **options, trust_plugins=True).config.to_dict()["prior"]["n_parts"] == 2
+
+
 def test_a_file_alone_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "never_imported.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

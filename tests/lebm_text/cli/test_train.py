@@ -313,6 +313,39 @@ def test_resume_takes_back_what_the_run_was_begun_with_and_nothing_else(
     assert main(_arguments(corpus, out, "--resume", "--max-steps", "2")) == 0
 
 
+@pytest.mark.parametrize("file", ["", "config.json"])
+def test_another_runs_settings_start_a_new_one(
+    file: str, corpus: Path, finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--set", "training.n_epochs=3", "--seed", "5", "--max-steps", "1", "--device", "cpu"]
+    assert main(["train", str(corpus), "--preset", str(finished / file), *more]) == 0
+    begun, other = Run("runs/toy").config, Run(finished).config
+    # The precision is decided anew, for the machine at hand.
+    assert begun.differences(other).keys() - {"training.precision"} == {"training.n_epochs", "training.seed"}
+    assert main(["train", "--resume", "--out", "runs/toy", "--preset", str(finished), "--device", "cpu"]) == 2
+    assert "training.n_epochs is 3, not 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("runs/nowhere", "runs/nowhere is no run: it holds no config.json"),
+        ("nowhere/config.json", "nowhere is no run"),
+        (".", ". is no run"),
+        ("lm.json", "lm.json is no run"),
+        ("damaged", "unknown configuration section 'modle'"),
+    ],
+)
+def test_a_path_that_is_no_run_has_no_settings_to_start_from(
+    name: str, told: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "lm.json").write_text("{}")
+    (here / "damaged").mkdir()
+    (here / "damaged" / "config.json").write_text('{"modle": {}}')
+    assert main(["train", "kjv", "--preset", name]) == 2
+    assert told in one_line(capsys)
+
+
 WRONG = [
     [],
     ["--max-steps", "0"],

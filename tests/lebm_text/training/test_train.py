@@ -422,14 +422,18 @@ def test_finished_run_is_left_as_it_is(base: tuple[Path, list[Event]], caplog: p
     ("corpus", "options", "message"),
     [
         (["a b", "c"], {"config": toy_config()}, "a corpus is a name, a path or a Corpus, got list; of a list"),
-        ("toy", {"config": toy_config(), "preset": "lm"}, "give a preset's name or a Config, .* got both"),
+        (
+            "toy",
+            {"config": toy_config(), "preset": "lm"},
+            "give a preset's name, a run's path or a Config, .* got both",
+        ),
         (
             "toy",
             {"overrides": "training.n_epochs=1"},
             "overrides are a list of section.key=value or a mapping",
         ),
-        ("toy", {"config": {"model": {}}}, "give a preset's name or a Config, .* got a dict as config"),
-        ("toy", {"preset": toy_config()}, "give a preset's name or a Config, .* got a Config as preset"),
+        ("toy", {"config": {"model": {}}}, "give a preset's name, a run's path or a Config, .* got a dict as config"),
+        ("toy", {"preset": toy_config()}, "give a preset's name, a run's path or a Config, .* got a Config as preset"),
         ("toy", {"overrides": toy_config()}, "overrides are a list of section.key=value or a mapping, got Config"),
         ("toy", {"overrides": [("model.tied", 1)]}, r"expected section.key=value, got \('model.tied', 1\)"),
         ("toy", {"overrides": {3: 1}}, "expected section.key as the name of a setting, got 3"),
