@@ -21,7 +21,7 @@ from lebm_text.models.priors import base_log_prob
 from lebm_text.progress import Progress, adder, silent
 from lebm_text.random import draw_normal, draw_uniform
 from lebm_text.samplers.ais import anneal, lower_bound, tune, upper_bound
-from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
+from lebm_text.samplers.hmc import evaluate, hmc, normal_noise, recorded
 from lebm_text.samplers.importance import LogMean, log_mean_exp
 
 from .estimates import Estimate, LogZ
@@ -94,13 +94,14 @@ def log_partition(
         rng: draws all noise.
         on_progress: reports the annealing steps.
     """
-    terms, on_step = (base_log_prob, neg_energy), partial(adder(on_progress, "log Z", 2 * n_steps), 1)
-    schedule = tune(terms, _noise(rng, n_chains, like), n_steps=n_steps, rng=rng)
-    forward = anneal(terms, _noise(rng, n_chains, like), schedule, rng=rng, on_step=on_step)
+    on_step, chains = partial(adder(on_progress, "log Z", 2 * n_steps), 1), like.expand(n_chains, 1, len(like))
+    terms = recorded((base_log_prob, neg_energy), chains)
+    schedule = tune(terms, normal_noise(rng, chains), n_steps=n_steps, rng=rng)
+    forward = anneal(terms, normal_noise(rng, chains), schedule, rng=rng, on_step=on_step)
     plain, resampled = _resample(neg_energy, like, n_draws, n_chains, rng)
     # If one draw were resampled many times, the chains would not be independent.
     enough = float(plain.ess) >= n_chains
-    start = evaluate(terms, resampled if enough else _noise(rng, n_chains, like))
+    start = evaluate(terms, resampled if enough else normal_noise(rng, chains))
     size, n = schedule.step_sizes[-1], n_moves if enough else n_long
     moved = hmc(terms, (1.0, 1.0), start, step_size=size, n_steps=n, rng=rng)[0].z
     reverse = anneal(terms, moved, schedule, rng=rng, reverse=True, on_step=on_step)
@@ -143,11 +144,6 @@ def _resample(
 def _blocks(rng: torch.Generator, n: int, like: Tensor) -> Iterator[Tensor]:
     for start in range(0, n, AT_ONCE):
         yield draw_normal(rng, (min(AT_ONCE, n - start), len(like)), like.device).to(like.dtype)
-
-
-def _noise(rng: torch.Generator, n: int, like: Tensor) -> Tensor:
-    """Return (n, 1, D) noise: n chains of one target."""
-    return normal_noise(rng, like.expand(n, 1, len(like)))
 
 
 def _only(mean: LogMean) -> Estimate:

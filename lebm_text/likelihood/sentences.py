@@ -25,7 +25,7 @@ from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, adder, silent
 from lebm_text.random import KeyedRng, Rng
 from lebm_text.samplers.ais import Schedule, anneal, lower_bound, tune
-from lebm_text.samplers.hmc import State, Terms, hmc, normal_noise
+from lebm_text.samplers.hmc import State, Terms, hmc, normal_noise, recorded
 from lebm_text.samplers.importance import LogMean, fit_proposal, importance_sample
 from lebm_text.sections import MAX_STEPS
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -110,6 +110,7 @@ def annealing(
         noise = normal_noise(rng, like)
         return noise if proposal is None else proposal.at(noise)
 
+    terms = recorded(terms, like)
     return terms, tune(terms, start(), n_steps=settings.n_steps, n_leapfrog=settings.n_leapfrog, rng=rng), start
 
 

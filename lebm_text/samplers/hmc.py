@@ -18,10 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lebm_text import cuda_graphs
 from lebm_text.random import Rng, draw_normal, draw_uniform
 from lebm_text.transfer import send
 
-__all__ = ["State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "uniform_noise"]
+__all__ = ["State", "Terms", "adapted", "evaluate", "hmc", "hmc_step", "normal_noise", "recorded", "uniform_noise"]
 
 Terms = Sequence[Callable[[Tensor], Tensor]]
 
@@ -52,8 +53,35 @@ def _weighted(weights: Sequence[float], of_terms: Tensor) -> Tensor:
     return total
 
 
+class _Recorded(tuple[Callable[[Tensor], Tensor], ...]):
+    """Terms with one function for the values and gradients of all, (C, B, D) → (J, C, B, 1 + D)."""
+
+    together: Callable[[Tensor], Tensor]
+
+
+def recorded(terms: Terms, like: Tensor) -> Terms:
+    """Return the terms, on CUDA recorded for z of the shape and type of `like`, with their other inputs as of now."""
+    if not cuda_graphs.applies(like.device):
+        return terms
+
+    def together(z: Tensor) -> Tensor:
+        state = _evaluate(terms, z)
+        return torch.cat([state.values.unsqueeze(-1), state.grads], dim=-1)
+
+    made = _Recorded(terms)
+    made.together = cuda_graphs.captured(together, like)
+    return made
+
+
 def evaluate(terms: Terms, z: Tensor) -> State:
     """Evaluate the terms at z, each with its gradient in z alone: no parameter gets a `.grad`."""
+    if not isinstance(terms, _Recorded):
+        return _evaluate(terms, z)
+    both = terms.together(z.detach())
+    return State(z.detach(), both[..., 0], both[..., 1:])
+
+
+def _evaluate(terms: Terms, z: Tensor) -> State:
     values, grads = [], []
     with torch.enable_grad():
         z = z.detach().requires_grad_()

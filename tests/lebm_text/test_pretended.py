@@ -193,7 +193,12 @@ def test_z_is_drawn_followed_decoded_and_scored(brief_fits: None, device: torch.
     assert len(labelled.generate(2, label="no").sentences) == len(labelled.classify(SENTENCES[:2], n_draws=2)) == 2
 
 
-def test_likelihoods_are_estimated(brief_fits: None, device: torch.device) -> None:
+@pytest.mark.parametrize("recording", [False, True])
+def test_likelihoods_are_estimated(
+    recording: bool, brief_fits: None, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if recording:
+        record_on_cpu(monkeypatch, pretended.record)
     prior, generator = toy_prior(dtype=torch.float32).to(device), toy_generator(dtype=torch.float32).to(device)
     corpus, index = toy_corpus([3, 1]), np.arange(2)
     settings = AISSettings(n_steps=2, n_chains=2, n_moves=2, start="proposal", n_leapfrog=2)

@@ -17,6 +17,7 @@ from lebm_text.models.priors import GaussianPrior, base_log_prob
 from lebm_text.samplers.ais import anneal, tune
 from lebm_text.samplers.hmc import evaluate, hmc, normal_noise
 
+from ..recording import record_on_cpu
 from ..toy import gap, seeded
 from .oracles import grid_log_z, text_model
 
@@ -47,6 +48,15 @@ def test_quadratic_f_in_closed_form() -> None:
         assert abs(estimate.value - QUADRATIC) < 4 * estimate.standard_error
     found.check()
     assert abs(QUADRATIC) > 0.1
+
+
+def test_a_recorded_estimate_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, Any] = {"n_steps": 12, "n_chains": 40, "n_draws": 2000, "n_moves": 5}
+    wanted, samples = log_partition(_quadratic, LIKE, rng=seeded(1), **sizes)
+    record_on_cpu(monkeypatch)
+    found, again = log_partition(_quadratic, LIKE, rng=seeded(1), **sizes)
+    assert (found.forward.value, found.reverse.value) == pytest.approx((wanted.forward.value, wanted.reverse.value))
+    assert gap(again, samples) < 1e-9
 
 
 def test_mlp_prior_against_a_grid_to_a_hundredth_nat() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from lebm_text.cuda_graphs import Replay
 from lebm_text.likelihood import sentences
 from lebm_text.likelihood.sentences import (
     AISSettings,
@@ -23,6 +24,7 @@ from lebm_text.likelihood.sentences import (
 from lebm_text.samplers.ais import anneal, lower_bound
 from lebm_text.samplers.importance import fit_proposal, importance_sample
 
+from ..recording import record_on_cpu, trace
 from ..toy import gap
 from .oracles import LENGTHS, grid_log_a, text_model
 
@@ -56,6 +58,26 @@ def test_bounds_come_in_the_order_asked_for_whatever_the_batches(monkeypatch: py
     assert gap(together.log_likelihood.flip(0), alone.log_likelihood) < 1e-9
     other = ais_bounds(prior, generator, corpus, ALL, QUICK, seed=2)
     assert gap(together.log_a.value, other.log_a.value) > 1e-3
+
+
+@pytest.mark.parametrize("start", ["prior", "proposal"])
+def test_recorded_bounds_are_the_same(start: Literal["prior", "proposal"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch has a recording of its own, of all terms at once."""
+    prior, generator, corpus = text_model()
+    settings = AISSettings(n_steps=6, n_chains=3, start=start, n_leapfrog=2, n_moves=5)
+    monkeypatch.setattr(sentences, "ROWS", 6)  # two sentences a batch
+    wanted, recordings = ais_bounds(prior, generator, corpus, ALL, settings, seed=3), []
+
+    def record(function: Any, given: tuple[Tensor, ...], pool: object) -> Replay:
+        recordings.append(given[0].shape)
+        return trace(function, given, pool)
+
+    record_on_cpu(monkeypatch, record)
+    found = ais_bounds(prior, generator, corpus, ALL, settings, seed=3)
+    assert recordings == [(3, 2, 2)] * (len(LENGTHS) // 2) + [(3, 1, 2)] * (len(LENGTHS) % 2)
+    assert gap(found.log_a.value, wanted.log_a.value) < 1e-9
+    assert gap(found.z, wanted.z) < 1e-6
+    assert gap(found.acceptance, wanted.acceptance) < 1e-9
 
 
 @pytest.mark.parametrize("start", ["prior", "proposal"])
