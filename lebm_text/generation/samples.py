@@ -272,7 +272,7 @@ def samples_of_run(
     for label, decoding, seed in wanted:
         name = str(decoding).replace("=", "").replace(",", "-")
         path = run.sample_file(f"n{n}-{name}-seed{seed}.txt")
-        asked = {**_USUAL, **asdict(decoding), "n": n, "seed": seed}
+        asked = _asked(run, decoding) | {"n": n, "seed": seed}
         record = next((text.record for text in run.samples() if text.path == path), {})
         if processes.every(not _settings(run, record).items() >= asked.items())[0]:
             model = model or run.model(device=device)
@@ -338,10 +338,14 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
     return replace(text, settings=generated.settings, truncated_rate=truncated, signature=signature)
 
 
+def _asked(run: Run, decoding: Decoding) -> dict[str, Any]:
+    """Return the settings of samples made as `decoding` says, and otherwise by default."""
+    return {**_USUAL, **asdict(decoding), "top_k": 0, "top_p": 1.0, "max_length": run.config.text.max_length}
+
+
 def _newest(run: Run, n: int) -> Path | None:
     """Return the newest text in samples/ of at least `n` lines, by default settings and the present weights."""
-    length = run.config.text.max_length
-    default = {**_USUAL, **asdict(Decoding()), "top_k": 0, "top_p": 1.0, "max_length": length}
+    default = _asked(run, Decoding())
     found = [(text.path, _settings(run, text.record)) for text in run.samples()]
     usable = [path for path, made in found if made.get("n", 0) >= n and made.items() >= default.items()]
     return max(usable, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)

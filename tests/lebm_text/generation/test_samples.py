@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lebm_text.errors import InputError
-from lebm_text.generation.samples import _newest, read_samples
+from lebm_text.generation.samples import Decoding, _newest, read_samples, samples_of_run, write_samples
 from lebm_text.reports.texts import how_decoded
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
@@ -94,3 +94,13 @@ def test_samples_by_another_chain_or_without_a_word_are_not_the_usual_ones(
     assert _newest(run, 1) == path
     sidecar.write_text(json.dumps(known | {"settings": known["settings"] | changed}))
     assert _newest(run, 1) is None
+
+
+def test_samples_by_other_settings_are_not_those_asked_for_whatever_their_name(tmp_path: Path) -> None:
+    run, path, _, _ = _run_with_usual_samples(tmp_path)
+    model = run.model(device="cpu")
+    usual = model.generate(20).sentences
+    for more in ({"top_k": 1}, {"top_p": 0.1}, {"max_length": 2}):
+        write_samples(path, model.stream(20, **more), run)
+        (found,) = samples_of_run(run, 20, [Decoding()], [1], device="cpu")
+        assert list(found.sentences) == usual
