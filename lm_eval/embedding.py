@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from lebm_text.checks import MAX_SEED, whole
 from lebm_text.errors import InputError
 
 from .counts import FloatArray, as_sentences
@@ -33,7 +34,7 @@ __all__ = ["EmbeddingScore", "MeaningJudge", "Neighbourhoods", "check_counts", "
 N, K = 3000, 5  # sentences per text, neighbours
 _SCALE = 1000.0  # of the Fréchet distance: embeddings have length 1, so that it would begin with zeros
 _GROUPS = 20  # groups of the jackknife
-_T95 = round(t975(_GROUPS - 1), 3)  # to the digits of the published figures
+_SEEDS = (1 << 31) - 10  # of MAUVE, which adds a little; its clustering takes 32 bits
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,21 @@ def frechet_distance(real: npt.ArrayLike, samples: npt.ArrayLike) -> float:
 
 
 def _score(reference: _Reference, s: FloatArray, *, encoder: str, signature: str) -> EmbeddingScore:
-    """Return all figures of vectors of samples (m, d), with intervals by a jackknife over 20 groups of them."""
+    """Return all figures of vectors of samples (m, d), with intervals by a jackknife over up to 20 groups of them."""
+    n_groups = min(_GROUPS, len(s))
+    t95 = round(t975(n_groups - 1), 3)  # to the digits of the published figures
     k, reach, within, across = reference.k, reference.reach, _squares(s, s), _squares(reference.real, s)
     found = _figures(reference, s, _neighbourhoods(reach, within, across, k))
     rest = []
-    for group in range(_GROUPS):
-        kept = np.arange(len(s)) % _GROUPS != group
+    for group in range(n_groups):
+        kept = np.arange(len(s)) % n_groups != group
         near = _neighbourhoods(reach, within[np.ix_(kept, kept)], across[:, kept], k)
         rest.append(_figures(reference, s[kept], near))
     ci95 = {}
     for name, value in found.items():
         values = np.array([each[name] for each in rest])
-        error = math.sqrt((_GROUPS - 1) / _GROUPS * float(((values - values.mean()) ** 2).sum()))
-        ci95[name] = (value - _T95 * error, value + _T95 * error)
+        error = math.sqrt((n_groups - 1) / n_groups * float(((values - values.mean()) ** 2).sum()))
+        ci95[name] = (value - t95 * error, value + t95 * error)
     return EmbeddingScore(**found, ci95=ci95, n=len(s), k=k, encoder=encoder, signature=signature)
 
 
@@ -143,10 +146,13 @@ def check_counts(counts: Mapping[str, int], k: int = K, encoder: SentenceEncoder
         encoder: whose vectors have fewer dimensions than a text has sentences; None: not known yet.
 
     Raises:
-        InputError: no more sentences than neighbours or dimensions.
+        InputError: no more sentences than dimensions, or than neighbours where a group of the jackknife is left out.
     """
-    if (n := min(counts.values())) <= k:
-        raise InputError(f"a distance of embeddings needs hundreds of sentences of each text, got {n}")
+    n = min(counts.values())
+    if n - math.ceil(n / _GROUPS) <= k:
+        raise InputError(
+            f"a distance of embeddings needs hundreds of sentences of each text, many more than k = {k}, got {n}"
+        )
     if encoder is not None:
         _need_full_rank(counts, encoder.encode([""]).shape[1])
 
@@ -160,15 +166,13 @@ def _need_full_rank(counts: Mapping[str, int], dim: int) -> None:
             )
 
 
-def _pair(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 1) -> tuple[FloatArray, FloatArray]:
-    """Return both clouds in float64. Raises InputError for wrong shapes or values and for a `k` that is too large."""
+def _pair(real: npt.ArrayLike, samples: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return both clouds in float64. Raises InputError for wrong shapes or values."""
     r, s = np.asarray(real, dtype=np.float64), np.asarray(samples, dtype=np.float64)
     if r.ndim != 2 or s.ndim != 2 or r.shape[1] != s.shape[1]:
         raise InputError(f"embeddings must be rows of equal dimensions, got {r.shape} and {s.shape}")
     if not (np.isfinite(r).all() and np.isfinite(s).all()):
         raise InputError("embeddings must be finite numbers")
-    if not 1 <= k < min(len(r), len(s)):
-        raise InputError(f"k must be at least 1 and below the number of sentences, {min(len(r), len(s))}; got {k}")
     return r, s
 
 
@@ -207,7 +211,7 @@ def _mauve(real: Embeddings, samples: Embeddings, seed: int) -> float | None:
         return None
     # The package's default, n/10, but few enough to leave the 39 vectors per cluster that its clustering asks for.
     buckets = max(2, min(round(len(real) / 10), 2 * len(real) // 39))
-    return float(compute_mauve(p_features=real, q_features=samples, num_buckets=buckets, seed=seed).mauve)
+    return float(compute_mauve(p_features=real, q_features=samples, num_buckets=buckets, seed=seed % _SEEDS).mauve)
 
 
 def fed(
@@ -234,8 +238,8 @@ def fed(
         on_done: called with the number of sentences embedded so far, at most twice `n`.
 
     Raises:
-        InputError: sentence-transformers or the model is missing, or a text has no more sentences than the embedding
-            has dimensions.
+        InputError: sentence-transformers or the model is missing, a number is out of range, or a text has no more
+            sentences than the embedding has dimensions.
     """
     judge = MeaningJudge(real, encoder, k=k, seed=seed, name=names[1])
     return judge.score(samples, names[0], n=n, on_done=on_done)
@@ -261,7 +265,7 @@ class MeaningJudge:
         if not (hasattr(self._encoder, "name") and hasattr(self._encoder, "encode")):
             kind = type(encoder).__name__
             raise InputError(f"an encoder is the name of one, its directory, or has .name and .encode, got {kind}")
-        self._k, self._seed, self._name = k, seed, name
+        self._k, self._seed, self._name = whole("k", k, 1), whole("seed", seed, 0, MAX_SEED), name
         self._measured: dict[int, tuple[Embeddings, _Reference]] = {}
 
     def score(
@@ -275,6 +279,7 @@ class MeaningJudge:
         """Return the figures of `fed` for `samples`; the arguments are those of `fed`."""
         samples = as_sentences(samples, name)
         k, encoder, seed = self._k, self._encoder, self._seed
+        n = whole("n", n, 1)
         counts = {"real text": min(n, len(self._real)), "samples": min(n, len(samples))}
         check_counts(counts, k)
         n = min(n, len(samples), len(self._real))
@@ -283,7 +288,7 @@ class MeaningJudge:
         _need_full_rank(counts, of_real.shape[1])
         on_done(n)
         of_samples = embed(_draw(samples, n, [seed, 1]), encoder, lambda done: on_done(n + done))
-        r, s = _pair(of_real, of_samples, k)
+        r, s = _pair(of_real, of_samples)
         reference = _Reference(r, k) if known is None else known[1]
         self._measured[n] = of_real, reference
         signature = f"FED|enc:{encoder.name}|test:{self._name}|samples:{name}|n:{n}|k:{k}|seed:{seed}"

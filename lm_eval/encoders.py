@@ -67,14 +67,15 @@ def embed(
     parts, n_done = [], 0
     for start in range(0, len(different), _AT_ONCE):
         some = different[start : start + _AT_ONCE]
-        vectors = encoder.encode(some)
-        if len(vectors) != len(some):
-            raise InputError(f"{encoder.name} gave {len(vectors)} vectors for {len(some)} sentences")
+        vectors = np.asarray(encoder.encode(some), dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(some):
+            wanted = f"({len(some)}, d) numbers, one row a sentence"
+            raise InputError(f"{encoder.name} must give {wanted}, got {vectors.shape}")
         parts.append(vectors)
         n_done += sum(n_repeated[sentence] for sentence in some)
         on_done(n_done)
     rows = {sentence: row for row, sentence in enumerate(different)}
-    found = np.concatenate(parts).astype(np.float32)[[rows[sentence] for sentence in sentences]]
+    found = np.concatenate(parts)[[rows[sentence] for sentence in sentences]]
     keep_array(entry, found)
     return found
 

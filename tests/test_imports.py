@@ -77,6 +77,7 @@ JUDGES_MAY_IMPORT = (
     "lebm_text.models",
     "lebm_text.store",
     "lebm_text.errors",
+    "lebm_text.checks",
     "lebm_text.progress",
     "lebm_text.plugins",
     "lebm_text.torch_state",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -38,11 +41,11 @@ class Table:
         return found
 
 
-def measured(real: npt.ArrayLike, samples: npt.ArrayLike, k: int = 5) -> EmbeddingScore:
+def measured(real: npt.ArrayLike, samples: npt.ArrayLike, k: Any = 5, **more: Any) -> EmbeddingScore:
     """What `fed` says of sentences with these embeddings."""
     table = Table(real, samples)
     r, s = ([f"{name} {i}" for i in range(len(rows))] for name, rows in table.rows.items())
-    return fed(s, r, table, k=k)
+    return fed(s, r, table, k=k, **more)
 
 
 def gaussian(mean: Sequence[float], covariance: npt.ArrayLike, n: int = 400) -> npt.NDArray[np.float64]:
@@ -141,12 +144,47 @@ def test_intervals_have_the_width_of_repeated_samples() -> None:
         (np.ones((50, 8)), np.ones((50, 7)), 3, "dimensions"),
         (np.ones((50, 8)), np.full((50, 8), np.nan), 3, "finite"),
         (np.ones((50, 8)), np.ones((50, 8)), 50, "hundreds"),
+        (np.ones((50, 8)), np.ones((50, 8)), 47, "many more than k = 47, got 50"),  # 47 are left without 3
         (np.ones((50, 8)), np.ones((50, 8)), 0, "k must be"),
+        (np.ones((50, 8)), np.ones((50, 8)), 2.5, "k must be a whole number, got 2.5"),
+        (np.ones(50), np.ones(50), 3, r"must give \(50, d\) numbers, one row a sentence, got \(50,\)"),
     ],
 )
-def test_refused(real: npt.ArrayLike, samples: npt.ArrayLike, k: int, said: str) -> None:
+def test_refused(real: npt.ArrayLike, samples: npt.ArrayLike, k: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         measured(real, samples, k)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"n": 0}, "n must be >= 1, got 0"),
+        ({"n": 50.5}, "n must be a whole number, got 50.5"),
+        ({"n": None}, "n must be a whole number, got None"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_embedded(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        measured(np.ones((50, 8)), np.ones((50, 8)), **given)
+
+
+def test_of_fewer_sentences_than_groups_each_is_left_out_once() -> None:
+    real, samples = np.random.default_rng(7).normal(size=(2, 8, 2)).astype(np.float32)
+    found = measured(real, samples, 2)
+    values = [1000 * frechet_distance(real, np.delete(samples, i, axis=0)) for i in range(8)]
+    half = 2.365 * math.sqrt(7 / 8 * sum((value - sum(values) / 8) ** 2 for value in values))
+    assert found.ci95["frechet"] == pytest.approx((found.frechet - half, found.frechet + half))
+
+
+def test_mauve_takes_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clustering refuses those of more than 32 bits, after minutes of embedding."""
+    package = SimpleNamespace(compute_mauve=lambda seed, **_: SimpleNamespace(mauve=seed))
+    monkeypatch.setitem(sys.modules, "mauve", package)
+    rows = np.ones((50, 2), np.float32)
+    seeds = [_mauve(rows, rows, seed) or 0 for seed in (3, 1 << 31, 2**63 - 1)]
+    assert seeds[0] == 3 and max(seeds) + 5 < 1 << 31
 
 
 def test_one_sentence_more_than_dimensions_is_enough() -> None:
@@ -203,8 +241,6 @@ def test_bad_texts_are_named() -> None:
         fed("one string", ["a"] * 9, Lengths())
     with pytest.raises(InputError, match="hundreds"):
         fed(["a"], ["a"] * 9, Lengths())
-    with pytest.raises(InputError, match="samples: 2 sentences are too few"):
-        fed(["a", "b"], ["a"] * 9, Lengths(), k=1)
     with pytest.raises(InputError, match=r"an encoder is the name of one, .*, got NoneType"):
         fed(["a"], ["a"] * 9, None)  # type: ignore[arg-type]
 

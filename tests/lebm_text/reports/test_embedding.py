@@ -99,7 +99,7 @@ def test_short_texts_are_refused_before_the_encoder_is_looked_for(corpus: str, m
 
 def test_too_short_texts_are_one_line(corpus: str) -> None:
     for samples, settings, said in (
-        (["a"] * 4, EmbeddingSettings(k=3), "too few for a Fréchet distance"),
+        (["a"] * 4, EmbeddingSettings(k=2), "too few for a Fréchet distance"),
         (["a"] * 3, EmbeddingSettings(), "hundreds"),
         (["a"] * 9, EmbeddingSettings(n=10), "fewer than the 10"),
         (["a"] * 900, EmbeddingSettings(n=151), "grammar test has 150 sentences, fewer than are asked for by n"),
