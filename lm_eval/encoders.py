@@ -115,10 +115,12 @@ class _Transformer:
 
 
 def _reading(model: Any) -> list[Any]:
-    """Return what determines a model's vectors besides its weights: truncation, tokens, pooling."""
+    """Return what determines a model's vectors besides its weights: truncation, tokens, pooling, prompt, dimensions."""
     later = [[type(each).__name__, {k: v for k, v in each.get_config_dict().items() if v}] for each in list(model)[1:]]
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
-    return [model.max_seq_length, later, tokenizer and tokenizer.to_str()]
+    # Only what is set: the names of models without a prompt stand in published signatures.
+    rarely = filter(None, [model.prompts.get(model.default_prompt_name), model.truncate_dim])
+    return [model.max_seq_length, later, tokenizer and tokenizer.to_str(), *rarely]
 
 
 def _weights(name: str) -> str:

