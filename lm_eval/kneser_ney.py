@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lebm_text.checks import Checked
 from lebm_text.errors import InputError
 
 from .counts import BOS, EOS, UNK, BoolArray, Float32Array, FloatArray, Int32Array, NgramCounts, Ngrams
@@ -26,7 +27,7 @@ FALLBACK = (0.5, 1.0, 1.5)  # lmplz's --discount_fallback
 
 
 @dataclass(frozen=True)
-class KneserNeySettings:
+class KneserNeySettings(Checked):
     """Options of the estimator, named as lmplz names them.
 
     `prune`: n-grams of order i seen at most prune[i-1] times are dropped; the last value holds for the
@@ -44,7 +45,7 @@ class KneserNeySettings:
     def __post_init__(self) -> None:
         if not isinstance(self.order, (int, np.integer)) or not MIN_ORDER <= self.order <= MAX_ORDER:
             raise InputError(f"order must be {MIN_ORDER} to {MAX_ORDER}, got {self.order!r}")
-        object.__setattr__(self, "order", int(self.order))  # NumPy's integers, too
+        super().__post_init__()
         if len(self.prune) > self.order:
             raise InputError(f"prune takes at most {self.order} thresholds (one an order), got {len(self.prune)}")
         if any(threshold < 0 for threshold in self.prune) or list(self.prune) != sorted(self.prune):

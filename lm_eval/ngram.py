@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lebm_text.checks import whole
 from lebm_text.errors import InputError
 from lebm_text.store import check_writable
 
@@ -108,9 +109,7 @@ class NgramModel(BackoffModel):
         Raises:
             InputError: a number is none or negative, or `rng` is something else, such as a seed.
         """
-        for name, value in (("n", n), ("max_length", max_length)):
-            if not isinstance(value, (int, np.integer)) or value < 0:
-                raise InputError(f"{name} must be a whole number >= 0, got {value!r}")
+        n, max_length = whole("n", n, 0), whole("max_length", max_length, 0)
         if not isinstance(rng, np.random.Generator):
             raise InputError(f"rng must be a generator, such as numpy.random.default_rng(1), got {rng!r:.60}")
         own = [_own_mass(lower, table) for lower, table in zip(self.tables, self.tables[1:], strict=False)]

@@ -71,9 +71,10 @@ def test_length_is_bounded_and_seed_decides() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"n": -1}, "n must be a whole number >= 0, got -1"),
-        ({"n": 2.5}, "n must be a whole number >= 0, got 2.5"),
-        ({"max_length": None}, "max_length must be a whole number >= 0, got None"),
+        ({"n": -1}, "n must be >= 0, got -1"),
+        ({"n": 2.5}, "n must be a whole number, got 2.5"),
+        ({"n": True}, "n must be a whole number, got True"),
+        ({"max_length": None}, "max_length must be a whole number, got None"),
         ({"rng": 1}, r"rng must be a generator, such as numpy.random.default_rng\(1\), got 1"),
     ],
 )
