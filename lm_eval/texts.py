@@ -93,13 +93,16 @@ class Reference:
         convention: Convention = CONVENTIONS["default"],
         vocabulary: Iterable[str] | None = None,
     ) -> None:
-        """`vocabulary` replaces that of the training text. Raises InputError for words that no judge may read."""
+        """`vocabulary` replaces that of the training text.
+
+        Raises InputError for words that no judge may read, and for a member of `vocabulary` that is not one word.
+        """
         self.real = real
         self.convention = convention
         self.vocabulary = (
             words_of(as_sentences(real.train, f"{real.name} train"))
             if vocabulary is None
-            else list(dict.fromkeys([UNK, *as_sentences(vocabulary, "vocabulary", "words")]))
+            else list(dict.fromkeys([UNK, *_words(vocabulary)]))
         )
         self._known = frozenset(self.vocabulary)
         self.train, _ = self.read(real.train, f"{real.name} train")
@@ -132,6 +135,15 @@ class Reference:
             if self.convention.closed:
                 return close_vocabulary(sentences, self.vocabulary)
             return list(canonical_sentences(sentences)), 0
+
+
+def _words(vocabulary: Iterable[str]) -> list[str]:
+    """Return the words of a list. Raises InputError for anything else: what no word equals would count as one."""
+    words = as_sentences(vocabulary, "vocabulary", "words")
+    for number, word in enumerate(words, 1):
+        if split_words(word) != [word]:
+            raise InputError(f"vocabulary: number {number} is {word!r:.60}, not one word without blanks")
+    return words
 
 
 def closed_vocabulary(sentences: Iterable[str]) -> list[str]:

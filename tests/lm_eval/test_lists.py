@@ -66,6 +66,13 @@ def test_a_vocabulary_is_a_list_of_words(vocabulary: Any) -> None:
         lm_eval.rppl(LINES, LINES, vocabulary=vocabulary)
 
 
+@pytest.mark.parametrize("word", ["a b", "", " a", "a\t"])
+def test_a_word_of_a_vocabulary_is_one_word(word: str) -> None:
+    """Sentences in the place of words would make the vocabulary larger, and the perplexity with it."""
+    with pytest.raises(InputError, match=r"vocabulary: number 2 is .*, not one word without blanks"):
+        lm_eval.rppl(LINES, LINES, vocabulary=["a", word])
+
+
 @pytest.mark.parametrize("judge", [None, 5, ["kn5"], "", "KN5", "both", "kn", "kn9", "kn23"])
 def test_a_judge_is_one_of_the_names(judge: Any) -> None:
     with pytest.raises(InputError, match=r"judge must be kn2 to kn6, lstm or package\.module:Class, got"):
