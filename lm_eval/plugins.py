@@ -112,12 +112,12 @@ class _Checked:
 
         Raises:
             InputError: scores of a wrong shape, that are not negative log-probabilities or give two sentences the
-                probability 1, or that count other tokens.
+                probability 1, that count other tokens, or of which a part is larger than the whole.
         """
         lines = list(sentences)
         scores = called(f"{self.named}: score", lambda: self.model.score(lines))
-        if not isinstance(scores, SentenceScores) or len(scores) != len(lines):
-            raise InputError(f"{self.named}: score must give a SentenceScores of {len(lines)} sentences")
+        if not isinstance(scores, SentenceScores):
+            raise InputError(f"{self.named}: score must give a SentenceScores, got {type(scores).__name__}")
         checked = {}
         for field in dataclasses.fields(scores):
             values = called(f"{self.named}: {field.name}", partial(np.array, getattr(scores, field.name), float))
@@ -128,6 +128,12 @@ class _Checked:
                 which = f"{field.name} of sentence {odd[0] + 1}"
                 raise InputError(f"{self.named}: {which} must be finite and not below 0, got {values[odd[0]]}")
             checked[field.name] = values
+        for part, whole in (("nll_oov", "nll"), ("nll_eos", "nll"), ("n_oov", "n_tokens")):
+            if (odd := np.flatnonzero(checked[part] > 1.0001 * checked[whole] + 1e-6)).size:  # by more than rounding
+                raise InputError(
+                    f"{self.named}: {part} of sentence {odd[0] + 1} must be part of its {whole}, "
+                    f"{checked[whole][odd[0]]:g}, got {checked[part][odd[0]]:g}"
+                )
         if len(set(lines)) > 1 and (checked["nll"] < 1e-6).all():
             raise InputError(f"{self.named}: nll is 0 for all sentences: not all of them can have the probability 1")
         wanted = np.array([len(split_words(line)) + 1 for line in lines])

@@ -475,7 +475,14 @@ class PairsModel:
         if self.wrong == "lists":
             lists: Any = [each.tolist() for each in (nll, n_tokens, nothing, nothing, nothing)]
             return SentenceScores(*lists)
-        return SentenceScores(nll, n_tokens, nothing.astype(int), nothing, nothing)
+        scores = SentenceScores(nll, n_tokens, nothing.astype(int), nothing, nothing)
+        wrong: dict[str, dict[str, Any]] = {
+            "one number": {"nll": 5.0},
+            "nll_oov": {"nll_oov": nll + 1.0},
+            "nll_eos": {"nll_eos": 2 * nll},
+            "n_oov": {"n_oov": n_tokens + 1},
+        }
+        return replace(scores, **wrong.get(self.wrong, {}))
 
 
 @dataclass(frozen=True)
@@ -536,6 +543,10 @@ def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report() ->
         ("Pairs,wrong=infinite", "nll of sentence 1 must be finite and not below 0, got inf"),
         ("Pairs,wrong=sign", "nll of sentence 1 must be finite and not below 0, got -6.9"),
         ("Pairs,wrong=shape", "nll must have the shape (2,), got (2, 2)"),
+        ("Pairs,wrong=one number", "nll must have the shape (2,), got ()"),
+        ("Pairs,wrong=nll_oov", "nll_oov of sentence 1 must be part of its nll, 6.90776, got 7.90776"),
+        ("Pairs,wrong=nll_eos", "nll_eos of sentence 1 must be part of its nll, 6.90776, got 13.8155"),
+        ("Pairs,wrong=n_oov", "n_oov of sentence 1 must be part of its n_tokens, 3, got 4"),
         ("Pairs,wrong=certain", "nll is 0 for all sentences: not all of them can have the probability 1"),
         ("Pairs,wrong=5", "Pairs,wrong must be a text, got 5; as a text it stands in quotes, in a shell wrong='\"5\"'"),
         ("Pairs,wrong=count", "sentence 1 has 3 tokens, </s> counted, and not 4"),
