@@ -155,7 +155,7 @@ def text_likelihood(
     per_word, of_word = _ratio(nll, words)
     per_byte, of_byte = (None, None) if n_bytes is None else _ratio(nll / math.log(2), n_bytes)
     noise = math.hypot(math.sqrt(float(np.square(error).sum())) / len(nll), log_z_error)
-    perplexity = math.exp(per_word)
+    perplexity = math.inf if per_word > 700 else math.exp(per_word)
     return TextLikelihood(
         n_sentences=len(nll),
         n_words=int(words.sum()),

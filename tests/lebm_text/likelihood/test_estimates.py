@@ -40,6 +40,12 @@ def test_a_uniform_model_over_n_words_has_perplexity_n() -> None:
     assert found.bits_per_byte is None
 
 
+def test_an_impossible_text_has_infinite_perplexity() -> None:
+    """As of a model whose training diverged: 800 nats a word are more than a number can say."""
+    found = text_likelihood(-np.array([8000.0, 1600.0]), np.zeros(2), np.array([10, 2]), log_z_error=0.0)
+    assert (found.perplexity, found.nll) == (math.inf, 4800.0)
+
+
 def test_bits_per_byte() -> None:
     n_bytes = np.array([10, 30])
     found = text_likelihood(
