@@ -87,7 +87,7 @@ class PriorLatents:
         if self.label is not None:
             class_of(self.prior, self.label)
         if self.n_steps is not None:
-            whole("prior_steps", self.n_steps, 0, MAX_STEPS)
+            object.__setattr__(self, "n_steps", whole("prior_steps", self.n_steps, 0, MAX_STEPS))
 
     @property
     def settings(self) -> dict[str, object]:

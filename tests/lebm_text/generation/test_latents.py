@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -104,6 +106,8 @@ def test_steps_of_the_chain_may_be_asked_for() -> None:
         assert torch.allclose(latents(range(5), KeyedRng(2, range(5))), expected, atol=1e-6)
         assert latents.settings["prior_steps"] == n_steps
         assert latents.describe().endswith(f",prior_steps={n_steps}")
+    given = PriorLatents(prior, generator, n_steps=np.float64(7)).settings
+    assert json.dumps(given) == '{"prior_steps": 7}'
     own = PriorLatents(prior, generator, n_steps=4)(range(5), KeyedRng(2, range(5)))
     assert torch.equal(own, PriorLatents(prior, generator)(range(5), KeyedRng(2, range(5))))
     with pytest.raises(InputError, match="those of a chain of the prior"):
