@@ -8,6 +8,7 @@ p^(1/n²) up to its discretisation error, so only n = 1 targets p, and n = 0 is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -61,15 +62,16 @@ def langevin(
         slope: a faster equivalent of `partial(gradient, logdensity)`, such as a recording of it.
 
     Raises:
-        ValueError: a step size that is not positive, a wrong number of them, a negative n_steps or noise_scale.
+        ValueError: a step size that is not positive and finite, a wrong number of them, a negative n_steps, a
+            noise_scale that is negative or not finite.
     """
     sizes = step_sizes(step_size, n_steps)
     if n_steps < 0 or len(sizes) != n_steps:
         raise ValueError(f"n_steps must be >= 0 and match step_size, got {n_steps} and {len(sizes)} step sizes")
-    if any(not size > 0 for size in sizes):
-        raise ValueError(f"step_size must be > 0, got {step_size}")
-    if not noise_scale >= 0:
-        raise ValueError(f"noise_scale must be >= 0, got {noise_scale}")
+    if not all(0 < size < math.inf for size in sizes):
+        raise ValueError(f"step_size must be > 0 and finite, got {step_size}")
+    if not 0 <= noise_scale < math.inf:
+        raise ValueError(f"noise_scale must be >= 0 and finite, got {noise_scale}")
     z = z.detach()
     slope = slope or partial(gradient, logdensity)
     for step, size in enumerate(sizes):

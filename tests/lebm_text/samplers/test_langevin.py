@@ -154,12 +154,14 @@ def test_no_steps_change_nothing() -> None:
         ({"step_size": 0.0}, "step_size"),
         ({"step_size": -0.1}, "step_size"),
         ({"step_size": math.nan}, "step_size"),
+        ({"step_size": math.inf}, "step_size"),
         ({"step_size": [0.1, 0.0]}, "step_size"),
         ({"step_size": [0.1]}, "1 step sizes"),
         ({"step_size": [0.1] * 3}, "3 step sizes"),
         ({"n_steps": -1}, "n_steps"),
         ({"noise_scale": -0.1}, "noise_scale"),
         ({"noise_scale": math.nan}, "noise_scale"),
+        ({"noise_scale": math.inf}, "noise_scale"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, float], message: str) -> None:
