@@ -154,20 +154,25 @@ def _divider(counts: Counter[str], *, lower: bool, bare: bool, numbers: str | No
         runs = [run if counts[run] and _RUN.fullmatch(run) else library(run) for run in _RUN.split(chunk)]
         return [word for run in runs for piece in split_words(run) for word in contracted(form(piece))]
 
-    def stays(word: str, parts: list[str]) -> bool:
+    def stays(chunk: str) -> bool:
+        word = form(chunk)
+        if not counts[word]:  # before its parts are looked for, which takes long for a long run of signs
+            return False
         # One part is another word where 13a resolves a reference: a corpus may have `&amp;` itself.
-        return parts != [word] and 0 < counts[word] >= min((counts[part] for part in parts), default=0)
+        parts = parts_of(chunk)
+        return parts != [word] and counts[word] >= min((counts[part] for part in parts), default=0)
 
     @lru_cache(1 << 16)  # without a limit, the rare words of a long text would fill the memory
     def divide(chunk: str) -> tuple[str, ...]:
-        whole, parts = form(chunk), parts_of(chunk)
-        if stays(whole, parts) or (counts[whole] and not any(map(str.isalnum, whole))):
+        whole = form(chunk)
+        if stays(chunk) or (counts[whole] and not any(map(str.isalnum, whole))):
             return (whole,)
         for end in range(len(chunk) - 1, 0, -1):  # the abbreviation in `inc.,`
             if chunk[end].isalnum():
                 break
-            if stays(form(chunk[:end]), parts_of(chunk[:end])):
+            if stays(chunk[:end]):
                 return form(chunk[:end]), *divide(chunk[end:])
+        parts = parts_of(chunk)
         if bare:
             parts = [part for part in parts if counts[part] or any(map(str.isalnum, part))]
         return tuple(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from string import ascii_lowercase
 
 import pytest
@@ -47,6 +48,12 @@ def test_what_people_type_becomes_the_corpus_again() -> None:
     assert [how.sentence(glued(line)) for line in TRAIN] == TRAIN
     assert list(map(how.sentence, TRAIN)) == TRAIN
     assert how.real(TRAIN) == TRAIN
+
+
+def test_a_long_run_of_signs_takes_no_longer_than_words() -> None:
+    how, start = tokenisation_of(["good . , ! ?"]), time.process_time()
+    assert how.sentence("good" + "!?" * 10_000) == "good" + " ! ?" * 10_000
+    assert time.process_time() - start < 20  # about 0.3 s; it was minutes
 
 
 def test_tokenised_samples_have_the_perplexity_of_the_text_itself() -> None:
