@@ -71,10 +71,8 @@ def tokenisation_of(train: Iterable[str]) -> Tokenisation:
     for sentence in train:
         counts.update(split_words(sentence))
         n_sentences += 1
-    n_words = counts.total()
-    n_characters = sum(min(len(word), _LONGEST) * count for word, count in counts.items())
     lower = sum(word != word.lower() for word in counts) < _FEW_CASED * len(counts)
-    if n_words < _FEW_WORDS * n_sentences or n_characters > _LONG_WORDS * n_words:
+    if _lacks_blanks(counts, n_sentences):
         return Tokenisation("char" + "+lower" * lower, True, lambda sentence: _characters(sentence, lower=lower))
     bare = not counts["."] and not counts[","]
     numbers = None
@@ -110,8 +108,7 @@ def rawness(sentences: Iterable[str], name: str) -> str | None:
     """Return one line on what the first sentences have that prepared corpora lack, and the remedy; else None."""
     looked_at = list(islice(sentences, _LOOKED_AT))
     words = [word for sentence in looked_at for word in split_words(sentence)]
-    n_characters = sum(min(len(word), _LONGEST) for word in words)
-    if len(words) < _FEW_WORDS * len(looked_at) or n_characters > _LONG_WORDS * len(words):
+    if _lacks_blanks(Counter(words), len(looked_at)):
         return f"{name} has hardly any blanks between words: text.tokenizer=word needs them, sentencepiece does not"
     n_cased = sum(len(word) > 1 and word != word.lower() for word in words)
     n_glued = sum(not _SIGNS.isdisjoint((word[0], word[-1])) and any(map(str.isalnum, word)) for word in words)
@@ -121,6 +118,12 @@ def rawness(sentences: Iterable[str], name: str) -> str | None:
     )
     shares = [f"{n / len(words):.0%} of its words with {what}" for n, many, what in found if n > many * len(words)]
     return f"{name} has {' and '.join(shares)}; see lebm-text data import" if shares else None
+
+
+def _lacks_blanks(counts: Counter[str], n_sentences: int) -> bool:
+    """Return whether a text with these words is one of characters: sentences of few words, or words of many letters."""
+    n_characters = sum(min(len(word), _LONGEST) * count for word, count in counts.items())
+    return counts.total() < _FEW_WORDS * n_sentences or n_characters > _LONG_WORDS * counts.total()
 
 
 def _characters(sentence: str, *, lower: bool) -> str:
