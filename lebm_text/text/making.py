@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from lebm_text.errors import InputError
 from lebm_text.plugins import Plugin, called, find, is_named, made_with
-from lebm_text.store import atomic_write_text, cache_entry, fresh_directory
+from lebm_text.store import atomic_write_text, cache_entry, fresh_directory, sha256_file, writing_cache
 
 from .parts import name_of_source
 from .reading import listed
@@ -36,12 +37,13 @@ def is_made(name: str) -> bool:
 
 
 def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
-    """Write the texts of a plug-in corpus; return their directory and the plug-in.
+    """Write the texts of a plug-in corpus, unless they are there; return their directory and the plug-in.
 
     The directory belongs to these very texts: what an earlier version of the class made stays where it is.
 
     Raises:
-        InputError: the class cannot be found or may not be imported, a setting is wrong, or it yields invalid text.
+        InputError: the class cannot be found or may not be imported, a setting is wrong, it yields invalid text, or the
+            cache cannot be written.
     """
     name = source.partition(",")[0]
     made: Any = made_with("corpus", source, CorpusSource, trust_plugins=trust_plugins)
@@ -57,12 +59,12 @@ def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
                 raise InputError(f"{labels}: there are {n_labels} for {n} sentences")
     hashes = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
     target = cache_entry("made", source, plugin.entry.value, plugin.origin, hashes) / name_of_source(source)
-    try:
-        with fresh_directory(target) as fresh:
-            for file, text in texts.items():
-                atomic_write_text(fresh / file, text)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    with suppress(OSError):  # another process may be reading what is there: a replacement would take it away
+        if all(sha256_file(target / file) == digest for file, digest in hashes.items()):
+            return target, plugin
+    with writing_cache(target.parent), fresh_directory(target) as fresh:
+        for file, text in texts.items():
+            atomic_write_text(fresh / file, text)
     return target, plugin
 
 

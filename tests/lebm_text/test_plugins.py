@@ -600,6 +600,21 @@ def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
     assert find_again(CorpusDescription.read(described)).splits["valid"].sha256 == corpus.splits["valid"].sha256
 
 
+def test_what_a_class_made_is_left_as_it_is_unless_it_was_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may be reading it."""
+    made = find_corpus(f"{HERE}:Lines,n=8").splits["train"].path
+    before = made.parent.stat().st_ino
+    assert find_corpus(f"{HERE}:Lines,n=8").splits["train"].path.parent.stat().st_ino == before
+    made.write_text("damaged\n")
+    assert find_corpus(f"{HERE}:Lines,n=8").splits["train"].n_sentences == 8
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot write the cache .*; set LEBM_TEXT_CACHE to a directory that can be"):
+        find_corpus(f"{HERE}:Lines,n=8")
+
+
 def test_what_a_class_made_before_it_was_edited_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     before = find_corpus(f"{HERE}:Lines,n=7")
     described = CorpusDescription.read(before.describe())
