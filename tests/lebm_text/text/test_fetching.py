@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import logging
+import re
 import sys
 import threading
 import types
@@ -208,6 +209,33 @@ def test_second_source_is_used_when_the_first_is_gone(registry: Registry, site: 
     entry = replace(good, sources=(gone, *good.sources))
     registry["toy"] = entry
     assert find_corpus("toy").notices == ()
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_and_before_the_download(
+    registry: Registry, site: Site, cache: Path
+) -> None:
+    toy = _toy(site)
+    registry["toy"] = replace(toy, sources=toy.sources * 2)
+    cache.write_text("a file where the directory should be")
+    with pytest.raises(InputError, match=r"looked in .*; cannot write the cache [^;]*; set LEBM_TEXT_CACHE [^;]*; put"):
+        find_corpus("toy")
+    assert site.requests == []
+
+
+def test_what_a_killed_download_left_is_deleted_by_the_next(
+    registry: Registry, site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, cache_dir: str, **__: object) -> None:
+        (cache / "corpora" / re.sub(r"\.\d+-", ".999999999-", Path(cache_dir).name)).mkdir()  # no such process
+        raise ConnectionError
+
+    registry["toy"] = _toy(site)
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="cannot be read"):
+        patched.setattr(datasets, "load_dataset", load)
+        find_corpus("toy")
+    assert len(_left_in(cache)) == 1
+    find_corpus("toy")
+    assert _left_in(cache) == ["toy"]
 
 
 def test_no_source_works_names_each(site: Site, cache: Path) -> None:
