@@ -34,7 +34,7 @@ from lebm_text.store import (
 )
 
 from .gathering import Gathered, gather
-from .parts import HUB, Columns, Lines, Part, find_parts, name_of_source
+from .parts import HUB, Columns, Part, find_parts, name_of_source, part_of_sentences
 from .reading import listed, read_lines
 from .registry import SPLITS
 from .tokenisation import raw_tokenisation, rawness
@@ -132,11 +132,11 @@ def import_text(
             leave nothing to train on; an `output` that is taken or is inside the source. Then nothing is written.
     """
     lines = None if isinstance(source, (str, Path)) else _lines(source, output, text_column or label_column)
-    source = str(source if lines is None else lines.name)
+    source = str(source) if lines is None else lines.name
     shares = {"test": _share("test", test), "valid": _share("valid", valid)}
     if all(isinstance(share, float) for share in shares.values()) and sum(shares.values()) >= 1:
         raise InputError(f"valid {valid} and test {test} leave nothing to train on; together they must be below 100%")
-    parts: list[Part] = [lines] if lines else find_parts(source, Columns(text_column, label_column))
+    parts = [lines] if lines else find_parts(source, Columns(text_column, label_column))
     options: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "valid": str(valid)}
     options |= {"test": str(test), "tokenize": tokenize, "lowercase": lowercase}
     sources = [{"path": part.place, "split": part.split, "sha256": part.sha256} for part in parts]
@@ -180,7 +180,7 @@ def _size(share: int | float, n: int) -> int:
     return max(1, math.ceil(round(share * n, 6)) if isinstance(share, float) else share)
 
 
-def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Lines:
+def _lines(sentences: Iterable[str], output: str | Path | None, column: str | None) -> Part:
     """Raise InputError for what is no list of sentences, without a directory to write them to, and for a column."""
     if hasattr(sentences, "read"):  # an open file
         raise InputError(f"expected a list of sentences, got {type(sentences).__name__}")
@@ -189,7 +189,7 @@ def _lines(sentences: Iterable[str], output: str | Path | None, column: str | No
         raise InputError(f"a list of sentences has no column {column!r}")
     if output is None:
         raise InputError("a corpus of a list of sentences needs a directory: import_text(sentences, DIRECTORY)")
-    return Lines(Path(output).resolve().name, lines)
+    return part_of_sentences(Path(output).resolve().name, lines)
 
 
 def _require_apart(target: Path, source: str) -> None:

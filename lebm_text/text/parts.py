@@ -11,10 +11,9 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lebm_text.errors import InputError
 from lebm_text.plugins import CLASS
@@ -26,7 +25,7 @@ from .records import FORMATS, choose_column, without_breaks
 from .sources import ending_of, raw_records
 from .tables import ENDINGS
 
-__all__ = ["HUB", "Columns", "Lines", "Part", "find_parts", "is_own_source", "name_of_source"]
+__all__ = ["HUB", "Columns", "Part", "find_parts", "is_own_source", "name_of_source", "part_of_sentences"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,8 @@ class Columns:
     label: str | None = None
 
 
-class Part(Protocol):
+@dataclass(frozen=True)
+class Part:
     """One text of a source.
 
     Attributes:
@@ -62,149 +62,78 @@ class Part(Protocol):
         split: train, valid, test, or None if the source does not name it.
         size: total of the amounts that `rows` reports.
         sha256: of what is stored.
+        rows: yields text and label of each row, and calls its argument with the amount of each piece read. Raises
+            InputError for unreadable data and missing columns.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def place(self) -> str: ...
-
-    @property
-    def split(self) -> str | None: ...
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def sha256(self) -> str: ...
-
-    def rows(self, on_read: Callable[[int], None]) -> Rows:
-        """Yield text and label of each row. Raises InputError for unreadable data and missing columns."""
+    name: str
+    place: str
+    split: str | None
+    size: int
+    sha256: str
+    rows: Callable[[Callable[[int], None]], Rows]
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    columns: Columns
-    split: str | None = None
+def _of_file(path: Path, split: str | None, columns: Columns) -> Part:
+    is_plain = ending_of(path) in ("", ".txt") and columns.text is None
+    beside = label_path(path)
+    label_file = path if columns.label is not None else beside if is_plain and beside.is_file() else None
 
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    @property
-    def place(self) -> str:
-        return str(self.path.absolute())
-
-    @cached_property
-    def _is_plain(self) -> bool:
-        return ending_of(self.path) in ("", ".txt") and self.columns.text is None
-
-    @cached_property
-    def _labels(self) -> Path | None:
-        """The file of labels, if any."""
-        if self.columns.label is not None:
-            return self.path
-        beside = label_path(self.path)
-        return beside if self._is_plain and beside.is_file() else None
-
-    @property
-    def _read(self) -> list[Path]:
-        """The files to read, one after the other."""
-        return [self.path] if self._labels is None else [self.path, self._labels]
-
-    @property
-    def size(self) -> int:
-        return sum(path.stat().st_size for path in self._read)
-
-    @property
-    def sha256(self) -> str:
-        return "+".join(map(sha256_file, dict.fromkeys(self._read)))
-
-    def rows(self, on_read: Callable[[int], None]) -> Rows:
-        texts = raw_records(self.path, self.columns.text, on_read=on_read)
-        if self._labels is None:
+    def rows(on_read: Callable[[int], None]) -> Rows:
+        texts = raw_records(path, columns.text, on_read=on_read)
+        if label_file is None:
             yield from zip(texts, repeat(b"\n"))
             return
-        if self._labels == self.path and self._is_plain:
-            raise InputError(f"{self.path} is plain text, which has no column {self.columns.label!r}")
-        labels = raw_records(self._labels, self.columns.label, numbers=True, on_read=on_read)
+        if label_file == path and is_plain:
+            raise InputError(f"{path} is plain text, which has no column {columns.label!r}")
+        labels = raw_records(label_file, columns.label, numbers=True, on_read=on_read)
         for text in texts:
             if (label := next(labels, None)) is None:
-                raise InputError(f"{self._labels} has fewer lines than {self.path}; they must be line by line")
+                raise InputError(f"{label_file} has fewer lines than {path}; they must be line by line")
             yield text, label
         if next(labels, None) is not None:
-            raise InputError(f"{self._labels} has more lines than {self.path}; they must be line by line")
+            raise InputError(f"{label_file} has more lines than {path}; they must be line by line")
+
+    read = [path] if label_file is None else [path, label_file]  # one after the other
+    sha256 = "+".join(map(sha256_file, dict.fromkeys(read)))
+    return Part(str(path), str(path.absolute()), split, sum(each.stat().st_size for each in read), sha256, rows)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A split of a data set in the library's own cache."""
+def _of_table(name: str, split: str | None, table: Any, columns: Columns) -> Part:
+    """Return the part of a split of a data set, a `table` in the library's own cache."""
 
-    name: str
-    split: str | None
-    table: Any
-    columns: Columns
-
-    @property
-    def place(self) -> str:
-        return self.name
-
-    @property
-    def size(self) -> int:
-        return len(self.table)
-
-    @cached_property
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for text, label in self.rows(lambda _n: None):
-            digest.update(text + label)
-        return digest.hexdigest()
-
-    def rows(self, on_read: Callable[[int], None]) -> Rows:
-        kinds = {name: str(getattr(kind, "dtype", "")) for name, kind in self.table.features.items()}
-        strings = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
-        chosen = [choose_column(strings, self.columns.text, self.name)]
+    def rows(on_read: Callable[[int], None]) -> Rows:
+        kinds = {column: str(getattr(kind, "dtype", "")) for column, kind in table.features.items()}
+        strings = [column for column, kind in kinds.items() if kind in ("string", "large_string")]
+        chosen = [choose_column(strings, columns.text, name)]
         names = None
-        if (label := self.columns.label) is not None:
-            named = [name for name, kind in kinds.items() if name in strings or "int" in kind or kind == "bool"]
-            chosen.append(choose_column(named, label, self.name))
-            names = getattr(self.table.features[label], "names", None)
-        table = self.table.select_columns(list(dict.fromkeys(chosen)))
-        for batch in table.iter(batch_size=_AT_A_TIME):
+        if (label := columns.label) is not None:
+            named = [each for each, kind in kinds.items() if each in strings or "int" in kind or kind == "bool"]
+            chosen.append(choose_column(named, label, name))
+            names = getattr(table.features[label], "names", None)
+        for batch in table.select_columns(list(dict.fromkeys(chosen))).iter(batch_size=_AT_A_TIME):
             texts = batch[chosen[0]]
             for text, mark in zip(texts, batch[chosen[1]] if len(chosen) > 1 else repeat(None), strict=False):
                 shown = names[mark] if names and isinstance(mark, int) and mark >= 0 else mark
                 yield _line(text), _line(None if names and shown == -1 else shown)
             on_read(len(texts))
 
+    digest = hashlib.sha256()
+    for text, label in rows(lambda _n: None):
+        digest.update(text + label)
+    return Part(name, name, split, len(table), digest.hexdigest(), rows)
 
-@dataclass(frozen=True)
-class Lines:
-    """Sentences held in memory, for a corpus called `name`."""
 
-    name: str
-    sentences: Sequence[str]
-    split: None = None
+def part_of_sentences(name: str, sentences: Sequence[str]) -> Part:
+    """Return sentences held in memory as the only part, without labels, of a corpus called `name`."""
 
-    @property
-    def place(self) -> str:
-        return "sentences of a program"
-
-    @property
-    def size(self) -> int:
-        return len(self.sentences)
-
-    @cached_property
-    def sha256(self) -> str:
-        return hashlib.sha256(b"".join(map(_line, self.sentences))).hexdigest()
-
-    def rows(self, on_read: Callable[[int], None]) -> Rows:
-        """Yield rows without labels."""
-        for sentence in self.sentences:
+    def rows(on_read: Callable[[int], None]) -> Rows:
+        for sentence in sentences:
             yield _line(sentence), b"\n"
             on_read(1)
+
+    sha256 = hashlib.sha256(b"".join(map(_line, sentences))).hexdigest()
+    return Part(name, "sentences of a program", None, len(sentences), sha256, rows)
 
 
 def _line(value: object) -> bytes:
@@ -213,7 +142,7 @@ def _line(value: object) -> bytes:
 
 def is_own_source(name: str) -> bool:
     """Return whether this names a source to be imported: a file, or a data set of the Hub."""
-    return name.startswith(HUB) or (bool(name) and Path(name).is_file())
+    return name.startswith(HUB) or Path(name).is_file()
 
 
 def name_of_source(source: str) -> str:
@@ -247,24 +176,24 @@ def find_parts(source: str, columns: Columns) -> list[Part]:
             raise InputError(
                 f"{path} ends in none of {', '.join(_KNOWN)} (or one of these and .gz): what format is it?"
             )
-        return [_File(path, columns)]
+        return [_of_file(path, None, columns)]
     if not path.is_dir():
         what = "is no file or directory" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}; give a file, a directory of files, or {HUB}user/dataset")
     if (path / "config.json").is_file() and (path / "env.json").is_file():
         raise InputError(f"{path} is the directory of a run, not of text; its samples lie in {path / 'samples'}")
-    files = [_File(file, columns, _split_of(file.name.partition(".")[0])) for file in _files(path)]
+    files = [(file, _split_of(file.name.partition(".")[0])) for file in _files(path)]
     for directory in sorted(each for each in path.iterdir() if each.is_dir()):
         if split := _split_of(directory.name):
-            files += [_File(file, columns, split) for file in _files(directory)]
+            files += [(file, split) for file in _files(directory)]
     if not files:
         raise InputError(f"{path} has no file that ends in one of {', '.join(_KNOWN)}")
-    if any(file.split for file in files):
-        if unnamed := [file.path.name for file in files if file.split is None]:
+    if any(split for _, split in files):
+        if unnamed := [file.name for file, split in files if split is None]:
             raise InputError(f"{path} names splits, but for {', '.join(unnamed[:5])}; take these out or name all")
-        if all(file.split != "train" for file in files):
-            raise InputError(f"{path} has {files[0].path.name}, but no train text")
-    return list(files)
+        if all(split != "train" for _, split in files):
+            raise InputError(f"{path} has {files[0][0].name}, but no train text")
+    return [_of_file(file, split, columns) for file, split in files]
 
 
 def _files(directory: Path) -> list[Path]:
@@ -290,7 +219,7 @@ def _of_hub(source: str, columns: Columns) -> list[Part]:
     known: dict[str, Any] = {_split_of(each) or "": table for each, table in tables.items()}
     if "train" in known:
         found = {split: known[split] for split in ("train", "valid", "test") if split in known}
-        return [_Table(f"{source} {split}", split, table, columns) for split, table in found.items()]
+        return [_of_table(f"{source} {split}", split, table, columns) for split, table in found.items()]
     if len(tables) > 1:
         raise InputError(f"{source} has no train split; its splits: {', '.join(tables)}")
-    return [_Table(source, None, table, columns) for table in tables.values()]
+    return [_of_table(source, None, table, columns) for table in tables.values()]
