@@ -99,11 +99,9 @@ class Reference:
         """
         self.real = real
         self.convention = convention
-        self.vocabulary = (
-            words_of(as_sentences(real.train, f"{real.name} train"))
-            if vocabulary is None
-            else list(dict.fromkeys([UNK, *_words(vocabulary)]))
-        )
+        words = words_of(as_sentences(real.train, f"{real.name} train")) if vocabulary is None else _words(vocabulary)
+        # `<oov>` is read as `<unk>`, and no type of its own.
+        self.vocabulary = [word for word in dict.fromkeys([UNK, *words]) if word != UNKNOWN_WORD]
         self._known = frozenset(self.vocabulary)
         self.train, _ = self.read(real.train, f"{real.name} train")
         self.held_out, self.n_outside = self.read(real.held_out, f"{real.name} {real.split}")

@@ -91,6 +91,15 @@ def test_closed_vocabulary_reads_singletons_as_unk() -> None:
     assert close_vocabulary(["a b", "new  a <unk>", "", "<oov>"], vocabulary) == closed
 
 
+def test_oov_of_a_text_is_its_unk_and_no_type_of_its_own() -> None:
+    train, samples = ["<unk> a b", "b <unk> a"] * 3, ["a b", "<unk>"]
+    for text in (train, [line.replace("<unk>", "<oov>") for line in train]):
+        assert Reference(RealText("toy", text, "test", ())).vocabulary == ["<unk>", "a", "b"]
+        assert lm_eval.fppl(samples, text).ppl == lm_eval.fppl(samples, train).ppl
+    given = lm_eval.rppl(samples, train, vocabulary=["a", "<oov>", "b"])
+    assert given == lm_eval.rppl(samples, train, vocabulary=["a", "b"])
+
+
 def test_words_outside_the_vocabulary_are_counted(evaluator: Evaluator) -> None:
     result = evaluator.fppl(Samples(["the noun0.0 verb0.0 a never-seen", "the noun1.0"]))
     assert result.n_outside_vocabulary == 1
