@@ -11,7 +11,7 @@ from lebm_text.errors import InputError
 from lebm_text.progress import silent
 from lm_eval import lstm_training
 from lm_eval.judges import JUDGES, RECIPES, KneserNeySpec, LSTMSpec, judge_specs
-from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
+from lm_eval.texts import CONVENTIONS, RealText, Reference
 
 DEFAULT, ARAE, LEBM = (CONVENTIONS[name] for name in ("default", "arae", "lebm"))
 
@@ -104,7 +104,3 @@ def test_held_out_validation_text_is_read_once() -> None:
     reference = Reference(RealText("toy", ["a a"], "valid", ["a b"]))
     assert reference.valid is reference.held_out
     assert reference.n_outside == 1
-
-
-def test_samples_carry_the_tokenizer_that_they_came_from() -> None:
-    assert Samples(["a"]).tokenizer == "word"

@@ -169,19 +169,23 @@ def test_pruning_keeps_what_is_frequent_and_what_that_needs(
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "message"),
     [
-        {"order": 1},
-        {"order": 7},
-        {"prune": (2, 1)},
-        {"prune": (-1,)},
-        {"order": 2, "prune": (0, 0, 1)},
-        {"vocab_pad": -1},
-        {"vocab_pad": 9, "interpolate_unigrams": False},
+        ({"order": 1}, "order must be 2 to 6, got 1"),
+        ({"prune": (2, 1)}, r"prune thresholds must be at least 0 and must not decrease, got \(2, 1\)"),
+        ({"prune": (-1,)}, r"prune thresholds must be at least 0 and must not decrease, got \(-1,\)"),
+        ({"prune": (0, 0.5)}, r"prune\[1\] must be a whole number, got 0.5"),
+        ({"prune": 1}, "prune must be a list, got 1"),
+        ({"order": 2, "prune": (0, 0, 1)}, r"prune takes at most 2 thresholds \(one an order\), got 3"),
+        ({"vocab_pad": -1}, "vocab_pad must be at least 0, got -1"),
+        ({"vocab_pad": math.nan}, "vocab_pad must be a whole number, got nan"),
+        ({"vocab_pad": 100.5}, "vocab_pad must be a whole number, got 100.5"),
+        ({"vocab_pad": 9, "interpolate_unigrams": False}, "vocab_pad needs interpolated unigrams: .*"),
+        ({"fallback": "no"}, "fallback must be true or false, got 'no'"),
     ],
 )
-def test_settings_that_make_no_model_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
+def test_settings_that_make_no_model_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
         KneserNeySettings(**options)
 
 

@@ -90,24 +90,6 @@ def test_an_order_may_be_numpys() -> None:
     assert type(KneserNeySettings(np.int64(3)).order) is int
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"vocab_pad": np.nan}, "vocab_pad must be a whole number, got nan"),  # every perplexity was infinite
-        ({"vocab_pad": 100.5}, "vocab_pad must be a whole number, got 100.5"),
-        ({"vocab_pad": -1}, "vocab_pad must be at least 0, got -1"),
-        ({"prune": (0, 0.5)}, r"prune\[1\] must be a whole number, got 0.5"),
-        ({"prune": 1}, "prune must be a list, got 1"),
-        ({"prune": (1, 0)}, r"prune thresholds must be at least 0 and must not decrease, got \(1, 0\)"),
-        ({"fallback": "no"}, "fallback must be true or false, got 'no'"),
-    ],
-)
-def test_settings_of_an_ngram_model_are_checked(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}$"):
-        KneserNeySettings(**given)
-    assert KneserNeySettings(3, prune=[0, 1]).prune == (0, 1)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("place", ["", "absent/model.arpa", "model.arpa/x"])
 def test_a_model_goes_to_a_file_that_can_be_written(place: str, tmp_path: Path) -> None:
     model = NgramModel.train(LINES, 2)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from lebm_text.errors import InputError
 from lebm_text.models.packing import Packing
 from lebm_text.text.batching import Batch
 from lm_eval.judges import LSTMRecipe
@@ -198,8 +197,3 @@ def test_vocabulary_is_closed() -> None:
 
 def test_vocabulary_without_unk_gets_it() -> None:
     assert OutputVocabulary(["a", "b", "a"]).types == ("</s>", "<oov>", "a", "b")
-
-
-def test_reserved_words_are_refused_with_the_line() -> None:
-    with pytest.raises(InputError, match=r"line 2 .*'</s>'"):
-        VOCABULARY.encode(["w1", "w2 </s>"])

@@ -59,9 +59,3 @@ def test_nobody_waits_for_another_judge_or_without_a_directory(tmp_path: Path) -
             with logged(said.append), JudgeCache(directory, key).alone():
                 pass
     assert said == []
-
-
-def test_nothing_is_left_behind_but_the_judge(tmp_path: Path) -> None:
-    train(cache=tmp_path)
-    train(cache=tmp_path)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
