@@ -237,11 +237,10 @@ class LSTMSpec:
         """Train as `JudgeSpec.train` does, stopping on the real validation text whatever `sentences` are."""
         from .lstm_training import train_lstm
 
-        valid, words = reference.valid, reference.vocabulary
         judge = train_lstm(
             sentences,
-            valid,
-            words,
+            reference.valid,
+            reference.vocabulary,
             recipe=self.recipe,
             seed=self.seed,
             cache=self.cache,

@@ -123,7 +123,7 @@ def chain_averages(
         terms: as `annealing` returns them.
         state: of the chains, at the end of the annealing.
         step_size: s of each target, (B,).
-        n_steps: HMC proposals.
+        n_steps: HMC proposals, at least 1.
         n_leapfrog: leapfrog steps per proposal.
         rng: draws the noise; its items are the B targets.
 
@@ -132,9 +132,9 @@ def chain_averages(
     """
     kept = max(n_steps // 2, 1)
     move = partial(hmc, terms, [1.0] * len(terms), step_size=step_size, n_leapfrog=n_leapfrog, rng=rng)
-    state, _ = move(state, n_steps=max(n_steps - kept, 0))
+    state, _ = move(state, n_steps=n_steps - kept)
     z, values = torch.zeros_like(state.z), torch.zeros_like(state.values[-1])
-    for _ in range(min(kept, n_steps)):
+    for _ in range(kept):
         state, _ = move(state, n_steps=1)
         z += state.z / kept
         values += state.values[-1] / kept
