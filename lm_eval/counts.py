@@ -19,7 +19,7 @@ from lebm_text.errors import InputError
 from lebm_text.text.reading import listed, split_words
 
 __all__ = ["BOS", "EOS", "UNK", "UNKNOWN_WORD", "NgramCounts", "Ngrams", "WordIds", "canonical_sentences"]
-__all__ += ["as_sentences", "count_ngrams", "encode", "naming"]
+__all__ += ["as_sentences", "count_ngrams", "drawn", "encode", "naming"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -54,6 +54,12 @@ def as_sentences(given: object, source: str, what: str = "sentences") -> list[st
     """
     with naming(source):
         return list(listed(given, what))
+
+
+def drawn(sentences: Sequence[str], n: int, seed: int | Sequence[int]) -> list[str]:
+    """Return `n` sentences drawn without replacement, in their order, or all: a text may be sorted by subject."""
+    rows = np.random.default_rng(seed).permutation(len(sentences))[:n]
+    return [sentences[row] for row in np.sort(rows).tolist()]
 
 
 class WordIds(dict[str, int]):

@@ -15,7 +15,7 @@ import numpy as np
 
 from lebm_text.text.reading import listed, split_words
 
-from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, encode
+from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, drawn, encode
 
 __all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare_each", "distinct_n"]
 __all__ += ["length_distance", "self_bleu", "sequence_repetition", "shares_in_train", "summarise"]
@@ -204,10 +204,8 @@ def compare_each(
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
-    if not isinstance(sentences, list):
-        sentences = list(listed(sentences))  # a column of a table may number its rows in another way
-    rows = np.random.default_rng(seed).permutation(len(sentences))[:n]
-    return [sentences[row] for row in np.sort(rows).tolist()]
+    # A column of a table may number its rows in another way.
+    return drawn(sentences if isinstance(sentences, list) else list(listed(sentences)), n, seed)
 
 
 def _corpus_bleu(hypotheses: list[str], references: list[str] | None, label: str) -> BleuScore:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from lebm_text.checks import MAX_SEED, whole
 from lebm_text.errors import InputError
 
-from .counts import FloatArray, as_sentences
+from .counts import FloatArray, as_sentences, drawn
 from .encoders import DEFAULT_ENCODER, Embeddings, SentenceEncoder, embed, load_encoder
 from .intervals import t975
 
@@ -284,19 +284,13 @@ class MeaningJudge:
         check_counts(counts, k)
         n = min(n, len(samples), len(self._real))
         known = self._measured.get(n)
-        of_real = embed(_draw(self._real, n, [seed, 0]), encoder, on_done) if known is None else known[0]
+        of_real = embed(drawn(self._real, n, [seed, 0]), encoder, on_done) if known is None else known[0]
         _need_full_rank(counts, of_real.shape[1])
         on_done(n)
-        of_samples = embed(_draw(samples, n, [seed, 1]), encoder, lambda done: on_done(n + done))
+        of_samples = embed(drawn(samples, n, [seed, 1]), encoder, lambda done: on_done(n + done))
         r, s = _pair(of_real, of_samples)
         reference = _Reference(r, k) if known is None else known[1]
         self._measured[n] = of_real, reference
         signature = f"FED|enc:{encoder.name}|test:{self._name}|samples:{name}|n:{n}|k:{k}|seed:{seed}"
         score = _score(reference, s, encoder=encoder.name, signature=signature)
         return replace(score, mauve=_mauve(of_real, of_samples, seed))
-
-
-def _draw(text: Sequence[str], n: int, seed: Sequence[int]) -> list[str]:
-    """Draw `n` of the sentences, in their order: a held-out text may be sorted by subject."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(text))[:n])
-    return [text[row] for row in rows]

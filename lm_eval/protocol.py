@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
-import numpy as np
-
-from .counts import naming
+from .counts import drawn, naming
 from .coverage import Coverage, coverage_warnings
 from .judges import JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport
 from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
@@ -114,9 +112,7 @@ class Evaluator:
 
     def _rppl_of_real(self, n: int) -> float:
         """Return the RPPL of `n` sentences drawn from the real training text."""
-        train = self._reference.train
-        rows = np.random.default_rng(self._seed).permutation(len(train))[:n]
-        fewer = [train[row] for row in np.sort(rows).tolist()]
+        fewer = drawn(self._reference.train, n, self._seed)
         judge = self._judge_of(fewer, f"{n:,} real sentences, as many as samples", generated=True)
         return self._perplexity(judge.model.score(self._reference.held_out)).ppl
 
