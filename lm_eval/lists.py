@@ -16,7 +16,7 @@ from .coverage import Coverage, coverage_warnings, expected_coverage
 from .judges import JUDGES, judge_specs
 from .perplexity import perplexity
 from .plugins import is_plugged
-from .protocol import diverged, signature
+from .protocol import diverged, fell_back, signature
 from .texts import RealText, Reference, Samples
 
 __all__ = ["TextScore", "fppl", "rppl"]
@@ -144,5 +144,6 @@ def _text_score(metric: str, texts: _Lists, judge: str, reference: Reference, re
     coverage = reference.coverage_of(texts.samples)
     warnings = coverage_warnings(coverage, real, texts.tokenizer)
     warnings += diverged(trained.training, len(reference.vocabulary)) if trained.training else []
+    warnings += fell_back(trained)
     line = signature(metric, spec, trained, reference, Samples(texts.samples, tokenizer=texts.tokenizer))
     return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, line, coverage, tuple(warnings))

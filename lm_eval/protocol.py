@@ -21,7 +21,7 @@ from .judges import JudgeSpec, KneserNeySpec, TrainedJudge, TrainingReport
 from .perplexity import PerplexityScore, SentenceScores, paired_ratio_ci95, perplexity
 from .texts import Reference, Samples
 
-__all__ = ["METRICS", "Evaluator", "JudgeResult", "diverged", "signature"]
+__all__ = ["METRICS", "Evaluator", "JudgeResult", "diverged", "fell_back", "signature"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +136,7 @@ class Evaluator:
             warnings += [] if training is None else diverged(training, len(self._reference.vocabulary), what)
         if list(samples.sentences) == list(real.held_out):
             warnings.append(f"the samples are {real.name} {real.split} itself: this is the real-data row")
-        if judge.fallback_orders:
-            warnings.append(
-                f"the discounts of orders {', '.join(map(str, judge.fallback_orders))} could not be estimated and "
-                "took the fallback 0.5, 1, 1.5: the judge's training text is small or repeats itself"
-            )
+        warnings += fell_back(judge)
         if real.split == "valid" and self.spec.stop == "real-valid":
             warnings.append(
                 "the LSTM judge stopped on the validation text and is scored on it: a little low; use --split test "
@@ -210,6 +206,16 @@ def diverged(training: TrainingReport, n_words: int, what: str = "") -> list[str
     return [
         f"the training of the judge{what} diverged: its perplexity on the validation text, {training.valid_ppl:,.0f}, "
         f"exceeds the {n_words + 1:,} types that it chooses among; its figures say nothing"
+    ]
+
+
+def fell_back(judge: TrainedJudge) -> list[str]:
+    """Return a warning if discounts of the judge could not be estimated."""
+    if not judge.fallback_orders:
+        return []
+    return [
+        f"the discounts of orders {', '.join(map(str, judge.fallback_orders))} could not be estimated and took the "
+        "fallback 0.5, 1, 1.5: the judge's training text is small or repeats itself"
     ]
 
 

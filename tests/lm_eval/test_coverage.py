@@ -75,10 +75,10 @@ def test_text_without_blanks_is_told_by_name_and_with_its_cure() -> None:
     real = [f"昨日は{'雨雪晴風'[i % 4]}が{i}時まで降りました。" for i in range(200)]
     score = lm_eval.fppl([line[1:] for line in real], real)
     assert score.ppl == pytest.approx(1.0, abs=0.02)
-    (warning,) = score.warnings
+    (warning,) = unread(score)
     for part in ("the real text are a single word", "no blanks", "no perplexity says anything", "--tokenize"):
         assert part in warning
-    (warning,) = lm_eval.fppl(real, TRAIN).warnings
+    (warning,) = unread(lm_eval.fppl(real, TRAIN))
     for part in ("100.0% of the sentences of the samples are a single word", "no blanks", "--tokenize"):
         assert part in warning
 
