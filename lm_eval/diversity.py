@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 
+from lebm_text.checks import MAX_SEED, whole
 from lebm_text.text.reading import listed, split_words
 
 from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, drawn, encode
@@ -204,8 +205,8 @@ def compare_each(
 
 
 def _choose(sentences: Sequence[str], n: int, seed: int) -> list[str]:
-    # A column of a table may number its rows in another way.
-    return drawn(sentences if isinstance(sentences, list) else list(listed(sentences)), n, seed)
+    # As a list: a column of a table may number its rows in another way.
+    return drawn(list(listed(sentences)), n, whole("seed", seed, 0, MAX_SEED))
 
 
 def _corpus_bleu(hypotheses: list[str], references: list[str] | None, label: str) -> BleuScore:

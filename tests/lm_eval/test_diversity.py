@@ -59,6 +59,10 @@ def test_a_string_or_a_column_of_a_table_is_not_taken_for_a_list() -> None:
     for measure in (self_bleu, lambda text: bleu_against(text, lines), lambda text: bleu_against(lines, text)):
         with pytest.raises(InputError, match="expected a list of sentences, got one string"):
             measure("one string")
+        with pytest.raises(InputError, match="which are strings; number 2 is 5"):
+            measure(["a b", 5])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="seed must be >= 0, got -1"):
+        self_bleu(lines, seed=-1)
 
 
 def test_repetition_within_a_sentence() -> None:
