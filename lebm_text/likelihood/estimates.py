@@ -250,9 +250,8 @@ class ImportanceLikelihood:
     def of(cls, importance: LogMean, ais: AISBounds | None, log_z: LogZ, text: Text) -> ImportanceLikelihood:
         """Return the estimate for the first sentences of a text, compared with `ais` where that covers the same."""
         known = np.flatnonzero(importance.ess.numpy() >= MIN_ESS)
-        both = known if ais is None else known[known < len(ais.acceptance)]
         same = None
-        if ais is not None and len(both):
+        if ais is not None and len(both := known[known < len(ais.acceptance)]):
             difference = importance.value[both] - ais.log_a.value[both]
             same = Difference(len(both), float(difference.mean()), float(difference.abs().max()))
         reliable = text.estimated(importance, known, log_z) if len(known) else None
