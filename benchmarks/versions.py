@@ -25,7 +25,8 @@ COLUMNS = ("part", "other", "this", "ratio")
 BATCH = "32"  # sentences at a time
 ORDER = "5"  # of the n-gram judge
 
-# Runs in either version's directory, whose `benchmarks` it imports. Each part has a warm-up run; the least of three counts.
+# Runs in either version's directory, whose `benchmarks` it imports. Each part has a warm-up run, then three; the least
+# counts.
 _CHILD = """
 import json, sys, time
 import torch
