@@ -22,6 +22,7 @@ from lebm_text.store import sha256_file
 from .fetching import datasets_library, with_the_hub
 from .labels import label_path
 from .records import FORMATS, choose_column, without_breaks
+from .registry import SPLITS
 from .sources import ending_of, raw_records
 from .tables import ENDINGS
 
@@ -216,10 +217,10 @@ def _of_hub(source: str, columns: Columns) -> list[Part]:
     logger.info("fetching %s from the Hugging Face Hub", name)
     with datasets_library(source) as datasets, with_the_hub(datasets, name):
         tables = datasets.load_dataset(name, config or None)
-    known: dict[str, Any] = {_split_of(each) or "": table for each, table in tables.items()}
-    if "train" in known:
-        found = {split: known[split] for split in ("train", "valid", "test") if split in known}
-        return [_of_table(f"{source} {split}", split, table, columns) for split, table in found.items()]
+    named = [(split, table) for each, table in tables.items() if (split := _split_of(each))]
+    named.sort(key=lambda each: SPLITS.index(each[0]))  # test1 and test2 are both test
+    if named and named[0][0] == "train":
+        return [_of_table(f"{source} {split}", split, table, columns) for split, table in named]
     if len(tables) > 1:
         raise InputError(f"{source} has no train split; its splits: {', '.join(tables)}")
     return [_of_table(source, None, table, columns) for table in tables.values()]

@@ -306,6 +306,15 @@ def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "out2").exists()
 
 
+def test_no_split_of_a_data_set_is_dropped_for_another_of_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = _Hub(monkeypatch)
+    hub.splits["test2"], hub.splits["extra"] = (hub.splits["train"].select(range(i, i + 5)) for i in (0, 5))
+    import_text("hf:user/cats", tmp_path / "out", text_column="body", valid=10)
+    assert _corpus(tmp_path / "out")["test"] == SENTENCES[90:] + SENTENCES[:5]
+
+
 def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
     with silent_hub(monkeypatch), pytest.raises(InputError, match=r"user/none cannot be read: .*timed out; the cache"):
