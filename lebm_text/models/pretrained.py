@@ -236,7 +236,7 @@ class PretrainedGenerator(nn.Module):
 
 def _load_decoder(directory: Path, source: str) -> Any:
     """Load the causal language model in `directory` in float32. Raises InputError as `PretrainedGenerator` does."""
-    with needing("transformers", source):
+    with needing("transformers", f"model.generator = hf:{source}"):
         from transformers import AutoModelForCausalLM
 
         decoder, found = AutoModelForCausalLM.from_pretrained(
@@ -249,7 +249,7 @@ def _load_decoder(directory: Path, source: str) -> Any:
 
 def _with_low_rank_terms(decoder: Any, rank: int, source: str) -> Any:
     """Return the decoder with matrices W + 2 B A for W, of which A (rank, n) and B (m, rank) are trained."""
-    with needing("peft", source), warnings.catch_warnings():
+    with needing("peft", f"model.generator = hf:{source}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about matrices stored transposed, which it handles
         from peft import LoraConfig, inject_adapter_in_model
 

@@ -46,17 +46,17 @@ class Specials(NamedTuple):
 
 
 @contextmanager
-def needing(package: str, source: str) -> Iterator[None]:
-    """Turn any failure of `package`, imported and reading files inside, into a one-line InputError."""
+def needing(package: str, what: str) -> Iterator[None]:
+    """Turn any failure of `package`, imported and reading `what` inside, into a one-line InputError."""
     try:
         with redirect_stderr(StringIO()):  # hides its progress bars and advice
             yield
+    except InputError:
+        raise
     except ImportError as error:
-        raise InputError(
-            f"model.generator = hf:{source} needs {error.name or package}: pip install 'lebm-text[hf]'"
-        ) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"model.generator = hf:{source} cannot be read: {one_line(error, 300)}") from error
+        raise InputError(f"{what} needs {error.name or package}: pip install 'lebm-text[hf]'") from error
+    except Exception as error:  # the library tokenizers raises nothing more special
+        raise InputError(f"{what} cannot be read: {one_line(error, 300)}") from error
 
 
 def decoder_directory(source: str) -> Path:
@@ -69,7 +69,7 @@ def decoder_directory(source: str) -> Path:
     if not directory.is_dir():
         if directory.is_absolute() or source.startswith("."):
             raise InputError(f"model.generator = hf:{source}: there is no such directory")
-        with needing("huggingface_hub", source):
+        with needing("huggingface_hub", f"model.generator = hf:{source}"):
             from huggingface_hub import snapshot_download
 
             away, why = is_offline(), no_answer(source)
@@ -100,7 +100,7 @@ def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
     Raises:
         InputError: it has no such tokenizer, or one without an end token.
     """
-    with needing("transformers", source):
+    with needing("transformers", f"model.generator = hf:{source}"):
         from transformers import AutoTokenizer
 
         tokenizer: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
@@ -121,6 +121,8 @@ class PretrainedTokenizer(Tokenizer):
 
     def __init__(self, content: bytes) -> None:
         """`content` of the file. Raises InputError if it is not a valid one."""
+        from tokenizers import Tokenizer as Backend
+
         try:
             stored = json.loads(content)
             if not isinstance(stored, dict) or (stored["format"], stored["version"]) != (_FORMAT, _VERSION):
@@ -129,12 +131,11 @@ class PretrainedTokenizer(Tokenizer):
             if digest != sha256_json(stored):
                 raise InputError("it is not as it was written: its content does not have the sha256 that it holds")
             self.lowercase, self.specials = bool(stored["lowercase"]), Specials(*stored["specials"])
-            with needing("tokenizers", self.file):
-                from tokenizers import Tokenizer as Backend
-
-                self._backend = Backend.from_str(stored["tokenizer"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise error if isinstance(error, InputError) else InputError(f"not a tokenizer ({error})") from error
+            self._backend = Backend.from_str(stored["tokenizer"])
+        except InputError:
+            raise
+        except Exception as error:  # as in `needing`
+            raise InputError(f"not a tokenizer, or one of a later version ({one_line(error)})") from error
         self._backend.encode_special_tokens = True  # special tokens spelled out in a text are ordinary text
         self._backend.no_padding()
         self._backend.no_truncation()
@@ -142,6 +143,12 @@ class PretrainedTokenizer(Tokenizer):
         super().__init__([*SPECIALS, *(self._backend.id_to_token(i) or "" for i in range(n))], content)
         self._ours = self.specials.ours()
         self._theirs = {ours: theirs for theirs, ours in self._ours.items()}
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the tokenizer's file. Raises InputError as `Tokenizer.load` does, and without the library tokenizers."""
+        with needing("tokenizers", str(directory / cls.file)):
+            return super().load(directory)
 
     @classmethod
     def of(cls, source: str, *, lowercase: bool = False) -> Self:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,22 @@ def test_text_comes_back_and_what_it_spells_is_text(specials: tuple[str, ...], t
     stored = (tmp_path / again.file).read_text()
     (tmp_path / again.file).write_text(stored.replace('"lowercase": false', '"lowercase": true'))
     with pytest.raises(InputError, match="not as it was written"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_a_later_library_and_a_missing_library_are_one_line(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(_: str) -> None:
+        raise Exception("Unknown tokenizer version")  # as the library does
+
+    PretrainedTokenizer.of(str(decoder)).save(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(tokenizers, "Tokenizer", SimpleNamespace(from_str=later))
+        with pytest.raises(InputError, match=r"json is broken: not a tokenizer, or one of a later version \(Unknown"):
+            load_tokenizer(tmp_path)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(InputError, match=r"^\S*hf-tokenizer.json needs tokenizers: pip install 'lebm-text\[hf\]'$"):
         load_tokenizer(tmp_path)
 
 
