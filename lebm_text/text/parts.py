@@ -21,10 +21,10 @@ from lebm_text.store import sha256_file
 
 from .fetching import datasets_library, with_the_hub
 from .labels import label_path
-from .records import FORMATS, choose_column, without_breaks
+from .records import FORMATS, without_breaks
 from .registry import SPLITS
 from .sources import ending_of, raw_records
-from .tables import ENDINGS
+from .tables import ENDINGS, column_of
 
 __all__ = ["HUB", "Columns", "Part", "find_parts", "is_own_source", "name_of_source", "part_of_sentences"]
 
@@ -104,14 +104,11 @@ def _of_table(name: str, split: str | None, table: Any, columns: Columns) -> Par
     """Return the part of a split of a data set, a `table` in the library's own cache."""
 
     def rows(on_read: Callable[[int], None]) -> Rows:
-        kinds = {column: str(getattr(kind, "dtype", "")) for column, kind in table.features.items()}
-        strings = [column for column, kind in kinds.items() if kind in ("string", "large_string")]
-        chosen = [choose_column(strings, columns.text, name)]
-        names = None
-        if (label := columns.label) is not None:
-            named = [each for each, kind in kinds.items() if each in strings or "int" in kind or kind == "bool"]
-            chosen.append(choose_column(named, label, name))
-            names = getattr(table.features[label], "names", None)
+        schema, names = table.features.arrow_schema, None
+        chosen = [column_of(schema, columns.text, name, numbers=False)]
+        if columns.label is not None:
+            chosen.append(column_of(schema, columns.label, name, numbers=True))
+            names = getattr(table.features[columns.label], "names", None)
         for batch in table.select_columns(list(dict.fromkeys(chosen))).iter(batch_size=_AT_A_TIME):
             texts = batch[chosen[0]]
             for text, mark in zip(texts, batch[chosen[1]] if len(chosen) > 1 else repeat(None), strict=False):

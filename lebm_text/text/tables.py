@@ -9,7 +9,7 @@ from lebm_text.errors import InputError, one_line
 
 from .records import choose_column
 
-__all__ = ["ENDINGS", "MAGIC", "table_rows"]
+__all__ = ["ENDINGS", "MAGIC", "column_of", "table_rows"]
 
 ENDINGS = (".arrow", ".parquet")
 MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
@@ -43,7 +43,7 @@ def table_rows(
         batches = _parquet(stream, column, name, numbers) if ending == ".parquet" else _arrow(stream)
         for batch in batches:
             batch.validate(full=True)
-            texts = batch.column(_column(batch.schema, column, name, numbers))
+            texts = batch.column(column_of(batch.schema, column, name, numbers))
             for start in range(0, len(texts), _ROWS):
                 rows = texts.slice(start, _ROWS).to_pylist()
                 yield from rows if not numbers else (None if row is None else str(row) for row in rows)
@@ -58,7 +58,7 @@ def _parquet(stream: BinaryIO, column: str | None, name: str, numbers: bool) -> 
 
     with pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True) as file:
         n_rows = 0
-        for batch in file.iter_batches(_ROWS, columns=[_column(file.schema_arrow, column, name, numbers)]):
+        for batch in file.iter_batches(_ROWS, columns=[column_of(file.schema_arrow, column, name, numbers)]):
             n_rows += len(batch)
             yield batch
         if n_rows != file.metadata.num_rows:
@@ -80,6 +80,7 @@ def _arrow(stream: BinaryIO) -> Iterator[Any]:
         raise ValueError("it ends in the middle")
 
 
-def _column(schema: Any, column: str | None, name: str, numbers: bool) -> str:
+def column_of(schema: Any, column: str | None, name: str, numbers: bool) -> str:
+    """Return the column of text, or with `numbers` of labels, in an Arrow schema: see `choose_column`."""
     fitting = {field.name for field in schema if str(field.type) in _STRINGS + _NUMBERS * numbers}
     return choose_column([each for each in schema.names if each in fitting], column, name)
