@@ -205,16 +205,16 @@ def device_options(*, threads: bool = False) -> Decorator:
     )  # fmt: skip
 
 
-def report_options(place: str | None = None, *, threads: bool = False, table: bool | None = None) -> Decorator:
+def report_options(place: str | None = None, *, threads: bool = False, table: bool = False) -> Decorator:
     """Return the options of a report: `device_options`, `--json`, and where they apply `--verbose` and `--output`.
 
     Args:
         place: where the report is written by default, for the help of `--output`; None: no `--output`.
         threads: as for `device_options`.
-        table: whether to add `--verbose`, for reports printed as a table; None: if there is a `place`.
+        table: it is a table, although there is no `place`: add `--verbose`.
     """
     output = output_option(f"Write the report to this JSON file, with pictures next to it.  [default: {place}]")
-    shown = [verbose_option] if (place is not None if table is None else table) else []
+    shown = [verbose_option] if table or place is not None else []
     return all_of(device_options(threads=threads), json_option, *shown, *([] if place is None else [output]))
 
 
