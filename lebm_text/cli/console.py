@@ -290,7 +290,7 @@ def make_report(
             raise failed
         print_message("warning", f"cannot write {failed.filename}: {failed.strerror}; the figures are not kept")
     elif file is not None:
-        if not picture_formats():
+        if not picture_formats() and type(report).figure is not Report.figure:
             print_note("no picture was drawn: pictures need matplotlib, pip install 'lebm-text[viz]'")
         if not as_json:
             print_note(f"report: {file}{', pictures: ' * bool(pictures)}{', '.join(map(str, pictures))}")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,15 @@ def test_report_is_written(grammar_corpus: Path, tmp_path: Path, report_of: Repo
     samples = str(grammar_corpus / "valid.txt")
     arguments = ("rppl", "--lm", "kn5", "--samples", samples, "--corpus", str(grammar_corpus), "-o", str(file))
     assert json.loads(json.dumps(report_of(*arguments))) == json.loads(file.read_text())
+
+
+def test_without_matplotlib_nothing_is_missed_by_a_report_without_pictures(
+    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert main(["fppl", "--lm", "kn5", "-n", "40"]) == 0
+    captured = capsys.readouterr()
+    assert "report: " in captured.err and "pictures" not in captured.err
 
 
 def test_command_without_text_judges_the_newest_run_and_writes_into_it(grammar_run: Path, report_of: Report) -> None:
