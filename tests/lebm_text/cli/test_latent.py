@@ -134,15 +134,6 @@ def test_views(grammar_run: Path, report_of: Report, capsys: pytest.CaptureFixtu
     assert f"has {n:,} sentences that fit the model; n must be at most that" in capsys.readouterr().err
 
 
-def test_without_matplotlib_the_picture_alone_is_missing(
-    grammar_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
-    assert main(["views", "-n", "5"]) == 0
-    assert "pip install 'lebm-text[viz]'" in capsys.readouterr().err
-    assert {path.name for path in (grammar_run / "eval").iterdir()} == {"views.json"}
-
-
 COMMANDS = [["interpolate", "a", "the"], ["neighbours", "a"], ["views"], ["trajectories"], ["directions"]]
 
 
