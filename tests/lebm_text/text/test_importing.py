@@ -315,6 +315,19 @@ def test_no_split_of_a_data_set_is_dropped_for_another_of_its_kind(
     assert _corpus(tmp_path / "out")["test"] == SENTENCES[90:] + SENTENCES[:5]
 
 
+def test_without_the_network_a_data_set_is_the_copy_that_datasets_has(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub = _Hub(monkeypatch)
+    assert find_corpus("hf:user/cats:small").splits["test"].n_sentences == 10
+    assert hub.asked == [("user/cats", "small")]
+    with pytest.raises(InputError, match="hf:user/dogs cannot be read"):
+        find_corpus("hf:user/dogs")
+    with pytest.raises(InputError, match="cannot fetch hf:user/cats: the network is not to be used"):
+        find_corpus("hf:user/cats", offline=True)
+
+
 def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
     with silent_hub(monkeypatch), pytest.raises(InputError, match=r"user/none cannot be read: .*timed out; the cache"):
