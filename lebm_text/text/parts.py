@@ -168,6 +168,8 @@ def find_parts(source: str, columns: Columns) -> list[Part]:
     """
     if source.startswith(HUB):
         return _of_hub(source, columns)
+    if not source:  # it would mean the working directory
+        raise InputError(f"'' names no text; give a file, a directory of files, or {HUB}user/dataset")
     path = Path(source)
     if path.is_file():
         if ending_of(path) not in (*_KNOWN, "") or (not ending_of(path) and path.suffix != ".gz"):

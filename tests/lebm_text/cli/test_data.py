@@ -184,6 +184,7 @@ def test_import_says_what_it_did_and_does_it_once(tmp_path: Path, capsys: pytest
     ("arguments", "message"),
     [
         (["nothing.txt", "-o", "out"], "nothing.txt does not exist; give a file, a directory of files, or hf:"),
+        (["", "-o", "out"], "'' names no text; give a file, a directory of files, or hf:"),
         (["a.txt"], "Missing option '-o'"),
         (["a.txt", "-o", "out", "--valid", "50%", "--test", "50%"], "leave nothing to train on"),
         (["a.txt", "-o", "out", "--test", "0"], "test must be a number of sentences or a share such as 5%"),
