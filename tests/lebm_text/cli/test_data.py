@@ -113,14 +113,10 @@ def test_check_of_a_directory_of_ones_own(tmp_path: Path, capsys: pytest.Capture
     assert "nothing to compare with" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"", "holds no sentence"), (b"\xff\n", "line 1: not UTF-8"), (b"a\0\n", "NUL byte")],
-)
-def test_check_of_broken_text(data: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
-    (data / "toy" / "train.txt").write_bytes(content)
+def test_check_of_broken_text(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "toy" / "train.txt").write_bytes(b"\xff\n")
     assert main(["data", "check", "toy"]) == 2
-    assert message in _error(capsys)
+    assert "line 1: not UTF-8" in _error(capsys)
 
 
 @pytest.mark.parametrize(

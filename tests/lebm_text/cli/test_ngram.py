@@ -118,11 +118,7 @@ def test_fallback_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"fine\nnot <s> fine\n", "line 2"),
         (b"fine\n\nnot </s> fine\n", "line 3"),
-        (b"fine\nnot <UNK> fine\n", "line 2"),
-        (b"fine\nfine\nnot \0 fine\n", "line 3"),
-        (b"fine\n\xff\n", "line 2"),
         (b"", "empty"),
     ],
 )

@@ -134,20 +134,10 @@ def test_words_that_the_model_does_not_know_are_named(
     assert err.endswith("warning: not in the vocabulary, read as <unk>: The, zzz, Dog; in lower case known: the, dog\n")
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"a\n\xff\n", "standard input, line 2"),
-        (b"a\0b\n", "NUL"),
-        (b"a </s> b\n", "</s>"),
-    ],
-)
-def test_bad_text_is_one_line(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, message: str
-) -> None:
-    _read_from(monkeypatch, data)
+def test_bad_text_is_one_line(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _read_from(monkeypatch, b"a\n\xff\n")
     assert main(["reconstruct", "--run", str(run)]) == 2
-    assert message in one_line(capsys)
+    assert "standard input, line 2" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

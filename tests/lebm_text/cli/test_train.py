@@ -405,16 +405,12 @@ def test_a_corpus_that_is_none_is_one_line(name: str, here: Path, capsys: pytest
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("content", "part"),
-    [(b"", "no sentence"), (b"\xff\xfe\n", "UTF-8"), (b"a\0b\n", "NUL")],
-)
-def test_unreadable_text_is_one_line(content: bytes, part: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_text_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "text").mkdir()
     for split in ("train", "valid", "test"):
-        (here / "text" / f"{split}.txt").write_bytes(content)
+        (here / "text" / f"{split}.txt").write_bytes(b"a\0b\n")
     assert main(["train", "text", "--out", "run"]) == 2
-    assert part.lower() in one_line(capsys).lower()
+    assert "NUL" in one_line(capsys)
     assert not (here / "run").exists()
 
 
