@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from .options import (
     whole,
 )
 from .parameters import Group
-from .streams import print_note, print_text
+from .streams import print_json, print_note
 
 __all__ = ["command"]
 
@@ -60,7 +59,7 @@ def prepare(
     found = find_corpus(corpus, data_dir=data_dir)
     counts = anomaly_texts.prepare(found, held_out, output, min_count=min_count, max_length=max_length)
     if as_json:
-        return print_text(json.dumps(read_json(output / anomaly_texts.PROTOCOL)))
+        return print_json(read_json(output / anomaly_texts.PROTOCOL))
     text = (
         "{n_train:,} train, {n_valid:,} valid and {n_test:,} test sentences of {n_words:,} words; {n_anomalies:,} "
         "anomalies; {n_too_long:,} of all classes left out, longer than"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from lebm_text.sharing.hub import local_directory
 from .console import show_table
 from .options import json_option
 from .parameters import Command, RunPath
-from .streams import print_text
+from .streams import print_json
 
 __all__ = ["command"]
 
@@ -37,7 +36,7 @@ def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
     found = {str(other): compare(local_directory(first), local_directory(other)) for other in others}
     if as_json:
         rows = {name: [{**asdict(each), "beyond": each.is_beyond} for each in rows] for name, rows in found.items()}
-        return print_text(json.dumps({"first": str(first), "others": rows}))
+        return print_json({"first": str(first), "others": rows})
     for name, differences in found.items():
         table = new_table(f"{name} beside {first}", "figure", "A", "B", "B / A or B − A", "95 %", "by", texts=("",))
         for each in differences:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import logging
-import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +35,7 @@ from lebm_text.visible import visible
 
 from .main import ARGUMENTS, PROGRAM, stop_on_signals
 from .options import VERBOSE
-from .streams import OutputError, print_note, print_text
+from .streams import OutputError, print_json, print_note, print_text
 
 __all__ = [
     "TrainingConsole",
@@ -50,7 +48,6 @@ __all__ = [
     "show_rows",
     "show_sources",
     "show_table",
-    "strict_json",
 ]
 
 R = TypeVar("R", bound=Report)
@@ -160,18 +157,7 @@ def _print_lines(event: Event) -> None:
 
 
 def _print_json(event: Event) -> None:
-    print_text(json.dumps({"event": event.kind, **strict_json(event.data)}, allow_nan=False))
-
-
-def strict_json(value: Any) -> Any:
-    """Return `value` with None in place of the numbers that JSON does not have (nan, inf)."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict_json(item) for item in value]
-    return value
+    print_json({"event": event.kind, **event.data})
 
 
 @contextmanager
@@ -282,7 +268,7 @@ def make_report(
     except OSError as error:
         failed = error
     if as_json:
-        print_text(json.dumps(report.to_json()))
+        print_json(report.to_json())
     else:
         show_report(report)
     if failed is not None:  # raised only now, so that the report has been printed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from lebm_text.text.registry import REGISTRY
 from .console import print_message, progress, show_rows, show_sources
 from .options import NEW_DIRECTORY, data_dir_option, json_option, text_column_option, verbose_option
 from .parameters import Group
-from .streams import print_text
+from .streams import print_json, print_text
 
 __all__ = ["command"]
 
@@ -32,7 +31,7 @@ def list_corpora(data_dir: Path | None, as_json: bool) -> None:
     """List the registered corpora and where each was found on this machine."""
     found = [describe_registered(name, data_dir=data_dir) for name in REGISTRY]
     if as_json:
-        return print_text(json.dumps(found))
+        return print_json(found)
     rows = []
     for each in found:
         counts = each["problem"] or "/".join(map(str, each["n_sentences"].values()))
@@ -71,7 +70,7 @@ def import_(source: str, output: Path, as_json: bool, **options: Any) -> None:
     with progress(quiet=as_json) as on_progress:
         made = import_text(source, output, **options, on_progress=on_progress)
     if as_json:
-        return print_text(json.dumps({**made.record, "directory": str(made.directory), "was_there": made.was_there}))
+        return print_json({**made.record, "directory": str(made.directory), "was_there": made.was_there})
     for notice in made.notices():
         print_message("notice", notice)
     return print_text(made.describe())
@@ -91,7 +90,7 @@ def check(name: str, data_dir: Path | None, as_json: bool) -> None:
     found = compare_registered(name, data_dir=data_dir)
     splits = [(Path(each["path"]).name, each) for each in found["splits"].values()]
     if as_json:
-        print_text(json.dumps(found))
+        print_json(found)
     else:
         show_rows(
             ("file", "sentences", "words"), ((name, each["n_sentences"], each["n_words"]) for name, each in splits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from .options import (
     whole,
 )
 from .parameters import Command
-from .streams import print_note, print_text
+from .streams import print_json, print_note, print_text
 
 __all__ = ["command"]
 
@@ -81,8 +80,7 @@ def command(
                     device=device)  # fmt: skip
     if plan_only:
         require_known(experiment.corpus, data_dir=data_dir)
-        print_text("{} of {} known steps are done".format(*runner.progress(taken)))
-        return
+        return print_text("{} of {} known steps are done".format(*runner.progress(taken)))
     use_threads(n_threads)
     if not table_only:
         with stop_on_signals() as stop, progress(quiet=as_json) as show:
@@ -91,4 +89,6 @@ def command(
     results = write_table(experiment, root, command_line())
     if failed := runner.failures:
         raise InputError(f"{len(failed)} step(s) failed, the last: {failed[-1].step}: {failed[-1].message}")
-    print_text(json.dumps(results.record()) if as_json else (root / "results.md").read_text(encoding="utf-8").rstrip())
+    if as_json:
+        return print_json(results.record())
+    return print_text((root / "results.md").read_text(encoding="utf-8").rstrip())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from lebm_text.reports.base import new_table
@@ -12,7 +10,7 @@ from lebm_text.reports.signatures import explain
 from .console import show_table
 from .options import json_option
 from .parameters import Command
-from .streams import print_text
+from .streams import print_json
 
 __all__ = ["command"]
 
@@ -28,7 +26,7 @@ def command(signature: str, as_json: bool) -> None:
     """
     fields = explain(signature)
     if as_json:
-        return print_text(json.dumps([field._asdict() for field in fields]))
+        return print_json([field._asdict() for field in fields])
     table = new_table(None, "field", texts=("meaning",))
     for field in fields:
         table.add_row(f"{'  ' * field.inside}{field.text}", field.meaning or "unknown")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .console import progress
 from .main import INTERRUPTED
 from .options import decoding_options, output_option, report_options, run_option, whole
 from .parameters import Command
-from .streams import print_note, print_text
+from .streams import print_json, print_note, print_text
 
 __all__ = ["command"]
 
@@ -58,6 +57,6 @@ def command(n: int, run: Path | None, output: Path | None, device: str, as_json:
             print_note(f"interrupted after {generation.n_done:,} of {n:,} sentences, {kept}")
             raise click.exceptions.Exit(INTERRUPTED) from None
     if first and as_json:
-        print_text(json.dumps(record))
+        print_json(record)
     elif first and shown:
         print_note(f"{n:,} sentence{'s' * (n != 1)} from {found}; {describe_rates(generation.rates)}")

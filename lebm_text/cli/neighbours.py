@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from lebm_text.text.sources import STDIN
 from .console import command_line, progress, show_report
 from .options import INPUT, draws_options, field_option, report_options, run_options, text_column_option
 from .parameters import Command
-from .streams import print_text
+from .streams import print_json
 
 __all__ = ["command"]
 
@@ -62,7 +61,7 @@ def command(
         return
     facts = replace(report, command=command_line(found)).to_json()
     for query in facts.pop("queries"):
-        print_text(json.dumps(query | facts))
+        print_json(query | facts)
 
 
 def _read_sentences(file: Path | None, typed: Sequence[str], column: str | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -20,10 +19,9 @@ from lm_eval.kneser_ney import MAX_ORDER, MIN_ORDER, KneserNeySettings
 from lm_eval.ngram import BACKENDS, train_arpa
 from lm_eval.perplexity import perplexity
 
-from .console import strict_json
 from .options import INPUT, field_option, json_option, output_option, text_argument, whole
 from .parameters import Group
-from .streams import print_note, print_text
+from .streams import print_json, print_note, print_text
 
 __all__ = ["command"]
 
@@ -82,7 +80,7 @@ def train(text: Path, text_column: str | None, output: Path, as_json: bool, ngra
     if as_json:
         sha256 = {"text": read.sha256, "model": sha256_file(output) if output.is_file() else None}
         report = {"model": str(output), "order": chosen.order, "n_sentences": len(read.lines)}
-        return print_text(json.dumps(report | {"fallback_orders": fallback_orders, "sha256": sha256}))
+        return print_json(report | {"fallback_orders": fallback_orders, "sha256": sha256})
     for n in fallback_orders:
         print_note(f"warning: the discounts of the {n}-grams are the fallback 0.5, 1, 1.5")
     return print_note(f"{output}: order {chosen.order}, from {len(read.lines):,} sentences of {read.name}")
@@ -112,7 +110,7 @@ def score(model: Path, text: Path, text_column: str | None, per_sentence: bool, 
         report = {name: getattr(result, name) for name in _FIGURES}
         report |= {"infinite": not math.isfinite(result.ppl), "order": judge.order}
         report["sha256"] = {"text": read.sha256, "model": judge.sha256}
-        print_text(json.dumps(strict_json(report), allow_nan=False))
+        print_json(report)
     else:
         excluding = "none" if result.ppl_excluding_oov is None else f"{result.ppl_excluding_oov:.4f}"
         print_text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from lebm_text.text.sources import STDIN
 from .console import progress
 from .options import decoding_options, report_options, run_option, text_argument
 from .parameters import Command
-from .streams import print_text
+from .streams import print_json, print_text
 
 __all__ = ["command"]
 
@@ -40,4 +39,7 @@ def command(file: Path, text_column: str | None, run: Path | None, as_json: bool
     lines = read if file == STDIN else list(read)  # a bad file is refused before anything is printed
     with progress(quiet=as_json or sys.stdout.isatty()) as on_progress:
         for pair in reconstruct_lines(found.model(device=how.device), lines, how, on_progress):
-            print_text(json.dumps(asdict(pair)) if as_json else f"{pair.input}\t{pair.reconstruction or ''}")
+            if as_json:
+                print_json(asdict(pair))
+            else:
+                print_text(f"{pair.input}\t{pair.reconstruction or ''}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from lebm_text.errors import InputError
 from lebm_text.visible import visible
 
-__all__ = ["OutputError", "print_note", "print_text"]
+__all__ = ["OutputError", "print_json", "print_note", "print_text"]
 
 
 class OutputError(InputError):
@@ -32,6 +37,11 @@ def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
         raise OutputError(f"cannot write to standard output: {error.strerror}") from None
 
 
+def print_json(value: Any) -> None:
+    """Write `value` to standard output as one line of JSON, with null for nan and infinity, which JSON lacks."""
+    print_text(json.dumps(_strict(value), allow_nan=False))
+
+
 def print_note(text: str, *, colour: str | None = None) -> None:
     """Write to standard error; errors, such as a closed stream or a full disk, are ignored.
 
@@ -44,3 +54,14 @@ def print_note(text: str, *, colour: str | None = None) -> None:
         raise
     except OSError:
         pass
+
+
+def _strict(value: Any) -> Any:
+    """Return `value` with None in place of nan and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import io
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from lebm_text.cli import console
 from lebm_text.cli.main import main
-from lebm_text.cli.streams import OutputError, print_note, print_text
+from lebm_text.cli.streams import OutputError, print_json, print_note, print_text
 from lebm_text.reports.base import new_table
 from lebm_text.visible import visible
 
@@ -48,6 +49,12 @@ def test_all_ways_out_spell_it(capsys: pytest.CaptureFixture[str]) -> None:
     print_note(EVIL)
     console.print_message("warning", EVIL)
     assert capsys.readouterr() == (f"{SPELLED}\n", f"{SPELLED}\nwarning: {SPELLED}\n")
+
+
+def test_json_has_no_number_that_json_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    """A perplexity may be infinite."""
+    print_json({"ppl": math.inf, "rows": [{"nll": math.nan}, 1.5, True], "text": EVIL[:5]})
+    assert capsys.readouterr().out == '{"ppl": null, "rows": [{"nll": null}, 1.5, true], "text": "a\\u001b[31"}\n'
 
 
 def test_tables_spell_it_too_and_stay_aligned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +96,7 @@ def test_no_command_writes_past_these_ways_out() -> None:
         calls = [
             ast.unparse(node) for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
         ]
-        echoed = [call for call in calls if call.startswith(("click.echo", "click.secho", "print("))]
+        echoed = [call for call in calls if call.startswith(("click.echo", "click.secho", "print(", "json.dump"))]
         assert path.name == "streams.py" or echoed in ([], ["click.echo(ctx.get_help())"]), path
 
 
