@@ -36,8 +36,11 @@ class Labelled(NamedTuple):
 
 
 def labelled_split(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:
-    """Return the sentences of a split that have a label. Raises InputError as `label_rows` does."""
-    return [row for row in label_rows(corpus, split, directory) if row.label]
+    """Return the sentences of a split that have a label. Raises InputError as `label_rows` does, and if none has."""
+    if rows := [row for row in label_rows(corpus, split, directory) if row.label]:
+        return rows
+    text = corpus.splits[split].path
+    raise InputError(f"{label_path(text, directory)} has no label for any sentence of {text.name}")
 
 
 def label_rows(corpus: Corpus, split: str, directory: Path | None = None) -> list[Labelled]:

@@ -30,6 +30,13 @@ def test_another_number_of_lines_is_refused(tmp_path: Path) -> None:
         labelled_split(_one_text(tmp_path / "a.txt"), "train")
 
 
+def test_labels_of_nothing_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\n")
+    (tmp_path / "a.label").write_text("\n1\n")
+    with pytest.raises(InputError, match=r"a\.label has no label for any sentence of a\.txt$"):
+        labelled_split(_one_text(tmp_path / "a.txt"), "train")
+
+
 @pytest.mark.parametrize("text", ["train.txt", "train.txt.gz", "train.parquet", "train"])
 def test_labels_have_one_name_wherever_the_text_lies(text: str) -> None:
     assert label_path(Path("a") / text) == Path("a/train.label")
