@@ -71,7 +71,7 @@ def test_tokenised_samples_have_the_perplexity_of_the_text_itself() -> None:
 def test_text_without_blanks_is_read_by_characters_on_both_sides() -> None:
     real = [f"昨日は{'雨雪晴風'[i % 4]}が{i % 24}時まで降りました。" for i in range(200)]
     score = lm_eval.fppl(real[:50], real, tokenize=True)
-    assert score.warnings == ()
+    assert not any("outside the vocabulary" in warning for warning in score.warnings)
     assert 1.1 < score.ppl < 3
     assert score.signature.endswith("|tok:char+lower")
 
