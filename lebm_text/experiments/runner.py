@@ -7,22 +7,16 @@ experiment can be interrupted and continued.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures import TimeoutError as StillRunning
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Lock, Thread
 
 from lebm_text.errors import InputError
 from lebm_text.progress import Progress, adder, silent
@@ -32,6 +26,7 @@ from lebm_text.text.corpora import find_corpus
 from lebm_text.threads import default_threads
 
 from .plan import Experiment
+from .pool import Outcome, Pool, block_signals, outcome
 from .rows import Row
 from .steps import (
     Log,
@@ -52,11 +47,6 @@ __all__ = ["LOG", "TUNING", "Failure", "Runner"]
 logger = logging.getLogger(__name__)
 
 TUNING, LOG = "tuning.json", "log.jsonl"
-_STOPPED = 130, "stopped"
-_SECONDS_BETWEEN_LOOKS = 0.2
-
-Outcome = tuple[int, str]  # exit status, and the error message
-Perform = Callable[[Progress, Callable[[], bool]], None]  # `perform` of a step, called with on_progress and should_stop
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ class Runner:
     on_progress: Progress = silent
     should_stop: Callable[[], bool] = lambda: False
     failures: list[Failure] = field(default_factory=list, init=False)
-    _pool: _Pool | None = field(default=None, init=False)
+    _pool: Pool | None = field(default=None, init=False)
     _broken_off: bool = field(default=False, init=False)
     _add: Callable[[int], None] = field(default=lambda more: None, init=False)
 
@@ -118,6 +108,7 @@ class Runner:
             KeyboardInterrupt: `should_stop` returned true, and all steps have ended.
         """
         self._prepare()
+        self._known_steps(choices)  # runs of other settings are refused before any work
         try:
             chosen: dict[str, int] = {} if choices is None else self.adopt(choices)
             judgements: list[list[Step]] = []  # reports on earlier rows; later rows train without waiting for them
@@ -145,14 +136,17 @@ class Runner:
         Raises:
             InputError: as `carry_out` does for runs of other settings.
         """
-        rows, path, steps = self.experiment.rows, self.root / TUNING, list[Step]()
+        steps = self._known_steps(choices)
+        return sum(step.is_done(self.log) for step in steps), len(steps)
+
+    def _known_steps(self, choices: Mapping[str, Choice] | None) -> list[Step]:
+        """Return the steps of all trials, unless there are `choices`, and of the runs whose trial is chosen."""
+        rows, steps = self.experiment.rows, list[Step]()
         if choices is None:
             steps += [step for row in rows for number in row.trial_numbers for step in self.trial_steps(row, number)]
-            choices = read_tuning(path) if path.is_file() else {}
+            choices = self._choose(rows)
         chosen = {name: choice.chosen for name, choice in choices.items()}
-        for row, seed in self._runs(chosen, rows):
-            steps += self.run_steps(row, chosen, seed)
-        return sum(step.is_done(self.log) for step in steps), len(steps)
+        return steps + [step for row, seed in self._runs(chosen, rows) for step in self.run_steps(row, chosen, seed)]
 
     def _prepare(self) -> None:
         """Check the number of jobs, find the corpus, and make the directory."""
@@ -171,15 +165,20 @@ class Runner:
 
         A row with a trial that could not be finished and judged is left out.
         """
-        rows = [row for row in (self.experiment.rows if rows is None else rows) if row.trials]
-        trials = {row.name: [self.trial_steps(row, number) for number in row.trial_numbers] for row in rows}
-        self._carry_out("steps of trials", [steps for of_row in trials.values() for steps in of_row])
+        rows = self.experiment.rows if rows is None else rows
+        trials = [self.trial_steps(row, number) for row in rows for number in row.trial_numbers]
+        self._carry_out("steps of trials", trials)
+        return self.adopt(self._choose(rows))
+
+    def _choose(self, rows: Sequence[Row]) -> dict[str, Choice]:
+        """Choose among the trials of some rows; a row with a trial that is not done is left out."""
         choices = {}
         for row in rows:
-            if all(step.is_done(self.log) for steps in trials[row.name] for step in steps):
+            steps = [step for number in row.trial_numbers for step in self.trial_steps(row, number)]
+            if steps and all(step.is_done(self.log) for step in steps):
                 runs = [Run(trial_directory(self.root, row, number)) for number in row.trial_numbers]
                 choices[row.name] = choose(runs, row.trials)
-        return self.adopt(choices)
+        return choices
 
     def adopt(self, choices: Mapping[str, Choice]) -> dict[str, int]:
         """Add choices to tuning.json, and return the numbers of the chosen trials by row."""
@@ -256,8 +255,8 @@ class Runner:
         several = self.n_jobs > 1
         self._add = adder(self.on_progress, stage, sum(map(len, chains)))
         self._add(0)
-        workers: AbstractContextManager[_Pool | None] = _Pool(self.n_jobs, self.threads) if several else nullcontext()
-        with workers as self._pool, ThreadPoolExecutor(self.n_jobs, initializer=_block_signals) as threads:
+        workers: AbstractContextManager[Pool | None] = Pool(self.n_jobs, self.threads) if several else nullcontext()
+        with workers as self._pool, ThreadPoolExecutor(self.n_jobs, initializer=block_signals) as threads:
             try:
                 for future in as_completed([threads.submit(self._chain, chain) for chain in chains]):
                     future.result()
@@ -298,102 +297,5 @@ class Runner:
     def _call(self, step: Step) -> Outcome:
         perform = partial(step.perform, device=self.device, data_dir=self.data_dir)
         if self._pool is None:
-            return _outcome(perform, self.on_progress, self._stops)
+            return outcome(perform, self.on_progress, self._stops)
         return self._pool.call(perform, self._stops)
-
-
-class _Pool:
-    """A pool of worker processes that run steps; if a process dies, the running steps fail and the pool is replaced."""
-
-    def __init__(self, n_jobs: int, n_threads: int) -> None:
-        self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        self._n_jobs, self._n_threads, self._lock = n_jobs, n_threads, Lock()
-        self._start()
-
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-    def call(self, perform: Perform, should_stop: Callable[[], bool]) -> Outcome:
-        """Perform a step and return its outcome; the step is stopped once `should_stop` returns true."""
-        with self._lock:
-            try:
-                future = self._submit(perform)
-            except BrokenProcessPool:  # an idle worker died
-                self._replace()
-                future = self._submit(perform)
-            executor = self._executor
-        while True:
-            try:
-                return future.result(timeout=_SECONDS_BETWEEN_LOOKS)
-            except StillRunning:
-                if should_stop():
-                    self._stop.set()
-            except BrokenProcessPool:
-                with self._lock:
-                    if self._executor is executor:
-                        self._replace()
-                return 1, "its process was killed"
-
-    def _submit(self, perform: Perform) -> Future[Outcome]:
-        future = self._executor.submit(_work, perform)
-        # An executor learns only from its next item that it has to watch the worker which it started for the last one.
-        self._executor.submit(int)
-        return future
-
-    def _replace(self) -> None:
-        # The executor ends its other workers by a signal that they block: they would go on with what counts as failed.
-        for worker in [*(self._executor._processes or {}).values()]:
-            worker.kill()
-        self._start()
-
-    def _start(self) -> None:
-        self._stop = self._context.Event()  # a new one: a process that was killed may have held the lock of the old one
-        arguments = self._stop, self._n_threads
-        self._executor = ProcessPoolExecutor(self._n_jobs, self._context, initializer=_begin_worker, initargs=arguments)
-
-
-def _block_signals() -> None:
-    """Block signals in this thread and its worker processes, so that only the main thread handles Ctrl-C."""
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-
-
-_stop_event: Event | None = None  # set by _begin_worker in worker processes
-
-
-def _begin_worker(stop: Event, n_threads: int) -> None:
-    global _stop_event
-    _stop_event = stop
-    Thread(target=_end_with_parent, daemon=True).start()
-
-    import torch
-
-    torch.set_num_threads(n_threads)
-
-
-def _end_with_parent() -> None:
-    """If the parent is killed, its workers would finish their steps unseen, and then wait for more without end."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _work(perform: Perform) -> Outcome:
-    assert _stop_event is not None
-    return _outcome(perform, silent, _stop_event.is_set)
-
-
-def _outcome(perform: Perform, on_progress: Progress, should_stop: Callable[[], bool]) -> Outcome:
-    try:
-        perform(on_progress, should_stop)
-    except InputError as error:
-        return 2, str(error)
-    except KeyboardInterrupt:
-        return _STOPPED
-    except Exception as error:
-        return 1, f"{type(error).__name__}: {error}"
-    return 0, ""

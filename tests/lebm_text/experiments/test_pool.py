@@ -13,7 +13,7 @@ from multiprocessing import active_children
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from lebm_text.experiments.runner import _block_signals, _Pool
+from lebm_text.experiments.pool import Pool, block_signals
 from lebm_text.experiments.steps import ReportStep
 from lebm_text.reports.likelihood import LikelihoodSettings
 from lebm_text.run import Run
@@ -33,7 +33,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Pat
     (tmp_path / "config.json").write_text("")
     step = ReportStep(Run(tmp_path).path, LikelihoodSettings(), tmp_path / "eval" / "likelihood.json")
     perform = partial(step.perform, device="cpu")
-    with _Pool(1, 1) as pool:
+    with Pool(1, 1) as pool:
         found = pool.call(perform, lambda: False)
         for worker in active_children():
             worker.kill()
@@ -45,7 +45,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(tmp_path: Pat
 
 def test_beside_a_process_that_is_killed_no_other_goes_on(tmp_path: Path) -> None:
     """Its step has failed, too: a training that went on would keep the next attempt from its run."""
-    with _Pool(2, 1) as pool, ThreadPoolExecutor(2, initializer=_block_signals) as threads:
+    with Pool(2, 1) as pool, ThreadPoolExecutor(2, initializer=block_signals) as threads:
         places = [tmp_path / "a", tmp_path / "b"]
         calls = [threads.submit(pool.call, partial(endless, told), lambda: False) for told in places]
         try:
@@ -66,9 +66,9 @@ KILLED = """
 import sys
 from functools import partial
 from pathlib import Path
-from lebm_text.experiments.runner import _Pool
+from lebm_text.experiments.pool import Pool
 from tests.lebm_text.experiments.test_pool import endless
-with _Pool(1, 1) as pool:
+with Pool(1, 1) as pool:
     pool.call(partial(endless, Path(sys.argv[1])), lambda: False)
 """
 

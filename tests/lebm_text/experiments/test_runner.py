@@ -210,6 +210,28 @@ def test_a_plan_says_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         runner(tmp_path, program, monkeypatch, others).progress()
 
 
+def test_a_plan_chooses_among_the_trials_that_are_left(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple(replace(row, trials=row.trials[:1]) for row in experiment().rows)  # the choices were the second ones
+    with pytest.raises(InputError, match=r"lebm-seed1 has other settings .*learning_rate=0\.001"):
+        runner(done, Program(), monkeypatch, experiment(rows=rows)).progress()
+    for run in done.glob("*-seed*"):
+        shutil.rmtree(run)
+    done_now, known = runner(done, Program(), monkeypatch, experiment(rows=rows)).progress()
+    assert done_now == 4 < known  # the trials; runs are known, too
+
+
+def test_a_run_of_other_settings_is_refused_before_what_comes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
+) -> None:
+    asked, again = started(other), Program()
+    carry_out(tmp_path, Program(), monkeypatch, asked)
+    shutil.rmtree(tmp_path / "lm-seed2")
+    rows = [replace(row, settings=row.settings | {"model.dropout": 0.1}) if row.like else row for row in asked.rows]
+    with pytest.raises(InputError, match="gaussian-seed1 has other settings"):
+        carry_out(tmp_path, again, monkeypatch, replace(asked, rows=tuple(rows)))
+    assert again.steps == []
+
+
 def test_a_run_that_was_stopped_goes_on_where_more_time_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
