@@ -33,7 +33,17 @@ from .statistics import (
     perplexity_interval,
     share_interval,
 )
-from .steps import Log, calibrations, init_of, reports_of, require_same, run_directory, text_of, trial_directory
+from .steps import (
+    Log,
+    calibrations,
+    init_of,
+    is_trained,
+    reports_of,
+    require_same,
+    run_directory,
+    text_of,
+    trial_directory,
+)
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
 __all__ = ["JUDGES", "Results", "RowResult", "gather"]
@@ -140,7 +150,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     """Collect the results of the steps done so far.
 
     Only up-to-date results are used: a report on other weights or with other settings counts as missing, as does a run
-    whose training failed or was stopped.
+    whose training failed, was stopped or has not ended.
 
     Raises:
         InputError: a run has other settings, or runs have different texts.
@@ -163,7 +173,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         for judge in JUDGES
     }
     rows = {row.name: _row(row, seeds[row.name], points, sources) for row in experiment.rows}
-    known = _known(experiment, root, log, trained)
+    known = _known(experiment, root, log, trained, sources)
     return Results(
         name=experiment.name,
         title=experiment.title,
@@ -183,7 +193,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
         tuning=tuning,
         signatures=list(sources.signatures),
         environments=list(sources.environments.values()),
-        missing=sources.missing,
+        missing=list(dict.fromkeys(sources.missing)),  # rows without models name a run of another row again
         log=log.entries(),
     )
 
@@ -202,11 +212,12 @@ def _seeds(
     source = experiment.source(row)
     for seed in experiment.seeds if row.samples is None else experiment.seeds[:1]:
         run = Run(run_directory(root, source, seed))
-        trained = log.last(f"{run.name} train")
         if not experiment.is_settled(row, chosen) or not run.weights_file.is_file():
             sources.missing.append(run.name)
-        elif trained is not None and trained["status"] and not run.progress().get("finished"):
-            sources.missing.append(f"{run.name} (its training ended with status {trained['status']})")
+        elif not is_trained(run, log):
+            last = log.last(f"{run.name} train")
+            how = f"ended with status {last['status']}" if last and last["status"] else "has not ended"
+            sources.missing.append(f"{run.name} (its training {how})")
         else:
             if row.samples is None:
                 config = experiment.config(source, chosen, seed)
@@ -351,7 +362,9 @@ def _judged(seeds: Sequence[Mapping[str, float]]) -> Figures:
     return _each([{name: value for name, value in seed.items() if name != "frechet"} for seed in seeds])
 
 
-def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+def _known(
+    experiment: Experiment, root: Path, log: Log, runs: Sequence[Run], sources: _Sources
+) -> dict[str, dict[str, float]]:
     """Return fppl and rppl of each text of known quality, from reports found through the first run."""
     found: dict[str, dict[str, float]] = {}
     for run in runs[:1]:
@@ -359,6 +372,8 @@ def _known(experiment: Experiment, root: Path, log: Log, runs: Sequence[Run]) ->
             if step.is_done(log):
                 for row in Perplexity.load(step.output).calibration:
                     found.setdefault(row.text, {})[metric] = row.ppl
+            else:
+                sources.missing.append(step.name)
     return found
 
 

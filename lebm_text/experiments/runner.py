@@ -245,9 +245,11 @@ class Runner:
                 copy = shutil.copytree(train.run, Path(scratch, "run"))
                 with suppress(OSError):  # another process may have done it first
                     copy.rename(run)
+            entry = {"step": f"{run.name} train", "status": 0, "seconds": 0.0, "threads": self.threads}
+            self.log.add(entry | train.entry(0))  # it has used up its budget, too
 
     def _carry_out(self, stage: str, chains: Sequence[Sequence[Step]]) -> None:
-        """Run chains of steps in parallel; a chain ends if its training fails.
+        """Run chains of steps in parallel; a chain ends if its training fails, or that of the run that it starts from.
 
         Raises:
             KeyboardInterrupt: `should_stop` returned true, and all chains have stopped.
@@ -272,8 +274,10 @@ class Runner:
             for step in steps:
                 if self._stops():
                     return
-                if not step.is_done(self.log) and not self._do(step) and isinstance(step, Training):
-                    return
+                if not step.is_done(self.log):
+                    can_begin = not isinstance(step, Training) or step.can_begin(self.log)
+                    if not (can_begin and self._do(step)) and isinstance(step, Training):
+                        return
                 self._add(1)
         except BaseException:  # on an error here, such as a full disk, stop the other chains at once
             self._broken_off = True

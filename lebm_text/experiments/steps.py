@@ -33,6 +33,7 @@ __all__ = [
     "Training",
     "calibrations",
     "init_of",
+    "is_trained",
     "reports_of",
     "require_same",
     "run_directory",
@@ -82,6 +83,10 @@ class Training:
         return run.progress().get("finished") is True or (
             self.budget is not None and given is not None and bool(given >= self.budget)
         )
+
+    def can_begin(self, log: Log) -> bool:
+        """Return whether the run that provides initial weights, if any, is trained: else its weights will change."""
+        return self.init is None or is_trained(Run(self.init), log)
 
     def entry(self, status: int) -> dict[str, Any]:
         """Return the log entry of a step that ended with this status."""
@@ -216,6 +221,13 @@ def _entry(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) and {"step", "status"} <= set(entry) else {}
+
+
+def is_trained(run: Run, log: Log) -> bool:
+    """Return whether a run has weights, and its training is finished or its last call used up its budget."""
+    last = log.last(f"{run.name} train")
+    ended = run.progress().get("finished") is True or (last is not None and not last["status"])
+    return run.weights_file.is_file() and ended
 
 
 def trial_directory(root: Path, row: Row, number: int) -> Path:

@@ -253,6 +253,24 @@ def test_a_run_that_failed_or_was_stopped_is_no_part_of_the_table(done: Path, mo
     assert found.rows["lm"].seeds == [2]
 
 
+def test_a_run_that_was_killed_is_no_part_of_the_table(done: Path) -> None:
+    (done / "lm-seed1" / "checkpoints" / "last" / "state.json").unlink()
+    log = done / "log.jsonl"  # a process that is killed writes no line
+    kept = [line for line in log.read_text().splitlines() if '"lm-seed1 train"' not in line]
+    log.write_text("".join(f"{line}\n" for line in kept))
+    found = gather(experiment(), done)
+    assert found.missing == ["lm-seed1 (its training has not ended)"]
+    assert (found.rows["lm"].seeds, found.rows["lm"].kn5["T=1"]["fppl"].n) == ([2], 1)
+
+
+def test_what_is_missing_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b c\n")
+    asked = started(other)
+    carry_out(tmp_path, Program("lebm-seed1 train", "known"), monkeypatch, asked)
+    assert gather(asked, tmp_path).missing == ["lebm-seed1", "fppl-known", "rppl-known"]
+
+
 def test_a_training_that_ended_while_it_was_being_stopped_is_part_of_the_table(done: Path) -> None:
     log = done / "log.jsonl"
     log.write_text(log.read_text().replace('"lm-seed1 train", "status": 0', '"lm-seed1 train", "status": 130'))

@@ -126,6 +126,41 @@ def test_a_run_that_began_with_weights_that_are_gone_is_refused(
         carry_out(tmp_path, Program(), monkeypatch, started(other))
 
 
+@pytest.mark.parametrize("failing", ["lm-seed2 train", "trial lm-2 train"])
+def test_a_row_waits_for_the_run_that_it_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path, failing: str
+) -> None:
+    class Killed(Program):
+        """Leaves the weights of a checkpoint behind."""
+
+        def __call__(self, step: Step) -> tuple[int, str]:
+            status, message = super().__call__(step)
+            if status and isinstance(step, Training):
+                self._train(step)
+                (step.run / "checkpoints" / "last" / "state.json").unlink()
+            return status, message
+
+    program, again = Killed(failing), Program()
+    made = carry_out(tmp_path, program, monkeypatch, started(other))
+    assert [failure.step for failure in made.failures] == [failing.removeprefix("trial ")]
+    begun = {step.run.name for step in trained(program)} - {"lm-1", "lm-2", "lm-seed1", "lm-seed2"}
+    of_first = {"lebm-1", "lebm-2", "lebm-seed1", "gaussian-seed1"}
+    assert begun == (set() if "trial" in failing else of_first)
+    carry_out(tmp_path, again, monkeypatch, started(other))
+    assert gather(started(other), tmp_path).missing == []
+
+
+def test_a_trial_that_used_up_its_budget_is_not_trained_on_as_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    program.finished = False
+    whole = experiment(tuning=Tuning(n_samples=50))  # trials as long as runs
+    runner(tmp_path, program, monkeypatch, whole, budget=1.0).carry_out()
+    assert not {"lebm-seed1", "lm-seed1"} & {step.run.name for step in trained(program)}
+    assert gather(whole, tmp_path).missing == []
+
+
 def test_a_trial_is_no_run_that_begins_with_another_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
 ) -> None:
