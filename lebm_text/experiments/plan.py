@@ -60,7 +60,7 @@ class Tuning(Checked):
         n_samples: number of samples that a trial is judged by.
     """
 
-    n_epochs: int | None = None
+    n_epochs: int | None = setting(None, whole, 1)
     n_samples: int = setting(10_000, whole, 1)
 
 

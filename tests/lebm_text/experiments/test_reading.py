@@ -74,6 +74,7 @@ def test_a_pipe_is_read(file: Path) -> None:
         ("seeds = [1]", "seeds = [-1]", "row lm: seeds must be >= 0"),
         ("seeds = [1]", "seeds = [1]\nn_samples = 0", "n_samples must be >= 1"),
         ("seeds = [1]", "seeds = [1]\ntuning.n_samples = 0", "tuning: n_samples must be >= 1"),
+        ("seeds = [1]", "seeds = [1]\ntuning.n_epochs = 0", "tuning: n_epochs must be >= 1"),
         ("seeds = [1]", "seeds = [1]\nlikelihood.ais.n_chains = 0", "likelihood.ais: n_chains must be >= 1"),
         ("seeds = [1]", 'seeds = [1]\nlikelihood.split = "valid"', "likelihood.split is that of the whole"),
         ("seeds = [1]", "seeds = [1]\nlstm_temperatures = []", "lstm_temperatures has to name one at least"),
