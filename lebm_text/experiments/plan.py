@@ -199,8 +199,9 @@ class Experiment(Checked):
         hours = budget * (n_runs + sum(self.share(row, number) for row, number in trials)) / 60
         return [
             *lines,
-            f"training takes at most {hours:.1f} h of processes ({budget:g} minutes a run), {n_jobs} at a time: "
-            f"{hours / n_jobs:.1f} h; judging comes on top",
+            f"training takes at most {hours:.1f} h of processes ({budget:g} minutes a run)"
+            + (f", {n_jobs} at a time: {hours / n_jobs:.1f} h if none waits for another" if n_jobs > 1 else "")
+            + "; judging comes on top",
         ]
 
     def narrowed(
@@ -221,7 +222,8 @@ class Experiment(Checked):
             seeds: replace the experiment's; empty: no change.
             rows: names of the rows to keep; empty: all.
             skip: lstm, likelihood or fed.
-            settings: changes to all rows that train, applied before those of their trials.
+            settings: changes to all rows that train, applied before those of their trials; a row `like` another has
+                them from that row, as it has everything that it does not set itself.
 
         Raises:
             InputError: a row is unknown, or settings contradict each other.
@@ -229,13 +231,12 @@ class Experiment(Checked):
         wanted = [self.row(name) for name in rows] or list(self.rows)
         for row in wanted:  # extended during the loop
             wanted += [self.row(name) for name in row.needs]
+        if not any(row.trains for row in wanted):  # the real text of samples is found through a run
+            wanted.append(self.first)
         kept = tuple(row for row in self.rows if row in wanted)
         names = {row.name for row in kept}
         if settings:
-            kept = tuple(
-                dataclasses.replace(row, settings=by_key(row.settings) | by_key(settings)) if row.trains else row
-                for row in kept
-            )
+            kept = tuple(row.changed(by_key(settings)) if row.trains else row for row in kept)
         seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # a repeated seed is still one run
         lstm_seeds, likelihood_seeds = (
             () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
@@ -331,6 +332,8 @@ class Experiment(Checked):
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError("a seed is named twice in seeds")
         for row in rows:
+            if any("training.seed" in by_key(values) for values in (self.settings, row.settings, *row.trials)):
+                raise InputError(f"row {row.name}: training.seed is one of seeds (--seed): leave it out")
             _check_needs(self, row)
         n_trials = {row.name: len(row.trials) for row in rows if row.like is None and row.trains}
         if len(set(n_trials.values())) > 1:

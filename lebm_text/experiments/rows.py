@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lebm_text.config import Config
+from lebm_text.config import Config, by_key
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET
 from lebm_text.sections import GENERATORS
@@ -84,6 +84,12 @@ class Row:
     def suffix(self) -> str:
         """The suffix of its report names, needed if they are in the same directory as those of another row."""
         return "" if self.trains else f"-{self.name}"
+
+    def changed(self, settings: ConfigChanges) -> Row:
+        """Return the row with changed settings; if it is `like` another, only settings of its own are changed."""
+        own = by_key(self.settings)
+        changes = {key: value for key, value in settings.items() if self.like is None or key in own}
+        return replace(self, settings=own | changes)
 
     @property
     def needs(self) -> list[str]:

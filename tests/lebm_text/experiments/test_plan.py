@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,40 @@ def test_rows_that_start_from_others_come_after_them_and_with_them(tmp_path: Pat
     assert not asked.is_settled(twin, {"lebm": 1})
     assert asked.is_settled(twin, {"lebm": 1, "lm": 1})
     assert "4 trials, then 6 runs" in asked.describe(tmp_path, None, 1, tuned=False)[1]
+
+
+def test_a_twin_has_what_is_set_for_all_rows_from_the_row_that_it_is_like() -> None:
+    changed = experiment().narrowed(settings={"training.learning_rate": 0.5, "model.dropout": 0.4})
+    lebm, twin = (changed.config(changed.row(name), {"lebm": 1}, 1) for name in ("lebm", "gaussian"))
+    assert (twin.training.learning_rate, twin.model.dropout) == (0.001, 0.4)  # the rate is that of the trial
+    assert twin.training == lebm.training
+    other = experiment().narrowed(rows=["gaussian"], settings={"model.prior": "ebm"})
+    assert other.config(other.row("gaussian"), {"lebm": 1}, 1).model.prior == "ebm"  # instead of its own
+
+
+def test_the_seeds_are_those_of_the_experiment() -> None:
+    with pytest.raises(InputError, match=r"training.seed is one of seeds \(--seed\): leave it out"):
+        experiment().narrowed(settings={"training": {"seed": 9}})
+    changes: tuple[dict[str, Any], ...] = ({"settings": {"training.seed": 9}}, {"trials": ({"training.seed": 9}, {})})
+    for of_one in changes:
+        rows = (dataclasses.replace(experiment().row("lebm"), **of_one),)
+        with pytest.raises(InputError, match=r"row lebm: training\.seed"):
+            experiment(rows=rows, compare=()).check()
+    with pytest.raises(InputError, match=r"training\.seed"):
+        experiment(settings={"training.seed": 9}).check()
+
+
+def test_samples_alone_come_with_the_run_that_leads_to_the_real_text(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("a\n" * 60)
+    asked = started(tmp_path / "other.txt").narrowed(rows=["other"])
+    assert [row.name for row in asked.rows] == ["other", "lm"]
+
+
+def test_a_plan_promises_no_half_of_the_time_where_one_run_waits(tmp_path: Path) -> None:
+    asked = experiment().narrowed(rows=["lm"], seeds=[1])
+    one, two = (asked.describe(tmp_path, 60, n_jobs, tuned=True)[-1] for n_jobs in (1, 2))
+    assert one == "training takes at most 1.0 h of processes (60 minutes a run); judging comes on top"
+    assert "2 at a time: 0.5 h if none waits for another" in two
 
 
 def test_a_seed_that_is_asked_for_twice_is_one_run() -> None:
