@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,7 +39,7 @@ from lebm_text.reports.perplexity import PerplexitySettings
 from lebm_text.run_files import runs_directory
 from lm_eval.protocol import METRICS
 
-from .rows import ConfigChanges, Row, RowDecoding
+from .rows import ConfigChanges, Row, RowDecoding, check_start
 
 __all__ = ["Experiment", "ReportSettings", "Tuning"]
 
@@ -147,6 +148,11 @@ class Experiment(Checked):
         for section, changes in by_section(row.settings).items():
             values.setdefault(section, {}).update(changes)
         return Config.from_dict(values)
+
+    def start_of(self, row: Row) -> Row | None:
+        """Return the row that provides the initial weights of a row's generator, if any."""
+        name = row.start if row.like is None else self.row(row.like).start
+        return None if name is None else self.row(name)
 
     def is_settled(self, row: Row, chosen: Mapping[str, int]) -> bool:
         """Return whether a row's configuration is known: a trial is chosen for it and for the rows that it needs."""
@@ -345,8 +351,11 @@ class Experiment(Checked):
             try:
                 for seed in self.seeds:
                     self.report_settings(row, seed)
-                for number in range(1, 1 + max(1, *n_trials.values())):
+                for number in (numbers := range(1, 1 + max(1, *n_trials.values()))):
                     self._check_trial(row, number)
+                if (start := self.start_of(row)) is not None:
+                    for mine, theirs in product(numbers, numbers):
+                        check_start(self._with_trial(row, mine), self._with_trial(start, theirs), start.name)
             except InputError as error:
                 raise InputError(f"row {row.name}: {error}") from None
 
@@ -355,8 +364,10 @@ class Experiment(Checked):
         if row.trials:
             self.trial(row, number)
         if row.samples is None:
-            chosen = dict.fromkeys((row.name for row in self.rows), number)
-            row.decoding.check(self.config(self.source(row), chosen, self.seeds[0]).with_plugins())
+            row.decoding.check(self._with_trial(self.source(row), number).with_plugins())
+
+    def _with_trial(self, row: Row, number: int) -> Config:
+        return self.config(row, dict.fromkeys((row.name for row in self.rows), number), self.seeds[0])
 
 
 def _check_needs(experiment: Experiment, row: Row) -> None:
@@ -375,5 +386,7 @@ def _check_needs(experiment: Experiment, row: Row) -> None:
         needed += [other for other in experiment.row(name).needs if other not in needed]
     if row.name in needed:
         raise InputError(f"row {row.name} needs itself, by way of {', '.join(row.needs)}")
-    if row.start is not None and any("training.init" in by_key(values) for values in (row.settings, *row.trials)):
-        raise InputError(f"row {row.name} starts from {row.start}: leave out training.init")
+    if experiment.start_of(row) is not None and any(
+        "training.init" in by_key(values) for values in (row.settings, *row.trials)
+    ):
+        raise InputError(f"row {row.name} starts from another: leave out training.init")

@@ -10,9 +10,14 @@ from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET
 from lebm_text.sections import GENERATORS
 
-__all__ = ["ConfigChanges", "Row", "RowDecoding"]
+__all__ = ["ConfigChanges", "Row", "RowDecoding", "check_start"]
 
 ConfigChanges = dict[str, Any]  # "section.key" → value
+# What a run and the one whose weights it begins with have in common: see `lebm_text.training.start.first_weights`.
+_AS_AT_START = {
+    "text": ("tokenizer", "vocab_size", "lowercase"),
+    "model": ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,13 @@ class Row:
     def needs(self) -> list[str]:
         """The names of the rows that this row depends on."""
         return [name for name in (self.like, self.start, self.of) if name is not None]
+
+
+def check_start(config: Config, first: Config, name: str) -> None:
+    """Raise InputError unless a run of `config` can begin with the generator of a run of `first`, of the row `name`."""
+    config.merge({"training": {"init": f"a run of {name}"}})
+    for section, keys in _AS_AT_START.items():
+        for key in keys:
+            here, there = (getattr(getattr(each, section), key) for each in (config, first))
+            if here != there:
+                raise InputError(f"it starts from {name}, and {section}.{key} is {there} there and {here} here")

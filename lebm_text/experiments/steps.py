@@ -242,8 +242,8 @@ def run_directory(root: Path, row: Row, seed: int) -> Path:
 
 def init_of(experiment: Experiment, row: Row, root: Path, seed: int) -> Path | None:
     """Return the run whose generator provides the initial weights of a row's run from a seed, if any."""
-    start = row.start if row.like is None else experiment.row(row.like).start
-    return None if start is None else run_directory(root, experiment.row(start), seed)
+    start = experiment.start_of(row)
+    return None if start is None else run_directory(root, start, seed)
 
 
 def reports_of(experiment: Experiment, row: Row, root: Path, seed: int) -> list[ReportStep]:

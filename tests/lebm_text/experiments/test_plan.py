@@ -163,6 +163,49 @@ def test_unknown_names_are_refused() -> None:
         experiment().narrowed(rows=["gausian"])
 
 
+STARTED: dict[str, Any] = {"label": "b", "preset": "quick", "start": "lm"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([Row("b", settings={"model.hidden_dim": 64}, **STARTED)], "row b: it starts from lm.*hidden_dim is 128 .* 64"),
+        ([Row("b", settings={"text.vocab_size": 99}, **STARTED)], "row b: it starts from lm.*vocab_size is None .* 99"),
+        (
+            [Row("b", settings={"inference.pretrain_epochs": 1}, **STARTED | {"preset": "fbvae"})],
+            "row b: .*or the other",
+        ),
+        (
+            [Row("b", **STARTED), Row("c", "c", settings={"model.tied": True}, like="b")],
+            "row c: it starts from lm.*tied",
+        ),
+        ([Row("b", **STARTED), Row("c", "c", settings={"training.init": "x"}, like="b")], "row c starts from another"),
+        ([Row("b", settings={"training.init": "x"}, **STARTED)], "row b starts from another: leave out training.init"),
+        ([Row("b", settings={"model.latent_dim": 4}, **STARTED), Row("c", "c", like="b")], ""),
+    ],
+)
+def test_a_row_that_could_not_begin_with_the_weights_of_another_is_refused(rows: list[Row], said: str) -> None:
+    asked = experiment(rows=(Row("lm", "LM", "lm"), *rows), compare=())
+    if said:
+        with pytest.raises(InputError, match=said):
+            asked.check()
+    else:
+        asked.check()
+
+
+def test_a_row_begins_with_whichever_trial_of_the_other_is_chosen() -> None:
+    trials: tuple[dict[str, Any], ...] = ({"model.hidden_dim": 64}, {"model.hidden_dim": 128})
+    rows = (Row("lm", "LM", "lm", trials=trials), Row("b", trials=trials, **STARTED))
+    with pytest.raises(InputError, match=r"row b: it starts from lm, and model\.hidden_dim is 128 there and 64 here"):
+        experiment(rows=rows, compare=()).check()
+
+
+def test_the_plans_of_the_tables_are_sound() -> None:
+    tables = Path(__file__).parents[3] / "docs" / "tables"
+    plans = [path for path in tables.rglob("plan*.toml") if "samples = " not in path.read_text()]  # kept without them
+    assert len([read_experiment(str(path)) for path in plans]) > 3
+
+
 @pytest.mark.parametrize(
     ("model", "decoding", "said"),
     [
