@@ -75,7 +75,8 @@ class FigureDifference:
     """A figure of two systems, and the ratio second / first or the difference second − first.
 
     Attributes:
-        values: the figure of both systems; None if a system lacks it or has it only under other conditions.
+        values: the figure of both systems, a mean over their seeds or, if these are paired, over those that both have;
+            None if a system lacks it or has it only under other conditions.
         interval: the ratio or difference; None if the figures cannot be compared.
         rule: how the interval was computed.
         why: why the figures cannot be compared, else empty.
@@ -240,9 +241,11 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
     if second is None or second.conditions != first.conditions:
         why = "the other has no such figure" if second is None else _why(first, second)
         return FigureDifference(first.metric, (first.value, None), why=why)
-    values = (first.value, second.value)
     seeds = [seed for seed in first.by_seed if seed in second.by_seed]
-    if len(seeds) > 1:
+    if len(seeds) > 1:  # the values are of the pairs, too: those of other seeds could contradict the ratio
+        first, second = (
+            replace(each, by_seed={seed: each.by_seed[seed] for seed in seeds}) for each in (first, second)
+        )
         found, rule = mean_interval([second.by_seed[seed] - first.by_seed[seed] for seed in seeds]), "paired, seeds"
     elif first.sentences and len(first.sentences) == len(second.sentences):
         pairs = zip(first.sentences, second.sentences, strict=True)
@@ -253,7 +256,7 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
         if first.standard_error is not None and second.standard_error is not None:
             found = normal_interval(difference, math.hypot(first.standard_error, second.standard_error))
     found = found.mapped(math.exp) if first.is_log else found
-    return FigureDifference(first.metric, values, found, first.is_log, rule)
+    return FigureDifference(first.metric, (first.value, second.value), found, first.is_log, rule)
 
 
 def _why(first: ComparedFigure, second: ComparedFigure) -> str:

@@ -144,6 +144,19 @@ def test_seeds_are_paired(tmp_path: Path) -> None:
     assert found.interval is not None and found.interval.value == pytest.approx(1.03, abs=1e-4)
 
 
+def test_the_values_beside_a_ratio_are_of_the_seeds_that_are_paired(tmp_path: Path) -> None:
+    """Of the third seed, which only the first has, the figure is high: with it the first would look worse."""
+    for name, ratios in (("a", (1.0, 1.5, 9.0)), ("b", (1.03, 1.5 * 1.031))):
+        values = json.loads(FRONTIER.read_text())
+        first, point = values["results"][0], values["points"][0]
+        values["results"] = [{**first, "seed": seed, "ppl": 20 * ratio} for seed, ratio in enumerate(ratios)]
+        values["points"] = [{**point, "seed": seed} for seed in range(len(ratios))]
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert found.interval is not None and found.interval.value == pytest.approx(1.0305, abs=1e-4)
+    assert found.values == pytest.approx((20 * 1.5**0.5, 20 * 1.5**0.5 * 1.0305), rel=1e-4)
+
+
 @pytest.mark.parametrize(("more", "beyond"), [(5.0, False), (6.0, True)])
 def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, more: float, beyond: bool) -> None:
     first = described(frontier([(9.0, 9.0, 1.0), (8.0, 8.0, 0.5)]))
