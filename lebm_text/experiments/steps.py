@@ -7,6 +7,7 @@ text. If any of these changes, it is computed again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -205,9 +206,10 @@ class Log:
         return [entry for entry in map(_entry, lines) if "key" in entry]
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append an entry."""
-        with self._lock, self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+        """Append an entry, on a line of its own even if the last one was cut off."""
+        with self._lock, self.path.open("ab+") as log:
+            torn = log.tell() > 0 and log.seek(-1, os.SEEK_END) >= 0 and log.read(1) != b"\n"
+            log.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
 
     def last(self, name: str) -> dict[str, Any] | None:
         """Return the last entry of a step, or None."""

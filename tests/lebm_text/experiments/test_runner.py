@@ -479,8 +479,9 @@ def test_a_line_of_the_log_that_was_cut_off_is_a_step_that_was_not_done(tmp_path
     entry = {"step": "a", "status": 0, "key": "x"}
     log.add(entry)
     with log.path.open("a") as stream:
-        stream.write(f"{torn}\n")
-    assert log.entries() == [entry]
+        stream.write(torn)
+    log.add(entry | {"step": "c"})
+    assert log.entries() == [entry, entry | {"step": "c"}]
     assert log.last("b") is None
 
 
