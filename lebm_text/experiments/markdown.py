@@ -174,7 +174,8 @@ def _frontiers(results: Results) -> str:
                 figures = [row.judged(judge).get(decoding, {}).get(metric) for decoding in decodings]
                 lines.append([row.label, f"{metric.upper()}, {judge.upper()}", *(_value(each, 2) for each in figures)])
     table = markdown_table(["row", "", *decodings], lines)
-    return f"## By decoding\n\n{table}\n\n![FPPL against RPPL of all rows](frontiers.png)"
+    picture = "\n\n![FPPL against RPPL of all rows](frontiers.png)" if picture_formats() else ""
+    return f"## By decoding\n\n{table}{picture}"
 
 
 def _meaning(results: Results) -> str:

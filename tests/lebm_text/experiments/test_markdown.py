@@ -99,6 +99,12 @@ def test_the_head_says_with_what_runs_were_trained(results: Results) -> None:
         assert line.replace("0123456789ab", shown) in text and "\n    the command\n" in text
 
 
+def test_a_table_without_a_picture_shows_none(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    for formats in (frozenset({"png"}), frozenset[str]()):
+        monkeypatch.setattr("lebm_text.experiments.markdown.picture_formats", lambda formats=formats: formats)
+        assert ("(frontiers.png)" in markdown(results, "")) == bool(formats)
+
+
 @pytest.mark.pictures
 def test_models_lie_close_in_one_panel_and_with_greedy_decoding_in_the_other(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
