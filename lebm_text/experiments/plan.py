@@ -340,6 +340,8 @@ class Experiment(Checked):
         for row in rows:
             if any("training.seed" in by_key(values) for values in (self.settings, row.settings, *row.trials)):
                 raise InputError(f"row {row.name}: training.seed is one of seeds (--seed): leave it out")
+            if not (row.label.strip() and row.label.isprintable()):
+                raise InputError(f"row {row.name}: label must be a name on one line, got {row.label!r}")
             _check_needs(self, row)
         n_trials = {row.name: len(row.trials) for row in rows if row.like is None and row.trains}
         if len(set(n_trials.values())) > 1:

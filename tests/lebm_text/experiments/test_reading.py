@@ -60,6 +60,8 @@ def test_a_pipe_is_read(file: Path) -> None:
         ("= 0.01", '= "fast"', "learning_rate"),
         ('label = "a language model"\n', "", "label"),
         ("seeds = [1]", "seeds = []", "at least one"),
+        ('"a language model"', '"a\\n## b"', "row lm: label must be a name on one line"),
+        ('"a language model"', '" "', "row lm: label must be a name on one line"),
         ('preset = "lm"', 'preset = "lm"\nlike = "lm"', "like"),
         ("seeds = [1]", 'seeds = [1]\ncompare = [["lm", "vae"]]', "unknown row 'vae'"),
         ("[[rows]]", "[[rows", "cannot read"),
