@@ -19,8 +19,9 @@ from torch import Tensor
 from lebm_text.build import prior_chain
 from lebm_text.errors import InputError
 from lebm_text.models.priors import EBMPrior
-from lebm_text.reports.drawing import check_picture, panels, save_picture
+from lebm_text.reports.drawing import check_picture, new_figure, panels, save_picture
 from lebm_text.sections import PriorConfig
+from lebm_text.store import check_writable
 from lebm_text.training.trainer import prior_loss
 
 CHAINS = ((5, 0.3), (10, 0.3), (160, 0.1))
@@ -87,6 +88,8 @@ def main() -> None:
     try:
         if given.picture is not None:
             check_picture(given.picture)
+            check_writable(given.picture, make_directory=True)
+            new_figure(1, 1)  # matplotlib is there
     except InputError as error:
         parser.error(str(error))
     rng = torch.Generator().manual_seed(5)

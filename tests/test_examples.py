@@ -62,6 +62,7 @@ def test_files_are_judged_against_each_other(
         ("learning_a_density", ["0", "1e-3"]),
         ("short_run_in_the_plane", ["0"]),
         ("short_run_in_the_plane", ["1", "picture.txt"]),
+        ("short_run_in_the_plane", ["1", "/dev/null/picture.png"]),
         ("short_run_in_the_plane", ["1", "picture.png", "2"]),
     ],
 )
