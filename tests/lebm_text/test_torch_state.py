@@ -41,6 +41,24 @@ def test_refuses_another_default_dtype_in_one_line(dtype: torch.dtype) -> None:
         torch.set_default_dtype(torch.float32)
 
 
+def test_refuses_another_default_device_in_one_line() -> None:
+    def refused() -> None:
+        with pytest.raises(InputError, match=r'^[^\n]*default device is meta; .*set_default_device\("cpu"\)'):
+            own_state().__enter__()
+
+    with torch.device("meta"):
+        refused()
+        with torch.device("cpu"), own_state():
+            pass
+    torch.set_default_device("meta")
+    try:
+        refused()
+    finally:
+        torch.set_default_device(None)
+    with own_state():
+        pass
+
+
 def test_what_needs_no_change_stays() -> None:
     """To leave inference mode enables autograd's threads, too."""
     with torch.autograd.set_multithreading_enabled(False), own_state():
