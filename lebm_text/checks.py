@@ -189,9 +189,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def hint(name: str, known: list[str], section: str = "") -> str:
+def hint(name: object, known: list[str], section: str = "") -> str:
     """Return a suggestion for an unknown `name`."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     prefix = f"{section}." if section else ""
     if close:
         return f"; did you mean {prefix}{close[0]}?"

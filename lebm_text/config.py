@@ -61,9 +61,16 @@ class Config:
 
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
-            if not isinstance(value := getattr(self, each.name), Section):
+            if not isinstance(value := getattr(self, each.name), Section) or value.section != each.name:
                 what = f"{each.name} must be {each.type}(…), got {type(value).__name__}"
                 raise InputError(f"{what}; of dictionaries Config.from_dict({{section: {{key: value}}}}) makes one")
+        for part, of_part in PARTS.items():
+            fits, has = of_part.kind(self.named(part)), type(getattr(self, part))
+            if fits is not None and has is not fits:
+                raise InputError(
+                    f"{of_part.setting} = {self.named(part)} needs {part} = {fits.__name__}(…), got {has.__name__}; "
+                    f"config.merge({{{of_part.section!r}: {{{of_part.key!r}: {self.named(part)!r}}}}}) changes both"
+                )
         prior, kind, latent_dim = self.model.prior, self.inference.kind, self.model.latent_dim
         if (latent_dim == 0) != (kind == "no_latent"):
             raise InputError(f"inference.kind = no_latent belongs to model.latent_dim = 0, got {kind} and {latent_dim}")
@@ -161,6 +168,8 @@ class Config:
     def _replace(self, values: Mapping[str, Any], *, asked: bool) -> Config:
         """`merge`; a value without effect is refused if a user `asked` for it, not if it comes from a file."""
         sections: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not isinstance(values, Mapping):
+            raise InputError(f"a configuration is {{section: {{key: value}}}}, got {type(values).__name__}")
         for section, changes in values.items():
             if section not in sections:
                 raise InputError(f"unknown configuration section {section!r}{hint(section, list(sections))}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lebm_text.config import Config, by_section
 from lebm_text.errors import InputError
 from lebm_text.presets import PRESETS, preset
-from lebm_text.sections import PriorConfig
+from lebm_text.sections import ClassesConfig, ModelConfig, PriorConfig, TextConfig
 
 # Every field: values that it takes, values that it refuses (all by --set, as text).
 FIELDS: dict[str, tuple[list[str], list[str]]] = {
@@ -373,6 +373,40 @@ def test_a_finer_prior_chain_goes_as_far_in_twice_as_many_halves_of_steps() -> N
 def test_a_section_is_no_dictionary() -> None:
     with pytest.raises(InputError, match=r"model must be ModelConfig\(…\), got dict; of dictionaries Config.from_dict"):
         Config(model={"hidden_dim": 3})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"model": TextConfig()}, r"model must be ModelConfig\(…\), got TextConfig"),
+        ({"generator": PriorConfig()}, r"generator must be GeneratorConfig\(…\), got PriorConfig"),
+        ({"model": ModelConfig(prior="classes")}, r"model.prior = classes needs prior = ClassesConfig\(…\)"),
+        ({"prior": ClassesConfig()}, r"model.prior = ebm needs prior = PriorConfig\(…\), got ClassesConfig"),
+        (
+            {"model": ModelConfig(generator="hf:x"), "text": TextConfig(tokenizer="hf")},
+            r"model.generator = hf:x needs generator = PretrainedConfig\(…\), got GeneratorConfig; config.merge",
+        ),
+    ],
+)
+def test_sections_belong_to_their_places_and_to_the_parts_that_they_name(
+    sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Config(**sections)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1], r"a configuration is \{section: \{key: value\}\}, got list"),
+        ({1: {}}, "unknown configuration section 1; known: text"),
+        ({"text": {2: 3}}, "unknown key text.2; known: text.tokenizer"),
+    ],
+)
+def test_values_of_another_form_are_refused(values: Any, message: str) -> None:
+    for read in (Config.from_dict, Config().merge):
+        with pytest.raises(InputError, match=message):
+            read(values)
 
 
 def test_sections_and_keys_are_laid_over_each_other_whatever_their_form() -> None:
