@@ -6,8 +6,9 @@ import difflib
 import functools
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -283,6 +284,10 @@ class Section:
 
     def __post_init__(self) -> None:
         _read_settings(self, f"{self.section}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, ready for JSON. Raises TypeError for one that is neither JSON nor a path."""
+        return json.loads(json.dumps(asdict(self), default=os.fspath))  # type: ignore[no-any-return]
 
 
 class Steps(Section):

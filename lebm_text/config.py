@@ -125,17 +125,15 @@ class Config:
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return nested dictionaries, ready for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+        return {each.name: getattr(self, each.name).to_dict() for each in dataclasses.fields(self)}
 
     def differences(self, base: Config) -> dict[str, Any]:
         """Return `section.key` → value of the settings that differ from `base`, or from its defaults."""
-        theirs = base.to_dict()
-        return {
-            f"{section}.{key}": value
-            for section, values in self.to_dict().items()
-            for key, value in values.items()
-            if value != theirs[section].get(key, getattr(type(getattr(self, section)), key))
-        }
+        theirs, found = base.to_dict(), {}
+        for section, values in self.to_dict().items():
+            known = type(getattr(self, section))().to_dict() | theirs[section]
+            found |= {f"{section}.{key}": value for key, value in values.items() if value != known[key]}
+        return found
 
     def assignments(self, base: Config) -> list[str]:
         """Return the strings with which `base.override` gives this configuration, if that is possible."""

@@ -118,7 +118,8 @@ def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
     for each in vars(settings).get("__annotations__", {}) if settings is not base else ():
         _require_free(part, each)
     filled = _filled(settings, part, name, cls)  # type: ignore[arg-type]  # a class can be hashed
-    called(f"{named}, its Settings", filled)  # every setting has a default within its range
+    # Every setting has a default within its range, and can be stored.
+    called(f"{named}, its Settings", lambda: filled().to_dict())
     return filled
 
 

@@ -263,9 +263,10 @@ def last_checkpoint(run: Run) -> Checkpoint | None:
         raise InputError(f"{found.path} is no checkpoint of a training: it does not say how far it came")
     if isinstance(begun, dict):  # not in checkpoints of version 0.1.0
         before = Config.from_dict(begun)
-        for path, value in run.config.differences(before).items():
+        now, then = run.config.differences(before), before.differences(run.config)
+        for path in now | then:  # each may lack a setting of a plug-in class that the other has
             raise InputError(
-                f"{run.config_file} was changed: {path} is {value}, and the training began with "
-                f"{before.differences(run.config)[path]}; change it back, or start a new run"
+                f"{run.config_file} was changed: {path} is {now.get(path, 'missing')}, and the training began with "
+                f"{then.get(path, 'none')}; change it back, or start a new run"
             )
     return found

@@ -134,8 +134,8 @@ def train(
         processes.first_then_others(lambda: stack.enter_context(run.locked()) if processes.first else None)
         # From here on no other process can take `out`, or continue the run in it.
         if resume:
-            _check_unchanged(run, corpus, base or run.config, overrides)
             settings = read_config(run.path, plugged=True, trust_plugins=trust_plugins)
+            _check_unchanged(run, settings, corpus, base or settings, overrides)
         else:
             check_free(run.path, overwrite=overwrite)
         if settings.training.select == "valid_kn5":
@@ -171,16 +171,17 @@ def _override(config: Config, overrides: Overrides | None) -> Config:
     return located(config.merge(by_section(overrides)))
 
 
-def _check_unchanged(run: Run, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None) -> None:
-    """Raise InputError if a run is to be continued with other settings than it began with."""
-    stored = run.config
+def _check_unchanged(
+    run: Run, stored: Config, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None
+) -> None:
+    """Raise InputError if a run is to be continued with other settings than it began with, those `stored`."""
     if corpus is not None:
         name = str(corpus.name if isinstance(corpus, Corpus) else corpus)
         if run.corpus_name not in (name, Path(name).name, name_of_source(name)):
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
     # A preset leaves the selection open: runs older than the setting publish the last weights.
     base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))
-    asked = _override(base, overrides)
+    asked = _override(base, overrides).with_plugins(trust_plugins=True)
     for path, wanted in asked.conflicts(stored).items():
         raise InputError(
             f"a run that goes on keeps its configuration: in {run}, {path} is {stored.differences(asked)[path]}, "

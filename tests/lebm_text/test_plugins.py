@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,6 +139,48 @@ def test_a_way_of_inference_has_settings_and_an_encoder_that_learns() -> None:
     assert describe_model(config).endswith(f"|posterior:inference={HERE}:Constant")
 
 
+@dataclass(frozen=True)
+class FiledSettings(PriorConfig):
+    means: Path = Path("means.npy")
+    sizes: list[int] = field(default_factory=lambda: [2, 3])
+
+
+class Filed(Mixture):
+    Settings = FiledSettings
+
+    def __init__(self, latent_dim: int, means: Path, sizes: list[int]) -> None:
+        super().__init__(latent_dim)
+        self.given = means, sizes
+
+
+def test_paths_and_lists_are_settings_too() -> None:
+    config = _config(model={"prior": f"{HERE}:Filed"}, prior={"means": "mine.npy"})
+    assert config.to_dict()["prior"]["means"] == "mine.npy"
+    assert Config.from_dict(config.to_dict()).with_plugins(trust_plugins=True) == config
+    assert plugged_model(config).prior.given == (Path("mine.npy"), [2, 3])  # type: ignore[attr-defined]
+    assert config.differences(toy_config()) == {"model.prior": f"{HERE}:Filed", "prior.means": "mine.npy"}
+
+
+def test_a_run_goes_on_with_the_settings_of_its_class_alone(tmp_path: Path) -> None:
+    config = toy_config({"model": {"prior": f"{HERE}:Parts"}, "prior": {"n_parts": 2}})
+    run = train(write_text_corpus(tmp_path / "text"), config=config, out=tmp_path / "run", max_steps=1, device="cpu")
+    again: dict[str, Any] = {"out": run.path, "resume": True, "trust_plugins": True, "device": "cpu", "max_steps": 2}
+    for asked, message in (
+        ({"prior.n_prts": 4}, "unknown key prior.n_prts; did you mean prior.n_parts?"),
+        ({"prior.n_parts": 4}, "prior.n_parts is 2, not 4"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            train(**again, overrides=asked)
+    stored = read_json(run.config_file)
+    del stored["prior"]["n_parts"]
+    run.config_file.write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"was changed: prior.n_parts is missing, and the training began with 2;"):
+        train(**again)
+    stored["prior"]["n_parts"] = 2
+    run.config_file.write_text(json.dumps(stored))
+    assert train(**again, config=config).progress()["step"] == 2
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
@@ -181,6 +223,12 @@ class Redefined(Parts):
     @dataclass(frozen=True)
     class Settings(PriorConfig):
         n_steps: int = 3
+
+
+class Unstored(Mixture):
+    @dataclass(frozen=True)
+    class Settings(PriorConfig):
+        names: Any = frozenset({"a"})
 
 
 class OutOfRange(Parts):
@@ -309,6 +357,7 @@ class Mute(LSTMGenerator):
         ("model.prior=Foreign", "its Settings must be a dataclass that inherits PriorConfig"),
         ("model.prior=Redefined", "prior.n_steps is no name that a setting of your own can have"),
         ("model.prior=OutOfRange", "prior.n_parts must lie in [1, 9], got 0"),
+        ("model.prior=Unstored", "Unstored, its Settings: TypeError: "),
         ("model.prior=Untaken", "has the setting n_parts, which its constructor does not take"),
         ("model.prior=Failing", ": ZeroDivisionError: by nothing at all"),
         ("model.prior=Steep", ": logdensity is nan or inf at z of N(0, I)"),
