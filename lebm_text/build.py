@@ -260,6 +260,9 @@ def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -
     own = {name: getattr(section, name) for name in own_settings(type(section))} if named or part != "encoder" else {}
     needed = own if named and part != "encoder" else ()
     made = _call(named, cls, {**offered, **own}, needed, PROTOCOLS.get(part, nn.Module))
+    if named and part in PROTOCOLS and made.latent_dim != offered["latent_dim"]:
+        wanted = f"model.latent_dim = {offered['latent_dim']}"
+        raise InputError(f"{named}: its latent_dim must be that of the configuration, {wanted}, got {made.latent_dim}")
     if part == "encoder" and not any(each.requires_grad for each in made.parameters()):
         raise InputError(f"{named}: its Encoder has no parameters that learn")
     return made

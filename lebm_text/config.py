@@ -129,7 +129,7 @@ class Config:
 
     def differences(self, base: Config) -> dict[str, Any]:
         """Return `section.key` → value of the settings that differ from `base`, or from its defaults."""
-        theirs, found = base.to_dict(), {}
+        theirs, found = base.to_dict(), dict[str, Any]()
         for section, values in self.to_dict().items():
             known = type(getattr(self, section))().to_dict() | theirs[section]
             found |= {f"{section}.{key}": value for key, value in values.items() if value != known[key]}

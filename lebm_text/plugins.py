@@ -202,7 +202,8 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
     cls = find(what, name, trust_plugins=trust_plugins).load()
     if not (isinstance(cls, type) and hasattr(cls, "__dataclass_fields__")):
         raise InputError(f"{what} = {name} is no dataclass")
-    known, hints, values = [each.name for each in fields(cls) if each.init], hints_of(cls), {}
+    known, values = [each.name for each in fields(cls) if each.init], {}
+    hints = called(f"{what} = {name}, its fields", lambda: hints_of(cls))
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator:

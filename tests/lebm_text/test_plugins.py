@@ -231,6 +231,11 @@ class Unstored(Mixture):
         names: Any = frozenset({"a"})
 
 
+class Wider(Mixture):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim + 1)
+
+
 class OutOfRange(Parts):
     @dataclass(frozen=True)
     class Settings(PriorConfig):
@@ -358,6 +363,7 @@ class Mute(LSTMGenerator):
         ("model.prior=Redefined", "prior.n_steps is no name that a setting of your own can have"),
         ("model.prior=OutOfRange", "prior.n_parts must lie in [1, 9], got 0"),
         ("model.prior=Unstored", "Unstored, its Settings: TypeError: "),
+        ("model.prior=Wider", ": its latent_dim must be that of the configuration, model.latent_dim = 3, got 4"),
         ("model.prior=Untaken", "has the setting n_parts, which its constructor does not take"),
         ("model.prior=Failing", ": ZeroDivisionError: by nothing at all"),
         ("model.prior=Steep", ": logdensity is nan or inf at z of N(0, I)"),
@@ -567,6 +573,13 @@ def test_scores_in_lists_become_arrays() -> None:
 
 
 @dataclass(frozen=True)
+class Forward(Pairs):
+    """The type of a field is known to type checkers alone."""
+
+    other: Later | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass(frozen=True)
 class PlacedPairs(Pairs):
     device: str = ""
 
@@ -607,6 +620,7 @@ def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report() ->
         ("Pairs,weight", "expected key=value after the comma, got 'weight'"),
         ("Nothing", "cannot be imported"),
         ("Parts", "is no dataclass"),
+        ("Forward", "Forward, its fields: NameError: name 'Later' is not defined"),
         ("PartSettings", "is no JudgeSpec: it lacks cheap, lm, n_more, name, seed, stop, train"),
     ],
 )
