@@ -276,13 +276,13 @@ class _Session:
             self._announce(loop)
             try:
                 reason = loop.run(limits)
+                by = self._publish(loop.position, within_epoch=loop.position.batch > 0)
             except FloatingPointError as error:
                 self._publish(loop.position)  # the weights are those before the update
                 raise InputError(
-                    f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a "
-                    "smaller inference.step_size, training.learning_rate or training.prior_learning_rate"
+                    f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a smaller "
+                    "step_size of inference or prior, training.learning_rate or training.prior_learning_rate"
                 ) from None
-            by = self._publish(loop.position, within_epoch=loop.position.batch > 0)
             if reason in ("finished", "patience"):
                 loop.finish()
         seconds, step = time.monotonic() - started, loop.position.step

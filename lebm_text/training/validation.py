@@ -41,16 +41,20 @@ def require_figures(model: LatentModel, config: Config, n_sentences: int) -> Non
 
     This includes figures of validation sentences if their number, `n_sentences`, is 0.
     """
-    select = config.training.select
-    if select == "valid_kn5" and not n_sentences:
-        raise InputError("training.select = valid_kn5 needs validation sentences that the model can read")
-    if not config.training.patience:
+    select, patience = config.training.select, config.training.patience
+    if not n_sentences and (patience or select == "valid_kn5"):
+        needing = "training.patience" if patience else "training.select = valid_kn5"
+        raise InputError(
+            f"{needing} needs validation sentences that the model can read; there are none: see "
+            "training.validation_sentences and text.max_length"
+        )
+    if not patience:
         return
     infer = build_inference(config.inference, epoch=0.0, encoder=model.encoder)
     bounded = config.model.latent_dim == 0 or (infer.moments is not None and model.prior.log_z() is not None)
-    if not (n_sentences and {"last": False, "valid": bounded, "valid_kn5": True}[select]):
+    if select == "valid" and not bounded:
         raise InputError(
-            f"training.patience has nothing to look at: training.select = {select} has no figure of this model's "
+            "training.patience has nothing to look at: training.select = valid has no figure of this model's "
             "validation sentences; valid_kn5 has one of every model"
         )
 
@@ -97,6 +101,9 @@ def validate(
         labelled sentences whose class is the most probable one given z from the posterior. For D = 0, and after epochs
         in which a generator starts as a language model, there is no z, and only valid_nll and valid_ppl, those
         of a language model, are returned.
+
+    Raises:
+        FloatingPointError: one of them is not finite.
     """
     rng = stream(config.training.seed, "validation")
     init_epochs = config.training.init_epochs
@@ -128,9 +135,13 @@ def validate(
         return {name: likelihood(at) for name, at in z.items()} | f | further
 
     sums = _sums(measure, _batches(model, config, corpus), processes)
-    if not has_z:
-        return _perplexity("", -sums["x"] / len(corpus.tokens))
-    return _figures(sums, len(corpus), len(corpus.tokens), model.prior.log_z() if "kl" in sums else None)
+    if has_z:
+        figures = _figures(sums, len(corpus), len(corpus.tokens), model.prior.log_z() if "kl" in sums else None)
+    else:
+        figures = _perplexity("", -sums["x"] / len(corpus.tokens))
+    if bad := [name for name, value in figures.items() if not math.isfinite(value)]:
+        raise FloatingPointError(f"non-finite {' and '.join(bad)} after {epoch:g} epochs")
+    return figures
 
 
 def _figures(sums: Mapping[str, float], n: int, n_tokens: int, log_z: float | None) -> dict[str, float]:

@@ -142,13 +142,20 @@ def test_a_judge_of_samples_without_held_out_text_is_refused_before_anything_is_
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"inference": {"kind": "amortized"}}, {**LANGUAGE_MODEL, "training": {"validation_sentences": 0}}],
+    ("changes", "message"),
+    [
+        ({}, "patience has nothing to look at"),
+        ({"inference": {"kind": "amortized"}}, "patience has nothing to look at"),
+        ({**LANGUAGE_MODEL, "training": {"validation_sentences": 0}}, r"patience needs validation sentences"),
+        ({"training": {"validation_sentences": 0}}, r"there are none: see training.validation_sentences"),
+    ],
 )
-def test_patience_without_a_figure_is_refused(corpus: Corpus, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_patience_without_a_figure_is_refused(
+    corpus: Corpus, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     """With z from a chain, or log Z unknown, no epoch has one, unless samples are judged."""
     config = toy_config(changes).merge({"training": {"patience": 2}})
-    with pytest.raises(InputError, match="patience has nothing to look at") as error:
+    with pytest.raises(InputError, match=message) as error:
         train(corpus, out=tmp_path / "run", config=config, device="cpu")
     assert "\n" not in str(error.value)
     assert not Run(tmp_path / "run").path.exists()
