@@ -141,6 +141,8 @@ class Run:
 
     def is_training(self) -> bool:
         """Return whether a process trains here now, as far as is known: see `lebm_text.store.lock`."""
+        if not self.path.is_dir():  # which the lock would make
+            return False
         with lock(self.path / LOCK) as alone:
             return alone is False
 

@@ -24,7 +24,7 @@ from lebm_text.models.lstm import resolve_precision
 from lebm_text.run import read_config
 from lebm_text.run_files import CONFIG, WEIGHTS
 from lebm_text.store import atomic_write_json, atomic_writer
-from lebm_text.text.tokenizers import Tokenizer, load_tokenizer
+from lebm_text.text.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
 from lebm_text.torch_state import own_state
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights", "separate", "weights_metadata"]
@@ -73,9 +73,14 @@ def load_model(
 
 
 def save_model(directory: Path, config: Config, tokenizer: Tokenizer, model: LatentModel) -> None:
-    """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last."""
+    """Write config.json, the tokenizer and model.safetensors, each atomically; the weights come last.
+
+    A tokenizer of another kind, of a model that was saved there before, is deleted.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     atomic_write_json(directory / CONFIG, config.to_dict())
+    for name in {*TOKENIZERS} - {tokenizer.file}:
+        (directory / name).unlink(missing_ok=True)
     tokenizer.save(directory)
     save_weights(directory / WEIGHTS, model.state_dict(), weights_metadata(tokenizer))
 

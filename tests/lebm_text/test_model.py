@@ -189,6 +189,7 @@ def test_a_model_is_not_saved_over_a_training(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is a run that was trained there; choose another directory"):
             model.save_pretrained(tmp_path / name)
     model.save_pretrained(tmp_path / "new")
+    (tmp_path / "new" / "spm.model").touch()  # that of a model saved there before
     tiny_model(latent_dim=3).save_pretrained(tmp_path / "new")
     assert lebm_text.LatentEBM.from_pretrained(tmp_path / "new").config.model.latent_dim == 3
 

@@ -27,6 +27,11 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []  # it leaves no file in the run
 
 
+def test_to_ask_makes_no_directory(tmp_path: Path) -> None:
+    assert not Run(tmp_path / "none").is_training()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Run(tmp_path).locked():
         raise ZeroDivisionError
