@@ -24,7 +24,7 @@ from lebm_text.models.base import Generator
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import Processes
 from lebm_text.run import Run
-from lebm_text.sections import PRETRAINED, PretrainedConfig
+from lebm_text.sections import PRETRAINED, PretrainedConfig, ShortRunConfig, VariationalConfig
 from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
@@ -42,6 +42,7 @@ __all__ = [
     "located",
     "start_new",
     "start_resumed",
+    "unfinished_annealing",
 ]
 
 _ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
@@ -135,6 +136,13 @@ def start_new(config: Config, device: torch.device, processes: Processes, find: 
     Raises:
         InputError: the text cannot be found or encoded, or lacks the labels or weights that `config` asks for.
     """
+    settings = config.training
+    first = settings.init_epochs + settings.prior_start_epoch
+    if config.model.prior != "gaussian" and first >= settings.n_epochs:
+        raise InputError(
+            f"training.prior_start_epoch = {settings.prior_start_epoch:g} after training.init_epochs = "
+            f"{settings.init_epochs} is not before training.n_epochs = {settings.n_epochs}: the prior would never learn"
+        )
     config = _resolved(config, device)
     text = processes.first_then_others(lambda: _prepare(find(), config))
     config, text = labelled(config, text)
@@ -215,6 +223,26 @@ def located(config: Config) -> Config:
     if not (config.is_pretrained and directory.is_dir()):
         return config
     return config.merge({"model": {"generator": f"{PRETRAINED}{directory.resolve()}"}})
+
+
+def unfinished_annealing(config: Config) -> tuple[str, ...]:
+    """Return a warning for each annealed setting whose final value comes after the training's last epoch.
+
+    Signatures name the final value, and inference after training uses it.
+    """
+    inference, n_epochs = config.inference, config.training.n_epochs
+    if not isinstance(inference, ShortRunConfig | VariationalConfig):
+        return ()
+    first = config.training.init_epochs + inference.pretrain_epochs
+    end = first + inference.anneal_start_epoch + inference.anneal_epochs
+    values = inference.to_dict()
+    finals = {name: values[name] for name in values if values.get(f"{name}_start", values[name]) != values[name]}
+    return tuple(
+        f"inference.{name} would reach {final:g} after {end:g} epochs, and the training has {n_epochs}: its signatures "
+        "name a value that it never had; set inference.anneal_epochs"
+        for name, final in finals.items()
+        if end > n_epochs and values[f"{name}_start"] is not None
+    )
 
 
 def begin_directory(run: Run, start: Start, device: torch.device, processes: Processes) -> None:

@@ -32,11 +32,17 @@ from lebm_text.text.parts import name_of_source
 from lebm_text.text.tokenizers import closed_vocabulary
 from lebm_text.threads import cpu_threads
 from lebm_text.torch_state import own_state
-from lebm_text.training.checkpoint import Checkpoint
-from lebm_text.training.data import PreparedText
 from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
-from lebm_text.training.start import Start, begin_directory, last_checkpoint, located, start_new, start_resumed
+from lebm_text.training.start import (
+    Start,
+    begin_directory,
+    last_checkpoint,
+    located,
+    start_new,
+    start_resumed,
+    unfinished_annealing,
+)
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
 from lebm_text.weights import load_weights, save_weights, weights_metadata
@@ -156,7 +162,7 @@ def train(
             if not resume:
                 begun = stack.enter_context(replacing(run.path))
                 begin_directory(run, start, place, processes)
-            _tell(run, start.text, checkpoint, resume=resume)
+            _tell(run, start, resume=resume)
         else:
             on_progress, on_event = silent, ignore
         session = _Session(run, start, place, processes, on_progress, on_event, sample_score)
@@ -212,12 +218,13 @@ def _find(corpus: str | Path | Corpus | None, data_dir: Path | None, on_progress
     return find_corpus(str(corpus), data_dir=data_dir, on_progress=on_progress)
 
 
-def _tell(run: Run, text: PreparedText, checkpoint: Checkpoint | None, *, resume: bool) -> None:
+def _tell(run: Run, start: Start, *, resume: bool) -> None:
     """Log notices and warnings about the start."""
+    text, checkpoint = start.text, start.checkpoint
     if not resume:
         for notice in (*text.corpus.notices, *text.tokenizer.notices, *text.notices):
             logger.info(notice)
-        for warning in text.warnings:
+        for warning in (*text.warnings, *unfinished_annealing(start.config)):
             logger.warning(warning)
     elif checkpoint is None:
         logger.info("%s has no checkpoint yet; starting from the first update", run)

@@ -19,7 +19,7 @@ from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.data import prepare_text
 from lebm_text.training.events import Event
-from lebm_text.training.start import Begun, FirstWeights
+from lebm_text.training.start import Begun, FirstWeights, unfinished_annealing
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
@@ -43,6 +43,45 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_a_prior_whose_first_epoch_would_come_after_the_last_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    config = toy_config(LM).merge({"training": {"prior_start_epoch": 1.0}})
+    with pytest.raises(
+        InputError, match=r"prior_start_epoch = 1 after training.init_epochs = 1 is not before"
+    ) as error:
+        train(corpus, out=tmp_path / "run", config=config, device="cpu")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+    train(corpus, out=tmp_path / "run", config=config.override(["training.prior_start_epoch=0.9"]), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"inference": {"anneal_epochs": 2.0}}, None),
+        ({"inference": {"anneal_epochs": 2.1}}, "inference.likelihood_weight would reach 1 after 2.1 epochs, and the"),
+        ({**LM, "inference": {"anneal_epochs": 1.1}}, "likelihood_weight would reach 1 after 2.1 epochs, and the"),
+        ({"inference": {"kind": "amortized", "anneal_epochs": 9.0}}, None),
+        ({"inference": {"kind": "amortized", "kl_weight_start": 1.0, "anneal_epochs": 9.0}}, None),
+        (
+            {"inference": {"kind": "amortized", "kl_weight_start": 0.0, "anneal_epochs": 1.5, "pretrain_epochs": 1}},
+            "inference.kl_weight would reach 1 after 2.5 epochs, and the training has 2",
+        ),
+    ],
+)
+def test_annealing_that_does_not_end_is_said(changes: dict[str, dict[str, Any]], warned: str | None) -> None:
+    found = unfinished_annealing(toy_config(changes))
+    assert len(found) == (warned is not None)
+    assert all(warned and warned in each for each in found)
+
+
+def test_it_is_said_once_at_the_start(corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = toy_config({"inference": {"anneal_epochs": 9.0}})
+    train(corpus, out=tmp_path / "run", config=config, device="cpu", max_steps=1)
+    train(out=tmp_path / "run", resume=True, device="cpu", max_steps=2)
+    (record,) = [each for each in caplog.records if "would reach" in each.message]
+    assert record.levelname == "WARNING"
 
 
 @pytest.mark.parametrize("more", [{}, {"persistent": True}, {"kind": "amortized"}, {"kind": "local"}])

@@ -530,7 +530,9 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path, content: str | No
 
 def test_divergence_is_bad_input_that_names_the_settings(corpus: Corpus, tmp_path: Path) -> None:
     config = toy_config({"inference": {"step_size": 10.0, "n_steps": 40}})
-    with pytest.raises(InputError, match=r"diverged: non-finite .* at step 1 .*step_size of inference or prior") as error:
+    with pytest.raises(
+        InputError, match=r"diverged: non-finite .* at step 1 .*step_size of inference or prior"
+    ) as error:
         _train(corpus, tmp_path / "run", config)
     assert "\n" not in str(error.value)
     weights, _ = load_weights(tmp_path / "run" / "model.safetensors")
