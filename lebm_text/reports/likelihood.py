@@ -85,7 +85,7 @@ class LikelihoodSettings(Settings):
         n_importance: number of sentences estimated by importance sampling; None: as many as by AIS.
         ais: settings of AIS.
         n_samples: K, importance samples per sentence.
-        n_bracket: number of sentences that are simulated and bounded from both sides.
+        n_bracket: number of sentences that are simulated, each from a chain for log Z, and bounded from both sides.
         partition_steps: steps of both AIS runs for log Z.
         partition_chains: chains of both AIS runs for log Z.
         split: the split of the run's corpus: test or valid.
@@ -242,8 +242,8 @@ def compute(
         processes: share the sentences, and all get the report; each of them computes log Z and the bracket.
 
     Raises:
-        InputError: the estimates of log Z disagree, a bracket is requested for a language model, or all sentences are
-            too long.
+        InputError: the estimates of log Z disagree, a bracket is requested for a language model or for more sentences
+            than there are chains for log Z, all sentences are too long, or a density is not finite.
     """
     started, settings = time.monotonic(), settled(settings, LikelihoodSettings, run)
     if settings.n_importance is None:
@@ -256,6 +256,11 @@ def compute(
         )
     if exact and settings.n_bracket:
         raise InputError(f"{run} is a language model (model.latent_dim = 0): its likelihood is exact, without bracket")
+    if settings.n_bracket > settings.partition_chains:
+        raise InputError(
+            f"the sentences of the bracket are simulated from the {settings.partition_chains:,} chains for log Z, one "
+            f"from each: take as many partition chains, or fewer sentences than {settings.n_bracket:,}"
+        )
     corpus = run.corpus()
     model = run.model(device=settings.device)
     text, described = _read(corpus, settings.split, model)
@@ -293,6 +298,8 @@ def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescr
 def _exact(report: Likelihood, model: LatentEBM, text: Text, n: int, on_progress: Progress) -> Likelihood:
     rows = np.arange(len(text.words))
     log_p = exact_log_probs(model.model.generator, text.corpus, rows, on_progress)
+    if not np.isfinite(log_p).all():
+        raise InputError("log p(x) of a sentence is not finite: the weights are those of a training that diverged")
     no_error = np.full(len(log_p), np.nan)  # an exact value has no sampling error
     first = text.likelihood(log_p, no_error, rows[:n]) if n else None
     return replace(report, exact=first, exact_of_all=text.likelihood(log_p, no_error, rows))
@@ -369,9 +376,10 @@ def _signature(text: TextDescription, tokenizer: str, settings: LikelihoodSettin
     ais, how, seed = settings.ais, "exact", ""
     if not exact:
         kernel = "mala" if ais.n_leapfrog == 1 else f"hmc{ais.n_leapfrog}"
+        n_ais, n_importance = (min(n or 0, text.n_sentences) for n in (settings.n_ais, settings.n_importance))
         how = (
-            f"lower:ais({ais.n_steps}x{ais.n_chains},{kernel},from={ais.start},n={settings.n_ais})"
-            f"|importance(K={settings.n_samples},n={settings.n_importance})"
+            f"lower:ais({ais.n_steps}x{ais.n_chains},{kernel},from={ais.start},n={n_ais})"
+            f"|importance(K={settings.n_samples},n={n_importance})"
         )
         seed = f"|seed:{settings.seed}"
     return (

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.random import Rng
 
 from .hmc import State, Terms, adapted, evaluate, hmc
@@ -109,11 +110,11 @@ def anneal(
         on_step: called after each of the T kernels.
 
     Raises:
-        ValueError: the log density is not finite at the initial states.
+        InputError: the log density is not finite at the initial states.
     """
     state = evaluate(terms, z)
     if not bool(state.values.isfinite().all()):
-        raise ValueError("the log density is not finite where the chains start")
+        raise InputError("the log density is not finite where the chains start, as after a training that diverged")
     log_weights = torch.zeros(state.values.shape[1:], dtype=torch.float64, device=z.device)
     acceptance = torch.zeros_like(state.values[0, 0])
     steps = range(1, len(schedule.betas))

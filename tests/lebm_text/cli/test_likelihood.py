@@ -50,6 +50,27 @@ def test_options_reach_the_estimators(grammar_run: Path, tmp_path: Path, report_
     assert none["ais"] is none["importance"] is none["latent"] is None
 
 
+def test_the_signature_has_as_many_sentences_as_there_are(grammar_run: Path, report_of: Report) -> None:
+    tiny_model(prior="gaussian").save_pretrained(grammar_run)
+    found = report_of(*changed(QUICK, "-n", "1000", "--importance-n", "2"))
+    n = found["corpus"]["n_sentences"]
+    assert 2 < n == found["ais"]["n_sentences"] < 1000
+    assert f",n={n})|importance(K=200,n=2)" in found["signature"]
+
+
+@pytest.mark.parametrize("latent_dim", [0, 4])
+def test_weights_of_a_training_that_diverged_are_one_line(
+    grammar_run: Path, capsys: pytest.CaptureFixture[str], latent_dim: int
+) -> None:
+    model = tiny_model(prior="gaussian", latent_dim=latent_dim)
+    with torch.no_grad():
+        for weight in model.model.generator.parameters():
+            weight.mul_(1e20)
+    model.save_pretrained(grammar_run)
+    assert main([*QUICK, "--json"]) == 2
+    assert "not finite" in one_line(capsys)
+
+
 def test_few_samples_are_refused_only_where_they_are_drawn(grammar_run: Path, report_of: Report) -> None:
     assert report_of(*changed(QUICK, "-n", "1", "--importance-samples", "100"))["importance"]["n_sentences"] == 1
     assert (
@@ -106,6 +127,7 @@ def test_lines_for_people(grammar_run: Path, capsys: pytest.CaptureFixture[str])
         ["--ais-steps", "0"],
         ["--ais-chains", "0"],
         ["--bracket", "-n", "0"],
+        ["--bracket", "--partition-chains", "2"],
         ["--run", "nowhere"],
         ["--partition-steps", "2", "--partition-chains", "4"],
         ["--importance-samples", "1"],

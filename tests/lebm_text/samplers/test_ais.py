@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lebm_text.errors import InputError
 from lebm_text.models.priors import base_log_prob
 from lebm_text.samplers.ais import Annealed, Schedule, anneal, lower_bound, sigmoid_betas, tune, upper_bound
 from lebm_text.samplers.hmc import Terms, evaluate, hmc
@@ -148,5 +149,5 @@ def test_a_pilot_run_has_a_quarter_of_the_steps_and_at_least_ten(n_steps: int, n
 def test_a_start_without_density_is_an_error() -> None:
     terms = (base_log_prob, lambda z: z.sum(-1) / 0.0)
     schedule = tune((base_log_prob, lambda z: z.sum(-1)), normal(2, 1, 3), n_steps=2, n_pilot=2, rng=seeded())
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(InputError, match="not finite"):
         anneal(terms, normal(2, 1, 3), schedule, rng=seeded())
