@@ -256,14 +256,15 @@ class Scorer:
         if log_z or bounded:
             found, _ = partition_of(model.model.prior, seed=settings.seed, device=model.device, on_progress=on_progress)
             if found.disagreement <= TOLERANCE:
-                return cls(model, settings, log_z=found.reverse.value)
-            message = f"estimates of log Z differ by {found.disagreement:.3f} nat, more than {TOLERANCE:g}"
-            if bounded:
-                raise InputError(f"{message}: there is no bound on log p(x)")
-            logger.info(f"{message}: it is left out")
+                scorer = cls(model, settings, log_z=found.reverse.value)
+            else:
+                message = f"estimates of log Z differ by {found.disagreement:.3f} nat, more than {TOLERANCE:g}"
+                if bounded:
+                    raise InputError(f"{message}: there is no bound on log p(x)")
+                logger.info(f"{message}: it is left out")
         if scorer.bias is not None:
             logger.info(scorer.bias)
-        if scorer.log_z is None:
+        if scorer.log_z is None and not (log_z or bounded):
             logger.info("log Z of the prior is left out: it shifts all scores alike, and is estimated if asked for")
         return scorer
 
@@ -273,7 +274,7 @@ class Scorer:
         """Return the scores of the sentences `first`, `first` + 1, … of a text.
 
         The score of a sentence longer than `text.max_length` is None. The empty string is a sentence without words.
-        Raises InputError for anything but a list of strings.
+        Raises InputError for anything but a list of strings, and if a score is not finite.
         """
         tokenizer, longest = self.model.tokenizer, self.model.config.text.max_length
         encoded = list(map(tokenizer.encode, listed(sentences)))
@@ -285,9 +286,13 @@ class Scorer:
         at_once = max(1, ROWS // self.settings.n_draws)
         for rows, batch in batches(corpus, kept, at_once, self.model.model.generator):
             rng = sentence_rng(self.settings.seed, batch, _STREAM, first)
-            figures = [column.double().tolist() for column in self._figures(batch, rng)]
-            for row, i in enumerate(kept[rows.numpy()]):
-                likelihood, prior, *bound = (column[row] for column in figures)
+            figures = torch.stack(self._figures(batch, rng), 1).double().tolist()
+            for i, (likelihood, prior, *bound) in zip(kept[rows.numpy()], figures, strict=True):
+                if not all(map(math.isfinite, (likelihood, prior, *bound))):
+                    raise InputError(
+                        f"the score of sentence {first + i + 1} is not finite: the training has diverged, or the steps "
+                        "of the chain are too large for the model"
+                    )
                 n_unk = encoded[i].count(tokenizer.unk_id)
                 scores[i] = SentenceScore(len(encoded[i]) + 1, n_unk, likelihood, prior, bound[0] if bound else None)
         if self.settings.bound is not None:

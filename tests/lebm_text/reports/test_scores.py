@@ -164,6 +164,31 @@ def test_log_z_of_a_run_is_the_estimate_from_above(tmp_path: Path, monkeypatch: 
     assert Scorer.of_run(Run(tmp_path / "run"), log_z=True, device="cpu").log_z == 0.51
 
 
+@pytest.mark.parametrize("log_z", [False, True])
+@pytest.mark.parametrize("known", [0.0, 1.0])
+def test_of_chains_too_short_and_of_log_z_it_is_said_once_what_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log_z: bool, known: float
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    found = LogZ(Estimate(known, 0.0), Estimate(0.0, 0.0), None, 0.0, "", 1.0)
+    monkeypatch.setattr(scores, "partition_of", lambda *_, **__: (found, None))
+    with caplog.at_level("INFO"):
+        Scorer.of_run(Run(tmp_path), log_z=log_z)
+    assert caplog.text.count("go only part of the way") == 1
+    assert caplog.text.count("is estimated if asked for") == (not log_z)
+    assert caplog.text.count("estimates of log Z differ by 1.000 nat") == (log_z and known > 0)
+
+
+@pytest.mark.parametrize("kind", ["short_run", "amortized"])
+def test_a_score_that_is_not_finite_is_refused_with_its_sentence(kind: str) -> None:
+    model = tiny_model(kind=kind)
+    with torch.no_grad():
+        for weight in model.model.generator.parameters():
+            weight.mul_(1e20)
+    with pytest.raises(InputError, match="score of sentence 4 is not finite"):
+        Scorer(model)(["a " * 9, "the cat"], first=2)
+
+
 def test_chains_have_the_noise_of_the_posterior_whatever_training_had() -> None:
     model = tiny_model()
     plain = known(Scorer(model)(SENTENCES))[0]
