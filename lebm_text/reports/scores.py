@@ -181,7 +181,7 @@ def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
     for each in scored:
         record = each.to_json()
         if form == "jsonl":
-            yield json.dumps(record, ensure_ascii=False) + "\n"
+            yield json.dumps(record) + "\n"  # ASCII, of which a terminal needs nothing to be spelled out
             continue
         lines = StringIO()
         writer = csv.writer(lines, delimiter="\t", lineterminator="\n")

@@ -71,6 +71,14 @@ def test_files_and_pieces_do_not_change_what_is_scored(
         assert one["score"] == pytest.approx(other["score"], abs=1e-3)
 
 
+def test_json_of_invisible_characters_is_read_back(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A soft hyphen was printed as \\xad, which JSON has not."""
+    hidden = ["the c\u00adat", "a \U000e0041 dog", "\u200bé"]
+    Path("text").write_text("".join(f"{line}\n" for line in hidden), encoding="utf-8")
+    assert main(["score", "text"]) == 0
+    assert [record["sentence"] for record in records(capsys.readouterr().out)] == hidden
+
+
 def test_tab_separated_values(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(scores, "CHUNK", 4)
     assert main(["score", "text", "--format", "tsv"]) == 0
