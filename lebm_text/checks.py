@@ -38,6 +38,7 @@ __all__ = [
     "one_of",
     "parse_value",
     "setting",
+    "to_plain",
     "whole",
 ]
 
@@ -69,17 +70,29 @@ def hints_of(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+def to_plain(value: Any) -> Any:
+    """Return a `value` for JSON, which has no nan and no infinity: None is in their place, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(to_plain, value)]
+    return value
+
+
 def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = False) -> T:
     """Convert a `value` from JSON or TOML to a dataclass, tuple, list, dictionary, union or plain type.
 
-    Integers pass as floats, floats without a fraction as integers, strings as paths; nothing else is
-    converted, and a dataclass passes as it is.
+    Integers pass as floats, floats without a fraction as integers, strings as paths, and None as nan, for which
+    `to_plain` writes it; nothing else is converted, and a dataclass passes as it is.
 
     Args:
         kind: the type.
         value: to convert.
         name: of the value, for messages.
-        strict: refuse non-finite numbers, and unknown keys of a dataclass, which are ignored otherwise.
+        strict: refuse non-finite numbers, None in place of one, and unknown keys of a dataclass, which are ignored
+            otherwise.
 
     Raises:
         InputError: it is not of that type.
@@ -91,6 +104,8 @@ def from_plain(kind: type[T], value: object, name: str = "", *, strict: bool = F
 def _read(kind: Any, value: Any, name: str, strict: bool) -> Any:
     if kind in (str, bool, int) and type(value) is kind:  # the most frequent case; the rest is slow
         return value
+    if kind is float and value is None and not strict:
+        return math.nan
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if not _fits(kind, value, strict):
         raise InputError(f"{name or 'it'} must be {_described(kind, strict)}, got {_short(value)}")

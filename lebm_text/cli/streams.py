@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from lebm_text.checks import to_plain
 from lebm_text.errors import InputError
 from lebm_text.visible import visible
 
@@ -39,7 +38,7 @@ def print_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
 
 def print_json(value: Any) -> None:
     """Write `value` to standard output as one line of JSON, with null for nan and infinity, which JSON lacks."""
-    print_text(json.dumps(_strict(value), allow_nan=False))
+    print_text(json.dumps(to_plain(value), allow_nan=False))
 
 
 def print_note(text: str, *, colour: str | None = None) -> None:
@@ -54,14 +53,3 @@ def print_note(text: str, *, colour: str | None = None) -> None:
         raise
     except OSError:
         pass
-
-
-def _strict(value: Any) -> Any:
-    """Return `value` with None in place of nan and infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return value

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text, TextType
 
 from lebm_text import __version__
-from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, whole
+from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, to_plain, whole
 from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.run import Run
@@ -241,12 +241,13 @@ class Report(ABC):
     command: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values that JSON can represent."""
-        return {"kind": self.kind, "schema": self.schema, **asdict(self)}
+        """Return the report as plain values that JSON can represent: None for nan and infinity, which it lacks."""
+        values: dict[str, Any] = to_plain({"kind": self.kind, "schema": self.schema, **asdict(self)})
+        return values
 
     @classmethod
     def from_json(cls: type[R], values: Mapping[str, Any], name: str = "the report") -> R:
-        """Return the report that `to_json` turned into `values`; unknown keys are ignored.
+        """Return the report that `to_json` turned into `values`; unknown keys are ignored, None for a number is nan.
 
         Args:
             values: the JSON of a report.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lebm_text.model import LatentEBM
 from lebm_text.reports import KINDS, load
 from lebm_text.reports.base import Report, need_sklearn, new_table, origin
 from lebm_text.reports.drawing import new_figure
+from lebm_text.reports.likelihood import Likelihood
 
 from ..tiny import tiny_model
 
@@ -43,6 +45,25 @@ def test_a_file_holds_the_report(tmp_path: Path) -> None:
     assert Counted.load(f"{tmp_path}/counted.json") == report
     assert json.loads((tmp_path / "counted.json").read_text())["kind"] == "counted"
     assert report.figure() is None
+
+
+def test_a_file_is_strict_json_and_read_back_whatever_its_figures(tmp_path: Path) -> None:
+    """Perplexity may be infinite; what --json prints is the same, and may be kept as a report."""
+    path = OLD / "eval" / "likelihood-test.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["ais"] |= {"perplexity": math.inf, "perplexity_standard_error": math.inf}
+    values["chain_gap"]["standard_error"] = math.nan
+    Likelihood.from_json(values).save(tmp_path / "x.json")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    saved = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    assert saved["ais"]["perplexity"] is saved["chain_gap"]["standard_error"] is None
+    found = load(tmp_path / "x.json")
+    assert isinstance(found, Likelihood) and found.ais is not None and found.chain_gap is not None
+    assert math.isnan(found.ais.perplexity) and math.isnan(found.chain_gap.standard_error)
+    assert found.ais.perplexity_standard_error is None
 
 
 @pytest.mark.parametrize(
