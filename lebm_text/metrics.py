@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from lebm_text.errors import InputError
 from lebm_text.store import atomic_write_bytes
 
-__all__ = ["MetricsLog", "read_metrics"]
+__all__ = ["MetricsLog", "figures_of", "read_metrics"]
 
 _DIGEST = re.compile(rb'(.*), "digest": "([0-9a-f]{16})"}', re.DOTALL)  # digested content and digest
 _HEXADECIMAL = re.compile("[0-9a-fA-F]{16}")
@@ -56,6 +57,11 @@ class MetricsLog:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the records of `path` in order, without a truncated last line; InputError for any other bad line."""
     return [line.record for line in _lines(path)]
+
+
+def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the items of a record that are finite numbers, and not too large for a float."""
+    return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
 
 
 class _Line(NamedTuple):

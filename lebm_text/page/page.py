@@ -10,15 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
 from lebm_text import __version__
+from lebm_text.metrics import figures_of
 from lebm_text.presets import preset
 from lebm_text.reports import curves
 from lebm_text.reports.base import Report, sources_of
@@ -31,6 +32,9 @@ from lebm_text.templates import read_template
 from lebm_text.training.monitor import Watchdog
 
 from .repeat import commands, nearest_preset
+
+if TYPE_CHECKING:
+    from lebm_text.reports.judged import JudgedText
 
 __all__ = ["render", "write_page"]
 
@@ -87,7 +91,7 @@ def _content(run: Run) -> dict[str, Any]:
     config = run.config
     environment = (_attempt(run, lambda: run.environment) if run.environment_file.exists() else None) or {}
     corpus = found if isinstance(found := environment.get("corpus"), Mapping) else {}
-    metrics = [each for each in map(_figures, _attempt(run, run.metrics) or []) if "epoch" in each]
+    metrics = [each for each in map(figures_of, _attempt(run, run.metrics) or []) if {"epoch", "step"} <= each.keys()]
     trained = _attempt(run, lambda: curves.compute([run])) if metrics else None
     reports = run.reports()
     shown: dict[str, list[Shown]] = {}
@@ -98,10 +102,11 @@ def _content(run: Run) -> dict[str, Any]:
     ]
     epochs = {int(match[1]): lines for name, lines, _ in texts if (match := _OF_EPOCH.fullmatch(name))}
     texts = [text for text in texts if not _OF_EPOCH.fullmatch(text[0])]
+    rates = {name: figures_of(found) for name, _, each in texts if isinstance(found := each.get("rates"), Mapping)}
     records = {name: record for name, _, record in texts} | {name: each.to_json() for name, each in reports.items()}
     warnings = _warnings(metrics, config.model.latent_dim)
     base, _ = nearest_preset(config)
-    state = _figures(run.progress())
+    state = figures_of(run.progress())
     stopped = None if state.get("finished") or not state.get("step") else int(state["step"])
     return {
         "name": run.name,
@@ -111,9 +116,10 @@ def _content(run: Run) -> dict[str, Any]:
         "metrics": metrics,
         "epochs": [(epoch, epochs[epoch]) for epoch in _spread(sorted(epochs))],
         "texts": texts,
+        "rates": rates,
         "pairs": [pairs for path in sorted((run.path / "samples").glob("*.tsv")) if (pairs := _pairs(run, path))],
         "reports": shown,
-        "scores": sorted((row for record in records.values() for row in _scores(record)), key=_is_unusual),
+        "scores": _scores(reports.values()),
         "curves": _show(run, "curves", trained, "curves") if trained else None,
         "warnings": [each for each in warnings if each.ceased is None],
         "ceased": [each for each in warnings if each.ceased is not None],
@@ -149,17 +155,29 @@ def _show(run: Run, name: str, report: Report, ident: str) -> Shown:
     return Shown(name, shown, _attempt(run, pictures) or [])
 
 
-def _scores(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the results of a report that are FPPL or RPPL of samples of the model."""
-    rows = report.get("results")
-    for row in rows if isinstance(rows, list) else []:
-        is_score = isinstance(row, Mapping) and row.get("metric") in ("fppl", "rppl") and "ppl" in _figures(row)
-        if is_score and row.get("latents") is None:
-            yield row
+def _scores(reports: Iterable[Report]) -> list[tuple[str, JudgedText]]:
+    """Return an FPPL and an RPPL of samples of the model, with labels that name what is unusual of them.
 
+    Those of the test text and of samples as the model draws them come first, if a report has them.
+    """
+    found: list[tuple[bool, str, JudgedText]] = []
+    for report in reports:
+        if report.kind not in ("perplexity", "frontier"):
+            continue
+        from lebm_text.reports.judged import Judged, decoding_of  # imports lm_eval, which may be another package
 
-def _is_unusual(row: Mapping[str, Any]) -> bool:
-    return row.get("prior_temperature") is not None or row.get("guidance") is not None
+        assert isinstance(report, Judged)
+        split = "" if report.corpus.split == "test" else f", {report.corpus.split} text"
+        for row in report.results:
+            if row.decode is None or row.latents is not None:  # a text from elsewhere, or no samples of the model
+                continue
+            drawn = row.decode, row.temperature, row.prior_temperature, row.guidance
+            how = "" if drawn == ("sample", 1, None, None) else decoding_of(row) or f", {row.decode}"
+            found.append((bool(how or split), f"{row.metric.upper()}, {row.judge} judge{how}{split}", row))
+    chosen: dict[str, tuple[str, JudgedText]] = {}
+    for _, label, row in sorted(found, key=itemgetter(0)):
+        chosen.setdefault(row.metric, (label, row))
+    return list(chosen.values())
 
 
 def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[Warned]:
@@ -239,11 +257,6 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None:
             found[key] = value
     return found
-
-
-def _figures(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the items of a record that are finite numbers."""
-    return {k: v for k, v in record.items() if isinstance(v, (int, float)) and abs(v) <= sys.float_info.max}
 
 
 def _dictionary(caption: str, values: Mapping[str, Any]) -> Grid:

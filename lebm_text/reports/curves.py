@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Group
 
 from lebm_text.environment import versions
 from lebm_text.errors import InputError
+from lebm_text.metrics import figures_of
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
@@ -159,10 +159,9 @@ def compute(runs: Iterable[Run]) -> Curves:
         if not records:
             raise InputError(f"{run.metrics_file} does not exist or is empty")
         curves = found.setdefault(run.name if len(runs) == 1 else str(run), {})
-        for record in records:
-            for key, value in record.items():
-                if isinstance(value, (int, float)) and math.isfinite(value) and "epoch" in record:
-                    curves.setdefault(key, []).append((record["epoch"], value))
+        for record in map(figures_of, records):
+            for key, value in record.items() if "epoch" in record else ():
+                curves.setdefault(key, []).append((record["epoch"], value))
     return Curves(
         runs=found,
         sha256={f"metrics of {label}": sha256_file(run.metrics_file) for label, run in zip(found, runs, strict=True)},

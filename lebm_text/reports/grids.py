@@ -72,7 +72,7 @@ def number(value: float) -> str:
     """Format a number with four significant digits and thousands separators; nan and infinity are a dash."""
     if not abs(value) <= sys.float_info.max:
         return "–"
-    whole = value == int(value) or abs(value) >= 1e4
+    whole = value == int(value) or abs(value) >= 999.95  # which four digits round to 1,000
     return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
 
 

@@ -116,6 +116,16 @@ def test_figures_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     assert "Training curves" in page.sections
 
 
+def test_whole_numbers_beyond_those_of_a_float_are_left_out(tmp_path: Path) -> None:
+    large = 10**400
+    records = [{"step": 1, "epoch": 1, "gap": large}, {"step": large, "epoch": 2}, {"step": 3, "epoch": large}]
+    run = write_run(tmp_path / "run", metrics=records, samples={"a.txt": ["x"]}, progress={"step": large, "epoch": 1})
+    (run / "samples" / "a.txt.json").write_text(json.dumps({"rates": {"empty": large, "unk": 0.5}}))
+    page = page_of(run)
+    check_document(page)
+    assert "(of all, 50.0% with <unk>)" in page.text
+
+
 def test_warnings_are_those_that_training_said(tmp_path: Path) -> None:
     records = [
         {"step": n, "epoch": n / 2, "gap": gap} for n, gap in ((1, 0.0), (2, 99.0), (3, 99.0), (4, 0.0), (5, 77.0))

@@ -85,6 +85,35 @@ def test_the_head_has_the_scores_of_samples_as_the_model_draws_them(full: Path) 
     assert _tiles(page_of(full))["FPPL, kn5 judge"] == ("21.1", "real text 4.348")
 
 
+@pytest.mark.parametrize(
+    ("changes", "split", "said"),
+    [
+        ({}, "test", ""),
+        ({"temperature": 0.5}, "test", ", T = 0.5"),
+        ({"temperature": 1.5, "guidance": 2.0}, "valid", ", T = 1.5, guidance 2, valid text"),
+        ({"prior_temperature": 0.5}, "test", ", T = 1, prior T = 0.5"),
+        ({"decode": "greedy", "temperature": None}, "test", ", greedy"),
+        ({"decode": "beam", "temperature": None}, "test", ", beam"),
+        ({}, "valid", ", valid text"),
+        ({"decode": None, "temperature": None}, "test", None),
+        ({"latents": "posterior"}, "test", None),
+    ],
+    ids=str,
+)
+def test_the_head_names_what_is_unusual_of_a_score(
+    full: Path, changes: dict[str, object], split: str, said: str | None
+) -> None:
+    """And has none of a text that came from elsewhere."""
+    report = json.loads((full / "eval" / "fppl-kn5-default-test.json").read_text(encoding="utf-8"))
+    report["results"][0] |= changes
+    report["corpus"]["split"] = split
+    shutil.rmtree(full / "eval")
+    (full / "eval").mkdir()
+    (full / "eval" / "a.json").write_text(json.dumps(report), encoding="utf-8")
+    found = [label for label in _tiles(page_of(full)) if "judge" in label]
+    assert found == ([] if said is None else [f"FPPL, kn5 judge{said}"])
+
+
 def test_a_full_run_shows_everything(full: Path) -> None:
     page = page_of(full)
     check_document(page)

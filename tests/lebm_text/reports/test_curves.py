@@ -40,6 +40,15 @@ def test_what_has_no_figures_or_stays_where_it_was_has_no_panel(tmp_path: Path) 
     assert compute([Run(run_with(tmp_path / "bare", [{"step": 1, "epoch": 1.0}]))]).figure() is None
 
 
+def test_only_numbers_that_can_be_drawn_are_points(tmp_path: Path) -> None:
+    large = 10**400
+    records = [(1, 0.5), (2, large), (3, float("nan")), (large, 1.0), (float("inf"), 1.0)]
+    run = run_with(tmp_path / "run", [{"step": 1, "epoch": epoch, "gap": gap} for epoch, gap in records])
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1, "epoch": "last", "gap": 1.0}\n')
+    assert compute([Run(run)]).runs["run"]["gap"] == [(1, 0.5)]
+
+
 def test_two_runs_are_told_apart_in_the_legend(tmp_path: Path) -> None:
     """By their names, or by their paths if several have the same name."""
     records = [{"step": n, "epoch": 0.5 * n, "norm_positive": 0.1, "norm_negative": 0.2} for n in (1, 2)]

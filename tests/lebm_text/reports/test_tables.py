@@ -14,7 +14,7 @@ from lebm_text.reports.base import Report
 from lebm_text.reports.directions import Directions
 from lebm_text.reports.embedding import EmbeddedTextScore, Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.grids import Grid, parts
+from lebm_text.reports.grids import Grid, number, parts
 from lebm_text.reports.interpolation import Interpolation, Point
 from lebm_text.reports.judged import CorpusSplit, MetricSpread
 from lebm_text.reports.likelihood import Likelihood
@@ -255,3 +255,11 @@ def test_trajectories() -> None:
     assert judged[-1] == ["real text", "", "4.35 (3.95 to 4.73)", "11.86"]
     assert windows[1] == ["1 to 4", "0.0496 ± 0.0004"]
     assert sentences[4] == ["0", "sample", "40", "0.05", "a sees old owl the dog bird"]
+
+
+def test_numbers_have_four_digits_and_thousands_separators() -> None:
+    shown = {
+        0.00012345: "0.0001234", -2.5: "−2.5", 999.94: "999.9", 999.97: "1,000", 1234.5: "1,234", 9999.6: "10,000",
+        123456.7: "123,457", 12345: "12,345", float("inf"): "–", float("nan"): "–",
+    }  # fmt: skip
+    assert {value: number(value) for value in shown} == shown
