@@ -134,8 +134,9 @@ class Runner:
         Steps of rows whose trial is not chosen yet are not known.
 
         Raises:
-            InputError: as `carry_out` does for runs of other settings.
+            InputError: as `carry_out` does for runs of other settings, the number of jobs, and the directory.
         """
+        self._check()
         steps = self._known_steps(choices)
         return sum(step.is_done(self.log) for step in steps), len(steps)
 
@@ -149,16 +150,20 @@ class Runner:
         return steps + [step for row, seed in self._runs(chosen, rows) for step in self.run_steps(row, chosen, seed)]
 
     def _prepare(self) -> None:
-        """Check the number of jobs, find the corpus, and make the directory."""
-        if self.n_jobs > (os.cpu_count() or 1):
-            raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
+        """Find the corpus, and make the directory."""
+        self._check()
         if self.corpus is None:
             corpus = find_corpus(self.experiment.corpus, data_dir=self.data_dir, trust_plugins=False)
             self.corpus = {name: split.sha256 for name, split in corpus.splits.items()}
-        if self.root.is_dir() and any(self.root.iterdir()) and not (self.root / LOG).is_file():
-            raise InputError(f"{self.root} is neither empty nor an experiment's; choose another directory (--out)")
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / LOG).touch()
+
+    def _check(self) -> None:
+        """Raise InputError for too many jobs, and for a directory that holds something else."""
+        if self.n_jobs > (os.cpu_count() or 1):
+            raise InputError(f"{self.n_jobs} jobs at a time are more than this machine's {os.cpu_count()} processors")
+        if self.root.is_dir() and any(self.root.iterdir()) and not (self.root / LOG).is_file():
+            raise InputError(f"{self.root} is neither empty nor an experiment's; choose another directory (--out)")
 
     def tune(self, rows: Sequence[Row] | None = None) -> dict[str, int]:
         """Carry out the trials of some rows (None: all), write tuning.json, and return each row's chosen trial.

@@ -122,7 +122,10 @@ def test_a_directory_that_holds_something_else_is_left_alone(file: Path, capsys:
     mine.write_text("my notes")
     assert main(["experiment", str(file), "--out", "mine", "--table"]) == 2
     assert "nothing has been done yet" in capsys.readouterr().err.splitlines()[-1]
-    assert main(["experiment", str(file), "--out", "mine"]) == 2
-    assert "mine is neither empty nor an experiment's" in capsys.readouterr().err.splitlines()[-1]
+    for more in ([], ["--plan"]):
+        assert main(["experiment", str(file), "--out", "mine", *more]) == 2
+        assert "mine is neither empty nor an experiment's" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["experiment", str(file), "--jobs", "100000", "--plan"]) == 2
+    assert "100000 jobs at a time are more than" in capsys.readouterr().err
     assert [path.name for path in mine.parent.iterdir()] == ["results.md"]
     assert mine.read_text() == "my notes"
