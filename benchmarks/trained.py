@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.sizes import Sizes
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.store import read_json
@@ -48,10 +50,14 @@ class Trained:
 
 
 def corpus_of(name: str | None, data_dir: Path | None, run: Path | None) -> Corpus:
-    """Return the named corpus, else that of the run, else the King James text."""
-    if name is None:
-        name = "kjv" if run is None else str(read_json(run / "env.json")["corpus"]["name"])
-    return find_corpus(name, data_dir=data_dir)
+    """Return the named corpus, else that of the run, else the King James text; end with one line if there is none."""
+    try:
+        if name is None:
+            name = "kjv" if run is None else str(read_json(run / "env.json")["corpus"]["name"])
+        return find_corpus(name, data_dir=data_dir)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
 
 
 @contextlib.contextmanager

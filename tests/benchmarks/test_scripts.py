@@ -150,3 +150,13 @@ def _only_packages(directory: Path) -> Path:
         (directory / "packages").mkdir(exist_ok=True)
         (directory / "packages" / name).symlink_to(ROOT / name)
     return directory / "packages"
+
+
+@pytest.mark.parametrize("arguments", [["--corpus", "nowhere"], ["--run", "nowhere"]])
+def test_a_corpus_or_a_run_that_there_is_not_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main("", table.measure, arguments)
+    line = capsys.readouterr().err
+    assert (refused.value.code, line.startswith("error: "), line.count("\n")) == (2, True, 1)
