@@ -200,6 +200,13 @@ def test_what_cannot_be_read_or_measured_is_said(monkeypatch: pytest.MonkeyPatch
         measures.fid(_pixels(2, 1, 8, 8), _pixels(2, 1, 8, 8))
 
 
+def test_fid_is_refused_before_any_work(program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
+    monkeypatch.setattr(program, "load", None)
+    with pytest.raises(InputError, match="FID needs torchmetrics"):
+        program.run(Namespace(out=tmp_path, data="digits", seeds=1, updates=25, fid=True))
+
+
 def test_fid_is_asked_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[torch.Tensor, bool]] = []
     metric = SimpleNamespace(update=lambda images, real: seen.append((images, real)), compute=lambda: torch.tensor(7.0))

@@ -19,7 +19,7 @@ import torch
 from dataset import SOURCES, Images, load
 from experiments import N_SAMPLES, anomalies, comparison, distances
 from learning import SETTINGS, Learned, learn
-from measures import Features, draw, reconstruct
+from measures import Features, draw, fid_metric, reconstruct
 from pictures import animate, draw_transition, save_grid, transition
 
 from lebm_text.errors import InputError
@@ -60,6 +60,8 @@ def run(given: argparse.Namespace) -> None:
         say(f"{name}, seed {seed}, {len(images):,} images")
         return learn(name, images, settings, seed=seed, device=device, dtype=PRECISIONS[precision])
 
+    if given.fid:
+        fid_metric()  # refused before any training
     train, test = load(given.data)
     features = Features.learn(train, test)
     table, learned = comparison(learner, train, test, features, n_seeds=given.seeds, with_fid=given.fid)

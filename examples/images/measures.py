@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,16 @@ from lebm_text.random import stream
 from lebm_text.training.trainer import Adam
 from lm_eval.embedding import frechet_distance
 
-__all__ = ["Features", "anomaly_scores", "average_precision", "draw", "fid", "reconstruct", "squared_error"]
+__all__ = [
+    "Features",
+    "anomaly_scores",
+    "average_precision",
+    "draw",
+    "fid",
+    "fid_metric",
+    "reconstruct",
+    "squared_error",
+]
 
 CHUNK = 500  # images at once
 CLASSIFIER_UPDATES = 400
@@ -76,12 +86,17 @@ def _features(classifier: Classifier, pixels: Tensor) -> Tensor:
     return torch.cat([classifier.features(part) for part in torch.split(pixels, CHUNK)])
 
 
-def fid(real: Tensor, samples: Tensor) -> float:
-    """Return the FID of images in [−1, 1], by torchmetrics. Raises InputError if it or its weights are missing."""
+def fid_metric() -> Any:
+    """Return the metric of torchmetrics. Raises InputError if it or its weights are missing."""
     try:
-        metric = importlib.import_module("torchmetrics.image.fid").FrechetInceptionDistance(normalize=True)
+        return importlib.import_module("torchmetrics.image.fid").FrechetInceptionDistance(normalize=True)
     except Exception as error:  # from an import, a download or a file
         raise InputError(f"FID needs torchmetrics[image] and its Inception weights: {error}") from None
+
+
+def fid(real: Tensor, samples: Tensor) -> float:
+    """Return the FID of images in [−1, 1]. Raises InputError as `fid_metric` does."""
+    metric = fid_metric()
     for pixels, is_real in ((real, True), (samples, False)):
         for part in torch.split(pixels.cpu(), CHUNK):
             metric.update(((part + 1) / 2).expand(-1, 3, -1, -1), real=is_real)
