@@ -127,6 +127,7 @@ _FIELDS = (
     (r"M=(\d+)", "{0} draws of z a sentence"),
     (r"k=(\d+)", "{0} neighbours each"),
     (r"repeats=(\d+)", "repeated {0} times"),
+    (r"moved=(\d+)", "{0} sentences were moved along the direction"),
     (r"euclidean|cosine|mahalanobis|latent.*", "the distance"),
     # BLEU, in the notation of sacrebleu.
     (r"refs:(.*)", "references: {0}"),

@@ -69,7 +69,7 @@ def _made(run: Path) -> Iterator[str]:
                 yield signature(metric, spec, trained, reference, samples)
     yield self_bleu(TEXT).signature
     yield bleu_against(TEXT, TEXT).signature
-    described: Any = SimpleNamespace(name="cats", split="test")
+    described: Any = SimpleNamespace(name="cats", split="test", n_sentences=50)
     for exact in (False, True):
         yield likelihood._signature(
             described, "sentencepiece", likelihood.LikelihoodSettings(n_importance=9), exact=exact
