@@ -68,6 +68,8 @@ def _read_sentences(file: Path | None, typed: Sequence[str], column: str | None)
     """Return the typed sentences if there are any, else the lines of `file` or standard input, with empty ones."""
     if typed and file is not None:
         raise InputError("sentences are named both as arguments and by --file: give one of them")
+    if typed and column is not None:
+        raise InputError("--text-column is a field of a file; the sentences are named as arguments")
     if typed:
         return [parse_sentence(text, f"argument {i}") for i, text in enumerate(typed, 1)]
     return list(read_records(file or STDIN, column))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class AnomalySettings(Settings):
 
     Attributes:
         anomalous: text files, or names or directories of corpora whose test sentences are anomalous.
-        text_column: the field with the text, of files with columns.
+        text_column: the field with the text, of those files that have columns.
         swaps: strengths of `swap` corruptions of the normal sentences; each gives a set of anomalies.
         replacements: strengths of `replace` corruptions, likewise.
         split: the split of the corpus with the normal sentences: test or valid.
@@ -100,11 +100,14 @@ def choose_texts(
     `fits` returns whether a sentence is short enough for every model; other sentences are left out.
 
     Raises:
-        InputError: no set of anomalies, two of one name, or one with fewer than two sentences that fit.
+        InputError: no set of anomalies, two of one name, one with fewer than two sentences that fit, or a text column
+            and no file.
     """
+    if settings.text_column is not None and not settings.anomalous:
+        raise InputError("a text column is a field of a file with anomalies, and no file is named")
     own = corpus.splits["test"].path.with_name(ANOMALIES)
-    sources = [*([str(own)] if own.is_file() else []), *map(str, settings.anomalous)]
-    found = [_read(source, settings) for source in sources]
+    found = [_read(str(own), replace(settings, text_column=None))] if own.is_file() else []
+    found += [_read(str(source), settings) for source in settings.anomalous]
     strengths = zip(KINDS, (settings.swaps, settings.replacements), strict=True)
     corruptions = [(kind, strength) for kind, of_kind in strengths for strength in of_kind]
     if not found and not corruptions:

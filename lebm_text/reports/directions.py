@@ -251,7 +251,8 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
         return float(words.predict(bag.transform(lines)).mean())
 
     moved, examples = _moved(model, probe, chosen[split][: settings.moved], share_positive, settings)
-    how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)}"
+    n_moved = len(chosen[split][: settings.moved])
+    how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)},moved={n_moved}"
     what = f"directions({how})|text:{corpus.name}-{split}|positive:{positive}"
     return Directions(
         positive=positive,
@@ -303,7 +304,10 @@ def _choose(
         raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")
     for name, rows in chosen.items():
         if len({row.label == positive for row in rows}) < 2:
-            raise InputError(f"the {len(rows):,} labelled sentences of {corpus.name} {name} are all of one class")
+            raise InputError(
+                f"{len(rows):,} of the {len(labelled[name]):,} labelled sentences of {corpus.name} {name}, drawn from "
+                "those that fit the model, are all of one class; take more, or another seed"
+            )
     return chosen, sizes or tuple(size for size in _SIZES if size <= n_train) or (n_train,)
 
 

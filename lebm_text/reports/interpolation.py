@@ -18,6 +18,7 @@ from rich.console import Group
 from torch import Tensor
 
 from lebm_text.checks import each_of, one_of, setting, whole
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, silent
 from lebm_text.run import Run
@@ -47,6 +48,11 @@ class InterpolationSettings(Settings):
 
     n: int = setting(9, whole, 2, 10_000)
     paths: tuple[str, ...] = setting(PATHS, each_of, one_of, PATHS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.paths:
+            raise InputError(f"paths must have at least one of {', '.join(PATHS)}")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def compute(
         raise InputError("there are no sentences to reconstruct; give at least one")
     model = run.model(device=settings.device)
     pairs = list(reconstruct_lines(model, sentences, settings, on_progress))
-    what = f"reconstruct(n={len(sentences)},{settings.describe()})"
+    length = "" if settings.max_length is None else f",max_length={settings.max_length}"
+    what = f"reconstruct(n={len(sentences)},{settings.describe()}{length})"
     return Reconstruction(pairs=pairs, **origin(model, run, what, settings.seed))
 
 

@@ -107,6 +107,8 @@ def find_real(source: SampleSource, settings: TextSettings, processes: Processes
     Raises:
         InputError: the text is missing or cannot be read, or `source` and `settings` contradict each other.
     """
+    if settings.text_column is not None and not isinstance(source, (str, Path)):
+        raise InputError("a text column is a field of a file; samples of a run, and those in a list, have none")
     if not isinstance(source, Run):
         if settings.temperatures:
             raise InputError("temperatures are for a run, which is decoded again; a given text is judged as it is")
@@ -151,6 +153,8 @@ def find_samples(
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
         given = Path(source) if isinstance(source, (str, Path)) else as_sentences(source, "samples")
+        if isinstance(given, Path) and given.is_dir():
+            raise InputError(f"{given} is a directory: samples are a file, or those of a run, Run.find({str(given)!r})")
         texts = [read_samples(given, settings.n, column=settings.text_column)]
         check(len(texts[0].sentences))
     found = real.corpus.splits

@@ -167,6 +167,7 @@ def test_words_that_the_model_does_not_know_are_named(
         (["neighbours", "a", "-k", "0"], "0"),
         (["neighbours", "a", "--draws", "0"], "0"),
         (["neighbours", "a", "--file", "-"], "one of them"),
+        (["neighbours", "a", "--text-column", "body"], "--text-column is a field of a file"),
         (["neighbours", "a", "--split", "dev"], "dev"),
         (["neighbours", "a", "a dog", "a " * 9], "sentence 3 has 9 tokens (a a a"),
         (["views", "-n", "10000"], "n must be at most that"),

@@ -131,3 +131,15 @@ def test_refuses_to_leave_nothing() -> None:
         hold_out(CORPUS, "1", min_count=3, max_length=40)
     with pytest.raises(InputError, match="train"):
         hold_out(CORPUS, "2", min_count=3, max_length=1)
+
+
+def test_a_text_column_is_of_the_files_that_are_named(tmp_path: Path) -> None:
+    """Not of anomalies.txt, which has none."""
+    for name in ("train", "valid", "test", "anomalies"):
+        (tmp_path / f"{name}.txt").write_text("a cat\nthe dog\n")
+    (tmp_path / "other.csv").write_text("id,body\nx,red\ny,blue\n")
+    corpus, named = find_corpus(str(tmp_path)), (tmp_path / "other.csv",)
+    _, sets = choose_texts(corpus, AnomalySettings(anomalous=named, text_column="body"), lambda _: True)
+    assert [each.sentences for each in sets] == [["a cat", "the dog"], ["red", "blue"]]
+    with pytest.raises(InputError, match="no file is named"):
+        choose_texts(corpus, AnomalySettings(text_column="body"), lambda _: True)

@@ -12,6 +12,7 @@ import torch
 
 from lebm_text import reports
 from lebm_text.errors import InputError
+from lebm_text.reports.directions import DirectionsSettings
 from lebm_text.reports.neighbours import NeighboursSettings
 from lebm_text.reports.reconstruction import ReconstructionSettings, compute
 from lebm_text.reports.trajectories import TrajectoriesSettings
@@ -97,6 +98,45 @@ def test_the_real_text_is_the_one_that_was_given(tmp_path: Path) -> None:
     for source in (run, ["a dog"]):
         with pytest.raises(InputError, match="a corpus is its name, its directory, a Corpus or a Run, got list"):
             reports.perplexity.compute(source, settings, corpus=["a dog"])  # type: ignore[arg-type]
+
+
+def test_a_text_column_is_of_a_file(tmp_path: Path) -> None:
+    run, settings = Run(OLD, data_dir=OLD.parent), reports.perplexity.PerplexitySettings(lm="kn3", text_column="text")
+    for source in (run, ["a dog"]):
+        with pytest.raises(InputError, match="a text column is a field of a file; samples of a run"):
+            reports.perplexity.compute(source, settings, corpus=run)
+
+
+def test_samples_are_no_directory(tmp_path: Path) -> None:
+    for source in (tmp_path, str(tmp_path)):
+        with pytest.raises(InputError, match=r"is a directory: samples are a file, or those of a run, Run.find\('/"):
+            reports.perplexity.compute(source, corpus=Run(OLD, data_dir=OLD.parent))
+
+
+def test_a_signature_has_the_maximum_length_that_was_asked_for() -> None:
+    for settings, said in (
+        (None, "decode=greedy)|"),
+        (ReconstructionSettings(max_length=3), "decode=greedy,max_length=3)|"),
+    ):
+        assert said in compute(Run(OLD), ["the cat sees a dog"], settings).signature
+
+
+def test_few_labelled_sentences_are_said_to_be_some_of_all() -> None:
+    pytest.importorskip("sklearn")
+    settings: dict[str, Any] = {"held_out": 3, "moved": 2, "draws": 1, "repeats": 1, "shown": 0}
+    run = Run(OLD, data_dir=OLD.parent)
+    said = set()
+    for seed in range(1, 9):
+        try:
+            report = reports.directions.compute(run, DirectionsSettings(sizes=(2,), seed=seed, **settings))
+            said.add(report.signature.partition("|")[0])
+        except InputError as error:
+            said.add(str(error).partition(" of tiny-corpus")[0])
+    assert said == {
+        "directions(M=1,repeats=1,n=3,moved=2)",
+        "2 of the 120 labelled sentences",
+        "3 of the 40 labelled sentences",
+    }
 
 
 def test_a_generator_is_as_good_as_a_list() -> None:

@@ -45,6 +45,7 @@ REFUSED: list[tuple[type[Checked], str, Any, str]] = [
     (DirectionsSettings, "sizes", (10, 1), "sizes must be >= 2, got 1"),
     (InterpolationSettings, "n", 3.5, "n must be a whole number, got 3.5"),
     (InterpolationSettings, "paths", ("curly",), "paths must be straight or spherical, got 'curly'"),
+    (InterpolationSettings, "paths", (), "paths must have at least one of straight, spherical"),
     (LikelihoodSettings, "n_samples", 1, "n_samples must be >= 2, got 1"),
     (AISSettings, "start", "q", "start must be prior or proposal, got 'q'"),
     (ReconstructionSettings, "max_length", 0, "max_length must be >= 1, got 0"),
