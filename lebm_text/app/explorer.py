@@ -165,8 +165,9 @@ class Explorer:
         Returns:
             SVG in which the points of prior and posterior have their sentences as titles.
         """
-        n = min(n, len(self.model.fitting(self.run.corpus().splits[split].sentences())))
-        figure = views.compute(self.run, views.ViewsSettings(n=n, split=split), on_progress).figure()
+        n_fitting = len(self.model.fitting(self.run.corpus().splits[split].sentences()))
+        settings = views.ViewsSettings(n=max(min(n, n_fitting), views.FEWEST), split=split)
+        figure = views.compute(self.run, settings, on_progress).figure()
         return to_svg(figure, "plane")[0]
 
     def chain(self, n_steps: int, *, decode: str = "sample", seed: int = 1) -> list[trajectories.ChainSentence]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +40,7 @@ __all__ = [
     "compute",
     "encoder_for",
     "score_texts",
+    "sizes_of",
 ]
 
 _NEIGHBOURS = ("precision", "recall", "density", "coverage")
@@ -88,7 +89,7 @@ class Embedding(Report):
             table.add_row(name, f"{score.frechet:.1f}", format_interval(*score.ci95["frechet"], 1), *near, mauve)
         lines = [
             "FED is the Fréchet distance of sentence embeddings × 1000: near the row of real data is good.",
-            f"All rows are of {self.real.n:,} sentences; with fewer the distance grows.",
+            f"All rows are of {sizes_of(self.results, self.real)}; with fewer the distance grows.",
         ]
         return Group(table, *map(Text, lines))
 
@@ -162,6 +163,12 @@ def compute(
         sha256=sha256,
         versions=versions("sentence-transformers", "transformers", "mauve-text"),
     )
+
+
+def sizes_of(scores: Iterable[EmbeddingScore], real: EmbeddingScore) -> str:
+    """Return how many sentences were embedded of each text, and of real data if these were fewer."""
+    n = max(score.n for score in scores)
+    return f"{n:,} sentences" + ("" if n == real.n else f", those of real data of {real.n:,}")
 
 
 def encoder_for(

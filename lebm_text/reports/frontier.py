@@ -25,7 +25,7 @@ from lm_eval.texts import RealText
 
 from .base import Interval, new_table, settled
 from .drawing import hover, legend, logarithmic, panels
-from .embedding import encoder_for, score_texts
+from .embedding import encoder_for, score_texts, sizes_of
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
@@ -44,7 +44,7 @@ _NO_SAMPLER = (
     "and a longer chain shows what the prior's own leaves."
 )
 _FED = (
-    "FED, precision and recall: {:,} sentences beside held-out text in the space of a sentence encoder; "
+    "FED, precision and recall: {} beside held-out text in the space of a sentence encoder; "
     "in the row of real data, training text."
 )
 
@@ -195,7 +195,7 @@ class Frontier(Judged):
         of_real = ["", "", "", "", *_variety(self.results[0].diversity, of_real=True)] if varied else []
         described.add_row("real data", f"{self.results[0].real.mean_length:.1f}", *of_real)
         lines = [_NO_SAMPLER] if self.headroom else []
-        lines += [] if self.real_meaning is None else [_FED.format(self.real_meaning.n)]
+        lines += [] if self.real_meaning is None else [_FED.format(sizes_of(self.meaning.values(), self.real_meaning))]
         return self.described(figures, described, lines=lines)
 
     def _decoding(self, point: Point) -> str:

@@ -128,7 +128,8 @@ class Trajectories(Report):
         judged = new_table("decoded sentences, with 95 % intervals", "step", "decode", "FPPL", "RPPL", keys=2)
         for row in self.judged:
             judged.add_row(f"{row.step:,}", row.decode, *(_figure(p.ppl, p.ci95) for p in (row.fppl, row.rppl)))
-        judged.add_row("real text", "", *(_figure(self.real[name].ppl, self.real[name].ci95) for name in self.real))
+        real = (self.real[name] for name in ("fppl", "rppl"))
+        judged.add_row("real text", "", *(_figure(each.ppl, each.ci95) for each in real))
         windows = new_table("f in parts of the long run", "steps", "mean f")
         for part in self.long.windows:
             windows.add_row(f"{part.first:,} to {part.last:,}", str(part.mean))

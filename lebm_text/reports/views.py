@@ -32,11 +32,11 @@ from .posterior import seed_apart, shuffled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Cloud", "Views", "ViewsSettings", "compute"]
+__all__ = ["FEWEST", "Cloud", "Views", "ViewsSettings", "compute"]
 
 logger = logging.getLogger(__name__)
 
-_USUAL, _FEWEST = 1000, 3  # points of each set
+_USUAL, FEWEST = 1000, 3  # points of each set
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ViewsSettings(Settings):
         split: the split of the run's corpus with the sentences for the posterior.
     """
 
-    n: int | None = setting(None, whole, _FEWEST, 1_000_000)
+    n: int | None = setting(None, whole, FEWEST, 1_000_000)
     split: str = setting("test", one_of, SPLITS)
 
 
@@ -140,11 +140,11 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
         raise InputError(f"{run} has model.latent_dim = 1: a view needs two dimensions")
     model = run.model(device=settings.device)
     lines = model.fitting(split.sentences())
-    n = settings.n or min(_USUAL, max(_FEWEST, len(lines)))
+    n = settings.n or min(_USUAL, max(FEWEST, len(lines)))
     if len(lines) < n:
         raise InputError(
             f"{corpus.name} {settings.split} has {len(lines):,} sentences that fit the model; n must be at most that, "
-            f"and at least {_FEWEST}, got {n:,}"
+            f"and at least {FEWEST}, got {n:,}"
         )
     sentences = shuffled(lines, settings.seed)[:n]
     clouds, explained = view(model, sentences, seed=settings.seed, on_progress=on_progress)

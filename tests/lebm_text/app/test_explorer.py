@@ -66,6 +66,13 @@ def test_ways_directions_planes_and_chains(run: Run) -> None:
     assert explorer.examples(2) == texts["valid"][:2]
 
 
+def test_a_plane_of_two_sentences_is_refused_as_such(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = Explorer(run, device="cpu")
+    monkeypatch.setattr(type(explorer.model), "fitting", lambda *_: ["the cat", "a dog"])
+    with pytest.raises(InputError, match="has 2 sentences that fit the model"):
+        explorer.plane(200)
+
+
 def test_a_direction_that_was_learned_is_taken(run: Run) -> None:
     pytest.importorskip("sklearn")
     settings = DirectionsSettings(sizes=(10,), repeats=1, held_out=10, moved=2, draws=1, positive="bad")

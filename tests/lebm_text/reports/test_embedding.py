@@ -62,6 +62,13 @@ def test_real_text_is_nearer_than_noise_and_both_stand_beside_training_text(corp
     assert row.recall != row.precision
 
 
+def test_fewer_sentences_of_real_data_are_named(tmp_path: Path, corpus: str) -> None:
+    few = write_grammar(tmp_path / "few", train=100, test=150)
+    for where, said in ((corpus, "of 150 sentences; with"), (str(few), "of 150 sentences, those of real data of 100;")):
+        table = embedding.compute(grammar_sentences(200, 9), corpus=where).table()
+        assert any(f"All rows are {said}" in str(line) for line in table.renderables)
+
+
 @pytest.mark.parametrize(("n", "seeds"), [(1, 1), (4, 1), (3, 2), (4, 3)])
 def test_the_names_of_texts_do_not_run_into_each_other(n: int, seeds: int) -> None:
     pytest.importorskip("matplotlib")

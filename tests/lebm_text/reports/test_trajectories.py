@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
-from lebm_text.reports.trajectories import JudgedStep, StepPerplexity, _describe_fppl
+import pytest
+from rich.table import Table
+
+from lebm_text.reports.trajectories import JudgedStep, StepPerplexity, Trajectories, _describe_fppl
 
 
 def _row(decode: str, step: int, ppl: float, rppl: float) -> JudgedStep:
@@ -22,3 +26,12 @@ def test_fppl_at_the_ends_of_both_runs_decides_what_is_said(last: float, change:
     assert rest.startswith(f"FPPL (decode=sample) {change}")
     assert "in the rest of the long run: 10.00 (9.00 to 11.00) at step 4" in rest and rest.endswith("at step 40")
     assert all(line.startswith("FPPL (decode=greedy) changes no more") for line in greedy)
+
+
+def test_real_text_stands_below_the_right_headings_whatever_the_order_in_the_file() -> None:
+    path = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval" / "trajectories.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["real"] = {"rppl": {"ppl": 7.0}, "fppl": {"ppl": 5.0}}
+    judged = Trajectories.from_json(values).table().renderables[1]
+    assert isinstance(judged, Table)
+    assert [[str(cell) for cell in column.cells][-1] for column in judged.columns] == ["real text", "", "5.00", "7.00"]
