@@ -23,7 +23,7 @@ from lebm_text.checks import MAX_SEED, Checked, from_plain, setting, to_plain, w
 from lebm_text.environment import versions
 from lebm_text.errors import InputError
 from lebm_text.run import Run
-from lebm_text.store import atomic_write_json, check_writable, is_plain, read_json
+from lebm_text.store import atomic_write_json, check_writable, is_plain, lock, read_json
 from lebm_text.visible import visible
 
 from .drawing import picture_files, picture_formats, save_pictures
@@ -280,16 +280,21 @@ class Report(ABC):
     def save_with_pictures(self, path: Path) -> list[Path]:
         """Write the report, and its pictures next to it, and return the paths of the pictures.
 
-        There are none if matplotlib is missing or `path` is a pipe or a device. If the report replaces another of the
-        same kind and has no pictures, the old pictures are deleted.
+        There are none if matplotlib is missing or `path` is a pipe or a device. If the report replaces another and has
+        no pictures, the old pictures are deleted. Processes that write one report take turns, so that report and
+        pictures are of the same one.
         """
-        replaced, stem = is_plain(path) and _kind(path) == self.kind, path.with_name(path.stem)
-        self.save(path)
-        figure = self.figure() if picture_formats() and is_plain(path) else None
-        if figure is not None:
-            return save_pictures(figure, stem)
-        if replaced:
-            for picture in picture_files(stem):
+        if not is_plain(path):
+            self.save(path)
+            return []
+        stem = path.with_name(path.stem)
+        with lock(path.with_name(f".{path.name}.lock"), on_wait=lambda: None):
+            replaced = _is_report(path)
+            self.save(path)
+            figure = self.figure() if picture_formats() else None
+            if figure is not None:
+                return save_pictures(figure, stem)
+            for picture in picture_files(stem) if replaced else ():
                 picture.unlink(missing_ok=True)
         return []
 
@@ -306,9 +311,9 @@ class Report(ABC):
         return None
 
 
-def _kind(path: Path) -> Any:
-    """Return the kind of the report in a file; None if there is none."""
+def _is_report(path: Path) -> bool:
+    """Return whether a file has a report of any kind, as the fields say that all of them have."""
     try:
-        return read_json(path).get("kind")
+        return {"kind", "sha256", "versions"} <= read_json(path).keys()
     except InputError:
-        return None
+        return False

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from rich.table import Table
 from lebm_text import reports
 from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
-from lebm_text.reports import KINDS, load
+from lebm_text.reports import KINDS, base, load
 from lebm_text.reports.base import Report, need_sklearn, new_table, origin
 from lebm_text.reports.drawing import new_figure
 from lebm_text.reports.likelihood import Likelihood
@@ -64,6 +65,49 @@ def test_a_file_is_strict_json_and_read_back_whatever_its_figures(tmp_path: Path
     assert isinstance(found, Likelihood) and found.ais is not None and found.chain_gap is not None
     assert math.isnan(found.ais.perplexity) and math.isnan(found.chain_gap.standard_error)
     assert found.ais.perplexity_standard_error is None
+
+
+def test_pictures_of_a_report_of_another_kind_do_not_stay_beside_one_without(tmp_path: Path) -> None:
+    path, picture = tmp_path / "x.json", tmp_path / "x.png"
+    report = Counted(n=3, sha256={}, versions={})
+    for before, stays in (({"a": "file"}, True), ({**report.to_json(), "kind": "views"}, False)):
+        path.write_text(json.dumps(before))
+        picture.write_text("a picture")
+        assert report.save_with_pictures(path) == []
+        assert picture.exists() == stays
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_two_that_write_one_report_leave_the_pictures_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    path, drawing, second = tmp_path / "x.json", threading.Event(), threading.Event()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(Counted):
+        def figure(self) -> Any:
+            drawing.set()
+            if self.n == 1:
+                second.wait(0.5)  # in which the other would write all of its files
+            return self.n
+
+    def save(figure: int, stem: Path) -> list[Path]:
+        stem.with_suffix(".png").write_text(str(figure))
+        return []
+
+    def write_second() -> None:
+        drawing.wait()
+        Slow(n=2, sha256={}, versions={}).save_with_pictures(path)
+        second.set()
+
+    monkeypatch.setattr(base, "save_pictures", save)
+    other = threading.Thread(target=write_second)
+    other.start()
+    Slow(n=1, sha256={}, versions={}).save_with_pictures(path)
+    other.join()
+    assert json.loads(path.read_text())["n"] == int((tmp_path / "x.png").read_text()) == 2
+    assert len([*tmp_path.iterdir()]) == 2
 
 
 @pytest.mark.parametrize(
