@@ -28,7 +28,17 @@ from lebm_text.store import read_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.torch_state import own_state
 
-from .anomaly_systems import Areas, Curves, Resampled, SystemScores, baselines, difference, labels_of, score_run
+from .anomaly_systems import (
+    Areas,
+    Curves,
+    Resampled,
+    SystemScores,
+    baselines,
+    difference,
+    has_chain,
+    labels_of,
+    score_run,
+)
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
 from .base import Interval, Report, different_runs, format_interval, need_sklearn, new_table, settled
 from .drawing import legend, panels
@@ -166,12 +176,15 @@ def compute(
         on_progress: called with the progress.
 
     Raises:
-        InputError: a run without weights or given twice, no anomalies, or no scikit-learn.
+        InputError: a run without weights or given twice, steps for runs without chains, no anomalies, or no
+            scikit-learn.
     """
     began, settings, runs = time.monotonic(), settled(settings, AnomalySettings), different_runs(runs)
     if not isinstance(corpus, Corpus):
         raise InputError(f"expected a Corpus, such as Run.corpus() or find_corpus(NAME), got {type(corpus).__name__}")
     need_sklearn("areas under curves")
+    if settings.n_steps is not None and not any(map(has_chain, runs)):
+        raise InputError("the number of steps is of chains that draw z, and no run that takes part has one")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]
 

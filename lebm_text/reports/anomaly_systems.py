@@ -13,6 +13,7 @@ so that scores are sorted only once: 90 times as fast as a call of scikit-learn 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -20,6 +21,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lebm_text.build import build_inference
 from lebm_text.environment import code_sha256
 from lebm_text.judges import check_judges
 from lebm_text.progress import Progress, counter
@@ -32,7 +34,8 @@ from .anomaly_texts import NORMAL, AnomalySettings
 from .base import Interval
 from .scores import Scorer, ScoreSettings, SentenceScore
 
-__all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "labels_of", "score_run"]
+__all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "has_chain", "labels_of"]
+__all__ += ["score_run"]
 
 Floats = NDArray[np.float64]
 
@@ -89,6 +92,14 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     return [f"run {label}" if label in _BASELINES else label for label in labels]
 
 
+def has_chain(run: Run) -> bool:
+    """Return whether a run draws z by a chain, whose number of steps may be set; a plug-in class is asked."""
+    if "inference" not in run.config.plugged:
+        return run.config.inference.kind == "short_run"
+    model = run.model(device="cpu")
+    return build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).chain is not None
+
+
 def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_progress: Progress) -> SystemScores:
     """Return the scores of all texts under a run's model; no sentence may be too long for it."""
     columns: dict[str, dict[str, Floats]] = {}
@@ -122,7 +133,7 @@ def _kept_scorer(run: Run, settings: AnomalySettings) -> Callable[[Sequence[str]
 
     Scores are kept in the user's cache, since chains are slow and comparisons are often extended.
     """
-    n_steps = settings.n_steps if run.config.inference.kind == "short_run" else None
+    n_steps = settings.n_steps if has_chain(run) else None
     how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
     key = code_sha256(), sha256_file(run.config_file), run.weights_sha256, asdict(how), settings.precision
     scorer = cache(lambda: Scorer(run.model(device=settings.device, precision=settings.precision), how))

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lebm_text.errors import InputError
+from lebm_text.inference.short_run import LangevinChain, ShortRun
+from lebm_text.plugins import trusting
 from lebm_text.progress import silent
 from lebm_text.reports import anomaly_systems
+from lebm_text.reports.anomaly import compute
 from lebm_text.reports.anomaly_systems import Resampled, difference, score_run
 from lebm_text.reports.anomaly_texts import AnomalySettings
 from lebm_text.reports.scores import SentenceScore
+from lebm_text.run import Run
+from lebm_text.text.corpora import find_corpus
+
+from ..tiny import tiny_model
 
 pytest.importorskip("sklearn")
 
@@ -140,3 +149,34 @@ def test_every_score_of_a_run_is_its_definition(
         "swap": {2.0},
         "file": {3.0},
     }
+
+
+class Plugged(ShortRun):
+    """A class of inference with a chain of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(n_steps=2, step_size=0.3, noise_scale=1.0)
+
+    @property
+    def chain(self) -> LangevinChain:
+        return LangevinChain(self.n_steps, self.step_size, self.noise_scale)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("short_run", True), (f"{__name__}:Plugged", True), ("amortized", False)])
+def test_steps_are_of_the_runs_with_a_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, steps: bool
+) -> None:
+    """Also if a plug-in has it: its scores were those of its own number of steps, whatever the report said."""
+    monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
+    with trusting():
+        tiny_model(kind=kind).save_pretrained(tmp_path / "run")
+    run = Run(tmp_path / "run", trust_plugins=True)
+    texts = {"normal": ["the cat", "a dog"], "swap": ["cat the"]}
+    own, more = (
+        score_run(run, "ours", texts, AnomalySettings(n_steps=n), silent).values["-log p(z)"] for n in (None, 30)
+    )
+    assert (own["swap"][0] != more["swap"][0]) == steps
+    if not steps:
+        corpus = find_corpus(str(Path(__file__).parents[2] / "data" / "tiny-corpus"))
+        with pytest.raises(InputError, match="no run that takes part has one"):
+            compute(corpus, [run], AnomalySettings(swaps=(0.5,), n_steps=30))
