@@ -27,7 +27,7 @@ from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled, with_error
 from .drawing import hover, legend, panels
-from .posterior import seed_apart, shuffled
+from .posterior import require_finite, seed_apart, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,7 +156,9 @@ def compute(run: Run, settings: ViewsSettings | None = None, on_progress: Progre
 def view(
     model: LatentEBM, sentences: Sequence[str], *, seed: int, on_progress: Progress = silent
 ) -> tuple[dict[str, Cloud], tuple[float, float]]:
-    """Return the clouds of `Views` and the axes' shares of variance. Raises InputError as `LatentEBM.infer` does.
+    """Return the clouds of `Views` and the axes' shares of variance.
+
+    Raises InputError as `LatentEBM.infer` and `require_finite` do.
 
     The points of p0 are the starting points of the prior's chains.
     """
@@ -171,7 +173,7 @@ def view(
         logger.info("%s: mean f %s nats, mean ‖z‖ %s", name, *means)
     on_draw = counter(on_progress, "posterior draws", n)
     sets["posterior"] = model.quiet().infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
-    axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
+    axes, centre, explained = _principal_axes(require_finite(torch.cat(list(sets.values()))).double())
     texts = {"posterior": list(sentences)}
     if "prior" in sets:
         texts["prior"] = model.decode(sets["prior"])

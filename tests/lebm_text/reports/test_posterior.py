@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.reports import posterior
+from lebm_text.reports.interpolation import interpolate
 from lebm_text.reports.posterior import kept_posterior_means, posterior_means, shuffled
+from lebm_text.reports.views import view
 from lebm_text.run import Run
 
 from ..tiny import tiny_model
@@ -29,6 +32,21 @@ def test_means_are_of_separate_draws_and_do_not_depend_on_what_follows() -> None
     assert float(draws.var(1).min()) > 0
     torch.testing.assert_close(posterior_means(model, SENTENCES[:2], n_draws=3, seed=1), means[:2])
     assert not torch.equal(posterior_means(model, SENTENCES, n_draws=3, seed=2), means)
+
+
+def test_what_is_not_finite_is_refused_in_one_line() -> None:
+    """It ended in a traceback of a decomposition or of scikit-learn, or in distances of nan."""
+    model = tiny_model()
+    with torch.no_grad():
+        for weight in model.model.generator.parameters():
+            weight.mul_(1e20)
+    for call in (
+        lambda: posterior_means(model, SENTENCES, n_draws=1, seed=1),
+        lambda: view(model, SENTENCES, seed=1),
+        lambda: interpolate(model, (SENTENCES[0], SENTENCES[1]), 3, "straight", seed=1),
+    ):
+        with pytest.raises(InputError, match="a latent vector is not finite: "):
+            call()
 
 
 def test_long_sentences_are_left_out() -> None:
