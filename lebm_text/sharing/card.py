@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lebm_text import __version__
+from lebm_text.config import Config
 from lebm_text.page.repeat import training_command
 from lebm_text.plugin_sections import PARTS
 from lebm_text.reports.base import Report, sources_of
@@ -20,7 +21,6 @@ __all__ = ["card"]
 
 N_SAMPLES = 8
 FIGURES = ("perplexity", "frontier", "embedding", "likelihood")  # reports that quote no sentences of the corpus
-_TAGS = ["energy-based-model", "latent-variable-model", "langevin-dynamics", LIBRARY]
 
 
 def card(run: Run, repository: str, licence: str) -> str:
@@ -38,7 +38,7 @@ def card(run: Run, repository: str, licence: str) -> str:
         license=licence,
         library_name=LIBRARY,
         pipeline_tag="text-generation",
-        tags=_TAGS,
+        tags=_tags(config),
         metrics=["perplexity"],
         datasets=source.removeprefix(HUB) if source.startswith(HUB) else None,
     )
@@ -61,6 +61,15 @@ def card(run: Run, repository: str, licence: str) -> str:
         "reports": [_measured(each, run) for each in run.reports().values() if each.kind in FIGURES],
     }
     return read_template(__package__, "card.md.j2", escape=False).render(content) + "\n"
+
+
+def _tags(config: Config) -> list[str]:
+    """Return the tags by which the Hub finds such a model."""
+    latent = config.model.latent_dim > 0
+    learned = latent and config.model.prior != "gaussian"
+    chains = learned or config.inference.kind == "short_run"
+    found = {"energy-based-model": learned, "latent-variable-model": latent, "langevin-dynamics": chains}
+    return [*(tag for tag, holds in found.items() if holds), LIBRARY]
 
 
 def _measured(report: Report, run: Run) -> tuple[list[str], list[str]]:

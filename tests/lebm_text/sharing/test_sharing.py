@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -135,6 +136,22 @@ def test_the_card_repeats_a_training_as_far_as_it_went(trained: Run, tmp_path: P
     assert "--max-steps 3" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("model", "tags"),
+    [
+        ({"latent_dim": 0}, ["lebm-text"]),
+        ({"prior": "gaussian"}, ["latent-variable-model", "langevin-dynamics", "lebm-text"]),
+        ({"prior": "gaussian", "kind": "amortized"}, ["latent-variable-model", "lebm-text"]),
+    ],
+)
+def test_the_card_has_no_tag_of_what_the_model_is_not(model: dict[str, Any], tags: list[str], tmp_path: Path) -> None:
+    tiny_model(**model).save_pretrained(tmp_path / "run")
+    (tmp_path / "up").mkdir()
+    export(Run(tmp_path / "run"), tmp_path / "up", "ann/toy")
+    card = (tmp_path / "up" / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(card.split("---\n")[1])["tags"] == tags
+
+
 def test_the_card_says_what_there_is(hub: FakeHub, trained: Run, tmp_path: Path) -> None:
     export(trained, tmp_path, "ann/toy", "mit")
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -143,7 +160,7 @@ def test_the_card_says_what_there_is(hub: FakeHub, trained: Run, tmp_path: Path)
     assert metadata["library_name"] == "lebm-text"
     assert metadata["pipeline_tag"] == "text-generation"
     assert metadata["metrics"] == ["perplexity"]
-    assert "latent-variable-model" in metadata["tags"]
+    assert metadata["tags"] == ["energy-based-model", "latent-variable-model", "langevin-dynamics", "lebm-text"]
     report = json.loads((trained.path / "eval" / "fppl.json").read_text())
     assert f"- `{report['results'][0]['signature']}`" in card
     assert f"{report['results'][0]['ppl']:.2f}" in card
