@@ -36,6 +36,7 @@ _PACKAGES = (
     "transformers",
     "peft",
 )
+_OTHER_CHECKOUT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # set where git runs a command
 _OF_FIGURES = ("numpy", "torch", "ufal-kenlm", "sacrebleu")  # can change the figures of any report
 
 
@@ -132,8 +133,9 @@ def _git_state() -> dict[str, Any] | None:
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    own = {name: value for name, value in os.environ.items() if name not in _OTHER_CHECKOUT}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=own)
     except (OSError, subprocess.SubprocessError):
         return None
     commit, changed, _ = done.stdout.strip().partition("-dirty")

@@ -93,3 +93,8 @@ def test_commit_is_that_of_the_checkout_the_code_runs_from(tmp_path: Path, monke
     assert environment._git_state() == {"commit": commit, "changed": False}
     module.write_text("second")
     assert environment._git_state() == {"commit": commit, "changed": True}
+    (tmp_path / "other").mkdir()
+    git(tmp_path / "other", "init", "--quiet")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))  # as in a hook of another checkout
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "other" / ".git" / "index"))
+    assert environment._git_state() == {"commit": commit, "changed": True}
