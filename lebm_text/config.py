@@ -19,6 +19,7 @@ from lebm_text.sections import (
     INFERENCE,
     PRETRAINED,
     AmortizedConfig,
+    ClassesConfig,
     GeneratorConfig,
     InferenceConfig,
     ModelConfig,
@@ -241,6 +242,8 @@ class Config:
     def reopened(self) -> Config:
         """Return a copy for another run, which resolves anew what `RESOLVED_AT_START` names."""
         resolved = {path: value for path, value in RESOLVED_AT_START.items() if path.split(".")[0] not in self.plugged}
+        if isinstance(self.prior, ClassesConfig) and not self.prior.label_share:
+            del resolved["prior.labels"]  # without labels of a text they alone name the classes
         return self._replace(by_section(resolved), asked=False)
 
     def override(self, assignments: Iterable[str]) -> Config:

@@ -356,6 +356,8 @@ def test_what_a_run_resolved_is_open_again_for_another_and_the_rest_is_kept() ->
     assert Config().override(resolved).reopened() == Config().override(resolved[2:])
     classes = Config().override(["model.prior=classes", "prior.n_steps=7"])
     assert classes.merge({"prior": {"labels": ["a", "b"]}}).reopened() == classes
+    unlabelled = classes.merge({"prior": {"labels": ["a", "b"], "label_share": 0.0}})
+    assert unlabelled.reopened() == unlabelled
     for name in PRESETS:
         assert preset(name).reopened() == preset(name)
     plugged = Config().override(["model.prior=a_module:A", "prior.labels=3"])
