@@ -143,7 +143,7 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
         return
     for part in filter(named.__contains__, _READ_BY):
         _require_read(config, part, getattr(model, part), model.encoder)
-    epochs = 0.0, float(config.training.n_epochs)
+    epochs = 0.0, float(config.training.n_epochs), math.inf  # the last after the training
     infers = [build_inference(config.inference, epoch=epoch, encoder=model.encoder) for epoch in epochs]
     buffers = [(each, each.clone()) for each in model.buffers()]
     try:
@@ -179,7 +179,7 @@ def build_inference(
 
     Args:
         config: the section inference.
-        epoch: epochs of this inference.
+        epoch: epochs of this inference; inf after the training.
         memory: (N, D) persistent chains.
         encoder: of an amortized posterior.
     """
@@ -237,6 +237,7 @@ def _plugged_inference(config: InferenceConfig, epoch: float, encoder: nn.Module
     of_encoder = _arguments(encoder_class) if (encoder_class := _encoder_class(config)) else set()
     needed = [name for name in own if name not in of_encoder]
     named, offered = f"inference.kind = {config.kind}", {"epoch": epoch, "encoder": encoder, **own}
+    named += ": epoch = inf, after the training" if epoch == math.inf else ""
     infer: Inference = _call(named, config.implementation, offered, needed, Inference)
     return infer
 

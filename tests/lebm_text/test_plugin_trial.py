@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -159,6 +160,13 @@ class Forbidding(LSTMGenerator):
         logits, state = super().step(tokens, state)
         logits[:, self.bos_id] = -torch.inf
         return logits, state
+
+
+class Waved(Normal):
+    """Has a weight that knows no end."""
+
+    def __init__(self, epoch: float) -> None:
+        object.__setattr__(self, "weight", math.cos(epoch))
 
 
 class Later(Normal):
@@ -326,6 +334,7 @@ class Detached(Normal):
         ("model.generator=Placed", "of 10 words (the constructor may take text.max_length as longest): IndexError: "),
         ("model.generator=Texted", ": device must be a torch.device, as parameters have, got 'cpu'"),
         ("inference.kind=Plain", "as in validation (compute gradients in `with torch.enable_grad():`): RuntimeError: "),
+        ("inference.kind=Waved", "Waved: epoch = inf, after the training: ValueError: "),
         ("inference.kind=Swapped", " gives a sentence the z of another one of the batch"),
         ("inference.kind=Alone", " must return an InferenceResult, got Tensor"),
         ("inference.kind=Streaming", "with a stream for each sentence (lebm_text.random.draw_normal): TypeError: "),
