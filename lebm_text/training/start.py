@@ -86,17 +86,16 @@ class FirstWeights:
     def give(self, generator: Generator) -> None:
         """Copy them into a generator. Raises InputError if it has a parameter that they do not fit."""
         for name, own in generator.named_parameters():
-            given = self.tensors.get(name, torch.empty(()))
-            if name == "null_latent" and given.shape != own.shape:
-                continue
-            if given.shape == own.shape:
+            given = self.tensors.get(name)
+            shape = None if given is None else given.shape
+            if given is not None and shape == own.shape:
                 own.copy_(given)
-                continue
-            others = given.shape[-1] - self.latent_dim if given.dim() else -1  # columns
-            if others < 0 or own.shape != (*given.shape[:-1], others + generator.latent_dim):
-                shapes = f"{tuple(own.shape)} here and {tuple(given.shape) or 'none'} in {self.run}"
-                raise InputError(f"training.init: {_PREFIX}{name} has shape {shapes}")
-            own[..., :others] = given[..., :others]
+            elif name != "null_latent":
+                others = shape[-1] - self.latent_dim if shape else -1  # columns
+                if given is None or others < 0 or own.shape != (*given.shape[:-1], others + generator.latent_dim):
+                    shapes = f"{tuple(own.shape)} here and {'none' if shape is None else tuple(shape)} in {self.run}"
+                    raise InputError(f"training.init: {_PREFIX}{name} has shape {shapes}")
+                own[..., :others] = given[..., :others]
 
 
 @dataclass(frozen=True)

@@ -330,3 +330,14 @@ def test_weights_that_do_not_fit_are_refused_by_name(shape: tuple[int, ...] | No
     given = {name: value for name, value in tensors.items() if value is not None}
     with pytest.raises(InputError, match=r"generator\.read\.weight has shape \(4, 8\) here and .* in there"):
         FirstWeights(given, 0, Path("there"), "").give(generator)  # type: ignore[arg-type]
+
+
+def test_a_single_number_that_the_other_run_lacks_is_refused_too() -> None:
+    """It has the shape of nothing."""
+    given = Concatenating(3).state_dict()
+    generator = Concatenating(3)
+    generator.gain = nn.Parameter(torch.tensor(2.0))
+    with pytest.raises(InputError, match=r"generator\.gain has shape \(\) here and none in there"):
+        FirstWeights(given, 3, Path("there"), "").give(generator)  # type: ignore[arg-type]
+    FirstWeights({**given, "gain": torch.tensor(3.0)}, 3, Path("there"), "").give(generator)  # type: ignore[arg-type]
+    assert generator.gain == 3
