@@ -138,10 +138,12 @@ class Config:
 
     def assignments(self, base: Config) -> list[str]:
         """Return the strings with which `base.override` gives this configuration, if that is possible."""
-        return [
-            f"{path}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
-            for path, value in self.differences(base).items()
-        ]
+
+        def written(value: object) -> str:
+            is_word = isinstance(value, str) and parse_value(value) == value
+            return str(value) if is_word else json.dumps(value, separators=(",", ":"))
+
+        return [f"{path}={written(value)}" for path, value in self.differences(base).items()]
 
     def conflicts(self, stored: Config) -> dict[str, Any]:
         """Return `differences` from a run's stored configuration, except settings resolved when it started."""

@@ -341,6 +341,11 @@ def test_assignments_lead_from_one_configuration_to_another() -> None:
         "training.n_epochs": 3,
     }
     assert base.override(other.assignments(base)) == other
+    for name in ("runs/lm", "2024", "none", "true", '"a"', "[1]"):  # a text that looks like a number is quoted
+        other = base.merge({"training": {"init": name}})
+        assert base.override(other.assignments(base)) == other
+    assert base.merge({"training": {"init": "runs/lm"}}).assignments(base) == ["training.init=runs/lm"]
+    other = base.override(["training.n_epochs=3"])
     assert other.differences(other) == {}
 
 
