@@ -115,7 +115,7 @@ def settings_of(part: str, name: str, *, trust_plugins: bool) -> type[Section]:
         raise InputError(f"{named}: its Settings must be a dataclass that inherits {base.__name__}")
     if settings is not base and "__dataclass_params__" not in vars(settings):
         raise InputError(f"{named}: its Settings must be a dataclass: write @dataclass(frozen=True) above them")
-    for each in vars(settings).get("__annotations__", {}) if settings is not base else ():
+    for each in _own_fields(settings) if settings is not base else ():
         _require_free(part, each)
     filled = _filled(settings, part, name, cls)  # type: ignore[arg-type]  # a class can be hashed
     # Every setting has a default within its range, and can be stored.
@@ -132,6 +132,13 @@ def own_settings(settings: type[Section]) -> list[str]:
         for each in dataclasses.fields(kind.base)
     }
     return [each.name for each in dataclasses.fields(settings) if each.name not in base]
+
+
+def _own_fields(settings: type) -> list[str]:
+    """Return the fields that a dataclass declares, again or anew; its annotations need not exist, as in Python 3.14."""
+    inherited = [vars(each).get("__dataclass_fields__", {}) for each in settings.__mro__[1:]]
+    own: dict[str, object] = vars(settings)["__dataclass_fields__"]
+    return [name for name, each in own.items() if all(fields.get(name) is not each for fields in inherited)]
 
 
 def _require_free(part: str, key: str) -> None:

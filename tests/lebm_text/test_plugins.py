@@ -225,6 +225,16 @@ class Redefined(Parts):
         n_steps: int = 3
 
 
+class Lazy(Parts):
+    """Without annotations until somebody asks for them, as Python 3.14 makes classes."""
+
+    @dataclass(frozen=True)
+    class Settings(PriorConfig):
+        n_steps: int = 3
+
+    del Settings.__annotations__
+
+
 class Unstored(Mixture):
     @dataclass(frozen=True)
     class Settings(PriorConfig):
@@ -361,6 +371,7 @@ class Mute(LSTMGenerator):
         ("model.prior=NoDataclass", "its Settings must be a dataclass: write @dataclass(frozen=True) above them"),
         ("model.prior=Foreign", "its Settings must be a dataclass that inherits PriorConfig"),
         ("model.prior=Redefined", "prior.n_steps is no name that a setting of your own can have"),
+        ("model.prior=Lazy", "prior.n_steps is no name that a setting of your own can have"),
         ("model.prior=OutOfRange", "prior.n_parts must lie in [1, 9], got 0"),
         ("model.prior=Unstored", "Unstored, its Settings: TypeError: "),
         ("model.prior=Wider", ": its latent_dim must be that of the configuration, model.latent_dim = 3, got 4"),
