@@ -254,7 +254,11 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
         with _peers_needed():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+            store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+            # torchrun keeps the store, in which the addresses of an earlier meeting would be found.
+            meeting = (store.add("lebm_text.joined", 1) - 1) // size
+            store = dist.PrefixStore(str(meeting), store)  # type: ignore[attr-defined]
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
     except ValueError as error:
         raise InputError(
             f"RANK and WORLD_SIZE are set, but not all that belongs to them ({error}); use torchrun"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
@@ -209,6 +213,38 @@ def test_commands_that_work_alone_say_so(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("WORLD_SIZE", "two")
     assert main(["generate"]) == 2
     assert "WORLD_SIZE" in one_line(capsys)
+
+
+_MEETING = (
+    "from lebm_text.processes import joined\n"
+    "for n in range(6):\n"
+    "    with joined('cpu') as processes:\n"
+    "        print(processes.every(10 * n + processes.rank))\n"
+)
+
+
+def test_processes_meet_again_and_again_where_the_launcher_keeps_the_addresses() -> None:
+    """As in a program that trains several models: torchrun has one store for all that its processes do."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    common |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", _MEETING],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        for process in both:
+            said, _ = process.communicate(timeout=120)  # an old address is waited for longer than that
+            assert said.splitlines() == [str([10 * n, 10 * n + 1]) for n in range(6)]
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
