@@ -303,6 +303,9 @@ def _choose(
     if sizes and n_train < sizes[-1]:
         raise InputError(f"{corpus.name} train has {n_train:,} labelled sentences, fewer than the size {sizes[-1]:,}")
     for name, rows in chosen.items():
+        if not rows:
+            n = len(labelled[name])
+            raise InputError(f"none of the {n:,} labelled sentences of {corpus.name} {name} fits the model")
         if len({row.label == positive for row in rows}) < 2:
             raise InputError(
                 f"{len(rows):,} of the {len(labelled[name]):,} labelled sentences of {corpus.name} {name}, drawn from "

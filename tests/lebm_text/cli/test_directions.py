@@ -142,7 +142,7 @@ def test_no_labelled_sentence_fits_the_model(
 ) -> None:
     learn_from(labels, grammar_run, "the cat sees the dog and the dog sees the cat\n" * 2, "early\nlate\n")
     assert main(QUICK) == 2
-    assert "the 0 labelled sentences of grammar train" in one_line(capsys)
+    assert "none of the 2 labelled sentences of grammar train fits the model" in one_line(capsys)
 
 
 def learn_from(corpus: Path, run: Path, sentences: str, marks: str) -> None:
