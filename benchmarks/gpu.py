@@ -275,10 +275,10 @@ def _update(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
         prototype = PrototypeTrainer(plain, prior, sizes.config(), dtype=torch.bfloat16 if half else torch.float32)
         return lambda: prototype.update(batch)
     ours = _updates_of(LatentModel(prior, sizes.generator("bf16")), sizes.config("bf16"), batch, device)
-    return unrecorded(ours) if name == "unrecorded" else ours
+    return _unrecorded(ours) if name == "unrecorded" else ours
 
 
-def unrecorded(work: Work) -> Work:
+def _unrecorded(work: Work) -> Work:
     """Return work for which nothing is recorded or padded."""
 
     def run() -> None:
@@ -326,7 +326,7 @@ def _judge(sizes: Sizes, n: int, name: str, device: torch.device) -> Work:
     network = LSTMNetwork(sizes.vocab_size, recipe, "bf16", rng=torch.Generator().manual_seed(0)).to(device)
     optimizer, rng = adam(network, recipe.learning_rate), torch.Generator(device).manual_seed(0)
     ours = partial(update, network, optimizer, batch, batch.n_tokens, rng=rng)
-    return unrecorded(ours) if name == "unrecorded" else ours
+    return _unrecorded(ours) if name == "unrecorded" else ours
 
 
 def _generation(sizes: Sizes, n: int, smoke: bool, device: torch.device) -> Work:

@@ -179,7 +179,7 @@ def _mask(n_rows: int, width: int, rate: float, rng: torch.Generator) -> Tensor:
 
 
 def _drop(values: Tensor, rate: float, mask: Tensor | None) -> Tensor:
-    return values if mask is None or rate == 0 else values * (mask * (256 / _n_kept(rate))).to(values.dtype)
+    return values if mask is None else values * (mask * (256 / _n_kept(rate))).to(values.dtype)
 
 
 def _n_kept(rate: float) -> int:
