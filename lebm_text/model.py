@@ -23,7 +23,7 @@ from lebm_text.checks import MAX_SEED, whole
 from lebm_text.config import Config
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generated, Generation, decode_latents
-from lebm_text.generation.latents import Latents, PriorLatents, given_latents
+from lebm_text.generation.latents import Latents, PriorLatents, given_latents, require_finite
 from lebm_text.generation.settings import DecodeOptions, DecodeSettings, decode_settings
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes
@@ -218,8 +218,8 @@ class LatentEBM:
 
         The encoder is used if there is one, else the chain of `config.inference` after annealing, from p0; that of the
         preset quick goes about half way to the posterior. Sentence i draws from (seed, first + i), so a long list may
-        be given in parts. Raises InputError for a sentence longer than `config.text.max_length`, and for a language
-        model, which has no z.
+        be given in parts. Raises InputError for a sentence longer than `config.text.max_length`, for a language model,
+        which has no z, and for a z that is not finite.
         """
         self.config.require_latent()
         _, corpus = self._encoded(sentences)
@@ -357,7 +357,7 @@ class LatentEBM:
     @own_state()
     def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
         infer = build_inference(self.config.inference, epoch=math.inf, encoder=self.model.encoder)
-        return infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach()
+        return require_finite(infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach())
 
     @own_state()
     def _decode(self, z: Tensor, settings: DecodeSettings, max_length: int | None, rng: KeyedRng) -> list[str]:

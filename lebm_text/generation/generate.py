@@ -26,7 +26,7 @@ from lebm_text.torch_state import own_state
 
 from .decoding import Decoded, decode
 from .guidance import check_guidance, guided
-from .latents import Latents, PriorLatents
+from .latents import Latents, PriorLatents, require_finite
 from .settings import DecodeSettings
 
 __all__ = ["Block", "Generated", "Generation", "decode_latents", "describe_model", "signature_of"]
@@ -178,7 +178,7 @@ class Generation:
     @own_state()
     def _block(self, rows: range) -> Block:
         rng = KeyedRng(self._seed, rows)
-        z = self._latents(rows, rng)
+        z = require_finite(self._latents(rows, rng))
         same = not self._latent_dim and self._decoding.decode != "sample"  # without z and noise all are equal
         decoded = decode_latents(
             self._model, self._tokenizer, z[:1] if same else z, self._decoding,

@@ -31,7 +31,7 @@ from lebm_text.models.classes import class_of
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.sections import MAX_STEPS
 
-__all__ = ["Latents", "PosteriorLatents", "PriorLatents", "given_latents"]
+__all__ = ["Latents", "PosteriorLatents", "PriorLatents", "given_latents", "require_finite"]
 
 LONGER = 10  # factor of the number of steps
 _SIGNED = re.compile(r"[|,()=\s]")  # separators of a signature
@@ -164,3 +164,13 @@ def given_latents(z: Tensor | NDArray[Any], model: LatentModel, n: int | None = 
     if not torch.isfinite(tensor := tensor.to(next(model.parameters()))).all():
         raise InputError("z must be finite numbers, got nan, inf or what is inf in float32")
     return tensor
+
+
+def require_finite(z: Tensor) -> Tensor:
+    """Return z. Raises InputError if it is not finite."""
+    if not bool(z.isfinite().all()):
+        raise InputError(
+            "a latent vector is not finite: the training has diverged, or the steps of a chain are too large for the "
+            "model"
+        )
+    return z

@@ -31,7 +31,7 @@ from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, need_sklearn, new_table, origin, settled, with_error
 from .drawing import legend, panels
-from .posterior import kept_posterior_means, require_finite, shuffled
+from .posterior import kept_posterior_means, shuffled
 from .probes import (
     Accuracy,
     Features,
@@ -334,7 +334,7 @@ def _moved(
     """Move sentences along the probe and along a random direction; return the shares, and examples of the former."""
     directions = probe.direction, other_direction(probe.direction, seed=settings.seed)
     steps = [probe.scale * direction for direction in directions]
-    z = require_finite(model.quiet().infer([row.sentence for row in rows], seed=settings.seed))
+    z = model.quiet().infer([row.sentence for row in rows], seed=settings.seed)
     texts = [[model.decode(z + shift * step) for shift in _SHIFTS] for step in steps]
     shares = []
     for moved in texts:

@@ -28,7 +28,6 @@ from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled
 from .drawing import hover, legend, panels
-from .posterior import require_finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,10 +135,10 @@ def interpolate(model: LatentEBM, sentences: tuple[str, str], n: int, kind: str,
     """Decode n points between a posterior draw of each of two sentences, greedily.
 
     Raises:
-        InputError: as raised by `LatentEBM.infer`, `require_finite` and `path`.
+        InputError: as raised by `LatentEBM.infer` and `path`.
     """
     model = model.quiet()
-    ends = require_finite(model.infer(sentences, seed=seed))
+    ends = model.infer(sentences, seed=seed)
     z = path(ends[0], ends[1], n, kind)
     prior, on_device = model.model.prior, z.to(model.device)
     with torch.no_grad():

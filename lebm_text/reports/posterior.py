@@ -14,13 +14,12 @@ from torch import Tensor
 
 from lebm_text.checks import MAX_SEED, whole
 from lebm_text.environment import code_sha256
-from lebm_text.errors import InputError
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, keeping, silent
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep_array, kept_array, sha256_file
 
-__all__ = ["kept_posterior_means", "posterior_means", "require_finite", "seed_apart", "shuffled"]
+__all__ = ["kept_posterior_means", "posterior_means", "seed_apart", "shuffled"]
 
 T = TypeVar("T")
 
@@ -34,16 +33,6 @@ def seed_apart(seed: int) -> int:
     too similar.
     """
     return MAX_SEED - seed
-
-
-def require_finite(z: Tensor) -> Tensor:
-    """Return z. Raises InputError if it is not finite."""
-    if not bool(z.isfinite().all()):
-        raise InputError(
-            "a latent vector is not finite: the training has diverged, or the steps of a chain are too large for the "
-            "model"
-        )
-    return z
 
 
 def posterior_means(
@@ -66,13 +55,13 @@ def posterior_means(
         on_progress: called with the progress.
 
     Raises:
-        InputError: as raised by `LatentEBM.infer` and `require_finite`, or n_draws is less than 1.
+        InputError: as raised by `LatentEBM.infer`, or n_draws is less than 1.
     """
     sentences = model.require_fitting(sentences)
     n_draws = whole("n_draws", n_draws, 1)
     repeated = [sentence for sentence in sentences for _ in range(n_draws)]
     on_draw = counter(on_progress, "posterior draws", len(repeated))
-    z = require_finite(model.quiet().infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw))
+    z = model.quiet().infer(repeated, seed=seed, first=first * n_draws, on_progress=on_draw)
     return z.view(len(sentences), n_draws, z.shape[1]).mean(1)
 
 

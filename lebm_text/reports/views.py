@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lebm_text.checks import one_of, setting, whole
 from lebm_text.errors import InputError
+from lebm_text.generation.latents import require_finite
 from lebm_text.likelihood.estimates import Estimate, mean_of
 from lebm_text.model import LatentEBM
 from lebm_text.progress import Progress, counter, silent
@@ -27,7 +28,7 @@ from lebm_text.torch_state import own_state
 
 from .base import Report, Settings, new_table, origin, settled, with_error
 from .drawing import hover, legend, panels
-from .posterior import require_finite, seed_apart, shuffled
+from .posterior import seed_apart, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,14 +159,13 @@ def view(
 ) -> tuple[dict[str, Cloud], tuple[float, float]]:
     """Return the clouds of `Views` and the axes' shares of variance.
 
-    Raises InputError as `LatentEBM.infer` and `require_finite` do.
-
-    The points of p0 are the starting points of the prior's chains.
+    The points of p0 are the starting points of the prior's chains. Raises InputError as `LatentEBM.infer` does, and if
+    a draw from the prior is not finite.
     """
     n, prior = len(sentences), model.model.prior
     sets = {"p0": draw_normal(KeyedRng(seed, range(n)), (n, prior.latent_dim))}
     with torch.no_grad():
-        drawn = prior.sample(n, KeyedRng(seed, range(n))).cpu()
+        drawn = require_finite(prior.sample(n, KeyedRng(seed, range(n)))).cpu()
     if not torch.equal(drawn, sets["p0"]):
         sets["prior"] = drawn
     for name, z in sets.items():  # logged at once, since posterior draws take longer
@@ -173,7 +173,7 @@ def view(
         logger.info("%s: mean f %s nats, mean ‖z‖ %s", name, *means)
     on_draw = counter(on_progress, "posterior draws", n)
     sets["posterior"] = model.quiet().infer(sentences, seed=seed_apart(seed), on_progress=on_draw)
-    axes, centre, explained = _principal_axes(require_finite(torch.cat(list(sets.values()))).double())
+    axes, centre, explained = _principal_axes(torch.cat(list(sets.values())).double())
     texts = {"posterior": list(sentences)}
     if "prior" in sets:
         texts["prior"] = model.decode(sets["prior"])

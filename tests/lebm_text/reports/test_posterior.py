@@ -41,10 +41,23 @@ def test_what_is_not_finite_is_refused_in_one_line() -> None:
         for weight in model.model.generator.parameters():
             weight.mul_(1e20)
     for call in (
+        lambda: model.infer(SENTENCES),
+        lambda: model.reconstruct(SENTENCES),
         lambda: posterior_means(model, SENTENCES, n_draws=1, seed=1),
         lambda: view(model, SENTENCES, seed=1),
         lambda: interpolate(model, (SENTENCES[0], SENTENCES[1]), 3, "straight", seed=1),
     ):
+        with pytest.raises(InputError, match="a latent vector is not finite: "):
+            call()
+
+
+def test_a_prior_whose_chain_leaves_the_finite_numbers_generates_nothing() -> None:
+    """Sampling ended in a traceback of an index that does not exist, and greedy decoding gave sentences of `<unk>`."""
+    model = tiny_model()
+    with torch.no_grad():
+        for weight in model.model.prior.parameters():
+            weight.mul_(1e25)
+    for call in (lambda: model.generate(2), lambda: model.generate(2, decode="greedy")):
         with pytest.raises(InputError, match="a latent vector is not finite: "):
             call()
 
