@@ -263,13 +263,17 @@ def judge_specs(
         cache: directory of trained LSTM judges.
 
     Raises:
-        InputError: a judge that the convention does not allow, or several seeds without an LSTM judge.
+        InputError: a judge that the convention does not allow, several seeds without an LSTM judge, or another backend
+            than numpy without an n-gram judge.
     """
     from .plugins import is_plugged, plugged_spec
 
     known = convention.judges
     lm = lm or known[0].replace("kn", _NGRAM)
-    if lm not in JUDGES and is_plugged(lm) and convention.name == "default":
+    plugged = lm not in JUDGES and is_plugged(lm) and convention.name == "default"
+    if backend != "numpy" and (plugged or lm == "lstm"):
+        raise InputError(f"{lm} is no n-gram judge; the backend {backend} is for kn2 to kn6 and both")
+    if plugged:
         if n_seeds > 1:
             raise InputError(f"{lm} is one judge; several seeds are for the LSTM judge")
         return [plugged_spec(lm)]

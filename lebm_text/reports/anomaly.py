@@ -34,14 +34,15 @@ from .anomaly_systems import (
     Resampled,
     SystemScores,
     baselines,
+    chain_of,
     difference,
-    has_chain,
     labels_of,
     score_run,
 )
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
 from .base import Interval, Report, different_runs, format_interval, need_sklearn, new_table, settled
 from .drawing import legend, panels
+from .scores import chain_bias
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,8 +120,8 @@ class ScoredRun:
 class Anomaly(Report):
     """Results for all contrasts, and the settings of the scores.
 
-    `warnings` are about runs that may have been trained on the anomalies. `sha256` has the weights of the first run,
-    in whose directory the report is written.
+    `warnings` are about runs that may have been trained on the anomalies, and about chains that are too short. `sha256`
+    has the weights of the first run, in whose directory the report is written.
     """
 
     kind: ClassVar[str] = "anomaly"
@@ -183,7 +184,7 @@ def compute(
     if not isinstance(corpus, Corpus):
         raise InputError(f"expected a Corpus, such as Run.corpus() or find_corpus(NAME), got {type(corpus).__name__}")
     need_sklearn("areas under curves")
-    if settings.n_steps is not None and not any(map(has_chain, runs)):
+    if settings.n_steps is not None and not any(map(chain_of, runs)):
         raise InputError("the number of steps is of chains that draw z, and no run that takes part has one")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]
@@ -197,7 +198,11 @@ def compute(
         if (name := _foreign_text(run, corpus)) is not None:
             told = f"{label} was trained on {name}, which is not the training text of {corpus.name}"
             warnings.append(f"{told}: it may know the anomalies")
-            logger.warning(warnings[-1])
+        if chain := chain_of(run):
+            bias = chain_bias(chain.adapted(n_steps=settings.n_steps, noise_scale=1.0))
+            warnings += [f"{label}: {bias}"] if bias else []
+    for warning in warnings:
+        logger.warning(warning)
     rare_words = _rare_words(settings, corpus)
     texts = {NORMAL: normal, **{each.name: each.sentences for each in sets}}
     systems = [score_run(run, label, texts, settings, on_progress) for label, run in labels.items()]

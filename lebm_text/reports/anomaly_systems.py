@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from lebm_text.build import build_inference
 from lebm_text.environment import code_sha256
 from lebm_text.judges import check_judges
+from lebm_text.models.base import Chain
 from lebm_text.progress import Progress, counter
 from lebm_text.run import Run
 from lebm_text.store import cache_entry, keep, kept, sha256_file
@@ -34,7 +35,7 @@ from .anomaly_texts import NORMAL, AnomalySettings
 from .base import Interval
 from .scores import Scorer, ScoreSettings, SentenceScore
 
-__all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "difference", "has_chain", "labels_of"]
+__all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "chain_of", "difference", "labels_of"]
 __all__ += ["score_run"]
 
 Floats = NDArray[np.float64]
@@ -92,12 +93,13 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     return [f"run {label}" if label in _BASELINES else label for label in labels]
 
 
-def has_chain(run: Run) -> bool:
-    """Return whether a run draws z by a chain, whose number of steps may be set; a plug-in class is asked."""
-    if "inference" not in run.config.plugged:
-        return run.config.inference.kind == "short_run"
-    model = run.model(device="cpu")
-    return build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).chain is not None
+def chain_of(run: Run) -> Chain | None:
+    """Return the chain by which a run draws z, as after annealing; None if it draws z without one."""
+    if "inference" in run.config.plugged:
+        model = run.model(device="cpu")
+        return build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).chain
+    inference = run.config.inference
+    return build_inference(inference, epoch=math.inf).chain if inference.kind == "short_run" else None
 
 
 def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_progress: Progress) -> SystemScores:
@@ -133,7 +135,7 @@ def _kept_scorer(run: Run, settings: AnomalySettings) -> Callable[[Sequence[str]
 
     Scores are kept in the user's cache, since chains are slow and comparisons are often extended.
     """
-    n_steps = settings.n_steps if has_chain(run) else None
+    n_steps = settings.n_steps if chain_of(run) else None
     how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
     key = code_sha256(), sha256_file(run.config_file), run.weights_sha256, asdict(how), settings.precision
     scorer = cache(lambda: Scorer(run.model(device=settings.device, precision=settings.precision), how))

@@ -31,6 +31,7 @@ from lebm_text.likelihood.estimates import TOLERANCE
 from lebm_text.likelihood.partition import partition_of
 from lebm_text.likelihood.sentences import ROWS, AISSettings, ais_bounds, batches, joint, sentence_rng
 from lebm_text.model import LatentEBM
+from lebm_text.models.base import Chain
 from lebm_text.progress import Progress, silent
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.run import Run
@@ -49,6 +50,7 @@ __all__ = [
     "ScoredLine",
     "Scorer",
     "SentenceScore",
+    "chain_bias",
     "format_lines",
     "in_chunks",
     "score_lines",
@@ -191,6 +193,17 @@ def format_lines(scored: Iterable[ScoredLine], form: str) -> Iterator[str]:
         yield lines.getvalue()
 
 
+def chain_bias(chain: Chain | None) -> str | None:
+    """Return a warning if the chain is too short to forget where it started; None if it is long enough, or None."""
+    if chain is None or (distance := round(chain.distance, 9)) >= FAR:  # forty times 0.045 add up to less than 1.8
+        return None
+    steps = math.ceil(chain.n_steps * FAR / distance)
+    return (
+        f"chains of {chain.n_steps} steps go only part of the way to p(z|x): scores are too high, by more the longer "
+        f"the sentence is; {steps} steps or more cure it, at that price"
+    )
+
+
 class Scorer:
     """Scores sentences under one model.
 
@@ -223,13 +236,7 @@ class Scorer:
     @property
     def bias(self) -> str | None:
         """A warning if chains are too short to forget where they started; None if they are long enough."""
-        if self._chain is None or self._chain.distance >= FAR:
-            return None
-        n, steps = self._chain.n_steps, math.ceil(self._chain.n_steps * FAR / self._chain.distance)
-        return (
-            f"chains of {n} steps go only part of the way to p(z|x): scores are too high, by more the longer the "
-            f"sentence is; {steps} steps or more cure it, at that price"
-        )
+        return chain_bias(self._chain)
 
     @classmethod
     def of_run(

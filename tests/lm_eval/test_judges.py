@@ -52,6 +52,13 @@ def test_what_does_not_go_together_is_refused(lm: str, convention: str, n_seeds:
         judge_specs(lm, CONVENTIONS[convention], n_seeds=n_seeds)
 
 
+def test_a_backend_of_ngrams_is_refused_where_there_are_none() -> None:
+    """It was ignored: whoever asked for lmplz because the text is large trained an LSTM on it."""
+    with pytest.raises(InputError, match="lstm is no n-gram judge; the backend lmplz is for kn2 to kn6 and both"):
+        judge_specs("lstm", CONVENTIONS["default"], backend="lmplz")
+    assert len(judge_specs("both", CONVENTIONS["default"], backend="lmplz")) == 2
+
+
 def test_what_training_stops_on() -> None:
     assert LSTMSpec(RECIPES["default"]).stop == "real-valid"
     assert LSTMSpec(RECIPES["lebm"]).stop == "epoch-8"

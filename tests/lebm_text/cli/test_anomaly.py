@@ -167,6 +167,7 @@ def test_scores_are_kept_until_the_weights_change(
         raise InputError("the model is read")
 
     arguments = ["anomaly", "eval", str(grammar_corpus), *runs[:2], *runs[4:], "-n", "10", "-o", "report.json"]
+    arguments += ["--steps", "40"]  # enough to draw no warning
     first = report_of(*arguments)
     monkeypatch.setattr("lebm_text.model.LatentEBM.from_pretrained", refuse)
     assert report_of(*arguments)["contrasts"] == first["contrasts"]
@@ -190,18 +191,21 @@ def test_scores_are_kept_until_the_weights_change(
     assert main(arguments) == 2
 
 
-def test_a_run_on_another_text_is_warned_of(
+def test_short_chains_and_a_run_on_another_text_are_warned_of(
     grammar_corpus: Path, grammar_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Path(shutil.copytree(grammar_corpus, tmp_path / "other"))
     arguments = ["--run", str(grammar_run), "--swap", "0.5", "-n", "10", "--resamples", "20", "-o", "report.json"]
     assert main(["anomaly", "eval", str(grammar_corpus), *arguments]) == 0
+    err = capsys.readouterr().err
+    assert err.count("warning") == 1 and "tiny: chains of 3 steps go only part of the way to p(z|x)" in err
+    assert main(["anomaly", "eval", str(grammar_corpus), *arguments, "--steps", "40"]) == 0
     assert "warning" not in capsys.readouterr().err
     (other / "train.txt").write_text("a dog\nthe cat\n")
     assert main(["anomaly", "eval", str(other), *arguments]) == 0
     assert "warning: tiny was trained on grammar, which is not the training text of other" in capsys.readouterr().err
-    (warning,) = json.loads(Path("report.json").read_text())["warnings"]
-    assert warning.startswith("tiny was trained on grammar")
+    warning, chains = json.loads(Path("report.json").read_text())["warnings"]
+    assert warning.startswith("tiny was trained on grammar") and chains.startswith("tiny: chains of 3 steps")
 
 
 def test_what_a_swap_leaves_as_it_was_is_no_anomaly(grammar_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

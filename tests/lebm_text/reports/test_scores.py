@@ -205,6 +205,9 @@ def test_too_short_chains_are_told_the_steps_that_cure_them() -> None:
     assert short is not None and "chains of 7 steps" in short and "; 15 steps or more" in short
     assert enough is None
     assert Scorer(model, ScoreSettings(n_steps=14)).bias is not None
+    model.config = model.config.override(["inference.step_size=0.3"])
+    assert "; 40 steps or more" in str(Scorer(model, ScoreSettings(n_steps=3)).bias)
+    assert Scorer(model, ScoreSettings(n_steps=40)).bias is None
 
 
 @pytest.mark.parametrize("kind", ["amortized", "local"])
