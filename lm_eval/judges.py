@@ -282,10 +282,11 @@ def judge_specs(
             f"the protocol {convention.name} has no judge {lm}, only {', '.join(known)}"
             + ("" if convention.closed else ": an LSTM needs a closed vocabulary")
         )
-    orders = [int((_NGRAM if lm == "both" else lm).removeprefix("kn"))] if lm != "lstm" else []
-    ngrams: list[BuiltSpec] = [KneserNeySpec(order, backend) for order in orders]
-    if lm not in ("lstm", "both"):
-        if n_seeds > 1:
-            raise InputError(f"{lm} is estimated without chance and has no seeds; they are for the LSTM judge")
-        return ngrams
-    return [*ngrams, *(LSTMSpec(RECIPES[convention.recipe], seed, cache) for seed in range(1, n_seeds + 1))]
+    specs: list[BuiltSpec] = []
+    if lm != "lstm":
+        specs.append(KneserNeySpec(int((_NGRAM if lm == "both" else lm).removeprefix("kn")), backend))
+    if lm in ("lstm", "both"):
+        specs += [LSTMSpec(RECIPES[convention.recipe], seed, cache) for seed in range(1, n_seeds + 1)]
+    elif n_seeds > 1:
+        raise InputError(f"{lm} is estimated without chance and has no seeds; they are for the LSTM judge")
+    return specs

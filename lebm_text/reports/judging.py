@@ -14,7 +14,7 @@ from lebm_text.environment import resolve_device
 from lebm_text.generation.samples import Decoding, SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
-from lebm_text.progress import Progress, silent
+from lebm_text.progress import Progress
 from lebm_text.run import Run
 from lebm_text.store import cache_directory
 from lm_eval import diversity
@@ -51,17 +51,10 @@ class JudgeSettings(TextSettings):
     judge_seeds: int = setting(1, whole, 1, 100)
     ngram_backend: str = setting("numpy", one_of, BACKENDS)
 
-    def judges(self, on_progress: Progress = silent) -> list[BuiltSpec]:
-        """Return the specifications of the judges, with their device and a progress callback for their training.
-
-        Raises:
-            InputError: the settings contradict each other, or the device is not available.
-        """
-        cache = cache_directory() / "judges"
-        specs = judge_specs(
-            self.lm, CONVENTIONS[self.protocol], backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache
-        )
-        return [spec.placed(lambda: str(resolve_device(self.device)), on_progress) for spec in specs]
+    def judges(self) -> list[BuiltSpec]:
+        """Return the specifications of the judges. Raises InputError if the settings contradict each other."""
+        convention, cache = CONVENTIONS[self.protocol], cache_directory() / "judges"
+        return judge_specs(self.lm, convention, backend=self.ngram_backend, n_seeds=self.judge_seeds, cache=cache)
 
     def file_name(self, kind: str) -> str:
         """Return the file name of a report in a run's eval/, without the suffix."""
@@ -158,9 +151,9 @@ def prepare(
     of a run are decoded, and `check`: see `find_samples`; it is also given the real text.
     """
     check_judges()
-    specs, convention = settings.judges(on_progress), CONVENTIONS[settings.protocol]
+    specs = [spec.placed(lambda: str(resolve_device(settings.device)), on_progress) for spec in settings.judges()]
     real = find_real(source, settings, processes, corpus=corpus)
-    reference = Reference(real.text, convention)
+    reference = Reference(real.text, CONVENTIONS[settings.protocol])
     evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
 
     def begin(n_samples: int) -> None:

@@ -31,15 +31,16 @@ from lebm_text.inference.base import NoLatent
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior
 from lebm_text.plugins import MissingPlugin, find, trusted, trusting
+from lebm_text.processes import ALONE
 from lebm_text.progress import Progress
-from lebm_text.reports.judging import JudgeSettings
+from lebm_text.reports.judging import JudgeSettings, prepare
 from lebm_text.run import Run, read_config
 from lebm_text.sections import GeneratorConfig, InferenceConfig, PriorConfig
 from lebm_text.store import read_json
 from lebm_text.text.corpora import CorpusDescription, find_again, find_corpus
 from lebm_text.text.labels import labelled_split
 from lebm_text.text.registry import SPLITS
-from lm_eval.judges import KneserNeySpec, TrainedJudge, judge_specs
+from lm_eval.judges import JudgeSpec, KneserNeySpec, TrainedJudge, judge_specs
 from lm_eval.lists import fppl
 from lm_eval.perplexity import SentenceScores
 from lm_eval.plugins import PluggedSpec
@@ -599,14 +600,25 @@ class PlacedPairs(Pairs):
         return replace(self, device=device)
 
 
-def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report() -> None:
+def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report(tmp_path: Path) -> None:
     stages: list[str] = []
     settings = JudgeSettings(lm=f"{HERE}:PlacedPairs", device="cpu")
-    (judge,) = settings.judges(lambda stage, done, total: stages.append(stage))
-    assert isinstance(judge, PluggedSpec) and isinstance(judge.spec, PlacedPairs)
-    assert (judge.spec.device, stages, judge.file_name) == ("cpu", ["on cpu"], "pairs-0.5")
-    (other,) = JudgeSettings(lm=f"{HERE}:Pairs", device="nowhere").judges()  # which needs none
-    assert other.file_name == "pairs-0.5"
+    (named,) = settings.judges()  # not placed, which may read gigabytes of weights
+    assert isinstance(named, PluggedSpec) and named.spec == PlacedPairs()
+    assert settings.file_name("fppl") == "fppl-pairs-0.5-default-test"
+
+    def judge(settings: JudgeSettings) -> JudgeSpec:
+        def note(stage: str, done: int, total: int) -> None:
+            stages.append(stage)
+
+        return prepare(["a b"], settings, [], note, ALONE, corpus).evaluators[0].spec
+
+    corpus = find_corpus(str(write_text_corpus(tmp_path / "text")))
+    placed = judge(settings)
+    assert isinstance(placed, PluggedSpec) and isinstance(placed.spec, PlacedPairs)
+    assert (placed.spec.device, stages) == ("cpu", ["on cpu"])
+    other = judge(JudgeSettings(lm=f"{HERE}:Pairs", device="nowhere"))  # which needs none
+    assert isinstance(other, PluggedSpec) and isinstance(other.spec, Pairs)
 
 
 @pytest.mark.parametrize(
