@@ -250,9 +250,9 @@ def compute(run: Run, settings: DirectionsSettings | None = None, on_progress: P
     def share_positive(lines: list[str]) -> float:
         return float(words.predict(bag.transform(lines)).mean())
 
-    moved, examples = _moved(model, probe, chosen[split][: settings.moved], share_positive, settings)
-    n_moved = len(chosen[split][: settings.moved])
-    how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)},moved={n_moved}"
+    to_move = chosen[split][: settings.moved]
+    moved, examples = _moved(model, probe, to_move, share_positive, settings)
+    how = f"M={settings.draws},repeats={settings.repeats},n={len(tests)},moved={len(to_move)}"
     what = f"directions({how})|text:{corpus.name}-{split}|positive:{positive}"
     return Directions(
         positive=positive,
