@@ -97,11 +97,11 @@ class PluggedSpec:
         trained = called(f"{self.named}: train", lambda: self.spec.train(sentences, reference))
         if not isinstance(trained, TrainedJudge):
             raise InputError(f"{self.named}: train must give a TrainedJudge, got {type(trained).__name__}")
-        return replace(trained, model=_Checked(self.named, trained.model))
+        return replace(trained, model=_CheckedModel(self.named, trained.model))
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckedModel:
     """A model whose scores are checked."""
 
     named: str

@@ -135,7 +135,7 @@ def follow(
     wanted, levels = set(at), torch.tensor(_LEVELS, device=device)
 
     @torch.no_grad()
-    def look(step: int, z: Tensor, grad: Tensor) -> None:
+    def record(step: int, z: Tensor, grad: Tensor) -> None:
         f = prior.neg_energy(z)
         figures = torch.stack([f, f + base_log_prob(z), z.norm(dim=-1), grad.norm(dim=-1)])
         if not figures.isfinite().all():
@@ -156,8 +156,8 @@ def follow(
 
     rng = KeyedRng(seed, range(n))
     start = draw_normal(rng, (n, prior.latent_dim), device)
-    z = prior.chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=look)
-    look(n_steps, z, gradient(prior.logdensity, z))
+    z = prior.chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=record)
+    record(n_steps, z, gradient(prior.logdensity, z))
     return chains
 
 

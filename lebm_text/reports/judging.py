@@ -111,7 +111,7 @@ class Judging:
         order = sorted(range(len(units)), key=costs.__getitem__)
         n_done = count(self.processes.size, self.processes.size)
 
-        def act(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
+        def judge_one(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
             result: JudgeResult = getattr(evaluator, metric)(text)
             if len(units) > 1:
                 seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
@@ -123,7 +123,7 @@ class Judging:
             return result
 
         self.on_progress(stage, 0, len(units))
-        found = self.processes.each([partial(act, *units[i]) for i in order], [costs[i] for i in order])
+        found = self.processes.each([partial(judge_one, *units[i]) for i in order], [costs[i] for i in order])
         results = dict(zip(order, found, strict=True))
         return [results[i] for i in range(len(units))]
 
@@ -156,7 +156,7 @@ def prepare(
     reference = Reference(real.text, CONVENTIONS[settings.protocol])
     evaluators = [Evaluator(reference, spec, seed=settings.seed) for spec in specs]
 
-    def begin(n_samples: int) -> None:
+    def before_generation(n_samples: int) -> None:
         check(real.text, n_samples)
         for evaluator in evaluators if processes.first and isinstance(source, Run) else ():
             if evaluator.spec.cheap:  # logged at once, since generation may take long
@@ -164,7 +164,7 @@ def prepare(
 
     splits = ("train", *(["valid"] if any(spec.stop for spec in specs) else []))
     samples, sha256 = find_samples(
-        source, settings, decodings, real, on_progress, processes, splits=splits, check=begin
+        source, settings, decodings, real, on_progress, processes, splits=splits, check=before_generation
     )
     if processes.first and not all(spec.cheap for spec in specs):
         _check_texts(samples, reference)

@@ -143,12 +143,12 @@ def compute(
         logger.info(f"searching {len(lines):,} of {len(usable):,} different sentences; -n says how many")
     places = posterior_means(model, queries, n_draws=n_draws, seed=seed_apart(settings.seed), on_progress=on_progress)
 
-    def say(means: Tensor) -> None:
+    def log_nearest(means: Tensor) -> None:
         (near,) = nearest(places[:1], means, 1, settings.metric).among(lines)[0]
         logger.info(f"nearest among the first {len(means):,}: {near.sentence} ({near.distance:.3f})")
 
     means = kept_posterior_means(
-        run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress, on_first=say
+        run, model, lines, n_draws=n_draws, seed=settings.seed, on_progress=on_progress, on_first=log_nearest
     )
     found = nearest(places, means, settings.k, settings.metric)
     what = (

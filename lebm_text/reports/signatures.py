@@ -128,7 +128,7 @@ _FIELDS = (
     (r"k=(\d+)", "{0} neighbours each"),
     (r"repeats=(\d+)", "repeated {0} times"),
     (r"moved=(\d+)", "{0} sentences were moved along the direction"),
-    (r"euclidean|cosine|mahalanobis|latent.*", "the distance"),
+    ("euclidean|cosine", "the distance"),
     # BLEU, in the notation of sacrebleu.
     (r"refs:(.*)", "references: {0}"),
     (r"nrefs:(\d+)", "{0} references a sentence"),
