@@ -132,8 +132,10 @@ class Evaluator:
     ) -> list[str]:
         real, n, n_real = self._reference.real, len(samples.sentences), len(self._reference.train)
         warnings = coverage_warnings(coverage, self._reference.coverage, samples.tokenizer)
-        for what, training in (("", judge.training), (" of real text", self._real_judge.training)):
-            warnings += [] if training is None else diverged(training, len(self._reference.vocabulary), what)
+        judges = {"": judge, " of real text": self._real_judge}
+        for what, each in judges.items():
+            if each.training is not None and (what or metric == "rppl"):  # the judge of FPPL is that of real text
+                warnings += diverged(each.training, len(self._reference.vocabulary), what)
         if list(samples.sentences) == list(real.held_out):
             warnings.append(f"the samples are {real.name} {real.split} itself: this is the real-data row")
         warnings += fell_back(judge)
