@@ -21,14 +21,15 @@ from torch import Tensor
 
 from lebm_text.errors import InputError
 from lebm_text.likelihood.estimates import Estimate, mean_of
-from lebm_text.models.base import Prior
+from lebm_text.models.base import Chain, Prior
 from lebm_text.models.priors import base_log_prob
 from lebm_text.random import KeyedRng, draw_normal
 from lebm_text.samplers.langevin import gradient
 
 from .base import format_interval
 
-__all__ = ["QUANTITIES", "Band", "Chains", "LongRun", "decoding_steps", "describe_long_run", "follow", "long_run"]
+__all__ = ["QUANTITIES", "Band", "Chains", "LongRun", "chain_of", "decoding_steps", "describe_long_run", "follow"]
+__all__ += ["long_run"]
 
 Band = tuple[float, float, float]
 """5 % quantile, median and 95 % quantile over chains."""
@@ -104,6 +105,13 @@ def decoding_steps(n_steps: int) -> list[int]:
     return sorted({step for step in _DECODED if step < n_steps} | {n_steps})
 
 
+def chain_of(prior: Prior) -> Chain:
+    """Return the chain that samples a prior. Raises InputError if it has none."""
+    if prior.chain is None:
+        raise InputError("the prior is sampled exactly, as a Gaussian one is: there is no chain to follow")
+    return prior.chain
+
+
 def follow(
     prior: Prior,
     n: int,
@@ -128,10 +136,8 @@ def follow(
     Raises:
         InputError: the prior has no chain, or a chain reached values that are not finite.
     """
-    if prior.chain is None:
-        raise InputError("the prior is sampled exactly, as a Gaussian one is: there is no chain to follow")
+    chain = chain_of(prior)
     chains = Chains({}, {name: [] for name in QUANTITIES}, np.empty((n_steps + 1, n), np.float32))
-    n_short = prior.chain.n_steps
     wanted, levels = set(at), torch.tensor(_LEVELS, device=device)
 
     @torch.no_grad()
@@ -142,7 +148,7 @@ def follow(
             raise InputError(f"a chain left the finite numbers at step {step}; is prior.step_size too large?")
         for name, (low, median, high) in zip(QUANTITIES, figures.quantile(levels, dim=1).T.tolist(), strict=True):
             chains.bands[name].append((low, median, high))
-        if step == n_short and n > 1:  # logged at once, since a long run takes minutes more
+        if step == chain.n_steps and n > 1:  # logged at once, since a long run takes minutes more
             first, last = (
                 f"{median:.2f} ({format_interval(low, high)})"
                 for low, median, high in chains.bands["neg_energy"][::step]
@@ -156,7 +162,7 @@ def follow(
 
     rng = KeyedRng(seed, range(n))
     start = draw_normal(rng, (n, prior.latent_dim), device)
-    z = prior.chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=record)
+    z = chain.adapted(n_steps=n_steps).run(prior.logdensity, start, rng=rng, callback=record)
     record(n_steps, z, gradient(prior.logdensity, z))
     return chains
 

@@ -24,7 +24,7 @@ from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import Reference, Samples
 
 from .base import Interval, Report, Settings, format_interval, new_table, origin, settled
-from .chains import QUANTITIES, Band, LongRun, decoding_steps, describe_long_run, follow, long_run
+from .chains import QUANTITIES, Band, LongRun, chain_of, decoding_steps, describe_long_run, follow, long_run
 from .drawing import legend, logarithmic, panels
 from .texts import real_text
 
@@ -184,13 +184,14 @@ def compute(run: Run, settings: TrajectoriesSettings | None = None, on_progress:
     run.config.require_latent(run)
     corpus = run.corpus()
     model = run.model(device=settings.device)
-    n, seed, n_short = settings.n, settings.seed, model.config.prior.n_steps
+    prior, n, seed = model.model.prior, settings.n, settings.seed
+    n_short = chain_of(prior).n_steps  # of the prior itself: a plug-in may have a chain that no setting describes
     n_long = settings.factor * n_short
     steps = [*decoding_steps(n_short), n_long]
     check_judges()
     evaluator = Evaluator(Reference(real_text(corpus, "test", lowercase=run.config.text.lowercase)), seed=seed)
     on_step = counter(on_progress, "steps of the chains", n_long)
-    chains = follow(model.model.prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
+    chains = follow(prior, n, n_steps=n_long, at=steps, seed=seed, device=model.device, on_step=on_step)
     texts: dict[tuple[str, int], list[str]] = {}
     judged: list[JudgedStep] = []
     for decode in _DECODINGS:

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from lebm_text.reports.trajectories import JudgedStep, StepPerplexity, Trajectories, _describe_fppl
+from lebm_text.inference.short_run import LangevinChain
+from lebm_text.reports.trajectories import (
+    JudgedStep,
+    StepPerplexity,
+    Trajectories,
+    TrajectoriesSettings,
+    _describe_fppl,
+    compute,
+)
+from lebm_text.run import Run
+
+OLD = Path(__file__).parents[2] / "data" / "run-0.1.0"
 
 
 def _row(decode: str, step: int, ppl: float, rppl: float) -> JudgedStep:
@@ -28,9 +39,20 @@ def test_fppl_at_the_ends_of_both_runs_decides_what_is_said(last: float, change:
     assert all(line.startswith("FPPL (decode=greedy) changes no more") for line in greedy)
 
 
+def test_the_short_run_has_the_steps_of_the_priors_own_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be none that a setting of the run describes."""
+    run = Run(OLD, data_dir=OLD.parent)
+    model = run.model(device="cpu")
+    model.model.prior.chain = LangevinChain(2, 0.5)  # type: ignore[misc]
+    monkeypatch.setattr(run, "model", lambda **_: model)
+    report = compute(run, TrajectoriesSettings(n=4, factor=10))
+    assert model.config.prior.n_steps != 2
+    assert (len(report.bands["norm"]), report.n_long) == (3, 20)
+    assert [row.step for row in report.judged if row.decode == "greedy"] == [0, 1, 2, 20]
+
+
 def test_real_text_stands_below_the_right_headings_whatever_the_order_in_the_file() -> None:
-    path = Path(__file__).parents[2] / "data" / "run-0.1.0" / "eval" / "trajectories.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads((OLD / "eval" / "trajectories.json").read_text(encoding="utf-8"))
     values["real"] = {"rppl": {"ppl": 7.0}, "fppl": {"ppl": 5.0}}
     judged = Trajectories.from_json(values).table().renderables[1]
     assert isinstance(judged, Table)
