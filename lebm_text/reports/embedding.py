@@ -15,7 +15,7 @@ from rich.text import Text
 from lebm_text.checks import setting, whole
 from lebm_text.environment import resolve_device, versions
 from lebm_text.errors import InputError
-from lebm_text.generation.samples import Decoding, SampledText
+from lebm_text.generation.samples import SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
@@ -147,8 +147,7 @@ def compute(
         encoders.append(encoder_for(real.text, n_samples, settings.encoder, settings.device, k=k))
 
     wanted = replace(settings, n=settings.n or N) if isinstance(source, Run) else settings
-    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
-    samples, sha256 = find_samples(source, wanted, decodings, real, on_progress, processes, check=check)
+    samples, sha256 = find_samples(source, wanted, real, on_progress, processes, check=check)
     scores, of_real = score_texts(
         samples, real.text, split, encoders[0], n=settings.n, k=k, seed=seed, on_progress=on_progress
     )

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lebm_text.build import LatentModel
-
 __all__ = ["Frontier", "FrontierSettings", "Point", "RealPoint", "compute", "label_axes"]
 
 _TEMPERATURES = (1.0, 0.9, 0.8, 0.6)
@@ -80,28 +78,27 @@ class FrontierSettings(JudgeSettings):
         if self.lm is None and self.protocol == "default":
             object.__setattr__(self, "lm", "kn5")  # an LSTM for every point would take hours
 
-    def decodings(self) -> list[Decoding]:
-        """Return the decodings whose samples are judged."""
-        if self.latents is not None:
-            return []
-        ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
-        ways += [("greedy", 1.0)] if self.greedy else []
-        return [Decoding(*way, self.prior_temperature, self.guidance) for way in ways]
-
-    def check_model(self, model: LatentModel) -> None:
-        """Raise InputError if the model does not support `prior_temperature` or `guidance`."""
-        from lebm_text.generation.guidance import check_guidance
-        from lebm_text.generation.latents import PriorLatents
-
-        check_guidance(model.generator, self.guidance)
-        PriorLatents(model.prior, model.generator, self.prior_temperature)
-
-    def headroom(self, run: Run) -> list[Decoding]:
-        """Return the decodings of `oracle` or `latents` at every temperature.
+    def decodings(self, run: Run) -> list[Decoding]:
+        """Return the decodings that are judged: of samples of the model, and those of `oracle` or `latents`.
 
         Raises:
-            InputError: the run is a language model, or `latents` is `long` and the prior has no chain.
+            InputError: the model does not support `prior_temperature` or `guidance`, there is no z for `oracle` or
+                `latents`, or `latents` is `long` and the prior has no chain.
         """
+        if (self.prior_temperature, self.guidance) != (1, 1):
+            from lebm_text.generation.guidance import check_guidance
+            from lebm_text.generation.latents import PriorLatents
+
+            model = run.model(device="cpu").model
+            check_guidance(model.generator, self.guidance)
+            PriorLatents(model.prior, model.generator, self.prior_temperature)
+        ways = [("sample", temperature) for temperature in self.temperatures or _TEMPERATURES]
+        ways += [("greedy", 1.0)] if self.greedy else []
+        own = [Decoding(*way, self.prior_temperature, self.guidance) for way in ways] if self.latents is None else []
+        return [*own, *(self._headroom(run) if self.oracle or self.latents is not None else ())]
+
+    def _headroom(self, run: Run) -> list[Decoding]:
+        """Return the decodings of `oracle` or `latents` at every temperature."""
         run.config.require_latent(run)
         kinds = {"posterior": 1.0}  # kind → prior temperature, which the posterior does not have
         if run.model(device="cpu").model.prior.chain is not None:
@@ -226,18 +223,14 @@ def compute(
     Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`.
     """
     settings = settled(settings, FrontierSettings)
-    if (settings.prior_temperature, settings.guidance) != (1, 1):
-        if not isinstance(source, Run):
+    if not isinstance(source, Run):
+        if (settings.prior_temperature, settings.guidance) != (1, 1):
             raise InputError("prior_temperature and guidance are for a run; a given text is judged as it is")
-        settings.check_model(source.model(device="cpu").model)  # checked before minutes of work
-    decodings = settings.decodings()
-    if settings.oracle or settings.latents is not None:
-        if not isinstance(source, Run):
+        if settings.oracle or settings.latents is not None:
             asked = "oracle" if settings.latents is None else f"latents = {settings.latents}"
             raise InputError(
                 f"{asked} is for a run, whose model makes other sentences; a given text is judged as it is"
             )
-        decodings += settings.headroom(source)
     encoder: SentenceEncoder | None = None
 
     def check(real: RealText, n_samples: int) -> None:
@@ -245,7 +238,7 @@ def compute(
         if settings.fed:
             encoder = encoder_for(real, n_samples, device=settings.device)
 
-    judging = prepare(source, settings, decodings, on_progress, processes, corpus, check)
+    judging = prepare(source, settings, on_progress, processes, corpus, check)
     results = judging.results(METRICS, with_diversity=settings.diversity)
     pairs = list(zip(results[::2], results[1::2], strict=True))
     points = [_point(*pair) for pair in pairs]

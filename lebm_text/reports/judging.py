@@ -11,7 +11,7 @@ from itertools import count, islice, product
 from lebm_text import __version__
 from lebm_text.checks import one_of, setting, whole
 from lebm_text.environment import resolve_device
-from lebm_text.generation.samples import Decoding, SampledText
+from lebm_text.generation.samples import SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
 from lebm_text.progress import Progress
@@ -139,7 +139,6 @@ class Judging:
 def prepare(
     source: SampleSource,
     settings: JudgeSettings,
-    decodings: Sequence[Decoding],
     on_progress: Progress,
     processes: Processes,
     corpus: RealSource,
@@ -147,8 +146,8 @@ def prepare(
 ) -> Judging:
     """Find and read all texts, and generate missing samples of a run. All processes must call this.
 
-    Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`, but for `decodings`, how the sentences
-    of a run are decoded, and `check`: see `find_samples`; it is also given the real text.
+    Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`, but for `check`: see `find_samples`; it
+    is also given the real text.
     """
     check_judges()
     specs = [spec.placed(lambda: str(resolve_device(settings.device)), on_progress) for spec in settings.judges()]
@@ -164,7 +163,7 @@ def prepare(
 
     splits = ("train", *(["valid"] if any(spec.stop for spec in specs) else []))
     samples, sha256 = find_samples(
-        source, settings, decodings, real, on_progress, processes, splits=splits, check=before_generation
+        source, settings, real, on_progress, processes, splits=splits, check=before_generation
     )
     if processes.first and not all(spec.cheap for spec in specs):
         _check_texts(samples, reference)

@@ -11,7 +11,6 @@ from rich.console import Group
 
 from lebm_text.checks import one_of, setting
 from lebm_text.environment import versions
-from lebm_text.generation.samples import Decoding
 from lebm_text.processes import ALONE, Processes
 from lebm_text.progress import Progress, silent
 from lm_eval.coverage import Coverage
@@ -119,8 +118,7 @@ def compute(
         InputError: a text is missing or cannot be read, or arguments contradict each other.
     """
     settings = settled(settings, PerplexitySettings)
-    decodings = [Decoding(temperature=temperature) for temperature in settings.temperatures]
-    judging = prepare(source, settings, decodings, on_progress, processes, corpus)
+    judging = prepare(source, settings, on_progress, processes, corpus)
     results = judging.results([settings.metric], with_diversity=settings.diversity)
     return Perplexity(
         metric=settings.metric,

@@ -72,6 +72,10 @@ class TextSettings(Checked):
     def seed(self) -> int:
         return self.seeds[0] if self.seeds else 1
 
+    def decodings(self, run: Run) -> list[Decoding]:
+        """Return how the sentences of a run are decoded, checked before minutes of work; none: as it has them."""
+        return [Decoding(temperature=temperature) for temperature in self.temperatures]
+
     def file_name(self, kind: str) -> str:
         """Return the file name of a report in a run's eval/, without the suffix; it shows settings that are unusual."""
         n, temperatures = [] if self.n is None else [self.n], [f"{each:g}" for each in self.temperatures]
@@ -127,7 +131,6 @@ def find_real(source: SampleSource, settings: TextSettings, processes: Processes
 def find_samples(
     source: SampleSource,
     settings: TextSettings,
-    decodings: Sequence[Decoding],
     real: Real,
     on_progress: Progress,
     processes: Processes,
@@ -145,10 +148,10 @@ def find_samples(
         of the weights of the run.
 
     Raises:
-        InputError: a text is missing or cannot be read.
+        InputError: a text is missing or cannot be read, or the run has no such decoding.
     """
     if isinstance(source, Run):
-        n, how = settings.n or len(real.text.train), (decodings, settings.seeds)
+        n, how = settings.n or len(real.text.train), (settings.decodings(source), settings.seeds)
         check(n)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:

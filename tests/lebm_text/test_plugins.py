@@ -611,7 +611,7 @@ def test_a_judge_that_can_be_placed_is_given_the_device_and_where_to_report(tmp_
         def note(stage: str, done: int, total: int) -> None:
             stages.append(stage)
 
-        return prepare(["a b"], settings, [], note, ALONE, corpus).evaluators[0].spec
+        return prepare(["a b"], settings, note, ALONE, corpus).evaluators[0].spec
 
     corpus = find_corpus(str(write_text_corpus(tmp_path / "text")))
     placed = judge(settings)
