@@ -17,7 +17,7 @@ from lebm_text.inference.encoder import Amortized, LSTMEncoder, SemiAmortized
 from lebm_text.inference.local import Local
 from lebm_text.inference.short_run import LangevinChain, ShortRun
 from lebm_text.inference.variational import FreeBits
-from lebm_text.models.base import Generator, Prior
+from lebm_text.models.base import Generator, Prior, trainable
 from lebm_text.models.classes import ClassPrior
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.lstm import compute_dtype
@@ -264,7 +264,7 @@ def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -
     if named and part in PROTOCOLS and made.latent_dim != offered["latent_dim"]:
         wanted = f"model.latent_dim = {offered['latent_dim']}"
         raise InputError(f"{named}: its latent_dim must be that of the configuration, {wanted}, got {made.latent_dim}")
-    if part == "encoder" and not any(each.requires_grad for each in made.parameters()):
+    if part == "encoder" and not trainable(made):
         raise InputError(f"{named}: its Encoder has no parameters that learn")
     return made
 

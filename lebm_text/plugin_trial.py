@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, InferenceResult
-from lebm_text.models.base import Generator, LogDensity, Prior
+from lebm_text.models.base import Generator, LogDensity, Prior, trainable
 from lebm_text.plugins import called
 from lebm_text.random import KeyedRng, Rng
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -74,8 +74,7 @@ def try_out(
     if "inference" in named:
         losses = [_try_inference(named["inference"], infer, batch, prior, generator) for infer in infers]
         if encoder is not None:
-            learned = [each for each in encoder.parameters() if each.requires_grad]
-            _try_slopes(f"{named['inference']}: its Encoder: the loss", torch.stack(losses), learned)
+            _try_slopes(f"{named['inference']}: its Encoder: the loss", torch.stack(losses), trainable(encoder))
         # Now that no gradient is needed any more, since this changes parameters for a while.
         _try_order(named["inference"], infers[-1], batch, prior, generator)
 
@@ -96,7 +95,7 @@ def _try_prior(named: str, prior: Prior) -> None:
     normal = -0.5 * (both.square().sum(-1) + prior.latent_dim * math.log(2 * math.pi))
     if not torch.allclose(f.detach().double(), (density - normal).double(), rtol=0.02, atol=0.05):
         raise InputError(f"{named}: neg_energy(z) must be logdensity(z) - log N(z; 0, I)")
-    if learned := [each for each in prior.parameters() if each.requires_grad]:
+    if learned := trainable(prior):
         _try_slopes(f"{named}: neg_energy", f, learned)
     for n in (_N, 2):
         for new_rng in _both_kinds(n):
@@ -110,7 +109,7 @@ def _try_prior(named: str, prior: Prior) -> None:
 
 
 def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, vocab_size: int) -> None:
-    learned = [each for each in generator.parameters() if each.requires_grad]
+    learned = trainable(generator)
     if not learned:
         raise InputError(f"{named} has no parameters that learn")
     if not isinstance(generator.device, torch.device):
@@ -128,7 +127,7 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
 @torch.no_grad()
 def _try_agreement(named: str, generator: Generator, batch: Any, z: Tensor, rows: Sequence[Sequence[int]]) -> None:
     """Compute log p(x|z) of the closed sentences `rows` in three ways: they must agree, and be below 0."""
-    with _shaken([each for each in generator.parameters() if each.requires_grad]):
+    with _shaken(generator):
         values = called(named, lambda: generator.log_likelihood(batch, z))
         if not values.isfinite().all():
             return  # with parameters that training would never reach
@@ -192,9 +191,10 @@ def _same(complaint: str, found: Tensor, wanted: Tensor) -> None:
 
 
 @contextmanager
-def _shaken(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Add noise to the parameters inside."""
-    before, rng = [each.clone() for each in parameters], _stream()
+def _shaken(generator: Generator) -> Iterator[None]:
+    """Add noise to the generator's trained parameters inside."""
+    parameters, rng = trainable(generator), _stream()
+    before = [each.clone() for each in parameters]
     try:
         for each in parameters:
             each.add_(_SHAKE * torch.randn(each.shape, generator=rng).to(each.dtype))
@@ -229,7 +229,7 @@ def _try_order(named: str, infer: Inference, batch: Any, prior: Prior, generator
         result = infer(batch.select(torch.tensor(rows)), prior, generator, rng=KeyedRng(0, rows))
         return result.z.reshape(len(rows), prior.latent_dim)
 
-    with _shaken([each for each in generator.parameters() if each.requires_grad]):
+    with _shaken(generator):
         both = called(named, partial(infer_z, 0, 1))
         alone = torch.cat([called(f"{named}: a single sentence", partial(infer_z, row)) for row in range(2)])
     own, other = ((alone - each).norm(dim=-1) for each in (both, both.flip(0)))

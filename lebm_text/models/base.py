@@ -13,7 +13,7 @@ from lebm_text.random import Rng
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Batch", "Chain", "Generator", "LogDensity", "Prior", "null_latent"]
+__all__ = ["Batch", "Chain", "Generator", "LogDensity", "Prior", "null_latent", "trainable"]
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -172,3 +172,8 @@ def null_latent(generator: Generator) -> Tensor:
     """
     learned: Tensor | None = getattr(generator, "null_latent", None)
     return next(generator.parameters()).new_zeros(generator.latent_dim) if learned is None else learned
+
+
+def trainable(part: Prior | Generator | torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Return the parameters that require gradients: these are trained."""
+    return [parameter for parameter in part.parameters() if parameter.requires_grad]

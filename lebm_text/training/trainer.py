@@ -27,7 +27,7 @@ from torch.nn.utils import clip_grad_norm_
 from lebm_text.build import LatentModel, build_inference, falling, prior_chain
 from lebm_text.config import Config
 from lebm_text.inference.base import Inference, NoLatent
-from lebm_text.models.base import Batch, Generator, Prior, null_latent
+from lebm_text.models.base import Batch, Prior, null_latent, trainable
 from lebm_text.models.classes import classes_of
 from lebm_text.processes import ALONE, Processes, Share
 from lebm_text.random import Rng, draw_normal, draw_uniform, stream
@@ -78,10 +78,10 @@ class Trainer:
         self.pretrain_epochs = max(config.inference.pretrain_epochs, settings.init_epochs)
         self.pretraining = self.pretrain_epochs > 0
         self.diverged = torch.zeros((), device=self.device)  # 1 once a gradient was not finite
-        self.optimizers = {"generator": Adam(_learned(model.generator), lr=settings.learning_rate, fused=True)}
+        self.optimizers = {"generator": Adam(trainable(model.generator), lr=settings.learning_rate, fused=True)}
         if model.encoder is not None:
             self.optimizers["encoder"] = Adam(model.encoder.parameters(), lr=settings.learning_rate, fused=True)
-        if learned := _learned(model.prior):
+        if learned := trainable(model.prior):
             self.optimizers["prior"] = Adam(
                 learned, lr=settings.prior_learning_rate, weight_decay=settings.prior_weight_decay, fused=True
             )
@@ -210,7 +210,7 @@ class Trainer:
         if self.config.model.z_dropout:
             null_latent(generator).detach().zero_()
         rate = self.optimizers["generator"].param_groups[0]["lr"]
-        self.optimizers["generator"] = Adam(_learned(generator), lr=rate, fused=True)
+        self.optimizers["generator"] = Adam(trainable(generator), lr=rate, fused=True)
 
     def _drop_latents(self, z: Tensor, share: Share, step: int) -> tuple[Tensor, Tensor | float]:
         """Return the z (b, D) for the generator's update, and where it is z⁺ (b,), so that its KL counts.
@@ -315,10 +315,6 @@ class Adam(torch.optim.Adam):
     state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
     load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
-
-
-def _learned(part: Prior | Generator) -> list[torch.nn.Parameter]:
-    return [parameter for parameter in part.parameters() if parameter.requires_grad]
 
 
 def _parameters(optimizer: Adam) -> list[Tensor]:
