@@ -186,7 +186,7 @@ def _warnings(metrics: Sequence[Mapping[str, Any]], latent_dim: int) -> list[War
     for record in metrics:
         if "nll_shuffled" in record and "nll_posterior" not in record:
             continue
-        for sign, message in watchdog.begun(record).items():
+        for sign, message in watchdog.check(record).items():
             going_on[sign] = len(found)
             found.append(Warned(record["step"], message))
         for sign in going_on.keys() - watchdog.active:

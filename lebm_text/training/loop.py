@@ -205,7 +205,7 @@ class TrainingLoop:
         self._save()
 
     def _watch(self, record: dict[str, Any]) -> None:
-        for message in self.watchdog.check(record):
+        for message in self.watchdog.check(record).values():
             if self.processes.first:
                 logger.warning("step %d: %s", self.position.step, message)
 

@@ -244,12 +244,11 @@ class Watchdog:
         self.latent_dim = latent_dim
         self.active = set(active)
 
-    def check(self, report: Mapping[str, float]) -> list[str]:
-        """Return new warnings for one report (keys as in metrics.jsonl; missing keys are not checked)."""
-        return [*self.begun(report).values()]
+    def check(self, report: Mapping[str, float]) -> dict[str, str]:
+        """Return a warning for each sign that begins in a report; `active` has all that have not ended.
 
-    def begun(self, report: Mapping[str, float]) -> dict[str, str]:
-        """Return `check` by sign, for the signs that begin; `active` has those that have not ended."""
+        The report's keys are those of metrics.jsonl; missing ones are not checked.
+        """
         levels = self._levels(report)
         begun = [name for name, level in levels.items() if level >= 1 and name not in self.active]
         going_on = {name for name in self.active if levels.get(name, 1.0) > 0.5}

@@ -213,21 +213,22 @@ HEALTHY = {
 )
 def test_each_sign_is_said_once_and_again_when_it_comes_back(sign: dict[str, float], part: str) -> None:
     watchdog = Watchdog(latent_dim=32)
-    assert watchdog.check(HEALTHY) == []
-    (message,) = watchdog.check(HEALTHY | sign)
+    assert watchdog.check(HEALTHY) == {}
+    told = watchdog.check(HEALTHY | sign)
+    (message,) = told.values()
     assert part in message
-    assert watchdog.check(HEALTHY | sign) == []
-    assert watchdog.check(HEALTHY) == []
-    assert watchdog.check(HEALTHY | sign) == [message]
-    assert Watchdog(32, sorted(watchdog.active)).check(HEALTHY | sign) == []  # as after a resume
+    assert watchdog.check(HEALTHY | sign) == {}
+    assert watchdog.check(HEALTHY) == {}
+    assert watchdog.check(HEALTHY | sign) == told
+    assert Watchdog(32, sorted(watchdog.active)).check(HEALTHY | sign) == {}  # as after a resume
 
 
 def test_short_of_the_thresholds_nothing_is_said() -> None:
     short = {"nll_posterior": 2.0, "nll_shuffled": 2.01, "curvature": 0.49, "gap": 31.9, "std_ratio": 0.51}
-    assert Watchdog(32).check(short) == []
-    assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99, "chain_gap": -0.49}) == []
-    assert Watchdog(32).check({}) == []
-    assert Watchdog(32).check({"valid_ppl": 109.9, "uniform_ppl": 100.0}) == []
+    assert Watchdog(32).check(short) == {}
+    assert Watchdog(32).check(short | {"gap": -31.9, "std_ratio": 1.99, "chain_gap": -0.49}) == {}
+    assert Watchdog(32).check({}) == {}
+    assert Watchdog(32).check({"valid_ppl": 109.9, "uniform_ppl": 100.0}) == {}
     assert len(Watchdog(0).check({"valid_ppl": 1e29, "uniform_ppl": 100.0})) == 1
 
 
@@ -235,14 +236,14 @@ def test_a_sign_that_wavers_is_not_repeated() -> None:
     watchdog = Watchdog(32)
     assert len(watchdog.check(HEALTHY | {"curvature": 0.6})) == 1
     for curvature in (0.45, 0.6, 0.3, 0.51):
-        assert watchdog.check(HEALTHY | {"curvature": curvature}) == []
-    assert watchdog.check({}) == []  # nothing measured, nothing over
-    assert watchdog.check(HEALTHY | {"curvature": 0.6}) == []
+        assert watchdog.check(HEALTHY | {"curvature": curvature}) == {}
+    assert watchdog.check({}) == {}  # nothing measured, nothing over
+    assert watchdog.check(HEALTHY | {"curvature": 0.6}) == {}
 
 
 def test_hopeless_figures_are_no_error() -> None:
     """A z of another sentence may cost thousands of nats a token without the watchdog failing."""
-    assert Watchdog(32).check(HEALTHY | {"nll_shuffled": 1e6}) == []
+    assert Watchdog(32).check(HEALTHY | {"nll_shuffled": 1e6}) == {}
 
 
 def _spoken(model: LatentModel, n: int) -> EncodedCorpus:
