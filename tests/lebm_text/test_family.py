@@ -11,7 +11,6 @@ import torch
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
-from lebm_text.metrics import read_metrics
 from lebm_text.model import LatentEBM
 from lebm_text.presets import PRESETS, preset
 from lebm_text.store import sha256_file
@@ -19,11 +18,10 @@ from lebm_text.text.corpora import Corpus
 from lebm_text.training.train import train
 
 from .tiny import log_likelihoods
-from .toy import gap, text_corpus
+from .toy import gap, metrics_of, text_corpus
 
 LATENT = 3
 SENTENCES = ["the cat sees a dog", "", "a dog"]
-TIMES = ("tokens_per_second", "eta_seconds")
 
 # The models that the field compares, as presets, and the corners that no preset has.
 CASES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
@@ -91,13 +89,9 @@ def run(request: pytest.FixtureRequest, corpus: Corpus, tmp_path_factory: pytest
     return request.param, out
 
 
-def _metrics(out: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k not in TIMES} for r in read_metrics(out / "metrics.jsonl")]
-
-
 def test_figures_are_finite_and_the_right_ones(run: tuple[str, Path]) -> None:
     name, out = run
-    config, records = case(name), _metrics(out)
+    config, records = case(name), metrics_of(out)
     assert all(math.isfinite(value) for record in records for value in record.values())
     reports, validations = ([r for r in records if key in r] for key in ("nll_token", "valid_" + _first(config)))
     assert (len(reports), len(validations)) == (6, 2)
@@ -137,7 +131,7 @@ def test_resumed_it_is_the_uninterrupted_run(run: tuple[str, Path], corpus: Corp
     for step in (3, 4, 6):
         train(out=tmp_path / "run", resume=True, device="cpu", max_steps=step)
     assert sha256_file(tmp_path / "run" / "model.safetensors") == sha256_file(out / "model.safetensors")
-    assert _metrics(tmp_path / "run") == _metrics(out)
+    assert metrics_of(tmp_path / "run") == metrics_of(out)
 
 
 def test_training_moves_all_that_is_learned(run: tuple[str, Path], corpus: Corpus, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from lebm_text.build import LatentModel, build_model, try_plugins
 from lebm_text.config import Config
 from lebm_text.inference.short_run import LangevinChain
+from lebm_text.metrics import read_metrics
 from lebm_text.models.base import Generator
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.models.priors import EBMPrior, base_log_prob
 from lebm_text.models.transformer import TransformerGenerator
 from lebm_text.random import Rng, draw_normal, draw_uniform
+from lebm_text.run import Run
 from lebm_text.text.batching import Batch, EncodedCorpus
 from lebm_text.text.corpora import Corpus, find_corpus
 from lebm_text.training.trainer import Trainer
@@ -26,6 +28,7 @@ from lebm_text.training.trainer import Trainer
 VOCABULARY = 12
 LATENT = 3
 BOS, EOS = 2, 3
+TIMES = ("tokens_per_second", "eta_seconds")
 WORDS = ("the", "a", "cat", "dog", "sees", "likes", "red", "big")
 
 
@@ -140,6 +143,27 @@ def toy_config(changes: Mapping[str, Mapping[str, Any]] | None = None) -> Config
         },
     }
     return Config().merge(base).merge(changes or {})
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of its state."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def differing(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> set[str]:
+    """The names of what is not the same in both."""
+    return {name for name in one if not torch.equal(one[name], two[name])}
+
+
+def updated(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
+    """One update, and what it saw."""
+    trainer.update(batch, **options)
+    return trainer.monitor.flush()
+
+
+def metrics_of(run: Path | Run) -> list[dict[str, Any]]:
+    """The lines of its metrics.jsonl without the times, which no run has again."""
+    return [{key: line[key] for key in line if key not in TIMES} for line in read_metrics(Path(run) / "metrics.jsonl")]
 
 
 def toy_model(config: Config, *, seed: int = 2) -> LatentModel:

@@ -18,13 +18,12 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
-from lebm_text.metrics import read_metrics
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.training.checkpoint import load_checkpoint
 from lebm_text.training.start import last_checkpoint
 
-from ..toy import write_text_corpus
+from ..toy import metrics_of, write_text_corpus
 from .test_main import one_line
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,9 +57,7 @@ def _resume(out: Path, *more: str) -> int:
 
 def _result(out: Path) -> tuple[str, list[dict[str, Any]]]:
     """What must be equal after any interruption: the weights' hash, the metrics without times."""
-    times = ("tokens_per_second", "eta_seconds")
-    records = [{k: v for k, v in r.items() if k not in times} for r in read_metrics(out / "metrics.jsonl")]
-    return sha256_file(out / "model.safetensors"), records
+    return sha256_file(out / "model.safetensors"), metrics_of(out)
 
 
 def _files(directory: Path) -> dict[str, tuple[str, int]]:

@@ -24,7 +24,7 @@ from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import validate
 
 from .. import plain
-from ..toy import LATENT, Mixture, toy_batch, toy_config, toy_corpus, toy_model, toy_trainer
+from ..toy import LATENT, Mixture, toy_batch, toy_config, toy_corpus, toy_model, toy_trainer, updated
 
 MEAN = 5.5  # sentences a batch
 
@@ -36,11 +36,6 @@ def _whole_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _trainer(**changes: dict[str, Any]) -> Trainer:
     return toy_trainer(toy_config(changes), mean_batch_size=MEAN)
-
-
-def _update(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
-    trainer.update(batch, **options)
-    return trainer.monitor.flush()
 
 
 class Plain:
@@ -151,7 +146,7 @@ def test_figures_of_an_update_with_chains() -> None:
             "curvature_posterior": of_model.curvature(z, likelihood_weight=weight, largest_step=0.6),
             "curvature_prior": of_model.curvature(negative, likelihood_weight=0.0, largest_step=0.5),
         }
-        _compare(_update(trainer, batch, epoch=0.7, step=step, report=True), expected, steepest)
+        _compare(updated(trainer, batch, epoch=0.7, step=step, report=True), expected, steepest)
 
 
 def test_figures_of_an_update_with_an_encoder() -> None:
@@ -171,7 +166,7 @@ def test_figures_of_an_update_with_an_encoder() -> None:
         "grad_encoder": _norm(loss, of_model.encoder.parameters()),
     }
     steepest = {"curvature_prior": of_model.curvature(negative, likelihood_weight=0.0, largest_step=0.5)}
-    _compare(_update(trainer, batch, epoch=1.0, step=1, report=True), expected, steepest)
+    _compare(updated(trainer, batch, epoch=1.0, step=1, report=True), expected, steepest)
 
 
 class Raised(Mixture):
@@ -234,5 +229,5 @@ def test_figures_of_a_language_model() -> None:
     assert validate(model, config, CORPUS, epoch=0.0) == pytest.approx(expected, rel=1e-5)
     trainer = Trainer(model, config, n_sentences=N, mean_batch_size=MEAN)
     norm = _norm(of_model.log_p(empty).sum() / MEAN, of_model.generator.parameters())
-    found = _update(trainer, batch, epoch=0.0, step=1, report=True)
+    found = updated(trainer, batch, epoch=0.0, step=1, report=True)
     assert found == pytest.approx({"nll_token": nll, "grad_generator": norm}, rel=3e-5)

@@ -20,7 +20,7 @@ from lebm_text.training.events import Event
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.trainer import Trainer
 
-from ..toy import toy_config, toy_corpus, toy_model
+from ..toy import differing, metrics_of, toy_config, toy_corpus, toy_model
 
 CORPUS = toy_corpus([5, 3, 4, 2, 6, 1, 3, 3, 7, 2, 4, 5])
 STEPS = 6  # two epochs of three batches
@@ -52,21 +52,19 @@ def _loop(directory: Path, events: list[Event] | None = None, **training: Any) -
 
 
 def _result(loop: TrainingLoop, directory: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    times = ("tokens_per_second", "eta_seconds")
-    records = [{k: v for k, v in r.items() if k not in times} for r in read_metrics(directory / "metrics.jsonl")]
     trainer = loop.trainer
     assert trainer.memory is not None
     state = {**trainer.model.state_dict(), "memory": trainer.memory, "noise": trainer.noise.get_state()}
     for name, optimizer in trainer.optimizers.items():
         for i, values in optimizer.state_dict()["state"].items():
             state |= {f"{name}.{i}.{key}": value for key, value in values.items()}
-    return {name: tensor.clone() for name, tensor in state.items()}, records
+    return {name: tensor.clone() for name, tensor in state.items()}, metrics_of(directory)
 
 
 def _assert_same(one: tuple[dict[str, Tensor], Any], two: tuple[dict[str, Tensor], Any]) -> None:
     assert one[1] == two[1]
     assert one[0].keys() == two[0].keys()
-    assert [name for name in one[0] if not torch.equal(one[0][name], two[0][name])] == []
+    assert differing(one[0], two[0]) == set()
 
 
 def test_resumed_after_any_update_it_is_the_uninterrupted_run(tmp_path: Path) -> None:

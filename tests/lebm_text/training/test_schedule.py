@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lebm_text.build import falling
 from lebm_text.errors import InputError
@@ -18,7 +17,7 @@ from lebm_text.training.events import Event
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 
-from ..toy import toy_batch, toy_config, toy_trainer
+from ..toy import differing, toy_batch, toy_config, toy_trainer, weights_of
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_all_rates_are_the_decayed_ones_times_the_factor() -> None:
     trainer = _trainer(schedule="linear", schedule_start=0.5, learning_rate_decay=0.5, prior_learning_rate=0.04)
     for _ in range(3):
         trainer.end_epoch()
-    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    before = weights_of(trainer.model)
     trainer.update(toy_batch([6, 4, 4, 1]), epoch=3.2, step=1)
     moved = dict.fromkeys(("generator", "encoder", "prior"), 0.0)
     for name, value in trainer.model.state_dict().items():
@@ -62,18 +61,14 @@ def test_all_rates_are_the_decayed_ones_times_the_factor() -> None:
     )
 
 
-def _weights(trainer: Trainer) -> list[torch.Tensor]:
-    return [value.clone() for value in trainer.model.state_dict().values()]
-
-
 def test_a_constant_schedule_is_none_and_before_its_start_none_falls() -> None:
     trainers = [_trainer(), _trainer(schedule="cosine"), _trainer(schedule="cosine", schedule_start=0.1)]
     for trainer in trainers:
         for step, epoch in enumerate((0.0, 1.9, 2.0), 1):
             trainer.update(toy_batch([6, 4, 4, 1]), epoch=epoch, step=step)
-    one, same, other = map(_weights, trainers)
-    assert all(map(torch.equal, one, same))
-    assert not all(map(torch.equal, one, other))
+    one, same, other = (weights_of(trainer.model) for trainer in trainers)
+    assert differing(one, same) == set()
+    assert differing(one, other)
 
 
 def test_a_run_with_falling_rates_goes_on_exactly_and_says_them(corpus: Corpus, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lebm_text.training.events import Event, describe_event
 from lebm_text.training.train import train
 from lebm_text.weights import load_weights
 
-from ..toy import toy_config
+from ..toy import toy_config, weights_of
 
 
 def test_lowest_score_is_published_and_training_goes_on(corpus: Corpus, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def _scored(monkeypatch: pytest.MonkeyPatch, name: str, *values: float) -> list[
     weights, scores = [], iter(values)
 
     def validate(model: torch.nn.Module, *_: Any, **__: Any) -> dict[str, float]:
-        weights.append({key: tensor.clone() for key, tensor in model.state_dict().items()})
+        weights.append(weights_of(model))
         return {name: next(scores)}
 
     monkeypatch.setattr(module, "validate", validate)

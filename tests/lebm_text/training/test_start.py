@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lebm_text.build import build_model
 from lebm_text.errors import InputError
@@ -24,25 +24,16 @@ from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
 
-from ..toy import gap, toy_batch, toy_config, toy_trainer
+from ..toy import differing, gap, metrics_of, toy_batch, toy_config, toy_trainer, weights_of
 
 LM = {"training": {"init": "lm", "init_epochs": 1}}
 OF_Z = {"generator.latent_weight", "generator.initial_h.weight", "generator.initial_c.weight"}
-TIMES = ("tokens_per_second", "eta_seconds")
 BATCHES = [toy_batch(lengths, seed=seed) for seed, lengths in enumerate(([6, 4, 4, 1], [5, 5, 2], [7, 3, 3, 2]))]
 
 
 def _trainer(changes: dict[str, dict[str, Any]]) -> Trainer:
     config = toy_config({"model": {"dropout": 0.3}}).merge(changes)
     return toy_trainer(config)
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 def test_a_prior_whose_first_epoch_would_come_after_the_last_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -88,7 +79,7 @@ def test_it_is_said_once_at_the_start(corpus: Corpus, tmp_path: Path, caplog: py
 def test_first_epochs_are_a_language_models(more: dict[str, Any]) -> None:
     """Generator alone moves, to the bit as with D = 0 and the same weights; no chain, no energy, no figure of z."""
     trainer = _trainer(LM | {"inference": more})
-    before, noise, memory = _weights(trainer.model), trainer.noise.get_state(), trainer.memory
+    before, noise, memory = weights_of(trainer.model), trainer.noise.get_state(), trainer.memory
     visited = None if memory is None else memory.clone()
     language_model = _trainer({"model": {"latent_dim": 0, "dropout": 0.3}})
     with torch.no_grad():
@@ -99,9 +90,9 @@ def test_first_epochs_are_a_language_models(more: dict[str, Any]) -> None:
         for each in (trainer, language_model):
             each.update(batch, epoch=(step - 1) / 3, step=step, report=True)
         assert trainer.monitor.flush() == language_model.monitor.flush()
-    after, wanted = _weights(trainer.model), _weights(language_model.model)
+    after, wanted = weights_of(trainer.model), weights_of(language_model.model)
     learned = {name for name in before if name.startswith("generator.")} - OF_Z
-    assert _changed(before, after) == learned
+    assert differing(before, after) == learned
     assert all(torch.equal(after[name], wanted[name]) for name in learned)
     assert torch.equal(trainer.noise.get_state(), noise)
     assert visited is None or (trainer.memory is not None and torch.equal(trainer.memory, visited))
@@ -116,14 +107,14 @@ def test_then_chain_prior_and_anneals_begin() -> None:
     trainer.dropout.set_state(plain.dropout.get_state())
     trainer.monitor.flush()
     for step, epoch in enumerate((0.0, 0.25, 0.75), 2):
-        before = _weights(trainer.model)
+        before = weights_of(trainer.model)
         trainer.update(BATCHES[1], epoch=1 + epoch, step=step)
         plain.update(BATCHES[1], epoch=epoch, step=step)
         mine, theirs = trainer.monitor.flush(), plain.monitor.flush()
         assert mine["likelihood_weight"] == theirs["likelihood_weight"] > 1  # where its anneal ends
         if epoch == 0:  # later the optimisers have another past
             assert mine == theirs
-        changed = _changed(before, _weights(trainer.model))
+        changed = differing(before, weights_of(trainer.model))
         assert changed >= OF_Z
         assert any(name.startswith("prior.") for name in changed) == (epoch >= 0.5)
 
@@ -134,7 +125,7 @@ def test_steps_of_new_weights_are_no_longer_than_those_of_a_new_optimizer() -> N
     for step in range(50):
         trainer.update(BATCHES[0], epoch=0.5, step=step + 1)
     for step in range(50, 60):
-        before = _weights(trainer.model)
+        before = weights_of(trainer.model)
         trainer.update(BATCHES[1], epoch=1.0, step=step + 1)
         moved = max(gap(trainer.model.state_dict()[name], before[name]) for name in OF_Z)
         assert 0 < moved < 1.01 * 0.01
@@ -150,11 +141,7 @@ def test_state_between_the_two_is_complete() -> None:
     for each in (trainer, other):
         each.update(BATCHES[1], epoch=1.0, step=2)
         each.update(BATCHES[2], epoch=1.3, step=3)
-    assert _changed(_weights(trainer.model), _weights(other.model)) == set()
-
-
-def _records(run: Run) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in run.metrics()]
+    assert differing(weights_of(trainer.model), weights_of(other.model)) == set()
 
 
 @pytest.mark.parametrize("inference", [{}, {"kind": "amortized"}])
@@ -164,7 +151,7 @@ def test_a_run_that_starts_as_a_language_model(corpus: Corpus, tmp_path: Path, i
     config = toy_config({"model": {"prior": "gaussian"}, "inference": inference, "training": more})
     events: list[Event] = []
     run = train(corpus, out=tmp_path / "whole", config=config, device="cpu", on_event=events.append)
-    records = _records(run)
+    records = metrics_of(run)
     of_language = [record for record in records if record["epoch"] <= 2]
     assert {key for record in of_language for key in record} - {"step", "epoch", "digest"} == {
         *("nll_token", "grad_generator", "valid_nll", "valid_ppl", "uniform_ppl")
@@ -180,7 +167,7 @@ def test_a_run_that_starts_as_a_language_model(corpus: Corpus, tmp_path: Path, i
     for step in (3, 4, 5, 8):
         train(out=out, resume=True, device="cpu", max_steps=step)
     assert sha256_file(out / "model.safetensors") == sha256_file(run.weights_file)
-    assert _records(Run(out)) == records
+    assert metrics_of(Run(out)) == records
 
 
 def test_valid_ppl_of_those_epochs_is_the_exact_one(corpus: Corpus, tmp_path: Path) -> None:
@@ -215,7 +202,7 @@ def test_a_run_starts_with_anothers_generator(
     run = train(corpus, out=tmp_path / "run", config=config, device="cpu", max_steps=0)
     found, given = load_weights(run.weights_file)[0], load_weights(language_model.weights_file)[0]
     rng = stream(config.training.seed, "weights")
-    drawn = _weights(build_model(config, vocab_size=len(run.tokenizer), bos_id=run.tokenizer.bos_id, rng=rng))
+    drawn = weights_of(build_model(config, vocab_size=len(run.tokenizer), bos_id=run.tokenizer.bos_id, rng=rng))
     for name, value in found.items():
         new = name.startswith("prior.") or (name in OF_Z and latent_dim > 0)
         assert torch.equal(value, drawn[name] if new else given[name]), name
@@ -269,7 +256,7 @@ def test_a_run_needs_the_other_until_its_first_checkpoint(
     shutil.rmtree(other)
     resumed = train(out=out, resume=True, device="cpu")
     assert resumed.weights_sha256 == whole.weights_sha256
-    assert _records(resumed) == _records(whole)
+    assert metrics_of(resumed) == metrics_of(whole)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +301,7 @@ class Concatenating(nn.Module):
 @pytest.mark.parametrize(("theirs", "ours"), [(0, 3), (2, 3), (3, 3), (3, 0)])
 def test_columns_of_z_are_taken_only_where_it_is_as_wide(theirs: int, ours: int) -> None:
     given, generator = Concatenating(theirs), Concatenating(ours)
-    drawn = _weights(generator)
+    drawn = weights_of(generator)
     FirstWeights(given.state_dict(), theirs, Path("there"), "").give(generator)  # type: ignore[arg-type]
     assert torch.equal(generator.read.weight[:, :5], given.read.weight[:, :5])
     assert torch.equal(generator.read.bias, given.read.bias)

@@ -19,7 +19,6 @@ from torch import Tensor
 from lebm_text.config import Config
 from lebm_text.cuda_graphs import Replay
 from lebm_text.errors import InputError
-from lebm_text.metrics import read_metrics
 from lebm_text.models.generator import LSTMGenerator
 from lebm_text.sections import INFERENCE
 from lebm_text.store import sha256_file
@@ -32,11 +31,9 @@ from lebm_text.training.train import train
 from lebm_text.weights import load_weights
 
 from ..recording import record_on_cpu, trace
-from ..toy import text_corpus, toy_config
+from ..toy import metrics_of, text_corpus, toy_config
 
 pytestmark = pytest.mark.usefixtures("log")
-
-TIMES = ("tokens_per_second", "eta_seconds", "seconds")
 
 
 def _improving() -> Callable[[Sequence[str], Sequence[str], Sequence[str]], float]:
@@ -74,10 +71,6 @@ def _end(events: list[Event]) -> tuple[str, int]:
 def log(caplog: pytest.LogCaptureFixture) -> None:
     """`caplog` has notices, too."""
     caplog.set_level(logging.INFO, "lebm_text")
-
-
-def _metrics(out: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k not in TIMES} for r in read_metrics(out / "metrics.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +123,7 @@ def test_equal_runs_are_equal_bytes_and_global_state_is_left_alone(
     assert torch.get_num_threads() == threads
     for name in ("model.safetensors", "config.json", "tokenizer.json", "samples/epoch-0001.txt"):
         assert sha256_file(tmp_path / "again" / name) == sha256_file(base[0] / name)
-    assert _metrics(tmp_path / "again") == _metrics(base[0])
+    assert metrics_of(tmp_path / "again") == metrics_of(base[0])
 
 
 class Halved(LSTMGenerator):
@@ -269,7 +262,7 @@ def test_every_field_changes_something(
     saved, formerly = ([e.data["step"] for e in some if e.kind == "checkpoint"] for some in (events, base[1]))
     if effect == "weights":
         assert not same_weights
-        assert _metrics(new) != _metrics(old)
+        assert metrics_of(new) != metrics_of(old)
     elif effect == "steps":
         assert start["n_steps"] > former["n_steps"]
     elif effect == "vocabulary":
@@ -278,12 +271,12 @@ def test_every_field_changes_something(
         assert (start["threads"], former["threads"]) == (2, 1)
     elif effect == "reports":
         assert same_weights
-        assert _metrics(new) != _metrics(old)
+        assert metrics_of(new) != metrics_of(old)
     elif effect == "ends":
         assert _end(events) == ("patience", _end(base[1])[1])  # after two epochs of three
     elif effect == "checkpoints":
         assert same_weights
-        assert _metrics(new) == _metrics(old)
+        assert metrics_of(new) == metrics_of(old)
         assert set(saved) > set(formerly)
     else:
         assert effect == "published"
@@ -319,7 +312,7 @@ def test_stopped_run_has_a_checkpoint_and_weights_and_resumes_to_the_same(
     assert caplog.text == ""
     assert next(e for e in events if e.kind == "start").data["step"] == 1
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
-    assert _metrics(out) == _metrics(base[0])
+    assert metrics_of(out) == metrics_of(base[0])
 
 
 def test_recorded_chains_train_the_same_weights_stopped_or_not(
@@ -340,7 +333,7 @@ def test_recorded_chains_train_the_same_weights_stopped_or_not(
     _resume(tmp_path / "part")
     whole, part, unrecorded = (path / "model.safetensors" for path in (tmp_path / "whole", tmp_path / "part", base[0]))
     assert sha256_file(part) == sha256_file(whole)
-    assert _metrics(tmp_path / "part") == _metrics(tmp_path / "whole")
+    assert metrics_of(tmp_path / "part") == metrics_of(tmp_path / "whole")
     wanted = load_weights(unrecorded)[0]
     for name, weights in load_weights(whole)[0].items():
         assert torch.allclose(weights, wanted[name], atol=1e-4), name
@@ -379,11 +372,11 @@ def test_killed_before_the_first_checkpoint(
     out = tmp_path / "run"
     with pytest.raises(Killed):
         train(corpus, out=out, config=toy_config(), device="cpu", on_event=kill)
-    assert len(_metrics(out)) == 1
+    assert len(metrics_of(out)) == 1
     assert not (out / "checkpoints").exists()
     _resume(out)
     assert "no checkpoint yet" in caplog.text
-    assert _metrics(out) == _metrics(base[0])
+    assert metrics_of(out) == metrics_of(base[0])
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
 
 
@@ -498,7 +491,7 @@ def test_truncated_checkpoint_is_replaced_by_its_predecessor(
     assert "damaged" in caplog.text
     assert next(e for e in events if e.kind == "start").data["step"] == 2
     assert sha256_file(out / "model.safetensors") == sha256_file(base[0] / "model.safetensors")
-    assert _metrics(out) == _metrics(base[0])
+    assert metrics_of(out) == metrics_of(base[0])
 
 
 def test_changed_text_is_refused(tmp_path: Path) -> None:
@@ -546,7 +539,7 @@ def test_figures_of_held_out_sentences_that_are_not_finite_end_a_training(corpus
     with pytest.raises(InputError, match=r"diverged: non-finite .*valid_kl after 1 epochs; the weights in ") as error:
         _train(corpus, out, config.merge({"training": {"learning_rate": 1.0}}))
     assert "\n" not in str(error.value)
-    assert not any("valid_kl" in record for record in _metrics(out))
+    assert not any("valid_kl" in record for record in metrics_of(out))
     weights, _ = load_weights(out / "model.safetensors")
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
@@ -555,7 +548,7 @@ def test_a_divergence_that_stays_finite_is_said(
     corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _train(corpus, tmp_path / "run", toy_config({"training": {"learning_rate": 10.0, "n_epochs": 1}}))
-    assert _metrics(tmp_path / "run")[-1]["uniform_ppl"] == 12
+    assert metrics_of(tmp_path / "run")[-1]["uniform_ppl"] == 12
     assert "validation perplexity is above that of guessing at random: 12, the vocabulary's size" in caplog.text
 
 

@@ -21,6 +21,7 @@ from lebm_text.training.trainer import CHECK_EVERY, Trainer, generator_loss, pri
 from ..toy import (
     LATENT,
     Mixture,
+    differing,
     gap,
     normal,
     seeded,
@@ -30,6 +31,8 @@ from ..toy import (
     toy_generator,
     toy_prior,
     toy_trainer,
+    updated,
+    weights_of,
 )
 
 N = 12
@@ -45,22 +48,8 @@ def _batches() -> list[Batch]:
     return [corpus.batch(index) for index in _three_of_four()]
 
 
-def _update(trainer: Trainer, batch: Batch, **options: Any) -> dict[str, float]:
-    """One update, and what it saw."""
-    trainer.update(batch, **options)
-    return trainer.monitor.flush()
-
-
 def _three_of_four() -> list[Any]:
     return list(torch.arange(N).view(3, 4).numpy())
-
-
-def _weights(model: LatentModel) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _differ(one: dict[str, Tensor], two: dict[str, Tensor]) -> list[str]:
-    return [name for name in one if not torch.equal(one[name], two[name])]
 
 
 def test_update_is_algorithm_1() -> None:
@@ -85,8 +74,8 @@ def test_update_is_algorithm_1() -> None:
         assert norm > limit
         torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True).step()
 
-    figures = _update(trainer, batch, epoch=0.7, step=1)
-    assert _differ(_weights(trainer.model), _weights(model)) == []
+    figures = updated(trainer, batch, epoch=0.7, step=1)
+    assert differing(weights_of(trainer.model), weights_of(model)) == set()
     assert figures["nll_token"] == pytest.approx(-float(log_likelihood.detach().sum()) / batch.n_tokens)
     assert figures["gap"] == pytest.approx(figures["f_positive"] - figures["f_negative"])
     assert isinstance(chain, ShortRun)
@@ -124,8 +113,8 @@ def test_update_with_an_encoder_is_the_evidence_bounds_and_the_contrastive_one(p
         torch.nn.utils.clip_grad_norm_(group, config.training.clip_norm if number < 2 else 1.0)
         torch.optim.Adam(group, lr=0.01, weight_decay=0.0 if number < 2 else 1e-3, fused=True).step()
 
-    figures = _update(trainer, batch, epoch=0.7, step=1)
-    for name, value in _weights(trainer.model).items():
+    figures = updated(trainer, batch, epoch=0.7, step=1)
+    for name, value in weights_of(trainer.model).items():
         assert gap(value, model.state_dict()[name]) < 1e-6, name
     assert figures["kl"] == pytest.approx(float(kl.detach().sum(1).mean()), rel=1e-5)
     assert figures["kl_weight"] == 0.7
@@ -134,36 +123,36 @@ def test_update_with_an_encoder_is_the_evidence_bounds_and_the_contrastive_one(p
 def test_after_pretraining_the_encoder_stays_and_the_generator_begins_anew() -> None:
     inference = {"kind": "amortized", "pretrain_epochs": 1, "kl_weight_start": 0.5}
     trainer, batches = _trainer(inference=inference, training={"learning_rate_decay": 0.4}), _batches()
-    first = _weights(trainer.model)
-    figures = [_update(trainer, batch, epoch=step / 3, step=step + 1) for step, batch in enumerate(batches)]
+    first = weights_of(trainer.model)
+    figures = [updated(trainer, batch, epoch=step / 3, step=step + 1) for step, batch in enumerate(batches)]
     assert {f["kl_weight"] for f in figures} == {0.0}
-    before = _weights(trainer.model)
-    assert not [name for name in _differ(first, before) if name.startswith("prior.")]
+    before = weights_of(trainer.model)
+    assert not [name for name in differing(first, before) if name.startswith("prior.")]
     trainer.end_epoch()
     seen: list[dict[str, Tensor]] = []
 
     def watch(epoch: float) -> Any:
-        seen.append(_weights(trainer.model))
+        seen.append(weights_of(trainer.model))
         return infer(epoch)
 
     infer = trainer.inference
     trainer.inference = watch  # type: ignore[method-assign]
-    assert _update(trainer, batches[0], epoch=1.0, step=4)["kl_weight"] == 0.5
-    _update(trainer, batches[1], epoch=4 / 3, step=5)
+    assert updated(trainer, batches[0], epoch=1.0, step=4)["kl_weight"] == 0.5
+    updated(trainer, batches[1], epoch=4 / 3, step=5)
     anew, later = seen
     generator = {name for name in first if name.startswith("generator.")}
-    assert set(_differ(before, anew)) == generator
-    assert set(_differ(first, anew)) >= generator  # nor is it the one that was drawn first
+    assert differing(before, anew) == generator
+    assert differing(first, anew) >= generator  # nor is it the one that was drawn first
     moved = [gap(later[name], anew[name]) for name in generator]
     # The first step of a new Adam has the learning rate's length, and that has decayed once.
     assert max(moved) == pytest.approx(0.01 * 0.4, rel=1e-3)
-    assert any(name.startswith("prior.") for name in _differ(anew, later))
+    assert any(name.startswith("prior.") for name in differing(anew, later))
 
 
 def test_a_language_model_learns_log_p_of_x() -> None:
     trainer, batch = _trainer(model={"latent_dim": 0}), toy_batch([6, 4, 4, 1])
     chains = trainer.noise.get_state()
-    losses = [_update(trainer, batch, epoch=0.0, step=step, report=True) for step in range(1, 41)]
+    losses = [updated(trainer, batch, epoch=0.0, step=step, report=True) for step in range(1, 41)]
     assert set(losses[0]) == {"nll_token", "grad_generator"}
     assert losses[-1]["nll_token"] < 0.9 * losses[0]["nll_token"]
     assert torch.equal(trainer.noise.get_state(), chains)
@@ -171,25 +160,25 @@ def test_a_language_model_learns_log_p_of_x() -> None:
 
 def test_updates_raise_the_likelihood() -> None:
     trainer, batch = _trainer(), toy_batch([6, 4, 4, 1])
-    losses = [_update(trainer, batch, epoch=0.0, step=step)["nll_token"] for step in range(1, 41)]
+    losses = [updated(trainer, batch, epoch=0.0, step=step)["nll_token"] for step in range(1, 41)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
 def test_prior_waits_for_its_start() -> None:
     trainer = _trainer(training={"prior_start_epoch": 1.0})
-    before = _weights(trainer.model)
-    _update(trainer, _batches()[0], epoch=0.99, step=1)
-    changed = _differ(before, _weights(trainer.model))
+    before = weights_of(trainer.model)
+    updated(trainer, _batches()[0], epoch=0.99, step=1)
+    changed = differing(before, weights_of(trainer.model))
     assert changed
     assert all(name.startswith("generator.") for name in changed)
-    _update(trainer, _batches()[1], epoch=1.0, step=2)
-    assert any(name.startswith("prior.") for name in _differ(before, _weights(trainer.model)))
+    updated(trainer, _batches()[1], epoch=1.0, step=2)
+    assert any(name.startswith("prior.") for name in differing(before, weights_of(trainer.model)))
 
 
 def test_gaussian_prior_has_nothing_to_learn() -> None:
     trainer = _trainer(model={"prior": "gaussian"})
     assert set(trainer.optimizers) == {"generator"}
-    figures = _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
+    figures = updated(trainer, _batches()[0], epoch=0.0, step=1, report=True)
     assert figures["gap"] == figures["move_negative"] == 0
     assert "grad_prior" not in figures
     assert "curvature_posterior" in figures
@@ -201,9 +190,9 @@ def test_any_prior_with_parameters_learns_them() -> None:
     trainer = _trainer()
     model = LatentModel(Mixture(LATENT), trainer.model.generator)
     trainer = Trainer(model, trainer.config, n_sentences=N, mean_batch_size=MEAN)
-    before = _weights(model)
-    figures = _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
-    assert "prior.means" in _differ(before, _weights(model))
+    before = weights_of(model)
+    figures = updated(trainer, _batches()[0], epoch=0.0, step=1, report=True)
+    assert "prior.means" in differing(before, weights_of(model))
     assert figures["grad_prior"] > 0
     assert "curvature_prior" not in figures
     model.prior.requires_grad_(False)  # type: ignore[attr-defined]
@@ -212,7 +201,7 @@ def test_any_prior_with_parameters_learns_them() -> None:
 
 def test_a_batch_of_one() -> None:
     trainer = _trainer()
-    figures = _update(trainer, toy_batch([5]), epoch=0.0, step=1, report=True)
+    figures = updated(trainer, toy_batch([5]), epoch=0.0, step=1, report=True)
     assert not {"std_positive", "std_negative", "nll_shuffled"} & set(figures)  # these need another sentence
     assert {"nll_posterior", "nll_prior", "curvature_posterior"} <= set(figures)
 
@@ -220,11 +209,11 @@ def test_a_batch_of_one() -> None:
 def test_a_probe_changes_nothing_that_is_learned() -> None:
     one, two = _trainer(model={"dropout": 0.3}), _trainer(model={"dropout": 0.3})
     for step, batch in enumerate(_batches(), 1):
-        plain = _update(one, batch, epoch=0.0, step=step)
-        probed = _update(two, batch, epoch=0.0, step=step, report=True)
+        plain = updated(one, batch, epoch=0.0, step=step)
+        probed = updated(two, batch, epoch=0.0, step=step, report=True)
         assert plain.items() <= probed.items()
         assert {"nll_posterior", "nll_shuffled", "curvature_prior"} <= set(probed) - set(plain)
-    assert _differ(_weights(one.model), _weights(two.model)) == []
+    assert differing(weights_of(one.model), weights_of(two.model)) == set()
 
 
 def test_global_randomness_is_neither_used_nor_changed() -> None:
@@ -233,22 +222,22 @@ def test_global_randomness_is_neither_used_nor_changed() -> None:
         trainer = _trainer(model={"dropout": 0.3}, inference={"persistent": True})
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        _update(trainer, _batches()[0], epoch=0.0, step=1, report=True)
+        updated(trainer, _batches()[0], epoch=0.0, step=1, report=True)
         assert torch.equal(torch.get_rng_state(), before)
-        results.append(_weights(trainer.model))
-    assert _differ(*results) == []
+        results.append(weights_of(trainer.model))
+    assert differing(*results) == set()
 
 
 def test_on_another_kind_of_device_masks_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
     """Whose streams have states of another size."""
     one, two = (_trainer(model={"dropout": 0.3}) for _ in range(2))
-    _update(one, _batches()[0], epoch=0.0, step=1)
+    updated(one, _batches()[0], epoch=0.0, step=1)
     tensors, skeleton = one.state()
     (name,) = [name for name, state in tensors.items() if torch.equal(state, one.dropout.get_state())]
     two.load_state({**tensors, name: torch.zeros(16, dtype=torch.uint8)}, skeleton)
     assert "masks of dropout begin anew" in caplog.text
-    assert _differ(_weights(one.model), _weights(two.model)) == []
-    _update(two, _batches()[1], epoch=0.0, step=2)
+    assert differing(weights_of(one.model), weights_of(two.model)) == set()
+    updated(two, _batches()[1], epoch=0.0, step=2)
 
 
 def test_persistent_chains_go_on_where_their_sentence_was_left() -> None:
@@ -257,11 +246,11 @@ def test_persistent_chains_go_on_where_their_sentence_was_left() -> None:
     assert trainer.memory.shape == (N, LATENT)
     start = trainer.memory.clone()
     first, second, _ = _batches()
-    _update(trainer, first, epoch=0.0, step=1)
+    updated(trainer, first, epoch=0.0, step=1)
     visited = trainer.memory.clone()
     assert bool((visited[first.index] != start[first.index]).all())
     assert torch.equal(visited[second.index], start[second.index])
-    figures = _update(trainer, first, epoch=0.0, step=2)
+    figures = updated(trainer, first, epoch=0.0, step=2)
     moved = (trainer.memory[first.index] - visited[first.index]).norm(dim=1).mean()
     assert figures["move_positive"] == pytest.approx(float(moved), rel=1e-5)
 
@@ -271,12 +260,12 @@ def test_numbers_that_are_not_finite_are_found_and_no_parameter_moves(damage: fl
     trainer = _trainer()
     with torch.no_grad():
         trainer.model.get_parameter("generator.output_bias")[4] = damage
-    before = _weights(trainer.model)
+    before = weights_of(trainer.model)
     for step, batch in enumerate(_batches(), 7):
         trainer.update(batch, epoch=0.0, step=step)
     with pytest.raises(FloatingPointError, match="step 7"):
         trainer.monitor.collect()
-    after = _weights(trainer.model)
+    after = weights_of(trainer.model)
     assert all(torch.equal(before[name], after[name]) or before[name].isnan().any() for name in before)
 
 
@@ -288,12 +277,12 @@ def test_after_numbers_that_are_not_finite_nothing_moves_again() -> None:
     trainer.update(_batches()[0], epoch=0.0, step=1)
     trainer.monitor.collect()
     assert not torch.equal(bias, kept)
-    before = _weights(trainer.model)
+    before = weights_of(trainer.model)
     bias[4] = float("nan")
     trainer.update(_batches()[1], epoch=0.0, step=2)
     bias.copy_(before["generator.output_bias"])
     trainer.update(_batches()[2], epoch=0.0, step=3)
-    assert _differ(before, _weights(trainer.model)) == []
+    assert differing(before, weights_of(trainer.model)) == set()
     with pytest.raises(FloatingPointError, match="step 2"):
         trainer.monitor.flush()
 
@@ -317,18 +306,18 @@ def test_state_is_all_that_the_next_updates_depend_on(prior: str, persistent: bo
     trainer = _trainer(**changes)
     batches = _batches()
     for step, batch in enumerate(batches, 1):
-        _update(trainer, batch, epoch=0.0, step=step)
+        updated(trainer, batch, epoch=0.0, step=step)
     trainer.end_epoch()
     tensors, skeleton = trainer.state()
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
 
     other = _trainer(**changes)
-    _update(other, batches[1], epoch=0.0, step=1)  # whatever it was before
+    updated(other, batches[1], epoch=0.0, step=1)  # whatever it was before
     other.load_state(tensors, skeleton)
     for step, batch in enumerate(batches, 4):
-        mine = _update(trainer, batch, epoch=1.2, step=step, report=True)
-        assert _update(other, batch, epoch=1.2, step=step, report=True) == mine
-    assert _differ(_weights(trainer.model), _weights(other.model)) == []
+        mine = updated(trainer, batch, epoch=1.2, step=step, report=True)
+        assert updated(other, batch, epoch=1.2, step=step, report=True) == mine
+    assert differing(weights_of(trainer.model), weights_of(other.model)) == set()
     if persistent:
         assert trainer.memory is not None
         assert other.memory is not None
@@ -405,7 +394,7 @@ def _steep(factor: float, **changes: dict[str, Any]) -> Trainer:
 @pytest.mark.parametrize(("factor", "halvings"), [(1.0, 0), (200.0, 1)])
 def test_the_prior_chains_step_is_halved_where_it_is_too_long_for_f(factor: float, halvings: int) -> None:
     trainer, (batch, *_) = _steep(factor), _batches()
-    _update(trainer, batch, epoch=0.0, step=CHECK_EVERY - 1)
+    updated(trainer, batch, epoch=0.0, step=CHECK_EVERY - 1)
     assert trainer.halvings == 0
     trainer.update(batch, epoch=0.0, step=CHECK_EVERY)
     assert trainer.halvings == halvings
@@ -421,7 +410,7 @@ def test_a_look_at_the_step_changes_nothing_while_it_is_short_enough() -> None:
     ):
         for step, batch in zip(steps, _batches(), strict=False):
             trainer.update(batch, epoch=0.0, step=step)
-    assert _differ(*(_weights(trainer.model) for trainer in trainers)) == []
+    assert differing(*(weights_of(trainer.model) for trainer in trainers)) == set()
 
 
 def test_a_resumed_trainer_has_the_halved_step_and_goes_on_alike() -> None:
@@ -433,7 +422,7 @@ def test_a_resumed_trainer_has_the_halved_step_and_goes_on_alike() -> None:
     assert again.model.prior.chain == trainer.model.prior.chain
     for each in (trainer, again):
         each.update(second, epoch=0.0, step=CHECK_EVERY + 1)
-    assert _differ(_weights(trainer.model), _weights(again.model)) == []
+    assert differing(weights_of(trainer.model), weights_of(again.model)) == set()
 
 
 def test_halving_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
