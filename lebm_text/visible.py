@@ -35,6 +35,6 @@ def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
     return _LOOKED_AT.sub(spelled, text)
 
 
-def shortened(text: str, most: int = 40) -> str:
-    """Return `text`, cut after `most` characters."""
-    return text if len(text) <= most else f"{text[:most]}…"
+def shortened(text: str) -> str:
+    """Return `text`, cut after 40 characters."""
+    return text if len(text) <= 40 else f"{text[:40]}…"

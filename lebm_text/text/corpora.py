@@ -106,7 +106,7 @@ class Location(NamedTuple):
     """A directory with the three files of a corpus, and how it was found."""
 
     directory: Path
-    origin: str  # directory | data-dir | cache
+    origin: str  # directory | data-dir | cache | fetched | package
 
 
 def find_corpus(

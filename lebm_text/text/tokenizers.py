@@ -97,10 +97,10 @@ class Tokenizer(ABC):
     kind: ClassVar[str]
     file: ClassVar[str]
     pad_id, unk_id, bos_id, eos_id = range(4)
+    notices: tuple[str, ...] = ()
 
-    def __init__(self, tokens: Sequence[str], content: bytes, notices: Sequence[str] = ()) -> None:
-        """`tokens` in the order of their ids, `content` of the file, `notices` for the user."""
-        self.notices = tuple(notices)
+    def __init__(self, tokens: Sequence[str], content: bytes) -> None:
+        """`tokens` in the order of their ids, `content` of the file."""
         self._tokens = tokens
         self._content = content
 
@@ -189,7 +189,7 @@ class WordTokenizer(Tokenizer):
     kind = "word"
     file = "tokenizer.json"
 
-    def __init__(self, words: Sequence[str], *, lowercase: bool = False, notices: Sequence[str] = ()) -> None:
+    def __init__(self, words: Sequence[str], *, lowercase: bool = False) -> None:
         """`words` are those with the ids from 4 on, in order. Raises InputError for words that cannot be tokens."""
         stored = {"format": _FORMAT, "version": _VERSION, "lowercase": lowercase, "words": list(words)}
         try:
@@ -197,7 +197,7 @@ class WordTokenizer(Tokenizer):
         except UnicodeEncodeError as error:
             raise InputError(f"the vocabulary lists a word with half a character ({error.reason})") from None
         # Older runs may have a word that is refused today.
-        super().__init__([*SPECIALS, *(UNK if refusal(word) else word for word in words)], content, notices)
+        super().__init__([*SPECIALS, *(UNK if refusal(word) else word for word in words)], content)
         self.lowercase = lowercase
         self._ids = {word: i for i, word in enumerate(words, len(SPECIALS))}
         if len(self._ids) != len(words):
@@ -383,10 +383,9 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
     kinds: tuple[type[Tokenizer], ...] = (WordTokenizer, SentencePieceTokenizer, PretrainedTokenizer)
     found = [kind for kind in kinds if (directory / kind.file).exists()]
-    names = [kind.file for kind in kinds]
     if len(found) > 1:
         there = " and ".join(kind.file for kind in found)
         raise InputError(f"{directory} holds {there}; a run has one tokenizer, remove the other")
     if not found:
-        raise InputError(f"{directory} holds no tokenizer: neither {' nor '.join(names)}")
+        raise InputError(f"{directory} holds no tokenizer: neither {' nor '.join(TOKENIZERS)}")
     return found[0].load(directory)

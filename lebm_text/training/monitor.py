@@ -25,6 +25,7 @@ from lebm_text.samplers.langevin import gradient
 __all__ = ["Averages", "Monitor", "Update", "Watchdog", "chain_gap", "largest_curvature", "probe", "spread"]
 
 MOST_WAITING = 256  # updates whose figures are kept on the device
+_RADIUS = 0.1  # of the central differences of a gradient
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,7 @@ def chain_gap(prior: Prior, chain: Chain, *, rng: torch.Generator, n: int = 256,
     return prior.neg_energy(start).mean() - total
 
 
-def largest_curvature(
-    logdensity: LogDensity, z: Tensor, *, rng: Rng, n_iterations: int = 6, radius: float = 0.1
-) -> Tensor:
+def largest_curvature(logdensity: LogDensity, z: Tensor, *, rng: Rng, n_iterations: int = 6) -> Tensor:
     """Return the largest |eigenvalue| of the Hessian of −log density over the rows of z (B, D).
 
     Power iteration on each row, Hessian-vector products by central differences of the gradient. A
@@ -216,14 +215,13 @@ def largest_curvature(
         z: (B, D).
         rng: draws the initial vectors.
         n_iterations: of the power iteration.
-        radius: of the differences.
     """
     direction = draw_normal(rng, z.shape, z.device)
     curvature = z.new_zeros(z.shape[0])
     for _ in range(n_iterations):
         direction = direction / direction.norm(dim=1, keepdim=True).clamp_min(1e-30)
-        step = radius * direction
-        direction = (gradient(logdensity, z + step) - gradient(logdensity, z - step)) / (2 * radius)
+        step = _RADIUS * direction
+        direction = (gradient(logdensity, z + step) - gradient(logdensity, z - step)) / (2 * _RADIUS)
         curvature = direction.norm(dim=1)
     return curvature.max()
 

@@ -18,6 +18,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lebm_text.errors import InputError, one_line
+from lebm_text.metrics import figures_of
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.training.events import Event
@@ -202,8 +203,7 @@ class Tracking:
         if event.kind == "start":
             yield lambda tracker: tracker.begin(self._run, step)
         elif event.kind in ("report", "validation"):
-            given = {key: value for key, value in event.data.items() if isinstance(value, (int, float))}
-            numbers = {f"{event.kind}/{key}": value for key, value in given.items() if key != "step"}
+            numbers = {f"{event.kind}/{key}": value for key, value in figures_of(event.data).items() if key != "step"}
             yield lambda tracker: tracker.numbers(numbers, step)
             texts = self._run.samples() if event.kind == "validation" else []
             if of_epochs := [each.path for each in texts if each.path.name.startswith("epoch-")]:

@@ -455,7 +455,8 @@ def test_a_damaged_tokenizer_is_learned_again(split: Split, cache: Path) -> None
 
 
 def test_a_tokenizer_with_something_to_say_says_it_each_time(split: Split) -> None:
-    said = WordTokenizer(["the"], notices=("smaller than asked for",))
+    said = WordTokenizer(["the"])
+    said.notices = ("smaller than asked for",)
     for _ in range(2):
         assert learn_tokenizer(split, "word", None, lambda: said).notices == said.notices
 
