@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lebm_text.cli.main import main
+from lebm_text.config import RESOLVED_AT_START
 from lebm_text.run import Run
 from lebm_text.store import sha256_file
 from lebm_text.training.checkpoint import load_checkpoint
@@ -317,8 +318,8 @@ def test_another_runs_settings_start_a_new_one(
     more = ["--set", "training.n_epochs=3", "--seed", "5", "--max-steps", "1", "--device", "cpu"]
     assert main(["train", str(corpus), "--preset", str(finished / file), *more]) == 0
     begun, other = Run("runs/toy").config, Run(finished).config
-    # The precision is decided anew, for the machine at hand.
-    assert begun.differences(other).keys() - {"training.precision"} == {"training.n_epochs", "training.seed"}
+    # What RESOLVED_AT_START names is decided anew, for the machine at hand.
+    assert begun.differences(other).keys() - RESOLVED_AT_START.keys() == {"training.n_epochs", "training.seed"}
     assert main(["train", "--resume", "--out", "runs/toy", "--preset", str(finished), "--device", "cpu"]) == 2
     assert "training.n_epochs is 3, not 12" in capsys.readouterr().err
 
