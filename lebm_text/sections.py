@@ -46,8 +46,6 @@ MAX_VOCABULARY = 1 << 24
 _NOISE = 0.0, 100.0
 _PENALTY = 0.0, 1e6
 _WEIGHTS = 1e-12, 1e6  # of what is divided by, or annealed in its logarithm
-_LENGTH = 1, MAX_STEPS
-_START = 1e-12, MAX_RATE
 MOST_HALVINGS = 4  # of the prior chain's step while a run learns
 
 
@@ -61,7 +59,7 @@ class TextConfig(Section):
     # number of ids, the 4 special ones included; none: all words that occur twice or more, or 8000 pieces
     vocab_size: int | None = setting(None, in_range, 5, MAX_VOCABULARY)
     lowercase: bool = False  # before the text is split into words
-    max_length: int = setting(200, in_range, *_LENGTH)  # tokens without </s>; longer sentences are left out
+    max_length: int = setting(200, in_range, 1, MAX_STEPS)  # tokens without </s>; longer sentences are left out
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class ModelConfig(Section):
     tied: bool = False  # output weights = embeddings; needs embedding_dim = hidden_dim
     prior_hidden_dim: int = setting(200, in_range, 1, MAX_SIZE)  # width of the two hidden layers of f(z)
     energy_bound: float = setting(0.0, in_range, *_PENALTY)  # b > 0: f = b tanh(g / b), so |f| < b; 0: unbounded
-    init_range: float = setting(0.1, in_range, *_START)  # every parameter starts uniform in ±init_range
+    init_range: float = setting(0.1, in_range, 1e-12, MAX_RATE)  # every parameter starts uniform in ±init_range
 
     def __post_init__(self) -> None:
         super().__post_init__()

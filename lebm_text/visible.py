@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-__all__ = ["named", "shortened", "visible"]
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["named", "read_template", "shortened", "visible"]
 
 _LOOKED_AT = re.compile(r"[^ -~\n\t]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -38,3 +42,24 @@ def visible(text: str, spelling: Callable[[str], str] = escaped) -> str:
 def shortened(text: str) -> str:
     """Return `text`, cut after 40 characters."""
     return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def read_template(package: str, name: str, *, escape: bool, **filters: Callable[..., str]) -> Template:
+    """Return the Jinja template in the file `name` of a package, with `filters`; `escape` for HTML.
+
+    All that it shows passes through `visible`.
+    """
+    from importlib import resources
+
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value), named),
+    )
+    environment.filters |= filters
+    return environment.from_string(resources.files(package).joinpath(name).read_text(encoding="utf-8"))

@@ -19,18 +19,7 @@ TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
 # From the bottom to the top: a module imports from its own layer and from those below it. The longest name counts, and
 # so a module may stand elsewhere than its package. Of `lebm_text` itself all may import the version.
 LAYERS = (
-    (
-        "__version__",
-        "errors",
-        "checks",
-        "progress",
-        "random",
-        "threads",
-        "torch_state",
-        "transfer",
-        "visible",
-        "templates",
-    ),
+    ("__version__", "errors", "checks", "progress", "random", "threads", "torch_state", "transfer", "visible"),
     ("writing", "store", "plugins", "metrics", "environment", "judges", "cuda_graphs"),
     ("samplers",),  # of any density: they know neither models nor text
     ("text",),

@@ -28,8 +28,8 @@ from lebm_text.reports.grids import Cell, Grid, number, parts, splits
 from lebm_text.reports.svg import to_svg
 from lebm_text.run import Run, SampleText
 from lebm_text.store import atomic_write_text, sha256_file
-from lebm_text.templates import read_template
 from lebm_text.training.monitor import Watchdog
+from lebm_text.visible import read_template
 
 from .repeat import commands, nearest_preset
 

@@ -11,9 +11,9 @@ from lebm_text.plugin_sections import PARTS
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.grids import Grid, markdown_table, parts, splits
 from lebm_text.run import Run
-from lebm_text.templates import read_template
 from lebm_text.text import registry
 from lebm_text.text.parts import HUB
+from lebm_text.visible import read_template
 
 from .hub import LIBRARY
 
