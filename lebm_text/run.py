@@ -185,6 +185,8 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Content of env.json: see `lebm_text.environment`."""
         self._require_directory()
+        if not self.environment_file.exists():
+            raise InputError(f"{self.path} has no {ENVIRONMENT}, which says what text it learned: copy that, too")
         return read_json(self.environment_file)
 
     @cached_property

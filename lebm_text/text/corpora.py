@@ -289,7 +289,7 @@ def _open(name: str, location: Location, entry: CorpusEntry | None) -> Corpus:
             notices.append(
                 f"{paths[one]} and {paths[other]} are the same text: what is judged by it is no held-out text"
             )
-    if entry is None and (raw := rawness(splits["train"].sentences(), str(paths["train"]))) is not None:
+    if entry is None and (raw := rawness(splits["train"].sentences(), f"the train text of {name}")) is not None:
         notices.append(raw)
     if entry is not None and (wrong := entry.differences(splits)):
         notices.append(f"{name} in {location.directory} differs from the registry: {'; '.join(wrong)}")
@@ -302,8 +302,8 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
     try:
         made = import_text(source, on_progress=on_progress)
     except InputError as error:
-        other = f"lebm-text data import {source} -o DIR --text-column NAME"
-        raise InputError(f"{error}; to read it in another way: {other}") from error
+        first = f"lebm-text data import {source} --text-column NAME -o DIR"
+        raise InputError(f"{error}; to say how it is to be read, import it first: {first}, then use DIR") from error
     corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
     source = source if source.startswith(HUB) else str(Path(source).resolve())
     return replace(corpus, notices=(made.describe(), *corpus.notices), source=source)

@@ -69,13 +69,13 @@ class Imported:
         counts = self.record["counts"]
         done = "was imported already, nothing to do" if self.was_there else "imported"
         parts = ", ".join(f"{counts['sentences'][split]:,} {split}" for split in SPLITS)
-        more = [f"{counts[key]:,} {what}" for key, what in _REMARKED.items() if counts[key]]
+        more = [f"{what}: {counts[key]:,}" for key, what in _REMARKED.items() if counts[key]]
         return "; ".join([f"{self.record['source']} {done}: {parts} sentences in {self.directory}", *more])
 
     def notices(self) -> tuple[str, ...]:
         """Return notices about features of the text that prepared corpora lack, and about sizes not as asked for."""
-        train = self.directory / "train.txt"
-        return tuple(filter(None, [rawness(read_lines(train), str(train)), *map(self._size, ("valid", "test"))]))
+        raw = rawness(read_lines(self.directory / "train.txt"), f"the train text of {self.directory.name}")
+        return tuple(filter(None, [raw, *map(self._size, ("valid", "test"))]))
 
     def _size(self, split: str) -> str | None:
         """Return why a split has another size than was asked for, if it has."""
@@ -94,8 +94,8 @@ class Imported:
 
 _REMARKED = {
     "empty": "empty rows left out",
-    "repeated": "sentences repeat an earlier one",
-    "held_out_in_train": "of the valid and test sentences stand in the train text, as the source divides them",
+    "repeated": "sentences that repeat an earlier one",
+    "held_out_in_train": "valid and test sentences that are in the train text, too, as the source divides them",
 }
 
 
@@ -214,7 +214,8 @@ def _was_there(target: Path, identity: list[Any], *, overwrite: bool) -> dict[st
         return record
     if not overwrite:
         what = "the same text, but changed since" if same else "another text, or the same by other options"
-        raise InputError(f"{target} holds {what}; replace it (overwrite), or choose another directory")
+        cure = "replace it (--overwrite; in Python overwrite=True), or choose another directory"
+        raise InputError(f"{target} holds {what}; {cure}")
     written = {RECORD, *(f"{split}.{kind}" for split in SPLITS for kind in ("txt", "label"))}
     if others := sorted({path.name for path in target.iterdir()} - written):
         raise InputError(

@@ -109,15 +109,19 @@ def rawness(sentences: Iterable[str], name: str) -> str | None:
     looked_at = list(islice(sentences, _LOOKED_AT))
     words = [word for sentence in looked_at for word in split_words(sentence)]
     if _lacks_blanks(Counter(words), len(looked_at)):
-        return f"{name} has hardly any blanks between words: text.tokenizer=word needs them, sentencepiece does not"
+        cure = "train with text.tokenizer=sentencepiece, judge with --tokenize"
+        return f"{name} has hardly any blanks between words: {cure}"
     n_cased = sum(len(word) > 1 and word != word.lower() for word in words)
     n_glued = sum(not _SIGNS.isdisjoint((word[0], word[-1])) and any(map(str.isalnum, word)) for word in words)
     found = (
-        (n_cased, _MANY_CASED, "capitals (lowercase)"),
-        (n_glued, _MANY_GLUED, "punctuation attached (tokenize)"),
+        (n_cased, _MANY_CASED, "capitals", "--lowercase"),
+        (n_glued, _MANY_GLUED, "punctuation attached", "--tokenize"),
     )
-    shares = [f"{n / len(words):.0%} of its words with {what}" for n, many, what in found if n > many * len(words)]
-    return f"{name} has {' and '.join(shares)}; see lebm-text data import" if shares else None
+    shares = [(f"{n / len(words):.0%} with {what}", cure) for n, many, what, cure in found if n > many * len(words)]
+    if not shares:
+        return None
+    said, cures = (", ".join(part) for part in zip(*shares, strict=True))
+    return f"{name} has words as in raw text, {said}: lebm-text data import changes that by {cures}"
 
 
 def _lacks_blanks(counts: Counter[str], n_sentences: int) -> bool:

@@ -141,7 +141,7 @@ def _mostly_unknown(train: EncodedCorpus, tokenizer: Tokenizer, name: str) -> tu
         return ()
     cure = "give text whose words are written out"
     if tokenizer.kind == "word":
-        cure = "raise text.vocab_size if it is set, or take text.tokenizer = sentencepiece, for text without blanks"
+        cure = "raise text.vocab_size if it is set; without blanks between words take text.tokenizer=sentencepiece"
     return (f"{n_unknown / n_words:.0%} of the words of the train text of {name} are <unk> to the model; {cure}",)
 
 

@@ -163,14 +163,14 @@ def test_import_says_what_it_did_and_does_it_once(tmp_path: Path, capsys: pytest
     assert main([*call, "--valid", "3", "--test", "10%"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{source} imported: 33 train, 3 valid, 4 test sentences in {out}\n"
-    assert "capitals (lowercase) and 67% of its words with punctuation attached (tokenize)" in captured.err
+    assert "with capitals, 67% with punctuation attached: lebm-text data import changes that" in captured.err
     assert captured.err.count("\n") == 1
     assert main(["data", "check", str(out)]) == 0
     assert main([*call, "--valid", "3", "--test", "10%", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["was_there"] is True and result["counts"]["sentences"]["valid"] == 3
     assert main([*call, "--lowercase"]) == 2
-    assert "replace it (overwrite)" in _error(capsys)
+    assert "replace it (--overwrite; in Python" in _error(capsys)
     assert main([*call, "--lowercase", "--tokenize", "--overwrite"]) == 0
     assert capsys.readouterr().err == ""
     assert all(line.startswith("the end , ") for line in (out / "train.txt").read_text().splitlines())

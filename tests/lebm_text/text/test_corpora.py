@@ -349,6 +349,12 @@ def test_a_directory_that_is_not_there_is_said(ask: Callable[[Run], object]) -> 
         ask(Run("kjv-demo"))
 
 
+def test_a_copy_without_its_env_json_is_said(tmp_path: Path) -> None:
+    shutil.copy(DATA / "run-0.1.0" / "config.json", tmp_path)
+    with pytest.raises(InputError, match=r"has no env\.json, which says what text it learned: copy that, too$"):
+        Run(tmp_path).corpus()
+
+
 def test_no_damage_is_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEBM_TEXT_CACHE", str(tmp_path / "cache"))
     shutil.copy(DATA / "run-0.1.0" / "config.json", tmp_path)

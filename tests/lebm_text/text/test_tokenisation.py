@@ -97,13 +97,13 @@ def test_a_corpus_made_of_raw_text_is_read_back_by_its_own_tokenisation() -> Non
         ("the price of N shares rose to $ N , mr. smith said here to the men of the two companies , he said .", None),
         (
             "The price of two shares rose , said Smith of New York .",
-            r"31% of its words with capitals \(lowercase\); see",
+            r"31% with capitals: lebm-text data import .* by --lowercase",
         ),
-        ("the price rose, he said.", r"40% of its words with punctuation attached \(tokenize\); see"),
-        ("The price rose, he said.", r"20% .* capitals .* and 40% of its words with punctuation attached"),
+        ("the price rose, he said.", r"40% with punctuation attached: lebm-text data import .* by --tokenize"),
+        ("The price rose, he said.", r"20% with capitals, 40% with punctuation .*: .* by --lowercase, --tokenize"),
         (
             "今日はたいへんよく晴れています。",
-            "hardly any blanks between words: text.tokenizer=word needs them, sentencepiece does not",
+            "hardly any blanks between words: train with text.tokenizer=sentencepiece, judge with --tokenize",
         ),
         (f"one word of this text is {'long' * 1000} , and that says nothing of all the others in it .", None),
         ("a b c", None),
