@@ -183,7 +183,8 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     if described.origin == "directory":
         directory = before if data_dir is None else data_dir / name
         if not directory.is_dir() and described.source is None:
-            raise InputError(f"the text of the run is not in {directory}; name the data directory that holds {name}/")
+            remedy = f"name the data directory that holds {name}/ (--data-dir)"
+            raise InputError(f"the text of the run is not in {directory}; {remedy}")
         name = str(directory) if directory.is_dir() or described.source is None else described.source
     elif described.origin == "data-dir" and data_dir is None:
         data_dir = before.parent
@@ -191,7 +192,7 @@ def find_again(described: CorpusDescription, *, data_dir: Path | None = None, tr
     for split, recorded in described.splits.items():
         found = corpus.splits[split]
         if found.sha256 != recorded.sha256:
-            remedy = f"name the data directory that holds {described.name}"
+            remedy = f"name the data directory that holds {described.name} (--data-dir)"
             if corpus.made_by is not None:
                 remedy = f"the class {described.source} makes another text now: restore what it was"
             raise InputError(

@@ -312,7 +312,7 @@ def test_the_corpus_of_a_run_is_found_from_anywhere_and_missed_by_its_place(
     monkeypatch.chdir("/")
     assert find_again(described).splits["test"].sha256 == described.splits["test"].sha256
     (tmp_path / "mine").rename(tmp_path / "moved")
-    with pytest.raises(InputError, match=r"is not in .*/mine; name the data directory that holds mine/"):
+    with pytest.raises(InputError, match=r"is not in .*/mine; name the data directory that holds mine/ \(--data-dir\)"):
         find_again(described)
 
 
