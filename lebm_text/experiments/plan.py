@@ -145,9 +145,7 @@ class Experiment(Checked):
             return preset(row.preset).merge(by_section(settings))
         # Settings that the configured components do not use return to their defaults.
         values = self.config(self.row(row.like), chosen, seed).to_dict()
-        for section, changes in by_section(row.settings).items():
-            values.setdefault(section, {}).update(changes)
-        return Config.from_dict(values)
+        return Config.from_dict(by_section(by_key(values) | by_key(row.settings)))
 
     def start_of(self, row: Row) -> Row | None:
         """Return the row that provides the initial weights of a row's generator, if any."""

@@ -93,6 +93,11 @@ def test_a_pipe_is_read(file: Path) -> None:
             'settings = { "modle.dropout" = 0.1 }',
             "row b: .*modle",
         ),
+        (
+            "0.01 }]",
+            '0.01 }]\n[[rows]]\nname = "b"\nlabel = "b"\nlike = "lm"\nsettings = { model = 3 }',
+            "row b: configuration section 'model' must hold keys, got 3",
+        ),
     ],
 )
 def test_mistakes_are_named(file: Path, before: str, after: str, said: str) -> None:
