@@ -32,6 +32,7 @@ from .counts import naming
 from .judges import LSTMRecipe, TrainingReport
 from .lstm import LSTMJudge, LSTMNetwork, OutputVocabulary, in_pieces, score_text
 from .lstm_cache import Entry, JudgeCache, training_key
+from .perplexity import ppl_of
 
 __all__ = ["adam", "train_lstm", "update"]
 
@@ -111,7 +112,7 @@ def _carry_out(training: _Training, stored: JudgeCache, precision: str) -> Entry
             message = training.epoch()
             stored.write(stored.unfinished, training.state())
             logger.info(message)
-    report = TrainingReport(done.n_epochs, done.best_epoch, done.seconds, _ppl(done.best_nll), precision)
+    report = TrainingReport(done.n_epochs, done.best_epoch, done.seconds, ppl_of(done.best_nll), precision)
     entry = Entry(training.best, asdict(report))
     stored.finish(entry)
     return entry
@@ -215,7 +216,7 @@ class _Training:
         seconds = time.perf_counter() - start
         progress.seconds += seconds
         return (
-            f"epoch {progress.n_epochs}: perplexity {_ppl(train_nll):.2f} in training, {_ppl(valid_nll):.2f} on "
+            f"epoch {progress.n_epochs}: perplexity {ppl_of(train_nll):.2f} in training, {ppl_of(valid_nll):.2f} on "
             f"validation text, learning rate {rate:.2g}, {seconds:.0f} s"
         )
 
@@ -287,7 +288,3 @@ def _generator(*stream: int, device: Any = "cpu") -> torch.Generator:
     """Return a generator seeded by a tuple of numbers."""
     (seed,) = np.random.SeedSequence(stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
-
-
-def _ppl(nll: float) -> float:
-    return math.exp(min(nll, 700.0))

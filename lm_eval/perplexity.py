@@ -7,7 +7,7 @@ and `</s>`, never `<s>`; logs are natural.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 
@@ -18,7 +18,7 @@ from lebm_text.errors import InputError
 from .counts import BoolArray, FloatArray, IntArray
 from .intervals import NORMAL975, t975_expanded
 
-__all__ = ["PerplexityScore", "SeedSpread", "SentenceScores", "paired_ratio_ci95", "perplexity", "spread"]
+__all__ = ["PerplexityScore", "SeedSpread", "SentenceScores", "paired_ratio_ci95", "perplexity", "ppl_of", "spread"]
 
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 20  # bounds the memory of the index array
@@ -103,9 +103,9 @@ def perplexity(scores: SentenceScores, *, count_eos: bool = True, seed: int = 1)
     if not tokens:
         raise InputError("there is nothing to score: the text has no sentence, or only empty ones")
     known, draws = tokens - n_oov, _bootstrap(nll, n_tokens, seed)
-    without_oov = _exp((total - float(scores.nll_oov.sum())) / known) if known else None
+    without_oov = ppl_of((total - float(scores.nll_oov.sum())) / known) if known else None
     ci95 = _range95(draws, total / tokens, len(scores))
-    return PerplexityScore(_exp(total / tokens), without_oov, total, ci95, len(scores), tokens, n_oov, draws)
+    return PerplexityScore(ppl_of(total / tokens), without_oov, total, ci95, len(scores), tokens, n_oov, draws)
 
 
 def paired_ratio_ci95(score: PerplexityScore, reference: PerplexityScore) -> tuple[float, float]:
@@ -136,9 +136,9 @@ def _range95(log_draws: FloatArray, log_value: float, n: int) -> tuple[float, fl
     cut = round(0.025 * (len(ordered) - 1))
     low, high = float(ordered[cut]), float(ordered[-1 - cut])
     if n < 2 or not math.isfinite(high - low + log_value):
-        return _exp(low), _exp(high)
+        return ppl_of(low), ppl_of(high)
     wider = _widening(n)
-    return _exp(log_value - wider * (log_value - low)), _exp(log_value + wider * (high - log_value))
+    return ppl_of(log_value - wider * (log_value - low)), ppl_of(log_value + wider * (high - log_value))
 
 
 def _widening(n: int) -> float:
@@ -150,9 +150,9 @@ def _widening(n: int) -> float:
     return math.sqrt(n / (n - 1)) * t975_expanded(max(n - 1, 3)) / NORMAL975
 
 
-def _exp(value: float) -> float:
-    """Return exp without overflow errors: a text with a zero-probability token has an infinite perplexity."""
-    return math.exp(value) if value < 700 else math.inf
+def ppl_of(nll: float) -> float:
+    """Return the perplexity exp(nll) of nats per token; infinity where it overflows, as by a token of probability 0."""
+    return math.inf if nll > 700 else math.exp(nll)
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,13 @@ def spread(values: Mapping[tuple[int | None, int | None], float]) -> SeedSpread:
     n_judges = len(next(iter(rows.values())))
     return SeedSpread(
         mean=fmean(means),
-        sd_over_judge_seeds=math.sqrt(fmean(map(variance, rows.values()))) if n_judges > 1 else None,
-        sd_over_sample_seeds=stdev(means) if len(means) > 1 else None,
+        sd_over_judge_seeds=math.sqrt(fmean(_finite(variance, row) for row in rows.values())) if n_judges > 1 else None,
+        sd_over_sample_seeds=_finite(stdev, means) if len(means) > 1 else None,
         n_judge_seeds=n_judges,
         n_sample_seeds=len(means),
     )
+
+
+def _finite(deviation: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+    """Return a deviation; nan if a value is not finite, such as the perplexity by a judge that diverged."""
+    return deviation(values) if all(map(math.isfinite, values)) else math.nan

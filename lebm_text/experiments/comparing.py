@@ -27,6 +27,7 @@ from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
 from lm_eval.embedding import EmbeddingScore
 from lm_eval.intervals import NORMAL975
+from lm_eval.perplexity import ppl_of
 
 from .statistics import SeedInterval, mean_interval, normal_interval
 
@@ -255,7 +256,7 @@ def _difference(first: ComparedFigure, second: ComparedFigure | None) -> FigureD
         found, rule = SeedInterval(difference), "independent"
         if first.standard_error is not None and second.standard_error is not None:
             found = normal_interval(difference, math.hypot(first.standard_error, second.standard_error))
-    found = found.mapped(math.exp) if first.is_log else found
+    found = found.mapped(ppl_of) if first.is_log else found
     return FigureDifference(first.metric, (first.value, second.value), found, first.is_log, rule)
 
 

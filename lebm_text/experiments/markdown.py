@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lebm_text.checks import to_plain
 from lebm_text.errors import InputError
 from lebm_text.reports.drawing import legend, panels, picture_formats, save_pictures
 from lebm_text.reports.frontier import label_axes
@@ -44,7 +45,7 @@ def write_table(experiment: Experiment, root: Path, command: str) -> Results:
     if not (root / LOG).is_file():
         raise InputError(f"nothing has been done yet: there is no {root / LOG}")
     results = gather(experiment, root)
-    atomic_write_json(root / "results.json", results.record())
+    atomic_write_json(root / "results.json", to_plain(results.record()))
     atomic_write_text(root / "results.md", markdown(results, command))
     models = {
         row.label: {decoding: (found["fppl"].value, found["rppl"].value) for decoding, found in row.kn5.items()}

@@ -16,6 +16,7 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from lm_eval.intervals import NORMAL975, t975
+from lm_eval.perplexity import ppl_of
 from lm_eval.protocol import METRICS
 
 __all__ = [
@@ -79,8 +80,11 @@ class RowComparison:
 
 
 def mean_interval(values: Sequence[float]) -> SeedInterval:
-    """Return the mean of the values of one or more seeds, with Student's confidence interval."""
-    n, mean = len(values), fmean(values)
+    """Return the mean of the values of one or more seeds, with Student's confidence interval if all are finite."""
+    n = len(values)
+    if not all(map(math.isfinite, values)):  # such as the perplexity by a judge that diverged
+        return SeedInterval(sum(values) / n, n=n)
+    mean = fmean(values)
     if n < 2:
         return SeedInterval(mean)
     half = t975(n - 1) * stdev(values) / math.sqrt(n)
@@ -102,7 +106,7 @@ def normal_interval(value: float, standard_error: float | None) -> SeedInterval:
 
 def perplexity_interval(values: Sequence[float]) -> SeedInterval:
     """Return the geometric mean of the perplexities of one or more seeds, with its confidence interval."""
-    return mean_interval([math.log(value) for value in values]).mapped(math.exp)
+    return mean_interval([math.log(value) for value in values]).mapped(ppl_of)
 
 
 def at_fppl(fppl: float, curve: Sequence[tuple[float, float]]) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from lm_eval.perplexity import spread
@@ -27,3 +29,10 @@ def test_one_seed_has_no_spread() -> None:
     assert found.sd_over_judge_seeds is None
     assert found.sd_over_sample_seeds == pytest.approx(2**0.5)
     assert spread({(1, 1): 3.0}).mean == 3
+
+
+def test_a_judge_that_diverged_leaves_no_deviation() -> None:
+    """`statistics` ends in an AttributeError for infinity, at the end of hours of judging."""
+    found = spread({(1, 1): 3.0, (1, 2): math.inf, (2, 1): 4.0, (2, 2): 5.0})
+    assert found.mean == math.inf
+    assert math.isnan(found.sd_over_judge_seeds or 0) and math.isnan(found.sd_over_sample_seeds or 0)

@@ -135,6 +135,11 @@ def test_seeds_are_paired(tmp_path: Path) -> None:
     mean = 20 * 3 ** (1 / 3)  # geometric
     assert found.values == pytest.approx((mean, mean * 1.03), rel=1e-4)
     values = json.loads((tmp_path / "b.json").read_text())
+    values["results"][0]["ppl"] = None  # infinite
+    (tmp_path / "c.json").write_text(json.dumps(values))
+    (unknown,) = compare(tmp_path / "a.json", tmp_path / "c.json")
+    assert (unknown.rule, unknown.is_beyond) == ("paired, seeds", False)
+    values = json.loads((tmp_path / "b.json").read_text())
     values["results"].reverse()  # the mean is over all of them, in whatever order
     for row in values["results"]:
         row["seed"] += 3

@@ -37,6 +37,13 @@ def test_one_value_has_no_interval() -> None:
     assert mean_interval([2.0]).low is mean_interval([2.0]).high is None
 
 
+def test_a_value_that_is_not_finite_leaves_no_interval() -> None:
+    assert perplexity_interval([2.0, math.inf]) == SeedInterval(math.inf, n=2)
+    assert math.isnan(mean_interval([math.inf, -math.inf]).value)
+    high = perplexity_interval([2.0, 1e300]).high  # e^4,710
+    assert high == math.inf
+
+
 def test_a_share_stays_between_0_and_1() -> None:
     assert share_interval([0.1, 0.3]).low == 0.0
     assert share_interval([0.9, 0.7]).high == 1.0
