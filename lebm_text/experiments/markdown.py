@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lebm_text.checks import to_plain
 from lebm_text.errors import InputError
+from lebm_text.metrics import figures_of
 from lebm_text.reports.drawing import legend, panels, picture_formats, save_pictures
 from lebm_text.reports.frontier import label_axes
 from lebm_text.reports.grids import markdown_table
@@ -213,7 +214,8 @@ def _by_decoding(
     at = "T=1" if "T=1" in decodings else decodings[0]  # the column for real text, which has no decoding
     lines = []
     for (name, header), places in zip(names.items(), digits, strict=True):
-        cells = [f"{real[name]:.{places}f}" if decoding == at else _MISSING for decoding in decodings]
+        of_real = f"{real[name]:.{places}f}" if name in real else _MISSING
+        cells = [of_real if decoding == at else _MISSING for decoding in decodings]
         lines.append(["real text", header, *cells])
         for label, figures in rows.items():
             cells = [_value(figures.get(decoding, {}).get(name), places) for decoding in decodings]
@@ -297,7 +299,7 @@ def _tuning(results: Results) -> str:
 def _cost(results: Results) -> str:
     rows = results.rows.values()
     lines = [[row.label, _value(row.cost["epochs"], 1), _value(row.cost["minutes"], 1)] for row in rows]
-    total = sum(step["seconds"] for step in results.log) / 3600
+    total = sum(figures_of(step).get("seconds", 0.0) for step in results.log) / 3600
     trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
         f"## Training time\n\n{markdown_table(['row', 'epochs', 'minutes of updates per run'], lines)}\n\nUpdates of "

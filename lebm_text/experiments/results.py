@@ -282,6 +282,8 @@ def _points_of(seed: _SeedRun, judge: str, row: Row, sources: _Sources) -> Point
         if result.text in report.meaning:
             point["frechet"] = report.meaning[result.text].frechet
         sources.signatures[result.signature] = None
+    if not all({*METRICS} <= point.keys() for point in points.values()):
+        raise InputError(f"the report {JUDGES[judge]} of {row.name}, seed {seed.number}, lacks an FPPL or an RPPL")
     for real in report.real:
         fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
         sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
@@ -318,9 +320,14 @@ def _variety_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
     report, found = seed.judged.get("kn5"), ByDecoding()
     for result in [] if report is None else _of_row(report, row):
         if (variety := result.diversity) is not None:
-            figures = {"self_bleu": variety.self_bleu.score, "in_train": variety.in_train["4"]}
+            figures, real = (
+                {"self_bleu": bleu.score, **({"in_train": shares["4"]} if "4" in shares else {})}
+                for bleu, shares in (
+                    (variety.self_bleu, variety.in_train),
+                    (variety.real_self_bleu, variety.real_in_train),
+                )
+            )
             found[_decoding(result)] = {name: SeedInterval(value) for name, value in figures.items()}
-            real = {"self_bleu": variety.real_self_bleu.score, "in_train": variety.real_in_train["4"]}
             sources.real.setdefault("variety", {})[seed.number] = real
             sources.signatures |= dict.fromkeys((variety.self_bleu.signature, variety.signature))
     return found

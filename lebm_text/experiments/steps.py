@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.metrics import figures_of
 from lebm_text.progress import Progress
 from lebm_text.reports import frontier, likelihood, perplexity
 from lebm_text.reports.base import Report
@@ -80,7 +81,7 @@ class Training:
         if not run.weights_file.is_file():
             return False
         last = log.last(self.name)
-        given = None if last is None or last["status"] else last.get("budget")
+        given = None if last is None or last["status"] else figures_of(last).get("budget")
         return run.progress().get("finished") is True or (
             self.budget is not None and given is not None and bool(given >= self.budget)
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 from lebm_text.checks import from_plain
 from lebm_text.errors import InputError
+from lebm_text.metrics import figures_of
 from lebm_text.reports.frontier import Frontier
 from lebm_text.run import Run
 from lebm_text.store import read_json
@@ -146,7 +147,7 @@ def last_validation(run: Run) -> tuple[dict[str, float], float]:
     """Return the last `valid_*` metrics of a run and its number of epochs."""
     found: dict[str, float] = {}
     epochs = 0.0
-    for row in run.metrics():
+    for row in map(figures_of, run.metrics()):
         epochs = max(epochs, float(row.get("epoch", 0.0)))
         found = {key: value for key, value in row.items() if key.startswith("valid_")} or found
     return found, epochs
@@ -154,4 +155,4 @@ def last_validation(run: Run) -> tuple[dict[str, float], float]:
 
 def seconds_trained(run: Run) -> float:
     """Return the duration, in seconds, of a run's updates up to its last checkpoint."""
-    return float(run.progress().get("seconds", 0.0))
+    return float(figures_of(run.progress()).get("seconds", 0.0))

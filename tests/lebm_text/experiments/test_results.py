@@ -18,7 +18,7 @@ from lebm_text.likelihood.diagnostics import LatentUse
 from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier
 from lebm_text.reports.likelihood import Likelihood
-from lm_eval.diversity import self_bleu
+from lm_eval.diversity import Diversity, self_bleu
 
 from .program import REAL, Program, carry_out, experiment, started
 
@@ -316,3 +316,50 @@ def test_an_environment_that_says_too_little_is_refused_by_name(done: Path, chan
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
     with pytest.raises(InputError, match=r"lm-seed2/env\.json is damaged"):
         gather(experiment(), done)
+
+
+def test_figures_of_training_that_are_none_are_left_out(done: Path) -> None:
+    """As on the page about a run; they ended in a traceback."""
+    run = done / "lm-seed2"
+    whole = gather(experiment(), done).record()["rows"]["lm"]
+    state = json.loads((run / "checkpoints" / "last" / "state.json").read_text())
+    state["state"]["progress"]["seconds"] = "long"
+    (run / "checkpoints" / "last" / "state.json").write_text(json.dumps(state))
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 9, "epoch": {}, "valid_ppl": "low"}\n')
+    entries = [json.loads(line) for line in (done / "log.jsonl").read_text().splitlines()]
+    del entries[-1]["seconds"]
+    (done / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    results = gather(experiment(), done)
+    found = results.record()["rows"]["lm"]
+    assert found["validation"] == whole["validation"] and found["cost"]["epochs"] == whole["cost"]["epochs"]
+    assert found["cost"]["minutes"]["seeds"] == (1.5, 0.0)
+    assert "All steps, one after the other: " in markdown(results, "")
+
+
+def test_a_report_that_lacks_a_perplexity_is_refused_by_name(done: Path) -> None:
+    path = done / "lebm-seed1" / "eval" / "frontier.json"
+    report = Frontier.load(path)
+    replace(report, results=report.results[1:]).save(path)
+    with pytest.raises(InputError, match=r"^the report frontier of lebm, seed 1, lacks an FPPL or an RPPL$"):
+        gather(experiment(), done)
+
+
+def test_diversity_of_an_earlier_version_has_no_share_of_the_training_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.txt").write_text("a b c\n")
+    asked = started(tmp_path / "other.txt")
+    carry_out(tmp_path, Program(), monkeypatch, asked)
+    for path in tmp_path.rglob("frontier*.json"):
+        report = Frontier.load(path)
+        rows = [(row, row.diversity) for row in report.results]
+        old = [row if found is None else replace(row, diversity=_without_shares(found)) for row, found in rows]
+        replace(report, results=old).save(path)
+    results = gather(asked, tmp_path)
+    assert results.record()["rows"]["lebm"]["variety"]["T=1"].keys() == {"self_bleu"}
+    assert "| real text | 4-grams of train | – |" in markdown(results, "").partition("## Diversity and")[2]
+
+
+def _without_shares(found: Diversity) -> Diversity:
+    return replace(found, in_train={}, real_in_train={})
