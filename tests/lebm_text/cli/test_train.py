@@ -176,21 +176,6 @@ def test_ctrl_c_and_sigterm_write_a_checkpoint(number: signal.Signals, corpus: P
     _assert_goes_on_as_unbroken(out, corpus, *seldom)
 
 
-def test_truncated_checkpoint_gives_way_to_its_predecessor_and_it_is_said(
-    corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "run"
-    assert main(_arguments(corpus, out, "--max-steps", "6")) == 0
-    os.truncate(out / "checkpoints" / "last" / "tensors.safetensors", 300)
-    capsys.readouterr()
-    assert _resume(out) == 0
-    said = capsys.readouterr().err
-    assert str(out / "checkpoints" / "last") in said
-    assert "is damaged" in said
-    assert "previous instead" in said
-    assert _result(out) == _result(finished)
-
-
 def test_a_run_without_a_usable_checkpoint_is_one_line(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,13 +186,6 @@ def test_a_run_without_a_usable_checkpoint_is_one_line(
     capsys.readouterr()
     assert _resume(out) == 2
     assert "no usable checkpoint" in one_line(capsys)
-
-
-def test_finished_run_is_left_as_it_is(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = _files(finished)
-    assert _resume(finished) == 0
-    assert "nothing to do" in capsys.readouterr().err
-    assert _files(finished) == before
 
 
 def test_a_run_is_not_overwritten_unless_told_to(
@@ -231,17 +209,6 @@ def test_a_run_is_not_overwritten_unless_told_to(
 def test_a_run_is_not_both_continued_and_replaced(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _resume(finished, "--overwrite") == 2
     assert "--resume continues a run, --overwrite replaces it" in one_line(capsys)
-
-
-def test_a_directory_of_something_else_is_never_touched(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "model.safetensors").write_text("mine")
-    for more in ([], ["--overwrite"]):
-        assert main(_arguments(corpus, tmp_path / "mine", *more)) == 2
-        assert "neither empty nor a run" in one_line(capsys)
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("fault", ["no corpus", "half a corpus", "no device", "long sentences"])
@@ -410,13 +377,6 @@ def test_unreadable_text_is_one_line(here: Path, capsys: pytest.CaptureFixture[s
     assert main(["train", "text", "--out", "run"]) == 2
     assert "NUL" in one_line(capsys)
     assert not (here / "run").exists()
-
-
-def test_out_below_a_file_is_one_line(corpus: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "file").write_text("")
-    for out in ("file", "file/run"):
-        assert main(_arguments(corpus, Path(out))) == 2
-        one_line(capsys)
 
 
 def test_divergence_is_one_line(

@@ -259,12 +259,13 @@ def test_a_start_that_was_killed_does_not_block_the_next(tmp_path: Path, corpus:
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 
-def test_what_is_no_run_and_no_leftover_is_left_alone(tmp_path: Path, corpus: Corpus) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["mine.txt", "model.safetensors"])
+def test_what_is_no_run_and_no_leftover_is_left_alone(tmp_path: Path, corpus: Corpus, name: str) -> None:
+    (tmp_path / name).write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(InputError, match="neither empty nor a run"):
             train(corpus, out=tmp_path, config=_config(), device="cpu", overwrite=overwrite)
-    assert list(_tree(tmp_path)) == ["mine.txt"]
+    assert list(_tree(tmp_path)) == [name]
 
 
 def _set(state: dict[str, Any], path: str, value: object) -> dict[str, Any]:
