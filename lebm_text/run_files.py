@@ -35,7 +35,7 @@ ENTRIES = (CONFIG, ENVIRONMENT, *TOKENIZERS, WEIGHTS, CHECKPOINTS, METRICS, SAMP
 
 def runs_directory() -> Path:
     """Return the default directory of runs: $LEBM_TEXT_RUNS, or `runs` in the working directory."""
-    return Path(os.environ.get("LEBM_TEXT_RUNS") or "runs")
+    return Path(os.path.expanduser(os.environ.get("LEBM_TEXT_RUNS") or "runs"))
 
 
 def newest_run(directory: Path) -> Path:

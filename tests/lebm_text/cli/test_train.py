@@ -243,7 +243,8 @@ def test_short_options_and_default_directory(corpus: Path, here: Path, monkeypat
     stored = json.loads((here / "runs" / "toy" / "config.json").read_text())
     assert stored["training"]["seed"] == 5
     assert stored["training"]["precision"] == "fp32"
-    monkeypatch.setenv("LEBM_TEXT_RUNS", str(here / "kept"))
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("LEBM_TEXT_RUNS", "~/kept")
     assert main(arguments) == 0
     assert (here / "kept" / "toy" / "config.json").exists()
 
