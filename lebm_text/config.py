@@ -248,13 +248,13 @@ class Config:
             del resolved["prior.labels"]  # without labels of a text they alone name the classes
         return self._replace(by_section(resolved), asked=False)
 
-    def override(self, assignments: Iterable[str]) -> Config:
-        """Return a copy with `section.key=value` strings applied together; values are JSON, or bare words.
+    def override(self, changes: Mapping[str, Any] | Iterable[str]) -> Config:
+        """Return a copy with changes applied together: strings as `read_assignments` takes, or a mapping as `by_key`.
 
         Raises:
-            InputError: a string of another form, and as `merge` does.
+            InputError: a change of another form, and as `merge` does.
         """
-        return self.merge(by_section(read_assignments(assignments)))
+        return self.merge(by_section(changes if isinstance(changes, Mapping) else read_assignments(changes)))
 
 
 def _without_effect(

@@ -15,7 +15,7 @@ import torch
 
 from lebm_text.build import build_model, try_plugins
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
-from lebm_text.config import Config, by_section
+from lebm_text.config import Config
 from lebm_text.environment import resolve_device
 from lebm_text.errors import InputError
 from lebm_text.generation.generate import Generation
@@ -133,7 +133,8 @@ def train(
     if preset is not None:
         base = starting_config(preset).with_plugins(trust_plugins=trust_plugins, asked=False)
     if not resume:
-        settings = _override(base or starting_config(DEFAULT_PRESET), overrides).with_plugins(trust_plugins=True)
+        base = base or starting_config(DEFAULT_PRESET)
+        settings = located(base.override(overrides or ())).with_plugins(trust_plugins=True)
         check_free(run.path, overwrite=overwrite)
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))  # before any change to `out`
@@ -170,13 +171,6 @@ def train(
     return run
 
 
-def _override(config: Config, overrides: Overrides | None) -> Config:
-    """Return `config` with some values replaced."""
-    if not isinstance(overrides, Mapping):
-        return located(config.override(overrides or ()))
-    return located(config.merge(by_section(overrides)))
-
-
 def _check_unchanged(
     run: Run, stored: Config, corpus: str | Path | Corpus | None, base: Config, overrides: Overrides | None
 ) -> None:
@@ -187,7 +181,7 @@ def _check_unchanged(
             raise InputError(f"the run in {run} was trained on {run.corpus_name}, not on {name}")
     # A preset leaves the selection open: runs older than the setting publish the last weights.
     base = dataclasses.replace(base, training=dataclasses.replace(base.training, select=stored.training.select))
-    asked = _override(base, overrides).with_plugins(trust_plugins=True)
+    asked = located(base.override(overrides or ())).with_plugins(trust_plugins=True)
     for path, wanted in asked.conflicts(stored).items():
         raise InputError(
             f"a run that goes on keeps its configuration: in {run}, {path} is {stored.differences(asked)[path]}, "

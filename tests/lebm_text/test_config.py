@@ -421,4 +421,4 @@ def test_sections_and_keys_are_laid_over_each_other_whatever_their_form() -> Non
     assert by_section(mixed) == {"training": {"batch_size": 8, "n_epochs": 5, "seed": 2}, "x": 1}
     for wrong in ({"training": 3, "training.seed": 2}, {"training.seed": 2, "training": 3}):
         with pytest.raises(InputError, match="'training' must hold keys, got 3"):
-            Config().merge(by_section(wrong))
+            Config().override(wrong)
