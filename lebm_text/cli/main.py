@@ -111,10 +111,8 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        entry = COMMANDS[cmd_name]
         try:
             with quick_imports():
                 command: click.Command = getattr(importlib.import_module(entry.module, __package__), entry.attribute)
@@ -128,9 +126,8 @@ class LazyGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            raise click.UsageError(f"no command {name!r}{hint(name, list(COMMANDS))}", ctx)
+        if args[0] not in COMMANDS:
+            raise click.UsageError(f"no command {args[0]!r}{hint(args[0], list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -105,6 +105,7 @@ def test_success(call: Callable[..., int]) -> None:
         (["xyzzy"], "known: train, generate"),
         (["--no-such-option"], "--no-such-option"),
         ([""], "no command ''"),
+        (["--", "-x"], "no command '-x'"),
         (["try", "--cuont", "1"], "--count"),
         (["try", "--count", "many"], "'many' is not a valid integer"),
         (["try", "--count"], "requires an argument"),
