@@ -120,16 +120,12 @@ def is_named(what: str, name: str) -> bool:
 
 
 def find(what: str, name: str, *, trust_plugins: bool) -> Plugin:
-    """Return the class that `name` stands for, without importing it.
+    """Return the class that a `name` for which `is_named` holds stands for, without importing it.
 
-    Raises:
-        MissingPlugin: no package registers that name.
-        InputError: importing its module is not allowed.
+    Raises InputError if importing its module is not allowed.
     """
     if (entry := _registered(what, name)) is not None:
         return Plugin(what, entry)
-    if not CLASS.fullmatch(name):
-        raise MissingPlugin(what, f"{what} = {name}: no installed package registers that name as {GROUPS[what]}")
     entry = EntryPoint(name, name, GROUPS[what])
     if not trusted(trust_plugins):
         raise InputError(
@@ -186,8 +182,8 @@ def trusting() -> Iterator[None]:
             os.environ[TRUST] = before
 
 
-def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> Any:
-    """Return an object from `NAME` or `NAME,key=value,key=value`: a dataclass whose fields are its settings.
+def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> tuple[Any, Plugin]:
+    """Return an object from `NAME` or `NAME,key=value,key=value`, and its class, a dataclass with settings as fields.
 
     Args:
         what: its kind, of `GROUPS`.
@@ -199,7 +195,8 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
         InputError: the class is missing or lacks a member; a setting is unknown, of a wrong type or out of range.
     """
     name, *assignments = text.split(",")
-    cls = find(what, name, trust_plugins=trust_plugins).load()
+    plugin = find(what, name, trust_plugins=trust_plugins)
+    cls = plugin.load()
     if not (isinstance(cls, type) and hasattr(cls, "__dataclass_fields__")):
         raise InputError(f"{what} = {name} is no dataclass")
     known, values = [each.name for each in fields(cls) if each.init], {}
@@ -211,7 +208,7 @@ def made_with(what: str, text: str, protocol: type, *, trust_plugins: bool) -> A
         if key not in known:
             raise InputError(f"{what} = {name} has no setting {key!r}{hint(key, known)}")
         values[key] = _read(hints[key], value, f"{name},{key}")
-    return made(f"{what} = {name}", lambda: cls(**values), protocol)
+    return made(f"{what} = {name}", lambda: cls(**values), protocol), plugin
 
 
 def _read(kind: Any, text: str, name: str) -> Any:

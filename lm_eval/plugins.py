@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from lebm_text.errors import InputError
-from lebm_text.plugins import called, find, is_named, made, made_with
+from lebm_text.plugins import called, is_named, made, made_with
 from lebm_text.progress import Progress
 from lebm_text.text.reading import split_words
 
@@ -41,11 +41,11 @@ def plugged_spec(lm: str) -> PluggedSpec:
         InputError: it cannot be found, lacks a member or a setting, or its name is not usable in a file name.
     """
     name = lm.partition(",")[0]
-    spec = made_with("judge", lm, JudgeSpec, trust_plugins=True)
+    spec, plugin = made_with("judge", lm, JudgeSpec, trust_plugins=True)
     for what, value in (("name", spec.name), ("lm", spec.lm)):
         if not _NAME.fullmatch(str(value)):
             raise InputError(f"judge = {name}: its {what} must be letters, digits and . _ + -, got {value!r}")
-    return PluggedSpec(f"judge = {name}", spec, find("judge", name, trust_plugins=True).origin[1])
+    return PluggedSpec(f"judge = {name}", spec, plugin.origin[1])
 
 
 @dataclass(frozen=True)

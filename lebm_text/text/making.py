@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lebm_text.errors import InputError
-from lebm_text.plugins import Plugin, called, find, is_named, made_with
+from lebm_text.plugins import Plugin, called, is_named, made_with
 from lebm_text.store import atomic_write_text, cache_entry, fresh_directory, sha256_file, writing_cache
 
 from .parts import name_of_source
@@ -46,8 +46,7 @@ def make_corpus(source: str, *, trust_plugins: bool) -> tuple[Path, Plugin]:
             cache cannot be written.
     """
     name = source.partition(",")[0]
-    made: Any = made_with("corpus", source, CorpusSource, trust_plugins=trust_plugins)
-    plugin = find("corpus", name, trust_plugins=trust_plugins)
+    made, plugin = made_with("corpus", source, CorpusSource, trust_plugins=trust_plugins)
     texts = dict[str, str]()
     for split in SPLITS:
         texts[f"{split}.txt"] = _text(f"corpus = {name}: sentences of {split}", made.sentences, split)
