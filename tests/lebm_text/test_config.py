@@ -278,6 +278,10 @@ def test_a_language_model_has_no_z(assignments: list[str]) -> None:
             (["inference.kind=amortized", "inference.pretrain_epochs=1", *start], "one or the other")
             for start in (["training.init=lm", "training.init_epochs=2"], ["training.init=runs/lm"])
         ),
+        (
+            ["model.generator=hf:x", "generator.adapt=full", "inference.kind=amortized", "inference.pretrain_epochs=1"],
+            "take frozen or lora",
+        ),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(assignments: list[str], part: str) -> None:

@@ -686,6 +686,17 @@ def test_a_class_makes_a_corpus_which_is_found_again_without_it() -> None:
     assert find_again(CorpusDescription.read(described)).splits["valid"].sha256 == corpus.splits["valid"].sha256
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    def sentences(self, split: str) -> Iterable[str]:
+        return ["a b b"]
+
+
+def test_a_class_may_make_a_corpus_without_labels() -> None:
+    directory = find_corpus(f"{HERE}:Unlabelled").splits["train"].path.parent
+    assert sorted(path.name for path in directory.iterdir()) == ["test.txt", "train.txt", "valid.txt"]
+
+
 def test_what_a_class_made_is_left_as_it_is_unless_it_was_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -346,6 +346,11 @@ def test_wrong_arguments_are_one_line_and_write_nothing(
     assert list(here.iterdir()) == []
 
 
+def test_a_run_to_be_continued_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume"]) == 2
+    assert "--resume needs the run: give CORPUS or --out DIR" in one_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import math
@@ -139,6 +140,7 @@ def test_sentences_of_a_program_are_those_of_a_file(tmp_path: Path) -> None:
         (np.array("x"), {}, "expected a list of sentences, got ndarray"),
         ({"text": SENTENCES}, {}, "expected a list of sentences, got dict"),
         (5, {}, "expected a list of sentences, got int"),
+        (io.StringIO("a\nb\nc\n"), {}, "expected a list of sentences, got StringIO"),
     ],
 )
 def test_what_is_no_list_of_sentences_is_refused(
@@ -265,9 +267,10 @@ def test_labels_beside_a_plain_text_go_with_it(tmp_path: Path) -> None:
     for split in SPLITS:
         lines, labels = _lines(tmp_path / "out" / f"{split}.txt"), _lines(tmp_path / "out" / f"{split}.label")
         assert [line[15:18].strip() for line in lines] == labels
-    (tmp_path / "mine.label").write_text("0\n")
-    with pytest.raises(InputError, match=r"mine\.label has fewer lines than .*mine\.txt"):
-        import_text(tmp_path / "mine.txt", tmp_path / "out2")
+    for n, what in ((1, "fewer"), (101, "more")):
+        (tmp_path / "mine.label").write_text("0\n" * n)
+        with pytest.raises(InputError, match=rf"mine\.label has {what} lines than .*mine\.txt"):
+            import_text(tmp_path / "mine.txt", tmp_path / "out2")
 
 
 class _Hub:
@@ -313,6 +316,18 @@ def test_no_split_of_a_data_set_is_dropped_for_another_of_its_kind(
     hub.splits["test2"], hub.splits["extra"] = (hub.splits["train"].select(range(i, i + 5)) for i in (0, 5))
     import_text("hf:user/cats", tmp_path / "out", text_column="body", valid=10)
     assert _corpus(tmp_path / "out")["test"] == SENTENCES[90:] + SENTENCES[:5]
+
+
+def test_a_data_set_without_a_train_split_is_divided_if_it_has_but_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = _Hub(monkeypatch)
+    del hub.splits["train"]
+    import_text("hf:user/cats", tmp_path / "out", text_column="body")
+    assert sorted(line for lines in _corpus(tmp_path / "out").values() for line in lines) == sorted(SENTENCES[90:])
+    hub.splits["extra"] = hub.splits["test"]
+    with pytest.raises(InputError, match="hf:user/cats has no train split; its splits: test, extra"):
+        import_text("hf:user/cats", tmp_path / "out2", text_column="body")
 
 
 def test_without_the_network_a_data_set_is_the_copy_that_datasets_has(

@@ -340,6 +340,13 @@ def test_recorded_chains_train_the_same_weights_stopped_or_not(
         assert torch.allclose(weights, wanted[name], atol=1e-4), name
 
 
+def test_without_validation_sentences_a_run_has_no_figures_of_them(corpus: Corpus, tmp_path: Path) -> None:
+    events = _train(corpus, tmp_path / "run", toy_config({"training": {"validation_sentences": 0}}))
+    assert [event.data.keys() for event in events if event.kind == "validation"] == [{"step", "epoch"}] * 2
+    assert events[-1].data["best"] == {} and events[-1].data["published_by"] is None
+    assert (tmp_path / "run" / "samples" / "epoch-0002.txt").is_file()
+
+
 def test_max_minutes_stops(corpus: Corpus, tmp_path: Path) -> None:
     events = _train(corpus, tmp_path / "run", toy_config(), max_minutes=1e-9)
     assert _end(events) == ("max_minutes", 0)
