@@ -15,6 +15,7 @@ from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
+from lm_eval.diversity import BleuScore
 from lm_eval.protocol import METRICS
 
 from .plan import Experiment
@@ -254,14 +255,14 @@ def _row(
 ) -> RowResult:
     runs = [] if row.of else [seed.run for seed in seeds if seed.run is not None]
     validations = [last_validation(run) for run in runs]
+    costs = [
+        {"minutes": seconds_trained(run) / 60, "epochs": last[1]} for run, last in zip(runs, validations, strict=True)
+    ]
     kn5, lstm = (_by_decoding(list(points[judge][row.name].values()), _judged) for judge in JUDGES)
     return RowResult(
         label=row.label,
         seeds=[seed.number for seed in seeds if row.trains or seed.judged or seed.likelihood],
-        cost={
-            "minutes": _interval([seconds_trained(run) / 60 for run in runs]),
-            "epochs": _interval([epochs for _, epochs in validations]),
-        },
+        cost={"minutes": None, "epochs": None, **_each(costs)},
         validation=_each([figures for figures, _ in validations]),
         kn5=kn5,
         lstm=lstm,
@@ -317,17 +318,16 @@ def _meaning_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
 
 def _variety_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
     """Return self-BLEU and the share of 4-grams found in the training text, by decoding."""
+
+    def figures(bleu: BleuScore, shares: Mapping[str, float]) -> dict[str, float]:
+        return {"self_bleu": bleu.score} | ({"in_train": shares["4"]} if "4" in shares else {})
+
     report, found = seed.judged.get("kn5"), ByDecoding()
     for result in [] if report is None else _of_row(report, row):
         if (variety := result.diversity) is not None:
-            figures, real = (
-                {"self_bleu": bleu.score, **({"in_train": shares["4"]} if "4" in shares else {})}
-                for bleu, shares in (
-                    (variety.self_bleu, variety.in_train),
-                    (variety.real_self_bleu, variety.real_in_train),
-                )
-            )
-            found[_decoding(result)] = {name: SeedInterval(value) for name, value in figures.items()}
+            own = figures(variety.self_bleu, variety.in_train)
+            found[_decoding(result)] = {name: SeedInterval(value) for name, value in own.items()}
+            real = figures(variety.real_self_bleu, variety.real_in_train)
             sources.real.setdefault("variety", {})[seed.number] = real
             sources.signatures |= dict.fromkeys((variety.self_bleu.signature, variety.signature))
     return found
@@ -398,7 +398,3 @@ def _each(rows: Sequence[Mapping[str, float]]) -> Figures:
         key: SeedInterval.over([row[key] for row in rows if key in row], _INTERVALS.get(key, mean_interval))
         for key in keys
     }
-
-
-def _interval(values: Sequence[float]) -> SeedInterval | None:
-    return SeedInterval.over(values, mean_interval) if values else None
