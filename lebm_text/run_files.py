@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from lebm_text.errors import InputError
 from lebm_text.text.tokenizers import TOKENIZERS
@@ -47,7 +48,7 @@ def newest_run(directory: Path) -> Path:
     if runs:
         raise InputError(
             f"no run in {directory} has weights yet; let the training end, "
-            f"for example with: lebm-text train --resume --out {runs[0]}"
+            f"for example with: lebm-text train --resume --out {quote(str(runs[0]))}"
         )
     raise InputError(
         f"no run in {directory}; train one first (lebm-text train FILE), name the directory of one, set LEBM_TEXT_RUNS "

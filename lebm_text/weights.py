@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeAlias
 
 import safetensors
@@ -47,7 +48,7 @@ def load_model(
     if not path.exists():
         raise InputError(
             f"{directory} has no {WEIGHTS}: training has not ended yet "
-            f"(a stopped run goes on with: lebm-text train --resume --out {directory})"
+            f"(a stopped run goes on with: lebm-text train --resume --out {quote(str(directory))})"
         )
     weights, metadata = load_weights(path)
     if metadata.get("tokenizer", tokenizer.fingerprint()) != tokenizer.fingerprint():

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from statistics import fmean
 
 from lebm_text.errors import InputError
@@ -139,7 +140,7 @@ def read_figures(path: Path) -> list[ComparedFigure]:
         except InputError as error:
             if path.suffix == ".json" or not path.is_file():
                 raise
-            first = f"lebm-text fppl --samples {path} --corpus NAME -o {path.stem}.json"
+            first = f"lebm-text fppl --samples {quote(str(path))} --corpus NAME -o {quote(path.stem)}.json"
             raise InputError(f"{path} is no report ({error}); of a text, make one first: {first}") from None
     merged: dict[tuple[str, ...], ComparedFigure] = {}
     for name, report in reports.items():
@@ -153,7 +154,7 @@ def read_figures(path: Path) -> list[ComparedFigure]:
             earlier.by_seed.update(found.by_seed)
     if not merged:
         more = f" ({'; '.join(left_out)})" if left_out else ""
-        first = f"; make one first: lebm-text evaluate --run {path}" if path.is_dir() else ""
+        first = f"; make one first: lebm-text evaluate --run {quote(str(path))}" if path.is_dir() else ""
         raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare{more}{first}")
     for reason in left_out:
         logger.warning(f"not compared, of {path}: {reason}")

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from lebm_text.checks import from_plain
@@ -303,7 +304,7 @@ def _import(source: str, offline: bool, on_progress: Progress) -> Corpus:
     try:
         made = import_text(source, on_progress=on_progress)
     except InputError as error:
-        first = f"lebm-text data import {source} --text-column NAME -o DIR"
+        first = f"lebm-text data import {quote(source)} --text-column NAME -o DIR"
         raise InputError(f"{error}; to say how it is to be read, import it first: {first}, then use DIR") from error
     corpus = _open(made.directory.name, Location(made.directory, "directory"), None)
     source = source if source.startswith(HUB) else str(Path(source).resolve())
@@ -353,5 +354,5 @@ def _incomplete(directory: Path, missing: list[str]) -> InputError:
     return InputError(
         f"{directory} lacks {', '.join(missing)}; a corpus needs train.txt, valid.txt and test.txt, one sentence "
         "a line (or .txt.gz, .parquet, or directories of these names with .arrow files); of other texts "
-        f"lebm-text data import {directory} -o DIR makes one"
+        f"lebm-text data import {quote(str(directory))} -o DIR makes one"
     )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from lebm_text.progress import duration
@@ -95,11 +96,11 @@ def _end(data: Mapping[str, Any]) -> list[str]:
     if reason in ("finished", "patience"):
         why = ": the last epochs were no better (training.patience)" if reason == "patience" else ""
         head = f"finished after {data['step']:,} updates{why}"
-        hint = f"next: lebm-text generate -n 10 --run {path}"
+        hint = f"next: lebm-text generate -n 10 --run {quote(str(path))}"
     else:
         why = {"max_steps": " (--max-steps)", "max_minutes": " (--max-minutes)"}.get(reason, "")
         head = f"stopped after {data['step']:,} updates{why}, checkpoint written"
-        hint = f"continue: lebm-text train --resume --out {path}"
+        hint = f"continue: lebm-text train --resume --out {quote(str(path))}"
     return [f"{head}, {duration(data['seconds'])}; everything is in {path}", *_best(data), hint]
 
 

@@ -23,7 +23,7 @@ from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.training import train as module
 from lebm_text.training.checkpoint import load_checkpoint, save_checkpoint
-from lebm_text.training.events import Event
+from lebm_text.training.events import Event, describe_event
 from lebm_text.training.train import train
 
 from ..holding import held
@@ -297,3 +297,9 @@ def test_a_corpus_whose_name_has_a_dot_is_resumed_by_its_name(corpus: Corpus, tm
     train(place, out=tmp_path / "run", resume=True, device="cpu", max_steps=2)
     with pytest.raises(InputError, match=r"was trained on wiki-v1\.0, not on wiki-v1"):
         train("wiki-v1", out=tmp_path / "run", resume=True, device="cpu")
+
+
+@pytest.mark.parametrize("reason", ["finished", "max_steps"])
+def test_the_next_command_can_be_copied_whatever_the_directory_is_called(reason: str) -> None:
+    said = describe_event(Event("end", {"path": Path("runs/my text"), "reason": reason, "step": 3, "seconds": 1.0}))
+    assert said[-1].endswith((" --run 'runs/my text'", " --out 'runs/my text'"))
