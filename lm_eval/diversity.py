@@ -16,7 +16,7 @@ import numpy as np
 from lebm_text.checks import MAX_SEED, whole
 from lebm_text.text.reading import listed, split_words
 
-from .counts import BOS, EOS, IntArray, WordIds, count_ngrams, drawn, encode
+from .counts import BOS, EOS, WordIds, count_ngrams, drawn, encode
 
 __all__ = ["QUANTILES", "BleuScore", "Diversity", "SampleSummary", "bleu_against", "compare_each", "distinct_n"]
 __all__ += ["length_distance", "self_bleu", "sequence_repetition", "shares_in_train", "summarise"]
@@ -56,8 +56,9 @@ def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate:
         train: the text that their generator was trained on.
         truncated_rate: copied to the result, since the text does not show where it was cut.
     """
-    n, known, lengths = len(sentences), set(train), _lengths(sentences)
+    n, known = len(sentences), set(train)
     words = [split_words(sentence) for sentence in sentences]
+    lengths = np.array([len(sentence) for sentence in words])
     plain = [" ".join(sentence) for sentence in words]
     return SampleSummary(
         n_sentences=n,
@@ -74,13 +75,9 @@ def summarise(sentences: Sequence[str], train: Iterable[str], *, truncated_rate:
 
 def length_distance(sentences: Sequence[str], others: Sequence[str]) -> float:
     """Return the earth mover's distance of two distributions of sentence lengths, in words: ∫ |F(l) − G(l)| dl."""
-    a, b = (np.bincount(_lengths(text)) / len(text) for text in (sentences, others))
+    a, b = (np.bincount([len(split_words(line)) for line in text]) / len(text) for text in (sentences, others))
     a, b = (np.pad(share, (0, max(len(a), len(b)) - len(share))) for share in (a, b))
     return float(np.abs(np.cumsum(a - b)).sum())
-
-
-def _lengths(sentences: Sequence[str]) -> IntArray:
-    return np.array([len(split_words(sentence)) for sentence in sentences], dtype=np.int64)
 
 
 def distinct_n(sentences: Iterable[str]) -> list[float]:

@@ -242,18 +242,18 @@ class Experiment(Checked):
         if settings:
             kept = tuple(row.changed(by_key(settings)) if row.trains else row for row in kept)
         seeds = tuple(dict.fromkeys(seeds)) or self.seeds  # a repeated seed is still one run
-        lstm_seeds, likelihood_seeds = (
-            () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
-            for judge, of_judge in (("lstm", self.lstm_seeds), ("likelihood", self.likelihood_seeds))
-        )
+
+        def left(judge: str, of_judge: Sequence[int]) -> tuple[int, ...]:
+            return () if judge in skip else tuple(seed for seed in of_judge if seed in seeds)
+
         narrowed = dataclasses.replace(
             self,
             corpus=corpus or self.corpus,
             seeds=seeds,
             rows=kept,
             fed=self.fed and "fed" not in skip,
-            lstm_seeds=lstm_seeds,
-            likelihood_seeds=likelihood_seeds,
+            lstm_seeds=left("lstm", self.lstm_seeds),
+            likelihood_seeds=left("likelihood", self.likelihood_seeds),
             compare=tuple(pair for pair in self.compare if names.issuperset(pair)),
         )
         if narrowed != self:

@@ -282,8 +282,7 @@ def _read(corpus: Corpus, split: str, model: LatentEBM) -> tuple[Text, TextDescr
     """Return the split in the fixed order, without sentences longer than the model's maximum length."""
     tokenizer, longest = model.tokenizer, model.config.text.max_length
     lines = shuffled(list(corpus.splits[split].sentences()), _ORDER_SEED)
-    sample = [(line, tokenizer.encode(line)) for line in lines]
-    sample = [(line, ids) for line, ids in sample if len(ids) <= longest]
+    sample = [(line, ids) for line in lines if len(ids := tokenizer.encode(line)) <= longest]
     if not sample:
         raise InputError(f"no {split} sentence of {corpus.name} has at most {longest} tokens")
     encoded = EncodedCorpus(*pack((ids for _, ids in sample), tokenizer.eos_id), pad_id=tokenizer.pad_id)
