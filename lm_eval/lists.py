@@ -69,10 +69,10 @@ def fppl(
         InputError: an unknown judge, something other than a list of strings, a text without sentences, or words that
             no judge may read (with the line number).
     """
-    texts = _lists(samples, real_train, real_valid, "real train", tokenize=tokenize)
-    reference = Reference(RealText("real", texts.real, "test", (), texts.valid))
-    least = least_count(word for line in texts.real for word in split_words(line))
-    return _text_score("fppl", texts, judge, reference, expected_coverage(texts.real, least=least))
+    read, train, valid = _read(samples, real_train, real_valid, "real train", tokenize=tokenize)
+    reference = Reference(RealText("real", train, "test", (), valid))
+    least = least_count(word for line in train for word in split_words(line))
+    return _text_score("fppl", read, judge, reference, expected_coverage(train, least=least))
 
 
 def rppl(
@@ -101,38 +101,32 @@ def rppl(
         InputError: an unknown judge, something other than a list of strings, a text without sentences, or words that
             no judge may read (with the line number).
     """
-    texts = _lists(samples, real_test, real_valid, "real test", tokenize=tokenize)
+    read, test, valid = _read(samples, real_test, real_valid, "real test", tokenize=tokenize)
     if own := vocabulary is None:
-        counts = Counter(word for sentence in texts.real for word in split_words(sentence))
+        counts = Counter(word for sentence in test for word in split_words(sentence))
         vocabulary = [word for word, _ in counts.most_common()]
-    reference = Reference(RealText("real", (), "test", texts.real, texts.valid), vocabulary=vocabulary)
-    real = expected_coverage(texts.real, least=1) if own else reference.coverage
-    return _text_score("rppl", texts, judge, reference, real)
+    reference = Reference(RealText("real", (), "test", test, valid), vocabulary=vocabulary)
+    real = expected_coverage(test, least=1) if own else reference.coverage
+    return _text_score("rppl", read, judge, reference, real)
 
 
-@dataclass(frozen=True)
-class _Lists:
-    samples: list[str]
-    real: list[str]
-    valid: list[str]
-    tokenizer: str
-
-
-def _lists(samples: object, real: object, valid: object, name: str, *, tokenize: bool) -> _Lists:
+def _read(
+    samples: object, real: object, valid: object, name: str, *, tokenize: bool
+) -> tuple[Samples, list[str], list[str]]:
     """Read the lists, or any other iterables, once."""
     given, text = as_sentences(samples, "samples"), as_sentences(real, name)
     held_out = as_sentences(valid, "real valid")
     if not tokenize:
-        return _Lists(given, text, held_out, "word")
+        return Samples(given), text, held_out
     how = tokenisation_of(text)
-    return _Lists([how.sentence(line) for line in given], how.real(text), how.real(held_out), how.name)
+    return Samples([how.sentence(line) for line in given], tokenizer=how.name), how.real(text), how.real(held_out)
 
 
-def _text_score(metric: str, texts: _Lists, judge: str, reference: Reference, real: Coverage) -> TextScore:
+def _text_score(metric: str, samples: Samples, judge: str, reference: Reference, real: Coverage) -> TextScore:
     if (judge not in JUDGES and not is_plugged(judge)) or judge == "both":
         raise InputError(f"judge must be kn2 to kn6, lstm or package.module:Class, got {judge!r}")
     (spec,) = judge_specs(judge, reference.convention)
-    text, n_outside = reference.read(texts.samples, "samples")
+    text, n_outside = reference.read(samples.sentences, "samples")
     if metric == "fppl":
         trained = spec.train(reference.train, reference)
     else:
@@ -141,9 +135,9 @@ def _text_score(metric: str, texts: _Lists, judge: str, reference: Reference, re
         text, n_outside = reference.held_out, reference.n_outside
     with naming("samples" if metric == "fppl" else "real text"):
         score = perplexity(trained.model.score(text))
-    coverage = reference.coverage_of(texts.samples)
-    warnings = coverage_warnings(coverage, real, texts.tokenizer)
+    coverage = reference.coverage_of(samples.sentences)
+    warnings = coverage_warnings(coverage, real, samples.tokenizer)
     warnings += diverged(trained.training, len(reference.vocabulary)) if trained.training else []
     warnings += fell_back(trained)
-    line = signature(metric, spec, trained, reference, Samples(texts.samples, tokenizer=texts.tokenizer))
-    return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, line, coverage, tuple(warnings))
+    signed = signature(metric, spec, trained, reference, samples)
+    return TextScore(score.ppl, score.ci95, score.n_oov, n_outside, signed, coverage, tuple(warnings))
