@@ -221,7 +221,7 @@ class ClassesConfig(PriorConfig):
 
     # for model.prior = classes: the names of the labels; none: those of the training text, found when a run starts
     labels: tuple[str, ...] | None = None
-    # for model.prior = classes: share of the labels that are used; with 0, `labels` must name the classes
+    # for model.prior = classes: share of the labels that are used; with 0 and `labels` no label is read
     label_share: float = setting(1.0, in_range, 0.0, 1.0)
 
     def __post_init__(self) -> None:

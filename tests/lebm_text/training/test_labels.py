@@ -93,6 +93,13 @@ def test_without_labels_a_prior_of_named_classes_is_told_none(tmp_path: Path) ->
     assert labelled(config, _text(tmp_path, config))[1].labels == (None, None, None)
 
 
+def test_without_a_share_of_them_labels_name_the_classes_alone(tmp_path: Path) -> None:
+    _write(tmp_path, {"train": "a b\na b\n"}, {"train": "y\nx\n"})
+    config, text = labelled(_config(label_share=0.0), _text(tmp_path, _config()))
+    assert config.to_dict()["prior"]["labels"] == ["x", "y"]
+    assert text.labels.train is None
+
+
 @pytest.mark.parametrize(
     ("labels", "prior", "match"),
     [
