@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from lebm_text.training.events import Event, describe_event
 from lebm_text.training.train import train
 
 from ..holding import held
-from ..system_calls import replace_call
+from ..system_calls import MOVES, dying
 from ..toy import toy_config
 
 pytest.importorskip("fcntl")
@@ -184,37 +183,6 @@ def test_a_disk_that_is_full_at_the_start_leaves_no_half_run(
     assert Run(run).config.training.seed == 7
 
 
-class _Killed(BaseException):
-    pass
-
-
-def _kills(monkeypatch: pytest.MonkeyPatch, run: Path, act: Callable[[], object]) -> Iterator[str]:
-    """`act` is stopped before its first, second, … change of a name; yields the call."""
-    originals = {name: getattr(os, name) for name in ("rename", "replace", "mkdir", "rmdir", "unlink")}
-    for wanted in itertools.count():
-        count = 0
-        with monkeypatch.context() as patch:
-            for name, original in originals.items():
-
-                def stop(
-                    *arguments: Any, _name: str = name, _original: Any = original, _last: int = wanted, **options: Any
-                ) -> Any:
-                    nonlocal count
-                    count += 1
-                    if count > _last:  # from here on the process does nothing more, not even to clean up
-                        raise _Killed(_name)
-                    return _original(*arguments, **options)
-
-                replace_call(patch, name, stop)
-            try:
-                act()
-            except _Killed as killed:
-                stopped = str(killed)
-            else:
-                return
-        yield stopped
-
-
 def test_a_kill_while_a_run_is_replaced_loses_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At each system call: afterwards there is the old run, whole, or the new one."""
     run = tmp_path / "run"
@@ -233,7 +201,7 @@ def test_a_kill_while_a_run_is_replaced_loses_neither(tmp_path: Path, monkeypatc
     (run / "notes.txt").write_text("mine")
     old = _tree(run)
     seen: set[str] = set()
-    for _ in _kills(monkeypatch, run, replace):
+    for _ in dying(monkeypatch, replace, ("mkdir", *MOVES)):
         with Run(run).locked():
             pass
         found = _tree(run)

@@ -24,6 +24,7 @@ from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
 
+from ..system_calls import Killed
 from ..toy import differing, gap, metrics_of, toy_batch, toy_config, toy_trainer, weights_of
 
 LM = {"training": {"init": "lm", "init_epochs": 1}}
@@ -233,9 +234,6 @@ def test_a_run_needs_the_other_until_its_first_checkpoint(
     monkeypatch.chdir(tmp_path)
     config = toy_config({"training": {"init": "other"}})  # relative to where it began
     whole = train(corpus, out=tmp_path / "whole", config=config, device="cpu")
-
-    class Killed(BaseException):
-        pass
 
     def kill(event: Event) -> None:
         if event.kind == "report":

@@ -32,6 +32,7 @@ from lebm_text.training.train import train
 from lebm_text.weights import load_weights
 
 from ..recording import record_on_cpu, trace
+from ..system_calls import Killed
 from ..toy import metrics_of, text_corpus, toy_config
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -370,9 +371,6 @@ def test_minutes_have_sixty_seconds(corpus: Corpus, tmp_path: Path, monkeypatch:
 def test_killed_before_the_first_checkpoint(
     base: tuple[Path, list[Event]], corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def kill(event: Event) -> None:
         if event.kind == "report":
             raise Killed
@@ -394,9 +392,6 @@ def test_killed_between_the_last_checkpoint_and_the_weights(
     """Weights of an earlier stop must not pass for those of the finished run."""
     out = tmp_path / "run"
     _train(corpus, out, toy_config(), max_steps=1)
-
-    class Killed(BaseException):
-        pass
 
     def kill(*_arguments: object) -> None:
         raise Killed
