@@ -34,9 +34,9 @@ from .anomaly_systems import (
     Resampled,
     SystemScores,
     baselines,
-    chain_of,
     difference,
     labels_of,
+    posterior_chain,
     score_run,
 )
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
@@ -184,7 +184,7 @@ def compute(
     if not isinstance(corpus, Corpus):
         raise InputError(f"expected a Corpus, such as Run.corpus() or find_corpus(NAME), got {type(corpus).__name__}")
     need_sklearn("areas under curves")
-    if settings.n_steps is not None and not any(map(chain_of, runs)):
+    if settings.n_steps is not None and not any(map(posterior_chain, runs)):
         raise InputError("the number of steps is of chains that draw z, and no run that takes part has one")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]
@@ -198,7 +198,7 @@ def compute(
         if (name := _foreign_text(run, corpus)) is not None:
             told = f"{label} was trained on {name}, which is not the training text of {corpus.name}"
             warnings.append(f"{told}: it may know the anomalies")
-        if chain := chain_of(run):
+        if chain := posterior_chain(run):
             bias = chain_bias(chain.adapted(n_steps=settings.n_steps, noise_scale=1.0))
             warnings += [f"{label}: {bias}"] if bias else []
     for warning in warnings:

@@ -35,7 +35,17 @@ from .anomaly_texts import NORMAL, AnomalySettings
 from .base import Interval
 from .scores import Scorer, ScoreSettings, SentenceScore
 
-__all__ = ["Area", "Areas", "Curves", "Resampled", "SystemScores", "baselines", "chain_of", "difference", "labels_of"]
+__all__ = [
+    "Area",
+    "Areas",
+    "Curves",
+    "Resampled",
+    "SystemScores",
+    "baselines",
+    "difference",
+    "labels_of",
+    "posterior_chain",
+]
 __all__ += ["score_run"]
 
 Floats = NDArray[np.float64]
@@ -93,7 +103,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     return [f"run {label}" if label in _BASELINES else label for label in labels]
 
 
-def chain_of(run: Run) -> Chain | None:
+def posterior_chain(run: Run) -> Chain | None:
     """Return the chain by which a run draws z, as after annealing; None if it draws z without one."""
     if "inference" in run.config.plugged:
         model = run.model(device="cpu")
@@ -135,7 +145,7 @@ def _kept_scorer(run: Run, settings: AnomalySettings) -> Callable[[Sequence[str]
 
     Scores are kept in the user's cache, since chains are slow and comparisons are often extended.
     """
-    n_steps = settings.n_steps if chain_of(run) else None
+    n_steps = settings.n_steps if posterior_chain(run) else None
     how = ScoreSettings(settings.n_draws, n_steps, seed=settings.seed)
     key = code_sha256(), sha256_file(run.config_file), run.weights_sha256, asdict(how), settings.precision
     scorer = cache(lambda: Scorer(run.model(device=settings.device, precision=settings.precision), how))
