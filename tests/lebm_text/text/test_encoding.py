@@ -22,6 +22,7 @@ from lebm_text.text.encoding import EncodedSentences, encode_split, map_encoded,
 from lebm_text.text.reading import Split
 from lebm_text.text.tokenizers import WordTokenizer, learn_tokenizer
 
+from ..damage import flips
 from ..toy import write_text_corpus
 from .conftest import entries
 
@@ -108,9 +109,7 @@ def test_no_bit_can_be_flipped(tmp_path: Path, name: str) -> None:
     """Of the meta data least of all: that of `<u2` makes `>u2`, other ids in as many bytes."""
     write_encoded(tmp_path, from_list([[5, 6], [7]]), EOS, 10)
     wanted, content = _listed(pack([[5, 6], [7]], EOS)), (tmp_path / name).read_bytes()
-    for bit in range(8 * len(content)):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
+    for damaged in flips(content):
         (tmp_path / name).write_bytes(damaged)
         found = map_encoded(tmp_path)
         assert found is None or (name == "meta.json" and _listed(found) == wanted)  # white space between the values
