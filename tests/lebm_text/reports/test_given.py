@@ -107,6 +107,23 @@ def test_a_text_column_is_of_a_file(tmp_path: Path) -> None:
             reports.perplexity.compute(source, settings, corpus=run)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperatures": (0.5,)}, "temperatures are for a run, which is decoded again"),
+        ({"seeds": (1, 2)}, "several seeds are for a run, which is sampled again"),
+        ({"prior_temperature": 0.5}, "prior_temperature and guidance are for a run"),
+        ({"guidance": 2.0}, "prior_temperature and guidance are for a run"),
+        ({"oracle": True}, "oracle is for a run, whose model makes other sentences"),
+        ({"latents": "long"}, "latents = long is for a run, whose model makes other sentences"),
+    ],
+)
+def test_a_given_text_is_judged_as_it_is(settings: dict[str, Any], message: str) -> None:
+    run = Run(OLD, data_dir=OLD.parent)
+    with pytest.raises(InputError, match=f"^{message}; a given text is judged as it is$"):
+        reports.frontier.compute(["a dog"] * 4, reports.frontier.FrontierSettings(**settings), corpus=run)
+
+
 def test_samples_are_no_directory(tmp_path: Path) -> None:
     for source in (tmp_path, str(tmp_path)):
         with pytest.raises(InputError, match=r"is a directory: samples are a file, or those of a run, Run.find\('/"):
