@@ -6,6 +6,7 @@ import difflib
 import math
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -19,10 +20,18 @@ _FILES = "lebm_text.files"  # key in the contexts' `meta`: existing files among 
 
 
 class Command(click.Command):
-    """A command that refuses a repeated option unless it is repeatable; click would take its last value."""
+    """A command that refuses a repeated option unless it is repeatable; click would take its last value.
+
+    If it is given one argument too many, it names the option that is probably missing before it.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given = Counter(self.make_parser(ctx).parse_args([*args])[-1])
+        _, extra, order = self.make_parser(ctx).parse_args([*args])
+        given, options = Counter(order), {param.name: param.opts[0] for param in self.params}
+        for word in [] if ctx.resilient_parsing else extra:
+            missing = "run" if Path(word).is_dir() else "n" if word.isdecimal() else "samples"
+            meant = f"; do you mean {options[missing]} {quote(word)}?" if missing in options else ""
+            raise click.UsageError(f"unexpected argument {word!r}{meant}", ctx)
         for param in [] if ctx.resilient_parsing else [each for each in given if isinstance(each, click.Option)]:
             takes_one = not (param.multiple or param.count) and (not param.is_flag or param.secondary_opts)
             if given[param] > 1 and takes_one:

@@ -127,7 +127,7 @@ def test_check_of_broken_text(data: Path, capsys: pytest.CaptureFixture[str]) ->
         (["check"], "Missing argument 'NAME'"),
         (["check", "toy", "--data-dir", "no/such/place"], "does not exist"),
         (["list", "--data-dir", "no/such/place"], "does not exist"),
-        (["list", "toy"], "unexpected extra argument"),
+        (["list", "toy"], "unexpected argument 'toy'"),
         (["fetch", "nonsense"], "known are: toy, absent, kjv"),
         (["fetch", "absent"], "offline"),
         (["drop"], "No such command 'drop'"),

@@ -101,6 +101,26 @@ def test_what_is_wrong_is_said_plainly(typed: str, said: str) -> None:
     assert said in str(call(*typed.split(" ")))
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("fppl out.txt", "unexpected argument 'out.txt'; do you mean --samples out.txt?"),
+        ("generate 10", "unexpected argument '10'; do you mean -n 10?"),
+        ("rppl runs", "unexpected argument 'runs'; do you mean --run runs?"),
+        ("score a.txt b.txt", "unexpected argument 'b.txt'"),
+    ],
+)
+def test_an_argument_too_many_is_answered_with_its_option(
+    typed: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        Path(name).touch()
+    Path("runs").mkdir()
+    assert main(typed.split(" ")) == 2
+    assert one_line(capsys) == said
+
+
 def test_a_flag_and_an_option_of_several_values_may_be_repeated() -> None:
     assert call("--quick", "--quick", "--held-out", "2", "--held-out", "2") == Settings(held_out=(2, 2), quick=True)
 
