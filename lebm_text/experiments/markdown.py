@@ -270,7 +270,7 @@ def _comparison(results: Results, comparison: RowComparison) -> str:
     judge = comparison.judge.upper()
     return (
         f"## {first} / {second}, {judge}\n\n{markdown_table(['ratio', *ratios], lines)}\n\nRatios of {judge} figures, "
-        f"{of_seeds}; below 1 {first} is better. At equal FPPL: one row is at the temperature of the column, the "
+        f"{of_seeds}; below 1 the first row is better. At equal FPPL: one row is at the temperature of the column, the "
         "other is interpolated between temperatures to the same FPPL; a dash means that it does not reach it. "
         "Frontiers curve below the straight lines between their points, so each of these two ratios flatters the row "
         "that is not interpolated, the more so the fewer temperatures were judged."
