@@ -207,7 +207,7 @@ class Unseeded(LSTMGenerator):
     def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         noise = torch.Generator()
         noise.seed()
-        return super().log_likelihood(batch, z + torch.randn(z.shape, generator=noise), rng=rng)
+        return super().log_likelihood(batch, z + 100 * torch.randn(z.shape, generator=noise), rng=rng)
 
 
 class Turned(LSTMGenerator):

@@ -68,7 +68,7 @@ def test_text_that_is_mostly_unknown_is_said_with_the_cure(
     corpus, config = _corpus(tmp_path / "c", train=text), TextConfig(vocab_size=vocab_size)
     found = prepare_text(corpus, config, train_tokenizer(corpus, config), 10).warnings
     assert len(found) == warned
-    assert all("text.vocab_size" in warning and "text.tokenizer = sentencepiece" in warning for warning in found)
+    assert all("text.vocab_size" in warning and "text.tokenizer=sentencepiece" in warning for warning in found)
 
 
 def test_sentencepiece_tokenizer_has_the_size_asked_for(tmp_path: Path) -> None:
