@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from shlex import quote
@@ -29,7 +30,7 @@ class Command(click.Command):
         _, extra, order = self.make_parser(ctx).parse_args([*args])
         given, options = Counter(order), {param.name: param.opts[0] for param in self.params}
         for word in [] if ctx.resilient_parsing else extra:
-            missing = "run" if Path(word).is_dir() else "n" if word.isdecimal() else "samples"
+            missing = "run" if os.path.isdir(word) else "n" if word.isdecimal() else "samples"
             meant = f"; do you mean {options[missing]} {quote(word)}?" if missing in options else ""
             raise click.UsageError(f"unexpected argument {word!r}{meant}", ctx)
         for param in [] if ctx.resilient_parsing else [each for each in given if isinstance(each, click.Option)]:

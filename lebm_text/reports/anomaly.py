@@ -184,7 +184,8 @@ def compute(
     if not isinstance(corpus, Corpus):
         raise InputError(f"expected a Corpus, such as Run.corpus() or find_corpus(NAME), got {type(corpus).__name__}")
     need_sklearn("areas under curves")
-    if settings.n_steps is not None and not any(map(posterior_chain, runs)):
+    chains = list(map(posterior_chain, runs))
+    if settings.n_steps is not None and not any(chains):
         raise InputError("the number of steps is of chains that draw z, and no run that takes part has one")
     labels = dict(zip(labels_of(runs), runs, strict=True))
     taking_part = [_record(run, label) for label, run in labels.items()]
@@ -194,11 +195,11 @@ def compute(
 
     normal, sets = choose_texts(corpus, settings, fits)
     warnings = []
-    for label, run in labels.items():
+    for (label, run), chain in zip(labels.items(), chains, strict=True):
         if (name := _foreign_text(run, corpus)) is not None:
             told = f"{label} was trained on {name}, which is not the training text of {corpus.name}"
             warnings.append(f"{told}: it may know the anomalies")
-        if chain := posterior_chain(run):
+        if chain:
             bias = chain_bias(chain.adapted(n_steps=settings.n_steps, noise_scale=1.0))
             warnings += [f"{label}: {bias}"] if bias else []
     for warning in warnings:

@@ -45,8 +45,8 @@ __all__ = [
     "difference",
     "labels_of",
     "posterior_chain",
+    "score_run",
 ]
-__all__ += ["score_run"]
 
 Floats = NDArray[np.float64]
 

@@ -108,6 +108,7 @@ def test_what_is_wrong_is_said_plainly(typed: str, said: str) -> None:
         ("generate 10", "unexpected argument '10'; do you mean -n 10?"),
         ("rppl runs", "unexpected argument 'runs'; do you mean --run runs?"),
         ("score a.txt b.txt", "unexpected argument 'b.txt'"),
+        (f"fppl {'a' * 300}", f"unexpected argument {'a' * 300!r}; do you mean --samples {'a' * 300}?"),
     ],
 )
 def test_an_argument_too_many_is_answered_with_its_option(
