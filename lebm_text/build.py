@@ -173,13 +173,13 @@ def prior_chain(config: PriorConfig) -> LangevinChain:
 
 
 def build_inference(
-    config: InferenceConfig, *, epoch: float, memory: Tensor | None = None, encoder: nn.Module | None = None
+    config: InferenceConfig, *, epoch: float = math.inf, memory: Tensor | None = None, encoder: nn.Module | None = None
 ) -> Inference:
     """Return the inference method after `epoch` epochs (a fraction counts), with annealing applied.
 
     Args:
         config: the section inference.
-        epoch: epochs of this inference; inf after the training.
+        epoch: epochs of this inference. Default: after the training.
         memory: (N, D) persistent chains.
         encoder: of an amortized posterior.
     """

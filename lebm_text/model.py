@@ -6,7 +6,6 @@ p_θ(x, z) = p_β(x|z) exp(f_α(z)) p0(z) / Z(α)      (Pang et al., NeurIPS 202
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -356,7 +355,7 @@ class LatentEBM:
 
     @own_state()
     def _infer(self, batch: Batch, rng: KeyedRng) -> Tensor:
-        infer = build_inference(self.config.inference, epoch=math.inf, encoder=self.model.encoder)
+        infer = build_inference(self.config.inference, encoder=self.model.encoder)
         return require_finite(infer(batch, self.model.prior, self.model.generator, rng=rng).z.detach())
 
     @own_state()

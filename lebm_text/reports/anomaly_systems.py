@@ -13,7 +13,6 @@ so that scores are sorted only once: 90 times as fast as a call of scikit-learn 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -107,9 +106,9 @@ def posterior_chain(run: Run) -> Chain | None:
     """Return the chain by which a run draws z, as after annealing; None if it draws z without one."""
     if "inference" in run.config.plugged:
         model = run.model(device="cpu")
-        return build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).chain
+        return build_inference(model.config.inference, encoder=model.model.encoder).chain
     inference = run.config.inference
-    return build_inference(inference, epoch=math.inf).chain if inference.kind == "short_run" else None
+    return build_inference(inference).chain if inference.kind == "short_run" else None
 
 
 def score_run(run: Run, label: str, texts: Texts, settings: AnomalySettings, on_progress: Progress) -> SystemScores:

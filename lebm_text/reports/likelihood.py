@@ -9,7 +9,6 @@ bounds from both sides on simulated sentences.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -329,7 +328,7 @@ def _estimated(
         importance = importance_values(
             *of, others, settings.n_samples, seed=seed, on_progress=on_progress, processes=processes
         )
-    moments = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder).moments
+    moments = build_inference(model.config.inference, encoder=model.model.encoder).moments
     if len(some) > 1 and moments is not None:
         kl = mean_of(kl_from_prior(moments, *of, some, log_z=log_z.reverse.value, seed=seed))
     return replace(

@@ -225,7 +225,7 @@ class Scorer:
             raise InputError("a bound on log p(x) needs log Z of the prior")
         if self.settings.bound is not None and not model.config.model.latent_dim:
             raise InputError("a language model (model.latent_dim = 0) has log p(x) exactly; it needs no bound")
-        self._inference = build_inference(model.config.inference, epoch=math.inf, encoder=model.model.encoder)
+        self._inference = build_inference(model.config.inference, encoder=model.model.encoder)
         self._chain = self._inference.chain
         if self._chain is None and (self.settings.n_steps is not None or self.settings.as_trained):
             raise InputError("this model draws z without a chain: it takes neither steps nor the chain of its training")

@@ -172,7 +172,7 @@ def _kl(shift: torch.Tensor, index: list[int], seed: int = 1) -> tuple[torch.Ten
     encoder = model.model.encoder
     assert encoder is not None
     log_z = 0.5 * float(shift.square().sum())
-    infer = build_inference(model.config.inference, epoch=math.inf, encoder=encoder)
+    infer = build_inference(model.config.inference, encoder=encoder)
     assert infer.moments is not None
     of = (infer.moments, Tilted(shift), model.model.generator, corpus, np.array(index))
     found = kl_from_prior(*of, log_z=log_z, seed=seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def test_scores_and_bound_of_an_encoder_are_means_over_its_draws_with_their_ener
     model = tiny_model(kind="amortized", init_range=0.6)
     prior, generator, encoder = model.model.prior, model.model.generator, model.model.encoder
     batch = EncodedCorpus(*model.tokenizer.encode_many(SENTENCES[:1])).batch(torch.arange(1).numpy())
-    infer, rng = build_inference(model.config.inference, epoch=math.inf, encoder=encoder), sentence_rng(7, batch, 3)
+    infer, rng = build_inference(model.config.inference, encoder=encoder), sentence_rng(7, batch, 3)
     with torch.no_grad():
         draws = [infer(batch, prior, generator, rng=rng) for _ in range(3)]
         z, kl = torch.stack([draw.z for draw in draws]), draws[0].base_kl
