@@ -16,8 +16,9 @@ from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
 from lm_eval.protocol import METRICS
 
+from .figures import JUDGES
 from .plan import Experiment
-from .results import JUDGES, Results, gather
+from .results import Results, gather
 from .runner import LOG
 from .statistics import GREEDY, Figures, RowComparison, SeedInterval
 

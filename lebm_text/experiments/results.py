@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lebm_text.errors import InputError
-from lebm_text.likelihood.estimates import Estimate
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import JudgedText
 from lebm_text.reports.likelihood import Likelihood
 from lebm_text.reports.perplexity import Perplexity
 from lebm_text.run import Run
-from lm_eval.diversity import BleuScore
 from lm_eval.protocol import METRICS
 
+from .figures import JUDGES, ByDecoding, SeedRun, Sources, likelihood_of, meaning_of, points_of, variety_of
 from .plan import Experiment
 from .rows import Row
 from .runner import LOG, TUNING
 from .statistics import (
-    GREEDY,
     Figures,
     Points,
     RowComparison,
@@ -30,7 +27,6 @@ from .statistics import (
     comparison,
     distance,
     mean_interval,
-    normal_interval,
     perplexity_interval,
     share_interval,
 )
@@ -47,14 +43,11 @@ from .steps import (
 )
 from .tuning import Choice, last_validation, read_tuning, seconds_trained
 
-__all__ = ["JUDGES", "Results", "RowResult", "gather"]
+__all__ = ["Results", "RowResult", "gather"]
 
-JUDGES = {"kn5": "frontier", "lstm": "lstm"}  # judge → file name of the report with its results
 T = TypeVar("T")
-ByDecoding = dict[str, Figures]
 
 _NAMED = ("git", "lebm_text", "cpu", "device_name", "threads", "precision")  # fields of env.json
-_MEANING = ("frechet", "precision", "recall")
 _INTERVALS = {  # figure → its interval over seeds; that of others is `mean_interval`
     **dict.fromkeys((*METRICS, "distinct", "ppl", "rppl_at_n", "perplexity", "perplexity_of_all"), perplexity_interval),
     **dict.fromkeys(("precision", "recall", "in_train"), share_interval),
@@ -127,26 +120,6 @@ class Results:
         return asdict(self) | {"tuning": {name: choice.record() for name, choice in self.tuning.items()}}
 
 
-@dataclass
-class _Sources:
-    """Figures of real text, signatures, environments and missing parts, collected while reports are read."""
-
-    real: dict[str, dict[int, dict[str, float]]]  # kind → seed → figure → value
-    signatures: dict[str, None]
-    environments: dict[str, dict[str, Any]]
-    missing: list[str]
-
-
-@dataclass(frozen=True)
-class _SeedRun:
-    """A run from the seed `number`, and its reports that match the experiment's settings."""
-
-    number: int
-    run: Run | None  # None for samples of another system
-    judged: Mapping[str, Frontier]  # by judge
-    likelihood: Likelihood | None
-
-
 def gather(experiment: Experiment, root: Path) -> Results:
     """Collect the results of the steps done so far.
 
@@ -156,7 +129,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     Raises:
         InputError: a run has other settings, or runs have different texts.
     """
-    sources, log = _Sources({}, {}, {}, []), Log(root / LOG)
+    sources, log = Sources({}, {}, {}, []), Log(root / LOG)
     tuning = _tuned(experiment, root / TUNING)
     chosen = {name: choice.chosen for name, choice in tuning.items()}
     seeds = {row.name: _seeds(experiment, row, chosen, root, log, sources) for row in experiment.rows}
@@ -168,7 +141,7 @@ def gather(experiment: Experiment, root: Path) -> Results:
     _add_environments([*trials, *trained], sources)
     points = {
         judge: {
-            row.name: {seed.number: _points_of(seed, judge, row, sources) for seed in seeds[row.name]}
+            row.name: {seed.number: points_of(seed, judge, row, sources) for seed in seeds[row.name]}
             for row in experiment.rows
         }
         for judge in JUDGES
@@ -206,8 +179,8 @@ def _tuned(experiment: Experiment, path: Path) -> dict[str, Choice]:
 
 
 def _seeds(
-    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: _Sources
-) -> list[_SeedRun]:
+    experiment: Experiment, row: Row, chosen: Mapping[str, int], root: Path, log: Log, sources: Sources
+) -> list[SeedRun]:
     """Return the successful runs of a row."""
     found = []
     source = experiment.source(row)
@@ -229,11 +202,11 @@ def _seeds(
             files = {name.removesuffix(row.suffix): step.output for name, step in done.items()}
             judged = {judge: Frontier.load(files[name]) for judge, name in JUDGES.items() if name in files}
             likelihood = Likelihood.load(files["likelihood"]) if "likelihood" in files else None
-            found.append(_SeedRun(seed, run if row.samples is None else None, judged, likelihood))
+            found.append(SeedRun(seed, run if row.samples is None else None, judged, likelihood))
     return found
 
 
-def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
+def _add_environments(runs: Sequence[Run], sources: Sources) -> None:
     """Collect the environments of the trials and runs that exist."""
     for run in runs:
         if run.environment_file.is_file():
@@ -251,7 +224,7 @@ def _add_environments(runs: Sequence[Run], sources: _Sources) -> None:
 
 
 def _row(
-    row: Row, seeds: Sequence[_SeedRun], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: _Sources
+    row: Row, seeds: Sequence[SeedRun], points: Mapping[str, Mapping[str, Mapping[int, Points]]], sources: Sources
 ) -> RowResult:
     runs = [] if row.of else [seed.run for seed in seeds if seed.run is not None]
     validations = [last_validation(run) for run in runs]
@@ -266,98 +239,10 @@ def _row(
         validation=_each([figures for figures, _ in validations]),
         kn5=kn5,
         lstm=lstm,
-        likelihood=_merged([_likelihood_of(each.likelihood, sources) for each in seeds if each.likelihood]),
-        meaning=_by_decoding([_meaning_of(seed, row, sources) for seed in seeds], _merged),
-        variety=_by_decoding([_variety_of(seed, row, sources) for seed in seeds], _merged),
+        likelihood=_merged([likelihood_of(each.likelihood, sources) for each in seeds if each.likelihood]),
+        meaning=_by_decoding([meaning_of(seed, row, sources) for seed in seeds], _merged),
+        variety=_by_decoding([variety_of(seed, row, sources) for seed in seeds], _merged),
     )
-
-
-def _points_of(seed: _SeedRun, judge: str, row: Row, sources: _Sources) -> Points:
-    """Return the figures of a judge's report, by decoding: fppl, rppl, distinct, and frechet if it is there."""
-    report, points = seed.judged.get(judge), Points()
-    if report is None:
-        return points
-    for result in _of_row(report, row):
-        point = points.setdefault(_decoding(result), {"distinct": 1 - result.samples.duplicate_rate})
-        point[result.metric] = result.ppl
-        if result.text in report.meaning:
-            point["frechet"] = report.meaning[result.text].frechet
-        sources.signatures[result.signature] = None
-    if not all({*METRICS} <= point.keys() for point in points.values()):
-        raise InputError(f"the report {JUDGES[judge]} of {row.name}, seed {seed.number}, lacks an FPPL or an RPPL")
-    for real in report.real:
-        fewer = {} if real.rppl_at_n is None else {"rppl_at_n": real.rppl_at_n}
-        sources.real.setdefault(judge, {})[seed.number] = {"ppl": real.ppl, **fewer}
-    return points
-
-
-def _of_row(report: Frontier, row: Row) -> list[JudgedText]:
-    """Return the results of a report for the latent vectors that the row specifies."""
-    return [result for result in report.results if result.latents == row.decoding.latents]
-
-
-def _decoding(result: JudgedText) -> str:
-    """Return the name of a decoding; another system's samples count as T=1."""
-    return GREEDY if result.decode == GREEDY else f"T={1.0 if result.temperature is None else result.temperature:g}"
-
-
-def _meaning_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
-    """Return the embedding scores by decoding, with the intervals of the report."""
-    report = seed.judged.get("kn5")
-    if report is None or report.real_meaning is None:
-        return {}
-    real = {name: getattr(report.real_meaning, name) for name in _MEANING}
-    sources.real.setdefault("meaning", {})[seed.number] = real
-    sources.signatures[report.real_meaning.signature] = None
-    scores = {_decoding(result): report.meaning[result.text] for result in _of_row(report, row)}
-    return {
-        decoding: {name: SeedInterval(getattr(score, name), *score.ci95[name], 1) for name in _MEANING}
-        for decoding, score in scores.items()
-    }
-
-
-def _variety_of(seed: _SeedRun, row: Row, sources: _Sources) -> ByDecoding:
-    """Return self-BLEU and the share of 4-grams found in the training text, by decoding."""
-
-    def figures(bleu: BleuScore, shares: Mapping[str, float]) -> dict[str, float]:
-        return {"self_bleu": bleu.score} | ({"in_train": shares["4"]} if "4" in shares else {})
-
-    report, found = seed.judged.get("kn5"), ByDecoding()
-    for result in [] if report is None else _of_row(report, row):
-        if (variety := result.diversity) is not None:
-            own = figures(variety.self_bleu, variety.in_train)
-            found[_decoding(result)] = {name: SeedInterval(value) for name, value in own.items()}
-            real = figures(variety.real_self_bleu, variety.real_in_train)
-            sources.real.setdefault("variety", {})[seed.number] = real
-            sources.signatures |= dict.fromkeys((variety.self_bleu.signature, variety.signature))
-    return found
-
-
-def _likelihood_of(report: Likelihood, sources: _Sources) -> Figures:
-    """Return the figures of a likelihood report that the table shows, with their intervals over sentences."""
-    sources.signatures[report.signature] = None
-    whole, latent, log_z = report.exact_of_all, report.latent, report.log_z
-    found = {}
-    if (bound := report.ais if whole is None else report.exact) is not None:  # there is none with -n 0
-        found["nll"] = normal_interval(bound.nll, bound.nll_standard_error)
-        found["perplexity"] = normal_interval(bound.perplexity, bound.perplexity_standard_error)
-    if whole is not None:
-        found["perplexity_of_all"] = normal_interval(whole.perplexity, whole.perplexity_standard_error)
-    estimates: dict[str, Estimate | None] = {
-        "chain_gap": report.chain_gap,
-        "encoder_kl": report.encoder_kl,
-        "log_z": None if log_z is None else log_z.reverse,
-        "reconstruction_nll": None if latent is None else latent.reconstruction_nll,
-        "information": None if latent is None else latent.information,
-    }
-    for key, estimate in estimates.items():
-        if estimate is not None:
-            found[key] = normal_interval(estimate.value, estimate.standard_error)
-    if latent is not None and latent.active_units is not None:
-        found["active_units"] = SeedInterval(latent.active_units)
-    if report.ais is not None:
-        found["chain_ess"] = SeedInterval(report.ais.ess.median)
-    return found
 
 
 def _by_decoding(seeds: Sequence[Mapping[str, T]], over_seeds: Callable[[list[T]], Figures]) -> ByDecoding:
@@ -370,7 +255,7 @@ def _judged(seeds: Sequence[Mapping[str, float]]) -> Figures:
 
 
 def _known(
-    experiment: Experiment, root: Path, log: Log, runs: Sequence[Run], sources: _Sources
+    experiment: Experiment, root: Path, log: Log, runs: Sequence[Run], sources: Sources
 ) -> dict[str, dict[str, float]]:
     """Return fppl and rppl of each text of known quality, from reports found through the first run."""
     found: dict[str, dict[str, float]] = {}
