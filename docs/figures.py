@@ -37,6 +37,9 @@ TEXTS = {  # likewise → experiment
 }
 
 
+_WAYS = ("first", "second")  # at LEBM's FPPL, at the other row's
+
+
 @cache
 def results(experiment: str) -> dict[str, Any]:
     """Return docs/tables/EXPERIMENT/results.json."""
@@ -113,11 +116,8 @@ def of_texts(header: list[str], row: list[str]) -> list[str] | None:
         cells, other = [row[0]], None
         for each in header[1:]:
             other = named(each, ROWS) or other
-            found = ratio(text, "kn5", other or "", "rppl_at_first", decoding_of(each) or "")
-            assert found is not None
-            shown = f"{found['value']:.2f}"
-            mark = "**" if (found["low"] > 1 or found["high"] < 1) and shown != "1.00" else ""
-            cells.append(f"{mark}{shown}{mark}")
+            both = [ratio(text, "kn5", other or "", f"rppl_at_{which}", decoding_of(each) or "") for which in _WAYS]
+            cells.append(" / ".join(_marked(found) for found in both if found is not None))
         return cells
     decodings = [f"T={each}" for each in re.findall(r"[\d.]+", header[0])]
     if header[0].startswith("Fréchet distance at T = "):
@@ -128,6 +128,12 @@ def of_texts(header: list[str], row: list[str]) -> list[str] | None:
             *(str(perplexities(named(text, TEXTS) or "", "kn5", row[0], decodings[0])) for text in header[1:]),
         ]
     return None
+
+
+def _marked(found: dict[str, Any]) -> str:
+    """Return a ratio, bold if its interval does not reach 1."""
+    shown = f"{found['value']:.2f}"
+    return f"**{shown}**" if (found["low"] > 1 or found["high"] < 1) and shown != "1.00" else shown
 
 
 def _frechet(experiment: str, cell: str, decodings: list[str]) -> str:
