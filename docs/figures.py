@@ -34,6 +34,7 @@ TEXTS = {  # likewise → experiment
     "Penn Treebank": "paper-ptb",
     "Yelp": "paper-yelp",
     "E2E": "paper-e2e",
+    "SNLI": "paper-snli",
 }
 
 
