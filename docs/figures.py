@@ -36,9 +36,7 @@ TEXTS = {  # likewise → experiment
     "E2E": "paper-e2e",
     "SNLI": "paper-snli",
 }
-
-
-_WAYS = ("first", "second")  # at LEBM's FPPL, at the other row's
+WAYS = ("first", "second")  # at LEBM's FPPL, at the other row's
 
 
 @cache
@@ -117,7 +115,7 @@ def of_texts(header: list[str], row: list[str]) -> list[str] | None:
         cells, other = [row[0]], None
         for each in header[1:]:
             other = named(each, ROWS) or other
-            both = [ratio(text, "kn5", other or "", f"rppl_at_{which}", decoding_of(each) or "") for which in _WAYS]
+            both = [ratio(text, "kn5", other or "", f"rppl_at_{which}", decoding_of(each) or "") for which in WAYS]
             cells.append(" / ".join(_marked(found) for found in both if found is not None))
         return cells
     decodings = [f"T={each}" for each in re.findall(r"[\d.]+", header[0])]

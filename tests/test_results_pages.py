@@ -30,7 +30,7 @@ def test_figures_are_those_of_the_experiments(path: Path) -> None:
     ],
 )
 def test_a_wrong_figure_is_found(name: str, least: int) -> None:
-    """Each figure of these tables is written anew, wherever an experiment has it."""
+    """The first figure of each row is written anew, wherever an experiment has it."""
     (path,) = (path for path in figures.PAGES if path.name == name)
     page = path.read_text(encoding="utf-8")
     of_a_row = re.compile(r"^(\| [^|]+\|.*?)\d[\d.]*(.*)$(?!\n\|--)", re.MULTILINE)  # the first figure after its label
