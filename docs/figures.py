@@ -18,8 +18,12 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/results*.md"))]
 
 WHOLE = re.compile(r"The whole table\]\(tables/([\w-]+)/")
 
-JUDGES = {"FPPL / RPPL": "kn5", "ratio at equal FPPL, below 1: LEBM is better": "kn5"}
-JUDGES |= {"FPPL / RPPL by an LSTM": "lstm", "RPPL by an LSTM, ratio at equal FPPL": "lstm"}
+JUDGES = {  # first cell of a header → judge
+    "FPPL / RPPL": "kn5",
+    "ratio at equal FPPL, below 1: LEBM is better": "kn5",
+    "FPPL / RPPL by an LSTM": "lstm",
+    "RPPL by an LSTM, ratio at equal FPPL": "lstm",
+}
 ROWS = {  # the first of these words in a cell → row of the experiment
     "the control": "lm-continued",
     "trained on": "lm-continued",
@@ -53,7 +57,7 @@ def named(cell: str, names: Mapping[str, str]) -> str | None:
 
 
 def perplexities(experiment: str, judge: str, cell: str, decoding: str) -> str | None:
-    """Return FPPL / RPPL, with as many decimals as leave three digits of real text; None for a row of no experiment."""
+    """Return FPPL / RPPL to the decimals that give real text three digits; None for a row of no experiment."""
     found = results(experiment)
     real = found["real"][judge]["ppl"], found["real"]["kn5"]["rppl_at_n"]
     decimals = max(0, 3 - len(str(int(found["real"]["kn5"]["ppl"]))))
@@ -157,7 +161,7 @@ def written(page: str) -> str:
             if cells is None and experiment is not None:
                 cells = of_experiment(experiment[1], header, row, above)
             if cells is not None:
-                lines[i] = f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+                lines[i] = "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
             above = above if row[0].startswith("…") else row
     return "\n".join(lines)
 

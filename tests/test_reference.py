@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, object]] = {
 }
 
 
-def _of_docs(name: str) -> Any:
+def program_of_docs(name: str) -> Any:
     """A program of docs/, which is no package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
@@ -51,7 +51,7 @@ def _of_docs(name: str) -> Any:
     return module
 
 
-hooks, generate = _of_docs("hooks"), _of_docs("generate")
+hooks, generate = program_of_docs("hooks"), program_of_docs("generate")
 
 
 def _pages(part: Any) -> Iterator[str]:

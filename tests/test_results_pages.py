@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .test_reference import _of_docs
+from .test_reference import program_of_docs
 
-figures = _of_docs("figures")
+figures = program_of_docs("figures")
 
 
 @pytest.mark.parametrize("path", figures.PAGES, ids=lambda path: path.name)
