@@ -68,13 +68,14 @@ class RealText:
 class Samples:
     """Generated sentences and, for signatures, how they were made, such as `decode=sample,T=1` and `seed:1`.
 
-    `tokenizer`: how the generator formed its tokens, such as subwords that were joined to words.
+    `tokenizer`: how the generator formed its tokens, such as subwords that were joined to words. `name`: for messages.
     """
 
     sentences: Sequence[str]
     decoding: str = ""
     details: tuple[str, ...] = ()
     tokenizer: str = "word"
+    name: str = ""
 
 
 class Reference:

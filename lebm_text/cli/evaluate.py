@@ -37,9 +37,9 @@ def command(picture: Path | None, **options: Any) -> None:
     Lower temperatures improve FPPL and worsen RPPL, so that a single decoding can flatter a model; the whole curve
     cannot. The real-data point has the FPPL and RPPL of real text.
 
-    Without --run the newest run is judged; missing samples are generated. A text given by --samples is one point. An
-    LSTM judge (--lm lstm) is trained anew on the samples of every point. Several processes can share the work, with
-    the same result: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
+    Without --run the newest run is judged; missing samples are generated. A text given by --samples is one point;
+    several are rows of one table. An LSTM judge (--lm lstm) is trained anew on the samples of every point. Several
+    processes can share the work, with the same result: torchrun --nproc-per-node N -m -- lebm_text evaluate ...
     """
     if picture is not None:
         check_writable(picture)

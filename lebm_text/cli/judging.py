@@ -55,9 +55,9 @@ def _once_each(_ctx: click.Context, _param: click.Parameter, given: tuple[Any, .
 def sample_options(*, n: str, temperatures: str) -> Decorator:
     """Return the options that choose samples and real text; the arguments describe defaults in the help."""
     return all_of(
-        click.option("--samples", type=INPUT,
+        click.option("--samples", type=INPUT, multiple=True, callback=_once_each,
                      help="Text to judge, from any system: one sentence per line, or .jsonl, .json, .csv, .tsv, "
-                     ".parquet.  [default: samples of the run]"),
+                     ".parquet; repeatable, for a row each.  [default: samples of the run]"),
         text_column_option,
         run_option,
         click.option("--corpus", metavar="NAME|DIR",
@@ -104,7 +104,7 @@ def judge(
     settings_of: Callable[..., TextSettings],
     kind: str,
     *,
-    samples: Path | None,
+    samples: tuple[Path, ...],
     run: Path | None,
     corpus: str | None,
     data_dir: Path | None,
@@ -112,10 +112,10 @@ def judge(
     output: Path | None,
     **options: Any,
 ) -> R | None:
-    """Compute, print and write a report on `samples` or a run (None: the newest); `settings_of` makes its settings.
+    """Compute, print and write a report on `samples`, or without any on a run (None: the newest).
 
-    By default it is written to the run's eval/, to a file whose name begins with `kind`. The real text is `corpus`, or
-    that of the run.
+    `settings_of` makes its settings. By default it is written to the run's eval/, to a file whose name begins with
+    `kind`. The real text is `corpus`, or that of the run.
 
     Returns:
         The report; None in all processes but the first.
@@ -123,22 +123,23 @@ def judge(
     Raises:
         InputError: both `samples` and `run` are given, or a setting or file is not valid.
     """
-    if samples is not None and run is not None:
+    if samples and run is not None:
         raise InputError("--samples names a text and --run a run whose samples are judged: give one of them")
     settings = settings_of(**options)
     name = settings.file_name(kind)  # raises InputError for bad settings before a run is looked for
     try:
-        found = None if samples is not None and corpus is not None else Run.find(run, data_dir=data_dir)
+        found = None if samples and corpus is not None else Run.find(run, data_dir=data_dir)
     except InputError:
-        if samples is None:
+        if not samples:
             raise
         raise InputError("name the real text by --corpus; there is no run whose text could be taken") from None
-    judged = found if samples is None else None
+    judged = None if samples else found
     processes = click.get_current_context().with_resource(joined(settings.device))
     real: RealSource = found
     if corpus is not None:
         real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
         if judged is not None and not judged.described_corpus.is_of(real):  # the name may be the same
             name = f"{name}-{real.name}"
-    work = partial(compute, samples or found, settings, processes=processes, corpus=real)
+    source = {str(path): path for path in samples} if len(samples) > 1 else next(iter(samples), found)
+    work = partial(compute, source, settings, processes=processes, corpus=real)
     return make_report(work, judged, name, output, as_json=as_json, processes=processes)

@@ -22,7 +22,7 @@ from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, one_each
+from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
 from lebm_text.reports.likelihood import Likelihood, TextDescription
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
@@ -146,6 +146,7 @@ def read_figures(path: Path) -> list[ComparedFigure]:
     for name, report in reports.items():
         if isinstance(report, Judged) and any(min(row.ppl, *row.ci95) <= 0 for row in report.results):
             raise InputError(f"{name}.json is damaged: it has a perplexity that is not above 0")
+        _check_one_text(name, report)
         figures = list(_figures_of(report))
         if isinstance(report, Likelihood) and not figures:
             left_out.append(f"{name}.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)")
@@ -159,6 +160,17 @@ def read_figures(path: Path) -> list[ComparedFigure]:
     for reason in left_out:
         logger.warning(f"not compared, of {path}: {reason}")
     return list(merged.values())
+
+
+def _check_one_text(file: str, report: Report) -> None:
+    """Check that a report is not of several systems, whose figures could not be told from those of several seeds."""
+    results = report.results if isinstance(report, (Judged, Embedding)) else []
+    names = list(dict.fromkeys(name for row in results if (name := name_of(row.text))))
+    if names:
+        raise InputError(
+            f"{file}.json has the figures of {', '.join(names)}, which stand side by side in it already; to have them "
+            "compared with their intervals, make a report of each text alone"
+        )
 
 
 def _names(figures: Sequence[ComparedFigure]) -> dict[tuple[str, ...], str]:

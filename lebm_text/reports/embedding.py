@@ -64,7 +64,6 @@ class EmbeddingSettings(TextSettings):
 class EmbeddedTextScore(Decoded, EmbeddingScore):
     """The scores of one text, of whose `n_sentences` sentences `n` were embedded, the first or a random subset."""
 
-    text: str
     n_sentences: int
 
 

@@ -26,7 +26,7 @@ from lm_eval.texts import RealText
 from .base import Interval, new_table, settled
 from .drawing import hover, legend, logarithmic, panels
 from .embedding import encoder_for, score_texts, sizes_of
-from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, one_each, outside
+from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, name_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
@@ -114,7 +114,6 @@ class FrontierSettings(JudgeSettings):
 class Point(Decoded):
     """FPPL and RPPL of a text under one judge, and their ratios to the perplexity of real text."""
 
-    text: str
     judge: str
     judge_seed: int | None
     fppl: float
@@ -164,7 +163,8 @@ class Frontier(Judged):
         """Return a table of the points, a table describing the samples, and lines on spread and training of judges."""
         title = f"FPPL and RPPL on {self.corpus.name}, {self.corpus.split}"
         further = ("FED", "precision", "recall") if self.real_meaning else ()
-        figures = new_table(title, "decoding", "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
+        what = "text" if any(name_of(point.text) for point in self.points) else "decoding"
+        figures = new_table(title, what, "judge", "FPPL", "ratio", "RPPL", "ratio", OUTSIDE, *further, keys=2)
         coverages = {row.text: row.coverage for row in self.results}
         for point in self.every:
             pairs = ((point.fppl, point.fppl_ratio), (point.rppl, point.rppl_ratio))
@@ -180,7 +180,7 @@ class Frontier(Judged):
                 cells = ["", "", f"{real.rppl_at_n:.2f}", f"{real.rppl_at_n / real.ppl:.3f}"]
                 figures.add_row(f"real data, {self.results[0].samples.n_sentences:,} sentences", judge, *cells)
         varied = ("self-BLEU", "4-grams of train") if any(row.diversity for row in self.results) else ()
-        columns = ("decoding", "words", "empty", "cut", "dupl.", "copied", *varied)
+        columns = (what, "words", "empty", "cut", "dupl.", "copied", *varied)
         described = new_table("what the samples look like", *columns)
         points = {point.text: point for point in self.every}
         for row in one_each(self.results, "text"):
@@ -205,7 +205,9 @@ class Frontier(Judged):
         for panel, judge in zip(axes, judges, strict=True):
             _draw_real(panel, [row for row in self.real if row.judge == judge])
             _draw_headroom(panel, [point for point in self.headroom if point.judge == judge])
-            _draw_points(panel, [point for point in self.points if point.judge == judge])
+            points = [point for point in self.points if point.judge == judge]
+            _draw_texts(panel, [point for point in points if name_of(point.text)])
+            _draw_points(panel, [point for point in points if not name_of(point.text)])
             label_axes(panel)
         return figure
 
@@ -282,7 +284,7 @@ def _variety(found: Diversity | None, *, of_real: bool = False) -> list[str]:
 
 
 def _point(forward: JudgedText, reverse: JudgedText) -> Point:
-    names = ("text", "judge", "judge_seed", *(each.name for each in fields(Decoded)))
+    names = ("judge", "judge_seed", *(each.name for each in fields(Decoded)))
     same = {name: getattr(forward, name) for name in names}
     return Point(**same, fppl=forward.ppl, fppl_ratio=forward.ratio, rppl=reverse.ppl, rppl_ratio=reverse.ratio)
 
@@ -320,6 +322,15 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
         (mark,) = axes.plot(*means[label], "s" if label.startswith("greedy") else "o", color="C0")
         hover(mark, [label])
         axes.annotate(label, means[label], textcoords="offset points", xytext=(6, 4), fontsize="small")
+
+
+def _draw_texts(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw the points of several texts, each in a colour of its own."""
+    for number, (label, group) in enumerate(_by_decoding(points).items()):
+        (mark,) = axes.plot(*_mean(group), "osDv^<>P"[number % 8], color=f"C{number + (number > 2)}", label=label)
+        hover(mark, [label])
+    if points:
+        legend(axes)
 
 
 def _draw_headroom(axes: Axes, points: Sequence[Point]) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "SamplesSummary",
     "decoding_of",
     "judge_of",
+    "name_of",
     "one_each",
     "outside",
 ]
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 HEADROOM = {"posterior": "z⁺ of training text", "long": "prior chain × 10"}
 """Sources of z that are not samplers of the model → their names in tables."""
+
+SAMPLES = "samples"
+"""Label of a text without a name of its own; those of a run follow it with their decoding, such as `samples,T=1`."""
 
 OUTSIDE = "outside vocab."
 """Heading of the column with the values of `outside`."""
@@ -66,9 +70,10 @@ class SamplesSummary(SampleSummary):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """How samples were decoded, as far as it is known.
+    """A text of samples, and how it was decoded, as far as that is known.
 
     Attributes:
+        text: its label; see `name_of`.
         decode: sample, greedy or beam.
         temperature: of sampling; None for other decodings.
         seed: of the draws.
@@ -78,6 +83,7 @@ class Decoded:
             z⁺ of training sentences.
     """
 
+    text: str
     decode: str | None = None
     temperature: float | None = None
     seed: int | None = None
@@ -88,12 +94,11 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedText(Decoded, JudgeResult):
-    """The result of one judge for one text, with label `text`, and one metric.
+    """The result of one judge for one text and one metric.
 
     Summaries describe the text, the held-out real text and the real training text.
     """
 
-    text: str
     samples: SamplesSummary
     real: SampleSummary
     train: SampleSummary
@@ -102,9 +107,10 @@ class JudgedText(Decoded, JudgeResult):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpread:
-    """Mean and standard deviations over seeds, for one metric, judge and decoding."""
+    """Mean and standard deviations over seeds, for one metric, judge, text (None: those of a run) and decoding."""
 
     metric: str
+    text: str | None = None
     judge: str
     decode: str | None = None
     temperature: float | None = None
@@ -169,9 +175,18 @@ class Judged(Report):
         return f"{decoding_of(row, self.results)}, {judge}".strip(", ") or row.text
 
 
+def name_of(label: str | None) -> str | None:
+    """Return the name that a text has as one of several; None for a single text and for those of a run."""
+    return None if label is None or label.partition(",")[0] == SAMPLES else label
+
+
 def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> str:
-    """Describe how a row's samples were decoded, as in `, T = 0.8, seed 2`; with the seed if `rows` have several."""
-    parts = []
+    """Describe how a row's samples were decoded, as in `, T = 0.8, seed 2`; with the seed if `rows` have several.
+
+    The name of one of several texts comes first.
+    """
+    name = name_of(row.text)
+    parts = [] if name is None else [name]
     if row.decode == "greedy":
         parts.append("greedy")
     elif row.temperature is not None:
@@ -180,7 +195,7 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
         parts += [] if row.prior_temperature is None else [f"prior T = {row.prior_temperature:g}"]
         parts += [] if row.guidance is None else [f"guidance {row.guidance:g}"]
         parts += [] if row.latents is None else [f"{HEADROOM.get(row.latents, row.latents)} (no sampler)"]
-        parts += [f"seed {row.seed}"] if len({other.seed for other in rows}) > 1 else []
+        parts += [f"seed {row.seed}"] if row.seed is not None and len({other.seed for other in rows}) > 1 else []
     return "".join(f", {part}" for part in parts)
 
 

@@ -25,7 +25,7 @@ from lm_eval.perplexity import spread
 from lm_eval.protocol import Evaluator, JudgeResult
 from lm_eval.texts import CONVENTIONS, RealText, Reference, Samples
 
-from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary
+from .judged import CorpusSplit, JudgedText, MetricSpread, SamplesSummary, name_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
 
 __all__ = ["JudgeSettings", "Judging", "prepare", "spreads"]
@@ -114,9 +114,10 @@ class Judging:
         def judge_one(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
             result: JudgeResult = getattr(evaluator, metric)(text)
             if len(units) > 1:
+                of_text = text.name or text.decoding or "samples"
                 seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
                 logger.info(
-                    f"{metric.upper()} of {text.decoding or 'samples'} by {result.judge}{seed}: {result.ppl:.2f}, "
+                    f"{metric.upper()} of {of_text} by {result.judge}{seed}: {result.ppl:.2f}, "
                     f"real data {result.real_ppl:.2f}"
                 )
             self.on_progress(stage, min(next(n_done), len(units)), len(units))
@@ -173,24 +174,26 @@ def prepare(
 def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
     """Check that judges can read the texts, and log warnings, before judges train for minutes."""
     for text in texts:
-        reference.read(text.sentences, "samples")
+        reference.read(text.sentences, name_of(text.label) or "samples")
         coverage = reference.coverage_of(text.sentences)
         for warning in coverage_warnings(coverage, reference.coverage, text.tokenizer):
             logger.warning(f"{text.label}: {warning}")
 
 
 def spreads(results: Sequence[JudgedText]) -> list[MetricSpread]:
-    """Return the spread over seeds for each metric, judge and decoding with several seeds.
+    """Return the spread over seeds for each metric, judge, named text and decoding with several seeds.
 
     Only samples of the model are included.
     """
     groups: dict[tuple[object, ...], list[JudgedText]] = {}
     for row in results:
         if row.latents is None:
-            groups.setdefault((row.metric, row.judge, row.decode, row.temperature), []).append(row)
+            key = row.metric, row.judge, name_of(row.text), row.decode, row.temperature
+            groups.setdefault(key, []).append(row)
     return [
         MetricSpread(
             **{name: getattr(rows[0], name) for name in ("metric", "judge", "decode", "temperature")},
+            text=name_of(rows[0].text),
             ppl=spread({(row.seed, row.judge_seed): row.ppl for row in rows}),
             ratio=spread({(row.seed, row.judge_seed): row.ratio for row in rows}),
             real_ppl=spread({(None, row.judge_seed): row.real_ppl for row in rows}),
@@ -204,7 +207,7 @@ def _for_judges(text: SampledText) -> Samples:
     """Return a text with the details of its generation, for signatures."""
     made, *details = text.signature.split("|")
     decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
-    return Samples(text.sentences, decoding, tuple(details), text.tokenizer)
+    return Samples(text.sentences, decoding, tuple(details), text.tokenizer, name_of(text.label) or "")
 
 
 def _cost(metric: str, evaluator: Evaluator) -> float:

@@ -19,7 +19,7 @@ from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
 from .base import format_interval, new_table, settled
-from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, one_each, outside
+from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, name_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
@@ -69,8 +69,9 @@ class Perplexity(Judged):
         title = f"{self.metric.upper()} on {self.corpus.name}, {self.corpus.split}"
         table = new_table(title, "text", *headings, keys=2)
         for row in self.results:
+            decoding = decoding_of(row, self.results)
             table.add_row(
-                f"samples{decoding_of(row, self.results)}",
+                decoding.removeprefix(", ") if name_of(row.text) else f"samples{decoding}",
                 judge_of(row, self.results),
                 f"{row.ppl:.2f}",
                 format_interval(*row.ci95),
@@ -108,7 +109,8 @@ def compute(
     """Compute the perplexity of the samples of a run, or of any text.
 
     Args:
-        source: a run, whose missing samples are generated, the path of a text file, or a list of sentences.
+        source: a run, whose missing samples are generated, the path of a text file, a list of sentences, or several
+            such texts by their names, with as many sentences each.
         settings: None: the defaults.
         on_progress: called with the progress.
         processes: share the judging; all of them get the report.
@@ -152,7 +154,7 @@ def _sample_lines(row: JudgedText) -> list[str]:
     text, real = row.samples, row.real
     cut = "cut off unknown" if text.truncated_rate is None else f"{text.truncated_rate:.1%} cut off"
     return [
-        f"\n{text.path or 'samples'}: {text.n_sentences:,} sentences",
+        f"\n{text.path or name_of(row.text) or 'samples'}: {text.n_sentences:,} sentences",
         f"words per sentence (mean, 5/25/50/75/95 % points): {_lengths(text)} (train {_lengths(row.train)}, held out "
         f"{_lengths(real)}), distance to train {text.length_distance:.2f}",
         f"{text.empty_rate:.1%} empty, {cut}, {text.duplicate_rate:.1%} duplicates (real {real.duplicate_rate:.1%}), "

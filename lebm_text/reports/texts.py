@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,21 @@ from lebm_text.processes import Processes
 from lebm_text.progress import Progress
 from lebm_text.run import Run
 from lebm_text.text.corpora import Corpus, find_corpus
+from lebm_text.text.registry import SPLITS
 from lebm_text.text.tokenisation import Tokenisation, tokenisation_of
 from lm_eval.counts import as_sentences
 from lm_eval.texts import RealText
 
-from .judged import CorpusSplit
+from .judged import SAMPLES, CorpusSplit
 
 __all__ = ["Real", "RealSource", "SampleSource", "TextSettings", "find_real", "find_samples", "how_decoded"]
 __all__ += ["real_text"]
 
-SampleSource = Run | Path | str | Sequence[str]
-"""Samples: a run, whose samples are used, the path of a text file, or a list of sentences."""
+GivenText = Path | str | Sequence[str]
+"""A text: the path of a file, or a list of sentences."""
+
+SampleSource = Run | GivenText | Mapping[str, GivenText]
+"""Samples: a run, whose samples are used, a text, or several by their names."""
 
 RealSource = Run | Corpus | Path | str | None
 """Real text: the corpus of a run, a corpus, or its name or directory; None: the corpus of the run that is judged."""
@@ -111,7 +115,8 @@ def find_real(source: SampleSource, settings: TextSettings, processes: Processes
     Raises:
         InputError: the text is missing or cannot be read, or `source` and `settings` contradict each other.
     """
-    if settings.text_column is not None and not isinstance(source, (str, Path)):
+    texts = list(source.values()) if isinstance(source, Mapping) else [source]
+    if settings.text_column is not None and not any(isinstance(text, (str, Path)) for text in texts):
         raise InputError("a text column is a field of a file; samples of a run, and those in a list, have none")
     if not isinstance(source, Run):
         if settings.temperatures:
@@ -144,21 +149,22 @@ def find_samples(
     of the real text, besides the held-out one, that the results depend on.
 
     Returns:
-        A text for each decoding and seed of a run, or the given text; and the sha256 of the splits, of the samples, and
-        of the weights of the run.
+        A text for each decoding and seed of a run, or each given text; and the sha256 of the splits, of the samples,
+        and of the weights of the run.
 
     Raises:
-        InputError: a text is missing or cannot be read, or the run has no such decoding.
+        InputError: a text is missing or cannot be read, the run has no such decoding, or given texts have no names that
+            distinguish them or differ in their number of sentences.
     """
     if isinstance(source, Run):
         n, how = settings.n or len(real.text.train), (settings.decodings(source), settings.seeds)
         check(n)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
-        given = Path(source) if isinstance(source, (str, Path)) else as_sentences(source, "samples")
-        if isinstance(given, Path) and given.is_dir():
-            raise InputError(f"{given} is a directory: samples are a file, or those of a run, Run.find({str(given)!r})")
-        texts = [read_samples(given, settings.n, column=settings.text_column)]
+        given = source if isinstance(source, Mapping) else {SAMPLES: source}
+        texts = [_read(text, settings, name) for name, text in given.items()]
+        if isinstance(source, Mapping):
+            _check_several(texts)
         check(len(texts[0].sentences))
     found = real.corpus.splits
     hashes = [split.sha256 for split in found.values()] + [text.sha256 for text in texts]
@@ -173,6 +179,34 @@ def find_samples(
     if real.tokenisation is not None:
         texts = [_tokenised(text, real.tokenisation) for text in texts]
     return texts, sha256
+
+
+def _read(given: GivenText, settings: TextSettings, name: str) -> SampledText:
+    """Read a given text."""
+    source = Path(given) if isinstance(given, (str, Path)) else as_sentences(given, name)
+    if isinstance(source, Path) and source.is_dir():
+        raise InputError(f"{source} is a directory: samples are a file, or those of a run, Run.find({str(source)!r})")
+    return read_samples(source, settings.n, name, column=settings.text_column)
+
+
+def _check_several(texts: Sequence[SampledText]) -> None:
+    """Check the names of several texts, which a report distinguishes them by, and that they are of equal length."""
+    if not texts:
+        raise InputError("no samples are given")
+    taken = {SAMPLES, *SPLITS, "weights"}
+    for name in (text.label for text in texts):
+        if not isinstance(name, str) or not name.isprintable() or "|" in name or name.partition(",")[0] in taken:
+            raise InputError(
+                f"one of several texts cannot be called {name!r}: a name is one line without |, and none of "
+                f"{', '.join(sorted(taken))}, which a report calls something else"
+            )
+    counts = {text.label: len(text.sentences) for text in texts}
+    least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+    if counts[least] != counts[most]:
+        raise InputError(
+            f"{least} has {counts[least]:,} sentences and {most} {counts[most]:,}, but RPPL and distances of meaning "
+            f"depend on the number: -n {counts[least]} takes as many of each (in Python n={counts[least]})"
+        )
 
 
 def how_decoded(text: SampledText) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lebm_text.store import sha256_file
 from lm_eval import lstm_training
 from lm_eval.judges import RECIPES
 
+from ...lm_eval.grammar import grammar_sentences
 from .conftest import Report
 
 
@@ -39,6 +40,19 @@ def test_both_judges_by_default(
     assert "judge lstm of real text: 2 epochs" in captured.out
     assert ", from the cache" in captured.out
     assert "epoch 1" not in captured.err
+
+
+def test_several_texts_have_a_row_each(grammar_corpus: Path, tmp_path: Path, report_of: Report) -> None:
+    texts = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for seed, text in enumerate(texts, 7):
+        text.write_text("".join(f"{line}\n" for line in grammar_sentences(50, seed)))
+    rest = "--corpus", str(grammar_corpus), "--lm", "kn3"
+    given = [word for text in [*texts, texts[0]] for word in ("--samples", str(text))]  # one of them twice
+    report = report_of("fppl", *given, *rest)
+    assert [row["text"] for row in report["results"]] == list(map(str, texts))
+    for row, text in zip(report["results"], texts, strict=True):
+        (alone,) = report_of("fppl", "--samples", str(text), *rest)["results"]
+        assert (alone["text"], alone["ppl"]) == ("samples", row["ppl"])
 
 
 def test_trained_judges_are_kept_and_epochs_are_shown(

@@ -152,7 +152,7 @@ def frontier(points: Sequence[tuple[float, float, float | None]], latents: str |
     share = 1.0 if latents is None else 0.5
     for fppl, rppl, temperature in points:
         decoded: dict[str, Any] = {"decode": "greedy" if temperature is None else "sample", "temperature": temperature}
-        decoded |= {"latents": latents, "text": f"{temperature}{latents}"}
+        decoded |= {"latents": latents, "text": f"samples,T={temperature},z={latents}"}
         for metric, ppl in (("fppl", fppl * share), ("rppl", rppl * share)):
             duplicates = 0.4 if temperature is None else 0.25
             samples = replace(old.results[0].samples, duplicate_rate=duplicates)

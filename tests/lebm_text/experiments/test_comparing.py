@@ -195,6 +195,13 @@ def test_a_perplexity_that_is_none_is_refused(changes: dict[str, Any], tmp_path:
         compare(FRONTIER, other)
 
 
+def test_a_report_of_several_texts_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    other = tmp_path / "b.json"
+    other.write_text(FRONTIER.read_text().replace('"samples,T=1"', '"theirs.txt"'))
+    with pytest.raises(InputError, match=r"^b\.json has the figures of theirs\.txt, which .* of each text alone$"):
+        compare(FRONTIER, other)
+
+
 def _run(path: Path, **reports: Path) -> Path:
     """A run of some reports alone."""
     (path / "eval").mkdir(parents=True)
