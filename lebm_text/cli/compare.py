@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from lebm_text.experiments.comparing import FigureDifference, compare
+from lebm_text.errors import InputError
+from lebm_text.experiments.comparing import ComparedFigure, FigureDifference, compare, read_figures
 from lebm_text.reports.base import format_interval, new_table
 from lebm_text.sharing.hub import local_directory
 
@@ -22,21 +23,23 @@ _PLACE = RunPath(exists=True, path_type=Path)
 
 
 @click.command("compare", cls=Command)
-@click.argument("first", metavar="A", type=_PLACE)
-@click.argument("others", metavar="B...", nargs=-1, required=True, type=_PLACE)
+@click.argument("paths", metavar="A [B...]", nargs=-1, required=True, type=_PLACE)
 @json_option
-def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
+def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """Compare the figures of A with the figures of each B. A and B are run directories or report files.
+
+    A report of several texts (evaluate --samples A --samples B -o FILE) stands for all of them.
 
     Reports of evaluate, fppl, rppl, likelihood and fed can be compared. A difference counts if its 95 % confidence
     interval, over sentences or over seeds, excludes equality; one in twenty equal figures seems different by chance.
     Figures are compared only if their signatures differ in nothing but the model. If not, the table says what else
     differs: the judge, the vocabulary, the text, the number of samples, or the decoding.
     """
-    found = {str(other): compare(local_directory(first), local_directory(other)) for other in others}
+    (first, figures), *others = _systems(paths)
+    found = {name: compare(figures, of_other) for name, of_other in others}
     if as_json:
         rows = {name: [{**asdict(each), "beyond": each.is_beyond} for each in rows] for name, rows in found.items()}
-        return print_json({"first": str(first), "others": rows})
+        return print_json({"first": first, "others": rows})
     for name, differences in found.items():
         table = new_table(f"{name} beside {first}", "figure", "A", "B", "B / A or B − A", "95 %", "by", texts=("",))
         for each in differences:
@@ -45,6 +48,18 @@ def command(first: Path, others: tuple[Path, ...], as_json: bool) -> None:
             )
         show_table(table)
     return None
+
+
+def _systems(paths: tuple[Path, ...]) -> list[tuple[str, list[ComparedFigure]]]:
+    """Return the systems to compare, each with its name and figures. Raises InputError if there is only one."""
+    found = []
+    for path in paths:
+        own = list(read_figures(local_directory(path)).items())
+        # Texts of different reports may have one name.
+        found += own if len(paths) == 1 or len(own) == 1 else [(f"{path}: {name}", figures) for name, figures in own]
+    if len(found) == 1:
+        raise InputError(f"there is nothing to compare {found[0][0]} with: name another run or report")
+    return found
 
 
 def _cells(each: FigureDifference) -> tuple[str, ...]:

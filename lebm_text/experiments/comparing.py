@@ -22,7 +22,7 @@ from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
+from lebm_text.reports.judged import SAMPLES, CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
 from lebm_text.reports.likelihood import Likelihood, TextDescription
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
@@ -99,16 +99,10 @@ class FigureDifference:
         return not found.low <= (1.0 if self.is_ratio else 0.0) <= found.high
 
 
-def compare(first: Path, second: Path) -> list[FigureDifference]:
-    """Compare the figures of two systems, each a report file or a run directory.
-
-    Returns a row for each figure of `first`, then for those that only `second` has. Raises as `read_figures` does.
-    """
-    of_first, of_second = read_figures(first), read_figures(second)
-    names = _names([*of_first, *of_second])
-    of_first, of_second = (
-        [replace(each, metric=names[each.conditions]) for each in some] for some in (of_first, of_second)
-    )
+def compare(first: Sequence[ComparedFigure], second: Sequence[ComparedFigure]) -> list[FigureDifference]:
+    """Compare the figures of two systems: return a row for each of `first`, then for those that only `second` has."""
+    names = _names([*first, *second])
+    of_first, of_second = ([replace(each, metric=names[each.conditions]) for each in some] for some in (first, second))
     found, seen = [], set()
     for figure in of_first:
         nearest = _nearest(figure, of_second)
@@ -122,10 +116,11 @@ def compare(first: Path, second: Path) -> list[FigureDifference]:
     return found
 
 
-def read_figures(path: Path) -> list[ComparedFigure]:
-    """Read the figures of a report, or of all reports of a run; values for several seeds are merged.
+def read_figures(path: Path) -> dict[str, list[ComparedFigure]]:
+    """Read the figures of a report, or of all reports of a run, by system; values for several seeds are merged.
 
-    A warning is logged for each report that is left out.
+    A report of several texts has a system for each, by its name; others are one, named by `path`. A warning is logged
+    for each report that is left out.
 
     Raises:
         InputError: no report has figures to compare, or a report is damaged.
@@ -142,16 +137,15 @@ def read_figures(path: Path) -> list[ComparedFigure]:
                 raise
             first = f"lebm-text fppl --samples {quote(str(path))} --corpus NAME -o {quote(path.stem)}.json"
             raise InputError(f"{path} is no report ({error}); of a text, make one first: {first}") from None
-    merged: dict[tuple[str, ...], ComparedFigure] = {}
+    merged: dict[str, dict[tuple[str, ...], ComparedFigure]] = {}
     for name, report in reports.items():
         if isinstance(report, Judged) and any(min(row.ppl, *row.ci95) <= 0 for row in report.results):
             raise InputError(f"{name}.json is damaged: it has a perplexity that is not above 0")
-        _check_one_text(name, report)
         figures = list(_figures_of(report))
         if isinstance(report, Likelihood) and not figures:
             left_out.append(f"{name}.json: log p(x) of no sentences, neither exact nor from below (likelihood -n 0)")
-        for found in figures:
-            earlier = merged.setdefault(found.conditions, found)
+        for system, found in figures:
+            earlier = merged.setdefault(system or str(path), {}).setdefault(found.conditions, found)
             earlier.by_seed.update(found.by_seed)
     if not merged:
         more = f" ({'; '.join(left_out)})" if left_out else ""
@@ -159,18 +153,7 @@ def read_figures(path: Path) -> list[ComparedFigure]:
         raise InputError(f"{path} has no report of evaluate, fppl, rppl, likelihood or fed to compare{more}{first}")
     for reason in left_out:
         logger.warning(f"not compared, of {path}: {reason}")
-    return list(merged.values())
-
-
-def _check_one_text(file: str, report: Report) -> None:
-    """Check that a report is not of several systems, whose figures could not be told from those of several seeds."""
-    results = report.results if isinstance(report, (Judged, Embedding)) else []
-    names = list(dict.fromkeys(name for row in results if (name := name_of(row.text))))
-    if names:
-        raise InputError(
-            f"{file}.json has the figures of {', '.join(names)}, which stand side by side in it already; to have them "
-            "compared with their intervals, make a report of each text alone"
-        )
+    return {system: list(figures.values()) for system, figures in merged.items()}
 
 
 def _names(figures: Sequence[ComparedFigure]) -> dict[tuple[str, ...], str]:
@@ -192,16 +175,17 @@ def _names(figures: Sequence[ComparedFigure]) -> dict[tuple[str, ...], str]:
     return names
 
 
-def _figures_of(report: Report) -> Iterator[ComparedFigure]:
+def _figures_of(report: Report) -> Iterator[tuple[str | None, ComparedFigure]]:
+    """Yield the figures of a report, each with the name of its text if the report has several."""
     if isinstance(report, Judged):
         for row in report.results:
-            name = f"{row.metric.upper()} by {row.judge}{decoding_of(row)}"
+            name = f"{row.metric.upper()} by {row.judge}{_decoding(row)}"
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * NORMAL975)
             splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
             learned = [f"{_HASH}of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
             conditions = (*_conditions(row.signature, _held_out(report)), *learned)
             by_seed: BySeed = {(row.seed, row.judge_seed): math.log(row.ppl)}
-            yield ComparedFigure(name, _text(report.corpus), conditions, by_seed, error, True)
+            yield name_of(row.text), ComparedFigure(name, _text(report.corpus), conditions, by_seed, error, True)
         if isinstance(report, Frontier):
             points = one_each(report.every, "text")
             yield from (_fed(report.meaning[row.text], row, report) for row in points if row.text in report.meaning)
@@ -211,7 +195,7 @@ def _figures_of(report: Report) -> Iterator[ComparedFigure]:
         texts = {
             text.n_sentences: text for text in (report.exact_of_all, report.ais or report.exact) if text is not None
         }
-        yield from (_log_likelihood(text, report) for text in texts.values())
+        yield from ((None, _log_likelihood(text, report)) for text in texts.values())
 
 
 def _log_likelihood(text: TextLikelihood, report: Likelihood) -> ComparedFigure:
@@ -224,12 +208,18 @@ def _log_likelihood(text: TextLikelihood, report: Likelihood) -> ComparedFigure:
     return ComparedFigure("nll per sentence, nats", _text(corpus), conditions, {(): text.nll}, error, False, sentences)
 
 
-def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> ComparedFigure:
-    decoding, (low, high) = decoding_of(row), score.ci95["frechet"]
+def _decoding(row: Decoded) -> str:
+    """Return how a text was decoded, without its name."""
+    return decoding_of(replace(row, text=SAMPLES))
+
+
+def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> tuple[str | None, ComparedFigure]:
+    decoding, (low, high) = _decoding(row), score.ci95["frechet"]
     conditions = (*_conditions(score.signature, _held_out(report)), decoding.removeprefix(", "))
     by_seed: BySeed = {(row.seed,): score.frechet}
     error = (high - low) / (2 * NORMAL975)
-    return ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)
+    figure = ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)
+    return name_of(row.text), figure
 
 
 def _text(corpus: CorpusSplit | TextDescription) -> str:

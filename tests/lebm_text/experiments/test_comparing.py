@@ -13,13 +13,21 @@ import pytest
 
 from lebm_text.cli.main import main
 from lebm_text.errors import InputError
-from lebm_text.experiments.comparing import compare
+from lebm_text.experiments import comparing
+from lebm_text.experiments.comparing import FigureDifference, read_figures
 from lebm_text.likelihood.estimates import TextLikelihood
+from lebm_text.reports.frontier import Frontier
 
 from .program import described, frontier
 
 EVAL = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0" / "eval"
 FRONTIER, LIKELIHOOD = EVAL / "frontier-kn5-default-test.json", EVAL / "likelihood-test.json"
+
+
+def compare(first: Path, second: Path) -> list[FigureDifference]:
+    """Compare two reports or runs, each of one system."""
+    (of_first,), (of_second,) = (read_figures(path).values() for path in (first, second))
+    return comparing.compare(of_first, of_second)
 
 
 def _changed(path: Path, source: Path, **changes: Any) -> Path:
@@ -195,11 +203,43 @@ def test_a_perplexity_that_is_none_is_refused(changes: dict[str, Any], tmp_path:
         compare(FRONTIER, other)
 
 
-def test_a_report_of_several_texts_is_refused_with_the_way_round(tmp_path: Path) -> None:
-    other = tmp_path / "b.json"
-    other.write_text(FRONTIER.read_text().replace('"samples,T=1"', '"theirs.txt"'))
-    with pytest.raises(InputError, match=r"^b\.json has the figures of theirs\.txt, which .* of each text alone$"):
-        compare(FRONTIER, other)
+def test_texts_of_one_report_are_systems_that_differ_as_they_do_in_reports_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = described(frontier([(9.0, 9.0, 1.0)])), described(frontier([(8.0, 12.0, 1.0)]))
+    ours.save(tmp_path / "ours.json")
+    theirs.save(tmp_path / "theirs.json")
+    named = [_renamed(ours, "ours.txt"), _renamed(theirs, "theirs.txt")]
+    both = replace(
+        ours,
+        results=[row for each in named for row in each.results],
+        points=[row for each in named for row in each.points],
+        meaning={text: score for each in named for text, score in each.meaning.items()},
+    )
+    both.save(tmp_path / "both.json")
+    assert main(["compare", str(tmp_path / "both.json"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["first"], list(printed["others"])) == ("ours.txt", ["theirs.txt"])
+    assert main(["compare", *[str(tmp_path / "both.json")] * 2, "--json"]) == 0
+    first, *others = [f"{tmp_path / 'both.json'}: {name}" for name in ("ours.txt", "theirs.txt")]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["first"], set(printed["others"])) == (first, {first, *others})
+    systems = read_figures(tmp_path / "both.json")
+    assert list(systems) == ["ours.txt", "theirs.txt"]
+    found = comparing.compare(*systems.values())
+    assert found == compare(tmp_path / "ours.json", tmp_path / "theirs.json")
+    assert {each.metric for each in found} == {"FPPL by kn5, T = 1", "RPPL by kn5, T = 1", "FED, T = 1"}
+    assert all(each.interval is not None for each in found)
+
+
+def _renamed(report: Frontier, name: str) -> Frontier:
+    """A report whose one text has a name."""
+    return replace(
+        report,
+        results=[replace(row, text=name) for row in report.results],
+        points=[replace(row, text=name) for row in report.points],
+        meaning=dict.fromkeys([name], *report.meaning.values()),
+    )
 
 
 def _run(path: Path, **reports: Path) -> Path:
@@ -307,6 +347,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["compare", str(FRONTIER), str(_changed(tmp_path / "b.json", FRONTIER, ppl=29.54))]) == 0
     assert "FPPL by kn5, T = 1 21.10 29.54 1.400 " in " ".join(capsys.readouterr().out.split())
+    assert main(["compare", str(FRONTIER)]) == 2
+    assert capsys.readouterr().err.endswith("frontier-kn5-default-test.json with: name another run or report\n")
     assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
     (rows,) = json.loads(capsys.readouterr().out)["others"].values()
     assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}
