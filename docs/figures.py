@@ -25,6 +25,11 @@ JUDGES = {  # first cell of a header → judge
     "RPPL by an LSTM, ratio at equal FPPL": "lstm",
 }
 ROWS = {  # the first of these words in a cell → row of the experiment
+    "VAE with a learned prior": "fbvae-ebm-lm",
+    "free-bits VAE": "fbvae-lm",
+    "semi-amortized VAE": "savae-lm",
+    "VAE": "vae-lm",
+    "short-run inference": "sri-lm",
     "the control": "lm-continued",
     "trained on": "lm-continued",
     "twin": "gaussian-lm",
@@ -109,8 +114,13 @@ def of_experiment(experiment: str, header: list[str], row: list[str], above: lis
         figure += "_at_second" if row[0].startswith("…") else "_at_first"
         other = named(said.split(", at ")[0], ROWS)
         ratios = [ratio(experiment, judge, other or "", figure, each or "") for each in decodings]
-        cells = ["" if each is None else "{value:.3f} [{low:.3f}, {high:.3f}]".format(**each) for each in ratios]
+        cells = ["" if each is None else _with_interval(**each) for each in ratios]
     return None if None in cells else [row[0], *map(str, cells)]
+
+
+def _with_interval(value: float, low: float | None, high: float | None, **_: object) -> str:
+    """Return a ratio with its interval, which a single seed has none of."""
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def of_texts(header: list[str], row: list[str]) -> list[str] | None:

@@ -28,7 +28,7 @@ _PLACE = RunPath(exists=True, path_type=Path)
 def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """Compare the figures of A with the figures of each B. A and B are run directories or report files.
 
-    A report of several texts (evaluate --samples A --samples B -o FILE) stands for all of them.
+    A report of several texts (evaluate --samples A --samples B -o FILE) stands for all of them, the first for A.
 
     Reports of evaluate, fppl, rppl, likelihood and fed can be compared. A difference counts if its 95 % confidence
     interval, over sentences or over seeds, excludes equality; one in twenty equal figures seems different by chance.
@@ -54,9 +54,9 @@ def _systems(paths: tuple[Path, ...]) -> list[tuple[str, list[ComparedFigure]]]:
     """Return the systems to compare, each with its name and figures. Raises InputError if there is only one."""
     found = []
     for path in paths:
-        own = list(read_figures(local_directory(path)).items())
-        # Texts of different reports may have one name.
-        found += own if len(paths) == 1 or len(own) == 1 else [(f"{path}: {name}", figures) for name, figures in own]
+        own = read_figures(local_directory(path))
+        alone = len(paths) == 1 or str(path) in own  # else texts of different reports may have one name
+        found += [(name if alone else f"{path}: {name}", figures) for name, figures in own.items()]
     if len(found) == 1:
         raise InputError(f"there is nothing to compare {found[0][0]} with: name another run or report")
     return found

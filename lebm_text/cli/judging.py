@@ -140,6 +140,8 @@ def judge(
         real = processes.first_then_others(lambda: find_corpus(corpus, data_dir=data_dir))
         if judged is not None and not judged.described_corpus.is_of(real):  # the name may be the same
             name = f"{name}-{real.name}"
-    source = {str(path): path for path in samples} if len(samples) > 1 else next(iter(samples), found)
+    distinct = len({path.name for path in samples}) == len(samples)
+    several = {path.name if distinct else str(path): path for path in samples}
+    source = several if len(samples) > 1 else next(iter(samples), found)
     work = partial(compute, source, settings, processes=processes, corpus=real)
     return make_report(work, judged, name, output, as_json=as_json, processes=processes)

@@ -17,12 +17,13 @@ from shlex import quote
 from statistics import fmean
 
 from lebm_text.errors import InputError
+from lebm_text.generation.samples import SAMPLES
 from lebm_text.likelihood.estimates import TextLikelihood
 from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import SAMPLES, CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
+from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
 from lebm_text.reports.likelihood import Likelihood, TextDescription
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run

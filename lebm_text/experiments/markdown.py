@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lebm_text.checks import to_plain
 from lebm_text.errors import InputError
 from lebm_text.metrics import figures_of
-from lebm_text.reports.drawing import legend, panels, picture_formats, save_pictures
+from lebm_text.reports.drawing import legend, listed, panels, picture_formats, save_pictures
 from lebm_text.reports.frontier import label_axes
 from lebm_text.reports.grids import markdown_table
 from lebm_text.store import atomic_write_json, atomic_write_text
@@ -90,7 +90,7 @@ def _draw_models(
         curve = [drawn[temperature] for temperature in sorted(drawn)]
         color, marker = f"C{index}", "osD^vPX"[index % 7]
         if curve:
-            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=name)
+            axes.plot(*zip(*curve, strict=True), marker=marker, color=color, label=listed(name))
         if greedy and "greedy" in points:
             axes.plot(*points["greedy"], marker=marker, color=color, markerfacecolor="none", linestyle="none")
     label_axes(axes)

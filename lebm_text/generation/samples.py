@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from .latents import Latents, PosteriorLatents
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
-__all__ += ["samples_of_run", "write_samples"]
+__all__ += ["SAMPLES", "samples_of_run", "write_samples"]
+
+SAMPLES = "samples"
+"""Label of a text without a name of its own; those of a run follow it with their decoding, such as `samples,T=1`."""
 
 _SEED = 1  # of samples for which no seed is given
 # Defaults of what a record may leave out.
@@ -190,7 +193,7 @@ def describe_rates(rates: Mapping[str, float]) -> str:
 def read_samples(
     source: Path | Sequence[str],
     n: int | None = None,
-    label: str = "samples",
+    label: str = SAMPLES,
     tokenizer: str = "word",
     column: str | None = None,
 ) -> SampledText:
@@ -262,11 +265,11 @@ def samples_of_run(
     if not decodings and not seeds:
         newest = processes.every(_newest(run, n))[0]  # that of the first process, so that all read the same
         if newest is not None:
-            return [_as_recorded(newest, n, "samples", tokenizer)]
-        wanted = [("samples", Decoding(), _SEED)]
+            return [_as_recorded(newest, n, SAMPLES, tokenizer)]
+        wanted = [(SAMPLES, Decoding(), _SEED)]
     else:
         pairs = product(decodings or (Decoding(),), seeds or (_SEED,))
-        wanted = [(f"samples,{how}" + f",seed={seed}" * (len(seeds) > 1), how, seed) for how, seed in pairs]
+        wanted = [(f"{SAMPLES},{how}" + f",seed={seed}" * (len(seeds) > 1), how, seed) for how, seed in pairs]
     model, found = None, []
     posteriors: dict[int, PosteriorLatents] = {}
     for label, decoding, seed in wanted:

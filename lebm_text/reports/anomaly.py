@@ -41,7 +41,7 @@ from .anomaly_systems import (
 )
 from .anomaly_texts import NORMAL, PROTOCOL, Anomalies, AnomalySettings, choose_texts
 from .base import Interval, Report, different_runs, format_interval, need_sklearn, new_table, settled
-from .drawing import legend, panels
+from .drawing import legend, listed, panels
 from .scores import chain_bias
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Anomaly(Report):
         for contrast, roc, precision in zip(self.contrasts, axes[::2], axes[1::2], strict=True):
             for number, (label, curves) in enumerate(contrast.curves.items()):
                 color, line = f"C{number % 10}", _STYLES[number % 4]
-                roc.plot(*np.reshape(curves.roc, (-1, 2)).T, color=color, linestyle=line, label=label)
+                roc.plot(*np.reshape(curves.roc, (-1, 2)).T, color=color, linestyle=line, label=listed(label))
                 points = np.reshape(curves.precision_over_recall, (-1, 2)).T
                 precision.step(*points, where="post", color=color, linestyle=line)
             roc.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)

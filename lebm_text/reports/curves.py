@@ -16,7 +16,7 @@ from lebm_text.run import Run
 from lebm_text.store import sha256_file
 
 from .base import Report, different_runs, new_table
-from .drawing import legend, logarithmic, panels, save_picture
+from .drawing import legend, listed, logarithmic, panels, save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ class Curves(Report):
         figure, axes = panels([panel.title for panel, _ in shown], columns=3)
         for axis, (panel, lines) in zip(axes, shown, strict=True):
             for label, points, colour, dashes in lines:
-                axis.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=dashes)
+                axis.plot(*zip(*points, strict=True), label=listed(label), color=colour, linestyle=dashes)
             for label, level in panel.levels.items():
                 axis.axhline(level, color="0.5", linewidth=0.8, linestyle=":", label=label)
             if panel.logarithmic:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
-__all__ = ["check_picture", "hover", "hover_texts", "legend", "logarithmic", "new_figure", "panels", "picture_files"]
-__all__ += ["picture_formats", "save_picture", "save_pictures"]
+__all__ = ["check_picture", "hover", "hover_texts", "legend", "listed", "literal", "logarithmic", "new_figure"]
+__all__ += ["panels", "picture_files", "picture_formats", "save_picture", "save_pictures"]
 
 _MOST_INSIDE = 4  # entries of a legend inside the panel; more would cover the lines
 _BELOW = 34.0  # points between the panel and a legend below it, for tick labels and the axis label
@@ -69,11 +70,22 @@ def panels(
     figure = new_figure(size[0] * n_columns, size[1] * n_rows)
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=False):
-        panel.set_title(title, fontsize="medium")
+        literal([panel.set_title(title, fontsize="medium")])
         panel.grid(alpha=0.3)
     for empty in axes[len(titles) :]:
         empty.set_visible(False)
     return figure, axes[: len(titles)]
+
+
+def literal(texts: Iterable[Text]) -> None:
+    """Draw texts as they stand: names of files may have dollar signs, between which matplotlib reads a formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def listed(name: str) -> str:
+    """Return a name as a label of a legend, which leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def logarithmic(*axes: XAxis | YAxis) -> None:
@@ -99,19 +111,18 @@ def legend(panel: Axes, **options: Any) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     entries = panel.get_legend_handles_labels()[1]
+    place: dict[str, Any] = {"framealpha": 0.9}
     if len(entries) > _MOST_INSIDE:
-        panel.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.0),
-            bbox_transform=panel.transAxes + ScaledTranslation(0, -_BELOW / 72, panel.figure.dpi_scale_trans),
-            borderaxespad=0.0,
-            fontsize="small",
-            frameon=False,
-            ncols=2,
-            **options,
-        )
-    elif entries:
-        panel.legend(fontsize="small", framealpha=0.9, **options)
+        place = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, 0.0),
+            "bbox_transform": panel.transAxes + ScaledTranslation(0, -_BELOW / 72, panel.figure.dpi_scale_trans),
+            "borderaxespad": 0.0,
+            "frameon": False,
+            "ncols": 2,
+        }
+    if entries:
+        literal(panel.legend(fontsize="small", **place, **options).get_texts())
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from lm_eval.encoders import DEFAULT_ENCODER, SentenceEncoder, load_encoder
 from lm_eval.texts import RealText
 
 from .base import Report, format_interval, new_table, settled
-from .drawing import hover, panels
+from .drawing import hover, literal, panels
 from .judged import CorpusSplit, Decoded, decoding_of
 from .texts import RealSource, SampleSource, TextSettings, find_real, find_samples, how_decoded
 
@@ -107,6 +107,7 @@ class Embedding(Report):
         distance.set_xticks(range(len(names)), names)
         if len("".join(names)) > _IN_A_ROW:
             distance.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
+        literal(distance.get_xticklabels())
         distance.margins(x=0.2)
         distance.set_ylim(bottom=0)
         distance.set_ylabel("FED, Fréchet distance × 1000")
@@ -127,7 +128,7 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Embedding:
-    """Compare the samples of a run, or any text, with real held-out text.
+    """Compare the samples of a run, or other texts, with real held-out text.
 
     Arguments are as for `lebm_text.reports.perplexity.compute`; processes share the generation of samples.
 

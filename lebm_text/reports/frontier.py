@@ -1,4 +1,4 @@
-"""Report on FPPL against RPPL of a run over several decodings, compared with real text."""
+"""Report on FPPL against RPPL of a run over several decodings, or of other texts, compared with real text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lm_eval.protocol import METRICS
 from lm_eval.texts import RealText
 
 from .base import Interval, new_table, settled
-from .drawing import hover, legend, logarithmic, panels
+from .drawing import hover, legend, listed, logarithmic, panels
 from .embedding import encoder_for, score_texts, sizes_of
 from .judged import HEADROOM, OUTSIDE, Decoded, Judged, JudgedText, decoding_of, judge_of, name_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
@@ -138,7 +138,7 @@ class RealPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier(Judged):
-    """FPPL and RPPL of each decoding under each judge, and those of real text.
+    """FPPL and RPPL of each decoding or text under each judge, and those of real text.
 
     Attributes:
         headroom: points that are not samples of the model, but show what a better prior would give.
@@ -220,7 +220,7 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Frontier:
-    """Compute FPPL and RPPL of a run decoded at several temperatures and greedily; any other text is one point.
+    """Compute FPPL and RPPL of a run decoded at several temperatures and greedily; each other text is one point.
 
     Arguments and exceptions are as for `lebm_text.reports.perplexity.compute`.
     """
@@ -325,10 +325,13 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _draw_texts(axes: Axes, points: Sequence[Point]) -> None:
-    """Draw the points of several texts, each in a colour of its own."""
-    for number, (label, group) in enumerate(_by_decoding(points).items()):
-        (mark,) = axes.plot(*_mean(group), "osDv^<>P"[number % 8], color=f"C{number + (number > 2)}", label=label)
-        hover(mark, [label])
+    """Draw the points of several texts, each in a colour of its own; those of several judges' seeds at their mean."""
+    for number, text in enumerate(dict.fromkeys(point.text for point in points)):
+        own = [point for point in points if point.text == text]
+        place, name = _mean([(point.fppl, point.rppl) for point in own]), decoding_of(own[0]).removeprefix(", ")
+        style: dict[str, Any] = {"color": f"C{number + (number > 2)}", "label": listed(name)}  # C3 is real text
+        (mark,) = axes.plot(*place, "osDv^<>P"[number % 8], **style)
+        hover(mark, [name])
     if points:
         legend(axes)
 

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lebm_text.generation.samples import SAMPLES
 from lm_eval.coverage import Coverage
 from lm_eval.diversity import Diversity, SampleSummary
 from lm_eval.judges import TrainingReport
@@ -38,9 +39,6 @@ T = TypeVar("T")
 
 HEADROOM = {"posterior": "z⁺ of training text", "long": "prior chain × 10"}
 """Sources of z that are not samplers of the model → their names in tables."""
-
-SAMPLES = "samples"
-"""Label of a text without a name of its own; those of a run follow it with their decoding, such as `samples,T=1`."""
 
 OUTSIDE = "outside vocab."
 """Heading of the column with the values of `outside`."""

@@ -106,7 +106,7 @@ def compute(
     *,
     corpus: RealSource = None,
 ) -> Perplexity:
-    """Compute the perplexity of the samples of a run, or of any text.
+    """Compute the perplexity of the samples of a run, or of other texts.
 
     Args:
         source: a run, whose missing samples are generated, the path of a text file, a list of sentences, or several
@@ -117,7 +117,8 @@ def compute(
         corpus: the real text; required if `source` is not a run.
 
     Raises:
-        InputError: a text is missing or cannot be read, or arguments contradict each other.
+        InputError: a text is missing or cannot be read, arguments contradict each other, or several texts differ in
+            their number of sentences or have a name that a report needs for something else.
     """
     settings = settled(settings, PerplexitySettings)
     judging = prepare(source, settings, on_progress, processes, corpus)

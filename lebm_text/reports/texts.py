@@ -21,7 +21,7 @@ from lebm_text.checks import (
     whole,
 )
 from lebm_text.errors import InputError
-from lebm_text.generation.samples import Decoding, SampledText, read_samples, samples_of_run
+from lebm_text.generation.samples import SAMPLES, Decoding, SampledText, read_samples, samples_of_run
 from lebm_text.processes import Processes
 from lebm_text.progress import Progress
 from lebm_text.run import Run
@@ -31,7 +31,7 @@ from lebm_text.text.tokenisation import Tokenisation, tokenisation_of
 from lm_eval.counts import as_sentences
 from lm_eval.texts import RealText
 
-from .judged import SAMPLES, CorpusSplit
+from .judged import CorpusSplit
 
 __all__ = ["Real", "RealSource", "SampleSource", "TextSettings", "find_real", "find_samples", "how_decoded"]
 __all__ += ["real_text"]
@@ -193,20 +193,28 @@ def _check_several(texts: Sequence[SampledText]) -> None:
     """Check the names of several texts, which a report distinguishes them by, and that they are of equal length."""
     if not texts:
         raise InputError("no samples are given")
-    taken = {SAMPLES, *SPLITS, "weights"}
-    for name in (text.label for text in texts):
-        if not isinstance(name, str) or not name.isprintable() or "|" in name or name.partition(",")[0] in taken:
-            raise InputError(
-                f"one of several texts cannot be called {name!r}: a name is one line without |, and none of "
-                f"{', '.join(sorted(taken))}, which a report calls something else"
-            )
     counts = {text.label: len(text.sentences) for text in texts}
+    for name, count in counts.items():
+        if why := _no_name(name):
+            raise InputError(f"one of several texts cannot be called {name!r}, {why}: rename it")
+        if not count:
+            raise InputError(f"{name} has no sentences")
     least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
     if counts[least] != counts[most]:
         raise InputError(
             f"{least} has {counts[least]:,} sentences and {most} {counts[most]:,}, but RPPL and distances of meaning "
             f"depend on the number: -n {counts[least]} takes as many of each (in Python n={counts[least]})"
         )
+
+
+def _no_name(name: object) -> str:
+    """Return why a text cannot have that name in a report; empty if it can."""
+    if not isinstance(name, str) or not name.isprintable() or not name or name.isspace():
+        return "which is not a line of text"
+    if "|" in name:
+        return "since | separates the fields of a signature"
+    own = name in {SAMPLES, *SPLITS, "weights"} or name.startswith((f"{SAMPLES},", "real data"))
+    return "a name that reports use themselves" if own else ""
 
 
 def how_decoded(text: SampledText) -> dict[str, Any]:

@@ -49,10 +49,14 @@ def test_several_texts_have_a_row_each(grammar_corpus: Path, tmp_path: Path, rep
     rest = "--corpus", str(grammar_corpus), "--lm", "kn3"
     given = [word for text in [*texts, texts[0]] for word in ("--samples", str(text))]  # one of them twice
     report = report_of("fppl", *given, *rest)
-    assert [row["text"] for row in report["results"]] == list(map(str, texts))
+    assert [row["text"] for row in report["results"]] == ["a.txt", "b.txt"]
     for row, text in zip(report["results"], texts, strict=True):
         (alone,) = report_of("fppl", "--samples", str(text), *rest)["results"]
         assert (alone["text"], alone["ppl"]) == ("samples", row["ppl"])
+    (tmp_path / "sub").mkdir()
+    namesake = texts[0].rename(tmp_path / "sub" / "b.txt")
+    report = report_of("fppl", "--samples", str(texts[1]), "--samples", str(namesake), *rest)
+    assert [row["text"] for row in report["results"]] == [str(texts[1]), str(namesake)]
 
 
 def test_trained_judges_are_kept_and_epochs_are_shown(

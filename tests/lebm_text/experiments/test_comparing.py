@@ -224,6 +224,11 @@ def test_texts_of_one_report_are_systems_that_differ_as_they_do_in_reports_of_th
     first, *others = [f"{tmp_path / 'both.json'}: {name}" for name in ("ours.txt", "theirs.txt")]
     printed = json.loads(capsys.readouterr().out)
     assert (printed["first"], set(printed["others"])) == (first, {first, *others})
+    single = [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"]
+    for path in single:
+        named[0].save(path)
+    assert main(["compare", *map(str, single), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["others"]) == [f"{path}: ours.txt" for path in single[1:]]
     systems = read_figures(tmp_path / "both.json")
     assert list(systems) == ["ours.txt", "theirs.txt"]
     found = comparing.compare(*systems.values())

@@ -115,3 +115,14 @@ def test_too_short_texts_are_one_line(corpus: str) -> None:
             embedding.compute(samples, settings, corpus=corpus)
     with pytest.raises(InputError, match="need a corpus"):
         embedding.compute(["a"])
+
+
+def test_each_of_several_texts_has_a_row(corpus: str, tmp_path: Path) -> None:
+    texts = {"ours": grammar_sentences(150, 9), "$_{$": grammar_sentences(150, 8)}
+    found = embedding.compute(texts, corpus=corpus)
+    for name, row in zip(texts, found.results, strict=True):
+        (alone,) = embedding.compute(texts[name], corpus=corpus).results
+        assert (row.text, row.frechet) == (name, alone.frechet)
+    figure = found.figure()
+    figure.savefig(tmp_path / "embedding.svg")
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lebm_text.errors import InputError
 from lebm_text.reports import embedding, frontier, perplexity
 from lebm_text.reports.drawing import hover_texts
 from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.judging import spreads
 from lebm_text.reports.perplexity import PerplexitySettings
 
 from ...lm_eval.grammar import grammar_sentences
@@ -48,13 +50,16 @@ def test_each_text_has_its_row_and_the_figures_that_it_has_alone(corpus: str, tm
     assert [figures.split()[0] for _, figures in judged][:3] == [f"{point.fppl:.2f}" for point in report.points]
 
 
-def test_the_picture_names_texts_and_joins_none_by_a_line(corpus: str) -> None:
-    (axes,) = frontier.compute(TEXTS, corpus=corpus).figure().axes
+def test_the_picture_names_texts_and_joins_none_by_a_line(corpus: str, tmp_path: Path) -> None:
+    texts = {**TEXTS, "_$x_{$": TEXTS["ours"]}
+    figure = frontier.compute(texts, corpus=corpus).figure()
+    (axes,) = figure.axes
     legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["ours", "T = 9"]
-    of_texts = [line for line in axes.lines if set(hover_texts(line)) & {*TEXTS}]
-    assert [np.size(line.get_xdata()) for line in of_texts] == [1, 1]
-    assert len({line.get_color() for line in of_texts}) == 2
+    assert legend is not None and [text.get_text().lstrip() for text in legend.get_texts()] == list(texts)
+    of_texts = [line for line in axes.lines if set(hover_texts(line)) & {*texts}]
+    assert [np.size(line.get_xdata()) for line in of_texts] == [1, 1, 1]
+    assert len({line.get_color() for line in of_texts}) == 3
+    figure.savefig(tmp_path / "frontier.svg")  # no formula is read between dollar signs
 
 
 def test_a_table_of_perplexities_and_its_warnings_name_the_text(corpus: str) -> None:
@@ -67,16 +72,29 @@ def test_a_table_of_perplexities_and_its_warnings_name_the_text(corpus: str) -> 
 def test_seeds_of_a_judge_are_spread_for_each_text(corpus: str) -> None:
     report = perplexity.compute(TEXTS, PerplexitySettings(lm="kn3"), corpus=corpus)
     assert report.spread == []  # each text has one figure, and they are not two seeds of one system
+    seeds = [replace(row, judge_seed=seed, ppl=row.ppl + seed) for row in report.results for seed in (1, 3)]
+    found = spreads(seeds)
+    assert [(row.text, row.ppl.mean) for row in found] == [(row.text, row.ppl + 2) for row in report.results]
+    assert "FPPL, ours by kn3: mean" in shown(replace(report, results=seeds, spread=found))
 
 
-@pytest.mark.parametrize("name", ["samples", "samples,T=1", "train", "test", "weights", "a\nb", "a|b", 3])
-def test_a_name_that_a_report_could_not_tell_from_its_own_is_refused(name: Any, corpus: str) -> None:
-    with pytest.raises(InputError, match=r"^one of several texts cannot be called .*: a name is one line without \|"):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *((name, "that reports use") for name in ("samples", "samples,T=1", "train", "test", "weights", "real data")),
+        *((name, "not a line") for name in ("a\nb", "", " ", 3)),
+        ("a|b", "fields of a signature"),
+    ],
+)
+def test_a_name_that_a_report_could_not_tell_from_its_own_is_refused(name: Any, why: str, corpus: str) -> None:
+    with pytest.raises(InputError, match=rf"^one of several texts cannot be called .*{why}.*: rename it$"):
         frontier.compute({name: TEXTS["ours"]}, corpus=corpus)
 
 
 def test_texts_of_unequal_length_are_refused_with_the_way_round(corpus: str) -> None:
     unequal = {"ours": TEXTS["ours"], "few": TEXTS["T = 9"][:20]}
+    with pytest.raises(InputError, match=r"^few has no sentences$"):
+        frontier.compute({**TEXTS, "few": []}, corpus=corpus)
     with pytest.raises(InputError, match=r"^few has 20 sentences and ours 60, but RPPL .*: -n 20 takes as many"):
         frontier.compute(unequal, corpus=corpus)
     report = perplexity.compute(unequal, PerplexitySettings(n=20, lm="kn3"), corpus=corpus)
