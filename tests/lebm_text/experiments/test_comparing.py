@@ -15,6 +15,9 @@ from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.experiments.comparing import compare
 from lebm_text.likelihood.estimates import TextLikelihood
+from lebm_text.reports.embedding import EmbeddedTextScore, Embedding
+from lebm_text.reports.judged import CorpusSplit
+from lm_eval.embedding import EmbeddingScore
 
 from .program import described, frontier
 
@@ -57,6 +60,7 @@ def _signature(**changes: str) -> str:
         ({"n": "n=30"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=30,decode=sample,T=1)"),
         ({"T": "T=0.7"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=20,decode=sample,T=0.7)"),
         ({"vocab": "closed-20"}, "vocab:closed-18 against vocab:closed-20"),
+        ({"judge": "protocol:mine|lm:kn5"}, "nothing against protocol:mine"),
     ],
 )
 def test_figures_made_otherwise_are_not_compared(tmp_path: Path, change: dict[str, str], why: str) -> None:
@@ -89,6 +93,17 @@ def test_a_judge_that_learned_from_another_text_is_not_compared_but_real_text_by
         assert each.why.startswith("sha256 of the train text:") == each.metric.startswith("FPPL")
 
 
+def test_a_judge_that_stopped_on_another_text_is_not_compared(tmp_path: Path) -> None:
+    for name, valid in (("a", "1"), ("b", "2")):
+        values = json.loads(FRONTIER.read_text())
+        values["sha256"]["valid"] = valid * 64
+        for row in values["results"]:
+            row["judge"] = "lstm"
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    found = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert all(each.why.startswith("sha256 of the valid text:1") for each in found)
+
+
 @pytest.mark.parametrize(("count", "why"), [("n_left_out", "too long:0 against too long:1"), ("n_unk", "unknown:")])
 def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_path: Path, count: str, why: str) -> None:
     values = json.loads(LIKELIHOOD.read_text())
@@ -98,9 +113,21 @@ def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_pat
     assert found.interval is None and found.why.startswith(why)
 
 
-def test_another_model_and_version_are_compared(tmp_path: Path) -> None:
-    signature = _signature().replace("prior:ebm-langevin(4x0.5)", "prior:gaussian").replace("v:0.1.0", "v:9")
-    assert compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=signature))[0].interval is not None
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("prior:ebm-langevin(4x0.5)", "prior:gaussian"),
+        ("|posterior:weighted(3)", ""),
+        ("|seed:1", "|seed:2"),
+        ("|prior:", "|judge-seed:2|prior:"),
+        ("|seed:1", "|samples:other.txt"),  # of another system, whose seed nobody knows
+        ("v:0.1.0", "v:9"),
+    ],
+)
+def test_what_is_of_the_system_may_differ(tmp_path: Path, before: str, after: str) -> None:
+    assert before in _signature()
+    other = _changed(tmp_path / "b.json", FRONTIER, signature=_signature().replace(before, after))
+    assert compare(FRONTIER, other)[0].interval is not None
 
 
 def test_sentences_are_paired(tmp_path: Path) -> None:
@@ -117,6 +144,18 @@ def test_sentences_are_paired(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(values))
     (found,) = compare(LIKELIHOOD, tmp_path / "b.json")
     assert found.rule == "independent" and not found.is_beyond
+    values["sentences"][0]["log_p_lower"], values["sentences"][1]["log_p_lower"] = -1.0, None
+    (tmp_path / "c.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "b.json", tmp_path / "c.json")  # as many, and not the same ones
+    assert found.rule == "independent"
+
+
+def test_a_report_beside_itself_differs_in_nothing_and_leaves_nothing_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "lebm_text"):
+        (found,) = compare(LIKELIHOOD, LIKELIHOOD)
+    assert found.interval is not None and found.interval.low == found.interval.high == 0
+    assert found.rule == "paired, sentences" and not found.is_beyond
+    assert caplog.messages == []
 
 
 def test_seeds_are_paired(tmp_path: Path) -> None:
@@ -180,11 +219,30 @@ def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, 
     missing = compare(tmp_path / "a.json", tmp_path / "c.json")[-1]
     assert missing.metric == "FED, T = 0.5" and missing.interval is None
     assert missing.why == "T = 0.5 against T = 1"
+    assert compare(tmp_path / "c.json", tmp_path / "a.json")[-1].why == "T = 1 against T = 0.5"
 
 
-def test_reports_without_figures_are_refused() -> None:
-    with pytest.raises(InputError, match="no report of evaluate, fppl, rppl, likelihood or fed"):
+def test_a_report_of_meaning_alone_is_compared(tmp_path: Path) -> None:
+    figures: dict[str, Any] = dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
+    figures |= {"n": 9, "k": 5, "encoder": "e", "signature": "FED|enc:e|test:toy-test|n:9|k:5"}
+    for name, frechet in (("a", 12.0), ("b", 20.0)):
+        figures |= {"frechet": frechet, "ci95": {"frechet": (frechet - 3, frechet + 3)}}
+        row = EmbeddedTextScore(**figures, text="samples", n_sentences=9)
+        corpus, real = CorpusSplit("toy", "test"), EmbeddingScore(**figures)
+        Embedding(corpus=corpus, results=[row], real=real, sha256={}, versions={}).save(tmp_path / f"{name}.json")
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert (found.metric, found.values, found.is_beyond) == ("FED", (12.0, 20.0), True)
+    assert found.interval is not None and found.interval.low == pytest.approx(8 - 3 * math.sqrt(2))
+
+
+def test_reports_without_figures_are_refused(tmp_path: Path) -> None:
+    said = r"has no report of evaluate, fppl, rppl, likelihood or fed to compare"
+    with pytest.raises(InputError, match=f"{said}$"):
         compare(EVAL / "views.json", FRONTIER)
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(InputError, match=f"{said}; make one first: lebm-text evaluate --run {run}$"):
+        compare(run, FRONTIER)
     assert compare(FRONTIER, LIKELIHOOD)[0].why == "the other has no such figure"
 
 
@@ -276,8 +334,10 @@ def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
     for name, more in (("a", 0.0), ("b", 1.0)):
         values["ais"]["nll"] += more
         (tmp_path / f"{name}.json").write_text(json.dumps(values))
-    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
-    assert found.interval is not None and found.interval.low is None and not found.is_beyond
+    for pair in ((tmp_path / "a.json", tmp_path / "b.json"), (LIKELIHOOD, tmp_path / "b.json")):
+        for one, other in (pair, pair[::-1]):
+            (found,) = compare(one, other)
+            assert found.interval is not None and found.interval.low is None and not found.is_beyond
 
 
 def test_a_report_may_have_any_name(tmp_path: Path) -> None:
@@ -289,6 +349,11 @@ def test_a_text_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "samples.txt").write_text("a sentence\n")
     with pytest.raises(InputError, match=r"samples.txt is no report.*: lebm-text fppl --samples .*samples.txt"):
         compare(FRONTIER, tmp_path / "samples.txt")
+    for name in ("broken.json", "missing.txt"):  # neither is a text
+        (tmp_path / "broken.json").write_text("{")
+        with pytest.raises(InputError) as refused:
+            compare(FRONTIER, tmp_path / name)
+        assert "make one first" not in str(refused.value)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
