@@ -41,6 +41,22 @@ def test_energy_bound_squashes_the_network() -> None:
     assert gap(found, 0.3 * torch.tanh(inner / 0.3)) < 1e-12
 
 
+def test_draws_are_the_bases_own_or_begin_there() -> None:
+    start = torch.randn(5, LATENT, generator=seeded(3))
+    gaussian, prior = GaussianPrior(LATENT), toy_prior(dtype=torch.float32)
+    assert torch.equal(gaussian.sample(5, seeded(3)), start)
+    assert torch.equal(gaussian.sample_at(5, seeded(3), 0.25), 0.5 * start)
+    rng = seeded(3)
+    torch.randn(5, LATENT, generator=rng)  # what the chain draws comes after its start
+    assert prior.chain is not None
+    assert torch.equal(prior.sample(5, seeded(3)), prior.chain.run(prior.logdensity, start, rng=rng))
+
+
+def test_without_a_chain_there_are_no_draws() -> None:
+    with pytest.raises(ValueError, match="without a chain cannot be sampled"):
+        toy_prior(chain=None).sample(5, seeded())
+
+
 def test_rows_are_independent() -> None:
     prior, z = toy_prior(), normal(4, LATENT)
     assert gap(prior.neg_energy(z[2:3]), prior.neg_energy(z)[2:3]) < 1e-12
