@@ -20,8 +20,11 @@ def test_base_is_the_standard_normal(axes: tuple[int, ...]) -> None:
 
 
 def test_gaussian_has_no_tilt() -> None:
-    assert torch.equal(GaussianPrior(LATENT).neg_energy(normal(4, LATENT)), torch.zeros(4, dtype=torch.float64))
+    for axes in ((4,), (2, 4)):
+        found = GaussianPrior(LATENT).neg_energy(normal(*axes, LATENT))
+        assert torch.equal(found, torch.zeros(axes, dtype=torch.float64))
     assert list(GaussianPrior(LATENT).parameters()) == []
+    assert GaussianPrior(LATENT).state_dict() == {}  # nothing is added to a file of weights
 
 
 @pytest.mark.parametrize("axes", [(5,), (1,), (2, 4)])
