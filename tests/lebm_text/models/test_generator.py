@@ -78,6 +78,16 @@ def test_a_padded_likelihood_and_its_tangent_are_those_of_the_packed(
     assert bool(gradients[0][..., :17, :].all()) and not gradients[0][..., 17, :].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_precision_is_that_of_the_products_only(dtype: torch.dtype) -> None:
+    batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    rounded = toy_generator(dtype=torch.float32, compute_dtype=dtype)
+    found, wanted = rounded.log_likelihood(batch, z.float()), toy_generator().log_likelihood(batch, z)
+    assert found.dtype == torch.float32
+    assert gap(found, wanted) < 1e-4 if dtype == torch.float32 else 1e-3 < gap(found, wanted) < 0.1
+    assert {rounded.weights().token.dtype, rounded.output_layer().weight.dtype} == {dtype}
+
+
 def test_step_by_step_is_the_same_distribution() -> None:
     generator, batch, z = toy_generator(), toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
     assert gap(by_steps(generator, batch, z), generator.log_likelihood(batch, z)) < 1e-12
