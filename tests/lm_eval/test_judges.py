@@ -56,7 +56,28 @@ def test_a_backend_of_ngrams_is_refused_where_there_are_none() -> None:
     """It was ignored: whoever asked for lmplz because the text is large trained an LSTM on it."""
     with pytest.raises(InputError, match="lstm is no n-gram judge; the backend lmplz is for kn2 to kn6 and both"):
         judge_specs("lstm", CONVENTIONS["default"], backend="lmplz")
-    assert len(judge_specs("both", CONVENTIONS["default"], backend="lmplz")) == 2
+
+
+def test_each_judge_gets_what_is_for_it(tmp_path: Path) -> None:
+    found = judge_specs("both", DEFAULT, backend="lmplz", n_seeds=2, cache=tmp_path)
+    lstm = [LSTMSpec(RECIPES["default"], seed, tmp_path) for seed in (1, 2)]
+    assert found == [KneserNeySpec(5, "lmplz"), *lstm]
+    assert judge_specs(None, LEBM, cache=tmp_path) == [LSTMSpec(RECIPES["lebm"], 1, tmp_path)]
+
+
+def test_a_judge_is_placed_where_it_learns_and_the_rest_stays() -> None:
+    def on_progress(*_: object) -> None: ...
+
+    def device() -> str:
+        asked.append("device")
+        return "cuda:1"
+
+    asked = list[str]()
+    ngram, lstm = KneserNeySpec(3), LSTMSpec(RECIPES["lebm"], 4)
+    assert ngram.placed(device, on_progress) == ngram and asked == []  # torch is not imported for it
+    placed = lstm.placed(device, on_progress)
+    assert (placed.recipe, placed.seed, placed.device) == (RECIPES["lebm"], 4, "cuda:1")
+    assert placed.on_progress is on_progress
 
 
 def test_what_training_stops_on() -> None:
