@@ -9,8 +9,9 @@ import pytest
 
 from lebm_text.errors import InputError
 from lebm_text.progress import silent
-from lm_eval import lstm_training
+from lm_eval import judges, lstm_training
 from lm_eval.judges import JUDGES, RECIPES, KneserNeySpec, LSTMSpec, judge_specs
+from lm_eval.kneser_ney import KneserNeySettings
 from lm_eval.texts import CONVENTIONS, RealText, Reference
 
 DEFAULT, ARAE, LEBM = (CONVENTIONS[name] for name in ("default", "arae", "lebm"))
@@ -56,7 +57,28 @@ def test_a_backend_of_ngrams_is_refused_where_there_are_none() -> None:
     """It was ignored: whoever asked for lmplz because the text is large trained an LSTM on it."""
     with pytest.raises(InputError, match="lstm is no n-gram judge; the backend lmplz is for kn2 to kn6 and both"):
         judge_specs("lstm", CONVENTIONS["default"], backend="lmplz")
-    assert len(judge_specs("both", CONVENTIONS["default"], backend="lmplz")) == 2
+
+
+def test_each_judge_gets_what_is_for_it(tmp_path: Path) -> None:
+    found = judge_specs("both", DEFAULT, backend="lmplz", n_seeds=2, cache=tmp_path)
+    lstm = [LSTMSpec(RECIPES["default"], seed, tmp_path) for seed in (1, 2)]
+    assert found == [KneserNeySpec(5, "lmplz"), *lstm]
+    assert judge_specs(None, LEBM, cache=tmp_path) == [LSTMSpec(RECIPES["lebm"], 1, tmp_path)]
+
+
+def test_a_judge_is_placed_where_it_learns_and_the_rest_stays() -> None:
+    def on_progress(stage: str, done: int, total: int) -> None: ...
+
+    def device() -> str:
+        asked.append("device")
+        return "cuda:1"
+
+    asked = list[str]()
+    ngram, lstm = KneserNeySpec(3), LSTMSpec(RECIPES["lebm"], 4)
+    assert ngram.placed(device, on_progress) == ngram and asked == []  # torch is not imported for it
+    placed = lstm.placed(device, on_progress)
+    assert (placed.recipe, placed.seed, placed.device) == (RECIPES["lebm"], 4, "cuda:1")
+    assert placed.on_progress is on_progress
 
 
 def test_what_training_stops_on() -> None:
@@ -77,6 +99,21 @@ def test_recipes_are_those_of_the_figures_that_their_names_stand_for() -> None:
     batches |= {"batch_tokens": 1 << 20, "batch_size": 32, "max_epochs": 8}
     adam |= {"early_stopping": False, "min_updates": 1}
     assert asdict(RECIPES["lebm"]) == {"name": "lstm-512x1-lebm", **sizes, **regular, **batches, **adam}
+
+
+def test_an_n_gram_judge_leaves_mass_for_other_words_of_a_closed_vocabulary_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train_judge(_: list[str], settings: KneserNeySettings, *, backend: str) -> tuple[None, list[int]]:
+        asked.append((settings.order, settings.vocab_pad, backend))
+        return None, [3]
+
+    asked = list[tuple[int, int, str]]()
+    monkeypatch.setattr(judges, "train_judge", train_judge)
+    for convention in (DEFAULT, ARAE):
+        reference = Reference(RealText("toy", ["a a b", "a c c"], "test", ["a"]), convention)
+        assert KneserNeySpec(4, "lmplz").train(["a"], reference).fallback_orders == [3]
+    assert asked == [(4, 3 + 2, "lmplz"), (4, 0, "lmplz")]  # <unk>, a and c; </s> and all other words
 
 
 def test_lstm_learns_from_closed_text_and_stops_on_closed_validation_text(

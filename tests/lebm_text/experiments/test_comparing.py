@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from lebm_text.cli.main import main
 from lebm_text.errors import InputError
 from lebm_text.experiments import comparing
 from lebm_text.experiments.comparing import FigureDifference, read_figures
 from lebm_text.likelihood.estimates import TextLikelihood
-from lebm_text.reports.frontier import Frontier
+from lebm_text.reports.embedding import EmbeddedTextScore, Embedding
+from lebm_text.reports.judged import CorpusSplit
+from lm_eval.embedding import EmbeddingScore
 
 from .program import described, frontier
 
@@ -65,6 +66,7 @@ def _signature(**changes: str) -> str:
         ({"n": "n=30"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=30,decode=sample,T=1)"),
         ({"T": "T=0.7"}, "test:samples(n=20,decode=sample,T=1) against test:samples(n=20,decode=sample,T=0.7)"),
         ({"vocab": "closed-20"}, "vocab:closed-18 against vocab:closed-20"),
+        ({"judge": "protocol:mine|lm:kn5"}, "nothing against protocol:mine"),
     ],
 )
 def test_figures_made_otherwise_are_not_compared(tmp_path: Path, change: dict[str, str], why: str) -> None:
@@ -97,6 +99,17 @@ def test_a_judge_that_learned_from_another_text_is_not_compared_but_real_text_by
         assert each.why.startswith("sha256 of the train text:") == each.metric.startswith("FPPL")
 
 
+def test_a_judge_that_stopped_on_another_text_is_not_compared(tmp_path: Path) -> None:
+    for name, valid in (("a", "1"), ("b", "2")):
+        values = json.loads(FRONTIER.read_text())
+        values["sha256"]["valid"] = valid * 64
+        for row in values["results"]:
+            row["judge"] = "lstm"
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    found = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert all(each.why.startswith("sha256 of the valid text:1") for each in found)
+
+
 @pytest.mark.parametrize(("count", "why"), [("n_left_out", "too long:0 against too long:1"), ("n_unk", "unknown:")])
 def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_path: Path, count: str, why: str) -> None:
     values = json.loads(LIKELIHOOD.read_text())
@@ -106,9 +119,21 @@ def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_pat
     assert found.interval is None and found.why.startswith(why)
 
 
-def test_another_model_and_version_are_compared(tmp_path: Path) -> None:
-    signature = _signature().replace("prior:ebm-langevin(4x0.5)", "prior:gaussian").replace("v:0.1.0", "v:9")
-    assert compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=signature))[0].interval is not None
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("prior:ebm-langevin(4x0.5)", "prior:gaussian"),
+        ("|posterior:weighted(3)", ""),
+        ("|seed:1", "|seed:2"),
+        ("|prior:", "|judge-seed:2|prior:"),
+        ("|seed:1", "|samples:other.txt"),  # of another system, whose seed nobody knows
+        ("v:0.1.0", "v:9"),
+    ],
+)
+def test_what_is_of_the_system_may_differ(tmp_path: Path, before: str, after: str) -> None:
+    assert before in _signature()
+    other = _changed(tmp_path / "b.json", FRONTIER, signature=_signature().replace(before, after))
+    assert compare(FRONTIER, other)[0].interval is not None
 
 
 def test_sentences_are_paired(tmp_path: Path) -> None:
@@ -125,6 +150,18 @@ def test_sentences_are_paired(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(values))
     (found,) = compare(LIKELIHOOD, tmp_path / "b.json")
     assert found.rule == "independent" and not found.is_beyond
+    values["sentences"][0]["log_p_lower"], values["sentences"][1]["log_p_lower"] = -1.0, None
+    (tmp_path / "c.json").write_text(json.dumps(values))
+    (found,) = compare(tmp_path / "b.json", tmp_path / "c.json")  # as many, and not the same ones
+    assert found.rule == "independent"
+
+
+def test_a_report_beside_itself_differs_in_nothing_and_leaves_nothing_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "lebm_text"):
+        (found,) = compare(LIKELIHOOD, LIKELIHOOD)
+    assert found.interval is not None and found.interval.low == found.interval.high == 0
+    assert found.rule == "paired, sentences" and not found.is_beyond
+    assert caplog.messages == []
 
 
 def test_seeds_are_paired(tmp_path: Path) -> None:
@@ -188,11 +225,30 @@ def test_distances_of_meaning_are_compared_decoding_by_decoding(tmp_path: Path, 
     missing = compare(tmp_path / "a.json", tmp_path / "c.json")[-1]
     assert missing.metric == "FED, T = 0.5" and missing.interval is None
     assert missing.why == "T = 0.5 against T = 1"
+    assert compare(tmp_path / "c.json", tmp_path / "a.json")[-1].why == "T = 1 against T = 0.5"
 
 
-def test_reports_without_figures_are_refused() -> None:
-    with pytest.raises(InputError, match="no report of evaluate, fppl, rppl, likelihood or fed"):
+def test_a_report_of_meaning_alone_is_compared(tmp_path: Path) -> None:
+    figures: dict[str, Any] = dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
+    figures |= {"n": 9, "k": 5, "encoder": "e", "signature": "FED|enc:e|test:toy-test|n:9|k:5"}
+    for name, frechet in (("a", 12.0), ("b", 20.0)):
+        figures |= {"frechet": frechet, "ci95": {"frechet": (frechet - 3, frechet + 3)}}
+        row = EmbeddedTextScore(**figures, text="samples", n_sentences=9)
+        corpus, real = CorpusSplit("toy", "test"), EmbeddingScore(**figures)
+        Embedding(corpus=corpus, results=[row], real=real, sha256={}, versions={}).save(tmp_path / f"{name}.json")
+    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
+    assert (found.metric, found.values, found.is_beyond) == ("FED", (12.0, 20.0), True)
+    assert found.interval is not None and found.interval.low == pytest.approx(8 - 3 * math.sqrt(2))
+
+
+def test_reports_without_figures_are_refused(tmp_path: Path) -> None:
+    said = r"has no report of evaluate, fppl, rppl, likelihood or fed to compare"
+    with pytest.raises(InputError, match=f"{said}$"):
         compare(EVAL / "views.json", FRONTIER)
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(InputError, match=f"{said}; make one first: lebm-text evaluate --run {run}$"):
+        compare(run, FRONTIER)
     assert compare(FRONTIER, LIKELIHOOD)[0].why == "the other has no such figure"
 
 
@@ -201,50 +257,6 @@ def test_a_perplexity_that_is_none_is_refused(changes: dict[str, Any], tmp_path:
     other = _changed(tmp_path / "b.json", FRONTIER, **changes)
     with pytest.raises(InputError, match=r"b\.json is damaged: it has a perplexity that is not above 0"):
         compare(FRONTIER, other)
-
-
-def test_texts_of_one_report_are_systems_that_differ_as_they_do_in_reports_of_their_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ours, theirs = described(frontier([(9.0, 9.0, 1.0)])), described(frontier([(8.0, 12.0, 1.0)]))
-    ours.save(tmp_path / "ours.json")
-    theirs.save(tmp_path / "theirs.json")
-    named = [_renamed(ours, "ours.txt"), _renamed(theirs, "theirs.txt")]
-    both = replace(
-        ours,
-        results=[row for each in named for row in each.results],
-        points=[row for each in named for row in each.points],
-        meaning={text: score for each in named for text, score in each.meaning.items()},
-    )
-    both.save(tmp_path / "both.json")
-    assert main(["compare", str(tmp_path / "both.json"), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["first"], list(printed["others"])) == ("ours.txt", ["theirs.txt"])
-    assert main(["compare", *[str(tmp_path / "both.json")] * 2, "--json"]) == 0
-    first, *others = [f"{tmp_path / 'both.json'}: {name}" for name in ("ours.txt", "theirs.txt")]
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["first"], set(printed["others"])) == (first, {first, *others})
-    single = [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"]
-    for path in single:
-        named[0].save(path)
-    assert main(["compare", *map(str, single), "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["others"]) == [f"{path}: ours.txt" for path in single[1:]]
-    systems = read_figures(tmp_path / "both.json")
-    assert list(systems) == ["ours.txt", "theirs.txt"]
-    found = comparing.compare(*systems.values())
-    assert found == compare(tmp_path / "ours.json", tmp_path / "theirs.json")
-    assert {each.metric for each in found} == {"FPPL by kn5, T = 1", "RPPL by kn5, T = 1", "FED, T = 1"}
-    assert all(each.interval is not None for each in found)
-
-
-def _renamed(report: Frontier, name: str) -> Frontier:
-    """A report whose one text has a name."""
-    return replace(
-        report,
-        results=[replace(row, text=name) for row in report.results],
-        points=[replace(row, text=name) for row in report.points],
-        meaning=dict.fromkeys([name], *report.meaning.values()),
-    )
 
 
 def _run(path: Path, **reports: Path) -> Path:
@@ -328,8 +340,10 @@ def test_one_sentence_tells_no_interval(tmp_path: Path) -> None:
     for name, more in (("a", 0.0), ("b", 1.0)):
         values["ais"]["nll"] += more
         (tmp_path / f"{name}.json").write_text(json.dumps(values))
-    (found,) = compare(tmp_path / "a.json", tmp_path / "b.json")
-    assert found.interval is not None and found.interval.low is None and not found.is_beyond
+    for pair in ((tmp_path / "a.json", tmp_path / "b.json"), (LIKELIHOOD, tmp_path / "b.json")):
+        for one, other in (pair, pair[::-1]):
+            (found,) = compare(one, other)
+            assert found.interval is not None and found.interval.low is None and not found.is_beyond
 
 
 def test_a_report_may_have_any_name(tmp_path: Path) -> None:
@@ -341,20 +355,8 @@ def test_a_text_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "samples.txt").write_text("a sentence\n")
     with pytest.raises(InputError, match=r"samples.txt is no report.*: lebm-text fppl --samples .*samples.txt"):
         compare(FRONTIER, tmp_path / "samples.txt")
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(EVAL.parent, run)
-    assert main(["compare", str(run), str(run), str(FRONTIER)]) == 0
-    out = " ".join(capsys.readouterr().out.split())  # of lines as wide as the terminal
-    assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main(["compare", str(FRONTIER), str(_changed(tmp_path / "b.json", FRONTIER, ppl=29.54))]) == 0
-    assert "FPPL by kn5, T = 1 21.10 29.54 1.400 " in " ".join(capsys.readouterr().out.split())
-    assert main(["compare", str(FRONTIER)]) == 2
-    assert capsys.readouterr().err.endswith("frontier-kn5-default-test.json with: name another run or report\n")
-    assert main(["compare", str(FRONTIER), str(LIKELIHOOD), "--json"]) == 0
-    (rows,) = json.loads(capsys.readouterr().out)["others"].values()
-    assert {row["why"] for row in rows} == {"the other has no such figure", "the first has no such figure"}
-    assert not any(row["beyond"] for row in rows)
+    for name in ("broken.json", "missing.txt"):  # neither is a text
+        (tmp_path / "broken.json").write_text("{")
+        with pytest.raises(InputError) as refused:
+            compare(FRONTIER, tmp_path / name)
+        assert "make one first" not in str(refused.value)

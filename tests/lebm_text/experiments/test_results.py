@@ -205,6 +205,7 @@ def test_of_one_seed_a_likelihood_has_its_interval_over_sentences(done: Path) ->
     assert of_one["nll"] == _interval(19.0, pytest.approx(18.02, abs=1e-3), pytest.approx(19.98, abs=1e-3))
     assert of_one["perplexity"] == _interval(4.5, pytest.approx(4.304, abs=1e-3), pytest.approx(4.696, abs=1e-3))
     assert of_one["information"]["high"] == pytest.approx(3.196, abs=1e-4)
+    assert of_one["reconstruction_nll"]["value"] == 15.0
     assert of_one["active_units"] == _interval(6, None, None)
 
 

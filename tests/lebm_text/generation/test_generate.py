@@ -95,6 +95,13 @@ def test_the_one_likeliest_sentence_of_a_language_model_is_decoded_once(
     assert found.rates["duplicate"] == 8 / 9
 
 
+def test_a_language_model_draws_each_sentence_by_itself() -> None:
+    found = _generate(30, model={"latent_dim": 0})
+    assert len(set(found.sentences)) > 3
+    assert found.sentences == _generate(30, model={"latent_dim": 0}, batch_size=4).sentences
+    assert found.z.shape == (30, 0)
+
+
 def test_more_sentences_begin_with_the_same_ones() -> None:
     assert _generate(20).sentences[:6] == _generate(6).sentences
 
@@ -137,6 +144,7 @@ def test_rates_by_hand() -> None:
     ids = [[], [1], [4, 1, 5, 1], [4, 5], []]
     sentences, truncated = ["", "<unk>", "a <unk> b <unk>", "a b", ""], [False, False, True, False, False]
     rates = _Rates(5, unk_id=1)
+    rates._hashes.fill(0)  # places of sentences to come are no duplicates, whatever is there
     assert set(rates.shares().values()) == {0.0}
     rates.add(sentences[:3], ids[:3], truncated[:3])
     assert rates.shares() == {"empty": 1 / 3, "truncated": 1 / 3, "unk": 2 / 3, "unk_tokens": 3 / 5, "duplicate": 0.0}
@@ -169,6 +177,7 @@ def test_signature() -> None:
         ({"likelihood_weight": 3.0}, "weighted(3)"),
         ({"noise_scale": 0.5, "likelihood_weight": 0.25}, "tempered(0.5),weighted(0.25)"),
         ({"kind": "amortized"}, "amortized"),
+        ({"kind": "local"}, "local"),
         ({"kind": "semi_amortized", "kl_weight": 0.5}, "semi-amortized,kl-weighted(0.5)"),
         ({"kind": "amortized", "free_bits": 0.5, "free_bits_kind": "total"}, "amortized,free-bits(0.5,total)"),
     ],
@@ -185,7 +194,8 @@ def test_a_signature_says_in_what_the_posterior_of_training_was_another(
     [(-1, {}), (1, {"seed": -1}), (1, {"seed": 2**63}), (1, {"max_length": 0}), (1, {"batch_size": 0})],
 )
 def test_nonsense_is_refused(n: int, options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="must be"):
+    (name,) = options or ("n",)
+    with pytest.raises(InputError, match=f"^{name} must be"):
         _generate(n, **options)
 
 

@@ -76,7 +76,8 @@ def test_precision_is_that_of_the_products_only(dtype: torch.dtype) -> None:
     exact, rounded = toy_encoder(), toy_encoder(dtype=torch.float32, compute_dtype=dtype)
     mean, log_variance = rounded(toy_batch(LENGTHS))
     assert mean.dtype == log_variance.dtype == torch.float32
-    assert gap(mean, exact(toy_batch(LENGTHS)).mean) < (1e-5 if dtype == torch.float32 else 0.03)
+    found = gap(mean, exact(toy_batch(LENGTHS)).mean)
+    assert found < 1e-5 if dtype == torch.float32 else 1e-4 < found < 0.03
 
 
 def _distribution(moments: Moments) -> Normal:

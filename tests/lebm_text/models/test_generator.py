@@ -59,13 +59,14 @@ def test_leading_axes_are_independent_sets_of_z(options: dict[str, Any], axes: t
 
 
 @pytest.mark.parametrize("options", TIED)
-@pytest.mark.parametrize("library", [False, True], ids=["scan", "library"])
+@pytest.mark.parametrize("library", ["none", "packed", "padded"])
 @pytest.mark.parametrize("axes", [(), (2,)])
 def test_a_padded_likelihood_and_its_tangent_are_those_of_the_packed(
-    options: dict[str, Any], library: bool, axes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], library: str, axes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows without a sentence have nothing to say, whatever their z."""
-    monkeypatch.setattr(lstm, "library_runs", lambda device, dtype: library)
+    """Rows without a sentence have nothing to say, whatever their z; also where the library takes padded input."""
+    monkeypatch.setattr(lstm, "library_runs", lambda device, dtype: library != "none")
+    monkeypatch.setattr(lstm, "SMALL_WIDTH", 0 if library == "padded" else lstm.SMALL_WIDTH)
     generator, batch = toy_generator(**options), toy_batch([*[7, 5, 5, 2, 1], *[1] * 12])
     padded = batch.padded()
     assert padded.tokens.shape == (18, 8) and padded.lengths.tolist() == [*batch.lengths.tolist(), 0]
@@ -76,6 +77,16 @@ def test_a_padded_likelihood_and_its_tangent_are_those_of_the_packed(
     gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (wanted, found(z), found.tangent(z))]
     assert max(gap(gradients[0], other) for other in gradients[1:]) < 1e-12
     assert bool(gradients[0][..., :17, :].all()) and not gradients[0][..., 17, :].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_precision_is_that_of_the_products_only(dtype: torch.dtype) -> None:
+    batch, z = toy_batch(LENGTHS), normal(len(LENGTHS), LATENT)
+    rounded = toy_generator(dtype=torch.float32, compute_dtype=dtype)
+    found, wanted = rounded.log_likelihood(batch, z.float()), toy_generator().log_likelihood(batch, z)
+    assert found.dtype == torch.float32
+    assert gap(found, wanted) < 1e-4 if dtype == torch.float32 else 1e-3 < gap(found, wanted) < 0.1
+    assert {rounded.weights().token.dtype, rounded.output_layer().weight.dtype} == {dtype}
 
 
 def test_step_by_step_is_the_same_distribution() -> None:

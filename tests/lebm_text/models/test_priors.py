@@ -20,8 +20,11 @@ def test_base_is_the_standard_normal(axes: tuple[int, ...]) -> None:
 
 
 def test_gaussian_has_no_tilt() -> None:
-    assert torch.equal(GaussianPrior(LATENT).neg_energy(normal(4, LATENT)), torch.zeros(4, dtype=torch.float64))
+    for axes in ((4,), (2, 4)):
+        found = GaussianPrior(LATENT).neg_energy(normal(*axes, LATENT))
+        assert torch.equal(found, torch.zeros(axes, dtype=torch.float64))
     assert list(GaussianPrior(LATENT).parameters()) == []
+    assert GaussianPrior(LATENT).state_dict() == {}  # nothing is added to a file of weights
 
 
 @pytest.mark.parametrize("axes", [(5,), (1,), (2, 4)])
@@ -39,6 +42,22 @@ def test_energy_bound_squashes_the_network() -> None:
     assert float(inner.detach().abs().max()) > 1
     assert float(found.detach().abs().max()) <= 0.3
     assert gap(found, 0.3 * torch.tanh(inner / 0.3)) < 1e-12
+
+
+def test_draws_are_the_bases_own_or_begin_there() -> None:
+    start = torch.randn(5, LATENT, generator=seeded(3))
+    gaussian, prior = GaussianPrior(LATENT), toy_prior(dtype=torch.float32)
+    assert torch.equal(gaussian.sample(5, seeded(3)), start)
+    assert torch.equal(gaussian.sample_at(5, seeded(3), 0.25), 0.5 * start)
+    rng = seeded(3)
+    torch.randn(5, LATENT, generator=rng)  # what the chain draws comes after its start
+    assert prior.chain is not None
+    assert torch.equal(prior.sample(5, seeded(3)), prior.chain.run(prior.logdensity, start, rng=rng))
+
+
+def test_without_a_chain_there_are_no_draws() -> None:
+    with pytest.raises(ValueError, match="without a chain cannot be sampled"):
+        toy_prior(chain=None).sample(5, seeded())
 
 
 def test_rows_are_independent() -> None:

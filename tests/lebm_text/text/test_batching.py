@@ -80,6 +80,17 @@ def test_order_is_that_of_every_earlier_version() -> None:
     assert [index.tolist() for index in plan.epoch(7)] == [[1, 5, 7], [0, 6], [4], [3, 2]]
 
 
+def test_a_long_order_is_that_of_every_earlier_version_too() -> None:
+    """A sort that swaps equal lengths does so only in many; then another numpy or processor would be another run."""
+    lengths = [2, 5, 3, 2, 4] * 200
+    shuffled = np.arange(len(lengths))
+    np.random.Generator(np.random.PCG64([5, 7])).shuffle(shuffled)
+    wanted = sorted(shuffled.tolist(), key=lengths.__getitem__)
+    batches = BatchPlan(toy_corpus(lengths), 100, 1000, 5).epoch(7)
+    cuts = sorted((index.tolist() for index in batches), key=lambda rows: wanted.index(rows[0]))
+    assert [row for rows in cuts for row in rows] == wanted
+
+
 @pytest.mark.parametrize("longest", [254, 255, 256, 257, 65_535, 65_536, 65_537])
 def test_lengths_and_places_of_any_size_are_told_apart(longest: int) -> None:
     """They are held in few bytes: neither they nor their products may be cut off."""
@@ -178,6 +189,15 @@ def test_padded_rows_are_few_and_hardly_more() -> None:
 
 def test_equal_lengths_keep_their_order() -> None:
     assert toy_corpus([2, 3, 2, 3]).batch(np.array([2, 3, 0, 1])).index.tolist() == [3, 1, 2, 0]
+    many = toy_corpus([2, 3] * 200).batch(np.arange(400)).index.tolist()
+    assert many == [*range(1, 400, 2), *range(0, 400, 2)]
+
+
+def test_selected_sentences_are_a_batch_of_their_own() -> None:
+    corpus = toy_corpus([7, 5, 5, 2])
+    found, wanted = corpus.batch(np.arange(4)).select(torch.tensor([1, 3])), corpus.batch(np.array([1, 3]))
+    assert torch.equal(found.tokens, wanted.tokens)  # no wider than the longest of them
+    assert torch.equal(found.lengths, wanted.lengths) and torch.equal(found.index, wanted.index)
 
 
 def _threads() -> list[str]:

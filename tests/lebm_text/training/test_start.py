@@ -19,7 +19,7 @@ from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.data import prepare_text
 from lebm_text.training.events import Event
-from lebm_text.training.start import Begun, FirstWeights, unfinished_annealing
+from lebm_text.training.start import Begun, FirstWeights, first_weights, unfinished_annealing
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
@@ -54,6 +54,7 @@ def test_a_prior_whose_first_epoch_would_come_after_the_last_is_refused(corpus: 
         ({"inference": {"anneal_epochs": 2.0}}, None),
         ({"inference": {"anneal_epochs": 2.1}}, "inference.likelihood_weight would reach 1 after 2.1 epochs, and the"),
         ({**LM, "inference": {"anneal_epochs": 1.1}}, "likelihood_weight would reach 1 after 2.1 epochs, and the"),
+        ({"inference": {"anneal_start_epoch": 0.6, "anneal_epochs": 1.5}}, "weight would reach 1 after 2.1 epochs"),
         ({"inference": {"kind": "amortized", "anneal_epochs": 9.0}}, None),
         ({"inference": {"kind": "amortized", "kl_weight_start": 1.0, "anneal_epochs": 9.0}}, None),
         (
@@ -275,6 +276,21 @@ def test_a_run_of_other_sizes_or_words_is_refused(
     assert part in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_make_is_refused(language_model: Run, tmp_path: Path) -> None:
+    """Weights of another number of heads would fit, those of more layers too: both would be another function."""
+    made: dict[str, Any] = {"latent_dim": 0, "generator": "transformer", "n_layers": 2, "n_heads": 3}
+    shutil.copytree(language_model.path, tmp_path / "other")
+    (tmp_path / "other" / "config.json").write_text(json.dumps(toy_config({"model": made}).to_dict()))
+    other, tokenizer = Run(tmp_path / "other"), language_model.tokenizer
+    for run, name, theirs, ours in (
+        (language_model, "generator", "lstm", "transformer"),
+        (other, "n_layers", 2, 1),
+        (other, "n_heads", 3, 1),
+    ):
+        with pytest.raises(InputError, match=f"model.{name} is {theirs} in .* and {ours} here"):
+            first_weights(_from(run, model=made | {name: ours}), tokenizer)
 
 
 def test_what_is_no_run_or_has_no_weights_is_refused(language_model: Run, corpus: Corpus, tmp_path: Path) -> None:
