@@ -87,7 +87,7 @@ class Evaluator:
     def fppl(self, samples: Samples) -> JudgeResult:
         """Return the forward perplexity. Raises InputError for no samples and for words that no judge may read."""
         reference, extra = self._reference, {}
-        text, n_outside = reference.read(samples.sentences, samples.name or "samples")
+        text, n_outside = reference.read(samples.sentences, samples.name)
         judge = self._real_judge
         if reference.convention.vocabulary_lines:
             # The published script scores the file that it trains on, vocabulary lines included.
@@ -98,8 +98,8 @@ class Evaluator:
     def rppl(self, samples: Samples) -> JudgeResult:
         """Return the reverse perplexity. Raises InputError as `fppl` does."""
         reference, extra = self._reference, {}
-        text, _ = reference.read(samples.sentences, samples.name or "samples")
-        with naming(samples.name or "samples"):
+        text, _ = reference.read(samples.sentences, samples.name)
+        with naming(samples.name):
             judge = self._judge_of(text, f"{len(text):,} samples", generated=True)
         if len(text) < len(reference.train) and self.spec.cheap:
             extra["real_ppl_at_n"] = self._real_ppl_at(len(text))

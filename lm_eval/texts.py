@@ -75,7 +75,7 @@ class Samples:
     decoding: str = ""
     details: tuple[str, ...] = ()
     tokenizer: str = "word"
-    name: str = ""
+    name: str = "samples"
 
 
 class Reference:

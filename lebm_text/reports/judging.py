@@ -11,7 +11,7 @@ from itertools import count, islice, product
 from lebm_text import __version__
 from lebm_text.checks import one_of, setting, whole
 from lebm_text.environment import resolve_device
-from lebm_text.generation.samples import SampledText
+from lebm_text.generation.samples import SAMPLES, SampledText
 from lebm_text.judges import check_judges
 from lebm_text.processes import Processes
 from lebm_text.progress import Progress
@@ -114,7 +114,7 @@ class Judging:
         def judge_one(text: Samples, evaluator: Evaluator, metric: str) -> JudgeResult:
             result: JudgeResult = getattr(evaluator, metric)(text)
             if len(units) > 1:
-                of_text = text.name or text.decoding or "samples"
+                of_text = text.decoding or SAMPLES if text.name == SAMPLES else text.name
                 seed = "" if result.judge_seed is None else f" (seed {result.judge_seed})"
                 logger.info(
                     f"{metric.upper()} of {of_text} by {result.judge}{seed}: {result.ppl:.2f}, "
@@ -174,7 +174,7 @@ def prepare(
 def _check_texts(texts: Sequence[SampledText], reference: Reference) -> None:
     """Check that judges can read the texts, and log warnings, before judges train for minutes."""
     for text in texts:
-        reference.read(text.sentences, name_of(text.label) or "samples")
+        reference.read(text.sentences, name_of(text.label) or SAMPLES)
         coverage = reference.coverage_of(text.sentences)
         for warning in coverage_warnings(coverage, reference.coverage, text.tokenizer):
             logger.warning(f"{text.label}: {warning}")
@@ -207,7 +207,7 @@ def _for_judges(text: SampledText) -> Samples:
     """Return a text with the details of its generation, for signatures."""
     made, *details = text.signature.split("|")
     decoding = ",".join(made.removeprefix("samples(").removesuffix(")").split(",")[1:])
-    return Samples(text.sentences, decoding, tuple(details), text.tokenizer, name_of(text.label) or "")
+    return Samples(text.sentences, decoding, tuple(details), text.tokenizer, name_of(text.label) or SAMPLES)
 
 
 def _cost(metric: str, evaluator: Evaluator) -> float:

@@ -161,10 +161,7 @@ def find_samples(
         check(n)
         texts = samples_of_run(source, n, *how, device=settings.device, on_progress=on_progress, processes=processes)
     else:
-        given = source if isinstance(source, Mapping) else {SAMPLES: source}
-        texts = [_read(text, settings, name) for name, text in given.items()]
-        if isinstance(source, Mapping):
-            _check_several(texts)
+        texts = _given(source, settings)
         check(len(texts[0].sentences))
     found = real.corpus.splits
     hashes = [split.sha256 for split in found.values()] + [text.sha256 for text in texts]
@@ -181,30 +178,34 @@ def find_samples(
     return texts, sha256
 
 
+def _given(source: GivenText | Mapping[str, GivenText], settings: TextSettings) -> list[SampledText]:
+    """Read a given text, or several, whose names a report distinguishes them by, and which are of equal length."""
+    if not isinstance(source, Mapping):
+        return [_read(source, settings, SAMPLES)]
+    if not source:
+        raise InputError("no samples are given")
+    for name in source:
+        if why := _no_name(name):
+            raise InputError(f"one of several texts cannot be called {name!r}, {why}: rename it")
+    texts = [_read(text, settings, name) for name, text in source.items()]
+    counts = {text.label: len(text.sentences) for text in texts}
+    least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+    if not counts[least]:
+        raise InputError(f"{least} has no sentences")
+    if counts[least] != counts[most]:
+        raise InputError(
+            f"{least} has {counts[least]:,} sentences and {most} {counts[most]:,}, but RPPL and distances of meaning "
+            f"depend on the number: -n {counts[least]} takes as many of each (in Python n={counts[least]})"
+        )
+    return texts
+
+
 def _read(given: GivenText, settings: TextSettings, name: str) -> SampledText:
     """Read a given text."""
     source = Path(given) if isinstance(given, (str, Path)) else as_sentences(given, name)
     if isinstance(source, Path) and source.is_dir():
         raise InputError(f"{source} is a directory: samples are a file, or those of a run, Run.find({str(source)!r})")
     return read_samples(source, settings.n, name, column=settings.text_column)
-
-
-def _check_several(texts: Sequence[SampledText]) -> None:
-    """Check the names of several texts, which a report distinguishes them by, and that they are of equal length."""
-    if not texts:
-        raise InputError("no samples are given")
-    counts = {text.label: len(text.sentences) for text in texts}
-    for name, count in counts.items():
-        if why := _no_name(name):
-            raise InputError(f"one of several texts cannot be called {name!r}, {why}: rename it")
-        if not count:
-            raise InputError(f"{name} has no sentences")
-    least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
-    if counts[least] != counts[most]:
-        raise InputError(
-            f"{least} has {counts[least]:,} sentences and {most} {counts[most]:,}, but RPPL and distances of meaning "
-            f"depend on the number: -n {counts[least]} takes as many of each (in Python n={counts[least]})"
-        )
 
 
 def _no_name(name: object) -> str:

@@ -13,28 +13,19 @@ from lebm_text.cli.main import main
 from lebm_text.experiments.comparing import compare, read_figures
 from lebm_text.reports.frontier import Frontier
 
-from ..experiments.program import described, frontier
+from ..experiments.program import OLD, changed, described, frontier
 
-EVAL = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0" / "eval"
-FRONTIER, LIKELIHOOD = EVAL / "frontier-kn5-default-test.json", EVAL / "likelihood-test.json"
-
-
-def _dearer(path: Path) -> Path:
-    """The report with a first perplexity of 29.54 in place of 21.10."""
-    values = json.loads(FRONTIER.read_text())
-    values["results"][0]["ppl"] = 29.54
-    path.write_text(json.dumps(values))
-    return path
+FRONTIER, LIKELIHOOD = OLD / "frontier-kn5-default-test.json", OLD / "likelihood-test.json"
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    shutil.copytree(EVAL.parent, run)
+    shutil.copytree(OLD.parent, run)
     assert main(["compare", str(run), str(run), str(FRONTIER)]) == 0
     out = " ".join(capsys.readouterr().out.split())  # of lines as wide as the terminal
     assert f"{run} beside {run}" in out and "within its interval" in out and "nll per sentence" in out
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["compare", str(FRONTIER), str(_dearer(tmp_path / "b.json"))]) == 0
+    assert main(["compare", str(FRONTIER), str(changed(tmp_path / "b.json", FRONTIER, ppl=29.54))]) == 0
     assert "FPPL by kn5, T = 1 21.10 29.54 1.400 " in " ".join(capsys.readouterr().out.split())
     assert main(["compare", str(FRONTIER)]) == 2
     assert capsys.readouterr().err.endswith("frontier-kn5-default-test.json with: name another run or report\n")

@@ -19,10 +19,9 @@ from lebm_text.reports.embedding import EmbeddedTextScore, Embedding
 from lebm_text.reports.judged import CorpusSplit
 from lm_eval.embedding import EmbeddingScore
 
-from .program import described, frontier
+from .program import OLD, changed, described, frontier
 
-EVAL = Path(__file__).resolve().parents[2] / "data" / "run-0.1.0" / "eval"
-FRONTIER, LIKELIHOOD = EVAL / "frontier-kn5-default-test.json", EVAL / "likelihood-test.json"
+FRONTIER, LIKELIHOOD = OLD / "frontier-kn5-default-test.json", OLD / "likelihood-test.json"
 
 
 def compare(first: Path, second: Path) -> list[FigureDifference]:
@@ -31,18 +30,10 @@ def compare(first: Path, second: Path) -> list[FigureDifference]:
     return comparing.compare(of_first, of_second)
 
 
-def _changed(path: Path, source: Path, **changes: Any) -> Path:
-    """A copy of a report whose first result (of a likelihood: the report) has other values."""
-    values = json.loads(source.read_text())
-    (values["results"][0] if "results" in values else values).update(changes)
-    path.write_text(json.dumps(values))
-    return path
-
-
 @pytest.mark.parametrize(("ratio", "beyond"), [(1.2, False), (1.4, True)])
 def test_independent_errors_add_in_squares(tmp_path: Path, ratio: float, beyond: bool) -> None:
     ci95 = [17.706546994079062 * ratio, 25.49308256903279 * ratio]
-    other = _changed(tmp_path / "b.json", FRONTIER, ppl=21.099659590840847 * ratio, ci95=ci95)
+    other = changed(tmp_path / "b.json", FRONTIER, ppl=21.099659590840847 * ratio, ci95=ci95)
     first, *rest = compare(FRONTIER, other)
     assert first.interval is not None and first.interval.low is not None
     half = math.log(ci95[1] / ci95[0]) / 2 * math.sqrt(2)
@@ -70,17 +61,17 @@ def _signature(**changes: str) -> str:
     ],
 )
 def test_figures_made_otherwise_are_not_compared(tmp_path: Path, change: dict[str, str], why: str) -> None:
-    first = compare(FRONTIER, _changed(tmp_path / "b.json", FRONTIER, signature=_signature(**change)))[0]
+    first = compare(FRONTIER, changed(tmp_path / "b.json", FRONTIER, signature=_signature(**change)))[0]
     assert first.interval is None and not first.is_beyond and first.why == why
 
 
 def test_where_only_one_decoding_is_recorded_the_way_round_is_said(tmp_path: Path) -> None:
     bare = _signature().replace(",decode=sample,T=1", "")
-    other = _changed(tmp_path / "b.json", FRONTIER, signature=bare)
+    other = changed(tmp_path / "b.json", FRONTIER, signature=bare)
     for pair, (unknown, known) in (((FRONTIER, other), "BA"), ((other, FRONTIER), "AB")):
         why = next(each.why for each in compare(*pair) if "samples(" in each.why)
         assert f"how {unknown}'s sentences were drawn is not recorded: judge {known}'s as a plain file" in why
-    both = _changed(tmp_path / "c.json", FRONTIER, signature=bare.replace("n=20", "n=30"))
+    both = changed(tmp_path / "c.json", FRONTIER, signature=bare.replace("n=20", "n=30"))
     assert compare(other, both)[0].why == "test:samples(n=20) against test:samples(n=30)"
 
 
@@ -132,7 +123,7 @@ def test_bounds_of_other_sentences_or_fewer_known_words_are_not_compared(tmp_pat
 )
 def test_what_is_of_the_system_may_differ(tmp_path: Path, before: str, after: str) -> None:
     assert before in _signature()
-    other = _changed(tmp_path / "b.json", FRONTIER, signature=_signature().replace(before, after))
+    other = changed(tmp_path / "b.json", FRONTIER, signature=_signature().replace(before, after))
     assert compare(FRONTIER, other)[0].interval is not None
 
 
@@ -244,7 +235,7 @@ def test_a_report_of_meaning_alone_is_compared(tmp_path: Path) -> None:
 def test_reports_without_figures_are_refused(tmp_path: Path) -> None:
     said = r"has no report of evaluate, fppl, rppl, likelihood or fed to compare"
     with pytest.raises(InputError, match=f"{said}$"):
-        compare(EVAL / "views.json", FRONTIER)
+        compare(OLD / "views.json", FRONTIER)
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(InputError, match=f"{said}; make one first: lebm-text evaluate --run {run}$"):
@@ -254,7 +245,7 @@ def test_reports_without_figures_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"ppl": -21.0}, {"ppl": 0.0}, {"ci95": [-1.0, 2.0]}])
 def test_a_perplexity_that_is_none_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    other = _changed(tmp_path / "b.json", FRONTIER, **changes)
+    other = changed(tmp_path / "b.json", FRONTIER, **changes)
     with pytest.raises(InputError, match=r"b\.json is damaged: it has a perplexity that is not above 0"):
         compare(FRONTIER, other)
 
@@ -282,7 +273,7 @@ def test_no_two_rows_have_one_name(tmp_path: Path) -> None:
     values["signature"] = values["signature"].replace("tiny-corpus-test", "tiny-corpus-valid")
     (tmp_path / "valid.json").write_text(json.dumps(values))
     more = {"a": LIKELIHOOD, "b": tmp_path / "valid.json", "c": FRONTIER}
-    more["d"] = _changed(tmp_path / "kn3.json", FRONTIER, signature=_signature(n="n=30"))
+    more["d"] = changed(tmp_path / "kn3.json", FRONTIER, signature=_signature(n="n=30"))
     names = [each.metric for each in compare(_run(tmp_path / "run", **more), tmp_path / "run")]
     assert len(set(names)) == len(names)
     assert (
@@ -319,7 +310,7 @@ def test_reports_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogC
     none = _exact(tmp_path / "none.json")
     with pytest.raises(InputError, match=r"to compare \(none.json: log p\(x\) of no sentences"):
         compare(none, FRONTIER)
-    stale = _changed(tmp_path / "stale.json", FRONTIER)
+    stale = changed(tmp_path / "stale.json", FRONTIER)
     values = json.loads(stale.read_text())
     values["sha256"]["weights"] = "0" * 64
     stale.write_text(json.dumps(values))
