@@ -23,7 +23,7 @@ from lebm_text.reports import load
 from lebm_text.reports.base import Report
 from lebm_text.reports.embedding import Embedding
 from lebm_text.reports.frontier import Frontier
-from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, name_of, one_each
+from lebm_text.reports.judged import CorpusSplit, Decoded, Judged, decoding_of, listing, name_of, one_each
 from lebm_text.reports.likelihood import Likelihood, TextDescription
 from lebm_text.reports.signatures import split_fields
 from lebm_text.run import Run
@@ -180,7 +180,7 @@ def _figures_of(report: Report) -> Iterator[tuple[str | None, ComparedFigure]]:
     """Yield the figures of a report, each with the name of its text if the report has several."""
     if isinstance(report, Judged):
         for row in report.results:
-            name = f"{row.metric.upper()} by {row.judge}{_decoding(row)}"
+            name = listing(f"{row.metric.upper()} by {row.judge}", _decoding(row))
             error = (math.log(row.ci95[1]) - math.log(row.ci95[0])) / (2 * NORMAL975)
             splits = [*(["train"] if row.metric == "fppl" else []), *(["valid"] if row.judge == "lstm" else [])]
             learned = [f"{_HASH}of the {split} text:{report.sha256.get(split, '')[:12]}" for split in splits]
@@ -216,10 +216,10 @@ def _decoding(row: Decoded) -> str:
 
 def _fed(score: EmbeddingScore, row: Decoded, report: Embedding | Judged) -> tuple[str | None, ComparedFigure]:
     decoding, (low, high) = _decoding(row), score.ci95["frechet"]
-    conditions = (*_conditions(score.signature, _held_out(report)), decoding.removeprefix(", "))
+    conditions = (*_conditions(score.signature, _held_out(report)), decoding)
     by_seed: BySeed = {(row.seed,): score.frechet}
     error = (high - low) / (2 * NORMAL975)
-    figure = ComparedFigure(f"FED{decoding}", _text(report.corpus), conditions, by_seed, error, False)
+    figure = ComparedFigure(listing("FED", decoding), _text(report.corpus), conditions, by_seed, error, False)
     return name_of(row.text), figure
 
 

@@ -164,16 +164,17 @@ def _scores(reports: Iterable[Report]) -> list[tuple[str, JudgedText]]:
     for report in reports:
         if report.kind not in ("perplexity", "frontier"):
             continue
-        from lebm_text.reports.judged import Judged, decoding_of  # imports lm_eval, which may be another package
+        # it imports lm_eval, which may be another package
+        from lebm_text.reports.judged import Judged, decoding_of, listing
 
         assert isinstance(report, Judged)
-        split = "" if report.corpus.split == "test" else f", {report.corpus.split} text"
+        split = "" if report.corpus.split == "test" else f"{report.corpus.split} text"
         for row in report.results:
             if row.decode is None or row.latents is not None:  # a text from elsewhere, or no samples of the model
                 continue
             drawn = row.decode, row.temperature, row.prior_temperature, row.guidance
-            how = "" if drawn == ("sample", 1, None, None) else decoding_of(row) or f", {row.decode}"
-            found.append((bool(how or split), f"{row.metric.upper()}, {row.judge} judge{how}{split}", row))
+            how = "" if drawn == ("sample", 1, None, None) else decoding_of(row) or row.decode
+            found.append((bool(how or split), listing(f"{row.metric.upper()}, {row.judge} judge", how, split), row))
     chosen: dict[str, tuple[str, JudgedText]] = {}
     for _, label, row in sorted(found, key=itemgetter(0)):
         chosen.setdefault(row.metric, (label, row))

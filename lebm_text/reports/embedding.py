@@ -93,7 +93,7 @@ class Embedding(Report):
         return Group(table, *map(Text, lines))
 
     def _name(self, row: EmbeddedTextScore) -> str:
-        return decoding_of(row, self.results).removeprefix(", ") or row.text
+        return decoding_of(row, self.results) or row.text
 
     def figure(self) -> Figure:
         """Return a picture of the distance, and of precision against recall, of each text."""

@@ -196,7 +196,7 @@ class Frontier(Judged):
         return self.described(figures, described, lines=lines)
 
     def _decoding(self, point: Point) -> str:
-        return decoding_of(point, self.every).removeprefix(", ") or "samples"
+        return decoding_of(point, self.every) or "samples"
 
     def figure(self) -> Figure:
         """Return a picture with a panel for each judge; means over seeds are joined in order of temperature."""
@@ -328,7 +328,7 @@ def _draw_texts(axes: Axes, points: Sequence[Point]) -> None:
     """Draw the points of several texts, each in a colour of its own; those of several judges' seeds at their mean."""
     for number, text in enumerate(dict.fromkeys(point.text for point in points)):
         own = [point for point in points if point.text == text]
-        place, name = _mean([(point.fppl, point.rppl) for point in own]), decoding_of(own[0]).removeprefix(", ")
+        place, name = _mean([(point.fppl, point.rppl) for point in own]), decoding_of(own[0])
         style: dict[str, Any] = {"color": f"C{number + (number > 2)}", "label": listed(name)}  # C3 is real text
         (mark,) = axes.plot(*place, "osDv^<>P"[number % 8], **style)
         hover(mark, [name])
@@ -353,7 +353,7 @@ def _by_decoding(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]
     """Return (FPPL, RPPL) of each seed by name of the decoding, greedy first, then in order of temperature."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for point in sorted(points, key=lambda point: point.temperature or 0.0):
-        name = decoding_of(point).removeprefix(", ") or "samples"
+        name = decoding_of(point) or "samples"
         groups.setdefault(name, []).append((point.fppl, point.rppl))
     return groups
 

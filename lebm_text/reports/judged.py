@@ -30,6 +30,7 @@ __all__ = [
     "SamplesSummary",
     "decoding_of",
     "judge_of",
+    "listing",
     "name_of",
     "one_each",
     "outside",
@@ -134,7 +135,7 @@ class Judged(Report):
     def _spread_lines(self) -> Iterator[str]:
         """Yield the spread over seeds."""
         for row in self.spread:
-            of_samples = f"{row.metric.upper()}{decoding_of(row)} by {row.judge}"
+            of_samples = f"{listing(row.metric.upper(), decoding_of(row))} by {row.judge}"
             for label, figure in ((of_samples, row.ppl), (f"real data by {row.judge}", row.real_ppl)):
                 deviations = [
                     f"sd {sd:.2f} over {n} {kind} seeds"
@@ -170,7 +171,12 @@ class Judged(Report):
         """Return a short name that distinguishes a result from the others."""
         several_judges = len({other.judge for other in self.results}) > 1
         judge = judge_of(row, self.results) if several_judges else ""
-        return f"{decoding_of(row, self.results)}, {judge}".strip(", ") or row.text
+        return listing(decoding_of(row, self.results), judge) or row.text
+
+
+def listing(*parts: str) -> str:
+    """Return the parts that are not empty, with commas between them."""
+    return ", ".join(filter(None, parts))
 
 
 def name_of(label: str | None) -> str | None:
@@ -179,9 +185,9 @@ def name_of(label: str | None) -> str | None:
 
 
 def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> str:
-    """Describe how a row's samples were decoded, as in `, T = 0.8, seed 2`; with the seed if `rows` have several.
+    """Describe how a row's samples were decoded, as in `T = 0.8, seed 2`; empty if that is not known.
 
-    The name of one of several texts comes first.
+    The name of one of several texts comes first. The seed is named if `rows` have several.
     """
     name = name_of(row.text)
     parts = [] if name is None else [name]
@@ -194,7 +200,7 @@ def decoding_of(row: Decoded | MetricSpread, rows: Sequence[Decoded] = ()) -> st
         parts += [] if row.guidance is None else [f"guidance {row.guidance:g}"]
         parts += [] if row.latents is None else [f"{HEADROOM.get(row.latents, row.latents)} (no sampler)"]
         parts += [f"seed {row.seed}"] if row.seed is not None and len({other.seed for other in rows}) > 1 else []
-    return "".join(f", {part}" for part in parts)
+    return ", ".join(parts)
 
 
 def outside(coverage: Coverage | None) -> str:

@@ -19,7 +19,7 @@ from lm_eval.protocol import METRICS
 from lm_eval.texts import Samples, calibration_texts
 
 from .base import format_interval, new_table, settled
-from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, name_of, one_each, outside
+from .judged import OUTSIDE, Judged, JudgedText, decoding_of, judge_of, listing, name_of, one_each, outside
 from .judging import JudgeSettings, Judging, prepare, spreads
 from .texts import RealSource, SampleSource
 
@@ -71,7 +71,7 @@ class Perplexity(Judged):
         for row in self.results:
             decoding = decoding_of(row, self.results)
             table.add_row(
-                decoding.removeprefix(", ") if name_of(row.text) else f"samples{decoding}",
+                decoding if name_of(row.text) else listing("samples", decoding),
                 judge_of(row, self.results),
                 f"{row.ppl:.2f}",
                 format_interval(*row.ci95),

@@ -37,12 +37,12 @@ __all__ = [
     "Begun",
     "FirstWeights",
     "Start",
+    "annealing_warnings",
     "begin_directory",
     "last_checkpoint",
     "located",
     "start_new",
     "start_resumed",
-    "unfinished_annealing",
 ]
 
 _ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
@@ -224,23 +224,30 @@ def located(config: Config) -> Config:
     return config.merge({"model": {"generator": f"{PRETRAINED}{directory.resolve()}"}})
 
 
-def unfinished_annealing(config: Config) -> tuple[str, ...]:
-    """Return a warning for each annealed setting whose final value comes after the training's last epoch.
+def annealing_warnings(config: Config) -> tuple[str, ...]:
+    """Return a warning for annealing that cannot have been meant.
 
-    Signatures name the final value, and inference after training uses it.
+    It ends after the training's last epoch, although signatures name the final value, and inference after training uses
+    it; or its epochs are set, and there is no value to begin with.
     """
     inference, n_epochs = config.inference, config.training.n_epochs
     if not isinstance(inference, ShortRunConfig | VariationalConfig):
         return ()
+    values, default = inference.to_dict(), type(inference)().to_dict()
+    starts = {name: values[f"{name}_start"] for name in values if f"{name}_start" in values}
+    if not any(start is not None for start in starts.values()):
+        idle = [
+            f"inference.{name}" for name in ("anneal_epochs", "anneal_start_epoch") if values[name] != default[name]
+        ]
+        begin = " or ".join(f"inference.{name}_start" for name in starts)
+        return (f"no effect without a value to begin with: {', '.join(idle)}; set {begin}",) if idle else ()
     first = config.training.init_epochs + inference.pretrain_epochs
     end = first + inference.anneal_start_epoch + inference.anneal_epochs
-    values = inference.to_dict()
-    finals = {name: values[name] for name in values if values.get(f"{name}_start", values[name]) != values[name]}
     return tuple(
-        f"inference.{name} would reach {final:g} after {end:g} epochs, and the training has {n_epochs}: its signatures "
-        "name a value that it never had; set inference.anneal_epochs"
-        for name, final in finals.items()
-        if end > n_epochs and values[f"{name}_start"] is not None
+        f"inference.{name} would reach {values[name]:g} after {end:g} epochs, and the training has {n_epochs}: its "
+        "signatures name a value that it never had; set inference.anneal_epochs"
+        for name, start in starts.items()
+        if end > n_epochs and start not in (None, values[name])
     )
 
 

@@ -36,12 +36,12 @@ from lebm_text.training.events import Event, Listener, ignore
 from lebm_text.training.loop import Limits, Position, TrainingLoop
 from lebm_text.training.start import (
     Start,
+    annealing_warnings,
     begin_directory,
     last_checkpoint,
     located,
     start_new,
     start_resumed,
-    unfinished_annealing,
 )
 from lebm_text.training.trainer import Trainer
 from lebm_text.training.validation import best_epochs, require_figures, selecting, validate
@@ -218,7 +218,7 @@ def _tell(run: Run, start: Start, *, resume: bool) -> None:
     if not resume:
         for notice in (*text.corpus.notices, *text.tokenizer.notices, *text.notices):
             logger.info(notice)
-        for warning in (*text.warnings, *unfinished_annealing(start.config)):
+        for warning in (*text.warnings, *annealing_warnings(start.config)):
             logger.warning(warning)
     elif checkpoint is None:
         logger.info("%s has no checkpoint yet; starting from the first update", run)

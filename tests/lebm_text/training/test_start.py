@@ -19,7 +19,7 @@ from lebm_text.store import sha256_file
 from lebm_text.text.corpora import Corpus
 from lebm_text.training.data import prepare_text
 from lebm_text.training.events import Event
-from lebm_text.training.start import Begun, FirstWeights, first_weights, unfinished_annealing
+from lebm_text.training.start import Begun, FirstWeights, annealing_warnings, first_weights
 from lebm_text.training.train import train
 from lebm_text.training.trainer import Trainer
 from lebm_text.weights import load_weights
@@ -55,7 +55,16 @@ def test_a_prior_whose_first_epoch_would_come_after_the_last_is_refused(corpus: 
         ({"inference": {"anneal_epochs": 2.1}}, "inference.likelihood_weight would reach 1 after 2.1 epochs, and the"),
         ({**LM, "inference": {"anneal_epochs": 1.1}}, "likelihood_weight would reach 1 after 2.1 epochs, and the"),
         ({"inference": {"anneal_start_epoch": 0.6, "anneal_epochs": 1.5}}, "weight would reach 1 after 2.1 epochs"),
-        ({"inference": {"kind": "amortized", "anneal_epochs": 9.0}}, None),
+        ({"inference": {"kind": "amortized", "anneal_epochs": 6.0}}, None),
+        (
+            {"inference": {"kind": "amortized", "anneal_epochs": 9.0}},
+            "no effect without a value to begin with: inference.anneal_epochs; set inference.kl_weight_start",
+        ),
+        (
+            {"inference": {"likelihood_weight_start": None, "anneal_start_epoch": 0.5}},
+            ": inference.anneal_epochs, inference.anneal_start_epoch; set inference.noise_scale_start or "
+            "inference.likelihood_weight_start",
+        ),
         ({"inference": {"kind": "amortized", "kl_weight_start": 1.0, "anneal_epochs": 9.0}}, None),
         (
             {"inference": {"kind": "amortized", "kl_weight_start": 0.0, "anneal_epochs": 1.5, "pretrain_epochs": 1}},
@@ -63,8 +72,8 @@ def test_a_prior_whose_first_epoch_would_come_after_the_last_is_refused(corpus: 
         ),
     ],
 )
-def test_annealing_that_does_not_end_is_said(changes: dict[str, dict[str, Any]], warned: str | None) -> None:
-    found = unfinished_annealing(toy_config(changes))
+def test_annealing_that_does_not_end_or_begin_is_said(changes: dict[str, dict[str, Any]], warned: str | None) -> None:
+    found = annealing_warnings(toy_config(changes))
     assert len(found) == (warned is not None)
     assert all(warned and warned in each for each in found)
 
