@@ -240,7 +240,12 @@ def _load_decoder(directory: Path, source: str) -> Any:
         from transformers import AutoModelForCausalLM
 
         decoder, found = AutoModelForCausalLM.from_pretrained(
-            str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            str(directory),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
         raise InputError(f"model.generator = hf:{source} has no weights for {lacking[0]}, and would draw them anew")

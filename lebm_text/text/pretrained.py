@@ -56,7 +56,9 @@ def needing(package: str, what: str) -> Iterator[None]:
     except ImportError as error:
         raise InputError(f"{what} needs {error.name or package}: pip install 'lebm-text[hf]'") from error
     except Exception as error:  # the library tokenizers raises nothing more special
-        raise InputError(f"{what} cannot be read: {one_line(error, 300)}") from error
+        own = "trust_remote_code" in str(error)
+        why = "it needs program code of its own, which is not run" if own else one_line(error, 300)
+        raise InputError(f"{what} cannot be read: {why}") from error
 
 
 def decoder_directory(source: str) -> Path:
@@ -103,7 +105,7 @@ def specials_of(directory: Path, source: str) -> tuple[Any, Specials]:
     with needing("transformers", f"model.generator = hf:{source}"):
         from transformers import AutoTokenizer
 
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
         backend = getattr(tokenizer, "backend_tokenizer", None)
         eos, bos, unk = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id
     if backend is None or eos is None:

@@ -208,6 +208,19 @@ def test_a_decoder_without_some_of_its_weights_is_refused(tmp_path: Path) -> Non
         _generator(place)
 
 
+def test_program_code_of_a_decoder_is_not_run_and_nobody_is_asked(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, ran = Path(shutil.copytree(decoder, tmp_path / "stranger")), tmp_path / "ran"
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+    (stranger / "config.json").write_text(json.dumps(read_json(stranger / "config.json") | own), encoding="utf-8")
+    (stranger / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda _="": pytest.fail("somebody is asked"))
+    with pytest.raises(InputError, match=r"cannot be read: it needs program code of its own, which is not run$"):
+        _generator(stranger)
+    assert not ran.exists()
+
+
 def test_special_ids_that_change_are_another_decoder(decoder: Path, tmp_path: Path) -> None:
     place = tmp_path / "decoder"
     shutil.copytree(decoder, place)
