@@ -48,6 +48,7 @@ __all__ = [
     "falling",
     "geometric",
     "linear",
+    "plugin_names",
     "prior_chain",
     "try_plugins",
 ]
@@ -139,7 +140,7 @@ def try_plugins(config: Config, model: LatentModel, *, vocab_size: int) -> None:
     Raises:
         InputError: a class makes a mistake (see `plugin_trial.try_out`), or does not take a setting that was changed.
     """
-    if not (named := _named(config)):
+    if not (named := plugin_names(config)):
         return
     for part in filter(named.__contains__, _READ_BY):
         _require_read(config, part, getattr(model, part), model.encoder)
@@ -242,8 +243,8 @@ def _plugged_inference(config: InferenceConfig, epoch: float, encoder: nn.Module
     return infer
 
 
-def _named(config: Config) -> dict[str, str]:
-    """Return the names of plug-in parts in messages."""
+def plugin_names(config: Config) -> dict[str, str]:
+    """Return part → its name in messages, such as `model.prior = package.module:Class`, of each plug-in."""
     return {part: f"{PARTS[part].setting} = {name}" for part, name in config.plugged.items()}
 
 
@@ -255,7 +256,7 @@ def _encoder_class(config: InferenceConfig) -> type | None:
 def _make(config: Config, part: str, cls: type, offered: Mapping[str, object]) -> Any:
     """Return an instance of `cls`, called with those settings that it takes, and with its own."""
     section = config.inference if part == "encoder" else getattr(config, part)
-    named = _named(config).get("inference" if part == "encoder" else part)
+    named = plugin_names(config).get("inference" if part == "encoder" else part)
     if named and not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise InputError(f"{named}{', its Encoder,' if part == 'encoder' else ''} is no class of torch.nn.Module")
     own = {name: getattr(section, name) for name in own_settings(type(section))} if named or part != "encoder" else {}

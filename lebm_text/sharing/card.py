@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lebm_text import __version__
+from lebm_text.build import plugin_names
 from lebm_text.config import Config
 from lebm_text.page.repeat import training_command
-from lebm_text.plugin_sections import PARTS
 from lebm_text.reports.base import Report, sources_of
 from lebm_text.reports.grids import Grid, markdown_table, parts, splits
 from lebm_text.run import Run
@@ -52,7 +52,7 @@ def card(run: Run, repository: str, licence: str) -> str:
         "version": __version__,
         "n_parameters": sum(each.numel() for each in model.model.parameters()),
         "n_types": len(model.tokenizer),
-        "plugins": [f"{PARTS[part].setting} = {name}" for part, name in config.plugged.items()],
+        "plugins": list(plugin_names(config).values()),
         "samples": model.generate(N_SAMPLES).sentences,
         "text": _markdown(splits(corpus)) if corpus else None,
         "licence_of_text": entry and entry.licence,

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lebm_text.build import build_model, try_plugins
+from lebm_text.build import build_model, plugin_names, try_plugins
 from lebm_text.checks import MAX_COUNT, from_plain, in_range, whole
 from lebm_text.config import Config
 from lebm_text.environment import resolve_device
@@ -280,9 +280,10 @@ class _Session:
                 by = self._publish(loop.position, within_epoch=loop.position.batch > 0)
             except FloatingPointError as error:
                 self._publish(loop.position)  # the weights are those before the update
+                own = "".join(f"; {name} may be at fault, too" for name in plugin_names(self.config).values())
                 raise InputError(
                     f"training diverged: {error}; the weights in {self.run} are from before. Start anew with a smaller "
-                    "step_size of inference or prior, training.learning_rate or training.prior_learning_rate"
+                    f"step_size of inference or prior, training.learning_rate or training.prior_learning_rate{own}"
                 ) from None
             if reason in ("finished", "patience"):
                 loop.finish()

@@ -466,6 +466,22 @@ def test_settings_of_another_run_import_its_loose_class_only_with_trust(tmp_path
     assert train(text, **options, trust_plugins=True).config.to_dict()["prior"]["n_parts"] == 2
 
 
+@pytest.mark.parametrize(
+    ("prior", "more"), [(f"{HERE}:Mixture", f"; model.prior = {HERE}:Mixture may be at fault, too"), ("ebm", "")]
+)
+def test_a_class_is_named_when_a_training_with_it_diverges(
+    prior: str, more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(*_arguments: object, **_more: object) -> None:
+        raise FloatingPointError("a norm of nan")
+
+    monkeypatch.setattr("lebm_text.training.trainer.Trainer.update", diverged)
+    config = toy_config({"model": {"prior": prior}})
+    with pytest.raises(InputError) as error:
+        train(write_text_corpus(tmp_path / "text"), config=config, out=tmp_path / "run", device="cpu")
+    assert str(error.value).partition("training.prior_learning_rate")[2] == more
+
+
 def test_a_file_alone_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "never_imported.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
