@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from lebm_text.errors import InputError
-from lebm_text.plugins import is_named
+from lebm_text.plugins import class_or
 from lebm_text.processes import joined
 from lebm_text.reports.base import Report
 from lebm_text.reports.judging import JudgeSettings
@@ -42,8 +42,8 @@ class _JudgeName(click.Choice[str]):
     """The name of a judge of the package, or a plug-in with its settings, which `lm_eval` checks."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name = str(value).partition(",")[0]
-        return value if is_named("judge", name) else super().convert(value, param, ctx)
+        class_or("judge", str(value).partition(",")[0], tuple(self.choices))
+        return value
 
 
 def _once_each(_ctx: click.Context, _param: click.Parameter, given: tuple[Any, ...]) -> tuple[Any, ...]:
