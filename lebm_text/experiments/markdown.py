@@ -303,7 +303,8 @@ def _cost(results: Results) -> str:
     total = sum(figures_of(step).get("seconds", 0.0) for step in results.log) / 3600
     trials = sum(trial.seconds for choice in results.tuning.values() for trial in choice.trials) / 3600
     return (
-        f"## Training time\n\n{markdown_table(['row', 'epochs', 'minutes of updates per run'], lines)}\n\nUpdates of "
+        f"## Training time\n\n{markdown_table(['row', 'epochs', 'minutes of updates per run'], lines)}\n\nMinutes "
+        "grow with what else the machine did meanwhile: compare only those of runs that shared it alike. Updates of "
         f"all trials: {trials:.1f} h. All steps, one after the other: {total:.1f} h."
     )
 
