@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lebm_text.errors import InputError
 from lebm_text.inference.base import Inference, InferenceResult
 from lebm_text.models.base import Generator, LogDensity, Prior, trainable
+from lebm_text.models.priors import base_log_prob
 from lebm_text.plugins import called
 from lebm_text.random import KeyedRng, Rng
 from lebm_text.text.batching import Batch, EncodedCorpus
@@ -25,6 +26,8 @@ __all__ = ["try_out"]
 _N = 3  # draws of z
 _LONGEST = 1000  # words of the longest sentence tried: attention needs memory for their square
 _SHAKE = 0.3  # standard deviation of noise added to parameters: a fresh model is too flat to reveal mistakes
+_STEP = 0.1  # length of the steps of z by which changes are seen
+_FLAT, _STEEP = 1e-5, 0.05  # slopes: 0 up to rounding in float32, and more than rounding to bfloat16 makes of 0
 _TAKEN = frozenset({
     "kind", "step", "epoch", "f_positive", "f_negative", "gap", "norm_positive", "norm_negative", "move_negative",
     "std_positive", "std_negative", "std_ratio", "chain_gap", "prior_n_steps", "learning_rate", "tokens_per_second",
@@ -58,8 +61,8 @@ def try_out(
 
     Raises:
         InputError: a part raises an error, returns nan or a wrong shape, draws noise from elsewhere than `rng`, is not
-            differentiable where it is trained, needs gradients to be enabled, contradicts itself, or lacks required
-            parameters.
+            differentiable in z or where it is trained, needs gradients to be enabled, contradicts itself, or lacks
+            required parameters.
     """
     if "prior" in named:
         _try_prior(named["prior"], prior)
@@ -92,11 +95,12 @@ def _try_prior(named: str, prior: Prior) -> None:
     density = _try_density(f"{named}: logdensity", prior.logdensity, z)
     both = torch.stack([z, -z])
     f = _value(f"{named}: neg_energy", lambda: prior.neg_energy(both), (2, _N))
-    normal = -0.5 * (both.square().sum(-1) + prior.latent_dim * math.log(2 * math.pi))
-    if not torch.allclose(f.detach().double(), (density - normal).double(), rtol=0.02, atol=0.05):
+    if not torch.allclose(f.detach().double(), (density - base_log_prob(both)).double(), rtol=0.02, atol=0.05):
         raise InputError(f"{named}: neg_energy(z) must be logdensity(z) - log N(z; 0, I)")
     if learned := trainable(prior):
         _try_slopes(f"{named}: neg_energy", f, learned)
+    if not torch.equal(density, density.half().to(density.dtype)):  # else of 16 bits, too coarse for small changes
+        _try_energies(named, prior, both)
     for n in (_N, 2):
         for new_rng in _both_kinds(n):
             name = f"{named}: sample({n}, rng){_of(new_rng)}"
@@ -106,6 +110,17 @@ def _try_prior(named: str, prior: Prior) -> None:
         isinstance(log_z, (int, float)) and not isinstance(log_z, bool) and math.isfinite(log_z)
     ):
         raise InputError(f"{named}: log_z must be a finite number, or None if it is not known, got {log_z!r}")
+
+
+def _try_energies(named: str, prior: Prior, z: Tensor) -> None:
+    energies = {
+        "neg_energy": prior.neg_energy,
+        "logdensity(z) - log N(z; 0, I)": lambda z: prior.logdensity(z) - base_log_prob(z),
+    }
+    for parameters in (nullcontext(), _shaken(prior)):
+        with parameters:
+            _try_reach(named, {"logdensity": prior.logdensity}, z)
+            _try_reach(named, energies, z)
 
 
 def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, vocab_size: int) -> None:
@@ -118,10 +133,18 @@ def _try_generator(named: str, generator: Generator, batch: Any, z: Tensor, voca
     name = f"{named}: log_likelihood"
     value = _noise_of_rng(name, lambda rng: generator.log_likelihood(batch, z, rng=rng), _stream)
     _try_slopes(name, _check(name, value, (2,)), learned)
+    _try_reach(named, _likelihoods(generator, batch), torch.stack([z, -z]))
     state = called(f"{named}: start", lambda: generator.start(z))
     begin = torch.full((2,), generator.bos_id)
     logits, state = called(f"{named}: step", lambda: generator.step(begin, state))
     _check(f"{named}: the logits of step", logits, (2, vocab_size), nan_alone=True)
+
+
+def _likelihoods(generator: Generator, batch: Any) -> dict[str, LogDensity]:
+    return {
+        "likelihood(batch)": lambda z: generator.likelihood(batch)(z),
+        "log_likelihood": lambda z: torch.stack([generator.log_likelihood(batch, each) for each in z]),
+    }
 
 
 @torch.no_grad()
@@ -135,6 +158,7 @@ def _try_agreement(named: str, generator: Generator, batch: Any, z: Tensor, rows
             raise InputError(f"{named}: log_likelihood must not be above 0, got {values.max():.3g}")
         fast = called(named, lambda: generator.likelihood(batch)(z))
         _same(f"{named}: likelihood(batch)(z) and log_likelihood(batch, z) differ", fast, values)
+        _try_reach(named, _likelihoods(generator, batch), torch.stack([z, -z]))
         for row in range(2):
             only, at = torch.tensor([row]), z[row : row + 1]
             alone = called(named, partial(generator.log_likelihood, batch.select(only), at))
@@ -191,9 +215,9 @@ def _same(complaint: str, found: Tensor, wanted: Tensor) -> None:
 
 
 @contextmanager
-def _shaken(generator: Generator) -> Iterator[None]:
-    """Add noise to the generator's trained parameters inside."""
-    parameters, rng = trainable(generator), _stream()
+def _shaken(part: Prior | Generator) -> Iterator[None]:
+    """Add noise to the trained parameters inside."""
+    parameters, rng = [each.detach() for each in trainable(part)], _stream()
     before = [each.clone() for each in parameters]
     try:
         for each in parameters:
@@ -261,6 +285,51 @@ def _try_density(named: str, logdensity: LogDensity, z: Tensor) -> Tensor:
     if not slope.isfinite().all():
         raise InputError(f"{named} has a gradient that is nan or inf at z of N(0, I)")
     return value.detach()
+
+
+def _try_reach(named: str, equal: Mapping[str, LogDensity], z: Tensor) -> None:
+    """Raise InputError if a gradient misses numbers of z that the value depends on, as where z is detached.
+
+    The functions of z (2, N, D) in `equal` are equal up to a constant. A gradient that is wrong but not 0 passes.
+    """
+    try:
+        slopes = {name: _slope(f, z) for name, f in equal.items()}
+        steepest = torch.stack([*slopes.values()]).abs().amax(0)
+        for name, f in equal.items():
+            flat = (slopes[name].abs() <= _FLAT).flatten(0, -2).all(0)
+            if flat.any() and (_mostly(steepest[..., flat].amax(-1) > _STEEP) or _moves(f, z, flat)):
+                break
+        else:
+            return
+    except Exception:
+        return  # with parameters that training would never reach
+    raise InputError(
+        f"{named}: {name} depends on z, but its gradient is 0 or missing in {int(flat.sum())} of {len(flat)} "
+        "numbers of z; chains and encoders need all of it: compute it from z itself, not from z.detach()"
+    )
+
+
+@torch.enable_grad()
+def _slope(f: LogDensity, z: Tensor) -> Tensor:
+    at = z.detach().clone().requires_grad_()
+    value = f(at)
+    slope = torch.autograd.grad(value.sum(), at, allow_unused=True)[0] if value.requires_grad else None
+    return torch.zeros_like(z) if slope is None else slope
+
+
+def _moves(f: LogDensity, z: Tensor, which: Tensor) -> bool:
+    """Return whether f changes evenly when `which` numbers of z do: not by rounding, noise, a kink or a jump."""
+    signs = torch.randint(2, which.shape, generator=_stream()) * 2 - 1
+    step = _STEP * which * signs / which.sum().sqrt()
+    values = torch.stack([f(z + k * step).detach() for k in range(-2, 3)])
+    changes = values.diff(dim=0)
+    mean = changes.mean(0)
+    is_even = ((changes - mean).abs() <= 0.5 * mean.abs()).all(0)
+    return _mostly(is_even & (mean.abs() > 1e-4 + 1e-5 * values.abs().amax(0)))
+
+
+def _mostly(at: Tensor) -> bool:
+    return bool(at.double().mean() >= 0.5)
 
 
 def _try_slopes(named: str, value: Tensor, learned: Sequence[nn.Parameter]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from torch import Tensor, nn
 
 from lebm_text.errors import InputError
 from lebm_text.inference.base import InferenceResult, NoLatent
+from lebm_text.models.base import Chain
+from lebm_text.models.classes import ClassPrior
 from lebm_text.models.generator import LSTMGenerator
+from lebm_text.models.priors import EBMPrior, GaussianPrior, base_log_prob
 from lebm_text.random import Rng, draw_normal
 
 from .toy import Mixture, plugged_model, toy_config
 
 HERE = __name__
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 class Generating(Mixture):
@@ -311,9 +316,178 @@ class Detached(Normal):
         object.__setattr__(self, "encoder", encoder)
 
 
+def _without_first(z: Tensor) -> Tensor:
+    """z whose first number gets no gradient."""
+    return torch.cat([z[..., :1].detach(), z[..., 1:]], dim=-1)
+
+
+class Cut(EBMPrior):
+    """Its chains feel the normal alone."""
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return super().neg_energy(z.detach())
+
+
+class CutFirst(EBMPrior):
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return super().neg_energy(_without_first(z))
+
+
+class CutOutside(EBMPrior):
+    """f alone is in order."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return self.neg_energy(z.detach()) + base_log_prob(z)
+
+
+class CutAll(Mixture):
+    """One number has no gradient, that of the normal included."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return super().logdensity(_without_first(z))
+
+
+class CutAtZero(Cut):
+    """f is 0 before training."""
+
+    def __init__(self, latent_dim: int, chain: Chain, rng: torch.Generator) -> None:
+        super().__init__(latent_dim, chain=chain, rng=rng)
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+
+
+class Numb(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return super().log_likelihood(batch, z.detach(), rng=rng)
+
+
+class NumbFirst(LSTMGenerator):
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return super().log_likelihood(batch, _without_first(z), rng=rng)
+
+
+class DeafFirst(NumbFirst):
+    def likelihood(self, batch: Any) -> Any:
+        whole = super().likelihood(batch)
+        return lambda z: whole(_without_first(z))
+
+
+class Classes(ClassPrior):
+    def __init__(self, latent_dim: int, chain: Chain, rng: torch.Generator) -> None:
+        super().__init__(latent_dim, labels=("good", "bad"), chain=chain, rng=rng)
+
+
+class Rectified(EBMPrior):
+    """0 before training, with dead units afterwards."""
+
+    def __init__(self, latent_dim: int, chain: Chain, rng: torch.Generator) -> None:
+        super().__init__(latent_dim, chain=chain, rng=rng)
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+
+    def outputs(self, z: Tensor) -> Tensor:
+        for layer in self.layers:
+            z = layer(z).relu()
+        return z
+
+
+class Far(GaussianPrior):
+    """Has an energy outside the places of the trial alone, and close to some of them."""
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return -10 * (z - 2).relu().sum(-1)
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(z) + self.neg_energy(z)
+
+
+class Stepped(Far):
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return (z.sign() + z.round()).sum(-1)
+
+
+class Even(Far):
+    """The same everywhere."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return 0 * z.sum(-1)
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return -base_log_prob(z)
+
+
+class Narrow(GaussianPrior):
+    def logdensity(self, z: Tensor) -> Tensor:
+        return -1e6 * z.square().sum(-1)
+
+    def neg_energy(self, z: Tensor) -> Tensor:
+        return self.logdensity(z) - base_log_prob(z)
+
+
+class Half(Narrow):
+    """Of 16 bits."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(z.bfloat16())
+
+
+class Rounded(Narrow):
+    """Of 16 bits, with a gradient that is not rounded."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(z).bfloat16().float()
+
+
+class Inexact(GaussianPrior):
+    """With a gradient of which a part is rounded to 16 bits."""
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        return base_log_prob(torch.cat([z[..., :9].bfloat16(), z[..., 9:]], dim=-1))
+
+
+class Scaled(Narrow):
+    """Its scale may not be below 0."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim)
+        self.scale = nn.Parameter(torch.full((latent_dim,), 1e-3))
+
+    def logdensity(self, z: Tensor) -> Tensor:
+        normal = torch.distributions.Normal(torch.zeros_like(self.scale), self.scale, validate_args=True)
+        return normal.log_prob(z).sum(-1)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Unheard(LSTMGenerator):
+    """Does not use z before training, and never the first number of it."""
+
+    def initialise(self, rng: torch.Generator) -> None:
+        super().initialise(rng)
+        for each in (self.latent_weight, self.initial_h.weight, self.initial_c.weight):
+            nn.init.zeros_(each)
+
+    def log_likelihood(self, batch: Any, z: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        return super().log_likelihood(batch, self._seen(z), rng=rng)
+
+    def likelihood(self, batch: Any) -> Any:
+        whole = super().likelihood(batch)
+        return lambda z: whole(self._seen(z))
+
+    def start(self, z: Tensor) -> Any:
+        return super().start(self._seen(z))
+
+    def _seen(self, z: Tensor) -> Tensor:
+        return torch.cat([0 * z[..., :1], z[..., 1:]], dim=-1)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("model.prior=Cut", ": neg_energy depends on z, but its gradient is 0 or missing in 3 of 3 numbers of z"),
+        ("model.prior=CutFirst", ": neg_energy depends on z, but its gradient is 0 or missing in 1 of 3 numbers of z"),
+        ("model.prior=CutOutside", ": logdensity(z) - log N(z; 0, I) depends on z, but its gradient is 0 or missing"),
+        ("model.prior=CutAll", ": logdensity depends on z, but its gradient is 0 or missing in 1 of 3 numbers of z"),
+        ("model.prior=CutAtZero", ": neg_energy depends on z, but its gradient is 0 or missing in 3 of 3 numbers of z"),
+        ("model.generator=Numb", ": log_likelihood depends on z, but its gradient is 0 or missing in 3 of 3 numbers"),
+        ("model.generator=NumbFirst", ": log_likelihood depends on z, but its gradient is 0 or missing in 1 of 3 numb"),
+        ("model.generator=DeafFirst", ": likelihood(batch) depends on z, but its gradient is 0 or missing in 1 of 3 n"),
         ("model.prior=Generating", "with a stream for each sentence (lebm_text.random.draw_normal): TypeError: "),
         ("model.prior=Global", ": sample(3, rng) draws from PyTorch's global stream; draw from rng"),
         ("model.prior=Double", ": sample(3, rng) must be float32, got float64"),
@@ -376,6 +550,43 @@ def test_what_does_its_part_is_left_as_it_was(what: str, name: str) -> None:
     tried, untried = _build(what, name).state_dict(), _build(what, name, tried=False).state_dict()
     assert tried.keys() == untried.keys()
     assert [key for key, value in tried.items() if not torch.equal(value, untried[key])] == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.prior=lebm_text.models.priors:EBMPrior",
+        "model.prior=lebm_text.models.priors:GaussianPrior",
+        "model.generator=lebm_text.models.generator:LSTMGenerator",
+        "model.generator=lebm_text.models.transformer:TransformerGenerator",
+        "model.prior=new_prior:MixturePrior",
+        "model.generator=new_generator:GRUGenerator",
+        *(f"model.prior={HERE}:{name}" for name in ("Classes", "Rectified", "Far", "Stepped", "Even", "Narrow")),
+        *(f"model.prior={HERE}:{name}" for name in ("Half", "Rounded", "Inexact", "Scaled")),
+        f"model.generator={HERE}:Unheard",
+    ],
+)
+def test_what_can_be_differentiated_passes(setting: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    model = [f"model.{size}=8" for size in ("embedding_dim", "hidden_dim")]
+    for size, value in ((3, 0.5), (1, 0.1), (512, 0.01)):
+        changed = [f"model.latent_dim={size}", f"model.init_range={value}", f"training.precision={precision}"]
+        plugged_model(toy_config().override([setting, *model, *changed]))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "changes"),
+    [
+        ("Numb", 6, ["inference.kind=amortized"]),  # its encoder would learn nothing about the text
+        ("Numb", 128, ["training.precision=bf16", "model.init_range=0.1"]),  # rounding hides what steps of z change
+        ("DeafFirst", 64, ["model.init_range=0.5"]),  # bends too much with shaken parameters
+    ],
+)
+def test_a_gradient_that_misses_z_is_seen_in_other_settings_too(name: str, width: int, changes: list[str]) -> None:
+    changes = [*changes, f"model.embedding_dim={width}", f"model.hidden_dim={width}"]
+    with pytest.raises(InputError, match=f"{name}: .* depends on z, but its gradient is 0 or missing"):
+        plugged_model(toy_config().override([f"model.generator={HERE}:{name}", *changes]))
 
 
 def test_buffers_are_left_as_they_were() -> None:
