@@ -162,9 +162,12 @@ def _main(results: Results) -> str:
 def _real_row(results: Results, width: int) -> list[str]:
     cells = ["real text", _MISSING, _MISSING]
     for judge in JUDGES:
-        real = results.real.get(judge, {})
-        forward = f"{real['ppl']:.2f}" if real else _MISSING
-        cells += [forward, f"{real['rppl_at_n']:.2f} ({forward} from all)" if "rppl_at_n" in real else forward]
+        if not (real := results.real.get(judge, {})):
+            cells += [_MISSING, _MISSING]
+            continue
+        of_all = f"{real['ppl']:.2f}"
+        with_all = f"{of_all} from all"  # training sentences, where samples are fewer
+        cells += [of_all, f"{real['rppl_at_n']:.2f} ({with_all})" if "rppl_at_n" in real else with_all]
     return cells + [_MISSING] * (width - len(cells))
 
 

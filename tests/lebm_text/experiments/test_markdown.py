@@ -51,6 +51,14 @@ def test_each_figure_of_the_main_table_is_under_its_heading(results: Results) ->
     assert [found["5-gram samples"][name] for name in kn5] == ["6.25", "5.00"]
 
 
+def test_real_text_says_where_its_figure_is_of_more_sentences_and_has_none_by_a_judge_that_did_not_judge(
+    results: Results,
+) -> None:
+    found = _table(replace(results, real={"lstm": {"ppl": 4.0}}), "Main table")["real text"]
+    assert list(found.values())[3:5] == ["–", "–"] != [found["FPPL, LSTM"], found["RPPL, LSTM"]]
+    assert (found["FPPL, LSTM"], found["RPPL, LSTM"]) == ("4.00", "4.00 from all")
+
+
 def test_each_diagnostic_of_a_likelihood_is_under_its_heading(results: Results) -> None:
     likelihood = results.rows["lebm"].likelihood
     names = ("perplexity_of_all", "log_z", "chain_gap", "encoder_kl", "chain_ess")
