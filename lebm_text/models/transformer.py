@@ -197,6 +197,8 @@ class TransformerGenerator(Embedded):
         for number, layer in enumerate(self.layers):
             h = h + F.linear(z, layer.latent).unsqueeze(1)
             joint = self._product(layer.attention_in, layer.attention_norm(h))
+            if h.device.type == "cpu":  # the gradient of its attention in bfloat16 takes seven times as long
+                joint = joint.to(h.dtype)
             heads = joint.view(*joint.shape[:2], 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, heads, n, d)
             with without_cudnn_attention(h.device):
                 attended = attend(number, *heads.unbind(0)).transpose(1, 2).flatten(2)

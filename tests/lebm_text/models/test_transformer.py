@@ -181,6 +181,22 @@ def test_bfloat16_stays_close_to_float64() -> None:
         assert 0 < float(error.max()) < 0.1
 
 
+def test_on_a_cpu_attention_is_float32_whatever_the_products_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 its gradient takes seven times as long there."""
+    attention, types = torch.nn.functional.scaled_dot_product_attention, set()
+
+    def seen(*tensors: torch.Tensor, **options: Any) -> torch.Tensor:
+        types.update(each.dtype for each in tensors)
+        return attention(*tensors, **options)
+
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", seen)
+    half = toy_transformer(dtype=torch.float32, compute_dtype=torch.bfloat16)
+    batch, z = toy_batch((2, 1)), normal(2, LATENT).float()
+    half.likelihood(batch)(z)
+    by_steps(half, batch, z)
+    assert types == {torch.float32}
+
+
 def test_initial_parameters_come_from_the_stream() -> None:
     same, again, other = (toy_transformer(seed=s) for s in (1, 1, 2))
     assert all(map(torch.equal, same.parameters(), again.parameters()))
