@@ -183,9 +183,10 @@ def test_bfloat16_stays_close_to_float64() -> None:
 
 def test_on_a_cpu_attention_is_float32_whatever_the_products_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bfloat16 its gradient takes seven times as long there."""
-    attention, types = torch.nn.functional.scaled_dot_product_attention, set()
+    attention: Any = torch.nn.functional.scaled_dot_product_attention
+    types: set[torch.dtype] = set()
 
-    def seen(*tensors: torch.Tensor, **options: Any) -> torch.Tensor:
+    def seen(*tensors: torch.Tensor, **options: Any) -> Any:
         types.update(each.dtype for each in tensors)
         return attention(*tensors, **options)
 
