@@ -162,7 +162,7 @@ def _main(results: Results) -> str:
 def _real_row(results: Results, width: int) -> list[str]:
     cells = ["real text", _MISSING, _MISSING]
     for judge in JUDGES:
-        if not (real := results.real.get(judge, {})):
+        if not (real := results.real.get(judge)):
             cells += [_MISSING, _MISSING]
             continue
         of_all = f"{real['ppl']:.2f}"
