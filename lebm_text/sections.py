@@ -18,6 +18,7 @@ __all__ = [
     "MOST_HALVINGS",
     "PRETRAINED",
     "PRIORS",
+    "SAME_AT_START",
     "AmortizedConfig",
     "ClassesConfig",
     "GeneratorConfig",
@@ -37,6 +38,8 @@ __all__ = [
 PRIORS = "ebm", "classes", "gaussian"
 GENERATORS = "lstm", "transformer"
 PRETRAINED = "hf:"  # a directory, or a model of the Hugging Face Hub
+# Settings of the model that a run and the one whose weights it begins with must have in common.
+SAME_AT_START = "generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied"
 MAX_SIZE = 1 << 16  # of a layer: far above what fits a machine, far below what overflows
 MAX_LAYERS = 1024
 MOST_CLASSES = 1000

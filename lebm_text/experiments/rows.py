@@ -8,16 +8,13 @@ from typing import Any
 from lebm_text.config import Config, by_key
 from lebm_text.errors import InputError
 from lebm_text.presets import DEFAULT_PRESET
-from lebm_text.sections import GENERATORS
+from lebm_text.sections import GENERATORS, SAME_AT_START
 
 __all__ = ["ConfigChanges", "Row", "RowDecoding", "check_start"]
 
 ConfigChanges = dict[str, Any]  # "section.key" → value
-# What a run and the one whose weights it begins with have in common: see `lebm_text.training.start.first_weights`.
-_AS_AT_START = {
-    "text": ("tokenizer", "vocab_size", "lowercase"),
-    "model": ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied"),
-}
+# What a row and the one that it starts from have in common.
+_SAME_AT_START = {"text": ("tokenizer", "vocab_size", "lowercase"), "model": SAME_AT_START}
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class Row:
 def check_start(config: Config, first: Config, name: str) -> None:
     """Raise InputError unless a run of `config` can begin with the generator of a run of `first`, of the row `name`."""
     config.merge({"training": {"init": f"a run of {name}"}})
-    for section, keys in _AS_AT_START.items():
+    for section, keys in _SAME_AT_START.items():
         for key in keys:
             here, there = (getattr(getattr(each, section), key) for each in (config, first))
             if here != there:

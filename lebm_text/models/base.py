@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -77,7 +77,6 @@ class Chain(Protocol):
         """
 
 
-@runtime_checkable
 class Prior(Protocol):
     """p(z) on R^D, an `nn.Module`; its parameters that require gradients are trained.
 
@@ -108,7 +107,6 @@ class Prior(Protocol):
         """Parameters of the module."""
 
 
-@runtime_checkable
 class Generator(Protocol):
     """p(x|z), an `nn.Module`. A batch holds B items of its kind: for text `lebm_text.text.batching.Batch`.
 

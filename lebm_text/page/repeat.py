@@ -5,14 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.generation.settings import DecodeSettings
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
 __all__ = ["commands", "nearest_preset", "training_command"]
+
+# Settings of samples that `lebm-text generate` has no option for, with the values that it uses.
+_NO_OPTION = {"latents": "prior", "length_penalty": 1.0, "prior_steps": None}
 
 
 def commands(
@@ -24,16 +29,16 @@ def commands(
 ) -> Iterator[str]:
     """Yield the commands that reproduce everything on the page of a run, with runs/NAME as the run directory.
 
-    `records` are those of sample files (`.txt`) and reports, by name. The rest is as for `training_command`.
+    `records` are those of sample files (`.txt`) and reports, by name. Sample files that no command makes, but
+    `evaluate --oracle` or Python, are left out. The rest is as for `training_command`.
     """
     path = f"runs/{name}"
     yield training_command(config, corpus, path, max_steps)
     for each, record in records.items():
         settings = record.get("settings")
         if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
-            if "latents" in settings:  # not samples of the model, but files that `evaluate --oracle` writes
-                continue
-            yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
+            if all(settings.get(key, usual) == usual for key, usual in _NO_OPTION.items()):
+                yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
         elif isinstance(record.get("command"), str):
             yield record["command"]
     yield shlex.join(["lebm-text", "report", "--run", path])
@@ -83,10 +88,11 @@ def _generation_command(run: str, settings: Mapping[str, Any], longest: int, out
 
     `longest` is the run's maximum length, the default of generation.
     """
-    defaults: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "beam_size": 5, "max_length": longest}
-    defaults |= {"no_unk": False, "prior_temperature": 1.0, "guidance": 1.0, "label": None}
+    defaults: dict[str, Any] = {**asdict(DecodeSettings()), "max_length": longest}
+    defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}
+    options = ["seed", *(key for key in defaults if key not in _NO_OPTION)]
     words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
-    for key in ("seed", "decode", *defaults):
+    for key in options:
         value = settings.get(key, defaults.get(key))
         if value != defaults.get(key):
             words.append(f"--{key.replace('_', '-')}")

@@ -24,7 +24,7 @@ from lebm_text.models.base import Generator
 from lebm_text.models.lstm import resolve_precision
 from lebm_text.processes import Processes
 from lebm_text.run import Run
-from lebm_text.sections import PRETRAINED, PretrainedConfig, ShortRunConfig, VariationalConfig
+from lebm_text.sections import PRETRAINED, SAME_AT_START, PretrainedConfig, ShortRunConfig, VariationalConfig
 from lebm_text.store import atomic_write_json
 from lebm_text.text.corpora import Corpus
 from lebm_text.text.pretrained import decoder_directory, decoder_sha256
@@ -45,7 +45,6 @@ __all__ = [
     "start_resumed",
 ]
 
-_ALIKE = ("generator", "embedding_dim", "hidden_dim", "n_layers", "n_heads", "tied")
 _PREFIX = "generator."
 
 
@@ -187,7 +186,7 @@ def first_weights(config: Config, tokenizer: Tokenizer, begun: Begun | None = No
     if init is None or init == "lm":
         return None
     run = Run(Path(init if begun is None else begun.run).resolve())
-    for name in _ALIKE:
+    for name in SAME_AT_START:
         ours, theirs = getattr(config.model, name), getattr(run.config.model, name)
         if ours != theirs:
             raise InputError(f"training.init: model.{name} is {theirs} in {run} and {ours} here; it must be the same")

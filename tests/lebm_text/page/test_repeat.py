@@ -53,7 +53,7 @@ def commands_on(directory: Path) -> list[list[str]]:
 
 def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n": 12, "seed": 3, "decode": "sample", "temperature": 0.8, "top_k": 5, "max_length": 9}
-    settings |= {"no_unk": True, "prior_temperature": 0.5, "label": "sports"}
+    settings |= {"no_unk": True, "prior_temperature": 0.5, "label": "sports", "length_penalty": 1.0}
     reports = {
         name: json.loads((OLD / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("views", "directions")
@@ -61,9 +61,16 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
     del reports["directions"]["command"]
     for report in reports.values():
         del report["sha256"]["weights"]
-    directory = write_run(tmp_path / "a run", samples={"some.txt": ["x"], "z.txt": ["y"]}, reports=reports)
-    headroom = json.dumps({"settings": settings | {"latents": "posterior"}})  # no command but `evaluate` writes it
-    (directory / "samples" / "z.txt.json").write_text(headroom)
+    texts = {name: ["x"] for name in ("some.txt", "z.txt", "penalty.txt", "steps.txt")}
+    directory = write_run(tmp_path / "a run", samples=texts, reports=reports)
+    # These were made from Python, or by `evaluate --oracle`: no command that could be shown makes them.
+    others: dict[str, dict[str, Any]] = {
+        "z": {"latents": "posterior"},
+        "penalty": {"decode": "beam", "temperature": 1.0, "top_k": 0, "length_penalty": 0.5},
+        "steps": {"prior_steps": 400},
+    }
+    for name, other in others.items():
+        (directory / "samples" / f"{name}.txt.json").write_text(json.dumps({"settings": settings | other}))
     assert "z.txt (no samples of the model)" in page_of(directory).source
     (directory / "samples" / "some.txt.json").write_text(json.dumps({"settings": settings}))
     found = {words[0]: words[1:] for words in commands_on(directory)}
@@ -77,8 +84,8 @@ def test_every_command_is_one_that_the_program_takes(tmp_path: Path) -> None:
         assert rest == [] or name == "train"
     assert found["views"] == ["--run", "runs/run-0.1.0", "-n", "12"]
     assert found["generate"][2:] == [
-        *("-n", "12", "--seed", "3", "--decode", "sample", "--temperature", "0.8", "--top-k", "5", "--max-length", "9"),
-        *("--no-unk", "--prior-temperature", "0.5", "--label", "sports"),
+        *("-n", "12", "--seed", "3", "--temperature", "0.8", "--top-k", "5", "--no-unk"),
+        *("--max-length", "9", "--prior-temperature", "0.5", "--label", "sports"),
         *("-o", "runs/a run/samples/some.txt"),
     ]
 
