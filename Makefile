@@ -118,14 +118,15 @@ bench-gpu:
 
 # A failed test does not keep the benchmark from running; the last line says whether one failed. Only files with tests
 # for a GPU are collected: reading all others takes a good part of the minutes, and may need packages that are not there.
+# That of the benchmark, the longest, comes last. When time is up pytest is interrupted, so that it shows what failed.
 gpu:
 	@mkdir -p $(GPU_OUT)
 	@export PYTHONUNBUFFERED=1; \
-		timeout 200 $(GPU_PYTHON) -m pytest -v -o faulthandler_timeout=90 -m gpu \
-		$$(grep -rl --include='test_*.py' 'mark\.gpu' tests) \
+		timeout --signal=INT --kill-after=20 200 $(GPU_PYTHON) -m pytest -v -o faulthandler_timeout=90 -m gpu \
+		$$(grep -rl --include='test_*.py' 'mark\.gpu' tests | sort -r) \
 		> $(GPU_OUT)/tests.txt 2>&1; \
 		status=$$?; tail -n 3 $(GPU_OUT)/tests.txt; \
-		timeout 330 $(GPU_PYTHON) benchmarks/gpu.py --seconds 270 --output $(GPU_OUT)/benchmark.json $(BENCH) \
+		timeout --signal=INT --kill-after=20 330 $(GPU_PYTHON) benchmarks/gpu.py --seconds 250 --output $(GPU_OUT)/benchmark.json $(BENCH) \
 			> $(GPU_OUT)/benchmark.txt 2>&1 || status=$$?; \
 		cat $(GPU_OUT)/benchmark.txt; exit $$status
 

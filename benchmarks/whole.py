@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from lm_eval.texts import Reference
 __all__ = ["epoch", "judge", "reference_of", "rppl", "start", "within"]
 
 ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 90.0  # after which a process that has not ended its first update is ended
 
 Settings = Mapping[str, Mapping[str, Any]]  # by section
 
@@ -192,8 +194,11 @@ def start(name: str, settings: Settings, corpus: Path, device: torch.device) -> 
         begun = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
             assert process.stdout is not None
+            limit = threading.Timer(START_SECONDS, process.kill)
+            limit.start()
             for line in process.stdout:
                 at.setdefault(json.loads(line)["event"], time.perf_counter() - begun)
+            limit.cancel()
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} failed with exit code {process.returncode}")
     return {"ready_seconds": at["start"], "seconds": at["checkpoint"], "reserved_gb": None}

@@ -60,8 +60,8 @@ class Recordings:
         device = arguments[0].device
         key = (key, *((argument.shape, argument.dtype) for argument in arguments))
         if key not in self.kept and key not in self._too_large and not self.failed and applies(device):
-            if not self.kept and device.type == "cuda":
-                self._pool = torch.cuda.graph_pool_handle()  # one that a failed recording has left is refused
+            if self._pool is None and device.type == "cuda":
+                self._pool = torch.cuda.graph_pool_handle()
             replay = self.record(function, tuple(argument.to(device, copy=True) for argument in arguments))
             if replay is None:
                 self._too_large.add(key)
@@ -76,9 +76,11 @@ class Recordings:
         try:
             return _record(function, given, self._pool)
         except RuntimeError as error:
-            self.failed = not isinstance(error, torch.OutOfMemoryError)
-            why = _first_reason(error)
-            warnings.warn(f"no CUDA graph, and so this runs slower: {why}", stacklevel=2)
+            reasons = _reasons(error)
+            # The driver's own lack of memory is no OutOfMemoryError, nor is what torch says if that ends a recording.
+            self.failed = not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in " ".join(reasons)
+            self._pool = None  # torch may take it for one that is still recorded into, and refuse it
+            warnings.warn(f"no CUDA graph, and so this runs slower: {reasons[-1]}", stacklevel=2)
             return None
 
 
@@ -107,14 +109,16 @@ def captured(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Te
     return _ONE_BATCH.record(function, (like.clone(),)) or function
 
 
-def _first_reason(error: BaseException) -> str:
-    """Return what the first of chained errors says; torch's last one says only that there was an earlier one.
+def _reasons(error: BaseException | None) -> list[str]:
+    """Return what chained errors say, the first one last; torch's last one says only that there was an earlier one.
 
     In a function of its own: a variable for an error, where it was caught, would keep all tensors of the failed call.
     """
-    while error.__context__ is not None:
+    reasons = []
+    while error is not None:
+        reasons.append(str(error))
         error = error.__context__
-    return str(error)
+    return reasons
 
 
 def _record(function: Function, given: tuple[Tensor, ...], pool: Any) -> Replay:

@@ -79,7 +79,7 @@ def test_a_row_that_fails_says_so_and_the_others_follow(
 
 @pytest.mark.gpu
 def test_every_row_is_measured_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    gpu.main([*BRIEFLY, "--json"])
+    gpu.main([*BRIEFLY, "--json", "--seconds", "100"])
     report = json.loads(capsys.readouterr().out)
     assert report["device"] != "cpu"
     epochs = [row for row in report["results"] if row["work"] == "epoch"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,12 +46,28 @@ def test_a_recording_that_cannot_end_gives_its_memory_back(name: str, monkeypatc
     assert len(done) == 2
 
 
+def _of_torch() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def _of_the_driver() -> None:
+    raise RuntimeError("CUDA error: out of memory")
+
+
+def _while_recording() -> None:
+    try:
+        _of_torch()
+    finally:
+        raise RuntimeError("operation failed due to a previous error")
+
+
+@pytest.mark.parametrize("lack", [_of_torch, _of_the_driver, _while_recording])
 def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_recorded(
-    monkeypatch: pytest.MonkeyPatch,
+    lack: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(function: Any, given: Any, pool: object) -> Replay:
         if len(given[0]) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            lack()
         return trace(function, given, pool)
 
     record_on_cpu(monkeypatch, refuse)
@@ -63,6 +80,26 @@ def test_what_finds_no_memory_for_its_recording_runs_without_and_others_are_reco
     with pytest.warns(UserWarning, match="out of memory"):
         assert captured(_square, many) is _square
     assert isinstance(captured(_square, few), Replay)
+
+
+def test_no_recording_follows_a_failed_one_into_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch may take it for one that is still recorded into."""
+    pools: list[object] = []
+
+    def refuse(function: Any, given: Any, pool: object) -> Replay:
+        pools.append(pool)
+        if len(given[0]) > 2:
+            _of_torch()
+        return trace(function, given, pool)
+
+    record_on_cpu(monkeypatch, refuse)
+    recordings = Recordings()
+    recordings._pool = "a pool"
+    recordings("square", _square, torch.ones(1))
+    with pytest.warns(UserWarning, match="out of memory"):
+        recordings("square", _square, torch.ones(3))
+    recordings("square", _square, torch.ones(2))
+    assert pools == ["a pool", "a pool", None]  # on a GPU a new one
 
 
 def test_a_failed_recording_keeps_no_tensor_of_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
