@@ -6,8 +6,11 @@ matplotlib is an optional dependency: functions that need it raise InputError if
 from __future__ import annotations
 
 import io
+import logging
 import math
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_picture", "hover", "hover_texts", "legend", "listed", "literal", "logarithmic", "new_figure"]
 __all__ += ["panels", "picture_files", "picture_formats", "save_picture", "save_pictures"]
+
+logger = logging.getLogger(__name__)
 
 _MOST_INSIDE = 4  # entries of a legend inside the panel; more would cover the lines
 _BELOW = 34.0  # points between the panel and a legend below it, for tick labels and the axis label
@@ -141,21 +146,52 @@ def save_picture(figure: Figure, path: Path, **options: Any) -> None:
     Raises InputError if the format is not supported.
     """
     check_picture(path)
-    atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))
-
-
-def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=suffix, **options)
-    return stream.getvalue()
+    _choose_fonts(figure)
+    _write(figure, path, **options)
 
 
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure to the `picture_files` of `stem`, and return their paths."""
+    _choose_fonts(figure)
     paths = picture_files(stem)
     for path in paths:
-        save_picture(figure, path)
+        _write(figure, path)
     return paths
+
+
+def _choose_fonts(figure: Figure) -> None:
+    """Let texts use installed fonts for characters that the usual one lacks; log a warning of those that none has."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+    from matplotlib.ft2font import FT2Font
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if not text.get_text().isascii()]
+    if not (missing := {each for text in texts for each in text.get_text() if not each.isascii()}):
+        return
+    families = list(rcParams["font.family"])
+    usual = findfont(FontProperties(family=families))
+    others = [(font.name, font.fname) for font in fontManager.ttflist if "Last Resort" not in font.name]  # all boxes
+    for family, path in [("", usual), *others]:
+        if not missing:
+            break
+        with suppress(RuntimeError, OSError):  # not every font can be read
+            font = FT2Font(path)
+            found = {character for character in missing if font.get_char_index(ord(character))}
+            families += [family] if family and found else []
+            missing -= found
+    for text in texts:
+        text.set_fontfamily(families)
+    if missing:
+        logger.warning(f"no installed font has {''.join(sorted(missing))}: the picture has boxes in their place")
+
+
+def _write(figure: Figure, path: Path, **options: Any) -> None:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a line for each character without a font
+        figure.savefig(stream, format=path.suffix[1:].lower(), **options)
+    atomic_write_bytes(path, stream.getvalue())
 
 
 def picture_files(stem: Path) -> list[Path]:

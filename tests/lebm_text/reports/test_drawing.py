@@ -75,3 +75,19 @@ def test_a_logarithmic_axis_has_round_numbers(values: tuple[float, float], shown
         low, high = axis.get_view_interval()
         assert {tick for tick in axis.get_majorticklocs() if low < tick < high} == shown
         assert {label.get_text() for label in axis.get_ticklabels()} >= {f"{tick:g}" for tick in shown}
+
+
+def test_names_in_other_scripts_are_drawn_with_an_installed_font(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from matplotlib.font_manager import fontManager
+
+    names = "DejaVu Sans", "Last Resort High-Efficiency", "STIXGeneral"
+    installed = [font for font in fontManager.ttflist if font.name in names]
+    monkeypatch.setattr(fontManager, "ttflist", installed)
+    figure, (plain, phonetic, chinese) = panels(["a − b", "ᶍ", "新"])
+    save_pictures(figure, tmp_path / "a")
+    assert plain.title.get_fontfamily() == phonetic.title.get_fontfamily() == ["sans-serif", "STIXGeneral"]
+    assert chinese.title.get_text() == "新"
+    (warning,) = caplog.records  # of both files
+    assert warning.getMessage() == "no installed font has 新: the picture has boxes in their place"
