@@ -147,7 +147,7 @@ def save_picture(figure: Figure, path: Path, **options: Any) -> None:
     """
     check_picture(path)
     _choose_fonts(figure)
-    _write(figure, path, **options)
+    atomic_write_bytes(path, _drawn(figure, path.suffix[1:].lower(), options))
 
 
 def save_pictures(figure: Figure, stem: Path) -> list[Path]:
@@ -155,7 +155,7 @@ def save_pictures(figure: Figure, stem: Path) -> list[Path]:
     _choose_fonts(figure)
     paths = picture_files(stem)
     for path in paths:
-        _write(figure, path)
+        atomic_write_bytes(path, _drawn(figure, path.suffix[1:], {}))
     return paths
 
 
@@ -186,12 +186,12 @@ def _choose_fonts(figure: Figure) -> None:
         logger.warning(f"no installed font has {''.join(sorted(missing))}: the picture has boxes in their place")
 
 
-def _write(figure: Figure, path: Path, **options: Any) -> None:
+def _drawn(figure: Figure, suffix: str, options: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a line for each character without a font
-        figure.savefig(stream, format=path.suffix[1:].lower(), **options)
-    atomic_write_bytes(path, stream.getvalue())
+        figure.savefig(stream, format=suffix, **options)
+    return stream.getvalue()
 
 
 def picture_files(stem: Path) -> list[Path]:
