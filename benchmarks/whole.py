@@ -195,6 +195,7 @@ def start(name: str, settings: Settings, corpus: Path, device: torch.device) -> 
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
             assert process.stdout is not None
             limit = threading.Timer(START_SECONDS, process.kill)
+            limit.daemon = True  # it keeps no interrupted benchmark from ending
             limit.start()
             for line in process.stdout:
                 at.setdefault(json.loads(line)["event"], time.perf_counter() - begun)

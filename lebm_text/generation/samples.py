@@ -42,14 +42,12 @@ if TYPE_CHECKING:
     from .latents import Latents, PosteriorLatents
 
 __all__ = ["Decoding", "SampledText", "check_samples_writable", "describe_rates", "read_samples"]
-__all__ += ["SAMPLES", "samples_of_run", "write_samples"]
+__all__ += ["SAMPLES", "USUAL", "samples_of_run", "write_samples"]
 
 SAMPLES = "samples"
 """Label of a text without a name of its own; those of a run follow it with their decoding, such as `samples,T=1`."""
 
-_SEED = 1  # of samples for which no seed is given
-# Defaults of what a record may leave out.
-_USUAL = {
+USUAL: dict[str, Any] = {
     "prior_temperature": 1.0,
     "guidance": 1.0,
     "latents": "prior",
@@ -57,6 +55,9 @@ _USUAL = {
     "prior_steps": None,
     "no_unk": False,
 }
+"""What a record of samples means by a setting that it leaves out."""
+
+_SEED = 1  # of samples for which no seed is given
 
 logger = logging.getLogger(__name__)
 
@@ -343,7 +344,7 @@ def _unkept(generated: Generated, label: str, tokenizer: str) -> SampledText:
 
 def _asked(run: Run, decoding: Decoding) -> dict[str, Any]:
     """Return the settings of samples made as `decoding` says, and otherwise by default."""
-    return {**_USUAL, **asdict(decoding), "top_k": 0, "top_p": 1.0, "max_length": run.config.text.max_length}
+    return {**USUAL, **asdict(decoding), "top_k": 0, "top_p": 1.0, "max_length": run.config.text.max_length}
 
 
 def _newest(run: Run, n: int) -> Path | None:
@@ -362,4 +363,4 @@ def _settings(run: Run, record: Mapping[str, Any]) -> Mapping[str, Any]:
         from_plain(_Record, record)
     except InputError:
         return {}
-    return {**_USUAL, **record["settings"]}
+    return {**USUAL, **record["settings"]}

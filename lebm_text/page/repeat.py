@@ -11,13 +11,13 @@ from typing import Any
 
 from lebm_text.config import Config
 from lebm_text.errors import InputError
+from lebm_text.generation.samples import USUAL
 from lebm_text.generation.settings import DecodeSettings
 from lebm_text.presets import DEFAULT_PRESET, PRESETS, preset
 
 __all__ = ["commands", "nearest_preset", "training_command"]
 
-# Settings of samples that `lebm-text generate` has no option for, with the values that it uses.
-_NO_OPTION = {"latents": "prior", "length_penalty": 1.0, "prior_steps": None}
+_NO_OPTION = {"latents", "length_penalty", "prior_steps"}  # settings that `lebm-text generate` has no option for
 
 
 def commands(
@@ -37,8 +37,8 @@ def commands(
     for each, record in records.items():
         settings = record.get("settings")
         if each.endswith(".txt") and isinstance(settings, Mapping) and "n" in settings:
-            if all(settings.get(key, usual) == usual for key, usual in _NO_OPTION.items()):
-                yield _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}")
+            if command := _generation_command(path, settings, config.text.max_length, f"{path}/samples/{each}"):
+                yield command
         elif isinstance(record.get("command"), str):
             yield record["command"]
     yield shlex.join(["lebm-text", "report", "--run", path])
@@ -83,18 +83,17 @@ def nearest_preset(config: Config) -> tuple[str, list[str]]:
     return min(found, key=lambda pair: len(pair[1]))
 
 
-def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str:
+def _generation_command(run: str, settings: Mapping[str, Any], longest: int, output: str) -> str | None:
     """Return the `lebm-text generate` command of a sample file, with all settings that are not defaults.
 
-    `longest` is the run's maximum length, the default of generation.
+    None if no such command makes it. `longest` is the run's maximum length, the default of generation.
     """
-    defaults: dict[str, Any] = {**asdict(DecodeSettings()), "max_length": longest}
-    defaults |= {"prior_temperature": 1.0, "guidance": 1.0, "label": None}
-    options = ["seed", *(key for key in defaults if key not in _NO_OPTION)]
+    defaults = {"seed": None, **asdict(DecodeSettings()), "max_length": longest, **USUAL}
+    asked = {key: settings[key] for key in defaults if settings.get(key, defaults[key]) != defaults[key]}
+    if asked.keys() & _NO_OPTION:
+        return None
     words = ["lebm-text", "generate", "--run", run, "-n", str(settings["n"])]
-    for key in options:
-        value = settings.get(key, defaults.get(key))
-        if value != defaults.get(key):
-            words.append(f"--{key.replace('_', '-')}")
-            words += [] if value is True else [f"{value:g}" if isinstance(value, float) else str(value)]
+    for key, value in asked.items():
+        words.append(f"--{key.replace('_', '-')}")
+        words += [] if value is True else [f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join([*words, "-o", output])
